@@ -1,0 +1,102 @@
+//! The collector's door on the right: what a pass of one account finds out.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::{
+    ledger::Increment,
+    model::{Application, Dataset, Message, Snapshot},
+    providers::{Failure, Observer},
+};
+
+/// Takes what the collector of one account finds out. [`crate::series`] implements it.
+///
+/// Nothing of it is visible before [`Recorder::publish`]: a scrape sees the state between two
+/// answers, never half an answer.
+pub trait Recorder: Observer {
+    /// A new state of `message`, which is true until `stale_at`. `message` is what is known of it
+    /// over all sources; its `id` is the vendor's own (`snapshot.id`).
+    fn snapshot(
+        &self,
+        dataset: Dataset,
+        application: &Application,
+        message: &Message,
+        first_seen: Timestamp,
+        snapshot: &Snapshot,
+        stale_at: Timestamp,
+    );
+
+    /// The vendor answered, and the state of the message is what it was.
+    fn renewed(&self, dataset: Dataset, application: &Application, id: &str, stale_at: Timestamp);
+
+    /// The message is no longer watched.
+    fn forgotten(&self, application: &Application, id: &str);
+
+    /// Something was counted.
+    fn counted(&self, application: &Application, increments: &[Increment]);
+
+    /// A query failed, after its retries.
+    fn failed(&self, dataset: Dataset, application: &Application, failure: &Failure);
+
+    /// A message was set aside, or refused to begin with.
+    fn rejected(&self, reason: &str);
+
+    /// How many messages are watched now.
+    fn tracked(&self, messages: usize);
+
+    /// When the oldest unanswered query was due, or when the next will be; `None`: nothing is.
+    fn due(&self, dataset: Dataset, application: &Application, at: Option<Timestamp>);
+
+    /// A source of messages was read: how many messages it named for the first time, or why not.
+    fn discovered(&self, source: Source, outcome: Result<usize, &Failure>, at: Timestamp);
+
+    /// A pass in which something was due has ended.
+    fn pass(&self, outcome: &PassOutcome);
+
+    /// Makes everything until now visible, at once.
+    fn publish(&self);
+}
+
+/// Where a message is known from: the label `source`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// The configuration.
+    Static,
+    /// The vendor's own list.
+    List,
+}
+
+impl Source {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Static => "static",
+            Source::List => "list",
+        }
+    }
+}
+
+/// How a pass went.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PassOutcome {
+    /// When it ended.
+    pub at: Timestamp,
+    /// At least one answer was good.
+    pub up: bool,
+    /// What was asked for in it.
+    pub datasets: Vec<DatasetOutcome>,
+    /// How long each data set that was asked for took.
+    pub durations: Vec<(Dataset, Duration)>,
+}
+
+/// How the pass went for one data set of one application.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DatasetOutcome {
+    /// Which data set.
+    pub dataset: Dataset,
+    /// Whose.
+    pub application: Application,
+    /// Nothing of it failed.
+    pub success: bool,
+}

@@ -1,0 +1,220 @@
+//! The configuration as the other rooms see it: checked, complete, secrets hidden.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use reqwest::Url;
+
+use crate::{
+    model::{Application, Dataset, ProviderType},
+    secret::{Secret, SecretSource},
+};
+
+/// A whole configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where bodies are kept that are handed out once (`store.spool`).
+    pub spool: PathBuf,
+    /// This replica's identity over restarts (`store.replica`; by default the host name).
+    pub replica: Arc<str>,
+    /// `limits`.
+    pub limits: Limits,
+    /// `otlp`; `None`: no push.
+    pub otlp: Option<Otlp>,
+    /// The keys of `labels` of all accounts together: every account carries each of them.
+    pub label_names: Vec<Arc<str>>,
+    /// The accounts, in the order of the file.
+    pub accounts: Vec<Account>,
+}
+
+/// `limits`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most series of one account.
+    pub max_series_per_account: usize,
+    /// The most campaigns of one account that keep their names.
+    pub max_campaigns_per_account: usize,
+    /// The most values of one label that a vendor's or customer's text fills.
+    pub max_label_values: usize,
+    /// The most bytes of one answer.
+    pub max_response_bytes: u64,
+}
+
+/// `otlp`, completed from `OTEL_EXPORTER_OTLP_*` and the defaults.
+#[derive(Clone, Debug)]
+pub struct Otlp {
+    /// Where metrics go: for `http/protobuf` the whole URL with `/v1/metrics`, for `grpc` the
+    /// server's.
+    pub metrics_endpoint: Url,
+    /// Where traces go, in the same form.
+    pub traces_endpoint: Url,
+    /// How.
+    pub protocol: OtlpProtocol,
+    /// How often.
+    pub interval: Duration,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// Whether bodies are compressed with gzip.
+    pub gzip: bool,
+    /// Sent with every request.
+    pub headers: Vec<(String, Secret)>,
+    /// TLS of the connection.
+    pub tls: Tls,
+    /// The most points in one request.
+    pub max_points_per_request: usize,
+    /// Whether spans of passes and vendor requests are sent too.
+    pub traces: bool,
+}
+
+/// `otlp.protocol`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OtlpProtocol {
+    /// Protobuf over HTTP.
+    HttpProtobuf,
+    /// gRPC.
+    Grpc,
+}
+
+/// `tls` of a connection to elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Authorities to trust instead of the system's (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// The client's certificate (PEM).
+    pub cert_file: Option<PathBuf>,
+    /// The client's key (PEM).
+    pub key_file: Option<PathBuf>,
+}
+
+/// One entry of `providers`.
+#[derive(Clone, Debug)]
+pub struct Account {
+    /// The label `account`.
+    pub name: Arc<str>,
+    /// Which vendor API.
+    pub provider: ProviderType,
+    /// The vendor's address.
+    pub base_url: Url,
+    /// The pause between two queries.
+    pub interval: Duration,
+    /// `dataset_intervals`, where it differs from `interval`.
+    pub dataset_intervals: BTreeMap<Dataset, Duration>,
+    /// One vendor request.
+    pub timeout: Duration,
+    /// How long gauges outlive a due and unanswered query.
+    pub stale_after: Duration,
+    /// A proxy, instead of the environment's. It can hold a password.
+    pub proxy_url: Option<Secret>,
+    /// TLS to the vendor.
+    pub tls: Tls,
+    /// The most requests a second, and how many may come at once.
+    pub rate_limit: RateLimit,
+    /// The most requests in flight.
+    pub max_concurrency: usize,
+    /// Constant labels; a name of [`Config::label_names`] that is not here is the empty string.
+    pub labels: BTreeMap<Arc<str>, Arc<str>>,
+    /// What is collected.
+    pub collect: Vec<Dataset>,
+    /// How the vendor knows us.
+    pub credentials: Credentials,
+    /// The applications; never empty: where the vendor has none, one with an empty id.
+    pub applications: Vec<Application>,
+    /// `messages`.
+    pub messages: Messages,
+    /// `per_message`.
+    pub per_message: PerMessage,
+    /// `limits.max_response_bytes`.
+    pub max_response_bytes: u64,
+}
+
+impl Account {
+    /// The pause between two queries of a data set.
+    pub fn dataset_interval(&self, dataset: Dataset) -> Duration {
+        self.dataset_intervals
+            .get(&dataset)
+            .copied()
+            .unwrap_or(self.interval)
+    }
+}
+
+/// `rate_limit`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateLimit {
+    /// Requests a second in the long run.
+    pub requests_per_second: f64,
+    /// How many may come at once after a pause.
+    pub burst: u32,
+}
+
+/// `credentials`, one form per kind of authentication.
+#[derive(Clone, Debug)]
+pub enum Credentials {
+    /// `username` and `password` (Infobip), `app_key` and `master_secret` (EngageLab).
+    Basic {
+        /// The public half.
+        username: SecretSource,
+        /// The secret half.
+        password: SecretSource,
+    },
+    /// `api_key` (Infobip).
+    ApiKey(SecretSource),
+    /// `token` (Infobip): with its scheme, or bare and then a bearer token.
+    Token(SecretSource),
+    /// `api_token` (Pushwoosh).
+    ApiToken(SecretSource),
+    /// `access_key_id` and the rest (Alibaba).
+    AccessKey {
+        /// Which key.
+        id: SecretSource,
+        /// Its secret.
+        secret: SecretSource,
+        /// Only with temporary credentials.
+        security_token: Option<SecretSource>,
+        /// How requests are signed.
+        signature: Signature,
+    },
+}
+
+/// `credentials.signature` (Alibaba).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signature {
+    /// ACS3-HMAC-SHA256, in headers.
+    V3,
+    /// HMAC-SHA1, in the query.
+    V1,
+}
+
+/// `messages`.
+#[derive(Clone, Debug)]
+pub struct Messages {
+    /// Entries of the configuration itself.
+    pub fixed: Vec<MessageEntry>,
+    /// Whether the vendor is asked for its own list.
+    pub list: bool,
+    /// When a message is forgotten.
+    pub max_age: Duration,
+}
+
+/// One entry of a list of messages.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageEntry {
+    /// The vendor's id.
+    pub id: Arc<str>,
+    /// The index in [`Account::applications`].
+    pub application: usize,
+    /// The campaign.
+    pub campaign: Option<Arc<str>>,
+    /// When it was sent.
+    pub sent_at: Option<Timestamp>,
+}
+
+/// `per_message`: which messages get gauges of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PerMessage {
+    /// The newest so many.
+    pub max_messages: usize,
+    /// Only of those with at least so many sent.
+    pub min_sent: u64,
+    /// Whether the breakdown by vendor channel and message type is shown too.
+    pub channels: bool,
+}

@@ -1,0 +1,13 @@
+//! delivery-exporter: a Prometheus and OpenTelemetry exporter for the delivery of push
+//! notifications and e-mail through several vendors.
+//!
+//! Data goes one way, `discovery → collector → providers → ledger → series → outputs`; each room
+//! knows only the types at its doors. `docs/architecture.md` is the map.
+
+pub mod collector;
+pub mod config;
+pub mod ledger;
+pub mod model;
+pub mod providers;
+pub mod secret;
+pub mod series;

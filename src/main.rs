@@ -1,0 +1,2 @@
+//! The command `delivery-exporter`.
+fn main() {}

@@ -1,0 +1,360 @@
+//! The words that all rooms share: who is asked (accounts, applications, data sets), about what
+//! (messages), and what can be counted (measures). No vendor's JSON, no metric name.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+
+/// The type of a provider: one per vendor API, the label `provider`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProviderType {
+    /// Infobip, statistics of push bulks.
+    InfobipPush,
+    /// Infobip, delivery reports of e-mail.
+    InfobipEmail,
+    /// EngageLab AppPush.
+    Engagelab,
+    /// Pushwoosh, push and e-mail.
+    Pushwoosh,
+    /// Alibaba Cloud EMAS Mobile Push.
+    AlibabaPush,
+}
+
+impl ProviderType {
+    /// Every type, in the order of the documentation.
+    pub const ALL: [ProviderType; 5] = [
+        ProviderType::InfobipPush,
+        ProviderType::InfobipEmail,
+        ProviderType::Engagelab,
+        ProviderType::Pushwoosh,
+        ProviderType::AlibabaPush,
+    ];
+
+    /// The name in the configuration and in the label `provider`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ProviderType::InfobipPush => "infobip_push",
+            ProviderType::InfobipEmail => "infobip_email",
+            ProviderType::Engagelab => "engagelab",
+            ProviderType::Pushwoosh => "pushwoosh",
+            ProviderType::AlibabaPush => "alibaba_push",
+        }
+    }
+
+    /// The type of that name.
+    pub fn parse(name: &str) -> Option<ProviderType> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// The vendor's public address; `None` where every customer has another one.
+    pub fn default_base_url(self) -> Option<&'static str> {
+        match self {
+            ProviderType::InfobipPush | ProviderType::InfobipEmail => {
+                Some("https://api.infobip.com")
+            }
+            ProviderType::Engagelab => None,
+            ProviderType::Pushwoosh => Some("https://api.pushwoosh.com"),
+            ProviderType::AlibabaPush => Some("https://cloudpush.aliyuncs.com"),
+        }
+    }
+
+    /// When a message is forgotten unless the configuration says otherwise. EngageLab refuses ids
+    /// that are 30 days old, so the last query has to come before.
+    pub fn default_max_age(self) -> Duration {
+        let days = if self == ProviderType::Engagelab {
+            29
+        } else {
+            30
+        };
+        Duration::from_secs(days * 86_400)
+    }
+
+    /// The data sets that this version collects, with whether each is on by default.
+    pub fn datasets(self) -> &'static [(Dataset, bool)] {
+        match self {
+            ProviderType::InfobipPush => &[(Dataset::Statistics, true)],
+            ProviderType::InfobipEmail => &[(Dataset::Reports, true)],
+            ProviderType::Engagelab | ProviderType::Pushwoosh | ProviderType::AlibabaPush => {
+                &[(Dataset::Messages, true)]
+            }
+        }
+    }
+
+    /// Whether the vendor can list the messages that were sent.
+    pub fn can_list(self) -> bool {
+        matches!(self, ProviderType::Pushwoosh | ProviderType::AlibabaPush)
+    }
+
+    /// Whether messages are tracked one by one (and so need a list of them).
+    pub fn has_messages(self) -> bool {
+        self != ProviderType::InfobipEmail
+    }
+
+    /// Whether an account has applications that the vendor must be told of.
+    pub fn needs_applications(self) -> bool {
+        !matches!(self, ProviderType::InfobipEmail | ProviderType::Engagelab)
+    }
+}
+
+impl fmt::Display for ProviderType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A data set of a vendor: what `collect` names, and the label `dataset`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dataset {
+    /// Infobip's statistics of one push bulk.
+    Statistics,
+    /// Infobip's e-mail delivery reports, handed out once.
+    Reports,
+    /// The numbers of single messages (EngageLab, Pushwoosh, Alibaba).
+    Messages,
+}
+
+impl Dataset {
+    /// Every data set that this version has.
+    pub const ALL: [Dataset; 3] = [Dataset::Statistics, Dataset::Reports, Dataset::Messages];
+
+    /// The data sets of the contract that a later version brings. They are refused by name, so
+    /// that nobody waits for numbers that nobody collects.
+    pub const LATER: [&'static str; 7] = [
+        "users",
+        "lifecycle",
+        "bounces",
+        "intervals",
+        "log",
+        "links",
+        "link_devices",
+    ];
+
+    /// The name in the configuration and in the label `dataset`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Dataset::Statistics => "statistics",
+            Dataset::Reports => "reports",
+            Dataset::Messages => "messages",
+        }
+    }
+
+    /// The data set of that name.
+    pub fn parse(name: &str) -> Option<Dataset> {
+        Self::ALL
+            .into_iter()
+            .find(|dataset| dataset.as_str() == name)
+    }
+}
+
+impl fmt::Display for Dataset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An application of an account: the vendor's id for it, and the label `application`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Application {
+    /// The vendor's id (applicationCode, application code, AppKey); empty where the vendor has
+    /// none and the account is the application.
+    pub id: Arc<str>,
+    /// The label's value.
+    pub name: Arc<str>,
+}
+
+/// A message that somebody sent and that is watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// The application's id; with the message's id, what the exporter knows a message by.
+    pub application: Arc<str>,
+    /// The vendor's id of the message. Always text: ids of 19 digits do not survive a double.
+    pub id: Arc<str>,
+    /// The campaign, if one is known.
+    pub campaign: Option<Arc<str>>,
+    /// When it was sent, if that is known.
+    pub sent_at: Option<Timestamp>,
+}
+
+/// What is counted about a message, in one vocabulary over all vendors (contract 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Measure {
+    /// Devices or addresses that were meant to get it.
+    Targeted,
+    /// Sends that the vendor's server took on.
+    Accepted,
+    /// Sends that were tried.
+    Sent,
+    /// Sends that arrived.
+    Delivered,
+    /// Displayed on the device.
+    Displayed,
+    /// Opened or clicked.
+    Opened,
+    /// Cleared away without being opened.
+    Dismissed,
+    /// Opened from the application's inbox.
+    InboxOpened,
+    /// Sent to users who have switched notifications off.
+    Unshowable,
+    /// Sends that the receiving mail server confirmed.
+    Confirmed,
+    /// Recipients who unsubscribed.
+    Unsubscribed,
+    /// Recipients who complained.
+    Complaints,
+    /// Not tried, because there was nowhere to send to.
+    Skipped,
+    /// Failed, by reason.
+    Errors(ErrorReason),
+    /// Bounced, by kind.
+    Bounces(BounceKind),
+}
+
+impl Measure {
+    /// The word in metric names, without its reason or kind.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Measure::Targeted => "targeted",
+            Measure::Accepted => "accepted",
+            Measure::Sent => "sent",
+            Measure::Delivered => "delivered",
+            Measure::Displayed => "displayed",
+            Measure::Opened => "opened",
+            Measure::Dismissed => "dismissed",
+            Measure::InboxOpened => "inbox_opened",
+            Measure::Unshowable => "unshowable",
+            Measure::Confirmed => "confirmed",
+            Measure::Unsubscribed => "unsubscribed",
+            Measure::Complaints => "complaints",
+            Measure::Skipped => "skipped",
+            Measure::Errors(_) => "errors",
+            Measure::Bounces(_) => "bounces",
+        }
+    }
+}
+
+/// Why a send failed: the label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ErrorReason {
+    /// The registration is no longer valid: the application was uninstalled.
+    Registration,
+    /// The message's validity ran out.
+    Expired,
+    /// APNs, FCM or another cloud failed.
+    Cloud,
+    /// The vendor does not say.
+    Unspecified,
+    /// Refused by the vendor or the receiving side.
+    Rejected,
+    /// A text message could not be sent.
+    SendFailed,
+    /// A text message was sent and not received.
+    Undelivered,
+    /// Not tried, because of an earlier bounce or complaint.
+    Suppressed,
+    /// Dropped before it reached a mailbox.
+    Dropped,
+    /// The sending side failed.
+    System,
+    /// Anything else.
+    Other,
+}
+
+impl ErrorReason {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ErrorReason::Registration => "registration",
+            ErrorReason::Expired => "expired",
+            ErrorReason::Cloud => "cloud",
+            ErrorReason::Unspecified => "unspecified",
+            ErrorReason::Rejected => "rejected",
+            ErrorReason::SendFailed => "send_failed",
+            ErrorReason::Undelivered => "undelivered",
+            ErrorReason::Suppressed => "suppressed",
+            ErrorReason::Dropped => "dropped",
+            ErrorReason::System => "system",
+            ErrorReason::Other => "other",
+        }
+    }
+}
+
+/// How an e-mail bounced: the label `kind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum BounceKind {
+    /// For good: the address does not exist.
+    Hard,
+    /// For now: the mailbox is full, the server is away.
+    Soft,
+}
+
+impl BounceKind {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            BounceKind::Hard => "hard",
+            BounceKind::Soft => "soft",
+        }
+    }
+}
+
+/// What a vendor counted: each measure that it sent, once. What it did not send is not here.
+pub type Counts = Vec<(Measure, u64)>;
+
+/// The highest count that is believed: every integer up to it has an exact double.
+pub const MAX_COUNT: u64 = (1 << 53) - 1;
+
+/// The state of one message at one moment, as the vendor told it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Snapshot {
+    /// The id that the message is asked for by.
+    pub asked: Arc<str>,
+    /// The vendor's own id of the message, the label `message_id`. Another one than `asked` where
+    /// a vendor has two names for a message (Pushwoosh: `id` and `code`).
+    pub id: Arc<str>,
+    /// The campaign that the vendor names (EngageLab: `plan_id`).
+    pub campaign: Option<Arc<str>>,
+    /// When the vendor says that it was sent.
+    pub sent_at: Option<Timestamp>,
+    /// The start of the request that brought it: a snapshot is as old as that.
+    pub asked_at: Timestamp,
+    /// The totals of the message, one entry per `channel`.
+    pub totals: Vec<Totals>,
+    /// The breakdown by vendor channel.
+    pub breakdown: Vec<Row>,
+    /// The totals per message type, where the vendor has them as a level of its own.
+    pub types: Vec<TypeTotals>,
+}
+
+/// The totals of a message on one channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Totals {
+    /// The label `channel`: `push`, `email`, `sms`, or a messenger.
+    pub channel: &'static str,
+    /// The counts.
+    pub counts: Counts,
+    /// The delivery ratio that the vendor computed itself, 0 to 1.
+    pub reported_ratio: Option<f64>,
+}
+
+/// One row of the breakdown by vendor channel.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    /// The label `message_type`.
+    pub message_type: Arc<str>,
+    /// The label `platform`.
+    pub platform: Arc<str>,
+    /// The label `vendor_channel`.
+    pub vendor_channel: Arc<str>,
+    /// The counts.
+    pub counts: Counts,
+}
+
+/// The totals of one message type of a message.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TypeTotals {
+    /// The label `message_type`.
+    pub message_type: Arc<str>,
+    /// The counts.
+    pub counts: Counts,
+}

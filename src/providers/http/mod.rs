@@ -1,0 +1,50 @@
+//! One HTTP client for all vendors: time limits, retries with backoff and `Retry-After`, the
+//! account's rate limit, the size limit, no redirects, and what all of it measures about itself.
+//!
+//! It knows no vendor: how a request is built and signed, and what an answer means, come from the
+//! provider, which is asked again for each attempt.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode};
+
+use super::Failure;
+
+/// One attempt's request. Built anew for each attempt, so that signatures and nonces are fresh.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The method.
+    pub method: Method,
+    /// What comes after the base URL, with a leading slash, percent-encoded as it shall be sent:
+    /// it is not encoded again.
+    pub path_and_query: String,
+    /// The headers, `Authorization` (marked sensitive) among them.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// A vendor's whole answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: StatusCode,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, at most `max_response_bytes` long.
+    pub body: Bytes,
+}
+
+/// What a provider makes of an answer.
+#[derive(Debug)]
+pub enum Verdict<T> {
+    /// It is good.
+    Done(T),
+    /// It is an error that trying again will not mend. With [`super::FailureKind::Unauthorized`]
+    /// the secrets are read again from their files, once, and the request repeated, once.
+    Fail(Failure),
+    /// It is an error that may go away: try again, no sooner than after the vendor's own wish
+    /// (`Retry-After` is read by the client; a vendor's other header is given here).
+    Retry(Failure, Option<Duration>),
+}

@@ -1,0 +1,405 @@
+//! The vendors: how each is asked, and what its answers mean.
+//!
+//! The door of this room is [`Provider`]: a [`Query`] goes in, [`Observation`]s come out. A vendor
+//! is one folder here, one variant of [`ProviderType`], and one line in [`build`]. Providers know
+//! neither the store nor a metric's name; what they measure about themselves goes to an
+//! [`Observer`].
+
+pub mod http;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use delivery_clock::Moment;
+use futures_util::future::BoxFuture;
+use jiff::Timestamp;
+
+use crate::model::{Application, Dataset, Message, Snapshot};
+
+/// A vendor's statistics API, with the credentials of one account.
+pub trait Provider: Send + Sync {
+    /// How a data set of this vendor is asked for.
+    fn plan(&self, dataset: Dataset) -> Plan;
+
+    /// The first moment at which the vendor can have numbers of `message`; `None`: at once.
+    fn first_numbers(&self, message: &Message) -> Option<Timestamp> {
+        let _ = message;
+        None
+    }
+
+    /// Asks the vendor, and hands over what it says as it comes. Whatever was handed over before
+    /// an error stays true.
+    ///
+    /// # Errors
+    ///
+    /// The query as a whole failed, after the retries that its code allows. What went wrong with a
+    /// single message is an [`Observation`] instead.
+    fn ask<'a>(
+        &'a self,
+        query: Query<'a>,
+        take: &'a mut (dyn FnMut(Observation) + Send),
+    ) -> BoxFuture<'a, Result<(), Failure>>;
+
+    /// The delivery reports in a body that was handed out once: every whole report, and what was
+    /// left over. Pure, so that spooled bodies can be read again at a start.
+    fn read_reports(&self, body: &[u8]) -> ReportsRead {
+        ReportsRead {
+            reports: Vec::new(),
+            damage: Some(Damage {
+                at: 0,
+                what: "no reports are known for this vendor".into(),
+            }),
+            empty: body.is_empty(),
+        }
+    }
+}
+
+/// How a data set is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plan {
+    /// Message by message, at most `batch` ids of one application in a query.
+    Messages {
+        /// The most ids in one [`Query::Messages`].
+        batch: usize,
+    },
+    /// The account's queue, emptied request by request.
+    Drain,
+}
+
+/// What is asked. Each query knows its `deadline`: no retry starts after it.
+#[derive(Clone, Copy)]
+pub enum Query<'a> {
+    /// The numbers of some messages of one application.
+    Messages {
+        /// Which data set.
+        dataset: Dataset,
+        /// Whose messages.
+        application: &'a Application,
+        /// Which messages; never empty, never more than the plan's batch.
+        messages: &'a [Message],
+        /// No retry starts after this.
+        deadline: Moment,
+    },
+    /// The messages that were sent from `since` on, paged to the end.
+    List {
+        /// Which data set the messages are wanted for.
+        dataset: Dataset,
+        /// Whose messages.
+        application: &'a Application,
+        /// Only messages sent at or after this.
+        since: Timestamp,
+        /// No retry starts after this.
+        deadline: Moment,
+    },
+    /// One request to a queue that hands things out once. Its body is in `spool`, durable, before
+    /// anything is read from it.
+    Drain {
+        /// Which data set.
+        dataset: Dataset,
+        /// Where the bytes go as they arrive.
+        spool: &'a dyn Spool,
+        /// No retry starts after this.
+        deadline: Moment,
+    },
+}
+
+/// What a vendor said about one thing.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Observation {
+    /// The state of a message.
+    Snapshot(Box<Snapshot>),
+    /// The vendor has no numbers of this message yet: neither a failure nor zeros.
+    NotYet {
+        /// The id that was asked for.
+        asked: Arc<str>,
+    },
+    /// The vendor does not want to be asked for this message with others (or at all).
+    Refused {
+        /// The id that was asked for.
+        asked: Arc<str>,
+        /// The vendor's code, the label `reason`.
+        reason: Arc<str>,
+        /// What to do about it.
+        then: Refusal,
+    },
+    /// The answer's part about this message could not be taken; the others' parts were.
+    Failed {
+        /// The id that was asked for.
+        asked: Arc<str>,
+        /// Why.
+        failure: Failure,
+    },
+    /// A message that the vendor lists. Its numbers, where the list has them, come as a
+    /// [`Observation::Snapshot`] after it.
+    Listed(Message),
+    /// A body from a queue that hands things out once is in the spool, and this is in it.
+    Drained {
+        /// The spooled body's name.
+        body: SpooledBody,
+        /// What could be read.
+        read: ReportsRead,
+        /// The body was cut off, by the connection or by the size limit.
+        cut: Option<Failure>,
+    },
+}
+
+/// What to do about a message that a vendor refuses by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Never ask again.
+    ForGood,
+    /// While it is younger than this, ask for it alone; then never again.
+    OlderThan(Duration),
+}
+
+/// One delivery report, in the vocabulary of contract 4.3. Nothing in it names a person.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// Digest of account, message, recipient and status: a repeat has the same.
+    pub report: Digest,
+    /// Digest of account, message and recipient; the report's own where no message is named.
+    pub message: Digest,
+    /// The label `channel`.
+    pub channel: &'static str,
+    /// The campaign that the report names.
+    pub campaign: Option<Arc<str>>,
+    /// The vendor's status group, the label `status_group`.
+    pub status_group: Arc<str>,
+    /// The vendor's status, the label `status`.
+    pub status: Arc<str>,
+    /// The vendor's error group, the label `error_group`.
+    pub error_group: Arc<str>,
+    /// The vendor's error, the label `error`.
+    pub error: Arc<str>,
+    /// Whether the vendor calls the error permanent, the label `permanent`; `None`: it does not say.
+    pub permanent: Option<bool>,
+    /// What the report means for its message.
+    pub outcome: Outcome,
+    /// `doneAt` minus `sentAt`; `None` if one is missing or the difference is negative.
+    pub latency: Option<Duration>,
+    /// Price per message times number of messages, and its currency.
+    pub cost: Option<(rust_decimal::Decimal, Arc<str>)>,
+}
+
+/// What a report means for its message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Something final is still to come.
+    Pending,
+    /// Final: it arrived.
+    Delivered,
+    /// Final: it bounced.
+    Bounced(crate::model::BounceKind),
+    /// Final: it failed without a bounce.
+    Failed(crate::model::ErrorReason),
+    /// Final, and neither delivered, bounced nor failed.
+    Other,
+}
+
+/// A digest (the first 128 bits of SHA-256) that stands for something that must not be stored.
+pub type Digest = [u8; 16];
+
+/// What was read from a body of delivery reports.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReportsRead {
+    /// Every whole report.
+    pub reports: Vec<Report>,
+    /// The vendor said that it has nothing: `results` is there, whole, and empty.
+    pub empty: bool,
+    /// From where on nothing could be read; `None` if everything was.
+    pub damage: Option<Damage>,
+}
+
+/// The part of a body that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// The first byte after the last whole report.
+    pub at: usize,
+    /// What is wrong there, without the content.
+    pub what: String,
+}
+
+/// Where bodies are kept that will not come again.
+pub trait Spool: Send + Sync {
+    /// A new body, on disk from its first byte.
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn SpoolWriter>, SpoolError>>;
+}
+
+/// A body that is being written to the spool.
+pub trait SpoolWriter: Send {
+    /// Appends to the body.
+    fn write<'a>(&'a mut self, chunk: &'a [u8]) -> BoxFuture<'a, Result<(), SpoolError>>;
+
+    /// Makes the body durable. Nothing in it may be used before this has returned.
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<SpooledBody, SpoolError>>;
+
+    /// Throws the body away: only for bodies that hold nothing (an answer that is an error, not a
+    /// hand-out; exactly no reports).
+    fn discard(self: Box<Self>) -> BoxFuture<'static, ()>;
+}
+
+/// The name of a body in the spool.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SpooledBody(pub Arc<str>);
+
+/// The spool could not take a body. The text says which file, and what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct SpoolError(pub String);
+
+/// Why a query failed: the label `reason`, and what a person can do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The class, the label `reason` of `delivery_exporter_collect_failures_total`.
+    pub kind: FailureKind,
+    /// Whom it concerns.
+    pub scope: Scope,
+    /// The HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// The vendor's own code, if it gave one.
+    pub code: Option<Arc<str>>,
+    /// What happened, without any secret, in one line.
+    pub text: String,
+    /// What to do about it.
+    pub advice: Option<&'static str>,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.text)?;
+        match self.advice {
+            Some(advice) => write!(f, " ({advice})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// Whom a failure concerns: the rest of the pass is spared requests that would fail alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Only what was asked for.
+    Query,
+    /// All of this application's data set.
+    Application,
+    /// All of the account.
+    Account,
+}
+
+/// The class of a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FailureKind {
+    /// The credentials were refused.
+    Unauthorized,
+    /// The credentials lack a permission.
+    Forbidden,
+    /// The vendor does not know what was asked for.
+    NotFound,
+    /// Too many requests, also after the retries.
+    RateLimited,
+    /// No answer in time.
+    Timeout,
+    /// The host name did not resolve.
+    Dns,
+    /// The connection failed or was cut before an answer.
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+    /// The answer was cut off.
+    Body,
+    /// The answer is larger than `max_response_bytes`.
+    TooLarge,
+    /// The answer redirects elsewhere, and redirects are not followed.
+    Redirect,
+    /// The answer could not be understood.
+    Decode,
+    /// The vendor answered with an error of its own.
+    Vendor,
+    /// The exporter's own disk failed.
+    Store,
+}
+
+impl FailureKind {
+    /// Every kind, for the counters that exist from the start.
+    pub const ALL: [FailureKind; 14] = [
+        FailureKind::Unauthorized,
+        FailureKind::Forbidden,
+        FailureKind::NotFound,
+        FailureKind::RateLimited,
+        FailureKind::Timeout,
+        FailureKind::Dns,
+        FailureKind::Connect,
+        FailureKind::Tls,
+        FailureKind::Body,
+        FailureKind::TooLarge,
+        FailureKind::Redirect,
+        FailureKind::Decode,
+        FailureKind::Vendor,
+        FailureKind::Store,
+    ];
+
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FailureKind::Unauthorized => "unauthorized",
+            FailureKind::Forbidden => "forbidden",
+            FailureKind::NotFound => "not_found",
+            FailureKind::RateLimited => "rate_limited",
+            FailureKind::Timeout => "timeout",
+            FailureKind::Dns => "dns",
+            FailureKind::Connect => "connect",
+            FailureKind::Tls => "tls",
+            FailureKind::Body => "body",
+            FailureKind::TooLarge => "too_large",
+            FailureKind::Redirect => "redirect",
+            FailureKind::Decode => "decode",
+            FailureKind::Vendor => "vendor",
+            FailureKind::Store => "store",
+        }
+    }
+}
+
+/// How one request ended: the label `code` of `delivery_exporter_api_requests_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum RequestCode {
+    /// An answer with this HTTP status.
+    Status(u16),
+    /// No answer in time.
+    Timeout,
+    /// The host name did not resolve.
+    Dns,
+    /// The connection failed.
+    Connect,
+    /// The TLS handshake failed.
+    Tls,
+    /// The answer was cut off, or larger than allowed.
+    Body,
+    /// The answer could not be understood.
+    Decode,
+}
+
+impl fmt::Display for RequestCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            RequestCode::Status(status) => write!(f, "{status}"),
+            RequestCode::Timeout => f.write_str("timeout"),
+            RequestCode::Dns => f.write_str("dns"),
+            RequestCode::Connect => f.write_str("connect"),
+            RequestCode::Tls => f.write_str("tls"),
+            RequestCode::Body => f.write_str("body"),
+            RequestCode::Decode => f.write_str("decode"),
+        }
+    }
+}
+
+/// What a provider measures about its own requests, for one account.
+pub trait Observer: Send + Sync {
+    /// A request has ended.
+    fn request(&self, dataset: Dataset, code: RequestCode);
+    /// A request is about to be tried again.
+    fn retry(&self, dataset: Dataset);
+    /// The vendor said "too many requests".
+    fn rate_limited(&self, dataset: Dataset);
+    /// The answer had a field that this version does not know: a path such as `sub.new_field`.
+    fn unknown_field(&self, dataset: Dataset, field: &str);
+}

@@ -1,0 +1,46 @@
+//! Secrets that cannot be shown by accident: the one way out is called [`Secret::expose`].
+
+use std::{fmt, path::PathBuf, sync::Arc};
+
+/// A password, token or key. Neither `Debug` nor `Display` nor an error can show it.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Secret(Arc<str>);
+
+impl Secret {
+    /// Hides `value`.
+    pub fn new(value: impl Into<Arc<str>>) -> Secret {
+        Secret(value.into())
+    }
+
+    /// The value. Every caller is a place where a secret leaves the exporter.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+/// A secret with the place that it came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretSource {
+    /// What was read last.
+    pub value: Secret,
+    /// The file that it was read from (`x_file`); `None` if it stands in the configuration.
+    pub file: Option<PathBuf>,
+}
+
+impl SecretSource {
+    /// Reads the file again, without the line end that editors add. `Ok(None)` where the secret
+    /// did not come from a file: there is nothing new to be had.
+    pub fn reread(&self) -> std::io::Result<Option<Secret>> {
+        let Some(file) = &self.file else {
+            return Ok(None);
+        };
+        let text = std::fs::read_to_string(file)?;
+        Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']))))
+    }
+}

@@ -8,6 +8,8 @@ pub mod collector;
 pub mod config;
 pub mod ledger;
 pub mod model;
+pub mod outputs;
 pub mod providers;
 pub mod secret;
 pub mod series;
+pub mod telemetry;

@@ -1,5 +1,24 @@
 //! The configuration: the file's schema, its validation with places, and secrets.
+//!
+//! serde_yaml, the usual reader, is no longer maintained by its author, and serde stops at the
+//! first error and knows no places. So the file is read with saphyr-parser into a tree that knows
+//! the place of everything (`tree`), and walked along one table of keys (`schema`), from which the
+//! defaults and the reference documentation come too.
 
+mod account;
+mod docs;
+mod duration;
+mod errors;
+mod load;
+mod otlp;
+mod read;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod tree;
 mod types;
 
+pub use docs::reference;
+pub use errors::{ConfigError, ConfigErrors, Place};
+pub use load::{load, parse, summary};
 pub use types::*;

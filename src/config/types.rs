@@ -25,6 +25,8 @@ pub struct Config {
     pub label_names: Vec<Arc<str>>,
     /// The accounts, in the order of the file.
     pub accounts: Vec<Account>,
+    /// What is odd and no error.
+    pub warnings: Vec<String>,
 }
 
 /// `limits`.

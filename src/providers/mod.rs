@@ -6,6 +6,7 @@
 //! [`Observer`].
 
 pub mod http;
+mod json;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -261,6 +262,35 @@ pub struct Failure {
     pub text: String,
     /// What to do about it.
     pub advice: Option<&'static str>,
+}
+
+impl Failure {
+    /// A failure of the query, known by its kind and text alone.
+    pub fn new(kind: FailureKind, text: &str) -> Failure {
+        Failure {
+            kind,
+            scope: Scope::Query,
+            status: None,
+            code: None,
+            text: text.to_owned(),
+            advice: None,
+        }
+    }
+
+    /// The same with advice.
+    #[must_use]
+    pub fn advise(self, advice: &'static str) -> Failure {
+        Failure {
+            advice: Some(advice),
+            ..self
+        }
+    }
+
+    /// The same for whom it concerns.
+    #[must_use]
+    pub fn of(self, scope: Scope) -> Failure {
+        Failure { scope, ..self }
+    }
 }
 
 impl fmt::Display for Failure {

@@ -4,10 +4,19 @@
 //! It knows no vendor: how a request is built and signed, and what an answer means, come from the
 //! provider, which is asked again for each attempt.
 
+mod client;
+mod limiter;
+pub(crate) mod redact;
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode};
+
+pub use client::{BuildError, Drained, Http};
+pub(crate) use client::{chain, with_tls};
 
 use super::Failure;
 

@@ -1,0 +1,89 @@
+//! The wiring: subcommands, signals, reload. Everything here calls the rooms; none calls back.
+
+mod collect;
+mod demo;
+mod exporter;
+mod serve;
+
+use std::{path::Path, process::ExitCode};
+
+use delivery_clock::Clock;
+
+pub use exporter::{Exporter, StartError};
+
+use crate::{
+    cli::{Cli, Command},
+    config::{self, Config, ConfigErrors},
+    telemetry,
+};
+
+/// Everything went well.
+const OK: u8 = 0;
+/// Something that the person has to change, or an error that ends the process.
+const FAILED: u8 = 1;
+/// `collect`: some account failed, the others' metrics are printed.
+const PARTLY: u8 = 2;
+
+/// Runs the command line to its end, and gives the exit status.
+pub fn main(cli: Cli) -> ExitCode {
+    if let Err(error) = cli.refuse_later() {
+        eprintln!("delivery-exporter: {error}");
+        return FAILED.into();
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("delivery-exporter: the runtime cannot start: {error}");
+            return FAILED.into();
+        }
+    };
+    let status = runtime.block_on(run(cli));
+    // Lookups of names that hang must not hold the exit.
+    runtime.shutdown_background();
+    status.into()
+}
+
+async fn run(cli: Cli) -> u8 {
+    match cli.command.clone().unwrap_or(Command::Serve) {
+        Command::Check => check(&cli.flags.config_file),
+        Command::Collect => collect::run(&cli).await,
+        Command::Demo => demo::run(&cli).await,
+        // Refused before.
+        Command::Backfill(_) | Command::Replay(_) => FAILED,
+        Command::Serve => serve::run(&cli).await,
+    }
+}
+
+/// Reads the configuration with this process's environment.
+fn load(path: &Path) -> Result<Config, ConfigErrors> {
+    config::load(path, &|name| std::env::var(name).ok())
+}
+
+fn check(path: &Path) -> u8 {
+    match load(path) {
+        Ok(config) => {
+            print!("{}", config::summary(&config));
+            OK
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            FAILED
+        }
+    }
+}
+
+/// Sets the log up, with traces if the configuration wants them.
+fn start_log(cli: &Cli, config: &Config) -> Option<telemetry::Telemetry> {
+    match telemetry::start(&cli.flags, config) {
+        Ok(telemetry) => Some(telemetry),
+        Err(error) => {
+            eprintln!("delivery-exporter: {error}");
+            None
+        }
+    }
+}
+
+/// The time of a process that serves people: the machine's.
+fn clock() -> Clock {
+    Clock::system()
+}

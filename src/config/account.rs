@@ -1,0 +1,658 @@
+//! One provider of the file.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use reqwest::Url;
+
+use super::{
+    duration,
+    load::Seen,
+    read::{Context, Map, readable},
+    schema::Section,
+    tree::{Node, Tree},
+    types::{
+        Account, Credentials, Limits, MessageEntry, Messages, PerMessage, RateLimit, Signature, Tls,
+    },
+};
+use crate::model::{Application, Dataset, ProviderType};
+
+/// `collection`: what a provider falls back to.
+pub(super) struct Collection {
+    interval: Duration,
+    timeout: Duration,
+    stale_after: Duration,
+}
+
+impl Collection {
+    pub(super) fn read(map: &Map<'_>, context: &Context) -> Collection {
+        let collection = Collection {
+            interval: map.duration("interval"),
+            timeout: map.duration("timeout"),
+            stale_after: map.duration("stale_after"),
+        };
+        for name in ["interval", "timeout"] {
+            if let Some(node) = map.get(name)
+                && map.optional_duration(name) == Some(Duration::ZERO)
+            {
+                context.error(&node.place, format!("{name} has to be longer than 0s"));
+            }
+        }
+        collection
+    }
+}
+
+/// The contract's own labels, and those that Prometheus sets: not to be overwritten.
+const OWN_LABELS: [&str; 38] = [
+    "provider",
+    "account",
+    "application",
+    "channel",
+    "campaign",
+    "message_id",
+    "reason",
+    "kind",
+    "message_type",
+    "platform",
+    "vendor_channel",
+    "age",
+    "status_group",
+    "status",
+    "error_group",
+    "error",
+    "permanent",
+    "currency",
+    "time_unit",
+    "event",
+    "action",
+    "template",
+    "link",
+    "title",
+    "dataset",
+    "code",
+    "field",
+    "family",
+    "source",
+    "outcome",
+    "version",
+    "revision",
+    "rustc",
+    "job",
+    "instance",
+    "le",
+    "quantile",
+    "otel_scope_name",
+];
+
+pub(super) fn read(
+    context: &Context,
+    node: &Node,
+    collection: &Collection,
+    limits: &Limits,
+) -> Option<Account> {
+    if !matches!(node.value, Tree::Map(_)) {
+        context.error(
+            &node.place,
+            format!("a provider has to be a mapping, not {}", node.describe()),
+        );
+        return None;
+    }
+    let map = Map::new(context, Section::Provider, Some(node), &node.place);
+    let name = name(context, &map);
+    let provider = provider_type(&map);
+    let (name, provider) = (name?, provider?);
+    let applications = applications(context, &map, provider, &name);
+    let interval = map
+        .optional_duration("interval")
+        .unwrap_or(collection.interval);
+    let timeout = map
+        .optional_duration("timeout")
+        .unwrap_or(collection.timeout);
+    let stale_after = map
+        .optional_duration("stale_after")
+        .unwrap_or(collection.stale_after);
+    let place = |name: &str| map.get(name).map_or(&map.place, |node| &node.place);
+    for (name, value) in [("interval", interval), ("timeout", timeout)] {
+        if value.is_zero() {
+            context.error(place(name), format!("{name} has to be longer than 0s"));
+        }
+    }
+    if stale_after < interval * 2 {
+        let text = format!(
+            "stale_after of {} is less than 2 x interval ({}): gauges would vanish between two queries",
+            duration::show(stale_after),
+            duration::show(interval * 2)
+        );
+        context.error(place("stale_after"), text);
+    }
+    let max_concurrency = map.size("max_concurrency");
+    if max_concurrency == 0 {
+        context.error(
+            place("max_concurrency"),
+            "max_concurrency has to be at least 1",
+        );
+    }
+    let rate = map.section("rate_limit", Section::RateLimit);
+    let rate_limit = RateLimit {
+        requests_per_second: rate.rate("requests_per_second"),
+        burst: rate.count("burst").try_into().unwrap_or(u32::MAX),
+    };
+    if rate_limit.burst == 0 {
+        context.error(&rate.place, "burst has to be at least 1");
+    }
+    let collect = collect(context, &map, provider);
+    let account = Account {
+        base_url: base_url(context, &map, provider)?,
+        interval,
+        dataset_intervals: dataset_intervals(context, &map, provider),
+        timeout,
+        stale_after,
+        proxy_url: proxy(context, &map),
+        tls: tls(context, &map),
+        rate_limit,
+        max_concurrency,
+        labels: labels(context, &map),
+        collect,
+        credentials: credentials(context, &map, provider)?,
+        messages: messages(context, &map, provider, &applications),
+        applications,
+        per_message: per_message(&map.section("per_message", Section::PerMessage)),
+        max_response_bytes: limits.max_response_bytes,
+        name,
+        provider,
+    };
+    if account.provider.has_messages()
+        && account.messages.fixed.is_empty()
+        && !account.messages.list
+    {
+        let warning = format!("{}: {} has no messages to watch", map.place, account.name);
+        context.warnings.borrow_mut().push(warning);
+    }
+    Some(account)
+}
+
+fn name(context: &Context, map: &Map<'_>) -> Option<Arc<str>> {
+    let Some(node) = map.get("name") else {
+        map.missing("name", ": it is the label account");
+        return None;
+    };
+    let name = map.text("name")?;
+    let good = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if name.chars().all(good) && name.len() <= 100 {
+        return Some(name);
+    }
+    context.error(
+        &node.place,
+        format!("name {name:?}: take up to 100 letters, digits, _ and - (it is the label account)"),
+    );
+    None
+}
+
+fn provider_type(map: &Map<'_>) -> Option<ProviderType> {
+    if map.get("type").is_none() {
+        map.missing("type", ": the vendor's API, such as infobip_push");
+    }
+    map.word("type").and_then(ProviderType::parse)
+}
+
+fn base_url(context: &Context, map: &Map<'_>, provider: ProviderType) -> Option<Url> {
+    let insecure = map.truth("allow_insecure_http");
+    let Some(node) = map.get("base_url") else {
+        let default = provider
+            .default_base_url()
+            .and_then(|url| Url::parse(url).ok());
+        if default.is_none() {
+            let hint = ": this vendor has one address per data centre, such as https://pushapi-sgp.engagelab.com";
+            map.missing("base_url", hint);
+        }
+        return default;
+    };
+    let url = map.url("base_url")?;
+    if !url.username().is_empty() || url.password().is_some() {
+        context.error(
+            &node.place,
+            "base_url holds a user or password; put them under credentials",
+        );
+    } else if url.query().is_some() || url.fragment().is_some() {
+        context.error(
+            &node.place,
+            "base_url has a query or fragment; take everything after the path out",
+        );
+    } else if url.scheme() == "http" && !insecure && !loopback(&url) {
+        context.error(
+            &node.place,
+            "base_url is plain http, which shows the credentials to the network; use https, or set allow_insecure_http: true",
+        );
+    }
+    Some(url)
+}
+
+fn loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost"
+        || host
+            .parse()
+            .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
+}
+
+fn proxy(context: &Context, map: &Map<'_>) -> Option<crate::secret::Secret> {
+    let proxy = map.secret("proxy_url")?.value;
+    let node = map.get("proxy_url");
+    if Url::parse(proxy.expose()).is_err() {
+        let place = node.map_or(&map.place, |node| &node.place);
+        context.error(
+            place,
+            "proxy_url is no URL; write it like http://proxy:3128",
+        );
+    }
+    Some(proxy)
+}
+
+/// TLS of a connection: the files are there, and certificate and key together.
+pub(super) fn tls(context: &Context, map: &Map<'_>) -> Tls {
+    let section = map.section("tls", Section::Tls);
+    let tls = Tls {
+        ca_file: section.path("ca_file"),
+        cert_file: section.path("cert_file"),
+        key_file: section.path("key_file"),
+    };
+    let files = [
+        ("ca_file", &tls.ca_file),
+        ("cert_file", &tls.cert_file),
+        ("key_file", &tls.key_file),
+    ];
+    for (name, path) in files {
+        if let (Some(path), Some(node)) = (path, section.get(name))
+            && let Err(problem) = readable(path)
+        {
+            context.error(&node.place, format!("{name}: {problem}"));
+        }
+    }
+    if tls.cert_file.is_some() != tls.key_file.is_some() {
+        context.error(
+            &section.place,
+            "cert_file and key_file belong together; one is missing",
+        );
+    }
+    tls
+}
+
+fn datasets(provider: ProviderType) -> String {
+    let names: Vec<_> = provider
+        .datasets()
+        .iter()
+        .map(|(dataset, _)| dataset.as_str())
+        .collect();
+    names.join(", ")
+}
+
+/// A data set of this type, by its name.
+fn dataset(
+    context: &Context,
+    provider: ProviderType,
+    name: &str,
+    place: &super::errors::Place,
+) -> Option<Dataset> {
+    let known = Dataset::parse(name)
+        .filter(|dataset| provider.datasets().iter().any(|(own, _)| own == dataset));
+    if known.is_none() {
+        let text = if Dataset::LATER.contains(&name) {
+            format!(
+                "the data set {name} comes with a later version of delivery-exporter; take it out"
+            )
+        } else {
+            format!(
+                "{provider} has no data set {name}; there is: {}",
+                datasets(provider)
+            )
+        };
+        context.error(place, text);
+    }
+    known
+}
+
+fn collect(context: &Context, map: &Map<'_>, provider: ProviderType) -> Vec<Dataset> {
+    let Some(node) = map.get("collect") else {
+        let all = provider.datasets().iter();
+        return all
+            .filter(|(_, default)| *default)
+            .map(|(dataset, _)| *dataset)
+            .collect();
+    };
+    let mut collect = Vec::new();
+    for item in context.list("collect", node) {
+        if let Some(name) = context.text("collect", item)
+            && let Some(dataset) = dataset(context, provider, name, &item.place)
+            && !collect.contains(&dataset)
+        {
+            collect.push(dataset);
+        }
+    }
+    if matches!(&node.value, Tree::List(items) if items.is_empty()) {
+        let text = format!(
+            "collect is empty; take it out, or name {}",
+            datasets(provider)
+        );
+        context.error(&node.place, text);
+    }
+    collect
+}
+
+fn dataset_intervals(
+    context: &Context,
+    map: &Map<'_>,
+    provider: ProviderType,
+) -> BTreeMap<Dataset, Duration> {
+    let mut intervals = BTreeMap::new();
+    for (name, place, node) in map.names("dataset_intervals") {
+        let Some(dataset) = dataset(context, provider, name, place) else {
+            continue;
+        };
+        let Some(text) = context.text(name, node) else {
+            continue;
+        };
+        match duration::parse(text).filter(|interval| !interval.is_zero()) {
+            Some(interval) => {
+                intervals.insert(dataset, interval);
+            }
+            None => {
+                let text = format!(
+                    "{name}: {} is no duration above 0s; write it like 5m",
+                    node.describe()
+                );
+                context.error(&node.place, text);
+            }
+        }
+    }
+    intervals
+}
+
+fn labels(context: &Context, map: &Map<'_>) -> BTreeMap<Arc<str>, Arc<str>> {
+    let mut labels = BTreeMap::new();
+    for (name, place, node) in map.names("labels") {
+        let mut letters = name.chars();
+        let begins = letters
+            .next()
+            .is_some_and(|c| c.is_ascii_alphabetic() || c == '_');
+        let good = begins && letters.all(|c| c.is_ascii_alphanumeric() || c == '_');
+        if !good {
+            context.error(
+                place,
+                format!("{name:?} is no label name; take letters, digits and _"),
+            );
+        } else if OWN_LABELS.contains(&name) || name.starts_with("__") {
+            context.error(
+                place,
+                format!(
+                    "the label {name} is set by the exporter or by Prometheus; choose another name"
+                ),
+            );
+        } else {
+            let value = match &node.value {
+                Tree::Scalar { text, .. } => Some(text.as_str()),
+                _ => context.text(name, node),
+            };
+            if let Some(value) = value {
+                labels.insert(Arc::from(name), Arc::from(value));
+            }
+        }
+    }
+    labels
+}
+
+fn credentials(context: &Context, map: &Map<'_>, provider: ProviderType) -> Option<Credentials> {
+    let section = map.section("credentials", Section::Credentials);
+    let forms: &[&[&str]] = match provider {
+        ProviderType::InfobipPush | ProviderType::InfobipEmail => {
+            &[&["username", "password"], &["api_key"], &["token"]]
+        }
+        ProviderType::Engagelab => &[&["app_key", "master_secret"]],
+        ProviderType::Pushwoosh => &[&["api_token"]],
+        ProviderType::AlibabaPush => &[&["access_key_id", "access_key_secret"]],
+    };
+    let optional: &[&str] = match provider {
+        ProviderType::AlibabaPush => &["security_token", "signature"],
+        _ => &[],
+    };
+    let all = [
+        "username",
+        "password",
+        "api_key",
+        "token",
+        "app_key",
+        "master_secret",
+        "api_token",
+        "access_key_id",
+        "access_key_secret",
+        "security_token",
+        "signature",
+    ];
+    let wanted = || {
+        let forms: Vec<_> = forms.iter().map(|form| form.join(" and ")).collect();
+        forms.join(", or ")
+    };
+    for name in all {
+        if section.has(name) && !forms.concat().contains(&name) && !optional.contains(&name) {
+            let text = format!("{provider} has no credential {name}; it takes {}", wanted());
+            context.error(&section.place, text);
+            return None;
+        }
+    }
+    let given: Vec<_> = forms
+        .iter()
+        .filter(|form| form.iter().any(|name| section.has(name)))
+        .collect();
+    let [form] = given.as_slice() else {
+        let text = if given.is_empty() {
+            format!(
+                "credentials are missing: {provider} takes {} (each also as a file, with _file)",
+                wanted()
+            )
+        } else {
+            format!(
+                "credentials of more than one kind; keep one of: {}",
+                wanted()
+            )
+        };
+        context.error(&section.place, text);
+        return None;
+    };
+    for name in form.iter() {
+        if !section.has(name) {
+            section.missing(name, &format!(": {provider} takes {}", form.join(" and ")));
+        }
+    }
+    let secrets: Vec<_> = form.iter().map(|name| section.secret(name)).collect();
+    let security_token = section.secret("security_token");
+    let signature = match section.word("signature") {
+        Some("v1") => Signature::V1,
+        _ => Signature::V3,
+    };
+    let mut secrets = secrets.into_iter();
+    let mut next = || secrets.next().flatten();
+    Some(match (provider, form[0]) {
+        (ProviderType::AlibabaPush, _) => Credentials::AccessKey {
+            id: next()?,
+            secret: next()?,
+            security_token,
+            signature,
+        },
+        (ProviderType::Pushwoosh, _) => Credentials::ApiToken(next()?),
+        (_, "api_key") => Credentials::ApiKey(next()?),
+        (_, "token") => Credentials::Token(next()?),
+        _ => Credentials::Basic {
+            username: next()?,
+            password: next()?,
+        },
+    })
+}
+
+fn applications(
+    context: &Context,
+    map: &Map<'_>,
+    provider: ProviderType,
+    account: &Arc<str>,
+) -> Vec<Application> {
+    let node = map.get("applications");
+    let items = node.map_or(&[][..], |node| context.list("applications", node));
+    let place = node.map_or(&map.place, |node| &node.place);
+    if !provider.needs_applications() {
+        if items.len() > 1 {
+            let text =
+                format!("{provider} knows one application per account; make a provider of each");
+            context.error(place, text);
+        }
+        let name = items.first().and_then(|item| {
+            let entry = Map::new(context, Section::Application, Some(item), &item.place);
+            entry.text("name").or_else(|| entry.text("id"))
+        });
+        return vec![Application {
+            id: Arc::from(""),
+            name: name.unwrap_or_else(|| account.clone()),
+        }];
+    }
+    let mut applications = Vec::new();
+    let mut ids = Seen::new(context);
+    let mut names = Seen::new(context);
+    for item in items {
+        let entry = Map::new(context, Section::Application, Some(item), &item.place);
+        let Some(id) = entry.text("id") else {
+            if entry.get("id").is_none() {
+                entry.missing("id", " in an application");
+            }
+            continue;
+        };
+        if provider == ProviderType::AlibabaPush && !id.bytes().all(|byte| byte.is_ascii_digit()) {
+            context.error(
+                &entry.place,
+                "the id of an application has to be an AppKey, which is a number",
+            );
+        }
+        let name = entry.text("name").unwrap_or_else(|| id.clone());
+        if ids.first("the application id", &id, &entry.place)
+            && names.first("the application name", &name, &entry.place)
+        {
+            applications.push(Application { id, name });
+        }
+    }
+    if items.is_empty() {
+        let text =
+            format!("applications are missing: {provider} needs one or more, each with its id");
+        context.error(place, text);
+    }
+    applications
+}
+
+fn messages(
+    context: &Context,
+    map: &Map<'_>,
+    provider: ProviderType,
+    applications: &[Application],
+) -> Messages {
+    let section = map.section("messages", Section::Messages);
+    let list = section.truth("list");
+    if list && !provider.can_list() {
+        let text = format!("{provider} cannot list its messages; name them under static");
+        context.error(&section.place, text);
+    }
+    if map.get("messages").is_some() && !provider.has_messages() {
+        context.error(
+            &section.place,
+            format!("{provider} has no messages to name: its reports come by themselves"),
+        );
+    }
+    let max_age = match section.optional_duration("max_age") {
+        Some(age) if age.is_zero() => {
+            context.error(&section.place, "max_age has to be longer than 0s");
+            age
+        }
+        Some(age) => age,
+        None => provider.default_max_age(),
+    };
+    let mut fixed: Vec<MessageEntry> = Vec::new();
+    let mut seen = Seen::new(context);
+    if let Some(node) = section.get("static") {
+        for item in context.list("static", node) {
+            if let Some(entry) = message(context, item, applications) {
+                let name = format!("{}{}", entry.id, of(applications, &entry));
+                if seen.first("the message", &name, &item.place) {
+                    fixed.push(entry);
+                }
+            }
+        }
+    }
+    Messages {
+        fixed,
+        list,
+        max_age,
+    }
+}
+
+/// ` of <application>`, where there are several.
+fn of(applications: &[Application], entry: &MessageEntry) -> String {
+    match applications.get(entry.application) {
+        Some(application) if applications.len() > 1 => format!(" of {}", application.name),
+        _ => String::new(),
+    }
+}
+
+fn message(context: &Context, item: &Node, applications: &[Application]) -> Option<MessageEntry> {
+    let several = |place| {
+        if applications.len() > 1 {
+            let names: Vec<_> = applications.iter().map(|own| own.name.as_ref()).collect();
+            let text = format!(
+                "the message needs an application: one of {}",
+                names.join(", ")
+            );
+            context.error(place, text);
+        }
+    };
+    if matches!(item.value, Tree::Scalar { .. } | Tree::Null) {
+        let id = Arc::from(context.text("a message's id", item)?);
+        several(&item.place);
+        return Some(MessageEntry {
+            id,
+            application: 0,
+            campaign: None,
+            sent_at: None,
+        });
+    }
+    let map = Map::new(context, Section::Message, Some(item), &item.place);
+    if map.get("id").is_none() {
+        map.missing("id", " in a message");
+    }
+    let id = map.text("id");
+    let application = match map.text("application") {
+        None => {
+            several(&item.place);
+            0
+        }
+        Some(name) => {
+            let found = applications
+                .iter()
+                .position(|own| own.name == name || own.id == name);
+            if found.is_none() {
+                let names: Vec<_> = applications.iter().map(|own| own.name.as_ref()).collect();
+                let text = format!(
+                    "there is no application {name}; there are: {}",
+                    names.join(", ")
+                );
+                context.error(&map.place, text);
+            }
+            found?
+        }
+    };
+    Some(MessageEntry {
+        id: id?,
+        application,
+        campaign: map.text("campaign"),
+        sent_at: map.time("sent_at"),
+    })
+}
+
+fn per_message(map: &Map<'_>) -> PerMessage {
+    PerMessage {
+        max_messages: map.size("max_messages"),
+        min_sent: map.count("min_sent"),
+        channels: map.truth("channels"),
+    }
+}

@@ -1,0 +1,62 @@
+//! The reference documentation, made from the table of keys.
+
+use std::fmt::Write;
+
+use super::schema::{self, Holds, Section};
+
+/// `docs/configuration.md`.
+pub fn reference() -> String {
+    let mut text = String::from(
+        "# Configuration\n\n\
+        This page is made from the exporter's own table of keys; a test keeps it current.\n\n\
+        Durations are `30s`, `5m`, `1h30m`, `7d`. `${NAME}` in any value is replaced from the environment (a\n\
+        variable that is not set is an error), `$$` is a dollar. Every secret `x` can be given as `x_file` instead, a\n\
+        path that is read again at every reload. Relative paths are relative to the configuration file. Unknown keys,\n\
+        duplicates and bad values are errors; `delivery-exporter check` shows all of them at once.\n",
+    );
+    for section in Section::ALL {
+        let mut rows = schema::built(section).peekable();
+        if rows.peek().is_none() {
+            continue;
+        }
+        // Writing to a string does not fail.
+        let _ = write!(
+            text,
+            "\n## {}\n\n| key | value | default | |\n|---|---|---|---|\n",
+            section.title()
+        );
+        for key in rows {
+            let default = match key.default {
+                "" => String::new(),
+                default => format!("`{default}`"),
+            };
+            let file = if key.holds == Holds::Secret {
+                format!(", `{}_file`", key.name)
+            } else {
+                String::new()
+            };
+            let _ = writeln!(
+                text,
+                "| `{}`{file} | {} | {default} | {} |",
+                key.name,
+                key.holds.describe(),
+                key.text
+            );
+        }
+    }
+    let later: Vec<_> = schema::KEYS
+        .iter()
+        .filter(|key| key.later)
+        .map(|key| {
+            let section = key.section.title();
+            let section = section.split(['`', ':']).find(|part| !part.is_empty());
+            format!("`{}` ({})", key.name, section.unwrap_or_default().trim())
+        })
+        .collect();
+    let _ = write!(
+        text,
+        "\n## What comes with a later version\n\nThese keys are refused, so that nobody relies on them: {}.\n",
+        later.join(", ")
+    );
+    text
+}

@@ -1,0 +1,307 @@
+//! From the tree to the typed configuration.
+
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fs,
+    path::Path,
+    sync::Arc,
+};
+
+use super::{
+    account,
+    errors::{ConfigError, ConfigErrors, Place},
+    otlp,
+    read::{Context, Map},
+    schema::Section,
+    tree::{self, Environment, Node, Tree},
+    types::{Account, Config, Limits},
+};
+
+/// Reads a configuration file and everything that it names.
+///
+/// # Errors
+///
+/// Every problem found, each with file, line and column.
+pub fn load(
+    path: &Path,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigErrors> {
+    let text = fs::read(path).map_err(|error| unreadable(path, &error.to_string()))?;
+    let text = String::from_utf8(text).map_err(|_| unreadable(path, "is no text in UTF-8"))?;
+    parse(path, &text, environment)
+}
+
+fn unreadable(path: &Path, problem: &str) -> ConfigErrors {
+    let place = Place {
+        file: path.into(),
+        line: 1,
+        column: 1,
+    };
+    let text = format!("cannot be read: {problem}; name another file with --config.file");
+    ConfigErrors(vec![ConfigError { place, text }])
+}
+
+/// Reads a configuration's text as if it stood in the file `path`.
+///
+/// # Errors
+///
+/// As of [`load`].
+pub fn parse(
+    path: &Path,
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigErrors> {
+    let file: Arc<Path> = path.into();
+    let mut errors = Vec::new();
+    let root = tree::parse(&file, text, environment, &mut errors);
+    let directory = path.parent().unwrap_or(Path::new("")).to_owned();
+    let context = Context {
+        directory,
+        errors: RefCell::new(errors),
+        warnings: RefCell::default(),
+    };
+    let config = root.map(|root| whole(&context, &root, environment));
+    let mut errors = context.errors.into_inner();
+    match config {
+        Some(mut config) if errors.is_empty() => {
+            config.warnings = context.warnings.into_inner();
+            Ok(config)
+        }
+        _ => {
+            errors.sort();
+            // What stands once in provider_defaults is read once for each provider.
+            errors.dedup();
+            Err(ConfigErrors(errors))
+        }
+    }
+}
+
+fn whole(context: &Context, root: &Node, environment: &Environment<'_>) -> Config {
+    let map = Map::new(context, Section::Root, Some(root), &root.place);
+    let _ = map.section("server", Section::Server);
+    let store = map.section("store", Section::Store);
+    let limits = limits(&map.section("limits", Section::Limits));
+    let collection =
+        account::Collection::read(&map.section("collection", Section::Collection), context);
+    let otlp = if map.get("otlp").is_some() {
+        otlp::read(context, &map.section("otlp", Section::Otlp), environment)
+    } else {
+        None
+    };
+    // Its keys are looked at even if there is no provider to take them.
+    let defaults = map.section("provider_defaults", Section::Provider);
+    for name in ["name", "type"] {
+        if let Some(node) = defaults.get(name) {
+            context.error(
+                &node.place,
+                format!("{name} belongs to each provider, not to provider_defaults"),
+            );
+        }
+    }
+    let mut entries: Vec<Node> = Vec::new();
+    if let Some(node) = map.get("providers") {
+        entries.extend_from_slice(context.list("providers", node));
+    }
+    if let Some(node) = map.get("provider_files") {
+        for pattern in context.list("provider_files", node) {
+            if let Some(text) = context.text("provider_files", pattern) {
+                provider_files(context, text, &pattern.place, environment, &mut entries);
+            }
+        }
+    }
+    let mut accounts: Vec<Account> = Vec::new();
+    let mut names: HashMap<Arc<str>, Place> = HashMap::new();
+    for entry in &entries {
+        let merged = match map.get("provider_defaults") {
+            Some(defaults) => entry.over(defaults),
+            None => entry.clone(),
+        };
+        let Some(account) = account::read(context, &merged, &collection, &limits) else {
+            continue;
+        };
+        match names.get(&account.name) {
+            Some(first) => {
+                let text = format!(
+                    "a second provider with the name {}; the first one is at {first}",
+                    account.name
+                );
+                context.error(&entry.place, text);
+            }
+            None => {
+                names.insert(account.name.clone(), entry.place.clone());
+                accounts.push(account);
+            }
+        }
+    }
+    if entries.is_empty() && context.errors.borrow().is_empty() {
+        context
+            .warnings
+            .borrow_mut()
+            .push("there are no providers: nothing will be collected".into());
+    }
+    let label_names: BTreeSet<_> = accounts
+        .iter()
+        .flat_map(|account| account.labels.keys().cloned())
+        .collect();
+    Config {
+        spool: store.default_path("spool"),
+        replica: store.text("replica").unwrap_or_else(host_name),
+        limits,
+        otlp,
+        label_names: label_names.into_iter().collect(),
+        accounts,
+        warnings: Vec::new(),
+    }
+}
+
+fn limits(map: &Map<'_>) -> Limits {
+    Limits {
+        max_series_per_account: map.size("max_series_per_account"),
+        max_campaigns_per_account: map.size("max_campaigns_per_account"),
+        max_label_values: map.size("max_label_values"),
+        max_response_bytes: map.count("max_response_bytes"),
+    }
+}
+
+/// The host's name, which stays the same over restarts.
+fn host_name() -> Arc<str> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    Arc::from(if name.is_empty() {
+        "delivery-exporter"
+    } else {
+        name
+    })
+}
+
+/// Adds the providers of all files that fit a pattern, in the order of their names.
+fn provider_files(
+    context: &Context,
+    pattern: &str,
+    place: &Place,
+    environment: &Environment<'_>,
+    entries: &mut Vec<Node>,
+) {
+    let whole = context.path(pattern);
+    let paths = match glob::glob(&whole.to_string_lossy()) {
+        Ok(paths) => paths,
+        Err(error) => {
+            context.error(place, format!("{pattern:?} is no pattern: {error}"));
+            return;
+        }
+    };
+    let mut found = false;
+    for path in paths {
+        found = true;
+        let (path, text) = match path {
+            Ok(path) => (
+                path.clone(),
+                fs::read(&path).map_err(|error| error.to_string()),
+            ),
+            Err(error) => (error.path().to_owned(), Err(error.error().to_string())),
+        };
+        let text = text.and_then(|bytes| {
+            String::from_utf8(bytes).map_err(|_| "is no text in UTF-8".to_owned())
+        });
+        let text = match text {
+            Ok(text) => text,
+            Err(problem) => {
+                context.error(place, format!("{}: {problem}", path.display()));
+                continue;
+            }
+        };
+        let file: Arc<Path> = path.as_path().into();
+        let root = tree::parse(&file, &text, environment, &mut context.errors.borrow_mut());
+        if let Some(root) = root {
+            if matches!(root.value, Tree::Map(_)) {
+                context.error(
+                    &root.place,
+                    "has to be a list of providers: begin with \"- name: \"",
+                );
+            } else {
+                entries.extend_from_slice(context.list("the file", &root));
+            }
+        }
+    }
+    if !found {
+        let warning = format!("{place}: no file fits the pattern {pattern}");
+        context.warnings.borrow_mut().push(warning);
+    }
+}
+
+/// What a configuration is about, without a secret.
+pub fn summary(config: &Config) -> String {
+    let mut lines = Vec::new();
+    for account in &config.accounts {
+        let datasets: Vec<_> = account
+            .collect
+            .iter()
+            .map(|dataset| dataset.as_str())
+            .collect();
+        let mut line = format!(
+            "{}: {}, {}, every {}",
+            account.name,
+            account.provider,
+            datasets.join(", "),
+            super::duration::show(account.interval)
+        );
+        if account.provider.has_messages() {
+            line.push_str(&format!(
+                ", {} static messages",
+                account.messages.fixed.len()
+            ));
+            if account.messages.list {
+                line.push_str(" and the vendor's list");
+            }
+        }
+        lines.push(line);
+    }
+    if let Some(otlp) = &config.otlp {
+        let protocol = match otlp.protocol {
+            super::OtlpProtocol::HttpProtobuf => "http/protobuf",
+            super::OtlpProtocol::Grpc => "grpc",
+        };
+        lines.push(format!(
+            "otlp: {protocol}, every {}",
+            super::duration::show(otlp.interval)
+        ));
+    }
+    for warning in &config.warnings {
+        lines.push(format!("warning: {warning}"));
+    }
+    lines.push(format!(
+        "the configuration is good: {} accounts\n",
+        config.accounts.len()
+    ));
+    lines.join("\n")
+}
+
+/// Which values of a list were seen before, with the place of the first.
+pub(super) struct Seen<'c> {
+    context: &'c Context,
+    places: BTreeMap<String, Place>,
+}
+
+impl<'c> Seen<'c> {
+    pub(super) fn new(context: &'c Context) -> Seen<'c> {
+        Seen {
+            context,
+            places: BTreeMap::new(),
+        }
+    }
+
+    /// Notes a value; a second one is an error, and `false`.
+    pub(super) fn first(&mut self, what: &str, value: &str, place: &Place) -> bool {
+        if let Some(first) = self.places.get(value) {
+            let text = format!(
+                "{what} {value} is there twice; the first one is in line {}",
+                first.line
+            );
+            self.context.error(place, text);
+            return false;
+        }
+        self.places.insert(value.to_owned(), place.clone());
+        true
+    }
+}

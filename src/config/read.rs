@@ -1,0 +1,399 @@
+//! Reads mappings of the tree along the schema. Whatever is wrong is noted, and reading goes on
+//! with the default, so that every problem is found at once.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time,
+};
+
+use jiff::Timestamp;
+use reqwest::Url;
+
+use super::{
+    duration,
+    errors::{ConfigError, Place},
+    schema::{self, Holds, Section},
+    tree::{Node, Tree},
+};
+use crate::secret::{Secret, SecretSource};
+
+/// What reading one configuration shares: its problems, and where relative paths begin.
+pub(super) struct Context {
+    pub(super) directory: PathBuf,
+    pub(super) errors: RefCell<Vec<ConfigError>>,
+    pub(super) warnings: RefCell<Vec<String>>,
+}
+
+impl Context {
+    pub(super) fn error(&self, place: &Place, text: impl Into<String>) {
+        let error = ConfigError {
+            place: place.clone(),
+            text: text.into(),
+        };
+        self.errors.borrow_mut().push(error);
+    }
+
+    /// A path of the file, as seen from the process.
+    pub(super) fn path(&self, text: &str) -> PathBuf {
+        self.directory.join(text)
+    }
+
+    /// A scalar's text.
+    pub(super) fn text<'n>(&self, name: &str, node: &'n Node) -> Option<&'n str> {
+        match &node.value {
+            Tree::Scalar { text, .. } if !text.is_empty() => Some(text),
+            Tree::Scalar { .. } | Tree::Null => {
+                self.error(&node.place, format!("{name} has no value"));
+                None
+            }
+            _ => {
+                self.error(
+                    &node.place,
+                    format!("{name} has to be one value, not {}", node.describe()),
+                );
+                None
+            }
+        }
+    }
+
+    /// A list's items; nothing is an empty list.
+    pub(super) fn list<'n>(&self, name: &str, node: &'n Node) -> &'n [Node] {
+        match &node.value {
+            Tree::List(items) => items,
+            Tree::Null => &[],
+            _ => {
+                self.error(
+                    &node.place,
+                    format!("{name} has to be a list, not {}", node.describe()),
+                );
+                &[]
+            }
+        }
+    }
+
+    /// Reads a value by `parse`; a bad one is described by `want`.
+    fn parsed<T>(
+        &self,
+        name: &str,
+        node: &Node,
+        want: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = self.text(name, node)?;
+        let value = parse(text);
+        if value.is_none() {
+            self.error(
+                &node.place,
+                format!("{name}: {} is no {want}", node.describe()),
+            );
+        }
+        value
+    }
+}
+
+/// A mapping with its section's keys.
+pub(super) struct Map<'c> {
+    context: &'c Context,
+    section: Section,
+    pub(super) place: Place,
+    node: Option<&'c Node>,
+}
+
+impl<'c> Map<'c> {
+    /// Checks a mapping's keys: unknown ones and those of later versions are errors. A section
+    /// that is not there, or empty, is read as one without keys.
+    pub(super) fn new(
+        context: &'c Context,
+        section: Section,
+        node: Option<&'c Node>,
+        parent: &Place,
+    ) -> Map<'c> {
+        let place = node.map_or(parent, |node| &node.place).clone();
+        match node.map(|node| &node.value) {
+            None | Some(Tree::Null) => {}
+            Some(Tree::Map(entries)) => {
+                for (name, place, _) in entries {
+                    if let Some(problem) = unknown(section, name) {
+                        context.error(place, problem);
+                    }
+                }
+            }
+            Some(_) => {
+                let what = node.map(Node::describe).unwrap_or_default();
+                let title = section.title();
+                context.error(&place, format!("{title} has to be a mapping, not {what}"));
+            }
+        }
+        Map {
+            context,
+            section,
+            place,
+            node,
+        }
+    }
+
+    /// The value of a key, if it is there.
+    pub(super) fn get(&self, name: &str) -> Option<&'c Node> {
+        debug_assert!(
+            schema::find(self.section, name).is_some(),
+            "{name} is in no table"
+        );
+        self.node.and_then(|node| node.get(name))
+    }
+
+    /// Whether the key (or its file) is there.
+    pub(super) fn has(&self, name: &str) -> bool {
+        let there = |name: &str| self.node.is_some_and(|node| node.get(name).is_some());
+        there(name) || there(&format!("{name}_file"))
+    }
+
+    /// The section below a key.
+    pub(super) fn section(&self, name: &str, section: Section) -> Map<'c> {
+        Map::new(self.context, section, self.get(name), &self.place)
+    }
+
+    /// An error about a key that is missing.
+    pub(super) fn missing(&self, name: &str, hint: &str) {
+        self.context
+            .error(&self.place, format!("{name} is missing{hint}"));
+    }
+
+    fn value<T>(&self, name: &str, want: &str, parse: impl Fn(&str) -> Option<T>) -> Option<T> {
+        self.get(name)
+            .and_then(|node| self.context.parsed(name, node, want, parse))
+    }
+
+    /// The value of a key, else its default from the table.
+    fn or_default<T: Default>(
+        &self,
+        name: &str,
+        want: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> T {
+        self.value(name, want, &parse)
+            .or_else(|| parse(schema::default(self.section, name)))
+            .unwrap_or_default()
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<Arc<str>> {
+        self.get(name)
+            .and_then(|node| self.context.text(name, node))
+            .map(Arc::from)
+    }
+
+    pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
+        self.text(name).map(|text| self.context.path(&text))
+    }
+
+    pub(super) fn default_path(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        path.unwrap_or_else(|| self.context.path(schema::default(self.section, name)))
+    }
+
+    pub(super) fn duration(&self, name: &str) -> time::Duration {
+        self.or_default(name, DURATION, duration::parse)
+    }
+
+    pub(super) fn optional_duration(&self, name: &str) -> Option<time::Duration> {
+        self.value(name, DURATION, duration::parse)
+    }
+
+    pub(super) fn count(&self, name: &str) -> u64 {
+        self.or_default(name, "whole number of at least 0", |text| text.parse().ok())
+    }
+
+    pub(super) fn size(&self, name: &str) -> usize {
+        self.count(name).try_into().unwrap_or(usize::MAX)
+    }
+
+    pub(super) fn rate(&self, name: &str) -> f64 {
+        self.or_default(name, "number above 0", |text| {
+            text.parse()
+                .ok()
+                .filter(|rate: &f64| rate.is_finite() && *rate > 0.0)
+        })
+    }
+
+    pub(super) fn truth(&self, name: &str) -> bool {
+        self.or_default(
+            name,
+            "truth value: write true or false",
+            |text| match text {
+                "true" => Some(true),
+                "false" => Some(false),
+                _ => None,
+            },
+        )
+    }
+
+    pub(super) fn time(&self, name: &str) -> Option<Timestamp> {
+        self.value(name, "time; write it like 2026-11-01T10:00:00Z", |text| {
+            text.parse().ok()
+        })
+    }
+
+    pub(super) fn url(&self, name: &str) -> Option<Url> {
+        self.value(name, "URL; write it like https://example.com", |text| {
+            let url = Url::parse(text).ok()?;
+            (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
+        })
+    }
+
+    /// One of the words of the table, by its place there.
+    pub(super) fn word(&self, name: &str) -> Option<&'static str> {
+        let Some(Holds::Word(words)) = schema::find(self.section, name).map(|key| key.holds) else {
+            return None;
+        };
+        let want = format!("value of {name}; there are {}", words.join(", "));
+        self.value(name, &want, |text| {
+            words.iter().find(|word| **word == text).copied()
+        })
+    }
+
+    /// A mapping of chosen names to texts, each with its places.
+    pub(super) fn names(&self, name: &str) -> Vec<(&'c str, &'c Place, &'c Node)> {
+        match self.get(name) {
+            None => Vec::new(),
+            Some(node) => match &node.value {
+                Tree::Map(entries) => entries
+                    .iter()
+                    .map(|(key, place, node)| (key.as_str(), place, node))
+                    .collect(),
+                Tree::Null => Vec::new(),
+                _ => {
+                    let text = format!("{name} has to be a mapping, not {}", node.describe());
+                    self.context.error(&node.place, text);
+                    Vec::new()
+                }
+            },
+        }
+    }
+
+    /// A secret, from the file itself or from the file that it names.
+    pub(super) fn secret(&self, name: &str) -> Option<SecretSource> {
+        let by_file = format!("{name}_file");
+        let file = self.node.and_then(|node| node.get(&by_file));
+        match (self.get(name), file) {
+            (Some(_), Some(file)) => {
+                let text = format!("{name} and {by_file} are both there; keep one of them");
+                self.context.error(&file.place, text);
+                None
+            }
+            (Some(node), None) => {
+                let value = self.context.text(name, node)?;
+                Some(SecretSource {
+                    value: Secret::new(value),
+                    file: None,
+                })
+            }
+            (None, Some(node)) => {
+                let path = self.context.path(self.context.text(&by_file, node)?);
+                match secret_in(&path) {
+                    Ok(value) => Some(SecretSource {
+                        value,
+                        file: Some(path),
+                    }),
+                    Err(problem) => {
+                        let text = format!("{by_file}: {}: {problem}", path.display());
+                        self.context.error(&node.place, text);
+                        None
+                    }
+                }
+            }
+            (None, None) => None,
+        }
+    }
+}
+
+const DURATION: &str = "duration; write it like 30s, 5m, 1h30m or 7d";
+
+/// The secret in a file.
+fn secret_in(path: &Path) -> Result<Secret, String> {
+    let source = SecretSource {
+        value: Secret::new(""),
+        file: Some(path.to_owned()),
+    };
+    match source.reread() {
+        Ok(Some(secret)) if !secret.expose().is_empty() => Ok(secret),
+        Ok(_) => Err("the file is empty".to_owned()),
+        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+            Err("the file is no text".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// Whether a file that is only named here can be read.
+pub(super) fn readable(path: &Path) -> Result<(), String> {
+    fs::read(path)
+        .map(drop)
+        .map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// What is wrong with a key's name; `None`: nothing.
+fn unknown(section: Section, name: &str) -> Option<String> {
+    if let Some(key) = schema::find(section, name) {
+        let later = || {
+            format!(
+                "{name} comes with a later version of delivery-exporter; take it out, or use a version that has it"
+            )
+        };
+        return key.later.then(later);
+    }
+    let secret = |key: &&schema::Key| key.holds == Holds::Secret;
+    if let Some(plain) = name.strip_suffix("_file")
+        && schema::find(section, plain).as_ref().is_some_and(secret)
+    {
+        return None;
+    }
+    let mut names: Vec<_> = schema::built(section).map(|key| key.name).collect();
+    let nearest = names
+        .iter()
+        .map(|known| (distance(known, name), *known))
+        .min()
+        .filter(|(distance, known)| *distance <= 1 + known.len() / 4);
+    Some(match nearest {
+        Some((_, nearest)) => format!("unknown key {name}; did you mean {nearest}?"),
+        None => {
+            names.sort_unstable();
+            format!(
+                "unknown key {name}; {} has: {}",
+                section.title().replace('`', ""),
+                names.join(", ")
+            )
+        }
+    })
+}
+
+/// How many letters have to be changed, added or taken away to get from one word to the other.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.chars().count()).collect();
+    for (i, x) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.chars().enumerate() {
+            let change = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = change.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row.last().copied().unwrap_or_default()
+}
+
+/// The headers of a file: one `Name: value` a line; empty lines and those with `#` are left out.
+pub(super) fn headers_in(text: &str) -> Result<BTreeMap<String, String>, usize> {
+    let mut headers = BTreeMap::new();
+    for (index, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let (name, value) = line.split_once(':').ok_or(index + 1)?;
+        headers.insert(name.trim().to_owned(), value.trim().to_owned());
+    }
+    Ok(headers)
+}

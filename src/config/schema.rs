@@ -1,0 +1,265 @@
+//! The one table of all keys: which there are, what they hold, their defaults and what they mean.
+//! Validation, defaults and the reference documentation are made from it.
+
+/// A mapping of the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Section {
+    Root,
+    Server,
+    Store,
+    Collection,
+    Limits,
+    Otlp,
+    Tls,
+    Provider,
+    RateLimit,
+    Credentials,
+    Application,
+    Messages,
+    Message,
+    PerMessage,
+}
+
+impl Section {
+    /// All sections, in the order of the documentation.
+    pub(super) const ALL: [Section; 14] = [
+        Section::Root,
+        Section::Server,
+        Section::Store,
+        Section::Collection,
+        Section::Limits,
+        Section::Otlp,
+        Section::Provider,
+        Section::Credentials,
+        Section::Application,
+        Section::Messages,
+        Section::Message,
+        Section::PerMessage,
+        Section::RateLimit,
+        Section::Tls,
+    ];
+
+    /// How the documentation calls it.
+    pub(super) fn title(self) -> &'static str {
+        match self {
+            Section::Root => "The file",
+            Section::Server => "`server`",
+            Section::Store => "`store`",
+            Section::Collection => "`collection`",
+            Section::Limits => "`limits`",
+            Section::Otlp => "`otlp`",
+            Section::Tls => "`tls`, of a provider and of `otlp`",
+            Section::Provider => "A provider: an entry of `providers`, and `provider_defaults`",
+            Section::RateLimit => "`rate_limit` of a provider",
+            Section::Credentials => "`credentials` of a provider",
+            Section::Application => "An entry of `applications`",
+            Section::Messages => "`messages` of a provider",
+            Section::Message => "An entry of `messages.static`",
+            Section::PerMessage => "`per_message` of a provider",
+        }
+    }
+}
+
+/// What a key holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    Text,
+    /// Never shown, and to be had from a file too.
+    Secret,
+    Duration,
+    Count,
+    Rate,
+    Truth,
+    Time,
+    Path,
+    Url,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A mapping with its own keys.
+    Mapping(Section),
+    /// A mapping whose keys the user chooses, or the data sets.
+    Names,
+    List,
+}
+
+impl Holds {
+    /// How the documentation calls it.
+    pub(super) fn describe(self) -> String {
+        match self {
+            Holds::Text => "text".into(),
+            Holds::Secret => "secret".into(),
+            Holds::Duration => "duration".into(),
+            Holds::Count => "integer".into(),
+            Holds::Rate => "number".into(),
+            Holds::Truth => "true or false".into(),
+            Holds::Time => "RFC 3339 time".into(),
+            Holds::Path => "path".into(),
+            Holds::Url => "URL".into(),
+            Holds::Word(words) => words
+                .iter()
+                .map(|word| format!("`{word}`"))
+                .collect::<Vec<_>>()
+                .join(" or "),
+            Holds::Mapping(_) | Holds::Names => "mapping".into(),
+            Holds::List => "list".into(),
+        }
+    }
+}
+
+/// One key.
+pub(super) struct Key {
+    pub(super) section: Section,
+    pub(super) name: &'static str,
+    pub(super) holds: Holds,
+    /// As it would be written; empty: none, or by another rule that the text tells.
+    pub(super) default: &'static str,
+    pub(super) text: &'static str,
+    /// A later version has it: refused until then.
+    pub(super) later: bool,
+}
+
+const fn key(
+    section: Section,
+    name: &'static str,
+    holds: Holds,
+    default: &'static str,
+    text: &'static str,
+) -> Key {
+    Key {
+        section,
+        name,
+        holds,
+        default,
+        text,
+        later: false,
+    }
+}
+
+const fn later(section: Section, name: &'static str) -> Key {
+    Key {
+        section,
+        name,
+        holds: Holds::Text,
+        default: "",
+        text: "",
+        later: true,
+    }
+}
+
+use Holds::{
+    Count, Duration, List, Mapping, Names, Path, Rate, Secret, Text, Time, Truth, Url, Word,
+};
+use Section::{
+    Application, Collection, Credentials, Limits, Message, Messages, Otlp, PerMessage, Provider,
+    RateLimit, Root, Server, Store, Tls,
+};
+
+/// All keys.
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    key(Root, "store", Mapping(Store), "", "Where what must not be lost is kept."),
+    key(Root, "collection", Mapping(Collection), "", "How all accounts are collected."),
+    key(Root, "limits", Mapping(Limits), "", "What keeps the memory bounded."),
+    key(Root, "otlp", Mapping(Otlp), "", "Push by OTLP. It is on only if this section exists; `otlp: {}` is enough."),
+    key(Root, "provider_defaults", Mapping(Provider), "", "Any key of a provider but `name` and `type`, merged under each of them key by key."),
+    key(Root, "provider_files", List, "", "Patterns of files (`providers.d/*.yaml`) that hold lists of more providers, so that several teams keep their own. A pattern without a file is a warning."),
+    key(Root, "providers", List, "", "The accounts."),
+    key(Root, "server", Mapping(Server), "", "Comes with a later version."),
+    later(Server, "api_token"),
+    later(Server, "api_token_file"),
+    key(Store, "spool", Path, "data/spool", "The directory of bodies that a vendor hands out once. One per exporter, on a disk that outlives the process."),
+    key(Store, "replica", Text, "", "This exporter's identity over restarts, and OTLP's `service.instance.id`. Default: the host name."),
+    later(Store, "url"),
+    later(Store, "url_file"),
+    later(Store, "lease"),
+    key(Collection, "interval", Duration, "60s", "How often a message is asked for."),
+    key(Collection, "timeout", Duration, "10s", "How long one vendor request may take."),
+    key(Collection, "stale_after", Duration, "15m", "Gauges vanish when the query that would renew them has been due and unanswered for this long. At least 2 x `interval`."),
+    later(Collection, "max_interval"),
+    later(Collection, "cohort_ages"),
+    later(Collection, "zero_hold"),
+    later(Collection, "adopt_age"),
+    key(Limits, "max_series_per_account", Count, "100000", "Beyond it the gauges of the oldest messages are left out."),
+    key(Limits, "max_campaigns_per_account", Count, "200", "So many campaigns keep their names; the rest is `other`."),
+    key(Limits, "max_label_values", Count, "100", "So many values of each label that a vendor's or customer's text fills keep their names; the rest is `other`."),
+    key(Limits, "max_response_bytes", Count, "67108864", "Larger answers are refused; a larger body of delivery reports is cut there, and what was read is kept."),
+    key(Otlp, "endpoint", Url, "http://localhost:4318", "The receiver's base URL; `/v1/metrics` is added for `http/protobuf`. With `grpc` the default port is 4317. Else `OTEL_EXPORTER_OTLP_ENDPOINT`."),
+    key(Otlp, "protocol", Word(&["http/protobuf", "grpc"]), "http/protobuf", "Else `OTEL_EXPORTER_OTLP_PROTOCOL`."),
+    key(Otlp, "interval", Duration, "60s", "How often everything is pushed."),
+    key(Otlp, "timeout", Duration, "10s", "How long one request may take. Else `OTEL_EXPORTER_OTLP_TIMEOUT` (milliseconds)."),
+    key(Otlp, "compression", Word(&["gzip", "none"]), "gzip", "Else `OTEL_EXPORTER_OTLP_COMPRESSION`."),
+    key(Otlp, "headers", Names, "", "Sent with every request. Else `OTEL_EXPORTER_OTLP_HEADERS`."),
+    key(Otlp, "headers_file", Path, "", "The same from a file, one `Name: value` a line."),
+    key(Otlp, "tls", Mapping(Tls), "", "Else `OTEL_EXPORTER_OTLP_CERTIFICATE`, `_CLIENT_CERTIFICATE`, `_CLIENT_KEY`."),
+    key(Otlp, "max_points_per_request", Count, "2000", "The most points in one request."),
+    key(Otlp, "traces", Truth, "false", "Whether spans of passes and vendor requests are pushed too."),
+    key(Tls, "ca_file", Path, "", "Authorities to trust instead of the system's (PEM)."),
+    key(Tls, "cert_file", Path, "", "The client's certificate (PEM); with `key_file`."),
+    key(Tls, "key_file", Path, "", "The client's key (PEM)."),
+    key(Provider, "name", Text, "", "Required. The label `account`: unique, of letters, digits, `_` and `-`."),
+    key(Provider, "type", Word(&["infobip_push", "infobip_email", "engagelab", "pushwoosh", "alibaba_push"]), "", "Required. The vendor's API, the label `provider`."),
+    key(Provider, "base_url", Url, "", "The vendor's address. Default by type: `https://api.infobip.com`, `https://api.pushwoosh.com`, `https://cloudpush.aliyuncs.com`; `engagelab` has none, it is required there."),
+    key(Provider, "interval", Duration, "", "Instead of `collection.interval`."),
+    key(Provider, "timeout", Duration, "", "Instead of `collection.timeout`."),
+    key(Provider, "stale_after", Duration, "", "Instead of `collection.stale_after`."),
+    key(Provider, "dataset_intervals", Names, "", "Another interval for a data set, such as `{messages: 5m}`."),
+    key(Provider, "proxy_url", Secret, "", "A proxy. Default: the usual environment variables."),
+    key(Provider, "tls", Mapping(Tls), "", "TLS to the vendor."),
+    key(Provider, "rate_limit", Mapping(RateLimit), "", "The most requests to the vendor."),
+    key(Provider, "max_concurrency", Count, "4", "The most requests in flight."),
+    key(Provider, "allow_insecure_http", Truth, "false", "Without it, plain http to anything but loopback is refused."),
+    key(Provider, "labels", Names, "", "Constant labels on all series of the account. Every account carries the union of all accounts' keys, empty where unset."),
+    key(Provider, "collect", List, "", "Which data sets. Default: all of the type: `statistics` (infobip_push), `reports` (infobip_email), `messages` (the others)."),
+    key(Provider, "credentials", Mapping(Credentials), "", "How the vendor knows you. Required."),
+    key(Provider, "applications", List, "", "The vendor's applications: required, one or more, for infobip_push, pushwoosh and alibaba_push; at most one for the others, where only its `name` matters (default: the account's name)."),
+    key(Provider, "messages", Mapping(Messages), "", "Which messages are watched; not for infobip_email."),
+    key(Provider, "per_message", Mapping(PerMessage), "", "Which messages get gauges of their own."),
+    later(Provider, "canaries"),
+    later(Provider, "max_links"),
+    later(Provider, "webhook_token"),
+    later(Provider, "webhook_token_file"),
+    key(RateLimit, "requests_per_second", Rate, "5", "In the long run."),
+    key(RateLimit, "burst", Count, "10", "So many may come at once after a pause."),
+    key(Credentials, "username", Secret, "", "infobip_push, infobip_email, with `password`."),
+    key(Credentials, "password", Secret, "", "infobip_push, infobip_email, with `username`."),
+    key(Credentials, "api_key", Secret, "", "infobip_push, infobip_email: instead of a password."),
+    key(Credentials, "token", Secret, "", "infobip_push, infobip_email: instead of a password. A value that starts with its scheme (`Bearer x`, `IBSSO x`) is sent as it is, a bare one as `Bearer`."),
+    key(Credentials, "app_key", Secret, "", "engagelab."),
+    key(Credentials, "master_secret", Secret, "", "engagelab."),
+    key(Credentials, "api_token", Secret, "", "pushwoosh."),
+    key(Credentials, "access_key_id", Secret, "", "alibaba_push."),
+    key(Credentials, "access_key_secret", Secret, "", "alibaba_push."),
+    key(Credentials, "security_token", Secret, "", "alibaba_push, only with temporary credentials."),
+    key(Credentials, "signature", Word(&["v3", "v1"]), "v3", "alibaba_push: ACS3-HMAC-SHA256 in headers, or the older HMAC-SHA1 in the query."),
+    key(Application, "id", Text, "", "The vendor's id: applicationCode (Infobip), application code (Pushwoosh), AppKey (Alibaba)."),
+    key(Application, "name", Text, "", "The label `application`. Default: the id."),
+    key(Messages, "static", List, "", "Messages by id, or with more keys."),
+    key(Messages, "list", Truth, "false", "Ask the vendor for its own list (pushwoosh, alibaba_push)."),
+    key(Messages, "max_age", Duration, "30d", "When a message is forgotten. 29d for engagelab, whose API refuses older ids."),
+    later(Messages, "files"),
+    later(Messages, "http"),
+    key(Message, "id", Text, "", "The vendor's id. Required."),
+    key(Message, "application", Text, "", "A name or an id of `applications`; required where there are several."),
+    key(Message, "campaign", Text, "", "The label `campaign`."),
+    key(Message, "sent_at", Time, "", "When it was sent."),
+    key(PerMessage, "max_messages", Count, "50", "The newest so many messages of the account; 0: none."),
+    key(PerMessage, "min_sent", Count, "0", "Only of those with at least so many sent."),
+    key(PerMessage, "channels", Truth, "true", "Whether the breakdown by message type and vendor channel is shown too."),
+];
+
+/// The key of that name.
+pub(super) fn find(section: Section, name: &str) -> Option<&'static Key> {
+    KEYS.iter()
+        .find(|key| key.section == section && key.name == name)
+}
+
+/// The keys of a section that this version has, secrets' files not named.
+pub(super) fn built(section: Section) -> impl Iterator<Item = &'static Key> {
+    KEYS.iter()
+        .filter(move |key| key.section == section && !key.later)
+}
+
+/// The default of a key, as it would be written.
+pub(super) fn default(section: Section, name: &str) -> &'static str {
+    find(section, name).map_or("", |key| key.default)
+}

@@ -1,0 +1,3 @@
+//! The ways out: the exposition for scrapers.
+
+pub mod exposition;

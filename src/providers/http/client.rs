@@ -1,0 +1,611 @@
+//! The client: attempts, what becomes of them, and when there is another one.
+
+use std::{error::Error, fs, sync::Arc, time::Duration};
+
+use bytes::{Bytes, BytesMut};
+use delivery_clock::{Clock, Moment};
+use futures_util::StreamExt;
+use http::{HeaderMap, header};
+use rand::RngExt;
+use tracing::Instrument;
+
+use super::{Answer, Request, Verdict, limiter::Limiter};
+use crate::{
+    config::{Account, Tls},
+    model::Dataset,
+    providers::{
+        Failure, FailureKind, Observer, RequestCode, Scope, Spool, SpoolWriter, SpooledBody,
+    },
+    telemetry::TRACE_TARGET,
+};
+
+/// The first pause before another attempt; it doubles with each.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// The longest pause that is our own idea.
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// What the exporter calls itself.
+const USER_AGENT: &str = concat!("delivery-exporter/", env!("CARGO_PKG_VERSION"));
+
+/// The client of one account.
+pub struct Http {
+    account: Arc<str>,
+    client: reqwest::Client,
+    base: String,
+    authority: String,
+    timeout: Duration,
+    max_bytes: u64,
+    limiter: Limiter,
+    clock: Clock,
+    observer: Arc<dyn Observer>,
+}
+
+/// A client that cannot be made: a certificate or proxy that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("{account}: {problem}")]
+pub struct BuildError {
+    /// Whose.
+    pub account: Arc<str>,
+    /// What is wrong.
+    pub problem: String,
+}
+
+/// What came of a request to a queue that hands things out once.
+pub struct Drained {
+    /// The body's name in the spool.
+    pub body: SpooledBody,
+    /// The body.
+    pub bytes: Bytes,
+    /// Why the body is not whole; `None`: it is.
+    pub cut: Option<Failure>,
+}
+
+/// How an attempt ended without a usable answer.
+struct Broken {
+    code: RequestCode,
+    failure: Failure,
+}
+
+impl Http {
+    /// The client of `account`.
+    ///
+    /// # Errors
+    ///
+    /// A certificate, key or proxy of the account cannot be used.
+    pub fn new(
+        account: &Account,
+        clock: Clock,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Http, BuildError> {
+        let build_error = |problem: String| BuildError {
+            account: account.name.clone(),
+            problem,
+        };
+        let mut builder = reqwest::Client::builder()
+            .user_agent(USER_AGENT)
+            .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(account.max_concurrency);
+        builder = with_tls(builder, &account.tls).map_err(build_error)?;
+        if let Some(proxy) = &account.proxy_url {
+            // The error of the proxy's URL would show its password.
+            let proxy = reqwest::Proxy::all(proxy.expose())
+                .map_err(|_| build_error("proxy_url cannot be used as a proxy".to_owned()))?;
+            builder = builder.proxy(proxy);
+        }
+        let client = builder
+            .build()
+            .map_err(|error| build_error(chain(&error)))?;
+        let host = account.base_url.host_str().unwrap_or_default();
+        let authority = match account.base_url.port() {
+            Some(port) => format!("{host}:{port}"),
+            None => host.to_owned(),
+        };
+        Ok(Http {
+            account: account.name.clone(),
+            client,
+            base: account.base_url.as_str().trim_end_matches('/').to_owned(),
+            authority,
+            timeout: account.timeout,
+            max_bytes: account.max_response_bytes,
+            limiter: Limiter::new(account.rate_limit, clock.clone()),
+            clock,
+            observer,
+        })
+    }
+
+    /// The host of the requests, with the port where it is not the scheme's own: what is sent as
+    /// `Host`.
+    pub fn authority(&self) -> &str {
+        &self.authority
+    }
+
+    /// The time that requests are made at.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Whom to tell about the answers.
+    pub fn observer(&self) -> &dyn Observer {
+        self.observer.as_ref()
+    }
+
+    /// Asks until there is an answer that `judge` takes, or no use in asking again before
+    /// `deadline`. `refresh` reads the secrets again and says whether there may be new ones.
+    ///
+    /// # Errors
+    ///
+    /// The last attempt's failure.
+    pub async fn call<T>(
+        &self,
+        dataset: Dataset,
+        deadline: Moment,
+        build: impl Fn() -> Request,
+        judge: impl Fn(&Answer) -> Verdict<T>,
+        refresh: impl Fn() -> bool,
+    ) -> Result<T, Failure> {
+        let mut attempts = Attempts::new(self, dataset, deadline);
+        loop {
+            self.limiter.take().await;
+            let request = build();
+            let span = self.span(dataset, &request);
+            let attempt = async {
+                let answer = tokio::time::timeout(self.timeout, self.whole(request)).await;
+                answer.unwrap_or_else(|_| Err(self.timed_out()))
+            };
+            let (code, outcome) = match attempt.instrument(span.clone()).await {
+                Err(broken) => (broken.code, Outcome::again(broken.failure)),
+                Ok(answer) => {
+                    let outcome = self.outcome(&answer, &judge);
+                    (outcome.code(answer.status.as_u16()), outcome)
+                }
+            };
+            span.record("code", code.to_string());
+            self.observer.request(dataset, code);
+            match attempts.next(outcome, &refresh).await {
+                Next::Done(value) => return Ok(value),
+                Next::Again => {}
+                Next::GiveUp(failure) => return Err(failure),
+            }
+        }
+    }
+
+    /// One request to a queue that hands things out once. The body goes to `spool` as it arrives;
+    /// a cut one is returned with what came of it. Attempts that got no hand-out are repeated
+    /// within `deadline`; `judge` says which of the vendor's errors allow it.
+    ///
+    /// # Errors
+    ///
+    /// No body was handed out, or the spool cannot take one.
+    pub async fn drain(
+        &self,
+        dataset: Dataset,
+        deadline: Moment,
+        build: impl Fn() -> Request,
+        judge: impl Fn(&Answer) -> Verdict<()>,
+        refresh: impl Fn() -> bool,
+        spool: &dyn Spool,
+    ) -> Result<Drained, Failure> {
+        let mut attempts = Attempts::new(self, dataset, deadline);
+        loop {
+            self.limiter.take().await;
+            // Before anything is asked for, there is a place for it.
+            let mut writer = spool
+                .begin()
+                .await
+                .map_err(|error| store_failure(&error.0))?;
+            let request = build();
+            let span = self.span(dataset, &request);
+            let attempt = async {
+                let sent = tokio::time::timeout(self.timeout, self.send(request)).await;
+                let response = sent.unwrap_or_else(|_| Err(self.timed_out()))?;
+                if response.status().is_success() {
+                    let status = response.status().as_u16();
+                    let (bytes, cut) = self.stream(response, writer.as_mut()).await;
+                    return Ok(Handed::Body { status, bytes, cut });
+                }
+                let answer = tokio::time::timeout(self.timeout, self.read(response)).await;
+                answer
+                    .unwrap_or_else(|_| Err(self.timed_out()))
+                    .map(Handed::Error)
+            };
+            let (code, outcome) = match attempt.instrument(span.clone()).await {
+                Ok(Handed::Body { status, bytes, cut }) => {
+                    let code = cut
+                        .as_ref()
+                        .map_or(RequestCode::Status(status), |cut| cut.code);
+                    span.record("code", code.to_string());
+                    self.observer.request(dataset, code);
+                    let cut = cut.map(|broken| broken.failure);
+                    return finish(writer, bytes, cut).await;
+                }
+                Err(broken) => (broken.code, Outcome::again(broken.failure)),
+                Ok(Handed::Error(answer)) => {
+                    let outcome = self.outcome(&answer, &judge);
+                    (outcome.code(answer.status.as_u16()), outcome)
+                }
+            };
+            writer.discard().await;
+            span.record("code", code.to_string());
+            self.observer.request(dataset, code);
+            match attempts.next(outcome, &refresh).await {
+                // `judge` took an error for a good answer: there is nothing to be had.
+                Next::Done(()) => {
+                    return Err(Failure::new(
+                        FailureKind::Vendor,
+                        "an error that says nothing",
+                    ));
+                }
+                Next::Again => {}
+                Next::GiveUp(failure) => return Err(failure),
+            }
+        }
+    }
+
+    fn span(&self, dataset: Dataset, request: &Request) -> tracing::Span {
+        let path = request.path_and_query.split('?').next().unwrap_or_default();
+        tracing::info_span!(
+            target: TRACE_TARGET,
+            "vendor request",
+            otel.kind = "client",
+            account = %self.account,
+            dataset = dataset.as_str(),
+            method = %request.method,
+            path,
+            code = tracing::field::Empty,
+        )
+    }
+
+    /// Sends a request and waits for the head of the answer.
+    async fn send(&self, request: Request) -> Result<reqwest::Response, Broken> {
+        let url = format!("{}{}", self.base, request.path_and_query);
+        let sent = self
+            .client
+            .request(request.method, url)
+            .headers(request.headers)
+            .body(request.body)
+            .send()
+            .await;
+        sent.map_err(|error| self.broken(&error))
+    }
+
+    /// Sends a request and reads the whole answer.
+    async fn whole(&self, request: Request) -> Result<Answer, Broken> {
+        let response = self.send(request).await?;
+        self.read(response).await
+    }
+
+    /// Reads an answer's body, up to the size limit.
+    async fn read(&self, response: reqwest::Response) -> Result<Answer, Broken> {
+        let status = response.status();
+        let headers = response.headers().clone();
+        if response
+            .content_length()
+            .is_some_and(|length| length > self.max_bytes)
+        {
+            return Err(self.too_large());
+        }
+        let mut body = BytesMut::new();
+        let mut chunks = response.bytes_stream();
+        while let Some(chunk) = chunks.next().await {
+            body.extend_from_slice(&chunk.map_err(|error| self.broken(&error))?);
+            if body.len() as u64 > self.max_bytes {
+                return Err(self.too_large());
+            }
+        }
+        Ok(Answer {
+            status,
+            headers,
+            body: body.freeze(),
+        })
+    }
+
+    /// Streams an answer's body to the spool, until it ends, breaks, falls silent, or is too long.
+    async fn stream(
+        &self,
+        response: reqwest::Response,
+        writer: &mut dyn SpoolWriter,
+    ) -> (Bytes, Option<Broken>) {
+        let mut bytes = BytesMut::new();
+        let mut chunks = response.bytes_stream();
+        loop {
+            let chunk = match tokio::time::timeout(self.timeout, chunks.next()).await {
+                Err(_) => return (bytes.freeze(), Some(self.timed_out())),
+                Ok(None) => return (bytes.freeze(), None),
+                Ok(Some(Err(error))) => return (bytes.freeze(), Some(self.broken(&error))),
+                Ok(Some(Ok(chunk))) => chunk,
+            };
+            let room = self.max_bytes.saturating_sub(bytes.len() as u64);
+            let fits = usize::try_from(room).map_or(chunk.len(), |room| room.min(chunk.len()));
+            if let Err(error) = writer.write(&chunk[..fits]).await {
+                // What did not reach the disk must not be counted as if it had.
+                let broken = Broken {
+                    code: RequestCode::Body,
+                    failure: store_failure(&error.0),
+                };
+                return (bytes.freeze(), Some(broken));
+            }
+            bytes.extend_from_slice(&chunk[..fits]);
+            if fits < chunk.len() {
+                return (bytes.freeze(), Some(self.too_large()));
+            }
+        }
+    }
+
+    /// What an answer means; a redirect means the same for every vendor.
+    fn outcome<T>(&self, answer: &Answer, judge: impl Fn(&Answer) -> Verdict<T>) -> Outcome<T> {
+        if answer.status.is_redirection() {
+            let failure = Failure::new(
+                FailureKind::Redirect,
+                "the answer is a redirect, which is not followed with credentials",
+            );
+            let failure = Failure {
+                status: Some(answer.status.as_u16()),
+                ..failure
+            };
+            return Outcome::Fail(failure.advise("check base_url"));
+        }
+        match judge(answer) {
+            Verdict::Done(value) => Outcome::Done(value),
+            Verdict::Fail(failure) => Outcome::Fail(failure),
+            Verdict::Retry(failure, pause) => {
+                let asked = retry_after(&answer.headers, &self.clock);
+                Outcome::Retry(failure, pause.max(asked))
+            }
+        }
+    }
+
+    fn timed_out(&self) -> Broken {
+        let text = format!("no answer within {} ms", self.timeout.as_millis());
+        let failure = Failure::new(FailureKind::Timeout, &text);
+        Broken {
+            code: RequestCode::Timeout,
+            failure,
+        }
+    }
+
+    fn too_large(&self) -> Broken {
+        let text = format!("the answer is larger than {} bytes", self.max_bytes);
+        let failure = Failure::new(FailureKind::TooLarge, &text)
+            .advise("limits.max_response_bytes is the limit");
+        Broken {
+            code: RequestCode::Body,
+            failure,
+        }
+    }
+
+    /// What a broken connection is called.
+    fn broken(&self, error: &reqwest::Error) -> Broken {
+        let text = chain(error);
+        let (code, kind, advice) = if error.is_timeout() {
+            (RequestCode::Timeout, FailureKind::Timeout, None)
+        } else if error.is_connect() {
+            if has_source::<rustls::Error>(error) {
+                (
+                    RequestCode::Tls,
+                    FailureKind::Tls,
+                    Some("check the certificates and tls.ca_file"),
+                )
+            } else if text.contains("dns error") || text.contains("failed to lookup") {
+                (
+                    RequestCode::Dns,
+                    FailureKind::Dns,
+                    Some("check the host of base_url"),
+                )
+            } else {
+                (RequestCode::Connect, FailureKind::Connect, None)
+            }
+        } else if error.is_body() || error.is_decode() {
+            (RequestCode::Body, FailureKind::Body, None)
+        } else {
+            (RequestCode::Connect, FailureKind::Connect, None)
+        };
+        let mut failure = Failure::new(kind, &text);
+        failure.advice = advice;
+        Broken { code, failure }
+    }
+}
+
+/// What a drain's attempt brought.
+enum Handed {
+    Body {
+        status: u16,
+        bytes: Bytes,
+        cut: Option<Broken>,
+    },
+    Error(Answer),
+}
+
+async fn finish(
+    writer: Box<dyn SpoolWriter>,
+    bytes: Bytes,
+    cut: Option<Failure>,
+) -> Result<Drained, Failure> {
+    match (bytes.is_empty(), cut) {
+        (true, Some(failure)) => {
+            writer.discard().await;
+            Err(failure)
+        }
+        (_, cut) => {
+            let body = writer
+                .finish()
+                .await
+                .map_err(|error| store_failure(&error.0))?;
+            Ok(Drained { body, bytes, cut })
+        }
+    }
+}
+
+fn store_failure(text: &str) -> Failure {
+    Failure {
+        scope: Scope::Account,
+        ..Failure::new(FailureKind::Store, text)
+    }
+}
+
+/// How an attempt ended.
+enum Outcome<T> {
+    Done(T),
+    Fail(Failure),
+    Retry(Failure, Option<Duration>),
+}
+
+impl<T> Outcome<T> {
+    /// A broken connection: another attempt may do better, except where it would fail alike.
+    fn again(failure: Failure) -> Outcome<T> {
+        match failure.kind {
+            FailureKind::Tls | FailureKind::TooLarge | FailureKind::Store => Outcome::Fail(failure),
+            _ => Outcome::Retry(failure, None),
+        }
+    }
+
+    fn code(&self, status: u16) -> RequestCode {
+        match self {
+            Outcome::Fail(failure) | Outcome::Retry(failure, _)
+                if failure.kind == FailureKind::Decode =>
+            {
+                RequestCode::Decode
+            }
+            _ => RequestCode::Status(status),
+        }
+    }
+}
+
+/// What to do after an attempt.
+enum Next<T> {
+    Done(T),
+    Again,
+    GiveUp(Failure),
+}
+
+/// The attempts of one query.
+struct Attempts<'h> {
+    http: &'h Http,
+    dataset: Dataset,
+    deadline: Moment,
+    pauses: u32,
+    refreshed: bool,
+}
+
+impl<'h> Attempts<'h> {
+    fn new(http: &'h Http, dataset: Dataset, deadline: Moment) -> Attempts<'h> {
+        Attempts {
+            http,
+            dataset,
+            deadline,
+            pauses: 0,
+            refreshed: false,
+        }
+    }
+
+    async fn next<T>(&mut self, outcome: Outcome<T>, refresh: impl Fn() -> bool) -> Next<T> {
+        let (failure, asked) = match outcome {
+            Outcome::Done(value) => return Next::Done(value),
+            Outcome::Fail(failure) => {
+                let refused = failure.kind == FailureKind::Unauthorized;
+                if refused && !std::mem::replace(&mut self.refreshed, true) && refresh() {
+                    self.http.observer.retry(self.dataset);
+                    return Next::Again;
+                }
+                return Next::GiveUp(failure);
+            }
+            Outcome::Retry(failure, asked) => (failure, asked),
+        };
+        let limited = failure.kind == FailureKind::RateLimited;
+        if limited {
+            self.http.observer.rate_limited(self.dataset);
+        }
+        let own = LONGEST_PAUSE.min(FIRST_PAUSE * 2u32.saturating_pow(self.pauses));
+        // A random part keeps clients that failed together from coming back together.
+        let own = own.mul_f64(rand::rng().random_range(0.5..1.0));
+        let pause = asked.map_or(own, |asked| asked.max(own));
+        let until = self.http.clock.monotonic() + pause;
+        if limited && asked.is_some() {
+            // The wish holds for all requests of the account, until the interval is over.
+            self.http.limiter.pause(until.min(self.deadline));
+        }
+        if until >= self.deadline {
+            return Next::GiveUp(failure);
+        }
+        tracing::debug!(account = %self.http.account, %failure, ?pause, "a request is tried again");
+        self.http.clock.sleep(pause).await;
+        self.pauses += 1;
+        self.http.observer.retry(self.dataset);
+        Next::Again
+    }
+}
+
+/// `Retry-After`: seconds or a date.
+fn retry_after(headers: &HeaderMap, clock: &Clock) -> Option<Duration> {
+    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
+    Duration::try_from(date.duration_since(clock.now())).ok()
+}
+
+/// The client's certificates, on top of a builder.
+pub(crate) fn with_tls(
+    builder: reqwest::ClientBuilder,
+    tls: &Tls,
+) -> Result<reqwest::ClientBuilder, String> {
+    // Whoever comes first sets it; it is the same for all.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let read = |path: &std::path::Path| {
+        fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+    };
+    let mut builder = builder;
+    if let Some(path) = &tls.ca_file {
+        let authorities = reqwest::Certificate::from_pem_bundle(&read(path)?)
+            .map_err(|error| format!("{}: {}", path.display(), chain(&error)))?;
+        builder = builder.tls_certs_only(authorities);
+    }
+    if let (Some(certificate), Some(key)) = (&tls.cert_file, &tls.key_file) {
+        let mut pem = read(certificate)?;
+        pem.push(b'\n');
+        pem.extend(read(key)?);
+        let identity = reqwest::Identity::from_pem(&pem)
+            .map_err(|error| format!("{}: {}", certificate.display(), chain(&error)))?;
+        builder = builder.identity(identity);
+    }
+    Ok(builder)
+}
+
+/// An error with its causes, without the URL: its query can hold ids and signatures.
+pub(crate) fn chain(error: &reqwest::Error) -> String {
+    let mut text = if error.is_connect() {
+        "the connection failed".to_owned()
+    } else if error.is_timeout() {
+        "the time limit is over".to_owned()
+    } else if error.is_body() || error.is_decode() {
+        "the answer was cut off".to_owned()
+    } else {
+        "the request failed".to_owned()
+    };
+    let mut source = error.source();
+    while let Some(cause) = source {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) && !cause_text.contains("://") {
+            text = format!("{text}: {cause_text}");
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn has_source<E: Error + 'static>(error: &reqwest::Error) -> bool {
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if cause.is::<E>() {
+            return true;
+        }
+        // An I/O error shows its inner error's cause, not the inner error.
+        let inner = cause
+            .downcast_ref::<std::io::Error>()
+            .and_then(std::io::Error::get_ref);
+        if inner.is_some_and(|inner| inner.is::<E>()) {
+            return true;
+        }
+        source = cause.source();
+    }
+    false
+}

@@ -1,0 +1,311 @@
+//! Tolerant reading of vendors' JSON: numbers that come as strings, ids that are numbers, fields
+//! that are new. Tolerant of what surrounds a count, strict about the count itself.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
+
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
+};
+
+use crate::model::{Counts, MAX_COUNT, Measure};
+
+/// A count as a vendor sent it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) enum Count {
+    /// Missing, `null`, or an empty text.
+    #[default]
+    Absent,
+    /// A believable count.
+    Value(u64),
+    /// Negative, no integer, 2^53 or more, or no number at all.
+    Bad(String),
+}
+
+impl Count {
+    /// The count, if there is one; a bad one is an error that names `field`.
+    pub(super) fn get(&self, field: &str) -> Result<Option<u64>, String> {
+        match self {
+            Count::Absent => Ok(None),
+            Count::Value(value) => Ok(Some(*value)),
+            Count::Bad(what) => Err(format!("{field} is no count: {what}")),
+        }
+    }
+
+    /// The sum of two counts; what is absent adds nothing, what is bad stays bad.
+    pub(super) fn plus(self, other: Count) -> Count {
+        match (self, other) {
+            (Count::Bad(what), _) | (_, Count::Bad(what)) => Count::Bad(what),
+            (Count::Absent, count) | (count, Count::Absent) => count,
+            (Count::Value(a), Count::Value(b)) => match a.checked_add(b) {
+                Some(sum) if sum <= MAX_COUNT => Count::Value(sum),
+                _ => Count::Bad("a sum of 2^53 or more".to_owned()),
+            },
+        }
+    }
+
+    fn from_text(text: &str) -> Count {
+        let text = text.trim();
+        if text.is_empty() {
+            return Count::Absent;
+        }
+        match text.parse::<u64>() {
+            Ok(value) if value <= MAX_COUNT => Count::Value(value),
+            Ok(_) => Count::Bad("2^53 or more".to_owned()),
+            Err(_) => match text.parse::<f64>() {
+                Ok(value) => Count::from_float(value),
+                Err(_) => Count::Bad("a text".to_owned()),
+            },
+        }
+    }
+
+    /// A count that was written with a point or an exponent, such as `12.0`.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "checked to be a whole number in range"
+    )]
+    fn from_float(value: f64) -> Count {
+        if value < 0.0 {
+            Count::Bad("negative".to_owned())
+        } else if value > MAX_COUNT as f64 {
+            Count::Bad("2^53 or more".to_owned())
+        } else if value.fract() == 0.0 {
+            Count::Value(value as u64)
+        } else {
+            Count::Bad("no whole number".to_owned())
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Count, D::Error> {
+        struct CountVisitor;
+        impl<'de> Visitor<'de> for CountVisitor {
+            type Value = Count;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a count")
+            }
+
+            fn visit_u64<E>(self, value: u64) -> Result<Count, E> {
+                Ok(if value <= MAX_COUNT {
+                    Count::Value(value)
+                } else {
+                    Count::Bad("2^53 or more".to_owned())
+                })
+            }
+
+            fn visit_i64<E>(self, value: i64) -> Result<Count, E> {
+                Ok(u64::try_from(value)
+                    .map_or_else(|_| Count::Bad("negative".to_owned()), Count::Value))
+            }
+
+            fn visit_f64<E>(self, value: f64) -> Result<Count, E> {
+                Ok(Count::from_float(value))
+            }
+
+            fn visit_str<E>(self, value: &str) -> Result<Count, E> {
+                Ok(Count::from_text(value))
+            }
+
+            fn visit_unit<E>(self) -> Result<Count, E> {
+                Ok(Count::Absent)
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Count, E> {
+                Ok(Count::Bad("a truth value".to_owned()))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Count, A::Error> {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Count::Bad("a list".to_owned()))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Count, A::Error> {
+                while entries.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Count::Bad("an object".to_owned()))
+            }
+        }
+        deserializer.deserialize_any(CountVisitor)
+    }
+}
+
+/// The counts that are there, each under its measure; a bad one is an error that names its field.
+pub(super) fn counts(fields: &[(Measure, &str, &Count)]) -> Result<Counts, String> {
+    let mut counts = Counts::with_capacity(fields.len());
+    for (measure, field, count) in fields {
+        if let Some(count) = count.get(field)? {
+            counts.push((*measure, count));
+        }
+    }
+    Ok(counts)
+}
+
+/// A text that may come as a number. Integers keep every digit: an id of 19 digits does not
+/// survive a double. `null` and anything else are no text.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Text(pub(super) Option<String>);
+
+impl Text {
+    /// The text, unless it is missing or empty.
+    pub(super) fn get(&self) -> Option<&str> {
+        self.0.as_deref().filter(|text| !text.is_empty())
+    }
+
+    /// The text, empty if there is none.
+    pub(super) fn shared(&self) -> Arc<str> {
+        Arc::from(self.0.as_deref().unwrap_or_default())
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Text, D::Error> {
+        // The raw value keeps the digits of numbers of any length.
+        let raw = <&serde_json::value::RawValue>::deserialize(deserializer)?.get();
+        Ok(Text(match raw.as_bytes().first() {
+            Some(b'"') => serde_json::from_str::<Cow<'_, str>>(raw)
+                .ok()
+                .map(Cow::into_owned),
+            Some(b'-' | b'0'..=b'9') => Some(raw.to_owned()),
+            _ => None,
+        }))
+    }
+}
+
+/// Fields that a wire type does not know: their names, in a flattened map.
+pub(super) type Unknown = BTreeMap<String, IgnoredAny>;
+
+/// A value that is taken if it has the right shape, and else is as if it were not there.
+pub(super) fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    let raw = <&serde_json::value::RawValue>::deserialize(deserializer)?;
+    Ok(serde_json::from_str(raw.get()).ok())
+}
+
+/// A time in any of the forms that the vendors use; what has no zone is UTC, and a bare number is
+/// Unix seconds.
+pub(super) fn time(text: &str) -> Option<Timestamp> {
+    let text = text.trim();
+    if let Ok(time) = text.parse::<Timestamp>() {
+        return Some(time);
+    }
+    if let Ok(seconds) = text.parse::<i64>() {
+        return Timestamp::from_second(seconds).ok();
+    }
+    // Java's form has a zone without a colon, and some have one after a blank.
+    if let Ok(zoned) = jiff::fmt::strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", text)
+        && let Ok(time) = zoned.to_timestamp()
+    {
+        return Some(time);
+    }
+    let civil: DateTime = text.parse().ok()?;
+    TimeZone::UTC.to_timestamp(civil).ok()
+}
+
+/// A decode error of serde, without the content that it quotes.
+pub(super) fn problem(error: &serde_json::Error) -> String {
+    let what = match error.classify() {
+        serde_json::error::Category::Io => "cannot be read",
+        serde_json::error::Category::Syntax => "is no JSON",
+        serde_json::error::Category::Data => "has an unexpected shape",
+        serde_json::error::Category::Eof => "ends too early",
+    };
+    format!(
+        "the answer {what} (line {}, column {})",
+        error.line(),
+        error.column()
+    )
+}
+
+/// Makes serde fail with `text`.
+pub(super) fn custom<E: de::Error>(text: impl fmt::Display) -> E {
+    E::custom(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn count(json: &str) -> Count {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn counts_are_taken_in_every_harmless_form() {
+        assert_eq!(count("12"), Count::Value(12));
+        assert_eq!(count("\"12\""), Count::Value(12));
+        assert_eq!(count("12.0"), Count::Value(12));
+        assert_eq!(count("1e3"), Count::Value(1000));
+        assert_eq!(count("null"), Count::Absent);
+        assert_eq!(count("\"\""), Count::Absent);
+        assert_eq!(count("9007199254740991"), Count::Value(MAX_COUNT));
+    }
+
+    #[test]
+    fn what_is_no_count_is_bad_and_no_error_of_the_whole_answer() {
+        for bad in [
+            "-1",
+            "1.5",
+            "9007199254740992",
+            "18446744073709551616",
+            "1e300",
+            "\"x\"",
+            "true",
+            "[1]",
+            "{\"a\":1}",
+        ] {
+            assert!(matches!(count(bad), Count::Bad(_)), "{bad}");
+        }
+    }
+
+    #[test]
+    fn ids_keep_every_digit() {
+        let text = |json| serde_json::from_str::<Text>(json).unwrap().0;
+        assert_eq!(
+            text("3813836816344707101").as_deref(),
+            Some("3813836816344707101")
+        );
+        assert_eq!(
+            text("\"3813836816344707101\"").as_deref(),
+            Some("3813836816344707101")
+        );
+        assert_eq!(
+            text("38138368163447071013813836816344707101").map(|t| t.len()),
+            Some(38)
+        );
+        assert_eq!(text("null"), None);
+        assert_eq!(text("{}"), None);
+    }
+
+    #[test]
+    fn times_are_read_in_every_form_of_the_vendors() {
+        let milliseconds = |text| time(text).map(Timestamp::as_millisecond);
+        assert_eq!(
+            milliseconds("2016-08-31T13:25:18.477+0000"),
+            Some(1_472_649_918_477)
+        );
+        assert_eq!(
+            milliseconds("2024-07-16T17:26:54.966-0300"),
+            Some(1_721_161_614_966)
+        );
+        assert_eq!(
+            milliseconds("2022-05-05T17:32:28.777+01:00"),
+            Some(1_651_768_348_777)
+        );
+        assert_eq!(
+            milliseconds("2022-05-05T17:32:28.777Z"),
+            Some(1_651_771_948_777)
+        );
+        assert_eq!(milliseconds("2016-09-14 17:19:42"), Some(1_473_873_582_000));
+        assert_eq!(milliseconds("2000-01-25T11:18:47Z"), Some(948_799_127_000));
+        assert_eq!(milliseconds("1750000000"), Some(1_750_000_000_000));
+        assert_eq!(time("string"), None);
+        assert_eq!(time(""), None);
+    }
+}

@@ -1,0 +1,623 @@
+//! The series of one account: what its collector records, and what is shown of it.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use arc_swap::ArcSwap;
+use delivery_clock::Clock;
+use jiff::Timestamp;
+
+use super::{
+    bounds::Bounds,
+    families::{FamilyId, Key, families, id},
+    groups::{self, Group},
+    values::{Identity, Number, Show, Value, born},
+};
+use crate::{
+    collector::{PassOutcome, Recorder, Source},
+    config::{Account, Limits, PerMessage},
+    ledger::Increment,
+    model::{Application, BounceKind, Dataset, ErrorReason, Message, ProviderType, Snapshot},
+    providers::{Failure, FailureKind, Observer, RequestCode},
+};
+
+/// The values of a series' own labels, without those of the account.
+pub(super) type Own = Box<[Arc<str>]>;
+
+/// One series as it is shown.
+pub(super) struct Sample {
+    pub(super) own: Own,
+    pub(super) value: Value,
+    /// Not shown from then on.
+    pub(super) stale_at: Option<Timestamp>,
+}
+
+/// What is shown of an account: never changed, only replaced.
+struct View {
+    identity: Identity,
+    /// By the family's place in the table.
+    families: Vec<Vec<Arc<Sample>>>,
+}
+
+/// The series of one account.
+pub struct AccountSeries {
+    clock: Clock,
+    provider: ProviderType,
+    name: Arc<str>,
+    state: Mutex<State>,
+    view: ArcSwap<View>,
+}
+
+struct State {
+    settings: Settings,
+    groups: HashMap<(Dataset, Arc<str>, Arc<str>), Group>,
+    /// Counters, histograms and the exporter's own gauges.
+    lasting: BTreeMap<(FamilyId, Own), Value>,
+    bounds: Bounds,
+    /// A pass has ended since the last view: what limits drop is counted now.
+    count_drops: bool,
+}
+
+/// What the configuration says about the account's series.
+struct Settings {
+    identity: Identity,
+    per_message: PerMessage,
+    max_series: usize,
+    applications: HashMap<Arc<str>, Arc<str>>,
+}
+
+impl AccountSeries {
+    /// The series of an account that has just been configured.
+    pub(super) fn new(
+        account: &Account,
+        label_names: &[Arc<str>],
+        limits: &Limits,
+        clock: Clock,
+    ) -> AccountSeries {
+        let settings = Settings::new(account, label_names, limits);
+        let view = View {
+            identity: settings.identity.clone(),
+            families: Vec::new(),
+        };
+        let state = State {
+            settings,
+            groups: HashMap::new(),
+            lasting: BTreeMap::new(),
+            bounds: Bounds::new(limits),
+            count_drops: false,
+        };
+        let series = AccountSeries {
+            clock,
+            provider: account.provider,
+            name: account.name.clone(),
+            state: Mutex::new(state),
+            view: ArcSwap::from_pointee(view),
+        };
+        series.from_the_start(account);
+        series.publish();
+        series
+    }
+
+    /// Takes a changed configuration of the same account; counters go on.
+    pub(super) fn reconfigure(&self, account: &Account, label_names: &[Arc<str>], limits: &Limits) {
+        {
+            let mut state = self.lock();
+            state.settings = Settings::new(account, label_names, limits);
+            state.bounds.limit(limits);
+            let names = state.settings.applications.clone();
+            state
+                .groups
+                .retain(|(_, application, _), group| match names.get(application) {
+                    Some(name) => {
+                        group.application = name.clone();
+                        true
+                    }
+                    None => false,
+                });
+        }
+        self.from_the_start(account);
+        self.publish();
+    }
+
+    /// The label `account`.
+    pub fn name(&self) -> &Arc<str> {
+        &self.name
+    }
+
+    /// The label `provider`.
+    pub fn provider(&self) -> ProviderType {
+        self.provider
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every label value that is known beforehand is there with 0, so that the first increase is
+    /// seen by `rate()`.
+    fn from_the_start(&self, account: &Account) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let mut zero = |key: Key, own: &[&str]| {
+            let own: Own = own.iter().map(|value| Arc::from(*value)).collect();
+            let family = id(key);
+            state
+                .lasting
+                .entry((family, own))
+                .or_insert_with(|| born(family.family(), now));
+        };
+        zero(Key::SnapshotDecreases, &[]);
+        zero(Key::TrackedMessages, &[]);
+        zero(Key::HeldIncrements, &[]);
+        zero(Key::ReportsDuplicate, &[]);
+        zero(Key::ReportsQuarantined, &[]);
+        let mut sources = Vec::new();
+        if account.provider.has_messages() {
+            sources.push(Source::Static);
+        }
+        if account.messages.list {
+            sources.push(Source::List);
+        }
+        for source in sources {
+            zero(Key::DiscoverySuccess, &[source.as_str()]);
+            zero(Key::DiscoveryLastSuccess, &[source.as_str()]);
+            zero(Key::DiscoveredMessages, &[source.as_str()]);
+        }
+        for dataset in &account.collect {
+            let dataset = dataset.as_str();
+            zero(Key::CollectDuration, &[dataset]);
+            zero(Key::ApiRetries, &[dataset]);
+            zero(Key::RateLimited, &[dataset]);
+            for application in &account.applications {
+                let application = application.name.as_ref();
+                zero(Key::LastSuccess, &[dataset, application]);
+                for kind in FailureKind::ALL {
+                    zero(Key::CollectFailures, &[dataset, application, kind.as_str()]);
+                }
+                if dataset == Dataset::Reports.as_str() {
+                    zero(Key::Total("sent"), &[application, "email"]);
+                    zero(Key::Total("delivered"), &[application, "email"]);
+                    for kind in [BounceKind::Hard, BounceKind::Soft] {
+                        zero(
+                            Key::Total("bounces"),
+                            &[application, "email", kind.as_str()],
+                        );
+                    }
+                    for reason in REPORTED_ERRORS {
+                        zero(
+                            Key::Total("errors"),
+                            &[application, "email", reason.as_str()],
+                        );
+                    }
+                }
+            }
+        }
+        let lease = (id(Key::LeaseHeld), Own::default());
+        state.lasting.insert(lease, Value::Gauge(Number::Count(1)));
+    }
+
+    /// Shows the account's series of one family.
+    pub(super) fn show(
+        &self,
+        view: &AccountView,
+        family: FamilyId,
+        now: Timestamp,
+        show: &mut Show<'_>,
+    ) {
+        let Some(samples) = view.0.families.get(family.index()) else {
+            return;
+        };
+        for sample in samples {
+            if sample.stale_at.is_none_or(|stale_at| now < stale_at) {
+                show.sample(Some(&view.0.identity), &sample.own, &sample.value);
+            }
+        }
+    }
+
+    /// What is shown now; it stays as it is while it is read.
+    pub(super) fn view(&self) -> AccountView {
+        AccountView(self.view.load_full())
+    }
+
+    fn set(&self, key: Key, own: &[&str], number: Number) {
+        let own: Own = own.iter().map(|value| Arc::from(*value)).collect();
+        self.lock()
+            .lasting
+            .insert((id(key), own), Value::Gauge(number));
+    }
+
+    fn count(&self, key: Key, own: &[&str]) {
+        let own = own.iter().map(|value| Arc::from(*value)).collect();
+        let now = self.clock.now();
+        self.lock().add(id(key), own, Number::Count(1), now);
+    }
+}
+
+/// A view of an account that is being read.
+pub(super) struct AccountView(Arc<View>);
+
+/// The reasons of errors that delivery reports can give.
+const REPORTED_ERRORS: [ErrorReason; 6] = [
+    ErrorReason::Suppressed,
+    ErrorReason::Dropped,
+    ErrorReason::System,
+    ErrorReason::Expired,
+    ErrorReason::Rejected,
+    ErrorReason::Other,
+];
+
+impl Settings {
+    fn new(account: &Account, label_names: &[Arc<str>], limits: &Limits) -> Settings {
+        let empty: Arc<str> = Arc::from("");
+        let extra = label_names
+            .iter()
+            .map(|name| {
+                (
+                    name.clone(),
+                    account.labels.get(name).unwrap_or(&empty).clone(),
+                )
+            })
+            .collect();
+        Settings {
+            identity: Identity {
+                provider: account.provider.as_str(),
+                account: account.name.clone(),
+                extra,
+            },
+            per_message: account.per_message,
+            max_series: limits.max_series_per_account,
+            applications: account
+                .applications
+                .iter()
+                .map(|application| (application.id.clone(), application.name.clone()))
+                .collect(),
+        }
+    }
+}
+
+impl State {
+    /// Adds to a counter, which is born with the first addition.
+    fn add(&mut self, family: FamilyId, own: Own, by: Number, now: Timestamp) {
+        let value = self
+            .lasting
+            .entry((family, own))
+            .or_insert_with(|| born(family.family(), now));
+        if let Value::Counter(number, _) = value {
+            *number = match (*number, by) {
+                (Number::Count(a), Number::Count(b)) => Number::Count(a.saturating_add(b)),
+                (Number::Decimal(a), Number::Decimal(b)) => Number::Decimal(a.saturating_add(b)),
+                // The birth of a counter of money.
+                (Number::Count(0), by) => by,
+                (a, b) => Number::Float(a.as_f64() + b.as_f64()),
+            };
+        }
+    }
+
+    fn observe(&mut self, family: FamilyId, own: Own, value: f64, now: Timestamp) {
+        let histogram = self
+            .lasting
+            .entry((family, own))
+            .or_insert_with(|| born(family.family(), now));
+        if let Value::Histogram(histogram, _) = histogram {
+            histogram.observe(value);
+        }
+    }
+
+    /// A view of all that is recorded, within the limits.
+    fn view(&mut self, now: Timestamp) -> View {
+        let mut shown: Vec<Vec<Arc<Sample>>> = families().iter().map(|_| Vec::new()).collect();
+        let mut dropped: BTreeMap<(FamilyId, &'static str), u64> = BTreeMap::new();
+        self.groups.retain(|_, group| now < group.stale_at);
+        let mut groups: Vec<&Group> = self.groups.values().collect();
+        groups.sort_by_cached_key(|group| std::cmp::Reverse((group.age_key(), group.id.clone())));
+        // Three series stand for the limits themselves.
+        let mut room = self
+            .settings
+            .max_series
+            .saturating_sub(self.lasting.len() + 3);
+        let mut full = false;
+        let per_message = self.settings.per_message;
+        let newest = groups
+            .into_iter()
+            .filter(|group| group.sent() >= per_message.min_sent)
+            .take(per_message.max_messages);
+        for group in newest {
+            let samples = groups::samples(group, per_message.channels, &mut self.bounds);
+            full = full || samples.len() > room;
+            for (family, sample) in samples {
+                if full {
+                    *dropped.entry((family, "max_series")).or_default() += 1;
+                } else {
+                    room -= 1;
+                    shown[family.index()].push(Arc::new(sample));
+                }
+            }
+        }
+        if std::mem::take(&mut self.count_drops) {
+            for (family, count) in self.bounds.take_dropped() {
+                *dropped.entry((family, "max_label_values")).or_default() += count;
+            }
+            for ((family, reason), count) in dropped {
+                let own = [Arc::from(family.family().name.as_str()), Arc::from(reason)].into();
+                self.add(id(Key::SeriesDropped), own, Number::Count(count), now);
+            }
+        }
+        for ((family, own), value) in &self.lasting {
+            let sample = Sample {
+                own: own.clone(),
+                value: value.clone(),
+                stale_at: None,
+            };
+            shown[family.index()].push(Arc::new(sample));
+        }
+        let series = shown.iter().map(Vec::len).sum::<usize>() + 1;
+        let value = Value::Gauge(Number::Count(series as u64));
+        let own = Own::default();
+        shown[id(Key::Series).index()] = vec![Arc::new(Sample {
+            own,
+            value,
+            stale_at: None,
+        })];
+        View {
+            identity: self.settings.identity.clone(),
+            families: shown,
+        }
+    }
+}
+
+impl Observer for AccountSeries {
+    fn request(&self, dataset: Dataset, code: RequestCode) {
+        self.count(Key::ApiRequests, &[dataset.as_str(), &code.to_string()]);
+    }
+
+    fn retry(&self, dataset: Dataset) {
+        self.count(Key::ApiRetries, &[dataset.as_str()]);
+    }
+
+    fn rate_limited(&self, dataset: Dataset) {
+        self.count(Key::RateLimited, &[dataset.as_str()]);
+    }
+
+    fn unknown_field(&self, dataset: Dataset, field: &str) {
+        let field = self
+            .lock()
+            .bounds
+            .value(id(Key::UnknownFields), "field", &Arc::from(field));
+        self.count(Key::UnknownFields, &[dataset.as_str(), &field]);
+    }
+}
+
+impl Recorder for AccountSeries {
+    fn snapshot(
+        &self,
+        dataset: Dataset,
+        application: &Application,
+        message: &Message,
+        first_seen: Timestamp,
+        snapshot: &Snapshot,
+        stale_at: Timestamp,
+    ) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let key = (dataset, application.id.clone(), snapshot.id.clone());
+        let decreases = state
+            .groups
+            .get(&key)
+            .map_or(0, |group| groups::decreases(&group.snapshot, snapshot));
+        if decreases > 0 {
+            let family = id(Key::SnapshotDecreases);
+            state.add(family, Own::default(), Number::Count(decreases), now);
+        }
+        let group = Group {
+            application: application.name.clone(),
+            id: snapshot.id.clone(),
+            campaign: message.campaign.clone(),
+            sent_at: message.sent_at,
+            first_seen,
+            snapshot: snapshot.clone(),
+            stale_at,
+        };
+        state.groups.insert(key, group);
+    }
+
+    fn renewed(
+        &self,
+        dataset: Dataset,
+        application: &Application,
+        message: &str,
+        stale_at: Timestamp,
+    ) {
+        let key = (dataset, application.id.clone(), Arc::from(message));
+        if let Some(group) = self.lock().groups.get_mut(&key) {
+            group.stale_at = stale_at;
+        }
+    }
+
+    fn forgotten(&self, application: &Application, message: &str) {
+        self.lock()
+            .groups
+            .retain(|(_, of, own), _| *of != application.id || own.as_ref() != message);
+    }
+
+    fn counted(&self, application: &Application, increments: &[Increment]) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let own = |values: &[&str]| -> Own {
+            std::iter::once(application.name.clone())
+                .chain(values.iter().map(|value| Arc::from(*value)))
+                .collect()
+        };
+        for increment in increments {
+            match increment {
+                Increment::Report {
+                    channel,
+                    status_group,
+                    status,
+                    error_group,
+                    error,
+                    permanent,
+                } => {
+                    let family = id(Key::Reports);
+                    let mut bounded = |label, text| state.bounds.value(family, label, text);
+                    let texts = [
+                        bounded("status_group", status_group),
+                        bounded("status", status),
+                        bounded("error_group", error_group),
+                        bounded("error", error),
+                    ];
+                    let permanent = match permanent {
+                        Some(true) => "true",
+                        Some(false) => "false",
+                        None => "",
+                    };
+                    let own = own(&[
+                        channel, &texts[0], &texts[1], &texts[2], &texts[3], permanent,
+                    ]);
+                    state.add(family, own, Number::Count(1), now);
+                }
+                Increment::Message {
+                    measure,
+                    channel,
+                    campaign,
+                } => {
+                    let word = measure.as_str();
+                    let detail = groups::detail(*measure);
+                    let mut values = vec![*channel];
+                    values.extend(detail);
+                    state.add(id(Key::Total(word)), own(&values), Number::Count(1), now);
+                    if let Some(campaign) = campaign {
+                        let family = id(Key::Campaign(word));
+                        let campaign = state.bounds.value(family, "campaign", campaign);
+                        let mut values = vec![*channel, campaign.as_ref()];
+                        values.extend(detail);
+                        state.add(family, own(&values), Number::Count(1), now);
+                    }
+                }
+                Increment::Latency {
+                    channel,
+                    status_group,
+                    seconds,
+                } => {
+                    let family = id(Key::ReportLatency);
+                    let group = state.bounds.value(family, "status_group", status_group);
+                    state.observe(family, own(&[channel, &group]), *seconds, now);
+                }
+                Increment::Cost {
+                    channel,
+                    currency,
+                    amount,
+                } => {
+                    let family = id(Key::ReportCost);
+                    let currency = state.bounds.value(family, "currency", currency);
+                    state.add(
+                        family,
+                        own(&[channel, &currency]),
+                        Number::Decimal(*amount),
+                        now,
+                    );
+                }
+                Increment::Duplicate => {
+                    state.add(
+                        id(Key::ReportsDuplicate),
+                        Own::default(),
+                        Number::Count(1),
+                        now,
+                    );
+                }
+                Increment::Quarantined => {
+                    state.add(
+                        id(Key::ReportsQuarantined),
+                        Own::default(),
+                        Number::Count(1),
+                        now,
+                    );
+                }
+            }
+        }
+    }
+
+    fn failed(&self, dataset: Dataset, application: &Application, failure: &Failure) {
+        self.count(
+            Key::CollectFailures,
+            &[dataset.as_str(), &application.name, failure.kind.as_str()],
+        );
+    }
+
+    fn rejected(&self, reason: &str) {
+        let reason =
+            self.lock()
+                .bounds
+                .value(id(Key::RejectedMessages), "reason", &Arc::from(reason));
+        self.count(Key::RejectedMessages, &[&reason]);
+    }
+
+    fn tracked(&self, messages: usize) {
+        self.set(Key::TrackedMessages, &[], Number::Count(messages as u64));
+    }
+
+    fn due(&self, dataset: Dataset, application: &Application, at: Option<Timestamp>) {
+        let own = [dataset.as_str(), &application.name];
+        match at {
+            Some(at) => self.set(Key::Due, &own, seconds(at)),
+            None => {
+                let own: Own = own.iter().map(|value| Arc::from(*value)).collect();
+                self.lock().lasting.remove(&(id(Key::Due), own));
+            }
+        }
+    }
+
+    fn discovered(&self, source: Source, outcome: Result<usize, &Failure>, at: Timestamp) {
+        let own = [source.as_str()];
+        self.set(
+            Key::DiscoverySuccess,
+            &own,
+            Number::Count(outcome.is_ok().into()),
+        );
+        if let Ok(new) = outcome {
+            self.set(Key::DiscoveryLastSuccess, &own, seconds(at));
+            let own = own.iter().map(|value| Arc::from(*value)).collect();
+            let family = id(Key::DiscoveredMessages);
+            self.lock().add(family, own, Number::Count(new as u64), at);
+        }
+    }
+
+    fn pass(&self, outcome: &PassOutcome) {
+        self.set(Key::Up, &[], Number::Count(outcome.up.into()));
+        for part in &outcome.datasets {
+            let own = [part.dataset.as_str(), part.application.name.as_ref()];
+            self.set(
+                Key::CollectSuccess,
+                &own,
+                Number::Count(part.success.into()),
+            );
+            if part.success {
+                self.set(Key::LastSuccess, &own, seconds(outcome.at));
+            }
+        }
+        let mut state = self.lock();
+        for (dataset, length) in &outcome.durations {
+            let own = [Arc::from(dataset.as_str())].into();
+            state.observe(
+                id(Key::CollectDuration),
+                own,
+                length.as_secs_f64(),
+                outcome.at,
+            );
+        }
+        state.count_drops = true;
+    }
+
+    fn publish(&self) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let view = state.view(now);
+        self.view.store(Arc::new(view));
+    }
+}
+
+/// Unix time.
+fn seconds(at: Timestamp) -> Number {
+    Number::Float(at.as_duration().as_secs_f64())
+}

@@ -1,0 +1,328 @@
+//! The families of the process itself, carried by prometheus-client, and shown through the same
+//! door as all others.
+
+use std::{
+    collections::HashMap,
+    fmt::Debug,
+    fs,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use jiff::Timestamp;
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{
+        counter::{ConstCounter, Counter},
+        family::Family as ClientFamily,
+        gauge::{ConstGauge, Gauge},
+    },
+    registry::{Metric, Registry},
+};
+
+use super::{
+    families::{FamilyId, Kind, families},
+    values::{Number, Show, Value, Visitor},
+};
+
+type FloatGauge = Gauge<f64, AtomicU64>;
+
+/// How a pushed point ended: the label `outcome`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PointOutcome {
+    /// The receiver took it.
+    Accepted,
+    /// The receiver refused it.
+    Rejected,
+    /// It did not arrive.
+    Failed,
+}
+
+impl PointOutcome {
+    const ALL: [PointOutcome; 3] = [
+        PointOutcome::Accepted,
+        PointOutcome::Rejected,
+        PointOutcome::Failed,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            PointOutcome::Accepted => "accepted",
+            PointOutcome::Rejected => "rejected",
+            PointOutcome::Failed => "failed",
+        }
+    }
+}
+
+/// The series of the process: set by whoever knows, read at each scrape.
+pub struct ProcessSeries {
+    registry: Registry,
+    start: Timestamp,
+    store_up: Gauge,
+    store_errors: Counter,
+    spool_bytes: FloatGauge,
+    quarantined_bodies: FloatGauge,
+    reload_successful: Gauge,
+    reload_success: FloatGauge,
+    otlp_points: ClientFamily<[(&'static str, &'static str); 1], Counter>,
+}
+
+impl ProcessSeries {
+    /// All of them, at the start of the process.
+    pub(super) fn new(start: Timestamp) -> ProcessSeries {
+        let mut series = ProcessSeries {
+            registry: Registry::default(),
+            start,
+            store_up: Gauge::default(),
+            store_errors: Counter::default(),
+            spool_bytes: FloatGauge::default(),
+            quarantined_bodies: FloatGauge::default(),
+            reload_successful: Gauge::default(),
+            reload_success: FloatGauge::default(),
+            otlp_points: ClientFamily::default(),
+        };
+        let build = ClientFamily::<[(&str, &str); 3], Gauge>::default();
+        build
+            .get_or_create(&[
+                ("version", env!("CARGO_PKG_VERSION")),
+                ("revision", env!("DELIVERY_EXPORTER_REVISION")),
+                ("rustc", env!("DELIVERY_EXPORTER_RUSTC")),
+            ])
+            .set(1);
+        for outcome in PointOutcome::ALL {
+            drop(
+                series
+                    .otlp_points
+                    .get_or_create(&[("outcome", outcome.as_str())]),
+            );
+        }
+        series.store_up.set(1);
+        series.register("delivery_exporter_build_info", build);
+        series.register("delivery_exporter_store_up", series.store_up.clone());
+        series.register(
+            "delivery_exporter_store_errors_total",
+            series.store_errors.clone(),
+        );
+        series.register("delivery_exporter_spool_bytes", series.spool_bytes.clone());
+        series.register(
+            "delivery_exporter_quarantined_bodies",
+            series.quarantined_bodies.clone(),
+        );
+        series.register(
+            "delivery_exporter_config_last_reload_successful",
+            series.reload_successful.clone(),
+        );
+        series.register(
+            "delivery_exporter_config_last_reload_success_timestamp_seconds",
+            series.reload_success.clone(),
+        );
+        series.register(
+            "delivery_exporter_otlp_points_total",
+            series.otlp_points.clone(),
+        );
+        series.registry.register_collector(Box::new(System));
+        series
+    }
+
+    fn register(&mut self, name: &str, metric: impl Metric) {
+        if let Some(family) = families().iter().find(|family| family.name == name) {
+            self.registry
+                .register(family.base_name(), family.help.clone(), metric);
+        }
+    }
+
+    /// Whether the spool can be written to.
+    pub fn store_up(&self, up: bool) {
+        self.store_up.set(up.into());
+    }
+
+    /// A write to the spool failed.
+    pub fn store_error(&self) {
+        self.store_errors.inc();
+    }
+
+    /// What is in the spool: bytes of all bodies, and how many are in quarantine.
+    #[expect(clippy::cast_precision_loss, reason = "sizes of disks are below 2^53")]
+    pub fn spool(&self, bytes: u64, quarantined: u64) {
+        self.spool_bytes.set(bytes as f64);
+        self.quarantined_bodies.set(quarantined as f64);
+    }
+
+    /// The configuration was read: taken or not.
+    pub fn reloaded(&self, taken: bool, at: Timestamp) {
+        self.reload_successful.set(taken.into());
+        if taken {
+            self.reload_success.set(at.as_duration().as_secs_f64());
+        }
+    }
+
+    /// Points were pushed by OTLP.
+    pub fn otlp_points(&self, outcome: PointOutcome, points: u64) {
+        self.otlp_points
+            .get_or_create(&[("outcome", outcome.as_str())])
+            .inc_by(points);
+    }
+
+    /// The process's series by family. prometheus-client has one way out, its text; what it wrote
+    /// is taken apart again, so that the outputs see no difference.
+    pub(super) fn collect(&self) -> HashMap<FamilyId, Vec<(Vec<Arc<str>>, Value)>> {
+        let mut text = String::new();
+        if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
+            // Writing to a string does not fail.
+            return HashMap::new();
+        }
+        let mut found: HashMap<FamilyId, Vec<_>> = HashMap::new();
+        for line in text.lines().filter(|line| !line.starts_with('#')) {
+            let Some((series, value)) = line.rsplit_once(' ') else {
+                continue;
+            };
+            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
+            let Some(id) = super::families::by_name(name) else {
+                continue;
+            };
+            let values = labels
+                .split('"')
+                .skip(1)
+                .step_by(2)
+                .map(Arc::from)
+                .collect();
+            let number = match value.parse() {
+                Ok(count) => Number::Count(count),
+                Err(_) => Number::Float(value.parse().unwrap_or(f64::NAN)),
+            };
+            let value = match id.family().kind {
+                Kind::Counter => Value::Counter(number, self.start),
+                _ => Value::Gauge(number),
+            };
+            found.entry(id).or_default().push((values, value));
+        }
+        found
+    }
+}
+
+/// Shows the process's series of one family.
+pub(super) fn show(
+    series: &HashMap<FamilyId, Vec<(Vec<Arc<str>>, Value)>>,
+    id: FamilyId,
+    visitor: &mut dyn Visitor,
+) {
+    let mut show = Show::new(visitor, id.family());
+    for (labels, value) in series.get(&id).into_iter().flatten() {
+        show.sample(None, labels, value);
+    }
+}
+
+/// The operating system's view of this process, read from `/proc` at each scrape.
+#[derive(Debug)]
+struct System;
+
+/// The kernel's unit of CPU time for programs, fixed on Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+/// The page size of every platform that the exporter is built for.
+const PAGE_BYTES: f64 = 4096.0;
+
+impl Collector for System {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let mut write = |name: &str, value: Option<f64>| {
+            let family = families().iter().find(|family| family.name == name);
+            let (Some(family), Some(value)) = (family, value) else {
+                return Ok(());
+            };
+            let mut write_as = |metric: &dyn EncodeAny| {
+                metric.encode_into(&mut encoder, family.base_name(), &family.help)
+            };
+            match family.kind {
+                Kind::Counter => write_as(&ConstCounter::new(value)),
+                _ => write_as(&ConstGauge::new(value)),
+            }
+        };
+        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        // The command's name, in parentheses, can hold blanks: fields are counted after it.
+        let fields: Vec<f64> = stat
+            .rsplit_once(')')
+            .map(|(_, rest)| {
+                rest.split_whitespace()
+                    .map(|f| f.parse().unwrap_or(0.0))
+                    .collect()
+            })
+            .unwrap_or_default();
+        let field = |number: usize| fields.get(number - 3).copied();
+        let cpu = field(14)
+            .zip(field(15))
+            .map(|(user, system)| (user + system) / TICKS_PER_SECOND);
+        write("process_cpu_seconds_total", cpu)?;
+        write("process_threads", field(20))?;
+        let start = boot_time()
+            .zip(field(22))
+            .map(|(boot, ticks)| boot + ticks / TICKS_PER_SECOND);
+        write("process_start_time_seconds", start)?;
+        write("process_virtual_memory_bytes", field(23))?;
+        write(
+            "process_resident_memory_bytes",
+            field(24).map(|pages| pages * PAGE_BYTES),
+        )?;
+        #[expect(clippy::cast_precision_loss, reason = "a process has few descriptors")]
+        let open = fs::read_dir("/proc/self/fd")
+            .ok()
+            .map(|entries| entries.count() as f64);
+        write("process_open_fds", open)?;
+        write("process_max_fds", max_fds())?;
+        let (received, sent) = network().unzip();
+        write("process_network_receive_bytes_total", received)?;
+        write("process_network_transmit_bytes_total", sent)
+    }
+}
+
+/// A metric that can be written under a family's name.
+trait EncodeAny {
+    fn encode_into(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+    ) -> Result<(), std::fmt::Error>;
+}
+
+impl<M: EncodeMetric> EncodeAny for M {
+    fn encode_into(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+    ) -> Result<(), std::fmt::Error> {
+        self.encode(encoder.encode_descriptor(name, help, None, self.metric_type())?)
+    }
+}
+
+fn boot_time() -> Option<f64> {
+    let stat = fs::read_to_string("/proc/stat").ok()?;
+    stat.lines()
+        .find_map(|line| line.strip_prefix("btime "))?
+        .trim()
+        .parse()
+        .ok()
+}
+
+fn max_fds() -> Option<f64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let line = limits
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+fn network() -> Option<(f64, f64)> {
+    let devices = fs::read_to_string("/proc/self/net/dev").ok()?;
+    let mut sums = (0.0, 0.0);
+    for line in devices.lines().skip(2) {
+        let fields: Vec<f64> = line
+            .split_once(':')?
+            .1
+            .split_whitespace()
+            .map(|field| field.parse().unwrap_or(0.0))
+            .collect();
+        sums.0 += fields.first()?;
+        sums.1 += fields.get(8)?;
+    }
+    Some(sums)
+}

@@ -1,0 +1,185 @@
+//! What a series holds, and how it is shown to the outputs.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rust_decimal::{Decimal, prelude::ToPrimitive};
+
+use super::families::{Family, Kind};
+
+/// A number that is written exactly as it was counted.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Number {
+    /// A count.
+    Count(u64),
+    /// A measurement.
+    Float(f64),
+    /// An amount of money.
+    Decimal(Decimal),
+}
+
+impl Number {
+    /// The nearest double.
+    #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+    pub fn as_f64(self) -> f64 {
+        match self {
+            Number::Count(count) => count as f64,
+            Number::Float(float) => float,
+            Number::Decimal(decimal) => decimal.to_f64().unwrap_or(f64::NAN),
+        }
+    }
+}
+
+/// The value of one series.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Of a gauge.
+    Gauge(Number),
+    /// Of a counter, with the time from which it counts.
+    Counter(Number, Timestamp),
+    /// Of a histogram, with the time from which it counts.
+    Histogram(Histogram, Timestamp),
+}
+
+/// Observations by upper bounds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Histogram {
+    /// The upper bounds, without the infinite one.
+    pub bounds: &'static [f64],
+    /// How many observations each bucket has by itself; one more than there are bounds.
+    pub buckets: Vec<u64>,
+    /// The sum of the observed values.
+    pub sum: f64,
+}
+
+impl Histogram {
+    /// Without an observation.
+    pub fn new(bounds: &'static [f64]) -> Histogram {
+        Histogram {
+            bounds,
+            buckets: vec![0; bounds.len() + 1],
+            sum: 0.0,
+        }
+    }
+
+    /// Adds an observation.
+    pub fn observe(&mut self, value: f64) {
+        let bucket = self.bounds.partition_point(|bound| *bound < value);
+        self.buckets[bucket] += 1;
+        self.sum += value;
+    }
+
+    /// How many observations there are.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// Each bound with the number of observations up to it, without the infinite one.
+    pub fn cumulative(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        let sums = self.buckets.iter().scan(0, |sum, bucket| {
+            *sum += bucket;
+            Some(*sum)
+        });
+        self.bounds.iter().copied().zip(sums)
+    }
+}
+
+/// Who a series belongs to: the same on all series of an account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The label `provider`.
+    pub provider: &'static str,
+    /// The label `account`.
+    pub account: Arc<str>,
+    /// The labels that the configuration adds.
+    pub extra: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// The labels of one series.
+#[derive(Clone, Copy, Debug)]
+pub struct Labels<'a> {
+    family: &'static Family,
+    identity: Option<&'a Identity>,
+    own: &'a [Arc<str>],
+}
+
+impl<'a> Labels<'a> {
+    /// The labels of a series of `family`: those of the account, and the values of the family's
+    /// other labels in order.
+    pub fn new(
+        family: &'static Family,
+        identity: Option<&'a Identity>,
+        own: &'a [Arc<str>],
+    ) -> Labels<'a> {
+        Labels {
+            family,
+            identity,
+            own,
+        }
+    }
+
+    /// Names and values: the family's labels in order, then those that the configuration adds.
+    pub fn pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+        let mut own = self.own.iter();
+        let identity = self.identity;
+        let named = self.family.labels.iter().map(move |name| {
+            let value = match (*name, identity) {
+                ("provider", Some(identity)) => identity.provider,
+                ("account", Some(identity)) => &identity.account,
+                _ => own.next().map_or("", |value| value.as_ref()),
+            };
+            (*name, value)
+        });
+        let extra = identity.filter(|_| self.family.of_account()).into_iter();
+        named.chain(extra.flat_map(|identity| {
+            identity
+                .extra
+                .iter()
+                .map(|(name, value)| (name.as_ref(), value.as_ref()))
+        }))
+    }
+}
+
+/// Walks all series at one moment: families in the order of the table, the series of a family
+/// together, accounts in the order of the configuration.
+pub trait Visitor {
+    /// The samples of this family follow; a family without any is left out.
+    fn family(&mut self, family: &'static Family);
+    /// A series of the family.
+    fn sample(&mut self, labels: Labels<'_>, value: &Value);
+}
+
+/// Shows series to a visitor and calls for the family before its first one.
+pub(super) struct Show<'v> {
+    visitor: &'v mut dyn Visitor,
+    family: &'static Family,
+    begun: bool,
+}
+
+impl<'v> Show<'v> {
+    pub(super) fn new(visitor: &'v mut dyn Visitor, family: &'static Family) -> Show<'v> {
+        Show {
+            visitor,
+            family,
+            begun: false,
+        }
+    }
+
+    pub(super) fn sample(&mut self, identity: Option<&Identity>, own: &[Arc<str>], value: &Value) {
+        if !self.begun {
+            self.visitor.family(self.family);
+            self.begun = true;
+        }
+        self.visitor
+            .sample(Labels::new(self.family, identity, own), value);
+    }
+}
+
+/// The value with which a counter or histogram of `family` is born.
+pub(super) fn born(family: &Family, at: Timestamp) -> Value {
+    match family.kind {
+        Kind::Gauge => Value::Gauge(Number::Count(0)),
+        Kind::Counter => Value::Counter(Number::Count(0), at),
+        Kind::Histogram(bounds) => Value::Histogram(Histogram::new(bounds), at),
+    }
+}

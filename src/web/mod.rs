@@ -1,0 +1,120 @@
+//! The HTTP side: the accept loop, the routes, and the status page for people.
+//!
+//! | endpoint | |
+//! |---|---|
+//! | `GET /` | the status page |
+//! | `GET /metrics` | the exposition (`--web.telemetry-path`) |
+//! | `GET /-/healthy`, `GET /-/ready` | for orchestrators |
+//! | `POST /-/reload` | with `--web.enable-lifecycle` |
+
+pub mod server;
+mod status;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{HeaderMap, StatusCode, header},
+    response::{Html, IntoResponse, Response},
+    routing::{get, post},
+};
+use delivery_clock::Clock;
+use tokio::sync::{mpsc, oneshot};
+
+pub use status::{AccountNote, Notes};
+
+use crate::{outputs::exposition, series::Table};
+
+/// How long a reload may take before its caller is told to look at the log.
+const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A request to read the configuration again; the answer says what is wrong with it.
+pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct Site {
+    /// All series.
+    pub table: Arc<Table>,
+    /// The time of a scrape.
+    pub clock: Clock,
+    /// `--web.telemetry-path`.
+    pub telemetry_path: Arc<str>,
+    /// `--web.enable-lifecycle`.
+    pub lifecycle: bool,
+    /// Where reload requests go.
+    pub reload: mpsc::Sender<ReloadRequest>,
+    /// What the series do not say: the words for people.
+    pub notes: Arc<dyn Fn() -> Notes + Send + Sync>,
+}
+
+/// All routes.
+pub fn router(site: Site) -> Router {
+    Router::new()
+        .route("/", get(status_page))
+        .route(&site.telemetry_path.clone(), get(metrics))
+        .route("/-/healthy", get(async || "delivery-exporter is healthy.\n"))
+        .route("/-/ready", get(ready))
+        .route("/-/reload", post(reload))
+        .with_state(site)
+}
+
+async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
+    // Writing out many series takes longer than other requests should wait for.
+    let scrape = tokio::task::spawn_blocking(move || {
+        exposition::scrape(&site.table, site.clock.now(), &headers)
+    });
+    match scrape.await {
+        Ok((headers, body)) => (headers, body).into_response(),
+        Err(error) => {
+            tracing::error!(%error, "a scrape failed");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn ready(State(site): State<Site>) -> Response {
+    let waiting: Vec<_> =
+        (site.notes)().accounts.into_iter().filter(|account| !account.ready).collect();
+    if waiting.is_empty() {
+        return "delivery-exporter is ready.\n".into_response();
+    }
+    let names: Vec<_> = waiting.iter().map(|account| account.name.as_ref()).collect();
+    let text = format!("waiting for the first answer of: {}\n", names.join(", "));
+    (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
+}
+
+async fn reload(State(site): State<Site>) -> Response {
+    if !site.lifecycle {
+        let text = "reload by HTTP is off: start with --web.enable-lifecycle, or send SIGHUP\n";
+        return (StatusCode::FORBIDDEN, text).into_response();
+    }
+    let (sender, answer) = oneshot::channel();
+    if site.reload.send(sender).await.is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the exporter is stopping\n").into_response();
+    }
+    match tokio::time::timeout(RELOAD_TIMEOUT, answer).await {
+        Ok(Ok(Ok(()))) => "reloaded\n".into_response(),
+        Ok(Ok(Err(problems))) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("{problems}\n")).into_response()
+        }
+        _ => (StatusCode::INTERNAL_SERVER_ERROR, "the reload has not ended; see the log\n")
+            .into_response(),
+    }
+}
+
+async fn status_page(State(site): State<Site>) -> Response {
+    let page = tokio::task::spawn_blocking(move || status::page(&site)).await;
+    match page {
+        Ok(Ok(page)) => ([(header::CACHE_CONTROL, "no-store")], Html(page)).into_response(),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "the status page could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "the status page failed");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}

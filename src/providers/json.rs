@@ -6,7 +6,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::{
     Deserialize, Deserializer,
-    de::{self, IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 use crate::model::{Counts, MAX_COUNT, Measure};
@@ -175,8 +175,18 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// Fields that a wire type does not know: their names, in a flattened map.
-pub(super) type Unknown = BTreeMap<String, IgnoredAny>;
+/// A field that is known and not wanted: people's texts, mostly. It is skipped, not kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Skipped;
+
+impl<'de> Deserialize<'de> for Skipped {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Skipped, D::Error> {
+        <&serde_json::value::RawValue>::deserialize(deserializer).map(|_| Skipped)
+    }
+}
+
+/// An object whose values are looked at one by one.
+pub(super) type Object<'a> = BTreeMap<String, &'a serde_json::value::RawValue>;
 
 /// A value that is taken if it has the right shape, and else is as if it were not there.
 pub(super) fn lenient<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
@@ -221,11 +231,6 @@ pub(super) fn problem(error: &serde_json::Error) -> String {
         error.line(),
         error.column()
     )
-}
-
-/// Makes serde fail with `text`.
-pub(super) fn custom<E: de::Error>(text: impl fmt::Display) -> E {
-    E::custom(text)
 }
 
 #[cfg(test)]

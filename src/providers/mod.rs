@@ -5,16 +5,30 @@
 //! neither the store nor a metric's name; what they measure about themselves goes to an
 //! [`Observer`].
 
+mod alibaba_push;
+mod bisect;
+mod decode;
+mod encode;
+mod engagelab;
 pub mod http;
+mod infobip;
 mod json;
+mod pushwoosh;
+mod salvage;
+mod secrets;
+mod verdict;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use delivery_clock::Moment;
+use delivery_clock::{Clock, Moment};
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
-use crate::model::{Application, Dataset, Message, Snapshot};
+use crate::{
+    config,
+    model::{Application, Dataset, Message, ProviderType, Snapshot},
+};
+use http::{BuildError, Http};
 
 /// A vendor's statistics API, with the credentials of one account.
 pub trait Provider: Send + Sync {
@@ -52,6 +66,26 @@ pub trait Provider: Send + Sync {
             empty: body.is_empty(),
         }
     }
+}
+
+/// The provider of an account.
+///
+/// # Errors
+///
+/// A certificate or proxy of the account cannot be used.
+pub fn build(
+    account: &config::Account,
+    clock: Clock,
+    observer: Arc<dyn Observer>,
+) -> Result<Arc<dyn Provider>, BuildError> {
+    let http = Http::new(account, clock, observer)?;
+    Ok(match account.provider {
+        ProviderType::InfobipPush => Arc::new(infobip::push::InfobipPush::new(http, account)),
+        ProviderType::InfobipEmail => Arc::new(infobip::email::InfobipEmail::new(http, account)),
+        ProviderType::Engagelab => Arc::new(engagelab::Engagelab::new(http, account)),
+        ProviderType::Pushwoosh => Arc::new(pushwoosh::Pushwoosh::new(http, account)),
+        ProviderType::AlibabaPush => Arc::new(alibaba_push::AlibabaPush::new(http, account)),
+    })
 }
 
 /// How a data set is asked for.
@@ -275,6 +309,16 @@ impl Failure {
             text: text.to_owned(),
             advice: None,
         }
+    }
+
+    /// A message whose numbers cannot be counted.
+    pub(crate) fn bad_count(problem: &str) -> Failure {
+        Failure::new(FailureKind::Decode, problem)
+    }
+
+    /// A query that this vendor's plan does not have.
+    pub(crate) fn unsupported() -> Failure {
+        Failure::new(FailureKind::Vendor, "the vendor cannot be asked for this")
     }
 
     /// The same with advice.

@@ -27,14 +27,14 @@ use values::Show;
 /// All series of this process.
 pub struct Table {
     clock: Clock,
-    process: ProcessSeries,
+    process: Arc<ProcessSeries>,
     accounts: ArcSwap<Vec<Arc<AccountSeries>>>,
 }
 
 impl Table {
     /// The table of a process that starts now.
     pub fn new(clock: Clock) -> Table {
-        let process = ProcessSeries::new(clock.now());
+        let process = Arc::new(ProcessSeries::new(clock.now()));
         Table {
             clock,
             process,
@@ -43,7 +43,7 @@ impl Table {
     }
 
     /// The series of the process itself.
-    pub fn process(&self) -> &ProcessSeries {
+    pub fn process(&self) -> &Arc<ProcessSeries> {
         &self.process
     }
 

@@ -24,6 +24,7 @@ use super::{
     families::{FamilyId, Kind, families},
     values::{Number, Show, Value, Visitor},
 };
+use crate::ledger::StoreNotes;
 
 type FloatGauge = Gauge<f64, AtomicU64>;
 
@@ -131,23 +132,6 @@ impl ProcessSeries {
         }
     }
 
-    /// Whether the spool can be written to.
-    pub fn store_up(&self, up: bool) {
-        self.store_up.set(up.into());
-    }
-
-    /// A write to the spool failed.
-    pub fn store_error(&self) {
-        self.store_errors.inc();
-    }
-
-    /// What is in the spool: bytes of all bodies, and how many are in quarantine.
-    #[expect(clippy::cast_precision_loss, reason = "sizes of disks are below 2^53")]
-    pub fn spool(&self, bytes: u64, quarantined: u64) {
-        self.spool_bytes.set(bytes as f64);
-        self.quarantined_bodies.set(quarantined as f64);
-    }
-
     /// The configuration was read: taken or not.
     pub fn reloaded(&self, taken: bool, at: Timestamp) {
         self.reload_successful.set(taken.into());
@@ -197,6 +181,22 @@ impl ProcessSeries {
             found.entry(id).or_default().push((values, value));
         }
         found
+    }
+}
+
+impl StoreNotes for ProcessSeries {
+    fn up(&self, up: bool) {
+        self.store_up.set(up.into());
+    }
+
+    fn error(&self) {
+        self.store_errors.inc();
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "sizes of disks are below 2^53")]
+    fn size(&self, bytes: u64, quarantined: u64) {
+        self.spool_bytes.set(bytes as f64);
+        self.quarantined_bodies.set(quarantined as f64);
     }
 }
 

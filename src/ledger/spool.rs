@@ -1,0 +1,259 @@
+//! The spool: bodies that a vendor hands out once, durable before anything in them is read.
+//!
+//! One directory per account, one file per body, numbered in the order of their arrival. The rest
+//! of a body that cannot be read lies below `quarantine/`, under the body's name.
+
+use std::{
+    ffi::OsStr,
+    fs::{self, File},
+    io::{self, Write},
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::task::spawn_blocking;
+
+use crate::providers::{Spool, SpoolError, SpoolWriter, SpooledBody};
+
+/// The end of a body's name.
+const BODY: &str = "body";
+const QUARANTINE: &str = "quarantine";
+
+/// The spool of one account.
+pub(super) struct AccountSpool {
+    directory: PathBuf,
+    next: AtomicU64,
+    notes: Arc<dyn super::StoreNotes>,
+}
+
+/// What happened to a file, in words that name it.
+fn at(path: &Path) -> impl Fn(io::Error) -> SpoolError + '_ {
+    move |error| {
+        let hint = match error.kind() {
+            io::ErrorKind::StorageFull => "; make room on the disk",
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                "; the exporter needs to write there (store.spool)"
+            }
+            _ => "",
+        };
+        SpoolError(format!("{}: {error}{hint}", path.display()))
+    }
+}
+
+/// Makes the names in a directory durable.
+fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+impl AccountSpool {
+    /// Opens the account's directory below `root`, and goes on after its last body.
+    pub(super) fn open(
+        root: &Path,
+        account: &str,
+        notes: Arc<dyn super::StoreNotes>,
+    ) -> Result<AccountSpool, SpoolError> {
+        let directory = root.join(account);
+        let quarantine = directory.join(QUARANTINE);
+        fs::create_dir_all(&quarantine).map_err(at(&quarantine))?;
+        for path in [root, &directory] {
+            sync_directory(path).map_err(at(path))?;
+        }
+        let spool = AccountSpool {
+            directory,
+            next: AtomicU64::new(0),
+            notes,
+        };
+        let last = spool.numbers()?.last().copied().unwrap_or(0);
+        // A quarantined rest keeps its body's number taken.
+        let quarantined = numbers_in(&quarantine)?.last().copied().unwrap_or(0);
+        spool
+            .next
+            .store(last.max(quarantined) + 1, Ordering::Relaxed);
+        Ok(spool)
+    }
+
+    fn numbers(&self) -> Result<Vec<u64>, SpoolError> {
+        numbers_in(&self.directory)
+    }
+
+    fn path(&self, body: &SpooledBody) -> PathBuf {
+        self.directory.join(body.0.as_ref())
+    }
+
+    fn quarantine_path(&self, body: &SpooledBody) -> PathBuf {
+        self.directory.join(QUARANTINE).join(body.0.as_ref())
+    }
+
+    /// Every body, in the order of arrival. One without a byte is removed: the process ended
+    /// before anything arrived.
+    pub(super) fn bodies(&self) -> Result<Vec<SpooledBody>, SpoolError> {
+        let mut bodies = Vec::new();
+        for number in self.numbers()? {
+            let body = SpooledBody(file_name(number).into());
+            let path = self.path(&body);
+            if fs::metadata(&path).map_err(at(&path))?.len() == 0 {
+                fs::remove_file(&path).map_err(at(&path))?;
+            } else {
+                bodies.push(body);
+            }
+        }
+        Ok(bodies)
+    }
+
+    /// A body's bytes.
+    pub(super) fn read(&self, body: &SpooledBody) -> Result<Vec<u8>, SpoolError> {
+        let path = self.path(body);
+        fs::read(&path).map_err(at(&path))
+    }
+
+    /// Removes a body that holds nothing.
+    pub(super) fn remove(&self, body: &SpooledBody) -> Result<(), SpoolError> {
+        let path = self.path(body);
+        fs::remove_file(&path).map_err(at(&path))
+    }
+
+    /// Sets the rest of a body aside, from byte `from` on, durably. `false`: it was set aside
+    /// before.
+    pub(super) fn quarantine(&self, body: &SpooledBody, from: usize) -> Result<bool, SpoolError> {
+        let path = self.quarantine_path(body);
+        if path.exists() {
+            return Ok(false);
+        }
+        let bytes = self.read(body)?;
+        let rest = bytes.get(from..).unwrap_or_default();
+        let unfinished = path.with_extension("part");
+        let mut file = File::create(&unfinished).map_err(at(&unfinished))?;
+        file.write_all(rest).map_err(at(&unfinished))?;
+        file.sync_all().map_err(at(&unfinished))?;
+        fs::rename(&unfinished, &path).map_err(at(&path))?;
+        sync_directory(&self.directory.join(QUARANTINE)).map_err(at(&path))?;
+        Ok(true)
+    }
+
+    /// Bytes of all bodies, quarantined rests included, and how many of the latter there are.
+    pub(super) fn size(&self) -> (u64, u64) {
+        let files = |directory: &Path| {
+            fs::read_dir(directory)
+                .into_iter()
+                .flatten()
+                .flatten()
+                .filter_map(|entry| {
+                    let metadata = entry.metadata().ok()?;
+                    metadata.is_file().then(|| metadata.len())
+                })
+                .collect::<Vec<_>>()
+        };
+        let quarantined = files(&self.directory.join(QUARANTINE));
+        let bytes = files(&self.directory).iter().chain(&quarantined).sum();
+        (bytes, quarantined.len() as u64)
+    }
+}
+
+fn file_name(number: u64) -> String {
+    format!("{number:020}.{BODY}")
+}
+
+/// The numbers of the bodies in a directory, in order.
+fn numbers_in(directory: &Path) -> Result<Vec<u64>, SpoolError> {
+    let mut numbers = Vec::new();
+    for entry in fs::read_dir(directory).map_err(at(directory))? {
+        let path = entry.map_err(at(directory))?.path();
+        if path.extension() == Some(OsStr::new(BODY))
+            && let Some(number) = path.file_stem().and_then(OsStr::to_str)
+            && let Ok(number) = number.parse()
+        {
+            numbers.push(number);
+        }
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Runs what waits for the disk away from the threads that serve.
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
+) -> Result<T, SpoolError> {
+    spawn_blocking(work)
+        .await
+        .unwrap_or_else(|error| Err(SpoolError(error.to_string())))
+}
+
+impl Spool for AccountSpool {
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn SpoolWriter>, SpoolError>> {
+        async move {
+            let number = self.next.fetch_add(1, Ordering::Relaxed);
+            let body = SpooledBody(file_name(number).into());
+            let (path, directory) = (self.path(&body), self.directory.clone());
+            let notes = self.notes.clone();
+            let opened = on_disk(move || {
+                let file = File::create_new(&path).map_err(at(&path))?;
+                sync_directory(&directory).map_err(at(&directory))?;
+                Ok((file, path))
+            })
+            .await;
+            notes.up(opened.is_ok());
+            if opened.is_err() {
+                notes.error();
+            }
+            let (file, path) = opened?;
+            let writer = Writer {
+                file: Arc::new(file),
+                path,
+                body,
+                notes,
+            };
+            Ok(Box::new(writer) as Box<dyn SpoolWriter>)
+        }
+        .boxed()
+    }
+}
+
+/// A body that is being written.
+struct Writer {
+    file: Arc<File>,
+    path: PathBuf,
+    body: SpooledBody,
+    notes: Arc<dyn super::StoreNotes>,
+}
+
+impl Writer {
+    async fn work(
+        &self,
+        work: impl FnOnce(&File) -> io::Result<()> + Send + 'static,
+    ) -> Result<(), SpoolError> {
+        let (file, path) = (self.file.clone(), self.path.clone());
+        let done = on_disk(move || work(&file).map_err(at(&path))).await;
+        if done.is_err() {
+            self.notes.up(false);
+            self.notes.error();
+        }
+        done
+    }
+}
+
+impl SpoolWriter for Writer {
+    fn write<'a>(&'a mut self, chunk: &'a [u8]) -> BoxFuture<'a, Result<(), SpoolError>> {
+        let chunk = chunk.to_vec();
+        self.work(move |mut file| file.write_all(&chunk)).boxed()
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<SpooledBody, SpoolError>> {
+        async move {
+            self.work(File::sync_data).await?;
+            Ok(self.body)
+        }
+        .boxed()
+    }
+
+    fn discard(self: Box<Self>) -> BoxFuture<'static, ()> {
+        async move {
+            // What stays behind is an empty file, or an error's text that will be quarantined.
+            let _ = on_disk(move || fs::remove_file(&self.path).map_err(at(&self.path))).await;
+        }
+        .boxed()
+    }
+}

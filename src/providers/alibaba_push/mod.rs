@@ -1,0 +1,353 @@
+//! Alibaba Cloud EMAS Mobile Push, API version 2016-08-01: `QueryPushStatByMsg` for the numbers of
+//! one message, `QueryPushRecords` for the list.
+
+mod errors;
+mod sign;
+mod wire;
+
+use std::{collections::HashSet, sync::Arc};
+
+use bytes::Bytes;
+use delivery_clock::Moment;
+use futures_util::{FutureExt, future::BoxFuture};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
+use jiff::{SignedDuration, Timestamp};
+use rand::RngExt;
+
+use super::{
+    Failure, Observation, Plan, Provider, Query, Refusal,
+    decode::decode,
+    encode::query,
+    http::{Answer, Http, Request, Verdict, redact::redact},
+    secrets::Secrets,
+    verdict::{by_status, undecodable},
+};
+use crate::{
+    config::{self, Credentials, Signature},
+    model::{Application, Dataset, Message},
+    secret::Secret,
+};
+use errors::Meaning;
+
+/// The version of the API.
+const VERSION: &str = "2016-08-01";
+/// The most records in a page.
+const PAGE_SIZE: usize = 100;
+/// The last page that can be asked for.
+const MAX_PAGE: usize = 10_000;
+/// The longest span of records in one request; the vendor's limit is not documented.
+const MAX_SPAN: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// The product counts days in Beijing time, which has no daylight saving.
+const BEIJING: i64 = 8 * 3600;
+const DAY: i64 = 86_400;
+
+/// Alibaba's statistics of one account.
+pub(crate) struct AlibabaPush {
+    http: Http,
+    /// The key's id, its secret, and the security token if there is one.
+    secrets: Secrets,
+    signature: Signature,
+}
+
+/// What an operation brought.
+enum Asked {
+    Answer(Bytes),
+    NotYet,
+    BadMessage(String),
+}
+
+impl AlibabaPush {
+    pub(crate) fn new(http: Http, account: &config::Account) -> AlibabaPush {
+        let (sources, signature) = match account.credentials.clone() {
+            Credentials::AccessKey {
+                id,
+                secret,
+                security_token,
+                signature,
+            } => (
+                [id, secret].into_iter().chain(security_token).collect(),
+                signature,
+            ),
+            _ => (Vec::new(), Signature::V3),
+        };
+        AlibabaPush {
+            http,
+            secrets: Secrets::new(sources),
+            signature,
+        }
+    }
+
+    /// A request for `action`, signed now. The query that is signed is the one that is sent.
+    fn request(&self, action: &str, parameters: &[(&str, &str)]) -> Request {
+        let secrets = self.secrets.current();
+        let part = |index: usize| secrets.get(index).map(Secret::expose);
+        let (id, secret) = (part(0).unwrap_or_default(), part(1).unwrap_or_default());
+        let token = part(2);
+        let time = self
+            .http
+            .clock()
+            .now()
+            .strftime("%Y-%m-%dT%H:%M:%SZ")
+            .to_string();
+        let nonce = format!("{:032x}", rand::rng().random::<u128>());
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        let mut parameters = parameters.to_vec();
+        let query = match self.signature {
+            Signature::V3 => {
+                parameters.sort_unstable();
+                let query = query(parameters);
+                let hash = sign::sha256_hex(b"");
+                let mut signed = vec![
+                    ("host", self.http.authority()),
+                    ("x-acs-action", action),
+                    ("x-acs-content-sha256", &hash),
+                    ("x-acs-date", &time),
+                    ("x-acs-signature-nonce", &nonce),
+                    ("x-acs-version", VERSION),
+                ];
+                if let Some(token) = token {
+                    signed.push(("x-acs-accesskey-id", id));
+                    signed.push(("x-acs-security-token", token));
+                }
+                let (names, signature) = sign::v3(secret, "POST", &query, &signed, &hash);
+                let authorization = format!(
+                    "ACS3-HMAC-SHA256 Credential={id},SignedHeaders={names},Signature={signature}"
+                );
+                signed.push(("authorization", &authorization));
+                // The host is set by the client, from the same URL.
+                for (name, value) in signed.into_iter().filter(|(name, _)| *name != "host") {
+                    let name = HeaderName::from_bytes(name.as_bytes());
+                    if let (Ok(name), Ok(mut value)) = (name, HeaderValue::from_str(value)) {
+                        value.set_sensitive(true);
+                        headers.insert(name, value);
+                    }
+                }
+                query
+            }
+            Signature::V1 => {
+                parameters.extend([
+                    ("AccessKeyId", id),
+                    ("Action", action),
+                    ("Format", "JSON"),
+                    ("SignatureMethod", "HMAC-SHA1"),
+                    ("SignatureNonce", &nonce),
+                    ("SignatureVersion", "1.0"),
+                    ("Timestamp", &time),
+                    ("Version", VERSION),
+                ]);
+                parameters.extend(token.map(|token| ("SecurityToken", token)));
+                parameters.sort_unstable();
+                let signed = query(parameters);
+                let signature = sign::v1(secret, "POST", &signed);
+                format!("{signed}&{}", query([("Signature", signature.as_str())]))
+            }
+        };
+        Request {
+            method: Method::POST,
+            path_and_query: format!("/?{query}"),
+            headers,
+            body: Bytes::new(),
+        }
+    }
+
+    /// Asks for `action` until there is an answer or an error that stays.
+    async fn operation(
+        &self,
+        dataset: Dataset,
+        action: &str,
+        parameters: &[(&str, &str)],
+        deadline: Moment,
+    ) -> Result<Asked, Failure> {
+        let judge = |answer: &Answer| match errors::error(&answer.body) {
+            Some((code, text)) => {
+                let text = redact(errors::without_signed_text(&text), &self.secrets.current());
+                match errors::meaning(answer, &code, &text, self.http.clock().now()) {
+                    Meaning::Verdict(verdict) => verdict,
+                    Meaning::NotYet => Verdict::Done(Asked::NotYet),
+                    Meaning::BadMessage(code) => Verdict::Done(Asked::BadMessage(code)),
+                }
+            }
+            None if answer.status.is_success() => {
+                match decode::<super::json::Object<'_>>(&answer.body, &mut |_| {}) {
+                    Ok(_) => Verdict::Done(Asked::Answer(answer.body.clone())),
+                    Err(problem) => Verdict::Fail(undecodable(answer, &problem)),
+                }
+            }
+            None => by_status(answer, None, ""),
+        };
+        let build = || self.request(action, parameters);
+        self.http
+            .call(dataset, deadline, build, judge, || self.secrets.refresh())
+            .await
+    }
+
+    async fn statistics(
+        &self,
+        dataset: Dataset,
+        application: &Application,
+        message: &Message,
+        deadline: Moment,
+    ) -> Result<Observation, Failure> {
+        let asked = message.id.clone();
+        if asked.is_empty() || !asked.bytes().all(|byte| byte.is_ascii_digit()) {
+            let reason = Arc::from("invalid_id");
+            return Ok(Observation::Refused {
+                asked,
+                reason,
+                then: Refusal::ForGood,
+            });
+        }
+        let asked_at = self.http.clock().now();
+        let parameters = [("AppKey", &*application.id), ("MessageId", &*asked)];
+        let action = "QueryPushStatByMsg";
+        let body = match self
+            .operation(dataset, action, &parameters, deadline)
+            .await?
+        {
+            Asked::Answer(body) => body,
+            Asked::NotYet => return Ok(Observation::NotYet { asked }),
+            Asked::BadMessage(code) => {
+                let reason = code.into();
+                return Ok(Observation::Refused {
+                    asked,
+                    reason,
+                    then: Refusal::ForGood,
+                });
+            }
+        };
+        let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
+        Ok(match wire::snapshot(&body, &asked, asked_at, unknown) {
+            Ok(Some(snapshot)) => Observation::Snapshot(Box::new(snapshot)),
+            Ok(None) => Observation::NotYet { asked },
+            Err(problem) => Observation::Failed {
+                asked,
+                failure: Failure::bad_count(&problem),
+            },
+        })
+    }
+
+    /// All messages that were sent since, window by window and page by page to the end.
+    async fn list(
+        &self,
+        dataset: Dataset,
+        application: &Application,
+        since: Timestamp,
+        deadline: Moment,
+        take: &mut (dyn FnMut(Observation) + Send),
+    ) -> Result<(), Failure> {
+        let end = self.http.clock().now();
+        let mut start = since;
+        let mut seen = HashSet::new();
+        while start < end {
+            // Frozen for all pages, so that new pushes do not move them.
+            let stop = start.checked_add(MAX_SPAN).unwrap_or(end).min(end);
+            for page in 1..=MAX_PAGE {
+                let (from, to) = (time(start), time(stop));
+                let (page_text, size) = (page.to_string(), PAGE_SIZE.to_string());
+                let parameters = [
+                    ("AppKey", &*application.id),
+                    ("StartTime", &from),
+                    ("EndTime", &to),
+                    ("Page", &page_text),
+                    ("PageSize", &size),
+                ];
+                let action = "QueryPushRecords";
+                let asked = self
+                    .operation(dataset, action, &parameters, deadline)
+                    .await?;
+                let Asked::Answer(body) = asked else {
+                    return Ok(());
+                };
+                let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
+                let records = wire::records(&body, unknown)
+                    .map_err(|problem| Failure::bad_count(&problem))?;
+                let last = records.rows == 0 || records.is_last(page, PAGE_SIZE);
+                for (id, sent_at) in records.sent {
+                    if seen.insert(id.clone()) {
+                        let application = application.id.clone();
+                        let message = Message {
+                            application,
+                            id,
+                            campaign: None,
+                            sent_at,
+                        };
+                        take(Observation::Listed(message));
+                    }
+                }
+                if last {
+                    break;
+                }
+            }
+            start = stop;
+        }
+        Ok(())
+    }
+}
+
+impl Provider for AlibabaPush {
+    fn plan(&self, _: Dataset) -> Plan {
+        Plan::Messages { batch: 1 }
+    }
+
+    /// Numbers can be seen on the next day, in Beijing.
+    fn first_numbers(&self, message: &Message) -> Option<Timestamp> {
+        next_day(message.sent_at?)
+    }
+
+    fn ask<'a>(
+        &'a self,
+        query: Query<'a>,
+        take: &'a mut (dyn FnMut(Observation) + Send),
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        async move {
+            match query {
+                Query::List {
+                    dataset,
+                    application,
+                    since,
+                    deadline,
+                } => self.list(dataset, application, since, deadline, take).await,
+                Query::Messages {
+                    dataset,
+                    application,
+                    messages,
+                    deadline,
+                } => {
+                    for message in messages {
+                        take(
+                            self.statistics(dataset, application, message, deadline)
+                                .await?,
+                        );
+                    }
+                    Ok(())
+                }
+                Query::Drain { .. } => Err(Failure::unsupported()),
+            }
+        }
+        .boxed()
+    }
+}
+
+fn time(time: Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
+}
+
+/// Midnight in Beijing after `time`.
+fn next_day(time: Timestamp) -> Option<Timestamp> {
+    let day = (time.as_second() + BEIJING).div_euclid(DAY);
+    Timestamp::from_second((day + 1) * DAY - BEIJING).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_day_begins_at_16_o_clock_utc() {
+        let next = |text: &str| next_day(text.parse().unwrap()).unwrap().to_string();
+        assert_eq!(next("2026-11-23T15:59:59Z"), "2026-11-23T16:00:00Z");
+        assert_eq!(next("2026-11-23T16:00:00Z"), "2026-11-24T16:00:00Z");
+        assert_eq!(next("2026-11-23T00:00:00Z"), "2026-11-23T16:00:00Z");
+    }
+}

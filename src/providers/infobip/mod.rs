@@ -1,0 +1,145 @@
+//! Infobip: what its push statistics and its e-mail reports have in common, authentication and
+//! errors.
+
+pub(super) mod email;
+pub(super) mod push;
+mod reports;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, header};
+use serde::Deserialize;
+
+use super::{
+    http::{Answer, Request, Verdict, redact::redact},
+    secrets::Secrets,
+    verdict::by_status,
+};
+use crate::{config::Credentials, secret::Secret};
+
+/// How an account of this vendor is known to it.
+pub(super) struct Access {
+    scheme: Scheme,
+    secrets: Secrets,
+    /// The vendor's warning that an endpoint goes away is logged once.
+    sunset: AtomicBool,
+}
+
+enum Scheme {
+    Basic,
+    ApiKey,
+    Token,
+}
+
+impl Access {
+    /// From the configuration, which has checked that the credentials are of this vendor's kind.
+    pub(super) fn new(credentials: &Credentials) -> Access {
+        let (scheme, sources) = match credentials.clone() {
+            Credentials::Basic { username, password } => (Scheme::Basic, vec![username, password]),
+            Credentials::ApiKey(key) => (Scheme::ApiKey, vec![key]),
+            Credentials::Token(token) | Credentials::ApiToken(token) => {
+                (Scheme::Token, vec![token])
+            }
+            Credentials::AccessKey { id, secret, .. } => (Scheme::Basic, vec![id, secret]),
+        };
+        Access {
+            scheme,
+            secrets: Secrets::new(sources),
+            sunset: AtomicBool::new(false),
+        }
+    }
+
+    /// A GET with the account's authorization.
+    fn get(&self, path_and_query: String) -> Request {
+        let secrets = self.secrets.current();
+        let first = secrets.first().map_or("", Secret::expose);
+        let value = match self.scheme {
+            Scheme::Basic => {
+                let password = secrets.get(1).map_or("", Secret::expose);
+                format!("Basic {}", STANDARD.encode(format!("{first}:{password}")))
+            }
+            // The vendor's word for an API key is App, not Bearer.
+            Scheme::ApiKey => format!("App {first}"),
+            Scheme::Token if first.starts_with("Bearer ") || first.starts_with("IBSSO ") => {
+                first.to_owned()
+            }
+            Scheme::Token => format!("Bearer {first}"),
+        };
+        let mut headers = HeaderMap::new();
+        // A secret with a line end in it cannot be sent; the vendor will refuse its absence.
+        if let Ok(mut value) = HeaderValue::from_str(&value) {
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        // Without it the vendor may answer in XML.
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        Request {
+            method: Method::GET,
+            path_and_query,
+            headers,
+            body: Bytes::new(),
+        }
+    }
+
+    fn refresh(&self) -> bool {
+        self.secrets.refresh()
+    }
+
+    /// The verdict on an answer that is no success, in either of the vendor's error shapes.
+    fn refused<T>(&self, answer: &Answer) -> Verdict<T> {
+        let (code, text) = error(&answer.body);
+        by_status(
+            answer,
+            code.as_deref(),
+            &redact(&text, &self.secrets.current()),
+        )
+    }
+
+    /// Logs once that the endpoint will go away.
+    fn note_sunset(&self, headers: &HeaderMap, account: &str, endpoint: &str) {
+        let Some(sunset) = headers.get("sunset").or(headers.get("deprecation")) else {
+            return;
+        };
+        if !self.sunset.swap(true, Ordering::Relaxed) {
+            let sunset = redact(&String::from_utf8_lossy(sunset.as_bytes()), &[]);
+            tracing::warn!(
+                account,
+                endpoint,
+                sunset,
+                "the vendor says that this endpoint goes away"
+            );
+        }
+    }
+}
+
+/// The vendor's code and text of an error: `requestError.serviceException` in version 1,
+/// `errorCode` and `description` since.
+fn error(body: &[u8]) -> (Option<String>, String) {
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct Error {
+        request_error: RequestError,
+        error_code: Option<String>,
+        description: String,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct RequestError {
+        service_exception: ServiceException,
+    }
+    #[derive(Default, Deserialize)]
+    #[serde(default, rename_all = "camelCase")]
+    struct ServiceException {
+        message_id: Option<String>,
+        text: String,
+    }
+    let error: Error = serde_json::from_slice(body).unwrap_or_default();
+    let exception = error.request_error.service_exception;
+    if error.error_code.is_some() {
+        (error.error_code, error.description)
+    } else {
+        (exception.message_id, exception.text)
+    }
+}

@@ -6,6 +6,7 @@
 
 pub mod collector;
 pub mod config;
+pub mod discovery;
 pub mod ledger;
 pub mod model;
 pub mod outputs;

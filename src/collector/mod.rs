@@ -1,9 +1,85 @@
 //! When to ask for what: a queue of due times per message and data set, and the loop that works
-//! it off for each account by itself.
+//! it off for each account by itself, so that one account's trouble never delays another.
 //!
 //! This room knows neither a vendor's JSON nor a metric's name. What it finds out goes through its
 //! door on the right, [`Recorder`].
 
+mod account;
+mod queue;
 mod recorder;
+mod schedule;
+#[cfg(test)]
+mod tests;
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::{sync::watch, task::JoinHandle};
+
+pub use account::{CollectorStatus, Parts};
 pub use recorder::{DatasetOutcome, PassOutcome, Recorder, Source};
+
+use account::Collector;
+
+/// A collector that works.
+pub struct CollectorHandle {
+    account: Arc<str>,
+    status: Arc<Mutex<CollectorStatus>>,
+    stop: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+/// Starts the collector of an account. Its first queries are spread over a few seconds.
+pub fn spawn(parts: Parts) -> CollectorHandle {
+    let status = Arc::default();
+    let (stop, stopped) = watch::channel(false);
+    let account = parts.account.name.clone();
+    let first = schedule::after(parts.clock.now(), schedule::spread(parts.account.interval));
+    let collector = Collector::new(parts, Arc::clone(&status), first);
+    let task = tokio::spawn(collector.run(stopped));
+    CollectorHandle {
+        account,
+        status,
+        stop,
+        task,
+    }
+}
+
+/// Asks once for everything, at once, and returns when all is answered.
+///
+/// # Errors
+///
+/// Something failed; what was answered is recorded all the same.
+#[expect(
+    clippy::result_unit_err,
+    reason = "the recorder and the log have the reasons"
+)]
+pub async fn run_once(parts: Parts) -> Result<(), ()> {
+    let first = parts.clock.now();
+    Collector::new(parts, Arc::default(), first)
+        .run_once()
+        .await
+}
+
+impl CollectorHandle {
+    /// The label `account`.
+    pub fn account(&self) -> &Arc<str> {
+        &self.account
+    }
+
+    /// What people are told.
+    pub fn status(&self) -> CollectorStatus {
+        self.status
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Begins nothing more; returns when what must not be broken off has ended.
+    pub async fn stop(self) {
+        // It may have ended by itself.
+        let _ = self.stop.send(true);
+        if let Err(error) = self.task.await {
+            tracing::error!(account = %self.account, %error, "a collector failed");
+        }
+    }
+}

@@ -30,8 +30,8 @@ pub trait StoreNotes: Send + Sync {
     fn up(&self, up: bool);
     /// A write failed.
     fn error(&self);
-    /// Bytes of all bodies in the spool, and how many are quarantined.
-    fn size(&self, bytes: u64, quarantined: u64);
+    /// Bytes of all bodies in an account's spool, and how many are quarantined.
+    fn size(&self, account: &Arc<str>, bytes: u64, quarantined: u64);
 }
 
 /// A ledger that cannot be opened.
@@ -50,9 +50,10 @@ pub struct Ledger {
 
 /// The ledger of one account.
 pub struct AccountLedger {
+    name: Arc<str>,
     spool: AccountSpool,
     reports: Mutex<Reports>,
-    ledger: Arc<dyn StoreNotes>,
+    notes: Arc<dyn StoreNotes>,
 }
 
 impl Ledger {
@@ -115,9 +116,10 @@ impl Ledger {
         }
         let spool = AccountSpool::open(&self.root, name, self.notes.clone())?;
         let account = Arc::new(AccountLedger {
+            name: name.clone(),
             spool,
             reports: Mutex::default(),
-            ledger: self.notes.clone(),
+            notes: self.notes.clone(),
         });
         let mut increments = Vec::new();
         for body in account.spool.bodies()? {
@@ -127,20 +129,18 @@ impl Ledger {
         // A repeat within the spool was seen, and shown, by the process that fetched it.
         increments.retain(|increment| *increment != Increment::Duplicate);
         self.lock().insert(name.clone(), account.clone());
-        self.measure();
+        account.measure();
         Ok((account, increments))
-    }
-
-    /// Tells the size of the spool.
-    pub fn measure(&self) {
-        let accounts: Vec<_> = self.lock().values().cloned().collect();
-        let sizes = accounts.iter().map(|account| account.spool.size());
-        let (bytes, quarantined) = sizes.fold((0, 0), |sum, size| (sum.0 + size.0, sum.1 + size.1));
-        self.notes.size(bytes, quarantined);
     }
 }
 
 impl AccountLedger {
+    /// Tells the size of the account's spool.
+    pub fn measure(&self) {
+        let (bytes, quarantined) = self.spool.size();
+        self.notes.size(&self.name, bytes, quarantined);
+    }
+
     /// Where the account's bodies go.
     pub fn spool(&self) -> &dyn Spool {
         &self.spool
@@ -168,7 +168,7 @@ impl AccountLedger {
             .await
             .unwrap_or_else(|error| Err(SpoolError(error.to_string())));
         if counted.is_err() {
-            self.ledger.error();
+            self.notes.error();
         }
         counted
     }

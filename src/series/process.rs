@@ -5,7 +5,7 @@ use std::{
     collections::HashMap,
     fmt::Debug,
     fs,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
 };
 
 use jiff::Timestamp;
@@ -63,6 +63,7 @@ pub struct ProcessSeries {
     store_errors: Counter,
     spool_bytes: FloatGauge,
     quarantined_bodies: FloatGauge,
+    spools: Mutex<HashMap<Arc<str>, (u64, u64)>>,
     reload_successful: Gauge,
     reload_success: FloatGauge,
     otlp_points: ClientFamily<[(&'static str, &'static str); 1], Counter>,
@@ -78,6 +79,7 @@ impl ProcessSeries {
             store_errors: Counter::default(),
             spool_bytes: FloatGauge::default(),
             quarantined_bodies: FloatGauge::default(),
+            spools: Mutex::default(),
             reload_successful: Gauge::default(),
             reload_success: FloatGauge::default(),
             otlp_points: ClientFamily::default(),
@@ -194,9 +196,13 @@ impl StoreNotes for ProcessSeries {
     }
 
     #[expect(clippy::cast_precision_loss, reason = "sizes of disks are below 2^53")]
-    fn size(&self, bytes: u64, quarantined: u64) {
-        self.spool_bytes.set(bytes as f64);
-        self.quarantined_bodies.set(quarantined as f64);
+    fn size(&self, account: &Arc<str>, bytes: u64, quarantined: u64) {
+        let mut spools = self.spools.lock().unwrap_or_else(PoisonError::into_inner);
+        spools.insert(account.clone(), (bytes, quarantined));
+        self.spool_bytes
+            .set(spools.values().map(|(bytes, _)| bytes).sum::<u64>() as f64);
+        self.quarantined_bodies
+            .set(spools.values().map(|(_, bodies)| bodies).sum::<u64>() as f64);
     }
 }
 

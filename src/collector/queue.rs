@@ -1,0 +1,216 @@
+//! What is due when: for each data set of an application, its messages, its list, or its drain.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Job {
+    /// The vendor's list of messages. It comes first: what it answers need not be asked again.
+    List,
+    /// The account's queue.
+    Drain,
+    /// A message.
+    Message(Arc<str>),
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    /// When the oldest unanswered query was due, or when the next will be.
+    due_at: Timestamp,
+    /// When it is tried; later than `due_at` after a failure.
+    try_at: Timestamp,
+    /// The vendor refuses it in a batch.
+    alone: bool,
+    in_flight: bool,
+}
+
+/// The jobs of one data set of one application.
+#[derive(Default)]
+pub(super) struct Lane {
+    slots: HashMap<Job, Slot>,
+    /// The jobs that are not in flight, by the time at which they are tried.
+    waiting: BTreeSet<(Timestamp, Job)>,
+}
+
+impl Lane {
+    /// A job that is due at `at`; one that is known stays as it is.
+    pub(super) fn add(&mut self, job: Job, at: Timestamp) {
+        if !self.slots.contains_key(&job) {
+            let slot = Slot {
+                due_at: at,
+                try_at: at,
+                alone: false,
+                in_flight: false,
+            };
+            self.waiting.insert((at, job.clone()));
+            self.slots.insert(job, slot);
+        }
+    }
+
+    /// Forgets a job.
+    pub(super) fn remove(&mut self, job: &Job) {
+        if let Some(slot) = self.slots.remove(job) {
+            self.waiting.remove(&(slot.try_at, job.clone()));
+        }
+    }
+
+    /// The jobs for the next query: a list or drain by itself, a message that has to be alone, or
+    /// up to `batch` messages. While the list is being asked for, messages wait for what it says.
+    pub(super) fn take(&mut self, now: Timestamp, batch: usize) -> Vec<Job> {
+        if self
+            .slots
+            .get(&Job::List)
+            .is_some_and(|slot| slot.in_flight)
+        {
+            return Vec::new();
+        }
+        let list = self.slots.get(&Job::List).filter(|slot| slot.try_at <= now);
+        let jobs = if list.is_some() {
+            vec![Job::List]
+        } else {
+            let mut jobs = Vec::new();
+            for (_, job) in self.waiting.iter().take_while(|(try_at, _)| *try_at <= now) {
+                let single =
+                    *job == Job::Drain || self.slots.get(job).is_some_and(|slot| slot.alone);
+                match (single, jobs.is_empty()) {
+                    (true, true) => {
+                        jobs.push(job.clone());
+                        break;
+                    }
+                    (true, false) => {}
+                    (false, _) => jobs.push(job.clone()),
+                }
+                if jobs.len() >= batch {
+                    break;
+                }
+            }
+            jobs
+        };
+        for job in &jobs {
+            if let Some(slot) = self.slots.get_mut(job) {
+                self.waiting.remove(&(slot.try_at, job.clone()));
+                slot.in_flight = true;
+            }
+        }
+        jobs
+    }
+
+    /// The job was answered: it is next due at `next`.
+    pub(super) fn answered(&mut self, job: &Job, next: Timestamp) {
+        self.reschedule(job, |slot| {
+            slot.due_at = next;
+            slot.try_at = next;
+        });
+    }
+
+    /// The job was not answered: it stays due, and is tried again at `again`.
+    pub(super) fn unanswered(&mut self, job: &Job, again: Timestamp) {
+        self.reschedule(job, |slot| slot.try_at = again);
+    }
+
+    /// The job must not be asked for with others.
+    pub(super) fn alone(&mut self, job: &Job) {
+        if let Some(slot) = self.slots.get_mut(job) {
+            slot.alone = true;
+        }
+    }
+
+    fn reschedule(&mut self, job: &Job, change: impl Fn(&mut Slot)) {
+        if let Some(slot) = self.slots.get_mut(job) {
+            self.waiting.remove(&(slot.try_at, job.clone()));
+            slot.in_flight = false;
+            change(slot);
+            self.waiting.insert((slot.try_at, job.clone()));
+        }
+    }
+
+    /// Nothing that waits is tried before `again`.
+    pub(super) fn defer(&mut self, again: Timestamp) {
+        let early: Vec<_> = self
+            .waiting
+            .iter()
+            .take_while(|(at, _)| *at < again)
+            .map(|(_, job)| job.clone())
+            .collect();
+        for job in early {
+            self.unanswered(&job, again);
+        }
+    }
+
+    /// Whether the job is neither answered nor given up in this query.
+    pub(super) fn is_in_flight(&self, job: &Job) -> bool {
+        self.slots.get(job).is_some_and(|slot| slot.in_flight)
+    }
+
+    /// When the next job is tried.
+    pub(super) fn next_try(&self) -> Option<Timestamp> {
+        self.waiting.first().map(|(at, _)| *at)
+    }
+
+    /// When the oldest unanswered query was due, or when the next will be.
+    pub(super) fn due(&self) -> Option<Timestamp> {
+        self.slots.values().map(|slot| slot.due_at).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn message(id: usize) -> Job {
+        Job::Message(id.to_string().into())
+    }
+
+    #[test]
+    fn messages_go_in_full_batches_and_the_refused_one_alone() {
+        let mut lane = Lane::default();
+        for id in 0..150 {
+            lane.add(message(id), at(0));
+        }
+        lane.alone(&message(7));
+        let sizes: Vec<_> = std::iter::from_fn(|| {
+            let jobs = lane.take(at(0), 100);
+            (!jobs.is_empty()).then_some(jobs.len())
+        })
+        .collect();
+        assert_eq!(sizes, [100, 49, 1]);
+    }
+
+    #[test]
+    fn the_list_comes_first_and_messages_wait_for_it() {
+        let mut lane = Lane::default();
+        lane.add(message(1), at(0));
+        lane.add(Job::List, at(5));
+        assert_eq!(lane.take(at(9), 100), [Job::List]);
+        assert!(lane.take(at(9), 100).is_empty());
+        lane.answered(&message(1), at(60));
+        lane.answered(&Job::List, at(60));
+        assert!(lane.take(at(9), 100).is_empty());
+        assert_eq!(lane.next_try(), Some(at(60)));
+    }
+
+    #[test]
+    fn a_failure_keeps_the_due_time_and_waits_for_the_next_try() {
+        let mut lane = Lane::default();
+        lane.add(message(1), at(10));
+        lane.take(at(10), 1);
+        lane.unanswered(&message(1), at(70));
+        assert_eq!((lane.due(), lane.next_try()), (Some(at(10)), Some(at(70))));
+        lane.defer(at(100));
+        assert_eq!((lane.due(), lane.next_try()), (Some(at(10)), Some(at(100))));
+        lane.take(at(100), 1);
+        lane.answered(&message(1), at(160));
+        assert_eq!(lane.due(), Some(at(160)));
+        lane.remove(&message(1));
+        assert_eq!((lane.due(), lane.next_try()), (None, None));
+    }
+}

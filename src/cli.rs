@@ -5,8 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// The text of `--version`.
-const VERSION: &str =
-    concat!(env!("CARGO_PKG_VERSION"), " (revision ", env!("DELIVERY_EXPORTER_REVISION"), ", ", env!("DELIVERY_EXPORTER_RUSTC"), ")");
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (revision ",
+    env!("DELIVERY_EXPORTER_REVISION"),
+    ", ",
+    env!("DELIVERY_EXPORTER_RUSTC"),
+    ")"
+);
 
 /// Prometheus and OpenTelemetry exporter for the delivery of push notifications and e-mail.
 #[derive(Debug, Parser)]
@@ -51,27 +57,61 @@ pub struct Rest {
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
     /// The configuration.
-    #[arg(long = "config.file", value_name = "FILE", default_value = "config.yaml", global = true)]
+    #[arg(
+        long = "config.file",
+        value_name = "FILE",
+        default_value = "config.yaml",
+        global = true
+    )]
     pub config_file: PathBuf,
     /// Where to listen; repeatable. Port 0 picks a free one and logs it.
-    #[arg(long = "web.listen-address", value_name = "ADDRESS", default_value = ":9847", global = true)]
+    #[arg(
+        long = "web.listen-address",
+        value_name = "ADDRESS",
+        default_value = ":9847",
+        global = true
+    )]
     pub listen_addresses: Vec<String>,
     /// TLS and users of the endpoints. Comes with a later version.
-    #[arg(long = "web.config.file", value_name = "FILE", hide = true, global = true)]
+    #[arg(
+        long = "web.config.file",
+        value_name = "FILE",
+        hide = true,
+        global = true
+    )]
     pub web_config_file: Option<PathBuf>,
     /// Where metrics are served.
-    #[arg(long = "web.telemetry-path", value_name = "PATH", default_value = "/metrics", global = true)]
+    #[arg(
+        long = "web.telemetry-path",
+        value_name = "PATH",
+        default_value = "/metrics",
+        global = true
+    )]
     pub telemetry_path: String,
     /// Allow `POST /-/reload`.
-    #[arg(long = "web.enable-lifecycle", global = true, overrides_with = "no_lifecycle")]
+    #[arg(
+        long = "web.enable-lifecycle",
+        global = true,
+        overrides_with = "no_lifecycle"
+    )]
     pub enable_lifecycle: bool,
     #[arg(long = "no-web.enable-lifecycle", hide = true, global = true)]
     no_lifecycle: bool,
     /// The least important lines that are logged.
-    #[arg(long = "log.level", value_name = "LEVEL", default_value = "info", global = true)]
+    #[arg(
+        long = "log.level",
+        value_name = "LEVEL",
+        default_value = "info",
+        global = true
+    )]
     pub log_level: LogLevel,
     /// How lines are logged.
-    #[arg(long = "log.format", value_name = "FORMAT", default_value = "logfmt", global = true)]
+    #[arg(
+        long = "log.format",
+        value_name = "FORMAT",
+        default_value = "logfmt",
+        global = true
+    )]
     pub log_format: LogFormat,
 }
 
@@ -109,7 +149,9 @@ pub enum CliError {
         instead: &'static str,
     },
     /// The telemetry path cannot be served.
-    #[error("--web.telemetry-path={0:?}: must start with / and be another path than those of the exporter itself (/, /-/…)")]
+    #[error(
+        "--web.telemetry-path={0:?}: must start with / and be another path than those of the exporter itself (/, /-/…)"
+    )]
     TelemetryPath(String),
 }
 
@@ -129,7 +171,10 @@ impl Cli {
         }
         match &self.command {
             Some(Command::Backfill(_)) => {
-                return Err(CliError::Later { what: "the subcommand backfill", instead: "see delivery-exporter --help for those that exist" });
+                return Err(CliError::Later {
+                    what: "the subcommand backfill",
+                    instead: "see delivery-exporter --help for those that exist",
+                });
             }
             Some(Command::Replay(_)) => {
                 return Err(CliError::Later {
@@ -140,7 +185,11 @@ impl Cli {
             _ => {}
         }
         let path = &self.flags.telemetry_path;
-        if !path.starts_with('/') || path == "/" || path.starts_with("/-/") || path.contains(['{', '}', '?', '#', ' ']) {
+        if !path.starts_with('/')
+            || path == "/"
+            || path.starts_with("/-/")
+            || path.contains(['{', '}', '?', '#', ' '])
+        {
             return Err(CliError::TelemetryPath(path.clone()));
         }
         Ok(())
@@ -163,7 +212,10 @@ mod tests {
         assert_eq!(cli.flags.listen_addresses, [":9847"]);
         assert_eq!(cli.flags.telemetry_path, "/metrics");
         assert!(!cli.flags.enable_lifecycle);
-        assert_eq!((cli.flags.log_level, cli.flags.log_format), (LogLevel::Info, LogFormat::Logfmt));
+        assert_eq!(
+            (cli.flags.log_level, cli.flags.log_format),
+            (LogLevel::Info, LogFormat::Logfmt)
+        );
         assert_eq!(cli.refuse_later(), Ok(()));
     }
 
@@ -178,13 +230,22 @@ mod tests {
             assert_eq!(cli.flags.config_file, PathBuf::from("a.yaml"));
             assert_eq!(cli.flags.log_format, LogFormat::Json);
         }
-        let cli = parse(&["--web.listen-address=127.0.0.1:0", "serve", "--web.listen-address", "[::1]:1"]);
+        let cli = parse(&[
+            "--web.listen-address=127.0.0.1:0",
+            "serve",
+            "--web.listen-address",
+            "[::1]:1",
+        ]);
         assert!(!cli.flags.listen_addresses.is_empty());
     }
 
     #[test]
     fn the_listen_address_is_repeatable() {
-        let cli = parse(&["--web.listen-address=127.0.0.1:0", "--web.listen-address", "[::1]:1"]);
+        let cli = parse(&[
+            "--web.listen-address=127.0.0.1:0",
+            "--web.listen-address",
+            "[::1]:1",
+        ]);
         assert_eq!(cli.flags.listen_addresses, ["127.0.0.1:0", "[::1]:1"]);
     }
 

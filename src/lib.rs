@@ -4,6 +4,8 @@
 //! Data goes one way, `discovery → collector → providers → ledger → series → outputs`; each room
 //! knows only the types at its doors. `docs/architecture.md` is the map.
 
+pub mod app;
+pub mod cli;
 pub mod collector;
 pub mod config;
 pub mod discovery;
@@ -14,3 +16,4 @@ pub mod providers;
 pub mod secret;
 pub mod series;
 pub mod telemetry;
+pub mod web;

@@ -1,2 +1,10 @@
 //! The command `delivery-exporter`.
-fn main() {}
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use delivery_exporter::{app, cli::Cli};
+
+fn main() -> ExitCode {
+    app::main(&Cli::parse())
+}

@@ -1,4 +1,87 @@
 //! What the exporter tells about itself besides metrics: its log, and traces.
 
+use std::io;
+
+use tracing::{Level, Subscriber};
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, filter_fn},
+    layer::SubscriberExt,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
+};
+
+use crate::{
+    cli::{Flags, LogFormat, LogLevel},
+    config::Config,
+    outputs::otlp::Traces,
+};
+
 /// The target of the spans that become traces: passes and vendor requests.
 pub const TRACE_TARGET: &str = "delivery_exporter::trace";
+
+/// Sets up the log, on standard error, and the traces if the configuration wants them.
+///
+/// # Errors
+///
+/// The traces' connection cannot be set up. The log works then all the same.
+pub fn start(flags: &Flags, config: Option<&Config>) -> Result<Option<Traces>, String> {
+    let traces = match config.and_then(|config| Some((config, config.otlp.as_ref()?))) {
+        Some((config, otlp)) if otlp.traces => Some(Traces::start(otlp, &config.replica)),
+        _ => None,
+    };
+    let (traces, problem) = match traces {
+        Some(Ok(traces)) => (Some(traces), None),
+        Some(Err(problem)) => (None, Some(problem)),
+        None => (None, None),
+    };
+    let level = match flags.log_level {
+        LogLevel::Debug => Level::DEBUG,
+        LogLevel::Info => Level::INFO,
+        LogLevel::Warn => Level::WARN,
+        LogLevel::Error => Level::ERROR,
+    };
+    // The libraries' own chatter is for nobody who runs an exporter.
+    let ours = filter_fn(|metadata| {
+        let own = metadata.target().starts_with("delivery_");
+        (own && metadata.target() != TRACE_TARGET) || *metadata.level() <= Level::WARN
+    });
+    let log = log_layer(flags.log_format)
+        .with_filter(ours)
+        .with_filter(LevelFilter::from_level(level));
+    let spans = traces.as_ref().map(|traces| {
+        traces
+            .layer()
+            .with_filter(filter_fn(|metadata| metadata.target() == TRACE_TARGET))
+    });
+    // A process that runs two exporters (a test) has one log.
+    let _ = tracing_subscriber::registry()
+        .with(log)
+        .with(spans)
+        .try_init();
+    match problem {
+        Some(problem) => Err(problem),
+        None => Ok(traces),
+    }
+}
+
+fn log_layer<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    match format {
+        LogFormat::Logfmt => tracing_logfmt::builder()
+            .with_span_name(false)
+            .with_span_path(false)
+            .layer()
+            .with_writer(io::stderr)
+            .boxed(),
+        LogFormat::Json => tracing_subscriber::fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_current_span(false)
+            .with_span_list(false)
+            .with_writer(io::stderr)
+            .boxed(),
+    }
+}

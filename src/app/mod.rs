@@ -7,14 +7,11 @@ mod serve;
 
 use std::{path::Path, process::ExitCode};
 
-use delivery_clock::Clock;
-
 pub use exporter::{Exporter, StartError};
 
 use crate::{
     cli::{Cli, Command},
     config::{self, Config, ConfigErrors},
-    telemetry,
 };
 
 /// Everything went well.
@@ -25,12 +22,15 @@ const FAILED: u8 = 1;
 const PARTLY: u8 = 2;
 
 /// Runs the command line to its end, and gives the exit status.
-pub fn main(cli: Cli) -> ExitCode {
+pub fn main(cli: &Cli) -> ExitCode {
     if let Err(error) = cli.refuse_later() {
         eprintln!("delivery-exporter: {error}");
         return FAILED.into();
     }
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("delivery-exporter: the runtime cannot start: {error}");
@@ -43,14 +43,14 @@ pub fn main(cli: Cli) -> ExitCode {
     status.into()
 }
 
-async fn run(cli: Cli) -> u8 {
-    match cli.command.clone().unwrap_or(Command::Serve) {
+async fn run(cli: &Cli) -> u8 {
+    match cli.command.as_ref().unwrap_or(&Command::Serve) {
+        Command::Serve => serve::run(cli).await,
         Command::Check => check(&cli.flags.config_file),
-        Command::Collect => collect::run(&cli).await,
-        Command::Demo => demo::run(&cli).await,
+        Command::Collect => collect::run(cli).await,
+        Command::Demo => demo::run(cli).await,
         // Refused before.
         Command::Backfill(_) | Command::Replay(_) => FAILED,
-        Command::Serve => serve::run(&cli).await,
     }
 }
 
@@ -70,20 +70,4 @@ fn check(path: &Path) -> u8 {
             FAILED
         }
     }
-}
-
-/// Sets the log up, with traces if the configuration wants them.
-fn start_log(cli: &Cli, config: &Config) -> Option<telemetry::Telemetry> {
-    match telemetry::start(&cli.flags, config) {
-        Ok(telemetry) => Some(telemetry),
-        Err(error) => {
-            eprintln!("delivery-exporter: {error}");
-            None
-        }
-    }
-}
-
-/// The time of a process that serves people: the machine's.
-fn clock() -> Clock {
-    Clock::system()
 }

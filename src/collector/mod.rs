@@ -25,7 +25,8 @@ pub struct CollectorHandle {
     account: Arc<str>,
     status: Arc<Mutex<CollectorStatus>>,
     stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
+    /// Taken by the one who waits for its end.
+    task: Mutex<Option<JoinHandle<()>>>,
 }
 
 /// Starts the collector of an account. Its first queries are spread over a few seconds.
@@ -35,7 +36,7 @@ pub fn spawn(parts: Parts) -> CollectorHandle {
     let account = parts.account.name.clone();
     let first = schedule::after(parts.clock.now(), schedule::spread(parts.account.interval));
     let collector = Collector::new(parts, Arc::clone(&status), first);
-    let task = tokio::spawn(collector.run(stopped));
+    let task = Mutex::new(Some(tokio::spawn(collector.run(stopped))));
     CollectorHandle {
         account,
         status,
@@ -75,10 +76,17 @@ impl CollectorHandle {
     }
 
     /// Begins nothing more; returns when what must not be broken off has ended.
-    pub async fn stop(self) {
+    pub async fn stop(&self) {
         // It may have ended by itself.
         let _ = self.stop.send(true);
-        if let Err(error) = self.task.await {
+        let task = self
+            .task
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(task) = task
+            && let Err(error) = task.await
+        {
             tracing::error!(account = %self.account, %error, "a collector failed");
         }
     }

@@ -1,3 +1,4 @@
-//! The ways out: the exposition for scrapers.
+//! The ways out: the exposition for scrapers, and OTLP.
 
 pub mod exposition;
+pub mod otlp;

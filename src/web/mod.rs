@@ -54,7 +54,10 @@ pub fn router(site: Site) -> Router {
     Router::new()
         .route("/", get(status_page))
         .route(&site.telemetry_path.clone(), get(metrics))
-        .route("/-/healthy", get(async || "delivery-exporter is healthy.\n"))
+        .route(
+            "/-/healthy",
+            get(async || "delivery-exporter is healthy.\n"),
+        )
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))
         .with_state(site)
@@ -66,7 +69,11 @@ async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
         exposition::scrape(&site.table, site.clock.now(), &headers)
     });
     match scrape.await {
-        Ok((headers, body)) => (headers, body).into_response(),
+        Ok(Ok(answer)) => answer.into_response(),
+        Ok(Err(error)) => {
+            tracing::error!(%error, "a scrape could not be compressed");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
         Err(error) => {
             tracing::error!(%error, "a scrape failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
@@ -75,12 +82,18 @@ async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
 }
 
 async fn ready(State(site): State<Site>) -> Response {
-    let waiting: Vec<_> =
-        (site.notes)().accounts.into_iter().filter(|account| !account.ready).collect();
+    let waiting: Vec<_> = (site.notes)()
+        .accounts
+        .into_iter()
+        .filter(|account| !account.ready)
+        .collect();
     if waiting.is_empty() {
         return "delivery-exporter is ready.\n".into_response();
     }
-    let names: Vec<_> = waiting.iter().map(|account| account.name.as_ref()).collect();
+    let names: Vec<_> = waiting
+        .iter()
+        .map(|account| account.name.as_ref())
+        .collect();
     let text = format!("waiting for the first answer of: {}\n", names.join(", "));
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
@@ -92,14 +105,21 @@ async fn reload(State(site): State<Site>) -> Response {
     }
     let (sender, answer) = oneshot::channel();
     if site.reload.send(sender).await.is_err() {
-        return (StatusCode::SERVICE_UNAVAILABLE, "the exporter is stopping\n").into_response();
+        return (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the exporter is stopping\n",
+        )
+            .into_response();
     }
     match tokio::time::timeout(RELOAD_TIMEOUT, answer).await {
         Ok(Ok(Ok(()))) => "reloaded\n".into_response(),
         Ok(Ok(Err(problems))) => {
             (StatusCode::INTERNAL_SERVER_ERROR, format!("{problems}\n")).into_response()
         }
-        _ => (StatusCode::INTERNAL_SERVER_ERROR, "the reload has not ended; see the log\n")
+        _ => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the reload has not ended; see the log\n",
+        )
             .into_response(),
     }
 }

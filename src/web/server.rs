@@ -52,29 +52,51 @@ pub enum ListenError {
 ///
 /// The address cannot be read or listened on.
 pub async fn listen(address: &str) -> Result<Vec<TcpListener>, ListenError> {
-    let unreadable =
-        |what: &str| ListenError::Address { address: address.to_owned(), what: what.to_owned() };
-    let bind_failed = |source| ListenError::Bind { address: address.to_owned(), source };
-    let (host, port) = address.rsplit_once(':').ok_or_else(|| unreadable("has no port"))?;
-    let port: u16 = port.parse().map_err(|_| unreadable("has no port between 0 and 65535"))?;
+    let unreadable = |what: &str| ListenError::Address {
+        address: address.to_owned(),
+        what: what.to_owned(),
+    };
+    let bind_failed = |source| ListenError::Bind {
+        address: address.to_owned(),
+        source,
+    };
+    let (host, port) = address
+        .rsplit_once(':')
+        .ok_or_else(|| unreadable("has no port"))?;
+    let port: u16 = port
+        .parse()
+        .map_err(|_| unreadable("has no port between 0 and 65535"))?;
     if host.is_empty() {
         // The wildcard of IPv6 takes IPv4 too; a machine without IPv6 has only the other.
         let both = SocketAddr::from(([0u16; 8], port));
         let listener = match TcpListener::bind(both).await {
             Ok(listener) => listener,
-            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(bind_failed(error)),
-            Err(_) => TcpListener::bind(SocketAddr::from(([0u8; 4], port))).await.map_err(bind_failed)?,
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                return Err(bind_failed(error));
+            }
+            Err(_) => TcpListener::bind(SocketAddr::from(([0u8; 4], port)))
+                .await
+                .map_err(bind_failed)?,
         };
         return Ok(vec![listener]);
     }
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    let addresses: Vec<SocketAddr> =
-        tokio::net::lookup_host((host, port)).await.map_err(bind_failed)?.collect();
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    let addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(bind_failed)?
+        .collect();
     let mut listeners = Vec::new();
     for socket in addresses {
         listeners.push(TcpListener::bind(socket).await.map_err(bind_failed)?);
     }
-    if listeners.is_empty() { Err(unreadable("names no address")) } else { Ok(listeners) }
+    if listeners.is_empty() {
+        Err(unreadable("names no address"))
+    } else {
+        Ok(listeners)
+    }
 }
 
 /// Serves `router` on all `listeners` until `stop` turns true; then takes no new connection, and
@@ -88,7 +110,13 @@ pub async fn serve(
     let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut loops = JoinSet::new();
     for listener in listeners {
-        loops.spawn(accept(listener, router.clone(), stop.clone(), connections.clone(), grace));
+        loops.spawn(accept(
+            listener,
+            router.clone(),
+            stop.clone(),
+            connections.clone(),
+            grace,
+        ));
     }
     while loops.join_next().await.is_some() {}
 }
@@ -101,8 +129,14 @@ async fn accept(
     grace: Duration,
 ) {
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).keep_alive_interval(HEAD_TIMEOUT);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(HEAD_TIMEOUT);
     let open = GracefulShutdown::new();
     loop {
         let next = async {
@@ -124,7 +158,9 @@ async fn accept(
         };
         prepare(&stream);
         let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = builder
+            .serve_connection(TokioIo::new(stream), service)
+            .into_owned();
         let connection = open.watch(connection);
         tokio::spawn(async move {
             // A client that goes away is its own affair.
@@ -149,7 +185,9 @@ mod tests {
     async fn addresses_in_the_forms_of_the_ecosystem_are_taken() {
         for address in ["127.0.0.1:0", "[::1]:0", "localhost:0", ":0"] {
             match listen(address).await {
-                Ok(listeners) => assert!(listeners[0].local_addr().unwrap().port() > 0, "{address}"),
+                Ok(listeners) => {
+                    assert!(listeners[0].local_addr().unwrap().port() > 0, "{address}")
+                }
                 // A machine without IPv6 has no ::1.
                 Err(error) => assert_eq!(address, "[::1]:0", "{error}"),
             }
@@ -160,10 +198,19 @@ mod tests {
     async fn bad_addresses_are_refused_with_what_to_write() {
         for address in ["9847", "127.0.0.1:", "127.0.0.1:99999", "127.0.0.1:http"] {
             let error = listen(address).await.unwrap_err().to_string();
-            assert!(error.contains(address) && error.contains("host:port"), "{error}");
+            assert!(
+                error.contains(address) && error.contains("host:port"),
+                "{error}"
+            );
         }
         let taken = listen("127.0.0.1:0").await.unwrap();
         let address = taken[0].local_addr().unwrap().to_string();
-        assert!(listen(&address).await.unwrap_err().to_string().contains("in use"));
+        assert!(
+            listen(&address)
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("in use")
+        );
     }
 }

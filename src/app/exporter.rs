@@ -1,0 +1,279 @@
+//! A running exporter: everything but the command line and the sockets, so that tests can run one
+//! on a clock of their own.
+
+use std::{
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use delivery_clock::{Clock, Moment};
+use tokio::sync::Mutex;
+
+use crate::{
+    collector::{self, CollectorHandle, Parts, Recorder},
+    config::{Account, Config},
+    ledger::{Ledger, LedgerError},
+    model::Dataset,
+    outputs::otlp::Pusher,
+    providers::{self, Observer, Provider, RequestCode, http::BuildError},
+    series::{AccountSeries, Table},
+    web::{AccountNote, Notes},
+};
+
+/// After this long an account that has had no answer holds the readiness up no more.
+const READY_AFTER: Duration = Duration::from_secs(60);
+
+/// An exporter that cannot start, or a configuration that it cannot take.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The spool cannot be used.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// An account's spool cannot be read.
+    #[error("store.spool: {0}")]
+    Spool(#[from] providers::SpoolError),
+    /// A certificate or proxy cannot be used.
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    /// The OTLP connection cannot be set up.
+    #[error("otlp: {0}")]
+    Otlp(String),
+    /// What cannot change while the process runs.
+    #[error("{0} cannot be changed by a reload; restart the exporter")]
+    Fixed(&'static str),
+}
+
+/// A running exporter.
+pub struct Exporter {
+    table: Arc<Table>,
+    clock: Clock,
+    started: Moment,
+    ledger: Ledger,
+    running: Mutex<Running>,
+    /// What the status page reads, without waiting for a reload.
+    notes: std::sync::Mutex<Vec<Arc<CollectorHandle>>>,
+    replica: std::sync::Mutex<Arc<str>>,
+}
+
+/// What a reload replaces.
+struct Running {
+    collectors: Vec<Arc<CollectorHandle>>,
+    pusher: Option<Pusher>,
+}
+
+/// One account, ready to be collected.
+struct Ready {
+    account: Arc<Account>,
+    provider: Arc<dyn Provider>,
+    series: Arc<AccountSeries>,
+}
+
+impl Exporter {
+    /// Starts to collect and to push.
+    ///
+    /// # Errors
+    ///
+    /// The spool, a certificate or a connection cannot be used.
+    pub fn start(config: &Config, clock: Clock) -> Result<Exporter, StartError> {
+        let exporter = Exporter::idle(config, clock)?;
+        let ready = exporter.prepare(config)?;
+        let running = Running {
+            collectors: exporter.collect(ready)?,
+            pusher: exporter.push(config)?,
+        };
+        exporter.note(config, &running.collectors);
+        Ok(Exporter {
+            running: Mutex::new(running),
+            ..exporter
+        })
+    }
+
+    /// An exporter that does nothing yet.
+    fn idle(config: &Config, clock: Clock) -> Result<Exporter, StartError> {
+        let table = Arc::new(Table::new(clock.clone()));
+        let ledger = Ledger::open(&config.spool, table.process().clone())?;
+        table.process().reloaded(true, clock.now());
+        Ok(Exporter {
+            started: clock.monotonic(),
+            table,
+            clock,
+            ledger,
+            running: Mutex::new(Running {
+                collectors: Vec::new(),
+                pusher: None,
+            }),
+            notes: std::sync::Mutex::default(),
+            replica: std::sync::Mutex::new(config.replica.clone()),
+        })
+    }
+
+    /// Asks every account once, and gives what is known then.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Exporter::start`].
+    pub async fn once(config: &Config, clock: Clock) -> Result<(Arc<Table>, bool), StartError> {
+        let exporter = Exporter::idle(config, clock)?;
+        let mut tasks = tokio::task::JoinSet::new();
+        for ready in exporter.prepare(config)? {
+            tasks.spawn(collector::run_once(exporter.parts(ready)?));
+        }
+        let mut all = true;
+        while let Some(ended) = tasks.join_next().await {
+            all &= matches!(ended, Ok(Ok(())));
+        }
+        Ok((exporter.table, all))
+    }
+
+    /// All series.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// The time.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Checks what can only be checked by trying, and shows the accounts.
+    fn prepare(&self, config: &Config) -> Result<Vec<Ready>, StartError> {
+        // The clients first, told to nobody: an account that cannot be asked must not change what
+        // is shown.
+        for account in &config.accounts {
+            providers::build(account, self.clock.clone(), Arc::new(Nobody))?;
+        }
+        let series = self.table.configure(config);
+        let mut ready = Vec::new();
+        for (account, series) in config.accounts.iter().zip(series) {
+            let provider = providers::build(account, self.clock.clone(), series.clone())?;
+            ready.push(Ready {
+                account: Arc::new(account.clone()),
+                provider,
+                series,
+            });
+        }
+        Ok(ready)
+    }
+
+    fn parts(&self, ready: Ready) -> Result<Parts, StartError> {
+        let Ready {
+            account,
+            provider,
+            series,
+        } = ready;
+        let reader = provider.clone();
+        let read = move |body: &[u8]| reader.read_reports(body);
+        let (ledger, recounted) = self.ledger.account(&account.name, &read)?;
+        if let Some(application) = account.applications.first() {
+            series.counted(application, &recounted);
+            series.publish();
+        }
+        Ok(Parts {
+            account,
+            provider,
+            recorder: series,
+            ledger,
+            clock: self.clock.clone(),
+        })
+    }
+
+    fn collect(&self, ready: Vec<Ready>) -> Result<Vec<Arc<CollectorHandle>>, StartError> {
+        let parts: Result<Vec<_>, _> = ready.into_iter().map(|ready| self.parts(ready)).collect();
+        Ok(parts?
+            .into_iter()
+            .map(|parts| Arc::new(collector::spawn(parts)))
+            .collect())
+    }
+
+    fn push(&self, config: &Config) -> Result<Option<Pusher>, StartError> {
+        let Some(otlp) = &config.otlp else {
+            return Ok(None);
+        };
+        let pusher = Pusher::start(
+            otlp,
+            &config.replica,
+            self.table.clone(),
+            self.clock.clone(),
+        );
+        pusher.map(Some).map_err(StartError::Otlp)
+    }
+
+    fn note(&self, config: &Config, collectors: &[Arc<CollectorHandle>]) {
+        *self.notes.lock().unwrap_or_else(PoisonError::into_inner) = collectors.to_vec();
+        *self.replica.lock().unwrap_or_else(PoisonError::into_inner) = config.replica.clone();
+    }
+
+    /// Goes on with another configuration. On an error the old one goes on.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Exporter::start`].
+    pub async fn reload(&self, config: &Config) -> Result<(), StartError> {
+        if config.spool != self.ledger.root() {
+            return Err(StartError::Fixed("store.spool"));
+        }
+        let mut running = self.running.lock().await;
+        let ready = self.prepare(config)?;
+        let pusher = self.push(config)?;
+        stop_all(std::mem::take(&mut running.collectors)).await;
+        running.collectors = self.collect(ready)?;
+        if let Some(old) = std::mem::replace(&mut running.pusher, pusher) {
+            old.replaced().await;
+        }
+        self.note(config, &running.collectors);
+        self.table.process().reloaded(true, self.clock.now());
+        Ok(())
+    }
+
+    /// Ends what must not be broken off, and pushes once more.
+    pub async fn stop(&self) {
+        let mut running = self.running.lock().await;
+        stop_all(std::mem::take(&mut running.collectors)).await;
+        if let Some(pusher) = running.pusher.take() {
+            pusher.stop().await;
+        }
+    }
+
+    /// What people are told besides the series.
+    pub fn notes(&self) -> Notes {
+        let collectors = self
+            .notes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let waited = self.clock.monotonic().since(self.started) >= READY_AFTER;
+        let replica = self
+            .replica
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
+        let accounts = collectors.iter().map(|collector| {
+            let status = collector.status();
+            AccountNote {
+                name: collector.account().clone(),
+                ready: status.answered || waited,
+                next: status.next,
+                last_error: status.last_error,
+            }
+        });
+        Notes {
+            accounts: accounts.collect(),
+            replica,
+        }
+    }
+}
+
+async fn stop_all(collectors: Vec<Arc<CollectorHandle>>) {
+    let stops = collectors.iter().map(|collector| collector.stop());
+    futures_util::future::join_all(stops).await;
+}
+
+/// Whom a client that is only tried out tells.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn request(&self, _: Dataset, _: RequestCode) {}
+    fn retry(&self, _: Dataset) {}
+    fn rate_limited(&self, _: Dataset) {}
+    fn unknown_field(&self, _: Dataset, _: &str) {}
+}

@@ -1,0 +1,169 @@
+//! `serve`: the exporter with its sockets, until a signal ends it.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use delivery_clock::Clock;
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::{mpsc, watch},
+};
+
+use super::{Exporter, FAILED, OK, load};
+use crate::{
+    cli::Cli,
+    config::Config,
+    telemetry,
+    web::{self, ReloadRequest, Site},
+};
+
+/// Requests that are being answered have so long to end.
+const WEB_GRACE: Duration = Duration::from_secs(1);
+/// The whole end takes no longer than this.
+const STOP_WITHIN: Duration = Duration::from_secs(9);
+
+pub(super) async fn run(cli: &Cli) -> u8 {
+    let path = &cli.flags.config_file;
+    let config = match load(path) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return FAILED;
+        }
+    };
+    let traces = match telemetry::start(&cli.flags, Some(&config)) {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("delivery-exporter: otlp.traces: {error}");
+            return FAILED;
+        }
+    };
+    let status = serve(cli, &config, Clock::system(), Some(path)).await;
+    if let Some(traces) = traces {
+        traces.stop().await;
+    }
+    status
+}
+
+/// Serves a configuration until a signal ends it. `path` is where a reload reads it again.
+pub(super) async fn serve(cli: &Cli, config: &Config, clock: Clock, path: Option<&Path>) -> u8 {
+    for warning in &config.warnings {
+        tracing::warn!(warning, "the configuration is odd");
+    }
+    let mut listeners = Vec::new();
+    for address in &cli.flags.listen_addresses {
+        match web::server::listen(address).await {
+            Ok(more) => listeners.extend(more),
+            Err(error) => {
+                tracing::error!(%error, "cannot listen");
+                return FAILED;
+            }
+        }
+    }
+    let exporter = match Exporter::start(config, clock) {
+        Ok(exporter) => Arc::new(exporter),
+        Err(error) => {
+            tracing::error!(%error, "cannot start");
+            return FAILED;
+        }
+    };
+    match run_with(cli, exporter, listeners, path).await {
+        Ok(()) => OK,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be handled");
+            FAILED
+        }
+    }
+}
+
+async fn run_with(
+    cli: &Cli,
+    exporter: Arc<Exporter>,
+    listeners: Vec<TcpListener>,
+    path: Option<&Path>,
+) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut hang_up = signal(SignalKind::hangup())?;
+    let (reload, mut reloads) = mpsc::channel::<ReloadRequest>(1);
+    let (stop, stopped) = watch::channel(false);
+    let noted = exporter.clone();
+    let site = Site {
+        table: exporter.table().clone(),
+        clock: exporter.clock().clone(),
+        telemetry_path: cli.flags.telemetry_path.as_str().into(),
+        lifecycle: cli.flags.enable_lifecycle && path.is_some(),
+        reload,
+        notes: Arc::new(move || noted.notes()),
+    };
+    let addresses: Vec<_> = listeners
+        .iter()
+        .filter_map(|own| own.local_addr().ok())
+        .collect();
+    let server = tokio::spawn(web::server::serve(
+        listeners,
+        web::router(site),
+        stopped,
+        WEB_GRACE,
+    ));
+    for address in addresses {
+        tracing::info!(%address, "listening");
+    }
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hang_up.recv() => {
+                // The log has what went wrong.
+                let _ = reload_from(path, &exporter).await;
+            }
+            Some(request) = reloads.recv() => {
+                let outcome = reload_from(path, &exporter).await;
+                // Whoever asked may have gone.
+                let _ = request.send(outcome);
+            }
+        }
+    }
+    tracing::info!("stopping");
+    let end = async {
+        exporter.stop().await;
+        // Scrapes are answered until the last push is done.
+        let _ = stop.send(true);
+        let _ = server.await;
+    };
+    if tokio::time::timeout(STOP_WITHIN, end).await.is_err() {
+        tracing::warn!("something did not end in time, and is broken off");
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Reads the configuration again; a bad one leaves the old one running.
+async fn reload_from(path: Option<&Path>, exporter: &Exporter) -> Result<(), String> {
+    let Some(path) = path else {
+        return Err("there is no file to read again".to_owned());
+    };
+    let outcome = match load(path) {
+        Ok(config) => exporter
+            .reload(&config)
+            .await
+            .map_err(|error| error.to_string()),
+        Err(errors) => Err(errors.to_string()),
+    };
+    match &outcome {
+        Ok(()) => tracing::info!("the configuration is reloaded"),
+        Err(problems) => {
+            exporter
+                .table()
+                .process()
+                .reloaded(false, exporter.clock().now());
+            for problem in problems.lines() {
+                tracing::error!(
+                    problem,
+                    "the configuration is not reloaded; the old one goes on"
+                );
+            }
+        }
+    }
+    outcome
+}

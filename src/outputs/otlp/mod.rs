@@ -1,0 +1,188 @@
+//! OTLP: all series, pushed, with the same values as on `/metrics`; and traces.
+//!
+//! OpenTelemetry's own metric pipeline folds everything beyond 2,000 series of an instrument into
+//! one point, and gives no series a start time of its own. So the requests are built here, from
+//! the table of series, as messages of the protocol.
+
+mod points;
+#[cfg(test)]
+mod tests;
+mod traces;
+mod transport;
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use delivery_clock::{Clock, Moment};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+pub use traces::Traces;
+
+use crate::{
+    config::Otlp,
+    series::{PointOutcome, Table},
+};
+use points::{Batch, Builder, Identity, Pushed};
+use transport::Transport;
+
+/// The last push has so long.
+const LAST_PUSH: Duration = Duration::from_secs(3);
+
+/// Whether a pusher goes on.
+#[derive(Clone, Copy, PartialEq)]
+enum Order {
+    Run,
+    /// Push once more, and end.
+    Finish,
+    /// End: another one takes over.
+    Leave,
+}
+
+/// Pushes all series, again and again.
+pub struct Pusher {
+    order: watch::Sender<Order>,
+    task: JoinHandle<()>,
+}
+
+/// What one push works with.
+struct Push {
+    table: Arc<Table>,
+    clock: Clock,
+    transport: Transport,
+    identity: Identity,
+    max_points: usize,
+    pushed: Arc<Mutex<Pushed>>,
+    /// What is wrong now, so that it is logged once.
+    trouble: Option<String>,
+}
+
+impl Pusher {
+    /// Starts to push `table` as the configuration says.
+    ///
+    /// # Errors
+    ///
+    /// A certificate cannot be used.
+    pub fn start(
+        otlp: &Otlp,
+        replica: &str,
+        table: Arc<Table>,
+        clock: Clock,
+    ) -> Result<Pusher, String> {
+        let push = Push {
+            table,
+            clock,
+            transport: Transport::new(otlp)?,
+            identity: Identity {
+                replica: replica.to_owned(),
+            },
+            max_points: otlp.max_points_per_request,
+            pushed: Arc::default(),
+            trouble: None,
+        };
+        let (order, orders) = watch::channel(Order::Run);
+        let task = tokio::spawn(push.run(otlp.interval, orders));
+        Ok(Pusher { order, task })
+    }
+
+    /// Pushes once more, for at most a few seconds, and ends.
+    pub async fn stop(self) {
+        self.end(Order::Finish).await;
+    }
+
+    /// Ends without another push: another pusher has begun.
+    pub async fn replaced(self) {
+        self.end(Order::Leave).await;
+    }
+
+    async fn end(self, order: Order) {
+        // It ends by itself only if it failed.
+        let _ = self.order.send(order);
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the OTLP push failed");
+        }
+    }
+}
+
+impl Push {
+    async fn run(mut self, interval: Duration, mut orders: watch::Receiver<Order>) {
+        let clock = self.clock.clone();
+        let mut next = clock.monotonic() + interval;
+        loop {
+            tokio::select! {
+                () = clock.sleep_until(next) => {}
+                _ = orders.wait_for(|order| *order != Order::Run) => break,
+            }
+            // One push at a time: a slow one makes the next one late, not double.
+            let deadline = clock.monotonic() + interval;
+            tokio::select! {
+                () = self.push(deadline) => {}
+                _ = orders.wait_for(|order| *order != Order::Run) => break,
+            }
+            next = (next + interval).max(clock.monotonic());
+        }
+        if *orders.borrow() == Order::Finish {
+            let deadline = clock.monotonic() + LAST_PUSH;
+            if tokio::time::timeout(LAST_PUSH, self.push(deadline))
+                .await
+                .is_err()
+            {
+                tracing::warn!("the last OTLP push did not end in time");
+            }
+        }
+    }
+
+    /// One state of all series, request by request.
+    async fn push(&mut self, deadline: Moment) {
+        // One request waits while another is sent: the rest is not built yet.
+        let (sender, mut batches) = mpsc::channel::<Batch>(1);
+        let (table, identity, pushed) = (
+            self.table.clone(),
+            self.identity.clone(),
+            self.pushed.clone(),
+        );
+        let (now, max_points) = (self.clock.now(), self.max_points);
+        let building = tokio::task::spawn_blocking(move || {
+            let mut send = |batch| sender.blocking_send(batch).is_ok();
+            let mut pushed = pushed.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut builder = Builder::new(&identity, now, max_points, &mut pushed, &mut send);
+            table.visit(now, &mut builder);
+            builder.finish();
+        });
+        let mut trouble = None;
+        while let Some(Batch { request, points }) = batches.recv().await {
+            let sent = self.transport.send(&request, &self.clock, deadline).await;
+            let process = self.table.process();
+            match sent {
+                Ok(delivered) => {
+                    let rejected = delivered.rejected.min(points);
+                    process.otlp_points(PointOutcome::Accepted, points - rejected);
+                    process.otlp_points(PointOutcome::Rejected, rejected);
+                    if rejected > 0 {
+                        let message: String = delivered.message.chars().take(200).collect();
+                        trouble = Some(format!("the receiver rejected points: {message}"));
+                    }
+                }
+                Err(failed) => {
+                    process.otlp_points(PointOutcome::Failed, points);
+                    trouble = Some(failed.text);
+                }
+            }
+        }
+        if let Err(error) = building.await {
+            tracing::error!(%error, "the OTLP requests could not be built");
+        }
+        match (&trouble, &self.trouble) {
+            (Some(new), old) if Some(new) != old.as_ref() => {
+                tracing::warn!(error = new, "not everything was pushed by OTLP");
+            }
+            (None, Some(_)) => tracing::info!("everything is pushed by OTLP again"),
+            _ => {}
+        }
+        self.trouble = trouble;
+    }
+}

@@ -1,0 +1,255 @@
+//! A simulated vendor on a port of its own: requests are noted, faults are met, and other programs
+//! can look at the books.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use axum::{
+    Json, Router,
+    body::Body,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use delivery_clock::Clock;
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use http_body_util::BodyExt;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use jiff::Timestamp;
+use serde_json::Value;
+use tokio::{net::TcpListener, task::JoinHandle};
+use tower::ServiceExt;
+
+use crate::faults::{Described, Faults, spoil};
+
+/// A request that came in.
+#[derive(Clone, Debug)]
+pub struct Received {
+    /// When.
+    pub at: Timestamp,
+    /// The method.
+    pub method: Method,
+    /// Path and query, as they came.
+    pub uri: Uri,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: bytes::Bytes,
+}
+
+/// What a vendor's server shows of itself.
+pub type Books = Arc<dyn Fn() -> Value + Send + Sync>;
+
+/// A simulator that runs.
+pub struct Running {
+    address: SocketAddr,
+    faults: Faults,
+    received: Arc<Mutex<Vec<Received>>>,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Serves a vendor's routes on an address of this machine; port 0 takes a free one.
+    pub(crate) async fn start(
+        address: SocketAddr,
+        router: Router,
+        books: Books,
+        clock: Clock,
+    ) -> io::Result<Running> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let faults = Faults::default();
+        let received = Arc::new(Mutex::new(Vec::new()));
+        let admin = admin(faults.clone(), books);
+        let vendor = Vendor {
+            router,
+            admin,
+            faults: faults.clone(),
+            received: received.clone(),
+            clock,
+        };
+        let task = tokio::spawn(accept(listener, vendor));
+        Ok(Running {
+            address,
+            faults,
+            received,
+            task,
+        })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What to configure as `base_url`.
+    pub fn base_url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// What goes wrong on it.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Every request so far.
+    pub fn received(&self) -> Vec<Received> {
+        lock(&self.received).clone()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Clone)]
+struct Vendor {
+    router: Router,
+    admin: Router,
+    faults: Faults,
+    received: Arc<Mutex<Vec<Received>>>,
+    clock: Clock,
+}
+
+async fn accept(listener: TcpListener, vendor: Vendor) {
+    // The connections end with the simulator.
+    let mut connections = tokio::task::JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let vendor = vendor.clone();
+        while connections.try_join_next().is_some() {}
+        connections.spawn(async move {
+            let service = hyper::service::service_fn(move |request| vendor.clone().answer(request));
+            let builder = auto::Builder::new(TokioExecutor::new());
+            // A client that goes away is its own affair.
+            let _ = builder
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+impl Vendor {
+    async fn answer(self, request: Request<hyper::body::Incoming>) -> io::Result<Response> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        let path = parts.uri.path().to_owned();
+        if path.starts_with("/_simulator/") {
+            let request = Request::from_parts(parts, Body::from(body));
+            return Ok(never(self.admin.oneshot(request).await));
+        }
+        let (method, uri, headers) = (
+            parts.method.clone(),
+            parts.uri.clone(),
+            parts.headers.clone(),
+        );
+        let at = self.clock.now();
+        lock(&self.received).push(Received {
+            at,
+            method,
+            uri,
+            headers,
+            body: body.clone(),
+        });
+        let fault = self.faults.meet(&path);
+        let answer = async {
+            let request = Request::from_parts(parts, Body::from(body));
+            let mut response = never(self.router.oneshot(request).await);
+            // The vendor's clock, not the machine's.
+            let date = self
+                .clock
+                .now()
+                .strftime("%a, %d %b %Y %H:%M:%S GMT")
+                .to_string();
+            if let Ok(date) = date.parse() {
+                response.headers_mut().insert(header::DATE, date);
+            }
+            response
+        };
+        match fault {
+            None => Ok(answer.await),
+            Some(fault) => spoil(fault, answer)
+                .await
+                .ok_or_else(|| io::Error::other("closed without an answer")),
+        }
+    }
+}
+
+fn never<T>(result: Result<T, std::convert::Infallible>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(never) => match never {},
+    }
+}
+
+fn admin(faults: Faults, books: Books) -> Router {
+    let set = async |State((faults, _)): State<(Faults, Books)>,
+                     Json(described): Json<Described>| {
+        if faults.add_described(described) {
+            StatusCode::NO_CONTENT.into_response()
+        } else {
+            let text = "name one of status, delay_ms, hang, cut, reset, endless\n";
+            (StatusCode::BAD_REQUEST, text).into_response()
+        }
+    };
+    let clear = async |State((faults, _)): State<(Faults, Books)>| {
+        faults.clear();
+        StatusCode::NO_CONTENT
+    };
+    let show = async |State((_, books)): State<(Faults, Books)>| Json(books());
+    Router::new()
+        .route("/_simulator/faults", post(set).delete(clear))
+        .route("/_simulator/books", get(show))
+        .with_state((faults, books))
+}
+
+/// An answer in JSON.
+pub(crate) fn json(status: u16, value: &Value) -> Response {
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = [(header::CONTENT_TYPE, "application/json;charset=UTF-8")];
+    (status, headers, value.to_string()).into_response()
+}
+
+/// The parameters of a query or form, decoded, in their order.
+pub(crate) fn parameters(query: &str) -> Vec<(String, String)> {
+    let pairs = query.split('&').filter(|pair| !pair.is_empty());
+    pairs
+        .map(|pair| {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            (percent_decode(name), percent_decode(value))
+        })
+        .collect()
+}
+
+/// Decodes `%XX`, and `+` as a blank.
+pub(crate) fn percent_decode(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, after)) = rest.split_first() {
+        let code = after
+            .get(..2)
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        rest = after;
+        match (first, code) {
+            (b'%', Some(code)) => {
+                bytes.push(code);
+                rest = &after[2..];
+            }
+            (b'+', _) => bytes.push(b' '),
+            (other, _) => bytes.push(*other),
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}

@@ -9,6 +9,8 @@ pub mod cli;
 pub mod collector;
 pub mod config;
 pub mod discovery;
+#[cfg(test)]
+mod golden;
 pub mod ledger;
 pub mod model;
 pub mod outputs;

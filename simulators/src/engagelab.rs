@@ -340,7 +340,7 @@ fn numbers_of(campaign: &Campaign, now: Timestamp, swap: bool) -> Value {
     let mut body = five(whole, swap);
     body.insert(
         "plan_id".into(),
-        json!(if campaign.number % 5 == 0 {
+        json!(if campaign.number.is_multiple_of(5) {
             ""
         } else {
             campaign.name

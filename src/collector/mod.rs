@@ -50,10 +50,6 @@ pub fn spawn(parts: Parts) -> CollectorHandle {
 /// # Errors
 ///
 /// Something failed; what was answered is recorded all the same.
-#[expect(
-    clippy::result_unit_err,
-    reason = "the recorder and the log have the reasons"
-)]
 pub async fn run_once(parts: Parts) -> Result<(), ()> {
     let first = parts.clock.now();
     Collector::new(parts, Arc::default(), first)

@@ -99,8 +99,10 @@ pub(super) fn read(
     let map = Map::new(context, Section::Provider, Some(node), &node.place);
     let name = name(context, &map);
     let provider = provider_type(&map);
-    let (name, provider) = (name?, provider?);
-    let applications = applications(context, &map, provider, &name);
+    let provider = provider?;
+    // The rest is read without a name too, so that everything is found at once.
+    let label = name.clone().unwrap_or_default();
+    let applications = applications(context, &map, provider, &label);
     let interval = map
         .optional_duration("interval")
         .unwrap_or(collection.interval);
@@ -140,8 +142,10 @@ pub(super) fn read(
         context.error(&rate.place, "burst has to be at least 1");
     }
     let collect = collect(context, &map, provider);
+    let base_url = base_url(context, &map, provider);
+    let credentials = credentials(context, &map, provider);
+    let messages = messages(context, &map, provider, &applications);
     let account = Account {
-        base_url: base_url(context, &map, provider)?,
         interval,
         dataset_intervals: dataset_intervals(context, &map, provider),
         timeout,
@@ -152,12 +156,13 @@ pub(super) fn read(
         max_concurrency,
         labels: labels(context, &map),
         collect,
-        credentials: credentials(context, &map, provider)?,
-        messages: messages(context, &map, provider, &applications),
         applications,
         per_message: per_message(&map.section("per_message", Section::PerMessage)),
         max_response_bytes: limits.max_response_bytes,
-        name,
+        base_url: base_url?,
+        credentials: credentials?,
+        messages,
+        name: name?,
         provider,
     };
     if account.provider.has_messages()

@@ -55,6 +55,8 @@ pub fn parse(
     let file: Arc<Path> = path.into();
     let mut errors = Vec::new();
     let root = tree::parse(&file, text, environment, &mut errors);
+    // A value that is not there cannot be right either; once is enough to say.
+    let broken: Vec<_> = errors.iter().map(|error| error.place.clone()).collect();
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
     let context = Context {
         directory,
@@ -63,6 +65,11 @@ pub fn parse(
     };
     let config = root.map(|root| whole(&context, &root, environment));
     let mut errors = context.errors.into_inner();
+    let mut index = 0;
+    errors.retain(|error| {
+        index += 1;
+        index <= broken.len() || !broken.contains(&error.place)
+    });
     match config {
         Some(mut config) if errors.is_empty() => {
             config.warnings = context.warnings.into_inner();

@@ -124,7 +124,7 @@ impl<'c> Map<'c> {
             }
             Some(_) => {
                 let what = node.map(Node::describe).unwrap_or_default();
-                let title = section.title();
+                let title = section.title().replace('`', "");
                 context.error(&place, format!("{title} has to be a mapping, not {what}"));
             }
         }

@@ -110,7 +110,14 @@ impl Builder<'_, '_> {
                 Ok(event) => event,
                 Err(error) => {
                     let place = self.place(*error.marker());
-                    self.error(place, format!("this is no YAML: {}", error.info()));
+                    let line = text.lines().nth(place.line - 1).unwrap_or_default();
+                    // The braces of a variable are those of a mapping, where they stand in one.
+                    let hint = if line.contains("${") {
+                        "; write \"${NAME}\" in quotes here"
+                    } else {
+                        ""
+                    };
+                    self.error(place, format!("this is no YAML: {}{hint}", error.info()));
                     return None;
                 }
             };

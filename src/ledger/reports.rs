@@ -65,14 +65,15 @@ impl Reports {
             Outcome::Failed(reason) if !state.ended => message(Measure::Errors(reason)),
             _ => {}
         }
-        if is_final && !std::mem::replace(&mut state.ended, true) {
-            if let Some(latency) = report.latency {
-                increments.push(Increment::Latency {
-                    channel,
-                    status_group: report.status_group.clone(),
-                    seconds: latency.as_secs_f64(),
-                });
-            }
+        if is_final
+            && !std::mem::replace(&mut state.ended, true)
+            && let Some(latency) = report.latency
+        {
+            increments.push(Increment::Latency {
+                channel,
+                status_group: report.status_group.clone(),
+                seconds: latency.as_secs_f64(),
+            });
         }
         if let Some((amount, currency)) = &report.cost
             && !std::mem::replace(&mut state.priced, true)

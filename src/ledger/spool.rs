@@ -143,7 +143,7 @@ impl AccountSpool {
                 .flatten()
                 .filter_map(|entry| {
                     let metadata = entry.metadata().ok()?;
-                    metadata.is_file().then(|| metadata.len())
+                    metadata.is_file().then_some(metadata.len())
                 })
                 .collect::<Vec<_>>()
         };

@@ -95,7 +95,7 @@ impl AccountSeries {
             state: Mutex::new(state),
             view: ArcSwap::from_pointee(view),
         };
-        series.from_the_start(account);
+        series.bear_zeros(account);
         series.publish();
         series
     }
@@ -117,7 +117,7 @@ impl AccountSeries {
                     None => false,
                 });
         }
-        self.from_the_start(account);
+        self.bear_zeros(account);
         self.publish();
     }
 
@@ -137,7 +137,7 @@ impl AccountSeries {
 
     /// Every label value that is known beforehand is there with 0, so that the first increase is
     /// seen by `rate()`.
-    fn from_the_start(&self, account: &Account) {
+    fn bear_zeros(&self, account: &Account) {
         let now = self.clock.now();
         let mut state = self.lock();
         let mut zero = |key: Key, own: &[&str]| {

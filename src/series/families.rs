@@ -488,13 +488,23 @@ fn of_reports(table: &mut FamilyTable) {
     );
 }
 
+/// Key, name, kind, unit, labels and help of a family.
+type Row = (
+    Key,
+    &'static str,
+    Kind,
+    &'static str,
+    Vec<&'static str>,
+    &'static str,
+);
+
 fn of_collection(table: &mut FamilyTable) {
     use Kind::{Counter, Gauge, Histogram};
     let account: &[&str] = &["account"];
     let source: &[&str] = &["account", "source"];
     let dataset: &[&str] = &["account", "dataset"];
     #[rustfmt::skip]
-    let rows: Vec<(Key, &str, Kind, &'static str, Vec<&'static str>, &str)> = vec![
+    let rows: Vec<Row> = vec![
         (Key::Up, "delivery_up", Gauge, "", vec!["provider", "account"],
             "1 if the last pass in which anything was due got at least one good answer; absent until the first has ended."),
         (Key::CollectSuccess, "delivery_exporter_collect_success", Gauge, "", A.to_vec(),

@@ -5,6 +5,7 @@
 
 mod account;
 mod bounds;
+pub mod docs;
 mod families;
 mod groups;
 mod process;

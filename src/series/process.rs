@@ -55,6 +55,9 @@ impl PointOutcome {
     }
 }
 
+/// Values by family, each with those of its labels.
+pub(super) type Collected = HashMap<FamilyId, Vec<(Vec<Arc<str>>, Value)>>;
+
 /// The series of the process: set by whoever knows, read at each scrape.
 pub struct ProcessSeries {
     registry: Registry,
@@ -151,13 +154,13 @@ impl ProcessSeries {
 
     /// The process's series by family. prometheus-client has one way out, its text; what it wrote
     /// is taken apart again, so that the outputs see no difference.
-    pub(super) fn collect(&self) -> HashMap<FamilyId, Vec<(Vec<Arc<str>>, Value)>> {
+    pub(super) fn collect(&self) -> Collected {
         let mut text = String::new();
         if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
             // Writing to a string does not fail.
-            return HashMap::new();
+            return Collected::new();
         }
-        let mut found: HashMap<FamilyId, Vec<_>> = HashMap::new();
+        let mut found = Collected::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let Some((series, value)) = line.rsplit_once(' ') else {
                 continue;
@@ -207,11 +210,7 @@ impl StoreNotes for ProcessSeries {
 }
 
 /// Shows the process's series of one family.
-pub(super) fn show(
-    series: &HashMap<FamilyId, Vec<(Vec<Arc<str>>, Value)>>,
-    id: FamilyId,
-    visitor: &mut dyn Visitor,
-) {
+pub(super) fn show(series: &Collected, id: FamilyId, visitor: &mut dyn Visitor) {
     let mut show = Show::new(visitor, id.family());
     for (labels, value) in series.get(&id).into_iter().flatten() {
         show.sample(None, labels, value);

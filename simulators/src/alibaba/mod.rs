@@ -160,7 +160,7 @@ impl Alibaba {
             "SmsSentCount": null,
             "SmsSkipCount": null,
         });
-        if campaign.number % 5 == 0 {
+        if campaign.number.is_multiple_of(5) {
             let sms = scale(sent, 0.02);
             numbers["SmsSentCount"] = json!(sms);
             numbers["SmsSkipCount"] = json!(sms / 7);

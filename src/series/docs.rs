@@ -1,0 +1,71 @@
+//! The reference of all families, made from their table.
+
+use std::fmt::Write;
+
+use super::families::{Family, families};
+
+/// `docs/metrics.md`.
+pub fn reference() -> String {
+    let mut text = String::from(
+        "# Metrics\n\n\
+        This page is made from the exporter's own table of families; a test keeps it current. Every family with the\n\
+        label `account` carries the accounts' own `labels` too. A value that the vendor did not send is an absent\n\
+        series, not 0. The last column is the name and unit by OTLP.\n\n\
+        | family | type | labels | meaning | OTLP |\n|---|---|---|---|---|\n",
+    );
+    for family in families() {
+        let unit = if family.unit.is_empty() {
+            String::new()
+        } else {
+            format!(", `{}`", family.unit)
+        };
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} | {} | `{}`{unit} |",
+            family.name,
+            family.kind.as_str(),
+            labels(family),
+            family.help,
+            family.otlp_name()
+        );
+    }
+    text
+}
+
+/// The short table of the README: name, type and labels.
+pub fn table() -> String {
+    let mut text = String::from("| family | type | labels |\n|---|---|---|\n");
+    for family in families() {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "| `{}` | {} | {} |",
+            family.name,
+            family.kind.as_str(),
+            labels(family)
+        );
+    }
+    text
+}
+
+fn labels(family: &Family) -> String {
+    let labels: Vec<_> = family
+        .labels
+        .iter()
+        .map(|label| format!("`{label}`"))
+        .collect();
+    labels.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::golden::{assert_current, assert_part_current};
+
+    #[test]
+    fn the_reference_page_and_the_readmes_table_are_current() {
+        assert_current("docs/metrics.md", &reference());
+        assert_part_current("README.md", "metrics", &table());
+    }
+}

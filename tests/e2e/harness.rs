@@ -22,7 +22,11 @@ pub struct Process {
 impl Process {
     /// Starts `command` with both its outputs in `log`.
     pub fn start(command: &mut Command, log: &Path) -> Process {
-        let output = File::options().create(true).append(true).open(log).expect("the log opens");
+        let output = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .expect("the log opens");
         let child = command
             .stdin(Stdio::null())
             .stdout(output.try_clone().expect("the log is shared"))
@@ -31,7 +35,10 @@ impl Process {
             .unwrap_or_else(|error| {
                 panic!("{command:?} does not start: {error}; tests/run says what to install")
             });
-        Process { child, log: log.to_owned() }
+        Process {
+            child,
+            log: log.to_owned(),
+        }
     }
 
     /// Everything that it has written.
@@ -55,7 +62,11 @@ impl Process {
             if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
                 return status;
             }
-            assert!(Instant::now() < end, "it does not end; its log:\n{}", self.log());
+            assert!(
+                Instant::now() < end,
+                "it does not end; its log:\n{}",
+                self.log()
+            );
             std::thread::sleep(Duration::from_millis(20));
         }
     }
@@ -89,7 +100,11 @@ pub async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>
 /// The HTTP client of the tests.
 pub fn client() -> reqwest::Client {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().expect("a client")
+    reqwest::Client::builder()
+        .no_proxy()
+        .timeout(PATIENCE)
+        .build()
+        .expect("a client")
 }
 
 /// The exporter as a process.
@@ -120,10 +135,17 @@ impl Exporter {
         let log = dir.join("exporter.log");
         let seen = fs::read_to_string(&log).unwrap_or_default().len();
         let mut command = binary();
-        command.arg("--web.listen-address=127.0.0.1:0").args(arguments).current_dir(dir);
+        command
+            .arg("--web.listen-address=127.0.0.1:0")
+            .args(arguments)
+            .current_dir(dir);
         let mut process = Process::start(&mut command, &log);
         let base = eventually("the exporter says where it listens", async || {
-            if let Some(status) = process.child.try_wait().expect("the child can be waited for") {
+            if let Some(status) = process
+                .child
+                .try_wait()
+                .expect("the child can be waited for")
+            {
                 panic!("the exporter ended with {status}:\n{}", process.log());
             }
             let text = process.log();
@@ -133,7 +155,11 @@ impl Exporter {
             (address.len() > port.len()).then(|| format!("http://127.0.0.1:{port}"))
         })
         .await;
-        Exporter { process, base, client: client() }
+        Exporter {
+            process,
+            base,
+            client: client(),
+        }
     }
 
     /// Everything that it has logged.
@@ -143,13 +169,23 @@ impl Exporter {
 
     /// Asks for a path; status and text.
     pub async fn get(&self, path: &str) -> (u16, String) {
-        let answer = self.client.get(format!("{}{path}", self.base)).send().await.expect(path);
+        let answer = self
+            .client
+            .get(format!("{}{path}", self.base))
+            .send()
+            .await
+            .expect(path);
         (answer.status().as_u16(), answer.text().await.expect(path))
     }
 
     /// Posts nothing to a path; status and text.
     pub async fn post(&self, path: &str) -> (u16, String) {
-        let answer = self.client.post(format!("{}{path}", self.base)).send().await.expect(path);
+        let answer = self
+            .client
+            .post(format!("{}{path}", self.base))
+            .send()
+            .await
+            .expect(path);
         (answer.status().as_u16(), answer.text().await.expect(path))
     }
 
@@ -242,7 +278,11 @@ impl Metrics {
                 assert!(before.is_none(), "a series is there twice: {line}");
             }
         }
-        Metrics { text: text.to_owned(), samples, types }
+        Metrics {
+            text: text.to_owned(),
+            samples,
+            types,
+        }
     }
 
     /// The value of the one series of that name with at least these labels.
@@ -263,7 +303,9 @@ impl Metrics {
             .range((name.to_owned(), Labels::new())..)
             .take_while(move |((other, _), _)| other == name)
             .filter(move |((_, own), _)| {
-                labels.iter().all(|(key, value)| own.get(*key).map(String::as_str) == Some(*value))
+                labels
+                    .iter()
+                    .all(|(key, value)| own.get(*key).map(String::as_str) == Some(*value))
             })
             .map(|((_, own), value)| (own, *value))
     }
@@ -276,13 +318,17 @@ impl Metrics {
 
 /// One sample line: name, labels, value. A timestamp or exemplar is not expected.
 fn sample(line: &str) -> (String, Labels, f64) {
-    let end = line.find(['{', ' ']).unwrap_or_else(|| panic!("no value in {line:?}"));
+    let end = line
+        .find(['{', ' '])
+        .unwrap_or_else(|| panic!("no value in {line:?}"));
     let name = line[..end].to_owned();
     let mut labels = Labels::new();
     let mut rest = &line[end..];
     if let Some(mut inner) = rest.strip_prefix('{') {
         while !inner.starts_with('}') {
-            let (key, after) = inner.split_once("=\"").unwrap_or_else(|| panic!("{line:?}"));
+            let (key, after) = inner
+                .split_once("=\"")
+                .unwrap_or_else(|| panic!("{line:?}"));
             let mut value = String::new();
             let mut characters = after.char_indices();
             let end = loop {
@@ -297,7 +343,10 @@ fn sample(line: &str) -> (String, Labels, f64) {
                     other => value.push(other),
                 }
             };
-            assert!(labels.insert(key.to_owned(), value).is_none(), "a label twice in {line:?}");
+            assert!(
+                labels.insert(key.to_owned(), value).is_none(),
+                "a label twice in {line:?}"
+            );
             inner = &after[end..];
             inner = inner.strip_prefix(',').unwrap_or(inner);
         }
@@ -307,7 +356,9 @@ fn sample(line: &str) -> (String, Labels, f64) {
     let value = match value {
         "+Inf" => f64::INFINITY,
         "-Inf" => f64::NEG_INFINITY,
-        other => other.parse().unwrap_or_else(|_| panic!("no value in {line:?}")),
+        other => other
+            .parse()
+            .unwrap_or_else(|_| panic!("no value in {line:?}")),
     };
     (name, labels, value)
 }

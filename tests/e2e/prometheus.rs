@@ -32,34 +32,50 @@ impl Prometheus {
         let mut command = Command::new("prometheus");
         command
             .arg(format!("--config.file={}", config.display()))
-            .arg(format!("--storage.tsdb.path={}", dir.join("tsdb").display()))
+            .arg(format!(
+                "--storage.tsdb.path={}",
+                dir.join("tsdb").display()
+            ))
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .arg("--log.level=debug")
             .current_dir(dir);
         let process = Process::start(&mut command, &dir.join("prometheus.log"));
-        let prometheus =
-            Prometheus { process, base: format!("http://127.0.0.1:{port}"), client: client() };
+        let prometheus = Prometheus {
+            process,
+            base: format!("http://127.0.0.1:{port}"),
+            client: client(),
+        };
         eventually("Prometheus is ready", async || {
-            let answer = prometheus.client.get(format!("{}/-/ready", prometheus.base)).send().await;
-            answer.is_ok_and(|answer| answer.status().is_success()).then_some(())
+            let answer = prometheus
+                .client
+                .get(format!("{}/-/ready", prometheus.base))
+                .send()
+                .await;
+            answer
+                .is_ok_and(|answer| answer.status().is_success())
+                .then_some(())
         })
         .await;
         prometheus
     }
 
-    /// The samples of an instant query: labels and value.
-    pub async fn query(&self, query: &str) -> Vec<(serde_json::Map<String, Value>, f64)> {
-        let answer: Value = self
+    async fn get(&self, path: &str) -> Value {
+        let answer = self
             .client
-            .get(format!("{}/api/v1/query", self.base))
-            .query(&[("query", query)])
+            .get(format!("{}{path}", self.base))
             .send()
             .await
-            .expect("a query")
-            .json()
-            .await
-            .expect("an answer");
-        let result = answer["data"]["result"].as_array().unwrap_or_else(|| panic!("{answer}"));
+            .expect(path);
+        serde_json::from_str(&answer.text().await.expect(path)).expect(path)
+    }
+
+    /// The samples of an instant query: labels and value.
+    pub async fn query(&self, query: &str) -> Vec<(serde_json::Map<String, Value>, f64)> {
+        let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let answer = self.get(&format!("/api/v1/query?query={query}")).await;
+        let result = answer["data"]["result"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{answer}"));
         result
             .iter()
             .map(|sample| {
@@ -72,9 +88,7 @@ impl Prometheus {
 
     /// The one target's state: `health`, `lastError` and so on.
     pub async fn target(&self) -> Value {
-        let url = format!("{}/api/v1/targets", self.base);
-        let answer: Value =
-            self.client.get(url).send().await.expect("targets").json().await.expect("targets");
+        let answer = self.get("/api/v1/targets").await;
         answer["data"]["activeTargets"][0].clone()
     }
 

@@ -1,0 +1,11 @@
+//! End-to-end tests: the exporter against the simulated vendors on one side, and real Prometheus,
+//! nginx and OTLP receivers on the other. `tests/run` says what has to be installed.
+
+mod books;
+mod command;
+mod crash;
+mod faults;
+mod harness;
+mod otlp;
+mod prometheus;
+mod world;

@@ -106,6 +106,7 @@ impl Collector {
         first: Timestamp,
     ) -> Collector {
         let account = parts.account.clone();
+        parts.ledger.close(false);
         let mut collector = Collector {
             tracker: Tracker::new(account.messages.max_age),
             parts,

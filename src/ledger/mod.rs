@@ -141,6 +141,11 @@ impl AccountLedger {
         self.notes.size(&self.name, bytes, quarantined);
     }
 
+    /// Says whether anything more shall be asked for; what is arriving is taken all the same.
+    pub fn close(&self, closed: bool) {
+        self.spool.close(closed);
+    }
+
     /// Where the account's bodies go.
     pub fn spool(&self) -> &dyn Spool {
         &self.spool

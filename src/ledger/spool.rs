@@ -15,7 +15,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
-use tokio::task::spawn_blocking;
+use tokio::{sync::watch, task::spawn_blocking};
 
 use crate::providers::{Spool, SpoolError, SpoolWriter, SpooledBody};
 
@@ -25,6 +25,8 @@ const QUARANTINE: &str = "quarantine";
 
 /// The spool of one account.
 pub(super) struct AccountSpool {
+    /// Nothing more shall be asked for.
+    closed: watch::Sender<bool>,
     directory: PathBuf,
     next: AtomicU64,
     notes: Arc<dyn super::StoreNotes>,
@@ -63,6 +65,7 @@ impl AccountSpool {
             sync_directory(path).map_err(at(path))?;
         }
         let spool = AccountSpool {
+            closed: watch::Sender::new(false),
             directory,
             next: AtomicU64::new(0),
             notes,
@@ -74,6 +77,11 @@ impl AccountSpool {
             .next
             .store(last.max(quarantined) + 1, Ordering::Relaxed);
         Ok(spool)
+    }
+
+    /// Says whether anything more shall be asked for.
+    pub(super) fn close(&self, closed: bool) {
+        self.closed.send_replace(closed);
     }
 
     fn numbers(&self) -> Result<Vec<u64>, SpoolError> {
@@ -183,6 +191,15 @@ async fn on_disk<T: Send + 'static>(
 }
 
 impl Spool for AccountSpool {
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        async move {
+            let mut closed = self.closed.subscribe();
+            // The sender is this spool's own: it outlives the wait.
+            let _ = closed.wait_for(|closed| *closed).await;
+        }
+        .boxed()
+    }
+
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn SpoolWriter>, SpoolError>> {
         async move {
             let number = self.next.fetch_add(1, Ordering::Relaxed);

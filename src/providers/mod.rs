@@ -257,6 +257,9 @@ pub struct Damage {
 pub trait Spool: Send + Sync {
     /// A new body, on disk from its first byte.
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn SpoolWriter>, SpoolError>>;
+
+    /// Returns once no further request shall be made: what is arriving is still taken.
+    fn closed(&self) -> BoxFuture<'_, ()>;
 }
 
 /// A body that is being written to the spool.

@@ -140,3 +140,154 @@ pub fn nginx_classic_text(dir: &Path, target: &str) -> (Process, u16) {
     command.args(["-e", "stderr", "-c"]).arg(&config);
     (Process::start(&mut command, &dir.join("nginx.log")), port)
 }
+
+mod tests {
+    use std::collections::BTreeMap;
+
+    use delivery_clock::Clock;
+    use delivery_simulators::World;
+    use serde_json::json;
+
+    use super::*;
+    use crate::{
+        harness::{Exporter, Labels},
+        world,
+    };
+
+    /// A world and an exporter on it, after its first passes.
+    async fn running(directory: &Path) -> (World, Exporter) {
+        let world = world::start(&Clock::system()).await;
+        let spool = directory.join("spool");
+        let config = world::configuration(&world, &spool, &json!({}));
+        let exporter = Exporter::start(directory, &config).await;
+        exporter
+            .wait_for("all accounts are up", |metrics| {
+                metrics.sum("delivery_up", &[]) == 5.0
+                    && metrics
+                        .get("delivery_message_accepted", &[("message_id", "510427")])
+                        .is_some()
+            })
+            .await;
+        (world, exporter)
+    }
+
+    /// What Prometheus has of the messages whose numbers never change, without its own labels.
+    async fn stored(prometheus: &Prometheus) -> BTreeMap<(String, Labels), f64> {
+        let ids = "3813836816344707101|1229760629|1613113584|2001770011|510427|A444-AAABBBCC-00112233|B555-AAABBBCC-00112234";
+        let query = format!("{{__name__=~\"delivery_message_.*\",message_id=~\"{ids}\"}}");
+        let samples = prometheus.query(&query).await;
+        let plain = samples.into_iter().map(|(labels, value)| {
+            let mut labels: Labels = labels
+                .into_iter()
+                .map(|(name, value)| (name, value.as_str().unwrap().to_owned()))
+                // Prometheus keeps no empty label.
+                .filter(|(name, _)| name != "instance" && name != "job")
+                .collect();
+            let name = labels.remove("__name__").unwrap();
+            ((name, labels), value)
+        });
+        plain.collect()
+    }
+
+    /// The same from the exporter itself.
+    fn served(exporter: &crate::harness::Metrics) -> BTreeMap<(String, Labels), f64> {
+        let fixed = [
+            "3813836816344707101",
+            "1229760629",
+            "1613113584",
+            "2001770011",
+            "510427",
+            "A444-AAABBBCC-00112233",
+            "B555-AAABBBCC-00112234",
+        ];
+        let own = exporter.samples.iter().filter(|((name, labels), _)| {
+            name.starts_with("delivery_message_")
+                && labels
+                    .get("message_id")
+                    .is_some_and(|id| fixed.contains(&id.as_str()))
+        });
+        own.map(|((name, labels), value)| {
+            let labels = labels.iter().filter(|(_, value)| !value.is_empty());
+            let labels = labels
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect();
+            ((name.clone(), labels), *value)
+        })
+        .collect()
+    }
+
+    async fn check(prometheus: &Prometheus, exporter: &Exporter) {
+        eventually("Prometheus has scraped it twice", async || {
+            let scrapes = prometheus
+                .query("count_over_time(up{job=\"delivery\"}[1m])")
+                .await;
+            scrapes
+                .first()
+                .is_some_and(|(_, scrapes)| *scrapes >= 2.0)
+                .then_some(())
+        })
+        .await;
+        let target = prometheus.target().await;
+        assert_eq!(
+            (target["health"].as_str(), target["lastError"].as_str()),
+            (Some("up"), Some(""))
+        );
+        assert_eq!(prometheus.complaints(), Vec::<String>::new());
+        let (stored, served) = (stored(prometheus).await, served(&exporter.metrics().await));
+        assert!(served.len() > 120, "{}", served.len());
+        assert_eq!(stored, served);
+        // The values of the vendors' own examples.
+        let value = |query: &str| {
+            let query = query.to_owned();
+            async move {
+                prometheus
+                    .query(&query)
+                    .await
+                    .first()
+                    .map(|(_, value)| *value)
+            }
+        };
+        assert_eq!(
+            value("delivery_message_errors{message_id=\"3813836816344707101\",reason=\"registration\"}").await,
+            Some(1654.0)
+        );
+        assert_eq!(
+            value("delivery_message_channel_delivered{message_id=\"1613113584\",vendor_channel=\"huawei\"}").await,
+            Some(80.0)
+        );
+        assert_eq!(
+            value("sum(delivery_message_sent{message_id=\"A444-AAABBBCC-00112233\"})").await,
+            Some(60942.0)
+        );
+        assert_eq!(
+            value("delivery_message_dismissed{message_id=\"510427\"}").await,
+            Some(10.0)
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn prometheus_takes_openmetrics_without_a_warning() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_world, exporter) = running(directory.path()).await;
+        let target = exporter.base.trim_start_matches("http://").to_owned();
+        let prometheus = Prometheus::start(directory.path(), &target).await;
+        check(&prometheus, &exporter).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn prometheus_takes_the_classic_text_and_promtool_finds_nothing_to_say() {
+        let directory = tempfile::tempdir().unwrap();
+        let (_world, exporter) = running(directory.path()).await;
+        let target = exporter.base.trim_start_matches("http://").to_owned();
+        let (_nginx, port) = nginx_classic_text(directory.path(), &target);
+        let prometheus = Prometheus::start(directory.path(), &format!("127.0.0.1:{port}")).await;
+        check(&prometheus, &exporter).await;
+        let (status, text) = exporter.get("/metrics").await;
+        assert_eq!(status, 200);
+        assert!(
+            !text.contains("# EOF"),
+            "without a wish it is the classic text"
+        );
+        assert_eq!(promtool_check(&text), "");
+    }
+}

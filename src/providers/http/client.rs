@@ -186,7 +186,10 @@ impl Http {
     ) -> Result<Drained, Failure> {
         let mut attempts = Attempts::new(self, dataset, deadline);
         loop {
-            self.limiter.take().await;
+            tokio::select! {
+                () = self.limiter.take() => {}
+                () = spool.closed() => return Err(stopping()),
+            }
             // Before anything is asked for, there is a place for it.
             let mut writer = spool
                 .begin()
@@ -226,7 +229,11 @@ impl Http {
             writer.discard().await;
             span.record("code", code.to_string());
             self.observer.request(dataset, code);
-            match attempts.next(outcome, &refresh).await {
+            let next = tokio::select! {
+                next = attempts.next(outcome, &refresh) => next,
+                () = spool.closed() => return Err(stopping()),
+            };
+            match next {
                 // `judge` took an error for a good answer: there is nothing to be had.
                 Next::Done(()) => {
                     return Err(Failure::new(
@@ -432,6 +439,13 @@ async fn finish(
             Ok(Drained { body, bytes, cut })
         }
     }
+}
+
+fn stopping() -> Failure {
+    Failure::new(
+        FailureKind::Connect,
+        "the exporter stops, and asks for nothing more",
+    )
 }
 
 fn store_failure(text: &str) -> Failure {

@@ -9,7 +9,7 @@ use axum::{
     body::{Body, Bytes},
     response::Response,
 };
-use futures_util::stream;
+use futures_util::{StreamExt, stream};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use http_body_util::BodyExt;
 use serde::Deserialize;
@@ -183,11 +183,13 @@ pub(crate) async fn spoil(
                 .headers
                 .insert(header::CONTENT_LENGTH, HeaderValue::from(bytes.len()));
             let kept = bytes.slice(..at.min(bytes.len()));
-            let chunks = [Ok(kept), Err(std::io::Error::other("cut"))];
-            Some(Response::from_parts(
-                parts,
-                Body::from_stream(stream::iter(chunks)),
-            ))
+            // What was written before the end has to be on its way.
+            let end = stream::once(async {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                Err(std::io::Error::other("cut"))
+            });
+            let body = Box::pin(stream::once(async { Ok(kept) }).chain(end));
+            Some(Response::from_parts(parts, Body::from_stream(body)))
         }
         Fault::Endless(length) => {
             let chunk = Bytes::from(vec![b' '; 1 << 16]);

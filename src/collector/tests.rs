@@ -1,1 +1,421 @@
+use std::{
+    collections::VecDeque,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
 
+use delivery_clock::{Clock, ManualClock};
+use futures_util::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
+
+use super::*;
+use crate::{
+    config::{self, Config},
+    ledger::{Increment, Ledger, StoreNotes},
+    model::{Application, Dataset, Measure, Message, Snapshot, Totals},
+    providers::{
+        Failure, FailureKind, Observation, Observer, Plan, Provider, Query, Refusal, RequestCode,
+        Scope,
+    },
+};
+
+/// What was recorded, in words.
+#[derive(Default)]
+struct Record {
+    lines: Mutex<Vec<String>>,
+    due: Mutex<Option<Timestamp>>,
+}
+
+impl Record {
+    fn note(&self, line: String) {
+        self.lines.lock().unwrap().push(line);
+    }
+
+    /// What was recorded since this was last asked, without what begins with `without`.
+    fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.lines.lock().unwrap())
+    }
+}
+
+impl Observer for Record {
+    fn request(&self, _: Dataset, _: RequestCode) {}
+    fn retry(&self, _: Dataset) {}
+    fn rate_limited(&self, _: Dataset) {}
+    fn unknown_field(&self, _: Dataset, _: &str) {}
+}
+
+impl Recorder for Record {
+    fn snapshot(
+        &self,
+        _: Dataset,
+        _: &Application,
+        message: &Message,
+        _: Timestamp,
+        snapshot: &Snapshot,
+        stale_at: Timestamp,
+    ) {
+        let campaign = message.campaign.as_deref().unwrap_or("-");
+        let count = snapshot.totals[0].counts[0].1;
+        self.note(format!(
+            "{} {campaign} {count} until {}",
+            message.id,
+            stale_at.as_second()
+        ));
+    }
+    fn renewed(&self, _: Dataset, _: &Application, id: &str, stale_at: Timestamp) {
+        self.note(format!("{id} until {}", stale_at.as_second()));
+    }
+    fn forgotten(&self, _: &Application, id: &str) {
+        self.note(format!("{id} forgotten"));
+    }
+    fn counted(&self, _: &Application, increments: &[Increment]) {
+        if !increments.is_empty() {
+            self.note(format!("{} counted", increments.len()));
+        }
+    }
+    fn failed(&self, _: Dataset, application: &Application, failure: &Failure) {
+        self.note(format!(
+            "{} failed: {}",
+            application.name,
+            failure.kind.as_str()
+        ));
+    }
+    fn rejected(&self, reason: &str) {
+        self.note(format!("rejected: {reason}"));
+    }
+    fn tracked(&self, _: usize) {}
+    fn due(&self, _: Dataset, _: &Application, at: Option<Timestamp>) {
+        *self.due.lock().unwrap() = at;
+    }
+    fn discovered(&self, source: Source, outcome: Result<usize, &Failure>, _: Timestamp) {
+        self.note(format!("{} names {:?}", source.as_str(), outcome.ok()));
+    }
+    fn pass(&self, outcome: &PassOutcome) {
+        let success: Vec<_> = outcome.datasets.iter().map(|part| part.success).collect();
+        self.note(format!("pass: up {}, {success:?}", outcome.up));
+    }
+    fn publish(&self) {}
+}
+
+/// A vendor that answers by script.
+struct Scripted {
+    batch: usize,
+    asked: Mutex<Vec<String>>,
+    answers: Mutex<VecDeque<Result<Vec<Observation>, Failure>>>,
+    together: AtomicUsize,
+    most: AtomicUsize,
+    slow: bool,
+    clock: Clock,
+}
+
+impl Provider for Scripted {
+    fn plan(&self, _: Dataset) -> Plan {
+        Plan::Messages { batch: self.batch }
+    }
+
+    fn ask<'a>(
+        &'a self,
+        query: Query<'a>,
+        take: &'a mut (dyn FnMut(Observation) + Send),
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        async move {
+            let what = match query {
+                Query::List { application, .. } => format!("list {}", application.name),
+                Query::Drain { .. } => "drain".into(),
+                Query::Messages { messages, .. } => {
+                    let ids: Vec<_> = messages.iter().map(|own| own.id.as_ref()).collect();
+                    ids.join(",")
+                }
+            };
+            self.asked.lock().unwrap().push(what);
+            let now = self.together.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(now, Ordering::SeqCst);
+            if self.slow {
+                self.clock.sleep(Duration::from_secs(1)).await;
+            }
+            self.together.fetch_sub(1, Ordering::SeqCst);
+            let answer = self.answers.lock().unwrap().pop_front();
+            match answer {
+                Some(answer) => answer?.into_iter().for_each(take),
+                // Without a script every message has a number.
+                None => {
+                    if let Query::Messages { messages, .. } = query {
+                        messages
+                            .iter()
+                            .for_each(|own| take(snapshot(&own.id, &own.id, 1)));
+                    }
+                }
+            }
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+fn snapshot(asked: &str, id: &str, sent: u64) -> Observation {
+    Observation::Snapshot(Box::new(Snapshot {
+        asked: Arc::from(asked),
+        id: Arc::from(id),
+        campaign: None,
+        sent_at: None,
+        asked_at: Timestamp::UNIX_EPOCH,
+        totals: vec![Totals {
+            channel: "push",
+            counts: vec![(Measure::Sent, sent)],
+            reported_ratio: None,
+        }],
+        breakdown: Vec::new(),
+        types: Vec::new(),
+    }))
+}
+
+fn refused(asked: &str, then: Refusal) -> Observation {
+    Observation::Refused {
+        asked: Arc::from(asked),
+        reason: Arc::from("27201"),
+        then,
+    }
+}
+
+struct NoNotes;
+
+impl StoreNotes for NoNotes {
+    fn up(&self, _: bool) {}
+    fn error(&self) {}
+    fn size(&self, _: &Arc<str>, _: u64, _: u64) {}
+}
+
+/// A collector on a clock that stands still at 1000.
+struct Bench {
+    handle: CollectorHandle,
+    hand: ManualClock,
+    record: Arc<Record>,
+    vendor: Arc<Scripted>,
+    _directory: tempfile::TempDir,
+    _ledger: Ledger,
+}
+
+impl Bench {
+    async fn new(
+        messages: &str,
+        batch: usize,
+        answers: Vec<Result<Vec<Observation>, Failure>>,
+        slow: bool,
+    ) -> Bench {
+        let text = format!(
+            "providers: [{{name: a, type: pushwoosh, credentials: {{api_token: t}}, max_concurrency: 2,
+              applications: [{{id: app}}], messages: {messages}}}]"
+        );
+        let config: Config = config::parse("test".as_ref(), &text, &|_| None).unwrap();
+        let (clock, hand) = Clock::manual(Timestamp::from_second(1000).unwrap());
+        let vendor = Arc::new(Scripted {
+            batch,
+            asked: Mutex::default(),
+            answers: Mutex::new(answers.into()),
+            together: AtomicUsize::new(0),
+            most: AtomicUsize::new(0),
+            slow,
+            clock: clock.clone(),
+        });
+        let directory = tempfile::tempdir().unwrap();
+        let ledger = Ledger::open(directory.path(), Arc::new(NoNotes)).unwrap();
+        let account = Arc::new(config.accounts[0].clone());
+        let (own, _) = ledger
+            .account(&account.name, &|_| Default::default())
+            .unwrap();
+        let record = Arc::new(Record::default());
+        let handle = spawn(Parts {
+            account,
+            provider: vendor.clone(),
+            recorder: record.clone(),
+            ledger: own,
+            clock,
+        });
+        Bench {
+            handle,
+            hand,
+            record,
+            vendor,
+            _directory: directory,
+            _ledger: ledger,
+        }
+    }
+
+    /// Moves the time on in steps of a second, and lets everyone work after each.
+    async fn pass(&self, seconds: u64) -> Vec<String> {
+        for _ in 0..seconds {
+            for _ in 0..200 {
+                tokio::task::yield_now().await;
+            }
+            self.hand.advance(Duration::from_secs(1));
+        }
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
+        self.record.take()
+    }
+
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.vendor.asked.lock().unwrap())
+    }
+
+    fn due(&self) -> i64 {
+        self.record.due.lock().unwrap().unwrap().as_second()
+    }
+}
+
+#[tokio::test]
+async fn messages_are_asked_for_every_interval_in_full_batches_after_at_most_five_seconds() {
+    let bench = Bench::new("{static: ['1', '2', '3']}", 2, Vec::new(), false).await;
+    bench.pass(5).await;
+    let mut asked = bench.asked();
+    asked.sort();
+    assert_eq!(asked, ["1,2", "3"]);
+    assert!(
+        bench.due() >= 1060 && bench.due() <= 1065,
+        "{}",
+        bench.due()
+    );
+    bench.pass(54).await;
+    assert!(bench.asked().is_empty());
+    bench.pass(7).await;
+    assert_eq!(bench.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_failure_stays_due_and_is_tried_at_the_next_interval() {
+    let failure = Failure::new(FailureKind::Vendor, "broken");
+    let not_yet = Observation::NotYet {
+        asked: Arc::from("1"),
+    };
+    let answers = vec![
+        Err(failure),
+        Ok(vec![not_yet]),
+        Ok(vec![snapshot("1", "1", 7)]),
+    ];
+    let bench = Bench::new("{static: ['1']}", 1, answers, false).await;
+    let lines = bench.pass(6).await;
+    assert_eq!(
+        lines,
+        [
+            "static names Some(1)",
+            "app failed: vendor",
+            "pass: up false, [false]"
+        ]
+    );
+    assert!(bench.due() < 1006, "it stays due: {}", bench.due());
+    assert!(bench.handle.status().last_error.unwrap().contains("broken"));
+    let lines = bench.pass(60).await;
+    // An answer without the message is an answer: what was known holds on.
+    let until = bench.due() + 900;
+    assert_eq!(
+        lines,
+        [format!("1 until {until}"), "pass: up true, [true]".into()]
+    );
+    assert_eq!(bench.handle.status().last_error, None);
+    let lines = bench.pass(60).await;
+    assert_eq!(lines[0], format!("1 - 7 until {}", bench.due() + 900));
+}
+
+#[tokio::test]
+async fn a_failure_of_the_account_spares_the_rest_of_the_pass() {
+    let failure = Failure::new(FailureKind::Unauthorized, "no").of(Scope::Account);
+    let bench = Bench::new(
+        "{static: ['1', '2', '3', '4', '5']}",
+        1,
+        vec![Err(failure)],
+        true,
+    )
+    .await;
+    bench.pass(9).await;
+    // Two were in flight together; nobody else was asked for.
+    assert_eq!(bench.asked().len(), 2);
+    assert_eq!(
+        bench.vendor.most.load(Ordering::SeqCst),
+        2,
+        "max_concurrency"
+    );
+    bench.pass(70).await;
+    assert!(bench.asked().len() >= 5);
+}
+
+#[tokio::test]
+async fn a_refused_message_is_asked_for_alone_while_it_is_young_and_then_set_aside() {
+    let young = Refusal::OlderThan(Duration::from_secs(100));
+    let answers = vec![
+        Ok(vec![snapshot("1", "1", 1), refused("2", young)]),
+        Ok(vec![snapshot("1", "1", 1)]),
+        Ok(vec![refused("2", young)]),
+        Ok(vec![snapshot("1", "1", 1)]),
+        Ok(vec![refused("2", young)]),
+    ];
+    let bench = Bench::new("{static: ['1', '2']}", 100, answers, false).await;
+    bench.pass(66).await;
+    assert_eq!(bench.asked(), ["1,2", "1", "2"]);
+    let lines = bench.pass(60).await;
+    assert!(lines.contains(&"rejected: 27201".into()), "{lines:?}");
+    assert!(
+        lines.contains(&"pass: up true, [true]".into()),
+        "no failure: {lines:?}"
+    );
+    bench.asked();
+    bench.pass(60).await;
+    assert_eq!(bench.asked(), ["1"]);
+}
+
+#[tokio::test]
+async fn what_the_list_answers_is_not_asked_for_again_and_two_names_are_one_message() {
+    let listed = |id: &str| {
+        Observation::Listed(Message {
+            application: Arc::from("app"),
+            id: Arc::from(id),
+            campaign: None,
+            sent_at: None,
+        })
+    };
+    let list = || {
+        vec![
+            listed("A"),
+            snapshot("A", "A", 1),
+            listed("B"),
+            snapshot("B", "B", 1),
+        ]
+    };
+    let answers = vec![Ok(list()), Ok(vec![snapshot("77", "A", 2)]), Ok(list())];
+    let messages = "{list: true, static: [{id: '77', campaign: spring}]}";
+    let bench = Bench::new(messages, 100, answers, false).await;
+    let lines = bench.pass(6).await;
+    assert_eq!(bench.asked(), ["list app", "77"]);
+    assert!(
+        lines.iter().any(|line| line.starts_with("A - 1")),
+        "{lines:?}"
+    );
+    assert!(
+        lines.iter().any(|line| line.starts_with("A spring 2")),
+        "{lines:?}"
+    );
+    assert!(lines.contains(&"list names Some(2)".into()), "{lines:?}");
+    let lines = bench.pass(60).await;
+    assert_eq!(bench.asked(), ["list app"]);
+    assert!(
+        lines.iter().any(|line| line.starts_with("A spring 1")),
+        "{lines:?}"
+    );
+    assert!(lines.contains(&"list names Some(0)".into()), "{lines:?}");
+}
+
+#[tokio::test]
+async fn messages_are_forgotten_at_max_age_and_refused_beyond_it() {
+    let messages = "{max_age: 90s, static: ['1', {id: '2', sent_at: '1970-01-01T00:00:00Z'}]}";
+    let bench = Bench::new(messages, 100, Vec::new(), false).await;
+    let lines = bench.pass(6).await;
+    assert!(lines.contains(&"rejected: max_age".into()), "{lines:?}");
+    assert_eq!(bench.asked(), ["1"]);
+    let lines = bench.pass(130).await;
+    assert!(lines.contains(&"1 forgotten".into()), "{lines:?}");
+    bench.asked();
+    bench.pass(70).await;
+    assert!(bench.asked().is_empty());
+    assert!(bench.handle.status().answered);
+    bench.handle.stop().await;
+}

@@ -1,1 +1,249 @@
-//! Tests.
+//! The command: subcommands, exit statuses, endpoints, reload and the end.
+
+use std::{fs, time::Instant};
+
+use delivery_clock::Clock;
+use serde_json::json;
+
+use super::{
+    harness::{Exporter, Metrics, binary},
+    world,
+};
+
+const GOOD: &str = "providers: [{name: mail, type: infobip_email, base_url: 'http://127.0.0.1:1', interval: 1s, credentials: {api_key: secret-key}}]\n";
+
+/// Runs the binary to its end: status, standard output, standard error.
+fn run(arguments: &[&str], directory: &std::path::Path) -> (Option<i32>, String, String) {
+    let output = binary()
+        .args(arguments)
+        .current_dir(directory)
+        .output()
+        .unwrap();
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (
+        output.status.code(),
+        text(&output.stdout),
+        text(&output.stderr),
+    )
+}
+
+#[test]
+fn check_says_what_is_wrong_without_a_network_call() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("config.yaml"), GOOD).unwrap();
+    let (status, said, _) = run(&["check"], directory.path());
+    assert_eq!(status, Some(0));
+    assert!(
+        said.contains("mail: infobip_email, reports, every 1s"),
+        "{said}"
+    );
+    fs::write(
+        directory.path().join("bad.yaml"),
+        "providers:\n- {name: a b}\n- {typ: x}\n",
+    )
+    .unwrap();
+    let (status, _, said) = run(&["check", "--config.file=bad.yaml"], directory.path());
+    assert_eq!(status, Some(1));
+    let lines: Vec<_> = said.lines().collect();
+    assert!(
+        lines.len() >= 4 && lines.iter().all(|line| line.starts_with("bad.yaml:")),
+        "{said}"
+    );
+    let (status, _, said) = run(&["check", "--config.file", "none.yaml"], directory.path());
+    assert_eq!(status, Some(1));
+    assert!(said.contains("none.yaml:1:1: cannot be read"), "{said}");
+    assert!(
+        !directory.path().join("data").exists(),
+        "check writes nothing"
+    );
+}
+
+#[test]
+fn what_a_later_version_brings_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    fs::write(directory.path().join("config.yaml"), GOOD).unwrap();
+    for arguments in [
+        &["--web.config.file=web.yaml"][..],
+        &["check", "--web.config.file=web.yaml"],
+        &[
+            "backfill",
+            "--from",
+            "2026-11-01",
+            "--to",
+            "2026-11-02",
+            "--output",
+            "x",
+        ],
+        &["replay"],
+    ] {
+        let (status, _, said) = run(arguments, directory.path());
+        assert_eq!(status, Some(1), "{arguments:?}");
+        assert!(said.contains("comes with a later version"), "{said}");
+    }
+    let (status, said, _) = run(&["--version"], directory.path());
+    assert_eq!(status, Some(0));
+    assert!(said.contains(env!("CARGO_PKG_VERSION")), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn collect_asks_once_and_prints_openmetrics() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = world::start(&Clock::system()).await;
+    let config = world::configuration(&world, &directory.path().join("spool"), &json!({}));
+    fs::write(directory.path().join("config.yaml"), &config).unwrap();
+    let path = directory.path().to_owned();
+    let once = move |config: String| {
+        let path = path.clone();
+        async move {
+            fs::write(path.join("config.yaml"), config).unwrap();
+            tokio::task::spawn_blocking(move || run(&["collect"], &path))
+                .await
+                .unwrap()
+        }
+    };
+    let (status, printed, said) = once(config.clone()).await;
+    assert_eq!(status, Some(0), "{said}");
+    assert!(printed.ends_with("# EOF\n"));
+    let metrics = Metrics::read(&printed);
+    let example = [("message_id", "3813836816344707101")];
+    assert_eq!(
+        metrics.get("delivery_message_sent", &example),
+        Some(31569.0)
+    );
+    assert_eq!(metrics.sum("delivery_up", &[]), 5.0);
+    let first = metrics.sum("delivery_reports_total", &[]);
+    assert!(first > 1000.0, "{first}");
+    // What was fetched before is counted again from the spool.
+    let wrong = config.replace("5e987ac6d2e04d95a9d8f0d1", "a-wrong-secret");
+    let (status, printed, said) = once(wrong).await;
+    assert_eq!(status, Some(2));
+    let metrics = Metrics::read(&printed);
+    assert!(metrics.sum("delivery_reports_total", &[]) >= first);
+    assert_eq!(
+        metrics.get("delivery_up", &[("account", "news")]),
+        Some(0.0)
+    );
+    assert_eq!(
+        metrics.get("delivery_message_sent", &example),
+        Some(31569.0)
+    );
+    assert!(
+        said.contains("23001") && !said.contains("a-wrong-secret"),
+        "{said}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_shows_every_family_with_data() {
+    let directory = tempfile::tempdir().unwrap();
+    let exporter = Exporter::spawn(directory.path(), &["demo".to_owned()]).await;
+    let families: Vec<_> = delivery_exporter::series::families()
+        .iter()
+        .map(|family| family.base_name().to_owned())
+        .filter(|name| {
+            name.starts_with("delivery_message_")
+                || name.starts_with("delivery_report")
+                || [
+                    "delivery_sent",
+                    "delivery_delivered",
+                    "delivery_bounces",
+                    "delivery_errors",
+                ]
+                .contains(&name.as_str())
+                || name.starts_with("delivery_campaign_")
+        })
+        .collect();
+    let missing = |metrics: &Metrics| -> Vec<String> {
+        families
+            .iter()
+            .filter(|name| !metrics.types.contains_key(*name))
+            .cloned()
+            .collect()
+    };
+    exporter
+        .wait_for("every family is there", |metrics| {
+            missing(metrics).is_empty()
+        })
+        .await;
+    let (status, page) = exporter.get("/").await;
+    assert_eq!(status, 200);
+    for account in ["shop-push", "shop-mail", "news-push", "loyalty", "china"] {
+        assert!(page.contains(account), "{page}");
+    }
+    assert!(!page.contains("open sesame"), "a secret is on the page");
+    assert!(exporter.terminate().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_takes_a_good_file_and_leaves_the_old_one_running_for_a_bad_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("config.yaml");
+    let flags = [
+        "--web.enable-lifecycle",
+        "--web.telemetry-path=/own/metrics",
+    ];
+    let exporter = Exporter::start_with(directory.path(), GOOD, &flags).await;
+    let metrics = async || Metrics::read(&exporter.get("/own/metrics").await.1);
+    assert_eq!(exporter.get("/metrics").await.0, 404);
+    assert_eq!(exporter.get("/-/healthy").await.0, 200);
+    fs::write(&file, GOOD.replace("name: mail", "name: other")).unwrap();
+    assert_eq!(
+        exporter.post("/-/reload").await,
+        (200, "reloaded\n".to_owned())
+    );
+    let tracked = "delivery_exporter_tracked_messages";
+    assert!(
+        metrics()
+            .await
+            .get(tracked, &[("account", "other")])
+            .is_some()
+    );
+    assert!(
+        metrics()
+            .await
+            .get(tracked, &[("account", "mail")])
+            .is_none()
+    );
+    fs::write(&file, "providers:\n- {name: third}\n- 7\n").unwrap();
+    let (status, said) = exporter.post("/-/reload").await;
+    assert_eq!(status, 500);
+    assert!(
+        said.contains("config.yaml:2:3:") && said.contains("config.yaml:3:3:"),
+        "{said}"
+    );
+    let after = metrics().await;
+    assert_eq!(
+        after.get("delivery_exporter_config_last_reload_successful", &[]),
+        Some(0.0)
+    );
+    assert!(after.get(tracked, &[("account", "other")]).is_some());
+    fs::write(&file, GOOD).unwrap();
+    exporter.signal("HUP");
+    super::harness::eventually("SIGHUP reloads", async || {
+        let metrics = metrics().await;
+        let taken =
+            metrics.get("delivery_exporter_config_last_reload_successful", &[]) == Some(1.0);
+        (taken && metrics.get(tracked, &[("account", "mail")]).is_some()).then_some(())
+    })
+    .await;
+    let begin = Instant::now();
+    assert!(exporter.terminate().success());
+    assert!(begin.elapsed().as_secs() < 10, "{:?}", begin.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_is_forbidden_unless_enabled_and_ready_waits_for_the_first_answer() {
+    let directory = tempfile::tempdir().unwrap();
+    let exporter = Exporter::start(directory.path(), GOOD).await;
+    assert_eq!(exporter.post("/-/reload").await.0, 403);
+    assert_eq!(exporter.get("/-/reload").await.0, 405);
+    super::harness::eventually(
+        "it is ready after a first answer, though a bad one",
+        async || {
+            let (status, said) = exporter.get("/-/ready").await;
+            assert!(status == 200 || said.contains("mail"), "{said}");
+            (status == 200).then_some(())
+        },
+    )
+    .await;
+}

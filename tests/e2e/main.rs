@@ -1,6 +1,8 @@
 //! End-to-end tests: the exporter against the simulated vendors on one side, and real Prometheus,
 //! nginx and OTLP receivers on the other. `tests/run` says what has to be installed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
+
 mod books;
 mod command;
 mod crash;

@@ -7,8 +7,6 @@
 mod client;
 mod limiter;
 pub(crate) mod redact;
-#[cfg(test)]
-mod tests;
 
 use std::time::Duration;
 

@@ -169,7 +169,7 @@ impl ProcessSeries {
             let Some(id) = super::families::by_name(name) else {
                 continue;
             };
-            let values = labels
+            let values: Vec<Arc<str>> = labels
                 .split('"')
                 .skip(1)
                 .step_by(2)
@@ -184,6 +184,10 @@ impl ProcessSeries {
                 _ => Value::Gauge(number),
             };
             found.entry(id).or_default().push((values, value));
+        }
+        // The client's own order differs from scrape to scrape.
+        for series in found.values_mut() {
+            series.sort_by(|(left, _), (right, _)| left.cmp(right));
         }
         found
     }

@@ -1,6 +1,8 @@
 //! The exposition: OpenMetrics 1.0 and the classic text format, compressed as the scraper likes.
 
 mod negotiate;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use std::io::{self, Write};

@@ -85,7 +85,8 @@ impl Pusher {
             trouble: None,
         };
         let (order, orders) = watch::channel(Order::Run);
-        let task = tokio::spawn(push.run(otlp.interval, orders));
+        let first = push.clock.monotonic() + otlp.interval;
+        let task = tokio::spawn(push.run(first, otlp.interval, orders));
         Ok(Pusher { order, task })
     }
 
@@ -109,9 +110,13 @@ impl Pusher {
 }
 
 impl Push {
-    async fn run(mut self, interval: Duration, mut orders: watch::Receiver<Order>) {
+    async fn run(
+        mut self,
+        mut next: Moment,
+        interval: Duration,
+        mut orders: watch::Receiver<Order>,
+    ) {
         let clock = self.clock.clone();
-        let mut next = clock.monotonic() + interval;
         loop {
             tokio::select! {
                 () = clock.sleep_until(next) => {}

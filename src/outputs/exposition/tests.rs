@@ -1,0 +1,254 @@
+use std::{io::Read, path::Path, sync::Arc, time::Duration};
+
+use delivery_clock::Clock;
+use http::{HeaderMap, HeaderValue, header};
+
+use super::*;
+use crate::{
+    collector::{DatasetOutcome, PassOutcome, Recorder},
+    config::{self, Config},
+    ledger::Increment,
+    model::{Dataset, ErrorReason, Measure, Message, Row, Snapshot, Totals},
+    providers::{Failure, FailureKind, Observer, RequestCode},
+    series::AccountSeries,
+};
+
+fn configuration(more: &str) -> Config {
+    let text = format!(
+        "{more}
+providers:
+- {{name: push, type: infobip_push, credentials: {{api_key: k}}, applications: [{{id: app, name: \"Sh\\\"o\\\\p\"}}], labels: {{team: crm}}}}
+- {{name: mail, type: infobip_email, credentials: {{api_key: k}}}}"
+    );
+    config::parse(Path::new("test"), &text, &|_| None).unwrap()
+}
+
+fn at(text: &str) -> Timestamp {
+    text.parse().unwrap()
+}
+
+fn record(series: &AccountSeries, config: &Config, id: &str, sent_at: Timestamp, channel: &str) {
+    let application = &config.accounts[0].applications[0];
+    let snapshot = Snapshot {
+        asked: Arc::from(id),
+        id: Arc::from(id),
+        campaign: None,
+        sent_at: None,
+        asked_at: sent_at,
+        totals: vec![Totals {
+            channel: "push",
+            counts: vec![
+                (Measure::Sent, 9_007_199_254_740_991),
+                (Measure::Delivered, 3),
+                (Measure::Errors(ErrorReason::Cloud), 0),
+            ],
+            reported_ratio: Some(0.9366),
+        }],
+        breakdown: vec![Row {
+            message_type: Arc::from("notification"),
+            platform: Arc::from("android"),
+            vendor_channel: Arc::from(channel),
+            counts: vec![(Measure::Sent, 5)],
+        }],
+        types: Vec::new(),
+    };
+    let message = Message {
+        application: application.id.clone(),
+        id: Arc::from(id),
+        campaign: Some(Arc::from("spring\nsale")),
+        sent_at: Some(sent_at),
+    };
+    let stale_at = at("2026-11-26T10:16:00Z");
+    series.snapshot(
+        Dataset::Statistics,
+        application,
+        &message,
+        sent_at,
+        &snapshot,
+        stale_at,
+    );
+}
+
+fn table(config: &Config) -> (Table, Vec<Arc<AccountSeries>>) {
+    let (clock, _) = Clock::manual(at("2026-11-26T10:00:00Z"));
+    let table = Table::new(clock);
+    let series = table.configure(config);
+    (table, series)
+}
+
+/// The families that do not differ between machines.
+fn stable(text: &str) -> String {
+    let own = |line: &&str| !line.contains("process_") && !line.contains("build_info");
+    text.lines()
+        .filter(own)
+        .map(|line| format!("{line}\n"))
+        .collect()
+}
+
+/// `<name>.txt` beside this file is the whole exposition; `UPDATE_GOLDEN=1` writes it.
+fn golden(name: &str, text: &str) {
+    crate::golden::assert_current(&format!("src/outputs/exposition/{name}.txt"), text);
+}
+
+#[test]
+fn both_formats_are_written_as_they_always_were() {
+    let config = configuration("");
+    let (table, series) = table(&config);
+    let now = at("2026-11-26T10:00:00Z");
+    record(&series[0], &config, "3813836816344707101", now, "fcm");
+    series[0].request(Dataset::Statistics, RequestCode::Status(200));
+    let application = config.accounts[0].applications[0].clone();
+    let failure = Failure::new(FailureKind::Timeout, "late");
+    series[0].failed(Dataset::Statistics, &application, &failure);
+    series[0].due(
+        Dataset::Statistics,
+        &application,
+        Some(at("2026-11-26T10:01:00.5Z")),
+    );
+    series[0].pass(&PassOutcome {
+        at: now,
+        up: true,
+        datasets: vec![DatasetOutcome {
+            dataset: Dataset::Statistics,
+            application,
+            success: false,
+        }],
+        durations: vec![(Dataset::Statistics, Duration::from_millis(700))],
+    });
+    let mail = config.accounts[1].applications[0].clone();
+    let message = |measure| Increment::Message {
+        measure,
+        channel: "email",
+        campaign: Some(Arc::from("c")),
+    };
+    series[1].counted(
+        &mail,
+        &[
+            Increment::Report {
+                channel: "email",
+                status_group: Arc::from("DELIVERED"),
+                status: Arc::from("DELIVERED_TO_HANDSET"),
+                error_group: Arc::from("OK"),
+                error: Arc::from("NO_ERROR"),
+                permanent: Some(false),
+            },
+            message(Measure::Sent),
+            message(Measure::Delivered),
+            Increment::Latency {
+                channel: "email",
+                status_group: Arc::from("DELIVERED"),
+                seconds: 32.416,
+            },
+            Increment::Cost {
+                channel: "email",
+                currency: Arc::from("EUR"),
+                amount: "0.0025".parse().unwrap(),
+            },
+            Increment::Cost {
+                channel: "email",
+                currency: Arc::from("EUR"),
+                amount: "0.0005".parse().unwrap(),
+            },
+        ],
+    );
+    series.iter().for_each(|series| series.publish());
+    golden(
+        "openmetrics",
+        &stable(&render(&table, now, Format::OpenMetrics)),
+    );
+    golden("classic", &stable(&render(&table, now, Format::Text)));
+}
+
+#[test]
+fn gauges_leave_when_they_are_stale_and_counters_stay() {
+    let config = configuration("");
+    let (table, series) = table(&config);
+    record(&series[0], &config, "1", at("2026-11-26T10:00:00Z"), "fcm");
+    series[0].publish();
+    let there = |time: &str| {
+        let text = render(&table, at(time), Format::Text);
+        assert!(text.contains("delivery_exporter_collect_failures_total{account=\"push\""));
+        text.contains("delivery_message_sent{")
+    };
+    assert!(there("2026-11-26T10:15:59.999Z"));
+    assert!(!there("2026-11-26T10:16:00Z"));
+}
+
+#[test]
+fn limits_keep_the_newest_messages_and_the_first_label_values() {
+    let config = configuration("limits: {max_series_per_account: 60, max_label_values: 1}");
+    let (table, series) = table(&config);
+    for minute in 0..9 {
+        let sent_at = at(&format!("2026-11-26T09:0{minute}:00Z"));
+        record(
+            &series[0],
+            &config,
+            &format!("m{minute}"),
+            sent_at,
+            if minute == 8 { "fcm" } else { "other-one" },
+        );
+    }
+    let application = config.accounts[0].applications[0].clone();
+    let passed = PassOutcome {
+        at: at("2026-11-26T10:00:00Z"),
+        up: true,
+        datasets: vec![DatasetOutcome {
+            dataset: Dataset::Statistics,
+            application,
+            success: true,
+        }],
+        durations: Vec::new(),
+    };
+    series[0].pass(&passed);
+    series[0].publish();
+    let text = render(&table, at("2026-11-26T10:00:00Z"), Format::Text);
+    let samples = text
+        .lines()
+        .filter(|line| line.contains("account=\"push\"") && !line.contains("le=\""));
+    assert!(
+        samples.count() <= 63,
+        "two of a histogram's lines are no series of their own"
+    );
+    assert!(
+        text.contains("message_id=\"m8\"") && !text.contains("message_id=\"m0\""),
+        "{text}"
+    );
+    assert!(text.contains("message_id=\"m8\",message_type=\"notification\",platform=\"android\",vendor_channel=\"fcm\""));
+    assert!(text.contains("vendor_channel=\"other\""));
+    for reason in ["max_series", "max_label_values"] {
+        let own = text.lines().find(|line| {
+            line.starts_with("delivery_exporter_series_dropped_total") && line.contains(reason)
+        });
+        assert!(own.is_some(), "{reason}\n{text}");
+    }
+}
+
+#[test]
+fn every_encoding_holds_the_same_text() {
+    let config = configuration("");
+    let (table, _) = table(&config);
+    let now = at("2026-11-26T10:00:00Z");
+    let scraped = |encoding: &'static str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encoding));
+        scrape(&table, now, &headers).unwrap()
+    };
+    let (headers, plain) = scraped("identity");
+    assert_eq!(
+        headers[header::CONTENT_TYPE],
+        "text/plain; version=0.0.4; charset=utf-8"
+    );
+    assert!(!headers.contains_key(header::CONTENT_ENCODING));
+    let (headers, packed) = scraped("gzip");
+    assert_eq!(headers[header::CONTENT_ENCODING], "gzip");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(&*packed)
+        .read_to_string(&mut text)
+        .unwrap();
+    // What the system says of the process changes by the moment.
+    assert_eq!(stable(&text), stable(std::str::from_utf8(&plain).unwrap()));
+    let (headers, packed) = scraped("zstd");
+    assert_eq!(headers[header::CONTENT_ENCODING], "zstd");
+    let text = String::from_utf8(zstd::stream::decode_all(&*packed).unwrap()).unwrap();
+    assert_eq!(stable(&text), stable(std::str::from_utf8(&plain).unwrap()));
+}

@@ -80,6 +80,98 @@ impl ProviderType {
         }
     }
 
+    /// The columns of contract 4.1 and 4.3: a channel with the measures that it can have. The
+    /// first column's counters exist from the start, the others' from the channel's first numbers.
+    pub fn columns(self) -> &'static [(&'static str, &'static [Measure])] {
+        use BounceKind::{Hard, Soft};
+        use ErrorReason::{
+            Cloud, Dropped, Expired, Other, Registration, Rejected, SendFailed, Suppressed, System,
+            Undelivered, Unspecified,
+        };
+        use Measure::{
+            Accepted, Bounces, Complaints, Confirmed, Delivered, Dismissed, Displayed, Errors,
+            InboxOpened, Opened, Sent, Skipped, Targeted, Unshowable, Unsubscribed,
+        };
+        match self {
+            ProviderType::InfobipPush => &[(
+                "push",
+                &[
+                    Sent,
+                    Delivered,
+                    Displayed,
+                    Errors(Registration),
+                    Errors(Expired),
+                    Errors(Cloud),
+                ],
+            )],
+            ProviderType::InfobipEmail => &[(
+                "email",
+                &[
+                    Sent,
+                    Delivered,
+                    Complaints,
+                    Unsubscribed,
+                    Bounces(Hard),
+                    Bounces(Soft),
+                    Errors(Suppressed),
+                    Errors(Dropped),
+                    Errors(System),
+                    Errors(Expired),
+                    Errors(Rejected),
+                    Errors(Other),
+                ],
+            )],
+            ProviderType::Engagelab => &[("push", &[Targeted, Sent, Delivered, Displayed, Opened])],
+            ProviderType::Pushwoosh => &[
+                (
+                    "push",
+                    &[
+                        Sent,
+                        Delivered,
+                        Opened,
+                        InboxOpened,
+                        Unshowable,
+                        Errors(Unspecified),
+                    ],
+                ),
+                (
+                    "email",
+                    &[
+                        Sent,
+                        Delivered,
+                        Opened,
+                        Confirmed,
+                        Unsubscribed,
+                        Complaints,
+                        Errors(Unspecified),
+                        Errors(Rejected),
+                        Bounces(Hard),
+                        Bounces(Soft),
+                    ],
+                ),
+            ],
+            ProviderType::AlibabaPush => &[
+                ("push", &[Accepted, Sent, Delivered, Opened, Dismissed]),
+                (
+                    "sms",
+                    &[
+                        Sent,
+                        Delivered,
+                        Skipped,
+                        Errors(SendFailed),
+                        Errors(Undelivered),
+                    ],
+                ),
+            ],
+        }
+    }
+
+    /// Whether the vendor publishes its numbers once a day, so that only ages of a day and more
+    /// can be told apart.
+    pub fn publishes_daily(self) -> bool {
+        self == ProviderType::AlibabaPush
+    }
+
     /// Whether the vendor can list the messages that were sent.
     pub fn can_list(self) -> bool {
         matches!(self, ProviderType::Pushwoosh | ProviderType::AlibabaPush)
@@ -211,6 +303,45 @@ pub enum Measure {
 }
 
 impl Measure {
+    /// Every measure. A measure's place here is its number in stored states: new ones go to the end.
+    pub const ALL: [Measure; 26] = [
+        Measure::Targeted,
+        Measure::Accepted,
+        Measure::Sent,
+        Measure::Delivered,
+        Measure::Displayed,
+        Measure::Opened,
+        Measure::Dismissed,
+        Measure::InboxOpened,
+        Measure::Unshowable,
+        Measure::Confirmed,
+        Measure::Unsubscribed,
+        Measure::Complaints,
+        Measure::Skipped,
+        Measure::Errors(ErrorReason::Registration),
+        Measure::Errors(ErrorReason::Expired),
+        Measure::Errors(ErrorReason::Cloud),
+        Measure::Errors(ErrorReason::Unspecified),
+        Measure::Errors(ErrorReason::Rejected),
+        Measure::Errors(ErrorReason::SendFailed),
+        Measure::Errors(ErrorReason::Undelivered),
+        Measure::Errors(ErrorReason::Suppressed),
+        Measure::Errors(ErrorReason::Dropped),
+        Measure::Errors(ErrorReason::System),
+        Measure::Errors(ErrorReason::Other),
+        Measure::Bounces(BounceKind::Hard),
+        Measure::Bounces(BounceKind::Soft),
+    ];
+
+    /// The reason or kind, if the measure has one.
+    pub fn detail(self) -> Option<&'static str> {
+        match self {
+            Measure::Errors(reason) => Some(reason.as_str()),
+            Measure::Bounces(kind) => Some(kind.as_str()),
+            _ => None,
+        }
+    }
+
     /// The word in metric names, without its reason or kind.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -298,6 +429,67 @@ impl BounceKind {
     }
 }
 
+/// An age at which messages are compared: the label `age`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Age {
+    /// The first state that was published, of a vendor whose numbers come once a day.
+    First,
+    /// So long after the message was sent, in seconds.
+    Seconds(u32),
+}
+
+impl fmt::Display for Age {
+    /// Canonical, whatever the configuration says: `30s` below a minute, `15m` below an hour,
+    /// hours from there (`1h30m`, `72h`).
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Age::Seconds(all) = *self else {
+            return f.write_str("first");
+        };
+        if all == 0 {
+            return f.write_str("0s");
+        }
+        for (count, unit) in [(all / 3600, 'h'), (all / 60 % 60, 'm'), (all % 60, 's')] {
+            if count > 0 {
+                write!(f, "{count}{unit}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::str::FromStr for Age {
+    type Err = ();
+
+    /// Reads the canonical form.
+    fn from_str(text: &str) -> Result<Age, ()> {
+        if text == "first" {
+            return Ok(Age::First);
+        }
+        let (mut seconds, mut number) = (0_u32, String::new());
+        for c in text.chars() {
+            let unit = match c {
+                'h' => 3600,
+                'm' => 60,
+                's' => 1,
+                _ => {
+                    number.push(c);
+                    continue;
+                }
+            };
+            let count: u32 = std::mem::take(&mut number).parse().map_err(|_| ())?;
+            seconds = count
+                .checked_mul(unit)
+                .and_then(|more| seconds.checked_add(more))
+                .ok_or(())?;
+        }
+        if number.is_empty() {
+            Ok(Age::Seconds(seconds))
+        } else {
+            Err(())
+        }
+    }
+}
+
 /// What a vendor counted: each measure that it sent, once. What it did not send is not here.
 pub type Counts = Vec<(Measure, u64)>;
 
@@ -357,4 +549,35 @@ pub struct TypeTotals {
     pub message_type: Arc<str>,
     /// The counts.
     pub counts: Counts,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_have_one_form() {
+        let forms = [
+            (30, "30s"),
+            (300, "5m"),
+            (5400, "1h30m"),
+            (86_400, "24h"),
+            (259_200, "72h"),
+        ];
+        for (seconds, text) in forms {
+            assert_eq!(Age::Seconds(seconds).to_string(), text);
+            assert_eq!(text.parse(), Ok(Age::Seconds(seconds)));
+        }
+        assert_eq!("first".parse(), Ok(Age::First));
+        assert_eq!("5".parse::<Age>(), Err(()));
+    }
+
+    #[test]
+    fn every_column_has_known_measures() {
+        for provider in ProviderType::ALL {
+            for (_, measures) in provider.columns() {
+                assert!(measures.iter().all(|own| Measure::ALL.contains(own)));
+            }
+        }
+    }
 }

@@ -29,9 +29,9 @@ pub(super) async fn run(cli: &Cli) -> u8 {
             return FAILED;
         }
     };
-    let spool = std::env::temp_dir().join(format!("delivery-exporter-demo-{}", std::process::id()));
+    let data = std::env::temp_dir().join(format!("delivery-exporter-demo-{}", std::process::id()));
     // JSON is YAML.
-    let text = configuration(&world, &spool).to_string();
+    let text = configuration(&world, &data).to_string();
     let config = match config::parse(Path::new("demo"), &text, &|_| None) {
         Ok(config) => config,
         Err(errors) => {
@@ -48,19 +48,24 @@ pub(super) async fn run(cli: &Cli) -> u8 {
     }
     let status = serve::serve(cli, &config, clock, None).await;
     // What the simulators handed out is worth nothing to anybody.
-    let _ = std::fs::remove_dir_all(&spool);
+    let _ = std::fs::remove_dir_all(&data);
     status
 }
 
 /// What a customer of the simulated vendors would write.
-fn configuration(world: &World, spool: &Path) -> Value {
+fn configuration(world: &World, data: &Path) -> Value {
     let [infobip, engagelab, pushwoosh, alibaba] = &world.servers;
     let infobip_credentials = json!({
         "username": credentials::INFOBIP_USERNAME,
         "password": credentials::INFOBIP_PASSWORD,
     });
     json!({
-        "store": {"spool": spool},
+        "store": {
+            "url": format!("sqlite:{}", data.join("delivery.db").display()),
+            "spool": data.join("spool"),
+        },
+        // Soon enough for somebody who looks.
+        "collection": {"zero_hold": "10s"},
         "providers": [
             {
                 "name": "shop-push",

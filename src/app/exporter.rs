@@ -10,7 +10,7 @@ use delivery_clock::{Clock, Moment};
 use tokio::sync::Mutex;
 
 use crate::{
-    collector::{self, CollectorHandle, Parts, Recorder},
+    collector::{self, CollectorHandle, Parts},
     config::{Account, Config},
     ledger::{Ledger, LedgerError},
     model::Dataset,
@@ -66,6 +66,7 @@ struct Ready {
     account: Arc<Account>,
     provider: Arc<dyn Provider>,
     series: Arc<AccountSeries>,
+    relabelled: bool,
 }
 
 impl Exporter {
@@ -78,7 +79,7 @@ impl Exporter {
         let exporter = Exporter::idle(config, clock)?;
         let ready = exporter.prepare(config)?;
         let running = Running {
-            collectors: exporter.collect(ready)?,
+            collectors: exporter.collect(config, ready)?,
             pusher: exporter.push(config)?,
         };
         exporter.note(config, &running.collectors);
@@ -91,7 +92,7 @@ impl Exporter {
     /// An exporter that does nothing yet.
     fn idle(config: &Config, clock: Clock) -> Result<Exporter, StartError> {
         let table = Arc::new(Table::new(clock.clone()));
-        let ledger = Ledger::open(&config.spool, table.process().clone())?;
+        let ledger = Ledger::open(config, clock.clone(), table.process().clone())?;
         table.process().reloaded(true, clock.now());
         Ok(Exporter {
             started: clock.monotonic(),
@@ -116,7 +117,7 @@ impl Exporter {
         let exporter = Exporter::idle(config, clock)?;
         let mut tasks = tokio::task::JoinSet::new();
         for ready in exporter.prepare(config)? {
-            tasks.spawn(collector::run_once(exporter.parts(ready)?));
+            tasks.spawn(collector::run_once(exporter.parts(config, ready, true)?));
         }
         let mut all = true;
         while let Some(ended) = tasks.join_next().await {
@@ -144,41 +145,45 @@ impl Exporter {
         }
         let series = self.table.configure(config);
         let mut ready = Vec::new();
-        for (account, series) in config.accounts.iter().zip(series) {
+        for (account, (series, relabelled)) in config.accounts.iter().zip(series) {
             let provider = providers::build(account, self.clock.clone(), series.clone())?;
             ready.push(Ready {
                 account: Arc::new(account.clone()),
                 provider,
                 series,
+                relabelled,
             });
         }
         Ok(ready)
     }
 
-    fn parts(&self, ready: Ready) -> Result<Parts, StartError> {
+    fn parts(&self, config: &Config, ready: Ready, once: bool) -> Result<Parts, StartError> {
         let Ready {
             account,
             provider,
             series,
+            relabelled,
         } = ready;
-        let reader = provider.clone();
-        let read = move |body: &[u8]| reader.read_reports(body);
-        let (ledger, recounted) = self.ledger.account(&account.name, &read)?;
-        if let Some(application) = account.applications.first() {
-            series.counted(application, &recounted);
-            series.publish();
-        }
+        let ledger = self.ledger.account(config, &account, once)?;
         Ok(Parts {
             account,
             provider,
             recorder: series,
             ledger,
+            relabelled,
             clock: self.clock.clone(),
         })
     }
 
-    fn collect(&self, ready: Vec<Ready>) -> Result<Vec<Arc<CollectorHandle>>, StartError> {
-        let parts: Result<Vec<_>, _> = ready.into_iter().map(|ready| self.parts(ready)).collect();
+    fn collect(
+        &self,
+        config: &Config,
+        ready: Vec<Ready>,
+    ) -> Result<Vec<Arc<CollectorHandle>>, StartError> {
+        let parts: Result<Vec<_>, _> = ready
+            .into_iter()
+            .map(|ready| self.parts(config, ready, false))
+            .collect();
         Ok(parts?
             .into_iter()
             .map(|parts| Arc::new(collector::spawn(parts)))
@@ -209,14 +214,14 @@ impl Exporter {
     ///
     /// As of [`Exporter::start`].
     pub async fn reload(&self, config: &Config) -> Result<(), StartError> {
-        if config.spool != self.ledger.root() {
-            return Err(StartError::Fixed("store.spool"));
+        if let Some(fixed) = self.ledger.fixed(config) {
+            return Err(StartError::Fixed(fixed));
         }
         let mut running = self.running.lock().await;
         let ready = self.prepare(config)?;
         let pusher = self.push(config)?;
         stop_all(std::mem::take(&mut running.collectors)).await;
-        running.collectors = self.collect(ready)?;
+        running.collectors = self.collect(config, ready)?;
         if let Some(old) = std::mem::replace(&mut running.pusher, pusher) {
             old.replaced().await;
         }

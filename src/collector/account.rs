@@ -1,5 +1,7 @@
 //! The loop of one account: passes, what is in flight, and what becomes of each answer.
 
+mod answers;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, PoisonError},
@@ -20,9 +22,9 @@ use super::{
 use crate::{
     config::Account,
     discovery::{MessageKey, Named, Tracker},
-    ledger::{AccountLedger, Increment},
+    ledger::{AccountLedger, Met, News, StoreError},
     model::{Application, Dataset, Message},
-    providers::{Failure, FailureKind, Observation, Plan, Provider, Query, Refusal, Scope},
+    providers::{Failure, FailureKind, Observation, Plan, Provider, Query},
     telemetry::TRACE_TARGET,
 };
 
@@ -31,6 +33,12 @@ const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// So many bodies in a row without one report that can be read, and the drain pauses: a vendor
 /// that answers nonsense must not fill the disk.
 const MAX_UNREADABLE: u32 = 3;
+/// So many messages are met in one transaction.
+const MEET: usize = 1000;
+/// A ledger that cannot be opened is tried again after this.
+const REOPEN_AFTER: Duration = Duration::from_secs(5);
+/// How often the ledger is searched for messages that no source names.
+const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// A once-only answer in flight has so long to end when the exporter stops.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
@@ -53,8 +61,10 @@ pub struct Parts {
     pub provider: Arc<dyn Provider>,
     /// Who takes what is found out.
     pub recorder: Arc<dyn Recorder>,
-    /// Where reports are counted.
+    /// Where everything is counted.
     pub ledger: Arc<AccountLedger>,
+    /// The series get labels that they did not have: counters stand still for a while.
+    pub relabelled: bool,
     /// The time.
     pub clock: Clock,
 }
@@ -74,14 +84,34 @@ pub(super) struct Collector {
     unreadable: u32,
     /// Which lane is served next, so that one application does not keep the others waiting.
     turn: usize,
+    /// Messages that were named, and that the ledger has not met.
+    unmet: Vec<(MessageKey, Message)>,
+    /// When rows of the ledger that nobody names were last looked for.
+    swept_at: Moment,
 }
+
+/// Something that went on beside others has ended.
+enum Event {
+    Landed(Landed),
+    Counted(Counted),
+    Met(Vec<MessageKey>, Result<Vec<Met>, StoreError>),
+}
+
+/// Snapshots went to the ledger.
+struct Counted {
+    lane: LaneKey,
+    keys: Vec<MessageKey>,
+    outcome: Result<(News, Vec<Met>), StoreError>,
+}
+
+type Flights = FuturesUnordered<BoxFuture<'static, Event>>;
 
 /// A query that has ended.
 struct Landed {
     lane: LaneKey,
     jobs: Vec<Job>,
     seen: Vec<Observation>,
-    counted: Vec<Increment>,
+    news: News,
     result: Result<(), Failure>,
 }
 
@@ -96,6 +126,8 @@ struct Pass {
     asked: BTreeMap<LaneKey, bool>,
     lasted: BTreeMap<Dataset, Duration>,
     shown_at: Moment,
+    /// Queries that have not landed.
+    in_flight: usize,
 }
 
 impl Collector {
@@ -107,6 +139,7 @@ impl Collector {
     ) -> Collector {
         let account = parts.account.clone();
         parts.ledger.close(false);
+        let opened_at = parts.clock.monotonic();
         let mut collector = Collector {
             tracker: Tracker::new(account.messages.max_age),
             parts,
@@ -116,6 +149,8 @@ impl Collector {
             status,
             unreadable: 0,
             turn: 0,
+            unmet: Vec::new(),
+            swept_at: opened_at,
         };
         for dataset in &account.collect {
             match collector.parts.provider.plan(*dataset) {
@@ -168,8 +203,8 @@ impl Collector {
         let now = self.parts.clock.now();
         let earliest = self.parts.provider.first_numbers(&message);
         let key = self.tracker.resolve(&(application, message.id.clone()));
-        match self.tracker.name(application, message, now) {
-            Named::New => {}
+        match self.tracker.name(application, message.clone(), now) {
+            Named::New => self.unmet.push((key.clone(), message)),
             Named::Known | Named::Forgotten => return false,
             Named::TooOld => {
                 self.parts.recorder.rejected("max_age");
@@ -187,6 +222,50 @@ impl Collector {
 
     /// Works until it is told to stop.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        while let Err(error) = self.open().await {
+            tracing::error!(account = %self.parts.account.name, %error, "the ledger cannot be opened; it is tried again");
+            let text = error.to_string();
+            self.tell(|status| status.last_error = Some(text));
+            tokio::select! {
+                () = self.parts.clock.sleep(REOPEN_AFTER) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+        self.tell(|status| status.last_error = None);
+        let (ledger, recorder) = (self.parts.ledger.clone(), self.parts.recorder.clone());
+        tokio::select! {
+            () = self.passes(&mut stop) => {}
+            () = keep(&ledger, recorder.as_ref()) => {}
+        }
+    }
+
+    /// Takes the account's counters over, and counts what a process left in the spool.
+    async fn open(&mut self) -> Result<(), StoreError> {
+        let Parts {
+            account,
+            provider,
+            recorder,
+            ledger,
+            relabelled,
+            ..
+        } = &self.parts;
+        recorder.names(ledger.names());
+        let news = ledger
+            .open(&account.applications, &account.collect, *relabelled)
+            .await?;
+        recorder.cleared();
+        recorder.news(&news);
+        recorder.publish();
+        if account.collect.contains(&Dataset::Reports) {
+            let read = |body: &[u8]| provider.read_reports(body);
+            let news = ledger.catch_up(&self.application(0), &read).await?;
+            recorder.news(&news);
+            recorder.publish();
+        }
+        Ok(())
+    }
+
+    async fn passes(&mut self, stop: &mut watch::Receiver<bool>) {
         loop {
             let next = self.lanes.values().filter_map(Lane::next_try).min();
             self.tell(|status| {
@@ -213,7 +292,7 @@ impl Collector {
             let span = tracing::info_span!(
                 target: TRACE_TARGET, "pass", account = %self.parts.account.name
             );
-            self.pass(Some(interval), &mut stop).instrument(span).await;
+            self.pass(Some(interval), stop).instrument(span).await;
             if *stop.borrow() {
                 return;
             }
@@ -223,6 +302,10 @@ impl Collector {
     /// One pass over everything that is due, however long it takes.
     pub(super) async fn run_once(mut self) -> Result<(), ()> {
         let (_keep, mut stop) = watch::channel(false);
+        if let Err(error) = self.open().await {
+            tracing::error!(account = %self.parts.account.name, %error, "the ledger cannot be opened");
+            return Err(());
+        }
         let failed = self.pass(None, &mut stop).await;
         if failed { Err(()) } else { Ok(()) }
     }
@@ -241,9 +324,10 @@ impl Collector {
             asked: BTreeMap::new(),
             lasted: BTreeMap::new(),
             shown_at: began_at,
+            in_flight: 0,
         };
-        self.forget_old();
-        let mut flights: FuturesUnordered<BoxFuture<'static, Landed>> = FuturesUnordered::new();
+        self.forget_old().await;
+        let mut flights = Flights::new();
         loop {
             let now = clock.now();
             let stopping = *stop.borrow();
@@ -252,10 +336,12 @@ impl Collector {
                 // Without an end, each query has an interval for its retries.
                 pass.deadline = clock.monotonic() + interval;
             }
-            while open && flights.len() < self.parts.account.max_concurrency {
+            self.meet(&mut flights);
+            while open && pass.in_flight < self.parts.account.max_concurrency {
                 let Some(flight) = self.take_off(now, &mut pass) else {
                     break;
                 };
+                pass.in_flight += 1;
                 flights.push(flight);
             }
             if flights.is_empty() {
@@ -266,8 +352,8 @@ impl Collector {
                 break;
             }
             tokio::select! {
-                Some(landed) = flights.next() => {
-                    self.landed(landed, &mut pass);
+                Some(event) = flights.next() => {
+                    self.take(event, &mut pass, &flights);
                     self.show(&mut pass);
                 }
                 _ = stop.wait_for(|stop| *stop) => {}
@@ -278,19 +364,15 @@ impl Collector {
 
     /// The exporter stops: what a vendor hands out once may still arrive, anything else is asked
     /// for again after the next start.
-    async fn drain_in_flight(
-        &mut self,
-        flights: &mut FuturesUnordered<BoxFuture<'static, Landed>>,
-        pass: &mut Pass,
-    ) {
+    async fn drain_in_flight(&mut self, flights: &mut Flights, pass: &mut Pass) {
         let drains = self
             .lanes
             .values()
             .any(|lane| lane.is_in_flight(&Job::Drain));
         let grace = if drains { DRAIN_GRACE } else { Duration::ZERO };
         let all = async {
-            while let Some(landed) = flights.next().await {
-                self.landed(landed, pass);
+            while let Some(event) = flights.next().await {
+                self.take(event, pass, flights);
             }
         };
         if tokio::time::timeout(grace, all).await.is_err() && drains {
@@ -299,7 +381,7 @@ impl Collector {
     }
 
     /// The next query that is due, begun.
-    fn take_off(&mut self, now: Timestamp, pass: &mut Pass) -> Option<BoxFuture<'static, Landed>> {
+    fn take_off(&mut self, now: Timestamp, pass: &mut Pass) -> Option<BoxFuture<'static, Event>> {
         let keys: Vec<_> = self.lanes.keys().copied().collect();
         for step in 0..keys.len() {
             let key = keys[(self.turn + step) % keys.len()];
@@ -317,7 +399,7 @@ impl Collector {
         None
     }
 
-    fn query(&self, lane: LaneKey, jobs: Vec<Job>, pass: &Pass) -> BoxFuture<'static, Landed> {
+    fn query(&self, lane: LaneKey, jobs: Vec<Job>, pass: &Pass) -> BoxFuture<'static, Event> {
         let (dataset, application) = lane;
         let provider = self.parts.provider.clone();
         let ledger = self.parts.ledger.clone();
@@ -354,27 +436,38 @@ impl Collector {
                     deadline,
                 },
             };
-            let mut result = provider
-                .ask(query, &mut |observation| seen.push(observation))
-                .await;
-            let mut counted = Vec::new();
+            let mut news = News::default();
+            let mut result = Ok(());
+            if jobs.first() == Some(&Job::Drain) {
+                // What is not counted yet comes first: while the store does not take it, nothing
+                // more is asked for.
+                let read = |body: &[u8]| provider.read_reports(body);
+                match ledger.catch_up(&application, &read).await {
+                    Ok(more) => news.append(more),
+                    Err(error) => result = Err(of_store(&error)),
+                }
+            }
+            if result.is_ok() {
+                result = provider
+                    .ask(query, &mut |observation| seen.push(observation))
+                    .await;
+            }
             for observation in &seen {
                 if let Observation::Drained { body, read, .. } = observation {
-                    match ledger.count(body.clone(), read.clone()).await {
-                        Ok(increments) => counted.extend(increments),
-                        Err(error) => {
-                            result = Err(Failure::new(FailureKind::Store, &error.0));
-                        }
+                    let bodies = vec![(body.clone(), read.clone())];
+                    match ledger.reports(&application, bodies).await {
+                        Ok(more) => news.append(more),
+                        Err(error) => result = Err(of_store(&error)),
                     }
                 }
             }
-            Landed {
+            Event::Landed(Landed {
                 lane,
                 jobs,
                 seen,
-                counted,
+                news,
                 result,
-            }
+            })
         }
         .in_current_span()
         .boxed()
@@ -391,217 +484,6 @@ impl Collector {
             })
     }
 
-    /// Takes what a query brought.
-    fn landed(&mut self, landed: Landed, pass: &mut Pass) {
-        let Landed {
-            lane,
-            jobs,
-            seen,
-            counted,
-            result,
-        } = landed;
-        let (dataset, index) = lane;
-        let application = self.application(index);
-        let next = schedule::next(pass.began, self.parts.account.dataset_interval(dataset));
-        let again = schedule::next(pass.began, self.parts.account.interval);
-        let stale_at = schedule::after(next, self.parts.account.stale_after);
-        self.parts.recorder.counted(&application, &counted);
-        if !counted.is_empty() {
-            self.parts.ledger.measure();
-        }
-        let is_list = jobs.first() == Some(&Job::List);
-        let (mut new, mut good) = (0, result.is_ok() && seen.is_empty());
-        let mut failures: Vec<Failure> = Vec::new();
-        let mut drained = None;
-        for observation in seen {
-            good |= !matches!(
-                observation,
-                Observation::Failed { .. } | Observation::Drained { cut: Some(_), .. }
-            );
-            match observation {
-                Observation::Listed(message) => {
-                    let key = (index, message.id.clone());
-                    if !self.set_aside.contains(&key) {
-                        new += usize::from(self.name(index, message, pass.began));
-                    }
-                }
-                Observation::Snapshot(snapshot) => {
-                    let key = self.known_as(lane, &snapshot.asked, &snapshot.id);
-                    self.tracker
-                        .learn(&key, snapshot.campaign.clone(), snapshot.sent_at);
-                    self.answered(lane, &key.1, next);
-                    if let Some(tracked) = self.tracker.get(&key) {
-                        self.parts.recorder.snapshot(
-                            dataset,
-                            &application,
-                            &tracked.message,
-                            tracked.first_seen,
-                            &snapshot,
-                            stale_at,
-                        );
-                    }
-                }
-                Observation::NotYet { asked } => {
-                    let key = self.tracker.resolve(&(index, asked));
-                    self.answered(lane, &key.1, next);
-                    self.parts
-                        .recorder
-                        .renewed(dataset, &application, &key.1, stale_at);
-                }
-                Observation::Refused {
-                    asked,
-                    reason,
-                    then,
-                } => {
-                    self.refused(lane, &asked, &reason, then, next);
-                }
-                Observation::Failed { asked, failure } => {
-                    let key = self.tracker.resolve(&(index, asked));
-                    self.unanswered(lane, &Job::Message(key.1), again);
-                    failures.push(failure);
-                }
-                Observation::Drained { read, cut, .. } => {
-                    failures.extend(cut);
-                    drained = Some((read.empty, read.reports.is_empty()));
-                }
-            }
-        }
-        if is_list {
-            let now = self.parts.clock.now();
-            let outcome = result.as_ref().map(|()| new);
-            self.parts.recorder.discovered(Source::List, outcome, now);
-            self.parts.recorder.tracked(self.tracker.len());
-        }
-        if let Some((empty, unreadable)) = drained {
-            self.unreadable = if unreadable && !empty {
-                self.unreadable + 1
-            } else {
-                0
-            };
-            let pause = empty || self.unreadable >= MAX_UNREADABLE;
-            if pause {
-                self.unreadable = 0;
-            }
-            let next = if pause { next } else { self.parts.clock.now() };
-            self.lane(lane).answered(&Job::Drain, next);
-        }
-        for job in &jobs {
-            if self.lane(lane).is_in_flight(job) {
-                match &result {
-                    // A list's own job; or a message that the answer passed over in silence.
-                    Ok(()) => self.lane(lane).answered(job, next),
-                    Err(_) => self.lane(lane).unanswered(job, again),
-                }
-            }
-        }
-        if let Err(failure) = result {
-            match failure.scope {
-                Scope::Query => {}
-                Scope::Application => self.lane(lane).defer(again),
-                Scope::Account => self.lanes.values_mut().for_each(|lane| lane.defer(again)),
-            }
-            failures.push(failure);
-        }
-        pass.up |= good;
-        let lasted = self.parts.clock.monotonic().since(pass.began_at);
-        pass.lasted.insert(dataset, lasted);
-        if !failures.is_empty() {
-            pass.asked.insert(lane, false);
-        }
-        for failure in failures {
-            self.failed(lane, &application, &failure);
-        }
-        self.tell(|status| status.answered = true);
-    }
-
-    fn lane(&mut self, key: LaneKey) -> &mut Lane {
-        self.lanes.entry(key).or_default()
-    }
-
-    /// The key of a message that was asked for under one name and answered under another.
-    fn known_as(&mut self, lane: LaneKey, asked: &Arc<str>, own: &Arc<str>) -> MessageKey {
-        let key = (lane.1, asked.clone());
-        if asked != own && self.tracker.get(&key).is_some() {
-            self.tracker.rename(&key, own);
-            let now = self.parts.clock.now();
-            for ((_, of), lane) in &mut self.lanes {
-                if *of == key.0 {
-                    lane.remove(&Job::Message(asked.clone()));
-                    lane.add(Job::Message(own.clone()), now);
-                }
-            }
-            self.parts.recorder.tracked(self.tracker.len());
-        }
-        self.tracker.resolve(&key)
-    }
-
-    fn answered(&mut self, lane: LaneKey, id: &Arc<str>, next: Timestamp) {
-        let key = (lane.1, id.clone());
-        let earliest = self
-            .tracker
-            .get(&key)
-            .and_then(|tracked| self.parts.provider.first_numbers(&tracked.message));
-        let next = earliest.map_or(next, |earliest| earliest.max(next));
-        self.lane(lane).answered(&Job::Message(id.clone()), next);
-    }
-
-    fn unanswered(&mut self, lane: LaneKey, job: &Job, again: Timestamp) {
-        self.lane(lane).unanswered(job, again);
-    }
-
-    /// The vendor refuses a message by itself.
-    fn refused(
-        &mut self,
-        lane: LaneKey,
-        asked: &Arc<str>,
-        reason: &Arc<str>,
-        then: Refusal,
-        next: Timestamp,
-    ) {
-        let key = self.tracker.resolve(&(lane.1, asked.clone()));
-        let job = Job::Message(key.1.clone());
-        let Some(tracked) = self.tracker.get(&key) else {
-            return;
-        };
-        let age = self.parts.clock.now().duration_since(tracked.since());
-        let young = match then {
-            Refusal::ForGood => false,
-            Refusal::OlderThan(limit) => Duration::try_from(age).unwrap_or_default() < limit,
-        };
-        if young {
-            self.lane(lane).alone(&job);
-            self.lane(lane).answered(&job, next);
-            return;
-        }
-        let account = &self.parts.account;
-        tracing::warn!(
-            account = %account.name, dataset = %lane.0, message = %key.1, %reason,
-            "the vendor refuses this message; it is set aside"
-        );
-        self.parts.recorder.rejected(reason);
-        self.lane(lane).remove(&job);
-        self.set_aside.insert(key);
-    }
-
-    /// Notes a failure; a new kind of trouble is logged, the same one again is not.
-    fn failed(&mut self, lane: LaneKey, application: &Application, failure: &Failure) {
-        self.parts.recorder.failed(lane.0, application, failure);
-        let account = &self.parts.account.name;
-        if self.troubles.insert(lane, failure.kind) != Some(failure.kind) {
-            tracing::warn!(
-                %account, dataset = %lane.0, application = %application.name,
-                reason = failure.kind.as_str(), error = %failure, "asking the vendor failed"
-            );
-        } else {
-            tracing::debug!(
-                %account, dataset = %lane.0, application = %application.name,
-                reason = failure.kind.as_str(), error = %failure, "asking the vendor failed again"
-            );
-        }
-        let text = format!("{}, {}: {failure}", lane.0, application.name);
-        self.tell(|status| status.last_error = Some(text));
-    }
-
     /// Shows what there is, in the middle of a long pass.
     fn show(&mut self, pass: &mut Pass) {
         let now = self.parts.clock.monotonic();
@@ -612,8 +494,25 @@ impl Collector {
         }
     }
 
-    fn forget_old(&mut self) {
+    /// The ledger meets what was named, a part at a time.
+    fn meet(&mut self, flights: &mut Flights) {
+        for part in std::mem::take(&mut self.unmet).chunks(MEET) {
+            let keys: Vec<MessageKey> = part.iter().map(|(key, _)| key.clone()).collect();
+            let now = self.parts.clock.now();
+            let messages = part
+                .iter()
+                .map(|(_, message)| (message.clone(), now))
+                .collect();
+            let ledger = self.parts.ledger.clone();
+            let met = async move { Event::Met(keys, ledger.meet(messages).await) };
+            flights.push(met.in_current_span().boxed());
+        }
+    }
+
+    /// Forgets what is over, and, once in a while, rows of the ledger that no source names.
+    async fn forget_old(&mut self) {
         let now = self.parts.clock.now();
+        let mut over = Vec::new();
         for key in self.tracker.forget_old(now) {
             for ((_, of), lane) in &mut self.lanes {
                 if *of == key.0 {
@@ -623,8 +522,34 @@ impl Collector {
             self.set_aside.remove(&key);
             let application = self.application(key.0);
             self.parts.recorder.forgotten(&application, &key.1);
+            over.push((application.id, key.1));
+        }
+        if !over.is_empty() {
+            self.parts.ledger.unwatch(&over).await;
         }
         self.parts.recorder.tracked(self.tracker.len());
+        let clock = &self.parts.clock;
+        if clock.monotonic().since(self.swept_at) >= SWEEP_EVERY {
+            self.swept_at = clock.monotonic();
+            let before = schedule::before(now, self.parts.account.messages.max_age + SWEEP_EVERY);
+            if let Err(error) = self.sweep(before).await {
+                tracing::warn!(account = %self.parts.account.name, %error, "old messages cannot be removed from the ledger");
+            }
+        }
+    }
+
+    async fn sweep(&self, before: Timestamp) -> Result<(), StoreError> {
+        let ledger = &self.parts.ledger;
+        let applications = &self.parts.account.applications;
+        let mut old = ledger.old_messages(before).await?;
+        old.retain(|(application, id)| {
+            let index = applications.iter().position(|own| own.id == *application);
+            index.is_none_or(|index| !self.tracker.names(&(index, id.clone())))
+        });
+        if old.is_empty() {
+            return Ok(());
+        }
+        ledger.forget(old).await
     }
 
     /// Records the pass; whether anything failed in it.
@@ -679,4 +604,28 @@ impl Collector {
     fn tell(&self, change: impl FnOnce(&mut CollectorStatus)) {
         change(&mut self.status.lock().unwrap_or_else(PoisonError::into_inner));
     }
+}
+
+/// Releases what has been held long enough, and looks after windows, for ever.
+async fn keep(ledger: &AccountLedger, recorder: &dyn Recorder) {
+    let mut failing = false;
+    loop {
+        ledger.due().await;
+        match ledger.tick().await {
+            Ok(news) => {
+                failing = false;
+                recorder.news(&news);
+                recorder.publish();
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::error!(%error, "the ledger cannot be written to; counters stand still");
+                }
+            }
+        }
+    }
+}
+
+fn of_store(error: &StoreError) -> Failure {
+    Failure::new(FailureKind::Store, &error.to_string())
 }

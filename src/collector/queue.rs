@@ -108,6 +108,14 @@ impl Lane {
         });
     }
 
+    /// The job is due at `at`, unless it is in flight or due before.
+    pub(super) fn sooner(&mut self, job: &Job, at: Timestamp) {
+        let later = |slot: &Slot| !slot.in_flight && slot.due_at > at && slot.try_at > at;
+        if self.slots.get(job).is_some_and(later) {
+            self.answered(job, at);
+        }
+    }
+
     /// The job was not answered: it stays due, and is tried again at `again`.
     pub(super) fn unanswered(&mut self, job: &Job, again: Timestamp) {
         self.reschedule(job, |slot| slot.try_at = again);

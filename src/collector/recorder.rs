@@ -1,11 +1,11 @@
 //! The collector's door on the right: what a pass of one account finds out.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use jiff::Timestamp;
 
 use crate::{
-    ledger::Increment,
+    ledger::{Names, News},
     model::{Application, Dataset, Message, Snapshot},
     providers::{Failure, Observer},
 };
@@ -33,8 +33,14 @@ pub trait Recorder: Observer {
     /// The message is no longer watched.
     fn forgotten(&self, application: &Application, id: &str);
 
-    /// Something was counted.
-    fn counted(&self, application: &Application, increments: &[Increment]);
+    /// The label values that keep their names, shared with the counters.
+    fn names(&self, names: &Arc<Names>);
+
+    /// What the ledger says.
+    fn news(&self, news: &News);
+
+    /// The ledger's counters are no longer this replica's to show.
+    fn cleared(&self);
 
     /// A query failed, after its retries.
     fn failed(&self, dataset: Dataset, application: &Application, failure: &Failure);

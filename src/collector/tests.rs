@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::{
     config::{self, Config},
-    ledger::{Increment, Ledger, StoreNotes},
+    ledger::{Ledger, Names, News, StoreNotes},
     model::{Application, Dataset, Measure, Message, Snapshot, Totals},
     providers::{
         Failure, FailureKind, Observation, Observer, Plan, Provider, Query, Refusal, RequestCode,
@@ -68,11 +68,9 @@ impl Recorder for Record {
     fn forgotten(&self, _: &Application, id: &str) {
         self.note(format!("{id} forgotten"));
     }
-    fn counted(&self, _: &Application, increments: &[Increment]) {
-        if !increments.is_empty() {
-            self.note(format!("{} counted", increments.len()));
-        }
-    }
+    fn names(&self, _: &Arc<Names>) {}
+    fn news(&self, _: &News) {}
+    fn cleared(&self) {}
     fn failed(&self, _: Dataset, application: &Application, failure: &Failure) {
         self.note(format!(
             "{} failed: {}",
@@ -183,6 +181,7 @@ impl StoreNotes for NoNotes {
     fn up(&self, _: bool) {}
     fn error(&self) {}
     fn size(&self, _: &Arc<str>, _: u64, _: u64) {}
+    fn store_size(&self, _: u64) {}
 }
 
 /// A collector on a clock that stands still at 1000.
@@ -202,11 +201,13 @@ impl Bench {
         answers: Vec<Result<Vec<Observation>, Failure>>,
         slow: bool,
     ) -> Bench {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.yaml");
         let text = format!(
             "providers: [{{name: a, type: pushwoosh, credentials: {{api_token: t}}, max_concurrency: 2,
               applications: [{{id: app}}], messages: {messages}}}]"
         );
-        let config: Config = config::parse("test".as_ref(), &text, &|_| None).unwrap();
+        let config: Config = config::parse(&path, &text, &|_| None).unwrap();
         let (clock, hand) = Clock::manual(Timestamp::from_second(1000).unwrap());
         let vendor = Arc::new(Scripted {
             batch,
@@ -217,18 +218,16 @@ impl Bench {
             slow,
             clock: clock.clone(),
         });
-        let directory = tempfile::tempdir().unwrap();
-        let ledger = Ledger::open(directory.path(), Arc::new(NoNotes)).unwrap();
+        let ledger = Ledger::open(&config, clock.clone(), Arc::new(NoNotes)).unwrap();
         let account = Arc::new(config.accounts[0].clone());
-        let (own, _) = ledger
-            .account(&account.name, &|_| Default::default())
-            .unwrap();
+        let own = ledger.account(&config, &account, false).unwrap();
         let record = Arc::new(Record::default());
         let handle = spawn(Parts {
             account,
             provider: vendor.clone(),
             recorder: record.clone(),
             ledger: own,
+            relabelled: true,
             clock,
         });
         Bench {
@@ -244,15 +243,21 @@ impl Bench {
     /// Moves the time on in steps of a second, and lets everyone work after each.
     async fn pass(&self, seconds: u64) -> Vec<String> {
         for _ in 0..seconds {
-            for _ in 0..200 {
-                tokio::task::yield_now().await;
-            }
+            self.settle().await;
             self.hand.advance(Duration::from_secs(1));
         }
-        for _ in 0..200 {
-            tokio::task::yield_now().await;
-        }
+        self.settle().await;
         self.record.take()
+    }
+
+    /// Lets everyone work, the ledger's thread too.
+    async fn settle(&self) {
+        for _ in 0..4 {
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
     }
 
     fn asked(&self) -> Vec<String> {
@@ -287,6 +292,7 @@ async fn a_failure_stays_due_and_is_tried_at_the_next_interval() {
     let failure = Failure::new(FailureKind::Vendor, "broken");
     let not_yet = Observation::NotYet {
         asked: Arc::from("1"),
+        asked_at: Timestamp::UNIX_EPOCH,
     };
     let answers = vec![
         Err(failure),

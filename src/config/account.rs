@@ -8,7 +8,7 @@ use super::{
     duration,
     load::Seen,
     read::{Context, Map, readable},
-    schema::Section,
+    schema::{self, Section},
     tree::{Node, Tree},
     types::{
         Account, Credentials, Limits, MessageEntry, Messages, PerMessage, RateLimit, Signature, Tls,
@@ -21,6 +21,7 @@ pub(super) struct Collection {
     interval: Duration,
     timeout: Duration,
     stale_after: Duration,
+    cohort_ages: Vec<Duration>,
 }
 
 impl Collection {
@@ -29,6 +30,7 @@ impl Collection {
             interval: map.duration("interval"),
             timeout: map.duration("timeout"),
             stale_after: map.duration("stale_after"),
+            cohort_ages: cohort_ages(map, context),
         };
         for name in ["interval", "timeout"] {
             if let Some(node) = map.get(name)
@@ -40,6 +42,34 @@ impl Collection {
         collection
     }
 }
+
+/// `cohort_ages`, else those of the table.
+fn cohort_ages(map: &Map<'_>, context: &Context) -> Vec<Duration> {
+    let Some(node) = map.get("cohort_ages") else {
+        let default = schema::default(Section::Collection, "cohort_ages");
+        let ages = default.trim_matches(['[', ']']).split(", ");
+        return ages.filter_map(duration::parse).collect();
+    };
+    let mut ages = Vec::new();
+    for entry in context.list("cohort_ages", node) {
+        let Some(text) = context.text("cohort_ages", entry) else {
+            continue;
+        };
+        match duration::parse(text).filter(|age| age.as_secs() > 0 && age.subsec_nanos() == 0) {
+            Some(age) if age.as_secs() <= MAX_COHORT_AGE => ages.push(age),
+            _ => context.error(
+                &entry.place,
+                format!(
+                    "cohort_ages: {text} is no age; write whole seconds, like 5m or 24h, up to 365d"
+                ),
+            ),
+        }
+    }
+    ages
+}
+
+/// A year: no vendor keeps numbers for longer.
+const MAX_COHORT_AGE: u64 = 365 * 86_400;
 
 /// The contract's own labels, and those that Prometheus sets: not to be overwritten.
 const OWN_LABELS: [&str; 38] = [
@@ -150,6 +180,7 @@ pub(super) fn read(
         dataset_intervals: dataset_intervals(context, &map, provider),
         timeout,
         stale_after,
+        cohort_ages: collection.cohort_ages.clone(),
         proxy_url: proxy(context, &map),
         tls: tls(context, &map),
         rate_limit,

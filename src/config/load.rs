@@ -6,16 +6,17 @@ use std::{
     fs,
     path::Path,
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
-    account,
+    account, duration,
     errors::{ConfigError, ConfigErrors, Place},
     otlp,
     read::{Context, Map},
-    schema::Section,
+    schema::{self, Section},
     tree::{self, Environment, Node, Tree},
-    types::{Account, Config, Limits},
+    types::{Account, Config, Limits, StoreUrl},
 };
 
 /// Reads a configuration file and everything that it names.
@@ -89,13 +90,29 @@ fn whole(context: &Context, root: &Node, environment: &Environment<'_>) -> Confi
     let _ = map.section("server", Section::Server);
     let store = map.section("store", Section::Store);
     let limits = limits(&map.section("limits", Section::Limits));
-    let collection =
-        account::Collection::read(&map.section("collection", Section::Collection), context);
+    let of_collection = map.section("collection", Section::Collection);
+    let collection = account::Collection::read(&of_collection, context);
+    let zero_hold = of_collection.duration("zero_hold");
     let otlp = if map.get("otlp").is_some() {
         otlp::read(context, &map.section("otlp", Section::Otlp), environment)
     } else {
         None
     };
+    if let Some(otlp) = &otlp
+        && !zero_hold.is_zero()
+        && zero_hold < otlp.interval
+    {
+        let place = match of_collection.get("zero_hold") {
+            Some(node) => &node.place,
+            None => &of_collection.place,
+        };
+        let text = format!(
+            "zero_hold of {} is shorter than otlp.interval ({}): a receiver would never see a new counter at 0",
+            duration::show(zero_hold),
+            duration::show(otlp.interval)
+        );
+        context.error(place, text);
+    }
     // Its keys are looked at even if there is no provider to take them.
     let defaults = map.section("provider_defaults", Section::Provider);
     for name in ["name", "type"] {
@@ -152,14 +169,64 @@ fn whole(context: &Context, root: &Node, environment: &Environment<'_>) -> Confi
         .flat_map(|account| account.labels.keys().cloned())
         .collect();
     Config {
+        store: store_url(context, &store),
+        lease: lease(context, &store),
         spool: store.default_path("spool"),
         replica: store.text("replica").unwrap_or_else(host_name),
+        zero_hold,
+        adopt_age: of_collection.duration("adopt_age"),
         limits,
         otlp,
         label_names: label_names.into_iter().collect(),
         accounts,
         warnings: Vec::new(),
     }
+}
+
+/// `store.url`; a wrong one is an error, and read as the default.
+fn store_url(context: &Context, map: &Map<'_>) -> StoreUrl {
+    let sqlite = |text: &str| {
+        let path = text.strip_prefix("sqlite:")?;
+        let path = path.strip_prefix("//").unwrap_or(path);
+        (!path.is_empty()).then(|| StoreUrl::Sqlite(context.path(path)))
+    };
+    let default = || {
+        sqlite(schema::default(Section::Store, "url"))
+            .unwrap_or_else(|| StoreUrl::Sqlite(context.path("data/delivery.db")))
+    };
+    let Some(source) = map.secret("url") else {
+        return default();
+    };
+    let text = source.value.expose();
+    if let Some(url) = sqlite(text) {
+        return url;
+    }
+    let place = ["url", "url_file"]
+        .into_iter()
+        .find_map(|name| map.node_of(name))
+        .map_or(&map.place, |node| &node.place);
+    let is_postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
+    if is_postgres && text.parse::<tokio_postgres::Config>().is_ok() {
+        return StoreUrl::Postgres(source);
+    }
+    context.error(
+        place,
+        "store.url is no store; write sqlite:data/delivery.db, or postgres://user:password@host/database",
+    );
+    default()
+}
+
+fn lease(context: &Context, map: &Map<'_>) -> Duration {
+    let lease = map.duration("lease");
+    if lease < Duration::from_secs(3)
+        && let Some(node) = map.get("lease")
+    {
+        context.error(
+            &node.place,
+            "lease has to be at least 3s: it is renewed several times before it ends",
+        );
+    }
+    lease
 }
 
 fn limits(map: &Map<'_>) -> Limits {
@@ -251,7 +318,7 @@ pub fn summary(config: &Config) -> String {
             account.name,
             account.provider,
             datasets.join(", "),
-            super::duration::show(account.interval)
+            duration::show(account.interval)
         );
         if account.provider.has_messages() {
             line.push_str(&format!(
@@ -271,7 +338,7 @@ pub fn summary(config: &Config) -> String {
         };
         lines.push(format!(
             "otlp: {protocol}, every {}",
-            super::duration::show(otlp.interval)
+            duration::show(otlp.interval)
         ));
     }
     for warning in &config.warnings {

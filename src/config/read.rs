@@ -145,9 +145,14 @@ impl<'c> Map<'c> {
         self.node.and_then(|node| node.get(name))
     }
 
+    /// The value under a name that need not be in the table: a secret's file.
+    pub(super) fn node_of(&self, name: &str) -> Option<&'c Node> {
+        self.node.and_then(|node| node.get(name))
+    }
+
     /// Whether the key (or its file) is there.
     pub(super) fn has(&self, name: &str) -> bool {
-        let there = |name: &str| self.node.is_some_and(|node| node.get(name).is_some());
+        let there = |name: &str| self.node_of(name).is_some();
         there(name) || there(&format!("{name}_file"))
     }
 
@@ -276,7 +281,7 @@ impl<'c> Map<'c> {
     /// A secret, from the file itself or from the file that it names.
     pub(super) fn secret(&self, name: &str) -> Option<SecretSource> {
         let by_file = format!("{name}_file");
-        let file = self.node.and_then(|node| node.get(&by_file));
+        let file = self.node_of(&by_file);
         match (self.get(name), file) {
             (Some(_), Some(file)) => {
                 let text = format!("{name} and {by_file} are both there; keep one of them");

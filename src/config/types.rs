@@ -13,10 +13,18 @@ use crate::{
 /// A whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Where counters are kept (`store.url`).
+    pub store: StoreUrl,
+    /// How long an account is held without being renewed (`store.lease`).
+    pub lease: Duration,
     /// Where bodies are kept that are handed out once (`store.spool`).
     pub spool: PathBuf,
     /// This replica's identity over restarts (`store.replica`; by default the host name).
     pub replica: Arc<str>,
+    /// How long a new counter stands at 0 (`collection.zero_hold`).
+    pub zero_hold: Duration,
+    /// What is sent so long before the first query is history (`collection.adopt_age`).
+    pub adopt_age: Duration,
     /// `limits`.
     pub limits: Limits,
     /// `otlp`; `None`: no push.
@@ -27,6 +35,15 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// What is odd and no error.
     pub warnings: Vec<String>,
+}
+
+/// `store.url`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreUrl {
+    /// One file, for one exporter.
+    Sqlite(PathBuf),
+    /// A server, for several. The whole URL is a secret: it can hold a password.
+    Postgres(SecretSource),
 }
 
 /// `limits`.
@@ -105,6 +122,8 @@ pub struct Account {
     pub timeout: Duration,
     /// How long gauges outlive a due and unanswered query.
     pub stale_after: Duration,
+    /// The ages of its cohorts (`collection.cohort_ages`).
+    pub cohort_ages: Vec<Duration>,
     /// A proxy, instead of the environment's. It can hold a password.
     pub proxy_url: Option<Secret>,
     /// TLS to the vendor.

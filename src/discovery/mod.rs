@@ -159,6 +159,29 @@ impl Tracker {
         }
     }
 
+    /// What is known of a message over restarts: it was seen before, and a campaign once known
+    /// never changes.
+    pub fn recall(
+        &mut self,
+        key: &MessageKey,
+        first_seen: Timestamp,
+        sent_at: Option<Timestamp>,
+        campaign: Option<Arc<str>>,
+    ) {
+        if let Some(known) = self.messages.get_mut(key) {
+            known.first_seen = known.first_seen.min(first_seen);
+            known.message.sent_at = sent_at.or(known.message.sent_at);
+            known.message.campaign = campaign.or(known.message.campaign.take());
+        }
+    }
+
+    /// Whether a source names the message, watched or not.
+    pub fn names(&self, key: &MessageKey) -> bool {
+        self.messages.contains_key(key)
+            || self.forgotten.contains(key)
+            || self.aliases.contains_key(key)
+    }
+
     /// Forgets the messages that have reached `max_age`, for good.
     pub fn forget_old(&mut self, now: Timestamp) -> Vec<MessageKey> {
         let over: Vec<_> = self

@@ -1,28 +1,57 @@
-//! What is counted, once: delivery reports that are handed out once, and the spool that keeps
-//! their bodies.
+//! What is counted, once: increases of the vendors' numbers, delivery reports that are handed out
+//! once, and the spool that keeps their bodies until the store has them.
 //!
-//! Reports go in, [`Increment`]s come out. This room knows neither HTTP nor a metric's name.
+//! Answers go in, [`News`] come out: only what is durable, and only after a series has stood at
+//! zero for a while. This room knows neither HTTP nor a metric's name.
 
+mod account;
+mod amount;
+mod cohort;
+mod image;
+mod key;
+mod message;
+mod names;
 mod reports;
 mod spool;
+mod store;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
-use rust_decimal::Decimal;
+use delivery_clock::Clock;
+use jiff::Timestamp;
+
+pub use account::{AccountLedger, Met, Policy, Seen};
+pub use amount::{Amount, Times};
+pub use cohort::{Missed, Windows};
+pub use key::{CohortPart, Counter, CounterKey};
+pub use names::{Names, OTHER};
+pub use store::StoreError;
 
 use crate::{
-    model::Measure,
-    providers::{Damage, ReportsRead, Spool, SpoolError, SpooledBody},
+    config::{Account, Config, StoreUrl},
+    model::Age,
+    providers::SpoolError,
 };
-use reports::Reports;
 use spool::AccountSpool;
+use store::{Store, sqlite::Sqlite};
+
+/// The bounds of the times from sending to a message's first final report, in seconds (contract
+/// 4.3).
+pub const LATENCY_BOUNDS: &[f64] = &[
+    1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0, 21600.0, 43200.0,
+    86400.0, 172800.0,
+];
+
+/// Reports are remembered for 30 days; a day more, as parts are dropped whole.
+const REMEMBERED: Duration = Duration::from_secs(31 * 86_400);
 
 /// Told what becomes of the store.
 pub trait StoreNotes: Send + Sync {
@@ -32,228 +61,219 @@ pub trait StoreNotes: Send + Sync {
     fn error(&self);
     /// Bytes of all bodies in an account's spool, and how many are quarantined.
     fn size(&self, account: &Arc<str>, bytes: u64, quarantined: u64);
+    /// Bytes of the store.
+    fn store_size(&self, bytes: u64);
 }
 
 /// A ledger that cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("store.spool: {0}")]
-pub struct LedgerError(String);
+pub enum LedgerError {
+    /// The spool cannot be used.
+    #[error("store.spool: {0}")]
+    Spool(String),
+    /// The store cannot be used.
+    #[error("store.url: {0}")]
+    Store(#[from] StoreError),
+}
 
-/// The ledger of this process: the spool, and what was counted from it.
+impl From<SpoolError> for LedgerError {
+    fn from(error: SpoolError) -> LedgerError {
+        LedgerError::Spool(error.0)
+    }
+}
+
+/// The ledger of this process.
 pub struct Ledger {
+    url: StoreUrl,
     root: PathBuf,
+    replica: Arc<str>,
+    clock: Clock,
+    store: Arc<dyn Store>,
     notes: Arc<dyn StoreNotes>,
     accounts: Mutex<HashMap<Arc<str>, Arc<AccountLedger>>>,
     /// Held as long as the process lives: two of them would count everything twice.
-    _lock: File,
+    _locks: Vec<File>,
 }
 
-/// The ledger of one account.
-pub struct AccountLedger {
-    name: Arc<str>,
-    spool: AccountSpool,
-    reports: Mutex<Reports>,
-    notes: Arc<dyn StoreNotes>,
+/// What a change of the ledger means for what is shown.
+#[derive(Clone, Debug, Default)]
+pub struct News {
+    /// Counters that show something else now, or are new.
+    pub shown: Vec<Shown>,
+    /// Counters that are forgotten.
+    pub gone: Vec<CounterKey>,
+    /// Some of them are new: they have to be visible now, for their hold has begun.
+    pub born: bool,
+    /// Values that are lower than in the snapshot before.
+    pub decreases: u64,
+    /// Ages that were not counted, and why.
+    pub missed: Vec<(Option<Age>, Missed)>,
+    /// Reports that were counted before.
+    pub duplicates: u64,
+    /// Bodies of which something could not be read.
+    pub quarantined: u64,
+    /// Counters that hold what is beyond the limit of a label's values.
+    pub folded: HashSet<CounterKey>,
+    /// What is counted and not released, in all; `None`: as before.
+    pub held: Option<u64>,
+}
+
+/// A counter as it is shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shown {
+    /// Which.
+    pub key: CounterKey,
+    /// What it shows.
+    pub amount: Amount,
+    /// Since when it counts.
+    pub born_at: Timestamp,
+}
+
+impl News {
+    /// Adds what came after.
+    pub fn append(&mut self, more: News) {
+        self.shown.extend(more.shown);
+        self.gone.extend(more.gone);
+        self.born |= more.born;
+        self.decreases += more.decreases;
+        self.missed.extend(more.missed);
+        self.duplicates += more.duplicates;
+        self.quarantined += more.quarantined;
+        self.folded.extend(more.folded);
+        self.held = more.held.or(self.held);
+    }
+}
+
+/// Takes a lock for as long as the file is open.
+fn lock(path: &Path, held: &str) -> Result<File, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(|error| failed(&error))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => Err(failed(&held)),
+        Err(TryLockError::Error(error)) => Err(failed(&error)),
+    }
 }
 
 impl Ledger {
-    /// Opens the spool's directory, and makes it if it is not there.
+    /// Opens the store and the spool's directory, and makes them if they are not there.
     ///
     /// # Errors
     ///
-    /// The directory cannot be made or written to, or another process has it.
-    pub fn open(root: &Path, notes: Arc<dyn StoreNotes>) -> Result<Ledger, LedgerError> {
-        let failed = |path: &Path, error: &dyn std::fmt::Display| {
-            LedgerError(format!("{}: {error}", path.display()))
-        };
-        fs::create_dir_all(root).map_err(|error| failed(root, &error))?;
-        let path = root.join("lock");
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&path)
-            .map_err(|error| failed(&path, &error))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => {
-                let text = "another delivery-exporter has this spool; stop it, or give each its own store.spool";
-                return Err(failed(root, &text));
+    /// One of them cannot be used, or another process has it.
+    pub fn open(
+        config: &Config,
+        clock: Clock,
+        notes: Arc<dyn StoreNotes>,
+    ) -> Result<Ledger, LedgerError> {
+        let root = &config.spool;
+        fs::create_dir_all(root)
+            .map_err(|error| LedgerError::Spool(format!("{}: {error}", root.display())))?;
+        let held =
+            "another delivery-exporter has this spool; stop it, or give each its own store.spool";
+        let mut locks = vec![lock(&root.join("lock"), held).map_err(LedgerError::Spool)?];
+        let store: Arc<dyn Store> = match &config.store {
+            StoreUrl::Sqlite(path) => {
+                if let Some(directory) = path.parent() {
+                    fs::create_dir_all(directory).map_err(|error| {
+                        StoreError::Failed(format!("{}: {error}", directory.display()))
+                    })?;
+                }
+                let mut beside = path.clone().into_os_string();
+                beside.push(".lock");
+                let held = "another delivery-exporter has this store; stop it first (for several replicas, use PostgreSQL)";
+                locks.push(lock(Path::new(&beside), held).map_err(StoreError::Failed)?);
+                Arc::new(Sqlite::open(path)?)
             }
-            Err(TryLockError::Error(error)) => return Err(failed(&path, &error)),
-        }
+            StoreUrl::Postgres(_) => {
+                let text =
+                    "PostgreSQL comes with a later version of delivery-exporter; use sqlite:";
+                return Err(StoreError::Failed(text.into()).into());
+            }
+        };
         notes.up(true);
         Ok(Ledger {
+            url: config.store.clone(),
             root: root.to_owned(),
+            replica: config.replica.clone(),
+            clock,
+            store,
             notes,
             accounts: Mutex::default(),
-            _lock: lock,
+            _locks: locks,
         })
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<AccountLedger>>> {
+    fn accounts(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<AccountLedger>>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The directory of the spool.
-    pub fn root(&self) -> &Path {
-        &self.root
+    /// What of a configuration cannot be taken without a restart.
+    pub fn fixed(&self, config: &Config) -> Option<&'static str> {
+        if config.spool != self.root {
+            Some("store.spool")
+        } else if config.store != self.url {
+            Some("store.url")
+        } else if config.replica != self.replica {
+            Some("store.replica")
+        } else {
+            None
+        }
     }
 
-    /// The ledger of an account. The first time, everything in its spool is counted again: these
-    /// increments come with it.
+    /// The ledger of an account, with the policy of this configuration from now on.
     ///
     /// # Errors
     ///
-    /// The account's directory cannot be read.
+    /// The account's directory in the spool cannot be used.
     pub fn account(
         &self,
-        name: &Arc<str>,
-        read: &dyn Fn(&[u8]) -> ReportsRead,
-    ) -> Result<(Arc<AccountLedger>, Vec<Increment>), SpoolError> {
-        if let Some(known) = self.lock().get(name) {
-            return Ok((known.clone(), Vec::new()));
+        config: &Config,
+        account: &Account,
+        once: bool,
+    ) -> Result<Arc<AccountLedger>, SpoolError> {
+        let policy = Policy {
+            zero_hold: config.zero_hold,
+            adopt_age: config.adopt_age,
+            windows: Windows::of(account),
+            once,
+        };
+        if let Some(known) = self.accounts().get(&account.name) {
+            known.set_policy(policy);
+            known.names().limit(&config.limits);
+            return Ok(known.clone());
         }
-        let spool = AccountSpool::open(&self.root, name, self.notes.clone())?;
-        let account = Arc::new(AccountLedger {
-            name: name.clone(),
+        let spool = AccountSpool::open(&self.root, &account.name, self.notes.clone())?;
+        let own = Arc::new(AccountLedger::new(
+            account.name.clone(),
+            self.replica.clone(),
+            account.provider,
+            self.clock.clone(),
+            self.store.clone(),
             spool,
-            reports: Mutex::default(),
-            notes: self.notes.clone(),
-        });
-        let mut increments = Vec::new();
-        for body in account.spool.bodies()? {
-            let read = read(&account.spool.read(&body)?);
-            account.count_into(&body, &read, &mut increments)?;
+            self.notes.clone(),
+            Arc::new(Names::new(&config.limits)),
+            policy,
+        ));
+        own.measure();
+        self.accounts().insert(account.name.clone(), own.clone());
+        Ok(own)
+    }
+
+    /// Tells the store's size, and drops the memory of reports that is old enough.
+    pub async fn tend(&self) {
+        if let Ok(bytes) = self.store.size().await {
+            self.notes.store_size(bytes);
         }
-        // A repeat within the spool was seen, and shown, by the process that fetched it.
-        increments.retain(|increment| *increment != Increment::Duplicate);
-        self.lock().insert(name.clone(), account.clone());
-        account.measure();
-        Ok((account, increments))
-    }
-}
-
-impl AccountLedger {
-    /// Tells the size of the account's spool.
-    pub fn measure(&self) {
-        let (bytes, quarantined) = self.spool.size();
-        self.notes.size(&self.name, bytes, quarantined);
-    }
-
-    /// Says whether anything more shall be asked for; what is arriving is taken all the same.
-    pub fn close(&self, closed: bool) {
-        self.spool.close(closed);
-    }
-
-    /// Where the account's bodies go.
-    pub fn spool(&self) -> &dyn Spool {
-        &self.spool
-    }
-
-    /// Counts the reports of a body that is in the spool, and sets aside what could not be read.
-    ///
-    /// # Errors
-    ///
-    /// The rest cannot be set aside. The body is still in the spool, and is read again at the next
-    /// start.
-    pub async fn count(
-        self: &Arc<Self>,
-        body: SpooledBody,
-        read: ReportsRead,
-    ) -> Result<Vec<Increment>, SpoolError> {
-        let account = self.clone();
-        let counted = tokio::task::spawn_blocking(move || {
-            let mut increments = Vec::new();
-            account
-                .count_into(&body, &read, &mut increments)
-                .map(|()| increments)
-        });
-        let counted = counted
-            .await
-            .unwrap_or_else(|error| Err(SpoolError(error.to_string())));
-        if counted.is_err() {
-            self.notes.error();
+        let before = self.clock.now().as_millisecond()
+            - i64::try_from(REMEMBERED.as_millis()).unwrap_or(i64::MAX);
+        if let Err(error) = self.store.tend(before).await {
+            tracing::warn!(%error, "the memory of old reports cannot be dropped");
         }
-        counted
     }
-
-    fn count_into(
-        &self,
-        body: &SpooledBody,
-        read: &ReportsRead,
-        increments: &mut Vec<Increment>,
-    ) -> Result<(), SpoolError> {
-        if let Some(Damage { at, what }) = &read.damage
-            && self.spool.quarantine(body, *at)?
-        {
-            let body = body.0.as_ref();
-            tracing::warn!(
-                body,
-                at,
-                what,
-                "a body of reports cannot be read whole; the rest is quarantined"
-            );
-            increments.push(Increment::Quarantined);
-        }
-        if read.empty {
-            return self.spool.remove(body);
-        }
-        let mut reports = self.reports.lock().unwrap_or_else(PoisonError::into_inner);
-        for report in &read.reports {
-            reports.count(report, increments);
-        }
-        Ok(())
-    }
-}
-
-/// Something that was counted for the first time, of one application.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Increment {
-    /// A delivery report (contract 4.3: this counts reports, not messages).
-    Report {
-        /// The label `channel`.
-        channel: &'static str,
-        /// The label `status_group`.
-        status_group: Arc<str>,
-        /// The label `status`.
-        status: Arc<str>,
-        /// The label `error_group`.
-        error_group: Arc<str>,
-        /// The label `error`.
-        error: Arc<str>,
-        /// The label `permanent`; `None`: empty.
-        permanent: Option<bool>,
-    },
-    /// A message reached a state.
-    Message {
-        /// Which.
-        measure: Measure,
-        /// The label `channel`.
-        channel: &'static str,
-        /// The campaign, where the report that made the count names one.
-        campaign: Option<Arc<str>>,
-    },
-    /// The time from sending to the first final report.
-    Latency {
-        /// The label `channel`.
-        channel: &'static str,
-        /// The label `status_group`.
-        status_group: Arc<str>,
-        /// The time.
-        seconds: f64,
-    },
-    /// What a message cost.
-    Cost {
-        /// The label `channel`.
-        channel: &'static str,
-        /// The label `currency`.
-        currency: Arc<str>,
-        /// The exact amount.
-        amount: Decimal,
-    },
-    /// A report that was counted before.
-    Duplicate,
-    /// A body, or the rest of one, that could not be read and was set aside.
-    Quarantined,
 }

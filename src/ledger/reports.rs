@@ -1,188 +1,135 @@
-//! Delivery reports, each counted once (contract 4.3), in memory: what was counted before a start
-//! comes back by reading the spool again.
+//! Delivery reports, each counted once (contract 4.3).
 
-use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
-use super::Increment;
+use super::{
+    amount::{Amount, Times},
+    image::Draft,
+    key::{Counter, CounterKey},
+};
 use crate::{
     model::Measure,
-    providers::{Digest, Outcome, Report},
+    providers::{Outcome, Report},
 };
 
-/// What was counted of one account.
-#[derive(Default)]
-pub(super) struct Reports {
-    seen: HashSet<Digest>,
-    messages: HashMap<Digest, MessageState>,
-}
-
-/// What was counted of one message.
-#[derive(Clone, Copy, Default)]
-struct MessageState {
+/// What is remembered of one message: no address, only what was counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Memory {
     delivered: bool,
     /// A final report was counted: no bounce and no error can follow.
     ended: bool,
     priced: bool,
+    /// The reports that were counted, as the first bytes of their digests.
+    reports: Vec<[u8; 8]>,
 }
 
-impl Reports {
-    /// Counts a report, and says what is new by it.
-    pub(super) fn count(&mut self, report: &Report, increments: &mut Vec<Increment>) {
-        if !self.seen.insert(report.report) {
-            increments.push(Increment::Duplicate);
-            return;
+impl Memory {
+    /// Reads the stored form.
+    pub(super) fn parse(bytes: &[u8]) -> Memory {
+        let flags = bytes.first().copied().unwrap_or(0);
+        let rest = bytes.get(1..).unwrap_or_default();
+        Memory {
+            delivered: flags & 1 != 0,
+            ended: flags & 2 != 0,
+            priced: flags & 4 != 0,
+            reports: rest.as_chunks::<8>().0.to_vec(),
         }
-        let channel = report.channel;
-        increments.push(Increment::Report {
-            channel,
-            status_group: report.status_group.clone(),
-            status: report.status.clone(),
-            error_group: report.error_group.clone(),
-            error: report.error.clone(),
-            permanent: report.permanent,
-        });
+    }
+
+    /// A byte of flags, then eight bytes a report.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        let flags =
+            u8::from(self.delivered) | u8::from(self.ended) << 1 | u8::from(self.priced) << 2;
+        let mut bytes = Vec::with_capacity(1 + 8 * self.reports.len());
+        bytes.push(flags);
+        bytes.extend(self.reports.iter().flatten());
+        bytes
+    }
+
+    /// Counts a report; `false`: it was counted before.
+    pub(super) fn count(
+        &mut self,
+        application: &Arc<str>,
+        report: &Report,
+        bounds: &[f64],
+        draft: &mut Draft<'_>,
+    ) -> bool {
+        let own = report
+            .report
+            .first_chunk::<8>()
+            .copied()
+            .unwrap_or_default();
+        if self.reports.contains(&own) {
+            return false;
+        }
+        let first = self.reports.is_empty();
+        self.reports.push(own);
+        let channel: Arc<str> = Arc::from(report.channel);
+        add(
+            draft,
+            application,
+            Counter::Report {
+                channel: channel.clone(),
+                status_group: report.status_group.clone(),
+                status: report.status.clone(),
+                error_group: report.error_group.clone(),
+                error: report.error.clone(),
+                permanent: report.permanent,
+            },
+            &Amount::Count(1),
+        );
         let mut message = |measure| {
-            let campaign = report.campaign.clone();
-            increments.push(Increment::Message {
+            let total = Counter::Total {
+                channel: channel.clone(),
                 measure,
-                channel,
-                campaign,
-            });
+            };
+            add(draft, application, total, &Amount::Count(1));
+            if let Some(campaign) = &report.campaign {
+                let own = Counter::Campaign {
+                    channel: channel.clone(),
+                    campaign: campaign.clone(),
+                    measure,
+                };
+                add(draft, application, own, &Amount::Count(1));
+            }
         };
-        let known = self.messages.contains_key(&report.message);
-        let state = self.messages.entry(report.message).or_default();
-        if !known {
+        if first {
             message(Measure::Sent);
         }
-        let is_final = report.outcome != Outcome::Pending;
         match report.outcome {
             // Delivered is the one thing that can follow a bounce.
-            Outcome::Delivered if !state.delivered => {
-                state.delivered = true;
+            Outcome::Delivered if !self.delivered => {
+                self.delivered = true;
                 message(Measure::Delivered);
             }
-            Outcome::Bounced(kind) if !state.ended => message(Measure::Bounces(kind)),
-            Outcome::Failed(reason) if !state.ended => message(Measure::Errors(reason)),
+            Outcome::Bounced(kind) if !self.ended => message(Measure::Bounces(kind)),
+            Outcome::Failed(reason) if !self.ended => message(Measure::Errors(reason)),
             _ => {}
         }
+        let is_final = report.outcome != Outcome::Pending;
         if is_final
-            && !std::mem::replace(&mut state.ended, true)
+            && !std::mem::replace(&mut self.ended, true)
             && let Some(latency) = report.latency
         {
-            increments.push(Increment::Latency {
-                channel,
+            let counter = Counter::Latency {
+                channel: channel.clone(),
                 status_group: report.status_group.clone(),
-                seconds: latency.as_secs_f64(),
-            });
+            };
+            let times = Times::observe(latency, bounds);
+            add(draft, application, counter, &Amount::Times(times));
         }
-        if let Some((amount, currency)) = &report.cost
-            && !std::mem::replace(&mut state.priced, true)
+        if let Some((money, currency)) = &report.cost
+            && !std::mem::replace(&mut self.priced, true)
         {
-            let (amount, currency) = (*amount, currency.clone());
-            increments.push(Increment::Cost {
-                channel,
-                currency,
-                amount,
-            });
+            let currency = currency.clone();
+            let counter = Counter::Cost { channel, currency };
+            add(draft, application, counter, &Amount::Money(*money));
         }
+        true
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::{sync::Arc, time::Duration};
-
-    use super::*;
-    use crate::model::{BounceKind, ErrorReason};
-
-    fn report(message: u8, status: u8, outcome: Outcome) -> Report {
-        Report {
-            report: [message, status, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-            message: [message; 16],
-            channel: "email",
-            campaign: None,
-            status_group: Arc::from("GROUP"),
-            status: Arc::from("STATUS"),
-            error_group: Arc::from(""),
-            error: Arc::from(""),
-            permanent: None,
-            outcome,
-            latency: Some(Duration::from_secs(510)),
-            cost: None,
-        }
-    }
-
-    /// What the reports counted, without the reports themselves.
-    fn counted(reports: &[Report]) -> Vec<String> {
-        let (mut ledger, mut increments) = (Reports::default(), Vec::new());
-        for report in reports {
-            ledger.count(report, &mut increments);
-        }
-        let word = |increment: &Increment| match increment {
-            Increment::Report { .. } => None,
-            Increment::Message { measure, .. } => Some(format!("{measure:?}")),
-            Increment::Latency { seconds, .. } => Some(format!("latency {seconds}")),
-            Increment::Cost {
-                amount, currency, ..
-            } => Some(format!("{amount} {currency}")),
-            other => Some(format!("{other:?}")),
-        };
-        increments.iter().filter_map(word).collect()
-    }
-
-    #[test]
-    fn a_message_with_three_reports_a_repeat_and_a_stray_one_is_counted_once() {
-        let price = Some(("0.0025".parse().unwrap(), Arc::from("EUR")));
-        let r1 = Report {
-            cost: price.clone(),
-            ..report(1, 1, Outcome::Pending)
-        };
-        let r2 = Report {
-            cost: price,
-            ..report(1, 2, Outcome::Pending)
-        };
-        let r3 = report(1, 3, Outcome::Delivered);
-        let r4 = report(1, 4, Outcome::Bounced(BounceKind::Hard));
-        assert_eq!(
-            counted(&[r1, r2, r3.clone(), r3, r4]),
-            [
-                "Sent",
-                "0.0025 EUR",
-                "Delivered",
-                "latency 510",
-                "Duplicate"
-            ]
-        );
-    }
-
-    #[test]
-    fn only_delivered_can_follow_a_bounce() {
-        let reports = [
-            report(1, 1, Outcome::Bounced(BounceKind::Soft)),
-            report(1, 2, Outcome::Failed(ErrorReason::Expired)),
-            report(1, 3, Outcome::Delivered),
-            report(1, 4, Outcome::Bounced(BounceKind::Hard)),
-        ];
-        assert_eq!(
-            counted(&reports),
-            ["Sent", "Bounces(Soft)", "latency 510", "Delivered"]
-        );
-    }
-
-    #[test]
-    fn a_final_report_without_news_ends_the_message_all_the_same() {
-        let reports = [
-            report(1, 1, Outcome::Other),
-            report(1, 2, Outcome::Failed(ErrorReason::Dropped)),
-            report(2, 1, Outcome::Failed(ErrorReason::Dropped)),
-        ];
-        let expected = [
-            "Sent",
-            "latency 510",
-            "Sent",
-            "Errors(Dropped)",
-            "latency 510",
-        ];
-        assert_eq!(counted(&reports), expected);
-    }
+fn add(draft: &mut Draft<'_>, application: &Arc<str>, counter: Counter, amount: &Amount) {
+    let key: CounterKey = draft.bounded(application, counter);
+    draft.add(key, amount);
 }

@@ -1,15 +1,23 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+//! The contract's worked cases, and the spool with the store.
+
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
+
+use delivery_clock::ManualClock;
 
 use super::*;
 use crate::{
-    model::BounceKind,
-    providers::{Outcome, Report, SpoolWriter},
+    config,
+    model::{Application, BounceKind, Dataset, Measure, Message, Snapshot, Totals},
+    providers::{Damage, Outcome, Report, ReportsRead, SpoolWriter, SpooledBody},
 };
 
 #[derive(Default)]
-struct Notes {
-    up: AtomicU64,
-    errors: AtomicU64,
+pub(super) struct Notes {
+    pub(super) up: AtomicU64,
+    pub(super) errors: AtomicU64,
     quarantined: AtomicU64,
 }
 
@@ -17,58 +25,205 @@ impl StoreNotes for Notes {
     fn up(&self, up: bool) {
         self.up.store(up.into(), Ordering::Relaxed);
     }
-
     fn error(&self) {
         self.errors.fetch_add(1, Ordering::Relaxed);
     }
-
     fn size(&self, _: &Arc<str>, _: u64, quarantined: u64) {
         self.quarantined.store(quarantined, Ordering::Relaxed);
     }
+    fn store_size(&self, _: u64) {}
 }
 
-/// A body is a letter per report; a capital one is damage that ends it.
-fn read(body: &[u8]) -> ReportsRead {
-    let good = body
-        .iter()
-        .take_while(|byte| byte.is_ascii_lowercase())
-        .count();
-    let reports = body[..good].iter().map(|byte| Report {
-        report: [*byte; 16],
-        message: [*byte; 16],
-        channel: "email",
-        campaign: None,
-        status_group: Arc::from(""),
-        status: Arc::from(""),
-        error_group: Arc::from(""),
-        error: Arc::from(""),
-        permanent: None,
-        outcome: Outcome::Bounced(BounceKind::Soft),
-        latency: None,
-        cost: None,
-    });
-    let damage = (good < body.len()).then(|| Damage {
-        at: good,
-        what: "a capital".into(),
-    });
-    ReportsRead {
-        reports: reports.collect(),
-        empty: body == b"".as_slice(),
-        damage,
+/// One account on a clock that stands still, over any number of starts.
+struct Bench {
+    directory: tempfile::TempDir,
+    config: Config,
+    clock: Clock,
+    hand: ManualClock,
+    running: Option<(Ledger, Arc<AccountLedger>)>,
+    notes: Arc<Notes>,
+    shown: HashMap<CounterKey, Amount>,
+    decreases: u64,
+    missed: Vec<String>,
+    duplicates: u64,
+    held: u64,
+}
+
+const PUSH: &str =
+    "{name: push, type: infobip_push, credentials: {api_key: k}, applications: [{id: app}]}";
+const MAIL: &str = "{name: mail, type: infobip_email, credentials: {api_key: k}}";
+
+impl Bench {
+    fn new(provider: &str, collection: &str, start: &str) -> Bench {
+        let directory = tempfile::tempdir().unwrap();
+        let text = format!("collection: {{{collection}}}\nproviders: [{provider}]");
+        let path = directory.path().join("config.yaml");
+        let config = config::parse(&path, &text, &|_| None).unwrap();
+        let (clock, hand) = Clock::manual(at(start));
+        Bench {
+            directory,
+            config,
+            clock,
+            hand,
+            running: None,
+            notes: Arc::default(),
+            shown: HashMap::new(),
+            decreases: 0,
+            missed: Vec::new(),
+            duplicates: 0,
+            held: 0,
+        }
+    }
+
+    fn application(&self) -> Application {
+        self.config.accounts[0].applications[0].clone()
+    }
+
+    /// A process starts; the one before is gone without a word.
+    async fn start(&mut self) {
+        self.running = None;
+        self.shown.clear();
+        (self.decreases, self.duplicates) = (0, 0);
+        self.missed.clear();
+        let ledger = Ledger::open(&self.config, self.clock.clone(), self.notes.clone()).unwrap();
+        let account = ledger
+            .account(&self.config, &self.config.accounts[0], false)
+            .unwrap();
+        let news = account
+            .open(
+                &self.config.accounts[0].applications,
+                &self.config.accounts[0].collect,
+                true,
+            )
+            .await
+            .unwrap();
+        self.running = Some((ledger, account.clone()));
+        self.take(news);
+        let more = account.catch_up(&self.application(), &read).await.unwrap();
+        self.take(more);
+    }
+
+    fn account(&self) -> Arc<AccountLedger> {
+        self.running.as_ref().unwrap().1.clone()
+    }
+
+    fn take(&mut self, news: News) {
+        for shown in news.shown {
+            self.shown.insert(shown.key, shown.amount);
+        }
+        for key in news.gone {
+            self.shown.remove(&key);
+        }
+        self.decreases += news.decreases;
+        self.duplicates += news.duplicates;
+        self.held = news.held.unwrap_or(self.held);
+        for (age, reason) in news.missed {
+            let age = age.map(|age| age.to_string()).unwrap_or_default();
+            self.missed.push(format!("{age} {}", reason.as_str()));
+        }
+    }
+
+    /// Moves the time to `time`, doing what falls due on the way.
+    async fn until(&mut self, time: &str) {
+        while self.clock.now() < at(time) {
+            self.hand.advance(Duration::from_secs(1));
+            let due = std::time::Duration::from_millis(0);
+            if tokio::time::timeout(due, self.account().due())
+                .await
+                .is_ok()
+            {
+                let news = self.account().tick().await.unwrap();
+                self.take(news);
+            }
+        }
+    }
+
+    async fn push(&mut self, sent_at: &str, sent: u64, delivered: u64) {
+        let snapshot = Snapshot {
+            asked: Arc::from("m"),
+            id: Arc::from("m"),
+            campaign: None,
+            sent_at: None,
+            asked_at: self.clock.now(),
+            totals: vec![Totals {
+                channel: "push",
+                counts: vec![(Measure::Sent, sent), (Measure::Delivered, delivered)],
+                reported_ratio: None,
+            }],
+            breakdown: Vec::new(),
+            types: Vec::new(),
+        };
+        self.seen(sent_at, Some(snapshot)).await;
+    }
+
+    async fn seen(&mut self, sent_at: &str, snapshot: Option<Snapshot>) {
+        let message = Message {
+            application: self.application().id,
+            id: Arc::from("m"),
+            campaign: None,
+            sent_at: Some(at(sent_at)),
+        };
+        let seen = Seen {
+            message,
+            first_seen: self.clock.now(),
+            snapshot,
+            asked_at: self.clock.now(),
+        };
+        let (news, _) = self
+            .account()
+            .snapshots(&self.application(), Dataset::Statistics, vec![seen])
+            .await
+            .unwrap();
+        self.take(news);
+    }
+
+    async fn pull(&mut self, report: Report) {
+        let body = spool(&self.account(), b"x").await;
+        let read = ReportsRead {
+            reports: vec![report],
+            ..ReportsRead::default()
+        };
+        let news = self
+            .account()
+            .reports(&self.application(), vec![(body, read)])
+            .await
+            .unwrap();
+        self.take(news);
+    }
+
+    fn count(&self, counter: Counter) -> Option<u64> {
+        let application = self.application().id;
+        let key = CounterKey {
+            application,
+            counter,
+        };
+        self.shown.get(&key).map(Amount::things)
+    }
+
+    fn total(&self, measure: Measure) -> Option<u64> {
+        let channel = Arc::from(self.config.accounts[0].provider.columns()[0].0);
+        self.count(Counter::Total { channel, measure })
+    }
+
+    fn cohort(&self, age: u32, part: CohortPart) -> Option<u64> {
+        self.count(Counter::Cohort {
+            channel: Arc::from("push"),
+            age: Age::Seconds(age),
+            part,
+        })
+    }
+
+    fn sum(&self, of: impl Fn(&Counter) -> bool) -> u64 {
+        self.shown
+            .iter()
+            .filter(|(key, _)| of(&key.counter))
+            .map(|(_, amount)| amount.things())
+            .sum()
     }
 }
 
-fn sent(increments: &[Increment]) -> usize {
-    let is_sent = |own: &&Increment| {
-        matches!(
-            own,
-            Increment::Message {
-                measure: Measure::Sent,
-                ..
-            }
-        )
-    };
-    increments.iter().filter(is_sent).count()
+fn at(text: &str) -> Timestamp {
+    format!("2026-11-26T{text}Z").parse().unwrap()
 }
 
 async fn spool(account: &AccountLedger, body: &[u8]) -> SpooledBody {
@@ -80,88 +235,306 @@ async fn spool(account: &AccountLedger, body: &[u8]) -> SpooledBody {
 }
 
 #[tokio::test]
-async fn what_was_spooled_and_not_counted_is_counted_at_the_next_start_once() {
-    let directory = tempfile::tempdir().unwrap();
-    let name: Arc<str> = Arc::from("mail");
-    {
-        let ledger = Ledger::open(directory.path(), Arc::new(Notes::default())).unwrap();
-        let (account, before) = ledger.account(&name, &read).unwrap();
-        assert_eq!(before, []);
-        let body = spool(&account, b"abc").await;
-        assert_eq!(sent(&account.count(body, read(b"abc")).await.unwrap()), 3);
-        // The process dies here: the next body is durable, and nobody has read it.
-        spool(&account, b"cde").await;
-        // One more is being written.
-        let mut unfinished = account.spool().begin().await.unwrap();
-        unfinished.write(b"fgX").await.unwrap();
-        account.spool().begin().await.unwrap();
-    }
-    for _ in 0..2 {
-        let notes = Arc::new(Notes::default());
-        let ledger = Ledger::open(directory.path(), notes.clone()).unwrap();
-        let (account, counted) = ledger.account(&name, &read).unwrap();
-        assert_eq!(sent(&counted), 7);
-        assert!(!counted.contains(&Increment::Duplicate));
-        assert_eq!(notes.quarantined.load(Ordering::Relaxed), 1);
-        // The rest alone is set aside, under the body's own name.
-        let rest = std::fs::read(
-            directory
-                .path()
-                .join("mail/quarantine/00000000000000000003.body"),
-        );
-        assert_eq!(rest.unwrap(), b"X");
-        // And a repeat is known.
-        let body = spool(&account, b"g").await;
-        assert_eq!(
-            account.count(body, read(b"g")).await.unwrap(),
-            [Increment::Duplicate]
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_body_without_reports_is_removed_and_a_rest_is_quarantined_once() {
-    let directory = tempfile::tempdir().unwrap();
-    let ledger = Ledger::open(directory.path(), Arc::new(Notes::default())).unwrap();
-    let (account, _) = ledger.account(&Arc::from("mail"), &read).unwrap();
-    let bodies = || {
-        std::fs::read_dir(directory.path().join("mail"))
-            .unwrap()
-            .count()
-            - 1
-    };
-    let empty = ReportsRead {
-        empty: true,
-        ..ReportsRead::default()
-    };
-    let body = spool(&account, b"{}").await;
-    assert_eq!(bodies(), 1);
-    assert_eq!(account.count(body, empty).await.unwrap(), []);
-    assert_eq!(bodies(), 0);
-    let body = spool(&account, b"aXY").await;
-    let first = account.count(body.clone(), read(b"aXY")).await.unwrap();
-    assert!(first.contains(&Increment::Quarantined));
-    let again = account.count(body, read(b"aXY")).await.unwrap();
-    assert!(!again.contains(&Increment::Quarantined));
-    assert_eq!(bodies(), 1, "nothing else is ever removed");
-}
-
-#[tokio::test]
-async fn a_spool_belongs_to_one_process_and_numbers_go_on() {
-    let directory = tempfile::tempdir().unwrap();
-    let first = Ledger::open(directory.path(), Arc::new(Notes::default())).unwrap();
-    let (account, _) = first.account(&Arc::from("mail"), &read).unwrap();
-    let body = spool(&account, b"a").await;
-    let second = Ledger::open(directory.path(), Arc::new(Notes::default()));
-    assert!(
-        second
-            .err()
-            .unwrap()
-            .to_string()
-            .contains("another delivery-exporter")
+async fn case_a_one_counter_over_a_crash() {
+    let mut bench = Bench::new(PUSH, "", "10:00:00");
+    bench.start().await;
+    assert_eq!(bench.total(Measure::Delivered), Some(0));
+    bench.until("10:00:10").await;
+    bench.push("10:00:00", 0, 0).await;
+    bench.until("10:01:10").await;
+    bench.push("10:00:00", 120, 120).await;
+    assert_eq!(bench.total(Measure::Delivered), Some(0));
+    assert_eq!(bench.held, 240, "sent and delivered");
+    bench.until("10:01:59").await;
+    assert_eq!(bench.total(Measure::Delivered), Some(0));
+    bench.until("10:02:00").await;
+    assert_eq!(
+        (bench.total(Measure::Delivered), bench.held),
+        (Some(120), 0)
     );
-    drop((first, account));
-    let again = Ledger::open(directory.path(), Arc::new(Notes::default())).unwrap();
-    let (account, _) = again.account(&Arc::from("mail"), &read).unwrap();
-    assert!(spool(&account, b"b").await > body);
+    bench.until("10:02:10").await;
+    bench.push("10:00:00", 120, 80).await;
+    assert_eq!(
+        (bench.total(Measure::Delivered), bench.decreases),
+        (Some(120), 1)
+    );
+    bench.until("10:02:40").await;
+    bench.start().await;
+    assert_eq!(
+        (bench.total(Measure::Delivered), bench.decreases),
+        (Some(120), 0)
+    );
+    bench.until("10:03:10").await;
+    bench.push("10:00:00", 120, 130).await;
+    assert_eq!(
+        (bench.total(Measure::Delivered), bench.held),
+        (Some(120), 10)
+    );
+    bench.until("10:04:39").await;
+    assert_eq!(bench.total(Measure::Delivered), Some(120));
+    bench.until("10:04:40").await;
+    assert_eq!(
+        (bench.total(Measure::Delivered), bench.held),
+        (Some(130), 0)
+    );
+    // After the hold each increase is shown at once.
+    bench.push("10:00:00", 120, 131).await;
+    assert_eq!(bench.total(Measure::Delivered), Some(131));
+}
+
+#[tokio::test]
+async fn case_c_ages_and_what_is_missed() {
+    let mut bench = Bench::new(PUSH, "interval: 60s", "09:00:00");
+    bench.start().await;
+    let sent = "10:00:00";
+    for (time, sent_count, delivered) in [("10:02:00", 800, 300), ("10:05:00", 1000, 700)] {
+        bench.until(time).await;
+        bench.push(sent, sent_count, delivered).await;
+    }
+    assert_eq!(bench.missed, ["5m still_sending"]);
+    bench.until("10:07:00").await;
+    bench.push(sent, 1000, 780).await;
+    bench.until("10:17:00").await;
+    assert_eq!(bench.missed.len(), 1);
+    bench.until("10:17:01").await;
+    assert_eq!(bench.missed[1..], ["15m late"]);
+    for (time, delivered) in [("10:18:00", 880), ("10:30:00", 930), ("11:00:00", 950)] {
+        bench.until(time).await;
+        bench.push(sent, 1000, delivered).await;
+    }
+    let parts = CohortPart::ALL.map(|part| bench.cohort(3600, part).unwrap());
+    assert_eq!(parts, [1000, 950, 1]);
+    bench.until("11:06:00").await;
+    bench.push(sent, 1000, 960).await;
+    assert_eq!(bench.cohort(3600, CohortPart::Delivered), Some(950));
+    assert_eq!(bench.total(Measure::Delivered), Some(960));
+    // The same over a start: an age that was counted is not counted again.
+    bench.start().await;
+    bench.push(sent, 1000, 960).await;
+    bench.until("11:10:00").await;
+    assert_eq!(bench.cohort(3600, CohortPart::Messages), Some(1));
+    assert!(bench.missed.is_empty());
+}
+
+#[tokio::test]
+async fn an_age_without_numbers_is_missed_for_another_reason_and_one_before_the_first_sight_not_at_all()
+ {
+    let mut bench = Bench::new(
+        PUSH,
+        "interval: 60s, cohort_ages: [5m, 15m, 1h]",
+        "10:10:00",
+    );
+    bench.start().await;
+    // First known at 10:10: five minutes are past.
+    for time in ["10:10:30", "10:15:20", "10:16:20"] {
+        bench.until(time).await;
+        bench.seen("10:00:00", None).await;
+    }
+    bench.until("10:18:00").await;
+    assert_eq!(bench.missed, ["15m no_data"]);
+}
+
+fn report(name: &str, outcome: Outcome) -> Report {
+    let mut digest = [7; 16];
+    digest[..name.len()].copy_from_slice(name.as_bytes());
+    Report {
+        report: digest,
+        message: [1; 16],
+        channel: "email",
+        campaign: None,
+        status_group: Arc::from(name),
+        status: Arc::from(name),
+        error_group: Arc::from(""),
+        error: Arc::from(""),
+        permanent: None,
+        outcome,
+        latency: None,
+        cost: None,
+    }
+}
+
+#[tokio::test]
+async fn case_d_one_message_with_several_reports() {
+    let mut bench = Bench::new(MAIL, "", "08:00:00");
+    bench.start().await;
+    let reports = |bench: &Bench| bench.sum(|own| matches!(own, Counter::Report { .. }));
+    bench.until("10:00:10").await;
+    let price = Some(("0.0025".parse().unwrap(), Arc::from("EUR")));
+    let r1 = Report {
+        cost: price.clone(),
+        ..report("R1", Outcome::Pending)
+    };
+    bench.pull(r1).await;
+    assert_eq!((bench.total(Measure::Sent), reports(&bench)), (Some(1), 0));
+    bench.until("10:02:10").await;
+    assert_eq!(reports(&bench), 1);
+    let cost = |bench: &Bench| bench.sum(|own| matches!(own, Counter::Cost { .. }));
+    assert_eq!(cost(&bench), 1);
+    bench.until("10:05:00").await;
+    let r2 = Report {
+        cost: price,
+        ..report("R2", Outcome::Pending)
+    };
+    bench.pull(r2).await;
+    bench.until("10:07:00").await;
+    assert_eq!(reports(&bench), 2);
+    bench.until("10:09:00").await;
+    let r3 = Report {
+        latency: Some(Duration::from_secs(510)),
+        ..report("R3", Outcome::Delivered)
+    };
+    bench.pull(r3.clone()).await;
+    assert_eq!(bench.total(Measure::Delivered), Some(1));
+    bench.until("10:09:30").await;
+    bench.pull(r3).await;
+    assert_eq!(bench.duplicates, 1);
+    bench.until("10:11:00").await;
+    let latency = bench
+        .shown
+        .iter()
+        .find(|(key, _)| matches!(key.counter, Counter::Latency { .. }));
+    let Some((_, Amount::Times(times))) = latency else {
+        panic!("no latency");
+    };
+    assert_eq!((times.micros, times.count()), (510_000_000, 1));
+    let below = |bound: f64| {
+        let buckets = LATENCY_BOUNDS.iter().zip(&times.buckets);
+        buckets
+            .take_while(|(own, _)| **own <= bound)
+            .map(|(_, count)| count)
+            .sum::<u64>()
+    };
+    assert_eq!((below(300.0), below(600.0)), (0, 1));
+    bench.until("10:20:00").await;
+    bench
+        .pull(report("R4", Outcome::Bounced(BounceKind::Hard)))
+        .await;
+    bench.until("10:22:00").await;
+    assert_eq!(reports(&bench), 4);
+    let bounces = bench.total(Measure::Bounces(BounceKind::Hard));
+    let errors = |own: &Counter| {
+        matches!(
+            own,
+            Counter::Total {
+                measure: Measure::Errors(_),
+                ..
+            }
+        )
+    };
+    assert_eq!((bounces, bench.sum(errors), cost(&bench)), (Some(0), 0, 1));
+}
+
+#[tokio::test]
+async fn history_sets_the_baseline_and_counts_nothing() {
+    let mut bench = Bench::new(PUSH, "zero_hold: 0s", "10:00:00");
+    bench.start().await;
+    // More than an hour before the birth.
+    bench.push("08:59:59", 500, 400).await;
+    assert_eq!(bench.total(Measure::Delivered), Some(0));
+    bench.push("08:59:59", 500, 410).await;
+    assert_eq!(
+        bench.total(Measure::Delivered),
+        Some(10),
+        "what comes after is news"
+    );
+    // The birth is where it was.
+    bench.until("13:00:00").await;
+    bench.start().await;
+    bench.push("08:59:59", 500, 411).await;
+    assert_eq!(bench.total(Measure::Delivered), Some(11));
+}
+
+/// A body is a letter per report; a capital one is damage that ends it.
+fn read(body: &[u8]) -> ReportsRead {
+    let good = body
+        .iter()
+        .take_while(|byte| byte.is_ascii_lowercase())
+        .count();
+    let reports = body[..good].iter().map(|byte| Report {
+        message: [*byte; 16],
+        ..report(
+            &char::from(*byte).to_string(),
+            Outcome::Bounced(BounceKind::Soft),
+        )
+    });
+    let damage = (good < body.len()).then(|| Damage {
+        at: good,
+        what: "a capital".into(),
+    });
+    ReportsRead {
+        reports: reports.collect(),
+        empty: body.is_empty(),
+        damage,
+    }
+}
+
+#[tokio::test]
+async fn what_was_spooled_and_not_counted_is_counted_at_the_next_start_once() {
+    let mut bench = Bench::new(MAIL, "zero_hold: 0s", "10:00:00");
+    bench.start().await;
+    let account = bench.account();
+    let application = bench.application();
+    let body = spool(&account, b"abc").await;
+    let counted = account
+        .reports(&application, vec![(body, read(b"abc"))])
+        .await
+        .unwrap();
+    bench.take(counted);
+    assert_eq!(bench.total(Measure::Sent), Some(3));
+    // The process dies here: the next body is durable, and nobody has read it.
+    spool(&account, b"cde").await;
+    // One more is being written.
+    let mut unfinished = account.spool().begin().await.unwrap();
+    unfinished.write(b"fgX").await.unwrap();
+    account.spool().begin().await.unwrap();
+    drop((account, unfinished));
+    for _ in 0..2 {
+        bench.start().await;
+        assert_eq!(bench.total(Measure::Sent), Some(7));
+        assert_eq!(bench.duplicates, 0);
+        assert_eq!(bench.notes.quarantined.load(Ordering::Relaxed), 1);
+        // The rest alone is set aside, under the body's own name.
+        let place = "data/spool/mail/quarantine/00000000000000000003.body";
+        let rest = std::fs::read(bench.directory.path().join(place));
+        assert_eq!(rest.unwrap(), b"X");
+    }
+    let left = std::fs::read_dir(bench.directory.path().join("data/spool/mail")).unwrap();
+    assert_eq!(
+        left.count(),
+        1,
+        "counted bodies are gone, the quarantine stays"
+    );
+    // And a repeat is known.
+    let body = spool(&bench.account(), b"g").await;
+    let again = bench
+        .account()
+        .reports(&application, vec![(body, read(b"g"))])
+        .await
+        .unwrap();
+    assert_eq!(again.duplicates, 1);
+}
+
+#[tokio::test]
+async fn a_store_and_a_spool_belong_to_one_process() {
+    let mut bench = Bench::new(MAIL, "", "10:00:00");
+    bench.start().await;
+    let open = |config: &Config| {
+        let second = Ledger::open(config, bench.clock.clone(), bench.notes.clone());
+        second.err().unwrap().to_string()
+    };
+    let said = open(&bench.config);
+    assert!(
+        said.contains("another delivery-exporter has this spool"),
+        "{said}"
+    );
+    let spool = bench.directory.path().join("elsewhere");
+    let other = Config {
+        spool,
+        ..bench.config.clone()
+    };
+    let said = open(&other);
+    assert!(
+        said.contains("another delivery-exporter has this store"),
+        "{said}"
+    );
 }

@@ -146,6 +146,8 @@ pub enum Observation {
     NotYet {
         /// The id that was asked for.
         asked: Arc<str>,
+        /// The start of the request.
+        asked_at: Timestamp,
     },
     /// The vendor does not want to be asked for this message with others (or at all).
     Refused {

@@ -1,7 +1,7 @@
 //! The series of one account: what its collector records, and what is shown of it.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,8 +18,8 @@ use super::{
 use crate::{
     collector::{PassOutcome, Recorder, Source},
     config::{Account, Limits, PerMessage},
-    ledger::Increment,
-    model::{Application, BounceKind, Dataset, ErrorReason, Message, ProviderType, Snapshot},
+    ledger::{Amount, Counter, CounterKey, Names, News},
+    model::{Application, Dataset, Measure, Message, ProviderType, Snapshot},
     providers::{Failure, FailureKind, Observer, RequestCode},
 };
 
@@ -53,8 +53,12 @@ pub struct AccountSeries {
 struct State {
     settings: Settings,
     groups: HashMap<(Dataset, Arc<str>, Arc<str>), Group>,
-    /// Counters, histograms and the exporter's own gauges.
+    /// The exporter's own series.
     lasting: BTreeMap<(FamilyId, Own), Value>,
+    /// What the ledger has released.
+    counters: BTreeMap<(FamilyId, Own), Value>,
+    /// Families whose counters hold what has lost its name, until the pass ends.
+    folded: BTreeSet<FamilyId>,
     bounds: Bounds,
     /// A pass has ended since the last view: what limits drop is counted now.
     count_drops: bool,
@@ -85,7 +89,9 @@ impl AccountSeries {
             settings,
             groups: HashMap::new(),
             lasting: BTreeMap::new(),
-            bounds: Bounds::new(limits),
+            counters: BTreeMap::new(),
+            folded: BTreeSet::new(),
+            bounds: Bounds::new(Arc::new(Names::new(limits))),
             count_drops: false,
         };
         let series = AccountSeries {
@@ -100,12 +106,21 @@ impl AccountSeries {
         series
     }
 
-    /// Takes a changed configuration of the same account; counters go on.
-    pub(super) fn reconfigure(&self, account: &Account, label_names: &[Arc<str>], limits: &Limits) {
+    /// Takes a changed configuration of the same account; counters go on. Whether series have
+    /// other labels now.
+    pub(super) fn reconfigure(
+        &self,
+        account: &Account,
+        label_names: &[Arc<str>],
+        limits: &Limits,
+    ) -> bool {
+        let relabelled;
         {
             let mut state = self.lock();
-            state.settings = Settings::new(account, label_names, limits);
-            state.bounds.limit(limits);
+            let settings = Settings::new(account, label_names, limits);
+            relabelled = settings.identity != state.settings.identity
+                || settings.applications != state.settings.applications;
+            state.settings = settings;
             let names = state.settings.applications.clone();
             state
                 .groups
@@ -119,6 +134,7 @@ impl AccountSeries {
         }
         self.bear_zeros(account);
         self.publish();
+        relabelled
     }
 
     /// The label `account`.
@@ -176,22 +192,6 @@ impl AccountSeries {
                 for kind in FailureKind::ALL {
                     zero(Key::CollectFailures, &[dataset, application, kind.as_str()]);
                 }
-                if dataset == Dataset::Reports.as_str() {
-                    zero(Key::Total("sent"), &[application, "email"]);
-                    zero(Key::Total("delivered"), &[application, "email"]);
-                    for kind in [BounceKind::Hard, BounceKind::Soft] {
-                        zero(
-                            Key::Total("bounces"),
-                            &[application, "email", kind.as_str()],
-                        );
-                    }
-                    for reason in REPORTED_ERRORS {
-                        zero(
-                            Key::Total("errors"),
-                            &[application, "email", reason.as_str()],
-                        );
-                    }
-                }
             }
         }
         let lease = (id(Key::LeaseHeld), Own::default());
@@ -238,16 +238,6 @@ impl AccountSeries {
 /// A view of an account that is being read.
 pub(super) struct AccountView(Arc<View>);
 
-/// The reasons of errors that delivery reports can give.
-const REPORTED_ERRORS: [ErrorReason; 6] = [
-    ErrorReason::Suppressed,
-    ErrorReason::Dropped,
-    ErrorReason::System,
-    ErrorReason::Expired,
-    ErrorReason::Rejected,
-    ErrorReason::Other,
-];
-
 impl Settings {
     fn new(account: &Account, label_names: &[Arc<str>], limits: &Limits) -> Settings {
         let empty: Arc<str> = Arc::from("");
@@ -277,7 +267,120 @@ impl Settings {
     }
 }
 
+/// What a counter shows, as a series.
+fn value(family: FamilyId, amount: &Amount, born_at: Timestamp) -> Value {
+    match amount {
+        Amount::Count(count) => Value::Counter(Number::Count(*count), born_at),
+        Amount::Money(money) => Value::Counter(Number::Decimal(*money), born_at),
+        Amount::Times(times) => {
+            let Value::Histogram(mut histogram, _) = born(family.family(), born_at) else {
+                return Value::Counter(Number::Count(times.count()), born_at);
+            };
+            for (own, count) in histogram.buckets.iter_mut().zip(&times.buckets) {
+                *own = *count;
+            }
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "2^53 microseconds are 285 years"
+            )]
+            let sum = times.micros as f64 / 1e6;
+            histogram.sum = sum;
+            Value::Histogram(histogram, born_at)
+        }
+    }
+}
+
 impl State {
+    /// Where a counter of the ledger stands; `None`: its application is not configured.
+    fn place(&self, key: &CounterKey) -> Option<(FamilyId, Own)> {
+        let application = self.settings.applications.get(&key.application)?;
+        let mut own = vec![application.clone()];
+        let measured = |own: &mut Vec<Arc<str>>, measure: &Measure| {
+            own.extend(measure.detail().map(Arc::from));
+        };
+        let family = match &key.counter {
+            Counter::Total { channel, measure } => {
+                own.push(channel.clone());
+                measured(&mut own, measure);
+                Key::Total(measure.as_str())
+            }
+            Counter::Campaign {
+                channel,
+                campaign,
+                measure,
+            } => {
+                own.extend([channel.clone(), campaign.clone()]);
+                measured(&mut own, measure);
+                Key::Campaign(measure.as_str())
+            }
+            Counter::Channel {
+                message_type,
+                platform,
+                vendor_channel,
+                measure,
+            } => {
+                own.extend([
+                    message_type.clone(),
+                    platform.clone(),
+                    vendor_channel.clone(),
+                ]);
+                Key::ChannelTotal(measure.as_str())
+            }
+            Counter::Cohort { channel, age, part } => {
+                own.extend([channel.clone(), Arc::from(age.to_string())]);
+                Key::Cohort(part.as_str())
+            }
+            Counter::CohortChannel {
+                platform,
+                vendor_channel,
+                age,
+                part,
+            } => {
+                own.extend([
+                    platform.clone(),
+                    vendor_channel.clone(),
+                    Arc::from(age.to_string()),
+                ]);
+                Key::CohortChannel(part.as_str())
+            }
+            Counter::Report {
+                channel,
+                status_group,
+                status,
+                error_group,
+                error,
+                permanent,
+            } => {
+                let permanent = match permanent {
+                    Some(true) => "true",
+                    Some(false) => "false",
+                    None => "",
+                };
+                own.extend([
+                    channel.clone(),
+                    status_group.clone(),
+                    status.clone(),
+                    error_group.clone(),
+                    error.clone(),
+                    Arc::from(permanent),
+                ]);
+                Key::Reports
+            }
+            Counter::Latency {
+                channel,
+                status_group,
+            } => {
+                own.extend([channel.clone(), status_group.clone()]);
+                Key::ReportLatency
+            }
+            Counter::Cost { channel, currency } => {
+                own.extend([channel.clone(), currency.clone()]);
+                Key::ReportCost
+            }
+        };
+        Some((id(family), own.into()))
+    }
+
     /// Adds to a counter, which is born with the first addition.
     fn add(&mut self, family: FamilyId, own: Own, by: Number, now: Timestamp) {
         let value = self
@@ -316,7 +419,7 @@ impl State {
         let mut room = self
             .settings
             .max_series
-            .saturating_sub(self.lasting.len() + 3);
+            .saturating_sub(self.lasting.len() + self.counters.len() + 3);
         let mut full = false;
         let per_message = self.settings.per_message;
         let newest = groups
@@ -336,6 +439,9 @@ impl State {
             }
         }
         if std::mem::take(&mut self.count_drops) {
+            for family in std::mem::take(&mut self.folded) {
+                self.bounds.lost(family);
+            }
             for (family, count) in self.bounds.take_dropped() {
                 *dropped.entry((family, "max_label_values")).or_default() += count;
             }
@@ -344,7 +450,7 @@ impl State {
                 self.add(id(Key::SeriesDropped), own, Number::Count(count), now);
             }
         }
-        for ((family, own), value) in &self.lasting {
+        for ((family, own), value) in self.lasting.iter().chain(&self.counters) {
             let sample = Sample {
                 own: own.clone(),
                 value: value.clone(),
@@ -399,17 +505,8 @@ impl Recorder for AccountSeries {
         snapshot: &Snapshot,
         stale_at: Timestamp,
     ) {
-        let now = self.clock.now();
         let mut state = self.lock();
         let key = (dataset, application.id.clone(), snapshot.id.clone());
-        let decreases = state
-            .groups
-            .get(&key)
-            .map_or(0, |group| groups::decreases(&group.snapshot, snapshot));
-        if decreases > 0 {
-            let family = id(Key::SnapshotDecreases);
-            state.add(family, Own::default(), Number::Count(decreases), now);
-        }
         let group = Group {
             application: application.name.clone(),
             id: snapshot.id.clone(),
@@ -441,101 +538,52 @@ impl Recorder for AccountSeries {
             .retain(|(_, of, own), _| *of != application.id || own.as_ref() != message);
     }
 
-    fn counted(&self, application: &Application, increments: &[Increment]) {
+    fn names(&self, names: &Arc<Names>) {
+        self.lock().bounds.share(names.clone());
+    }
+
+    fn news(&self, news: &News) {
         let now = self.clock.now();
         let mut state = self.lock();
-        let own = |values: &[&str]| -> Own {
-            std::iter::once(application.name.clone())
-                .chain(values.iter().map(|value| Arc::from(*value)))
-                .collect()
-        };
-        for increment in increments {
-            match increment {
-                Increment::Report {
-                    channel,
-                    status_group,
-                    status,
-                    error_group,
-                    error,
-                    permanent,
-                } => {
-                    let family = id(Key::Reports);
-                    let mut bounded = |label, text| state.bounds.value(family, label, text);
-                    let texts = [
-                        bounded("status_group", status_group),
-                        bounded("status", status),
-                        bounded("error_group", error_group),
-                        bounded("error", error),
-                    ];
-                    let permanent = match permanent {
-                        Some(true) => "true",
-                        Some(false) => "false",
-                        None => "",
-                    };
-                    let own = own(&[
-                        channel, &texts[0], &texts[1], &texts[2], &texts[3], permanent,
-                    ]);
-                    state.add(family, own, Number::Count(1), now);
-                }
-                Increment::Message {
-                    measure,
-                    channel,
-                    campaign,
-                } => {
-                    let word = measure.as_str();
-                    let detail = groups::detail(*measure);
-                    let mut values = vec![*channel];
-                    values.extend(detail);
-                    state.add(id(Key::Total(word)), own(&values), Number::Count(1), now);
-                    if let Some(campaign) = campaign {
-                        let family = id(Key::Campaign(word));
-                        let campaign = state.bounds.value(family, "campaign", campaign);
-                        let mut values = vec![*channel, campaign.as_ref()];
-                        values.extend(detail);
-                        state.add(family, own(&values), Number::Count(1), now);
-                    }
-                }
-                Increment::Latency {
-                    channel,
-                    status_group,
-                    seconds,
-                } => {
-                    let family = id(Key::ReportLatency);
-                    let group = state.bounds.value(family, "status_group", status_group);
-                    state.observe(family, own(&[channel, &group]), *seconds, now);
-                }
-                Increment::Cost {
-                    channel,
-                    currency,
-                    amount,
-                } => {
-                    let family = id(Key::ReportCost);
-                    let currency = state.bounds.value(family, "currency", currency);
-                    state.add(
-                        family,
-                        own(&[channel, &currency]),
-                        Number::Decimal(*amount),
-                        now,
-                    );
-                }
-                Increment::Duplicate => {
-                    state.add(
-                        id(Key::ReportsDuplicate),
-                        Own::default(),
-                        Number::Count(1),
-                        now,
-                    );
-                }
-                Increment::Quarantined => {
-                    state.add(
-                        id(Key::ReportsQuarantined),
-                        Own::default(),
-                        Number::Count(1),
-                        now,
-                    );
-                }
+        for key in &news.gone {
+            if let Some(place) = state.place(key) {
+                state.counters.remove(&place);
             }
         }
+        for shown in &news.shown {
+            let Some(place) = state.place(&shown.key) else {
+                continue;
+            };
+            let value = value(place.0, &shown.amount, shown.born_at);
+            state.counters.insert(place, value);
+        }
+        for key in &news.folded {
+            if let Some((family, _)) = state.place(key) {
+                state.folded.insert(family);
+            }
+        }
+        let counts = [
+            (Key::SnapshotDecreases, news.decreases),
+            (Key::ReportsDuplicate, news.duplicates),
+            (Key::ReportsQuarantined, news.quarantined),
+        ];
+        for (key, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            state.add(id(key), Own::default(), Number::Count(count), now);
+        }
+        for (age, reason) in &news.missed {
+            let age = age.map(|age| age.to_string()).unwrap_or_default();
+            let own = [Arc::from(age), Arc::from(reason.as_str())].into();
+            state.add(id(Key::CohortMissed), own, Number::Count(1), now);
+        }
+        if let Some(held) = news.held {
+            let place = (id(Key::HeldIncrements), Own::default());
+            let value = Value::Gauge(Number::Count(held));
+            state.lasting.insert(place, value);
+        }
+    }
+
+    fn cleared(&self) {
+        self.lock().counters.clear();
     }
 
     fn failed(&self, dataset: Dataset, application: &Application, failure: &Failure) {

@@ -1,65 +1,43 @@
 //! Limits on label values: a text that a vendor or a customer fills must not fill the memory.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use super::families::FamilyId;
-use crate::config::Limits;
+use crate::ledger::{Names, OTHER};
 
-/// The value that stands for all values beyond the limit.
-pub(super) const OTHER: &str = "other";
-
-/// The label values that keep their names, first come, first served, for good.
+/// The label values that keep their names, and what lost one.
 pub(super) struct Bounds {
-    max_values: usize,
-    max_campaigns: usize,
-    kept: HashMap<&'static str, HashSet<Arc<str>>>,
-    other: Arc<str>,
+    names: Arc<Names>,
     /// Series that lost a name since they were last taken.
     dropped: BTreeMap<FamilyId, u64>,
 }
 
 impl Bounds {
-    pub(super) fn new(limits: &Limits) -> Bounds {
+    /// With names that the ledger's counters have too.
+    pub(super) fn new(names: Arc<Names>) -> Bounds {
         Bounds {
-            max_values: limits.max_label_values,
-            max_campaigns: limits.max_campaigns_per_account,
-            kept: HashMap::new(),
-            other: Arc::from(OTHER),
+            names,
             dropped: BTreeMap::new(),
         }
     }
 
-    /// Takes other limits; values that have their names keep them.
-    pub(super) fn limit(&mut self, limits: &Limits) {
-        self.max_values = limits.max_label_values;
-        self.max_campaigns = limits.max_campaigns_per_account;
+    /// Other names from now on.
+    pub(super) fn share(&mut self, names: Arc<Names>) {
+        self.names = names;
     }
 
     /// The value to show for `text` as this label of this family.
-    pub(super) fn value(
-        &mut self,
-        family: FamilyId,
-        label: &'static str,
-        text: &Arc<str>,
-    ) -> Arc<str> {
-        let kept = self.kept.entry(label).or_default();
-        if text.is_empty() || kept.contains(text) {
-            return text.clone();
+    pub(super) fn value(&mut self, family: FamilyId, label: &str, text: &Arc<str>) -> Arc<str> {
+        let value = self.names.name(label, text);
+        if value.as_ref() == OTHER && text.as_ref() != OTHER {
+            self.lost(family);
         }
-        let max = if label == "campaign" {
-            self.max_campaigns
-        } else {
-            self.max_values
-        };
-        if kept.len() < max {
-            kept.insert(text.clone());
-            return text.clone();
-        }
+        value
+    }
+
+    /// A series of this family lost a name.
+    pub(super) fn lost(&mut self, family: FamilyId) {
         *self.dropped.entry(family).or_default() += 1;
-        self.other.clone()
     }
 
     /// How many series lost a name, by family, since this was last asked.

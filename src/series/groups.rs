@@ -46,50 +46,6 @@ fn get(counts: &Counts, measure: Measure) -> Option<u64> {
         .map(|(_, count)| *count)
 }
 
-/// The value of the measure's own label (`reason`, `kind`), if it has one.
-pub(super) fn detail(measure: Measure) -> Option<&'static str> {
-    match measure {
-        Measure::Errors(reason) => Some(reason.as_str()),
-        Measure::Bounces(kind) => Some(kind.as_str()),
-        _ => None,
-    }
-}
-
-/// How many values are lower than in the snapshot before, on all levels.
-pub(super) fn decreases(before: &Snapshot, after: &Snapshot) -> u64 {
-    let old: BTreeMap<_, u64> = flat(before).collect();
-    let lower = flat(after).filter(|(key, count)| old.get(key).is_some_and(|old| count < old));
-    lower.count() as u64
-}
-
-/// Every value of a snapshot with what it is a value of.
-fn flat(snapshot: &Snapshot) -> impl Iterator<Item = ((u8, [&str; 3], Measure), u64)> {
-    let totals = snapshot.totals.iter().flat_map(|totals| {
-        totals
-            .counts
-            .iter()
-            .map(|(measure, count)| ((0, [totals.channel, "", ""], *measure), *count))
-    });
-    let rows = snapshot.breakdown.iter().flat_map(|row| {
-        let place = [
-            row.message_type.as_ref(),
-            row.platform.as_ref(),
-            row.vendor_channel.as_ref(),
-        ];
-        row.counts
-            .iter()
-            .map(move |(measure, count)| ((1, place, *measure), *count))
-    });
-    let types = snapshot.types.iter().flat_map(|totals| {
-        let place = [totals.message_type.as_ref(), "", ""];
-        totals
-            .counts
-            .iter()
-            .map(move |(measure, count)| ((2, place, *measure), *count))
-    });
-    totals.chain(rows).chain(types)
-}
-
 /// The series of a message. Values whose labels coincide (both became `other`) are added up.
 pub(super) fn samples(
     group: &Group,
@@ -120,7 +76,7 @@ pub(super) fn samples(
         for (measure, count) in &totals.counts {
             let family = super::families::message(*measure);
             let mut own = own(family);
-            own.extend(detail(*measure).map(Arc::from));
+            own.extend(measure.detail().map(Arc::from));
             add(family, own, Number::Count(*count));
         }
         let sent = get(&totals.counts, Measure::Sent).filter(|sent| *sent > 0);

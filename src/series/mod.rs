@@ -5,6 +5,7 @@
 
 mod account;
 mod bounds;
+mod catalogue;
 pub mod docs;
 mod families;
 mod groups;
@@ -49,8 +50,9 @@ impl Table {
     }
 
     /// Shows the accounts of this configuration from now on, and gives their series in its order.
-    /// An account that was there before, with the same provider, goes on with what it has.
-    pub fn configure(&self, config: &Config) -> Vec<Arc<AccountSeries>> {
+    /// An account that was there before, with the same provider, goes on with what it has. With
+    /// each comes whether its series have labels that they did not have before.
+    pub fn configure(&self, config: &Config) -> Vec<(Arc<AccountSeries>, bool)> {
         let before = self.accounts.load_full();
         let accounts: Vec<_> = config
             .accounts
@@ -61,19 +63,21 @@ impl Table {
                     .find(|old| old.name() == &account.name && old.provider() == account.provider);
                 match kept {
                     Some(kept) => {
-                        kept.reconfigure(account, &config.label_names, &config.limits);
-                        kept.clone()
+                        let relabelled =
+                            kept.reconfigure(account, &config.label_names, &config.limits);
+                        (kept.clone(), relabelled)
                     }
-                    None => Arc::new(AccountSeries::new(
-                        account,
-                        &config.label_names,
-                        &config.limits,
-                        self.clock.clone(),
-                    )),
+                    None => {
+                        let clock = self.clock.clone();
+                        let new =
+                            AccountSeries::new(account, &config.label_names, &config.limits, clock);
+                        (Arc::new(new), true)
+                    }
                 }
             })
             .collect();
-        self.accounts.store(Arc::new(accounts.clone()));
+        let shown = accounts.iter().map(|(account, _)| account.clone());
+        self.accounts.store(Arc::new(shown.collect()));
         accounts
     }
 

@@ -64,6 +64,8 @@ pub struct ProcessSeries {
     start: Timestamp,
     store_up: Gauge,
     store_errors: Counter,
+    store_size: FloatGauge,
+    zero_hold_sufficient: Gauge,
     spool_bytes: FloatGauge,
     quarantined_bodies: FloatGauge,
     spools: Mutex<HashMap<Arc<str>, (u64, u64)>>,
@@ -80,6 +82,8 @@ impl ProcessSeries {
             start,
             store_up: Gauge::default(),
             store_errors: Counter::default(),
+            store_size: FloatGauge::default(),
+            zero_hold_sufficient: Gauge::default(),
             spool_bytes: FloatGauge::default(),
             quarantined_bodies: FloatGauge::default(),
             spools: Mutex::default(),
@@ -108,6 +112,15 @@ impl ProcessSeries {
         series.register(
             "delivery_exporter_store_errors_total",
             series.store_errors.clone(),
+        );
+        series.register(
+            "delivery_exporter_store_size_bytes",
+            series.store_size.clone(),
+        );
+        series.zero_hold_sufficient.set(1);
+        series.register(
+            "delivery_exporter_zero_hold_sufficient",
+            series.zero_hold_sufficient.clone(),
         );
         series.register("delivery_exporter_spool_bytes", series.spool_bytes.clone());
         series.register(
@@ -143,6 +156,11 @@ impl ProcessSeries {
         if taken {
             self.reload_success.set(at.as_duration().as_secs_f64());
         }
+    }
+
+    /// Whether every scraper comes often enough to see that a counter was 0.
+    pub fn zero_hold_sufficient(&self, sufficient: bool) {
+        self.zero_hold_sufficient.set(sufficient.into());
     }
 
     /// Points were pushed by OTLP.
@@ -200,6 +218,11 @@ impl StoreNotes for ProcessSeries {
 
     fn error(&self) {
         self.store_errors.inc();
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "sizes of disks are below 2^53")]
+    fn store_size(&self, bytes: u64) {
+        self.store_size.set(bytes as f64);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "sizes of disks are below 2^53")]

@@ -45,6 +45,7 @@ fn reports(from: usize, count: usize) -> impl Iterator<Item = Value> {
 fn configuration(server: &Running) -> String {
     json!({
         "store": {"spool": "spool"},
+        "collection": {"zero_hold": "0s"},
         "providers": [{
             "name": "mail", "type": "infobip_email", "base_url": server.base_url(),
             "interval": "1s", "timeout": "2s",

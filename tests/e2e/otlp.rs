@@ -109,7 +109,7 @@ fn series(metrics: &Metrics) -> BTreeSet<(String, Labels)> {
 
 /// A world whose series stand still: an account of each vendor that has gauges, with enough
 /// messages for `messages` x 81 series.
-fn configuration(world: &World, spool: &Path, messages: usize, otlp: &Value) -> String {
+fn configuration(world: &World, directory: &Path, messages: usize, otlp: &Value) -> String {
     let examples: Value = serde_json::from_str(world::ENGAGELAB_EXAMPLE).unwrap();
     let ids: Vec<_> = (0..messages)
         .map(|number| (5_000_000 + number).to_string())
@@ -125,7 +125,8 @@ fn configuration(world: &World, spool: &Path, messages: usize, otlp: &Value) -> 
         "password": credentials::INFOBIP_PASSWORD,
     });
     json!({
-        "store": {"spool": spool, "replica": "replica-1"},
+        "store": world::store(directory),
+        "collection": {"zero_hold": "0s"},
         "otlp": otlp,
         "provider_defaults": {
             "per_message": {"max_messages": 10_000},
@@ -171,8 +172,7 @@ async fn every_series_arrives(protocol: &str, messages: usize) {
         "status": {"groupId": 3, "groupName": "DELIVERED", "id": 5, "name": "DELIVERED_TO_HANDSET"},
         "error": {"groupId": 0, "groupName": "OK", "id": 0, "name": "NO_ERROR", "permanent": false},
     })]);
-    let spool = directory.path().join("spool");
-    let config = configuration(&world, &spool, messages, &otlp);
+    let config = configuration(&world, directory.path(), messages, &otlp);
     let exporter = Exporter::start(directory.path(), &config).await;
     let metrics = exporter
         .wait_for("all is collected", |metrics| {

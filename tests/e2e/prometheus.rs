@@ -157,8 +157,7 @@ mod tests {
     /// A world and an exporter on it, after its first passes.
     async fn running(directory: &Path) -> (World, Exporter) {
         let world = world::start(&Clock::system()).await;
-        let spool = directory.join("spool");
-        let config = world::configuration(&world, &spool, &json!({}));
+        let config = world::configuration(&world, directory, &json!({}));
         let exporter = Exporter::start(directory, &config).await;
         exporter
             .wait_for("all accounts are up", |metrics| {

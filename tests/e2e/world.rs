@@ -69,15 +69,25 @@ pub fn named(messages: &[Known], more: &[&str]) -> Vec<Value> {
         .collect()
 }
 
-/// The customer's configuration, with `more` at the top level. JSON is YAML.
-pub fn configuration(world: &World, spool: &Path, more: &Value) -> String {
+/// A store below a directory.
+pub fn store(directory: &Path) -> Value {
+    json!({
+        "url": format!("sqlite:{}", directory.join("delivery.db").display()),
+        "spool": directory.join("spool"),
+        "replica": "replica-1",
+    })
+}
+
+/// The customer's configuration: every number counts, and is shown at once. With `more` at the top level. JSON is YAML.
+pub fn configuration(world: &World, directory: &Path, more: &Value) -> String {
     let [infobip, engagelab, pushwoosh, alibaba] = &world.servers;
     let password = json!({
         "username": credentials::INFOBIP_USERNAME,
         "password": credentials::INFOBIP_PASSWORD,
     });
     let mut config = json!({
-        "store": {"spool": spool, "replica": "replica-1"},
+        "store": store(directory),
+        "collection": {"zero_hold": "0s", "adopt_age": "0s"},
         "provider_defaults": {
             "per_message": {"max_messages": 10_000},
             "rate_limit": {"requests_per_second": 10_000, "burst": 10_000},

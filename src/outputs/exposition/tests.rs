@@ -7,8 +7,8 @@ use super::*;
 use crate::{
     collector::{DatasetOutcome, PassOutcome, Recorder},
     config::{self, Config},
-    ledger::Increment,
-    model::{Dataset, ErrorReason, Measure, Message, Row, Snapshot, Totals},
+    ledger::{Amount, CohortPart, Counter, CounterKey, LATENCY_BOUNDS, Missed, News, Shown, Times},
+    model::{Age, BounceKind, Dataset, ErrorReason, Measure, Message, Row, Snapshot, Totals},
     providers::{Failure, FailureKind, Observer, RequestCode},
     series::AccountSeries,
 };
@@ -73,7 +73,7 @@ fn table(config: &Config) -> (Table, Vec<Arc<AccountSeries>>) {
     let (clock, _) = Clock::manual(at("2026-11-26T10:00:00Z"));
     let table = Table::new(clock);
     let series = table.configure(config);
-    (table, series)
+    (table, series.into_iter().map(|(own, _)| own).collect())
 }
 
 /// The families that do not differ between machines.
@@ -115,42 +115,82 @@ fn both_formats_are_written_as_they_always_were() {
         }],
         durations: vec![(Dataset::Statistics, Duration::from_millis(700))],
     });
-    let mail = config.accounts[1].applications[0].clone();
-    let message = |measure| Increment::Message {
-        measure,
-        channel: "email",
-        campaign: Some(Arc::from("c")),
+    let mail = config.accounts[1].applications[0].id.clone();
+    let shown = |counter, amount| Shown {
+        key: CounterKey {
+            application: mail.clone(),
+            counter,
+        },
+        amount,
+        born_at: now,
     };
-    series[1].counted(
-        &mail,
-        &[
-            Increment::Report {
-                channel: "email",
-                status_group: Arc::from("DELIVERED"),
-                status: Arc::from("DELIVERED_TO_HANDSET"),
-                error_group: Arc::from("OK"),
-                error: Arc::from("NO_ERROR"),
-                permanent: Some(false),
-            },
-            message(Measure::Sent),
-            message(Measure::Delivered),
-            Increment::Latency {
-                channel: "email",
-                status_group: Arc::from("DELIVERED"),
-                seconds: 32.416,
-            },
-            Increment::Cost {
-                channel: "email",
-                currency: Arc::from("EUR"),
-                amount: "0.0025".parse().unwrap(),
-            },
-            Increment::Cost {
-                channel: "email",
-                currency: Arc::from("EUR"),
-                amount: "0.0005".parse().unwrap(),
-            },
+    let text = |text: &str| -> Arc<str> { Arc::from(text) };
+    let channel = text("email");
+    let times = Times::observe(Duration::from_millis(32_416), LATENCY_BOUNDS);
+    series[1].news(&News {
+        shown: vec![
+            shown(
+                Counter::Report {
+                    channel: channel.clone(),
+                    status_group: text("DELIVERED"),
+                    status: text("DELIVERED_TO_HANDSET"),
+                    error_group: text("OK"),
+                    error: text("NO_ERROR"),
+                    permanent: Some(false),
+                },
+                Amount::Count(1),
+            ),
+            shown(
+                Counter::Total {
+                    channel: channel.clone(),
+                    measure: Measure::Sent,
+                },
+                Amount::Count(1),
+            ),
+            shown(
+                Counter::Campaign {
+                    channel: channel.clone(),
+                    campaign: text("c"),
+                    measure: Measure::Bounces(BounceKind::Hard),
+                },
+                Amount::Count(0),
+            ),
+            shown(
+                Counter::CohortChannel {
+                    platform: text("android"),
+                    vendor_channel: text("fcm"),
+                    age: Age::Seconds(5400),
+                    part: CohortPart::Delivered,
+                },
+                Amount::Count(7),
+            ),
+            shown(
+                Counter::Latency {
+                    channel: channel.clone(),
+                    status_group: text("DELIVERED"),
+                },
+                Amount::Times(times),
+            ),
+            shown(
+                Counter::Latency {
+                    channel: channel.clone(),
+                    status_group: text("EXPIRED"),
+                },
+                Amount::Times(Times::default()),
+            ),
+            shown(
+                Counter::Cost {
+                    channel,
+                    currency: text("EUR"),
+                },
+                Amount::Money("0.0030".parse().unwrap()),
+            ),
         ],
-    );
+        held: Some(3),
+        decreases: 2,
+        missed: vec![(Some(Age::Seconds(300)), Missed::Late)],
+        ..News::default()
+    });
     series.iter().for_each(|series| series.publish());
     golden(
         "openmetrics",

@@ -143,7 +143,7 @@ async fn everything_is_pushed_in_bounded_requests_and_what_leaves_says_so_once()
     let config = configuration(&receiver.start().await);
     let (clock, hand) = Clock::manual("2026-11-26T10:00:00Z".parse().unwrap());
     let table = Arc::new(Table::new(clock.clone()));
-    let series = table.configure(&config).remove(0);
+    let series = table.configure(&config).remove(0).0;
     let minute = jiff::SignedDuration::from_secs(61);
     put(&series, &config, clock.now() + minute + minute);
     let otlp = config.otlp.as_ref().unwrap();

@@ -158,7 +158,7 @@ impl AlibabaPush {
         action: &str,
         parameters: &[(&str, &str)],
         deadline: Moment,
-    ) -> Result<Asked, Failure> {
+    ) -> Result<(Asked, Timestamp), Failure> {
         let judge = |answer: &Answer| match errors::error(&answer.body) {
             Some((code, text)) => {
                 let text = redact(errors::without_signed_text(&text), &self.secrets.current());
@@ -198,15 +198,14 @@ impl AlibabaPush {
                 then: Refusal::ForGood,
             });
         }
-        let asked_at = self.http.clock().now();
         let parameters = [("AppKey", &*application.id), ("MessageId", &*asked)];
         let action = "QueryPushStatByMsg";
-        let body = match self
+        let (answer, asked_at) = self
             .operation(dataset, action, &parameters, deadline)
-            .await?
-        {
+            .await?;
+        let body = match answer {
             Asked::Answer(body) => body,
-            Asked::NotYet => return Ok(Observation::NotYet { asked }),
+            Asked::NotYet => return Ok(Observation::NotYet { asked, asked_at }),
             Asked::BadMessage(code) => {
                 let reason = code.into();
                 return Ok(Observation::Refused {
@@ -219,7 +218,7 @@ impl AlibabaPush {
         let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
         Ok(match wire::snapshot(&body, &asked, asked_at, unknown) {
             Ok(Some(snapshot)) => Observation::Snapshot(Box::new(snapshot)),
-            Ok(None) => Observation::NotYet { asked },
+            Ok(None) => Observation::NotYet { asked, asked_at },
             Err(problem) => Observation::Failed {
                 asked,
                 failure: Failure::bad_count(&problem),
@@ -256,7 +255,7 @@ impl AlibabaPush {
                 let asked = self
                     .operation(dataset, action, &parameters, deadline)
                     .await?;
-                let Asked::Answer(body) = asked else {
+                let (Asked::Answer(body), _) = asked else {
                     return Ok(());
                 };
                 let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);

@@ -90,7 +90,6 @@ impl Engagelab {
         deadline: Moment,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<Batch, Failure> {
-        let asked_at = self.http.clock().now();
         let judge = |answer: &Answer| {
             if !answer.status.is_success() {
                 return self.refused(answer);
@@ -112,8 +111,8 @@ impl Engagelab {
                 || self.secrets.refresh(),
             )
             .await;
-        let body = match answer {
-            Ok(body) => body,
+        let (body, asked_at) = match answer {
+            Ok(answered) => answered,
             Err(failure) => {
                 let code = failure.code.as_deref().and_then(|code| code.parse().ok());
                 return match code {
@@ -129,10 +128,10 @@ impl Engagelab {
         for message in messages {
             let asked = message.id.clone();
             let observation = match object.remove(message.id.as_ref()) {
-                None => Observation::NotYet { asked },
+                None => Observation::NotYet { asked, asked_at },
                 Some(raw) => match wire::snapshot(raw.get(), asked.clone(), asked_at, unknown) {
                     Ok(Some(snapshot)) => Observation::Snapshot(Box::new(snapshot)),
-                    Ok(None) => Observation::NotYet { asked },
+                    Ok(None) => Observation::NotYet { asked, asked_at },
                     Err(text) => Observation::Failed {
                         asked,
                         failure: Failure::bad_count(&text),

@@ -6,6 +6,7 @@ use bytes::{Bytes, BytesMut};
 use delivery_clock::{Clock, Moment};
 use futures_util::StreamExt;
 use http::{HeaderMap, header};
+use jiff::Timestamp;
 use rand::RngExt;
 use tracing::Instrument;
 
@@ -129,7 +130,8 @@ impl Http {
     }
 
     /// Asks until there is an answer that `judge` takes, or no use in asking again before
-    /// `deadline`. `refresh` reads the secrets again and says whether there may be new ones.
+    /// `deadline`. `refresh` reads the secrets again and says whether there may be new ones. With
+    /// the answer comes the start of the request that brought it.
     ///
     /// # Errors
     ///
@@ -141,10 +143,11 @@ impl Http {
         build: impl Fn() -> Request,
         judge: impl Fn(&Answer) -> Verdict<T>,
         refresh: impl Fn() -> bool,
-    ) -> Result<T, Failure> {
+    ) -> Result<(T, Timestamp), Failure> {
         let mut attempts = Attempts::new(self, dataset, deadline);
         loop {
             self.limiter.take().await;
+            let asked_at = self.clock.now();
             let request = build();
             let span = self.span(dataset, &request);
             let attempt = async {
@@ -161,7 +164,7 @@ impl Http {
             span.record("code", code.to_string());
             self.observer.request(dataset, code);
             match attempts.next(outcome, &refresh).await {
-                Next::Done(value) => return Ok(value),
+                Next::Done(value) => return Ok((value, asked_at)),
                 Next::Again => {}
                 Next::GiveUp(failure) => return Err(failure),
             }

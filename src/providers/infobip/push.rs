@@ -44,7 +44,6 @@ impl InfobipPush {
             percent_encode(&message.id),
             percent_encode(&application.id)
         );
-        let asked_at = self.http.clock().now();
         let judge = |answer: &Answer| {
             if !answer.status.is_success() {
                 return self.access.refused(answer);
@@ -55,7 +54,7 @@ impl InfobipPush {
                 Err(problem) => Verdict::Fail(undecodable(answer, &problem)),
             }
         };
-        let statistics = self
+        let (statistics, asked_at) = self
             .http
             .call(
                 dataset,
@@ -68,7 +67,7 @@ impl InfobipPush {
         let asked = message.id.clone();
         Ok(match statistics.totals() {
             Ok(totals) if totals.counts.is_empty() && totals.reported_ratio.is_none() => {
-                Observation::NotYet { asked }
+                Observation::NotYet { asked, asked_at }
             }
             Ok(totals) => Observation::Snapshot(Box::new(Snapshot {
                 asked: asked.clone(),

@@ -84,7 +84,7 @@ impl Pushwoosh {
         filters: &Value,
         page: usize,
         deadline: Moment,
-    ) -> Result<Vec<Item>, Failure> {
+    ) -> Result<(Vec<Item>, Timestamp), Failure> {
         let body = json!({
             "filters": filters,
             "params": {"with_details": false, "with_metrics": true},
@@ -167,8 +167,7 @@ impl Pushwoosh {
                 "date_range": {"date_from": date(from), "date_to": date(to)},
             });
             for page in 0.. {
-                let asked_at = self.http.clock().now();
-                let items = self.page(dataset, &filters, page, deadline).await?;
+                let (items, asked_at) = self.page(dataset, &filters, page, deadline).await?;
                 let count = items.len();
                 let mut new = 0;
                 for item in items {
@@ -232,8 +231,7 @@ impl Pushwoosh {
                 })
                 .collect();
             let filters = json!({"application": &*application.id, filter: values});
-            let asked_at = self.http.clock().now();
-            let items = self.page(dataset, &filters, 0, deadline).await?;
+            let (items, asked_at) = self.page(dataset, &filters, 0, deadline).await?;
             let mut missing: HashSet<Arc<str>> = names.into_iter().collect();
             for item in items {
                 if let Some(asked) = item.names().find_map(|name| missing.take(name)) {
@@ -241,7 +239,7 @@ impl Pushwoosh {
                 }
             }
             for asked in missing {
-                take(Observation::NotYet { asked });
+                take(Observation::NotYet { asked, asked_at });
             }
         }
         Ok(())

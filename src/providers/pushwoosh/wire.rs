@@ -238,7 +238,7 @@ impl Item {
     pub(super) fn observation(&self, asked: Arc<str>, asked_at: Timestamp) -> Observation {
         match self.snapshot(&asked, asked_at) {
             Ok(Some(snapshot)) => Observation::Snapshot(Box::new(snapshot)),
-            Ok(None) => Observation::NotYet { asked },
+            Ok(None) => Observation::NotYet { asked, asked_at },
             Err(problem) => Observation::Failed {
                 asked,
                 failure: Failure::bad_count(&problem),

@@ -1,0 +1,330 @@
+//! What becomes of the answers of an account's vendor.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use jiff::Timestamp;
+use tracing::Instrument;
+
+use super::{
+    super::{
+        Source,
+        queue::{Job, Lane},
+        schedule,
+    },
+    Collector, Counted, Event, Flights, Landed, LaneKey, MAX_UNREADABLE, Pass, of_store,
+};
+use crate::{
+    discovery::{MessageKey, Tracked},
+    ledger::{News, Seen},
+    model::{Application, Snapshot},
+    providers::{Failure, Observation, Refusal, Scope},
+};
+
+impl Collector {
+    /// Takes what has ended.
+    pub(super) fn take(&mut self, event: Event, pass: &mut Pass, flights: &Flights) {
+        match event {
+            Event::Landed(landed) => self.landed(landed, pass, flights),
+            Event::Counted(counted) => self.counted(counted, pass),
+            Event::Met(keys, Ok(met)) => {
+                for (key, met) in keys.iter().zip(met) {
+                    self.recall(key, &met);
+                }
+            }
+            Event::Met(_, Err(error)) => {
+                // They are met with their first numbers.
+                tracing::warn!(account = %self.parts.account.name, %error, "what is known of messages cannot be read");
+            }
+        }
+    }
+
+    /// What the ledger knows of a message over restarts.
+    fn recall(&mut self, key: &MessageKey, met: &crate::ledger::Met) {
+        let key = self.tracker.resolve(key);
+        self.tracker
+            .recall(&key, met.first_seen, met.sent_at, met.campaign.clone());
+        if let Some(wanted_at) = met.wanted_at {
+            let job = Job::Message(key.1);
+            for ((_, of), lane) in &mut self.lanes {
+                if *of == key.0 {
+                    lane.sooner(&job, wanted_at);
+                }
+            }
+        }
+    }
+
+    fn seen(&self, tracked: &Tracked, snapshot: Option<Snapshot>, asked_at: Timestamp) -> Seen {
+        Seen {
+            message: tracked.message.clone(),
+            first_seen: tracked.first_seen,
+            snapshot,
+            asked_at,
+        }
+    }
+
+    /// Hands snapshots to the ledger, beside the queries that go on.
+    fn count(
+        &self,
+        lane: LaneKey,
+        application: Application,
+        keys: Vec<MessageKey>,
+        seen: Vec<Seen>,
+    ) -> BoxFuture<'static, Event> {
+        let ledger = self.parts.ledger.clone();
+        let counting = async move {
+            let outcome = ledger.snapshots(&application, lane.0, seen).await;
+            Event::Counted(Counted {
+                lane,
+                keys,
+                outcome,
+            })
+        };
+        counting.in_current_span().boxed()
+    }
+
+    fn counted(&mut self, counted: Counted, pass: &mut Pass) {
+        match counted.outcome {
+            Ok((news, met)) => {
+                for (key, met) in counted.keys.iter().zip(met) {
+                    self.recall(key, &met);
+                }
+                self.tell_news(&news);
+            }
+            Err(error) => {
+                let application = self.application(counted.lane.1);
+                pass.asked.insert(counted.lane, false);
+                self.failed(counted.lane, &application, &of_store(&error));
+            }
+        }
+    }
+
+    /// Tells what the ledger says; what is born is visible at once, for its hold has begun.
+    fn tell_news(&self, news: &News) {
+        self.parts.recorder.news(news);
+        if news.born {
+            self.parts.recorder.publish();
+        }
+    }
+
+    /// Takes what a query brought.
+    fn landed(&mut self, landed: Landed, pass: &mut Pass, flights: &Flights) {
+        let Landed {
+            lane,
+            jobs,
+            seen,
+            news,
+            result,
+        } = landed;
+        pass.in_flight -= 1;
+        let (dataset, index) = lane;
+        let application = self.application(index);
+        let next = schedule::next(pass.began, self.parts.account.dataset_interval(dataset));
+        let again = schedule::next(pass.began, self.parts.account.interval);
+        let stale_at = schedule::after(next, self.parts.account.stale_after);
+        self.tell_news(&news);
+        let mut counting = Vec::new();
+        let is_list = jobs.first() == Some(&Job::List);
+        let (mut new, mut good) = (0, result.is_ok() && seen.is_empty());
+        let mut failures: Vec<Failure> = Vec::new();
+        let mut drained = None;
+        for observation in seen {
+            good |= !matches!(
+                observation,
+                Observation::Failed { .. } | Observation::Drained { cut: Some(_), .. }
+            );
+            match observation {
+                Observation::Listed(message) => {
+                    let key = (index, message.id.clone());
+                    if !self.set_aside.contains(&key) {
+                        new += usize::from(self.name(index, message, pass.began));
+                    }
+                }
+                Observation::Snapshot(snapshot) => {
+                    let key = self.known_as(lane, &snapshot.asked, &snapshot.id);
+                    self.tracker
+                        .learn(&key, snapshot.campaign.clone(), snapshot.sent_at);
+                    self.answered(lane, &key.1, next);
+                    if let Some(tracked) = self.tracker.get(&key) {
+                        self.parts.recorder.snapshot(
+                            dataset,
+                            &application,
+                            &tracked.message,
+                            tracked.first_seen,
+                            &snapshot,
+                            stale_at,
+                        );
+                        let asked_at = snapshot.asked_at;
+                        let seen = self.seen(tracked, Some(*snapshot), asked_at);
+                        counting.push((key, seen));
+                    }
+                }
+                Observation::NotYet { asked, asked_at } => {
+                    let key = self.tracker.resolve(&(index, asked));
+                    self.answered(lane, &key.1, next);
+                    self.parts
+                        .recorder
+                        .renewed(dataset, &application, &key.1, stale_at);
+                    if let Some(tracked) = self.tracker.get(&key) {
+                        let seen = self.seen(tracked, None, asked_at);
+                        counting.push((key, seen));
+                    }
+                }
+                Observation::Refused {
+                    asked,
+                    reason,
+                    then,
+                } => {
+                    self.refused(lane, &asked, &reason, then, next);
+                }
+                Observation::Failed { asked, failure } => {
+                    let key = self.tracker.resolve(&(index, asked));
+                    self.unanswered(lane, &Job::Message(key.1), again);
+                    failures.push(failure);
+                }
+                Observation::Drained { read, cut, .. } => {
+                    failures.extend(cut);
+                    drained = Some((read.empty, read.reports.is_empty()));
+                }
+            }
+        }
+        if !counting.is_empty() {
+            let (keys, seen) = counting.into_iter().unzip();
+            flights.push(self.count(lane, application.clone(), keys, seen));
+        }
+        if is_list {
+            let now = self.parts.clock.now();
+            let outcome = result.as_ref().map(|()| new);
+            self.parts.recorder.discovered(Source::List, outcome, now);
+            self.parts.recorder.tracked(self.tracker.len());
+        }
+        if let Some((empty, unreadable)) = drained {
+            self.unreadable = if unreadable && !empty {
+                self.unreadable + 1
+            } else {
+                0
+            };
+            let pause = empty || self.unreadable >= MAX_UNREADABLE;
+            if pause {
+                self.unreadable = 0;
+            }
+            let next = if pause { next } else { self.parts.clock.now() };
+            self.lane(lane).answered(&Job::Drain, next);
+        }
+        for job in &jobs {
+            if self.lane(lane).is_in_flight(job) {
+                match &result {
+                    // A list's own job; or a message that the answer passed over in silence.
+                    Ok(()) => self.lane(lane).answered(job, next),
+                    Err(_) => self.lane(lane).unanswered(job, again),
+                }
+            }
+        }
+        if let Err(failure) = result {
+            match failure.scope {
+                Scope::Query => {}
+                Scope::Application => self.lane(lane).defer(again),
+                Scope::Account => self.lanes.values_mut().for_each(|lane| lane.defer(again)),
+            }
+            failures.push(failure);
+        }
+        pass.up |= good;
+        let lasted = self.parts.clock.monotonic().since(pass.began_at);
+        pass.lasted.insert(dataset, lasted);
+        if !failures.is_empty() {
+            pass.asked.insert(lane, false);
+        }
+        for failure in failures {
+            self.failed(lane, &application, &failure);
+        }
+        self.tell(|status| status.answered = true);
+    }
+
+    fn lane(&mut self, key: LaneKey) -> &mut Lane {
+        self.lanes.entry(key).or_default()
+    }
+
+    /// The key of a message that was asked for under one name and answered under another.
+    fn known_as(&mut self, lane: LaneKey, asked: &Arc<str>, own: &Arc<str>) -> MessageKey {
+        let key = (lane.1, asked.clone());
+        if asked != own && self.tracker.get(&key).is_some() {
+            self.tracker.rename(&key, own);
+            let now = self.parts.clock.now();
+            for ((_, of), lane) in &mut self.lanes {
+                if *of == key.0 {
+                    lane.remove(&Job::Message(asked.clone()));
+                    lane.add(Job::Message(own.clone()), now);
+                }
+            }
+            self.parts.recorder.tracked(self.tracker.len());
+        }
+        self.tracker.resolve(&key)
+    }
+
+    fn answered(&mut self, lane: LaneKey, id: &Arc<str>, next: Timestamp) {
+        let key = (lane.1, id.clone());
+        let earliest = self
+            .tracker
+            .get(&key)
+            .and_then(|tracked| self.parts.provider.first_numbers(&tracked.message));
+        let next = earliest.map_or(next, |earliest| earliest.max(next));
+        self.lane(lane).answered(&Job::Message(id.clone()), next);
+    }
+
+    fn unanswered(&mut self, lane: LaneKey, job: &Job, again: Timestamp) {
+        self.lane(lane).unanswered(job, again);
+    }
+
+    /// The vendor refuses a message by itself.
+    fn refused(
+        &mut self,
+        lane: LaneKey,
+        asked: &Arc<str>,
+        reason: &Arc<str>,
+        then: Refusal,
+        next: Timestamp,
+    ) {
+        let key = self.tracker.resolve(&(lane.1, asked.clone()));
+        let job = Job::Message(key.1.clone());
+        let Some(tracked) = self.tracker.get(&key) else {
+            return;
+        };
+        let age = self.parts.clock.now().duration_since(tracked.since());
+        let young = match then {
+            Refusal::ForGood => false,
+            Refusal::OlderThan(limit) => Duration::try_from(age).unwrap_or_default() < limit,
+        };
+        if young {
+            self.lane(lane).alone(&job);
+            self.lane(lane).answered(&job, next);
+            return;
+        }
+        let account = &self.parts.account;
+        tracing::warn!(
+            account = %account.name, dataset = %lane.0, message = %key.1, %reason,
+            "the vendor refuses this message; it is set aside"
+        );
+        self.parts.recorder.rejected(reason);
+        self.lane(lane).remove(&job);
+        self.set_aside.insert(key);
+    }
+
+    /// Notes a failure; a new kind of trouble is logged, the same one again is not.
+    fn failed(&mut self, lane: LaneKey, application: &Application, failure: &Failure) {
+        self.parts.recorder.failed(lane.0, application, failure);
+        let account = &self.parts.account.name;
+        if self.troubles.insert(lane, failure.kind) != Some(failure.kind) {
+            tracing::warn!(
+                %account, dataset = %lane.0, application = %application.name,
+                reason = failure.kind.as_str(), error = %failure, "asking the vendor failed"
+            );
+        } else {
+            tracing::debug!(
+                %account, dataset = %lane.0, application = %application.name,
+                reason = failure.kind.as_str(), error = %failure, "asking the vendor failed again"
+            );
+        }
+        let text = format!("{}, {}: {failure}", lane.0, application.name);
+        self.tell(|status| status.last_error = Some(text));
+    }
+}

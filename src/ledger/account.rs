@@ -1,0 +1,822 @@
+//! The ledger of one account: answers go in, news come out.
+
+use std::{
+    collections::{HashMap, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use delivery_clock::{Clock, Moment};
+use jiff::Timestamp;
+use tokio::sync::{Notify, OwnedMutexGuard};
+
+use super::{
+    LATENCY_BOUNDS, News, StoreNotes,
+    cohort::Windows,
+    image::{Draft, Hold, Image, Known, MessageDraft},
+    message::{Adoption, MessageState},
+    names::{Names, OTHER},
+    reports::Memory,
+    spool::AccountSpool,
+    store::{Ask, MessageId, Store, StoreError, Told},
+};
+use crate::{
+    model::{Application, Dataset, Message, ProviderType, Snapshot},
+    providers::{Damage, Digest, ReportsRead, Spool, SpoolError, SpooledBody},
+};
+
+/// So many spooled bodies share one transaction at most.
+const BODIES: usize = 20;
+/// What is late by less is looked after at this pace.
+const TEND_EVERY: Duration = Duration::from_secs(60);
+/// A campaign without a watched message is forgotten so long after its last increase.
+const CAMPAIGN_AFTER: i64 = 24 * 3_600_000;
+/// After a start, messages are met before any campaign is forgotten.
+const CAMPAIGN_GRACE: Duration = Duration::from_secs(3600);
+
+/// What the configuration says about an account's counters.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// How long a new series stands at 0.
+    pub zero_hold: Duration,
+    /// How old history may be to count; zero: any.
+    pub adopt_age: Duration,
+    /// The ages of its cohorts.
+    pub windows: Windows,
+    /// One pass only: what is new is shown as 0, and the rest whole.
+    pub once: bool,
+}
+
+/// A message as a source or a vendor told of it.
+#[derive(Clone, Debug)]
+pub struct Met {
+    /// When it was first named, over restarts.
+    pub first_seen: Timestamp,
+    /// When it was sent.
+    pub sent_at: Option<Timestamp>,
+    /// Its campaign.
+    pub campaign: Option<Arc<str>>,
+    /// When it is next wanted for an age.
+    pub wanted_at: Option<Timestamp>,
+}
+
+/// A snapshot with what is known of its message over all sources.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// The message.
+    pub message: Message,
+    /// When this process first heard of it.
+    pub first_seen: Timestamp,
+    /// The vendor's numbers; `None`: it has none yet.
+    pub snapshot: Option<Snapshot>,
+    /// The start of the request.
+    pub asked_at: Timestamp,
+}
+
+/// The ledger of one account.
+pub struct AccountLedger {
+    name: Arc<str>,
+    replica: Arc<str>,
+    provider: ProviderType,
+    clock: Clock,
+    store: Arc<dyn Store>,
+    spool: AccountSpool,
+    notes: Arc<dyn StoreNotes>,
+    names: Arc<Names>,
+    policy: Mutex<Arc<Policy>>,
+    image: Arc<tokio::sync::Mutex<Image>>,
+    /// Bodies that are in the spool and not counted.
+    backlog: Mutex<Vec<SpooledBody>>,
+    /// When something has to be done next.
+    next: Mutex<Option<Moment>>,
+    opened: Moment,
+    sooner: Notify,
+}
+
+/// What the work of a transaction leaves behind.
+type Slot<R> = Arc<Mutex<Option<(OwnedMutexGuard<Image>, super::image::Changes, R)>>>;
+
+impl AccountLedger {
+    #[expect(clippy::too_many_arguments, reason = "it is put together in one place")]
+    pub(super) fn new(
+        name: Arc<str>,
+        replica: Arc<str>,
+        provider: ProviderType,
+        clock: Clock,
+        store: Arc<dyn Store>,
+        spool: AccountSpool,
+        notes: Arc<dyn StoreNotes>,
+        names: Arc<Names>,
+        policy: Policy,
+    ) -> AccountLedger {
+        AccountLedger {
+            opened: clock.monotonic(),
+            name,
+            replica,
+            provider,
+            clock,
+            store,
+            spool,
+            notes,
+            names,
+            policy: Mutex::new(Arc::new(policy)),
+            image: Arc::default(),
+            backlog: Mutex::default(),
+            next: Mutex::default(),
+            sooner: Notify::new(),
+        }
+    }
+
+    /// The names that keep themselves, for the gauges.
+    pub fn names(&self) -> &Arc<Names> {
+        &self.names
+    }
+
+    /// Takes another policy.
+    pub(super) fn set_policy(&self, policy: Policy) {
+        *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
+    }
+
+    fn policy(&self) -> Arc<Policy> {
+        self.policy
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Where the account's bodies go.
+    pub fn spool(&self) -> &dyn Spool {
+        &self.spool
+    }
+
+    /// Says whether anything more shall be asked for; what is arriving is taken all the same.
+    pub fn close(&self, closed: bool) {
+        self.spool.close(closed);
+    }
+
+    /// Tells the size of the account's spool.
+    pub fn measure(&self) {
+        let (bytes, quarantined) = self.spool.size();
+        self.notes.size(&self.name, bytes, quarantined);
+    }
+
+    /// The hold of a counter that this replica shows for the first time from now on, or again.
+    fn hold(&self, policy: &Policy, shown_before: bool) -> Hold {
+        if policy.once {
+            return if shown_before {
+                Hold::Open
+            } else {
+                Hold::Process
+            };
+        }
+        if policy.zero_hold.is_zero() {
+            return Hold::Open;
+        }
+        Hold::Until(self.clock.monotonic() + policy.zero_hold)
+    }
+
+    /// Takes the account over: its counters, those that exist from the start included. They are
+    /// held again if that is asked for, or if this process did not have them.
+    ///
+    /// # Errors
+    ///
+    /// The store failed, or it has what this version cannot read.
+    pub async fn open(
+        &self,
+        applications: &[Application],
+        datasets: &[Dataset],
+        again: bool,
+    ) -> Result<News, StoreError> {
+        let policy = self.policy();
+        {
+            let mut image = self.image.lock().await;
+            if again {
+                image.counters.clear();
+            }
+            self.load(&mut image, &policy).await?;
+        }
+        let (applications, datasets) = (applications.to_vec(), datasets.to_vec());
+        let once = policy.once;
+        let opened = self
+            .change(
+                |_| Ask::default(),
+                move |draft, _| {
+                    for application in &applications {
+                        for dataset in &datasets {
+                            draft.birth(&application.id, *dataset);
+                        }
+                        if let Some((channel, _)) = draft.provider.columns().first() {
+                            draft.zero_channel(&application.id, channel);
+                        }
+                    }
+                    // A series that this replica has not shown is born at zero, durably; and what
+                    // `collect` has shown before, it shows whole.
+                    let keys: Vec<_> = draft.image.counters.keys().cloned().collect();
+                    for key in keys {
+                        let open = draft.image.counters.get(&key).map(|own| own.hold);
+                        if open == Some(Hold::Open) && (once || policy.zero_hold.is_zero()) {
+                            draft.release(&key);
+                        } else {
+                            draft.bear(&key);
+                        }
+                    }
+                },
+            )
+            .await;
+        let (news, ()) = opened?;
+        let image = self.image.lock().await;
+        *self.backlog() = self
+            .spool
+            .bodies()
+            .map_err(|error| StoreError::Failed(error.0))?;
+        Ok(News {
+            shown: image.shown(),
+            born: true,
+            ..news
+        })
+    }
+
+    fn backlog(&self) -> std::sync::MutexGuard<'_, Vec<SpooledBody>> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn load(&self, image: &mut Image, policy: &Policy) -> Result<(), StoreError> {
+        let rows = self.store.account(&self.name, &self.replica).await;
+        let rows = rows.inspect_err(|_| self.failed())?;
+        self.names.load(rows.names.clone());
+        let now = self.clock.now().as_millisecond();
+        image
+            .load(rows, |shown| self.hold(policy, shown), now)
+            .map_err(|problem| {
+                StoreError::Failed(format!(
+                    "the ledger of {} cannot be read: {problem}; use the version that wrote it, or a later one",
+                    self.name
+                ))
+            })
+    }
+
+    fn failed(&self) {
+        self.notes.up(false);
+        self.notes.error();
+    }
+
+    /// One transaction. Only what is durable is told.
+    async fn change<R: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&Image) -> Ask,
+        compute: impl FnOnce(&mut Draft<'_>, Told) -> R + Send + 'static,
+    ) -> Result<(News, R), StoreError> {
+        let policy = self.policy();
+        let mut image = self.image.clone().lock_owned().await;
+        let mut reloaded = Vec::new();
+        if image.stale {
+            self.load(&mut image, &policy).await?;
+            reloaded = image.shown();
+        }
+        let mut ask = ask(&image);
+        ask.account = self.name.clone();
+        ask.replica = self.replica.clone();
+        let slot: Slot<R> = Arc::default();
+        let (filled, names) = (slot.clone(), self.names.clone());
+        let (provider, now) = (self.provider, self.clock.now().as_millisecond());
+        let hold = self.hold(&policy, false);
+        let work = Box::new(move |told| {
+            let mut draft = Draft {
+                image: &image,
+                names: &names,
+                provider,
+                ages: policy.windows.ages(),
+                now,
+                hold,
+                changes: super::image::Changes::default(),
+            };
+            let outcome = compute(&mut draft, told);
+            let batch = draft.batch();
+            let changes = draft.changes;
+            *filled.lock().unwrap_or_else(PoisonError::into_inner) =
+                Some((image, changes, outcome));
+            batch
+        });
+        let done = self.store.transact(ask, work).await;
+        let left = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (done, left) {
+            (Ok(()), Some((mut image, changes, outcome))) => {
+                self.notes.up(true);
+                let mut news = changes.apply(&mut image, &self.names);
+                if !reloaded.is_empty() {
+                    reloaded.append(&mut news.shown);
+                    news.shown = reloaded;
+                }
+                self.plan(&image);
+                Ok((news, outcome))
+            }
+            (Err(error), Some((mut image, changes, _))) => {
+                // It may have happened all the same.
+                image.stale = true;
+                self.names.give_back(changes.new_names);
+                self.failed();
+                Err(error)
+            }
+            (Err(error), None) => {
+                self.failed();
+                Err(error)
+            }
+            (Ok(()), None) => Err(StoreError::Failed("the store did nothing".into())),
+        }
+    }
+
+    /// Notes when something has to be done next.
+    fn plan(&self, image: &Image) {
+        let tend = self.clock.monotonic() + TEND_EVERY;
+        let window = image.windows.first().map(|(end, _)| {
+            let wait = end.saturating_sub(self.clock.now().as_millisecond()) + 1;
+            self.clock.monotonic() + Duration::from_millis(wait.max(0).unsigned_abs())
+        });
+        let next = [image.next_release, window, Some(tend)]
+            .into_iter()
+            .flatten()
+            .min();
+        let mut own = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is late anyway is not put off by what happens meanwhile.
+        let sooner = next < *own || own.is_none();
+        let due = own.is_some_and(|own| own <= self.clock.monotonic());
+        if !due {
+            *own = next;
+        }
+        drop(own);
+        if sooner {
+            self.sooner.notify_one();
+        }
+    }
+
+    /// Returns when [`AccountLedger::tick`] has something to do.
+    pub async fn due(&self) {
+        loop {
+            let next = *self.next.lock().unwrap_or_else(PoisonError::into_inner);
+            let sooner = self.sooner.notified();
+            match next {
+                Some(next) => tokio::select! {
+                    () = self.clock.sleep_until(next) => return,
+                    () = sooner => {}
+                },
+                None => sooner.await,
+            }
+        }
+    }
+
+    /// Releases what has been held long enough, and closes the windows that are over.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; it is tried again.
+    pub async fn tick(&self) -> Result<News, StoreError> {
+        let policy = self.policy();
+        let (clock, moment) = (self.clock.clone(), self.clock.monotonic());
+        let now = clock.now();
+        let forget = moment.since(self.opened) >= CAMPAIGN_GRACE;
+        *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let ticked = self.change(
+            |_| Ask::default(),
+            move |draft, _| {
+                let image = draft.image;
+                if image.next_release.is_some_and(|at| at <= moment) {
+                    let over = |hold: Hold| matches!(hold, Hold::Until(end) if end <= moment);
+                    let keys: Vec<_> = image
+                        .counters
+                        .iter()
+                        .filter(|(_, own)| over(own.hold))
+                        .map(|(key, _)| key.clone())
+                        .collect();
+                    for key in keys {
+                        draft.release(&key);
+                    }
+                }
+                let at = now.as_millisecond();
+                let over = image.windows.iter().take_while(|(end, _)| *end < at);
+                for (_, id) in over {
+                    let Some(known) = image.messages.get(id) else {
+                        continue;
+                    };
+                    let mut known = known.clone();
+                    let mut effects = MessageDraft {
+                        draft,
+                        application: id.0.clone(),
+                    };
+                    known.state.close(now, &policy.windows, &mut effects);
+                    known.next = known.state.next_ages(now, &policy.windows);
+                    draft.put_message(id.clone(), known);
+                }
+                if forget {
+                    let gone = forgotten_campaigns(image, at);
+                    for campaign in gone {
+                        draft.forget_campaign(&campaign);
+                    }
+                }
+            },
+        );
+        match ticked.await {
+            Ok((news, ())) => Ok(news),
+            Err(error) => {
+                // Not at once: the store needs time.
+                let again = self.clock.monotonic() + Duration::from_secs(1);
+                *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(again);
+                Err(error)
+            }
+        }
+    }
+
+    /// Meets messages that a source names: what is known of them over restarts. Those that are new
+    /// are noted, so that their first sight outlives this process.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; the messages can be asked for all the same.
+    pub async fn meet(&self, messages: Vec<(Message, Timestamp)>) -> Result<Vec<Met>, StoreError> {
+        let policy = self.policy();
+        let now = self.clock.now();
+        let ids: Vec<MessageId> = messages
+            .iter()
+            .map(|(message, _)| (message.application.clone(), message.id.clone()))
+            .collect();
+        let asked = ids.clone();
+        let changed = self.change(
+            move |_| Ask {
+                messages: asked,
+                ..Ask::default()
+            },
+            move |draft, told| {
+                let mut met = Vec::with_capacity(messages.len());
+                for ((message, first_seen), id) in messages.iter().zip(ids) {
+                    let known = draft.image.messages.get(&id).cloned();
+                    let row = told.messages.get(&id).map(|row| unpack(row));
+                    let (mut known, stored) = match (known, row) {
+                        (Some(known), _) => (known, true),
+                        (None, Some(state)) => (
+                            Known {
+                                state,
+                                ..Known::default()
+                            },
+                            true,
+                        ),
+                        (None, None) => {
+                            let state = MessageState::new(message, *first_seen);
+                            (
+                                Known {
+                                    state,
+                                    ..Known::default()
+                                },
+                                false,
+                            )
+                        }
+                    };
+                    let unsent = known.state.sent_at.is_none();
+                    known.state.learn_sent_at(message.sent_at);
+                    known.next = known.state.next_ages(now, &policy.windows);
+                    met.push(told_of(&known));
+                    if stored && !(unsent && known.state.sent_at.is_some()) {
+                        draft.refresh_message(id, known);
+                    } else {
+                        draft.put_message(id, known);
+                    }
+                }
+                met
+            },
+        );
+        changed.await.map(|(_, met)| met)
+    }
+
+    /// Counts what the vendor's answers brought, and says what it knows of each message then.
+    ///
+    /// # Errors
+    ///
+    /// The store failed: nothing of it was counted; the next answer has the same numbers.
+    pub async fn snapshots(
+        &self,
+        application: &Application,
+        dataset: Dataset,
+        seen: Vec<Seen>,
+    ) -> Result<(News, Vec<Met>), StoreError> {
+        let policy = self.policy();
+        let now = self.clock.now();
+        let application = application.id.clone();
+        let ids: Vec<MessageId> = seen
+            .iter()
+            .map(|own| (application.clone(), own.message.id.clone()))
+            .collect();
+        let of = ids.clone();
+        self.change(
+            move |image| Ask {
+                messages: of
+                    .into_iter()
+                    .filter(|id| !image.messages.contains_key(id))
+                    .collect(),
+                ..Ask::default()
+            },
+            move |draft, told| {
+                let birth = draft.birth(&application, dataset);
+                let adoption = Adoption {
+                    birth,
+                    age: policy.adopt_age,
+                };
+                let mut met = Vec::with_capacity(seen.len());
+                // A vendor can name a message twice in one answer.
+                let mut taken: HashMap<MessageId, Known> = HashMap::new();
+                for (own, id) in seen.iter().zip(&ids) {
+                    let mut known = match (taken.remove(id), draft.image.messages.get(id)) {
+                        (Some(known), _) => known,
+                        (None, Some(known)) => {
+                            if unchanged(known, own) {
+                                met.push(told_of(known));
+                                continue;
+                            }
+                            known.clone()
+                        }
+                        (None, None) => {
+                            let state = match told.messages.get(id) {
+                                Some(row) => unpack(row),
+                                None => MessageState::new(&own.message, own.first_seen),
+                            };
+                            Known {
+                                state,
+                                ..Known::default()
+                            }
+                        }
+                    };
+                    match &own.snapshot {
+                        Some(snapshot) => {
+                            known.hash = hash(snapshot);
+                            let mut effects = MessageDraft {
+                                draft,
+                                application: application.clone(),
+                            };
+                            known.state.take(
+                                &own.message,
+                                snapshot,
+                                adoption,
+                                &policy.windows,
+                                &mut known.lower,
+                                &mut effects,
+                            );
+                        }
+                        None => known.state.answered(own.asked_at, &policy.windows),
+                    }
+                    known.next = known.state.next_ages(now, &policy.windows);
+                    met.push(told_of(&known));
+                    taken.insert(id.clone(), known);
+                }
+                for (id, known) in taken {
+                    let same = draft
+                        .image
+                        .messages
+                        .get(&id)
+                        .is_some_and(|old| old.state == known.state);
+                    if same {
+                        draft.refresh_message(id, known);
+                    } else {
+                        draft.put_message(id, known);
+                    }
+                }
+                met
+            },
+        )
+        .await
+    }
+
+    /// Counts the bodies that are in the spool and not counted yet: those of a process that ended,
+    /// and those that the store could not take.
+    ///
+    /// # Errors
+    ///
+    /// The store or the spool failed: no more must be asked for before it works.
+    pub async fn catch_up(
+        &self,
+        application: &Application,
+        read: &(dyn Fn(&[u8]) -> ReportsRead + Sync),
+    ) -> Result<News, StoreError> {
+        let mut news = News::default();
+        loop {
+            let bodies: Vec<SpooledBody> = self.backlog().iter().take(BODIES).cloned().collect();
+            if bodies.is_empty() {
+                return Ok(news);
+            }
+            let mut both = Vec::with_capacity(bodies.len());
+            for body in bodies {
+                let bytes = self
+                    .spool
+                    .read(&body)
+                    .map_err(|error| StoreError::Failed(error.0))?;
+                let read = read(&bytes);
+                both.push((body, read));
+            }
+            let count = both.len();
+            let mut more = self.count(application, both, false).await?;
+            // What was counted twice was told by the process that counted it.
+            more.duplicates = 0;
+            news.append(more);
+            self.backlog().drain(..count);
+        }
+    }
+
+    /// Counts the reports of bodies that are in the spool, sets aside what could not be read, and
+    /// lets the spool forget the bodies. If it fails, they are counted later.
+    ///
+    /// # Errors
+    ///
+    /// The store or the spool failed.
+    pub async fn reports(
+        &self,
+        application: &Application,
+        bodies: Vec<(SpooledBody, ReportsRead)>,
+    ) -> Result<News, StoreError> {
+        let names: Vec<_> = bodies.iter().map(|(body, _)| body.clone()).collect();
+        let counted = self.count(application, bodies, true).await;
+        if counted.is_err() {
+            self.backlog().extend(names);
+        }
+        counted
+    }
+
+    async fn count(
+        &self,
+        application: &Application,
+        bodies: Vec<(SpooledBody, ReportsRead)>,
+        fresh: bool,
+    ) -> Result<News, StoreError> {
+        let of_spool = |error: SpoolError| StoreError::Failed(error.0);
+        let mut quarantined = 0;
+        for (body, read) in &bodies {
+            if let Some(Damage { at, what }) = &read.damage
+                && self.spool.quarantine(body, *at).map_err(of_spool)?
+            {
+                let body = body.0.as_ref();
+                tracing::warn!(
+                    account = %self.name, body, at, what,
+                    "a body of reports cannot be read whole; the rest is quarantined"
+                );
+                quarantined += 1;
+            }
+        }
+        let names: Vec<_> = bodies.iter().map(|(body, _)| body.clone()).collect();
+        let reads: Vec<ReportsRead> = bodies.into_iter().map(|(_, read)| read).collect();
+        let mut news = News::default();
+        if reads.iter().any(|read| !read.reports.is_empty()) {
+            let mut digests: Vec<Digest> = reads
+                .iter()
+                .flat_map(|read| &read.reports)
+                .map(|report| report.message)
+                .collect();
+            digests.sort_unstable();
+            digests.dedup();
+            let application = application.id.clone();
+            let changed = self.change(
+                move |_| Ask {
+                    digests,
+                    ..Ask::default()
+                },
+                move |draft, told| {
+                    let mut memories: HashMap<Digest, (Memory, bool)> = told
+                        .memories
+                        .into_iter()
+                        .map(|(digest, row)| (digest, (Memory::parse(&row), false)))
+                        .collect();
+                    for report in reads.iter().flat_map(|read| &read.reports) {
+                        let (memory, changed) = memories.entry(report.message).or_default();
+                        if memory.count(&application, report, LATENCY_BOUNDS, draft) {
+                            *changed = true;
+                        } else {
+                            draft.changes.news.duplicates += 1;
+                        }
+                    }
+                    for (digest, (memory, changed)) in memories {
+                        if changed {
+                            draft.changes.memories.insert(digest, memory.to_bytes());
+                        }
+                    }
+                },
+            );
+            news = changed.await?.0;
+        }
+        if !fresh {
+            news.duplicates = 0;
+        }
+        news.quarantined = quarantined;
+        for body in &names {
+            // It is counted: what cannot be removed now is known as a repeat later.
+            if let Err(error) = self.spool.remove(body) {
+                tracing::warn!(account = %self.name, %error, "a counted body cannot be removed from the spool");
+            }
+        }
+        self.measure();
+        Ok(news)
+    }
+
+    /// Forgets messages that no source names any more. No counter moves.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn forget(&self, ids: Vec<MessageId>) -> Result<(), StoreError> {
+        let forgotten = self.change(
+            |_| Ask::default(),
+            move |draft, _| {
+                for id in ids {
+                    draft.forget_message(id);
+                }
+            },
+        );
+        forgotten.await.map(|_| ())
+    }
+
+    /// Messages are no longer watched; what was counted of them stays known.
+    pub async fn unwatch(&self, ids: &[MessageId]) {
+        let mut image = self.image.lock().await;
+        for id in ids {
+            image.drop_message(id);
+        }
+    }
+
+    /// The messages in the ledger whose age is counted from before a time.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn old_messages(&self, before: Timestamp) -> Result<Vec<MessageId>, StoreError> {
+        self.store
+            .old_messages(&self.name, before.as_millisecond())
+            .await
+    }
+}
+
+/// Campaigns that nobody asks for any more.
+fn forgotten_campaigns(image: &Image, now: i64) -> Vec<Arc<str>> {
+    let mut last: HashMap<&Arc<str>, i64> = HashMap::new();
+    for (key, own) in &image.counters {
+        if let Some(campaign) = key.campaign() {
+            let last = last.entry(campaign).or_insert(own.changed_at);
+            *last = own.changed_at.max(*last);
+        }
+    }
+    last.into_iter()
+        .filter(|(campaign, last)| {
+            now - last >= CAMPAIGN_AFTER
+                && campaign.as_ref() != OTHER
+                && !image.campaigns.contains_key(*campaign)
+        })
+        .map(|(campaign, _)| campaign.clone())
+        .collect()
+}
+
+fn unpack(row: &[u8]) -> MessageState {
+    postcard::from_bytes(row).unwrap_or_default()
+}
+
+fn told_of(known: &Known) -> Met {
+    let time = |at: i64| Timestamp::from_millisecond(at).unwrap_or_default();
+    Met {
+        first_seen: time(known.state.first_seen),
+        sent_at: known.state.sent_at.map(time),
+        campaign: known.state.campaign.as_deref().map(Arc::from),
+        wanted_at: known.next.begins.map(time),
+    }
+}
+
+/// Whether an answer says what the one before said, and no age waits for it.
+fn unchanged(known: &Known, own: &Seen) -> bool {
+    let Some(snapshot) = &own.snapshot else {
+        return known
+            .next
+            .open
+            .is_none_or(|at| own.asked_at.as_millisecond() < at);
+    };
+    known.hash == hash(snapshot)
+        && known.state.met
+        && (known.state.campaign.is_some() || own.message.campaign.is_none())
+        && (known.state.sent_at.is_some()
+            || own.message.sent_at.is_none() && snapshot.sent_at.is_none())
+        && known
+            .next
+            .open
+            .is_none_or(|at| snapshot.asked_at.as_millisecond() < at)
+}
+
+/// Of a snapshot's numbers. Never 0, which stands for none.
+fn hash(snapshot: &Snapshot) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for totals in &snapshot.totals {
+        (totals.channel, &totals.counts).hash(&mut hasher);
+    }
+    for row in &snapshot.breakdown {
+        (
+            &row.message_type,
+            &row.platform,
+            &row.vendor_channel,
+            &row.counts,
+        )
+            .hash(&mut hasher);
+    }
+    for totals in &snapshot.types {
+        (&totals.message_type, &totals.counts).hash(&mut hasher);
+    }
+    hasher.finish() | 1
+}

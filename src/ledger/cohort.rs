@@ -1,0 +1,337 @@
+//! Messages at the same age (contract 4.2, Cohorts): which snapshot stands for an age, and which
+//! ages were missed.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use jiff::tz::Offset;
+use serde::{Deserialize, Serialize};
+
+use super::message::Effects;
+use crate::{
+    config::Account,
+    model::{Age, Counts, Dataset, Measure, Snapshot},
+};
+
+/// Why an age of a message was not counted: the label `reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Missed {
+    /// No answer came in the window.
+    Late,
+    /// Answers came, without numbers to count.
+    NoData,
+    /// The message was still being sent.
+    StillSending,
+    /// Nobody knows when the message was sent.
+    AgeUnknown,
+}
+
+impl Missed {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Missed::Late => "late",
+            Missed::NoData => "no_data",
+            Missed::StillSending => "still_sending",
+            Missed::AgeUnknown => "age_unknown",
+        }
+    }
+}
+
+/// What is remembered of one age of a message.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct AgeState {
+    /// The age in seconds; 0 stands for the first published state.
+    age: u32,
+    /// It was counted or missed, or was past when the message was first known.
+    done: bool,
+    /// An answer without numbers came in the window.
+    answered: bool,
+    /// Sent as of the last snapshot up to half the age.
+    half: Option<u64>,
+}
+
+/// A message's state at an age.
+pub(super) struct Taken<'a> {
+    pub(super) age: Age,
+    /// Sent and delivered per channel.
+    pub(super) channels: Vec<(&'a str, u64, u64)>,
+    /// The same per platform and vendor channel.
+    pub(super) rows: BTreeMap<(Arc<str>, Arc<str>), (u64, u64)>,
+}
+
+/// The ages that count for an account, and how long each waits for its answer.
+#[derive(Clone, Debug, Default)]
+pub struct Windows {
+    ages: Vec<Age>,
+    interval: Duration,
+    daily: bool,
+}
+
+const DAY: i64 = 86_400_000;
+/// The vendor that publishes once a day does so by this clock.
+const BEIJING: Offset = Offset::constant(8);
+
+/// The first midnight in Beijing at or after a time.
+fn midnight(at: i64) -> i64 {
+    let offset = i64::from(BEIJING.seconds()) * 1000;
+    let into = (at + offset).rem_euclid(DAY);
+    if into == 0 { at } else { at + DAY - into }
+}
+
+impl Windows {
+    /// The windows of an account. A vendor whose numbers come once a day has only the ages of a
+    /// day and more, and the first state that it publishes.
+    pub fn new(ages: &[Duration], interval: Duration, daily: bool) -> Windows {
+        let seconds = |age: &Duration| u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
+        let mut ages: Vec<Age> = ages
+            .iter()
+            .map(seconds)
+            .filter(|age| !daily || *age >= 86_400)
+            .map(Age::Seconds)
+            .collect();
+        if daily && !ages.is_empty() {
+            ages.push(Age::First);
+        }
+        ages.sort_unstable();
+        ages.dedup();
+        Windows {
+            ages,
+            interval,
+            daily,
+        }
+    }
+
+    /// The windows of an account's messages, as it is configured; none where it has no messages.
+    pub fn of(account: &Account) -> Windows {
+        let messages = account.collect.iter().find(|own| **own != Dataset::Reports);
+        match messages {
+            Some(dataset) => Windows::new(
+                &account.cohort_ages,
+                account.dataset_interval(*dataset),
+                account.provider.publishes_daily(),
+            ),
+            None => Windows::default(),
+        }
+    }
+
+    /// The ages.
+    pub fn ages(&self) -> &[Age] {
+        &self.ages
+    }
+
+    /// Whether there is no age.
+    pub fn is_empty(&self) -> bool {
+        self.ages.is_empty()
+    }
+
+    /// When an age is reached, and the first and the last moment of the answer that stands for it.
+    fn window(&self, age: Age, sent_at: i64) -> (i64, i64, i64) {
+        match age {
+            // The numbers of a day come with the next one.
+            Age::First => {
+                let begins = midnight(sent_at + 1);
+                (begins + DAY, begins, begins + DAY - 1)
+            }
+            Age::Seconds(seconds) if self.daily => {
+                let reached = sent_at + i64::from(seconds) * 1000;
+                let begins = midnight(reached);
+                (reached, begins, begins + DAY - 1)
+            }
+            Age::Seconds(seconds) => {
+                let age = i64::from(seconds) * 1000;
+                let twice = i64::try_from(self.interval.as_millis()).unwrap_or(DAY) * 2;
+                let reached = sent_at + age;
+                (reached, reached, reached + twice.max(age / 10))
+            }
+        }
+    }
+}
+
+fn code(age: Age) -> u32 {
+    match age {
+        Age::First => 0,
+        Age::Seconds(seconds) => seconds,
+    }
+}
+
+fn state(states: &mut Vec<AgeState>, age: Age) -> &mut AgeState {
+    let own = code(age);
+    let place = match states.iter().position(|state| state.age == own) {
+        Some(place) => place,
+        None => {
+            states.push(AgeState {
+                age: own,
+                done: false,
+                answered: false,
+                half: None,
+            });
+            states.len() - 1
+        }
+    };
+    &mut states[place]
+}
+
+fn find(states: &[AgeState], age: Age) -> Option<&AgeState> {
+    let own = code(age);
+    states.iter().find(|state| state.age == own)
+}
+
+fn get(counts: &Counts, measure: Measure) -> Option<u64> {
+    counts
+        .iter()
+        .find(|(own, _)| *own == measure)
+        .map(|(_, count)| *count)
+}
+
+/// Sent and delivered, where both are there.
+fn both(counts: &Counts) -> Option<(u64, u64)> {
+    get(counts, Measure::Sent).zip(get(counts, Measure::Delivered))
+}
+
+/// Takes a snapshot for the ages whose windows it falls into.
+pub(super) fn take(
+    states: &mut Vec<AgeState>,
+    sent_at: i64,
+    first_seen: i64,
+    snapshot: &Snapshot,
+    windows: &Windows,
+    effects: &mut dyn Effects,
+) {
+    let at = snapshot.asked_at.as_millisecond();
+    let sents = snapshot
+        .totals
+        .iter()
+        .filter_map(|totals| get(&totals.counts, Measure::Sent));
+    let sent: Option<u64> = sents.fold(None, |sum, sent| {
+        Some(sum.unwrap_or(0_u64).saturating_add(sent))
+    });
+    close(states, sent_at, first_seen, at, windows, effects);
+    for age in &windows.ages {
+        let (reached, begins, ends) = windows.window(*age, sent_at);
+        if find(states, *age).is_some_and(|state| state.done) || first_seen > reached {
+            continue;
+        }
+        if sent.is_some() && at >= sent_at && at - sent_at <= (reached - sent_at) / 2 {
+            let state = state(states, *age);
+            state.half = sent;
+        }
+        if at < begins || at > ends {
+            continue;
+        }
+        let channels: Vec<_> = snapshot
+            .totals
+            .iter()
+            .filter_map(|totals| {
+                let (sent, delivered) = both(&totals.counts)?;
+                (sent > 0).then_some((totals.channel, sent, delivered))
+            })
+            .collect();
+        let state = state(states, *age);
+        if channels.is_empty() {
+            state.answered = true;
+            continue;
+        }
+        state.done = true;
+        if still_sending(state.half, sent) {
+            effects.missed(Some(*age), Missed::StillSending);
+            continue;
+        }
+        let mut rows: BTreeMap<_, (u64, u64)> = BTreeMap::new();
+        for row in &snapshot.breakdown {
+            if let Some((sent, delivered)) = both(&row.counts) {
+                let place = (row.platform.clone(), row.vendor_channel.clone());
+                let sums = rows.entry(place).or_default();
+                sums.0 = sums.0.saturating_add(sent);
+                sums.1 = sums.1.saturating_add(delivered);
+            }
+        }
+        let age = *age;
+        effects.cohort(Taken {
+            age,
+            channels,
+            rows,
+        });
+    }
+}
+
+/// More than 1.1 times what was sent at half the age: sent with a throttle, or by time zones.
+fn still_sending(half: Option<u64>, sent: Option<u64>) -> bool {
+    match (half, sent) {
+        (Some(half), Some(sent)) => u128::from(sent) * 10 > u128::from(half) * 11,
+        _ => false,
+    }
+}
+
+/// An answer without numbers.
+pub(super) fn answered(states: &mut Vec<AgeState>, sent_at: i64, at: i64, windows: &Windows) {
+    for age in &windows.ages {
+        let (_, begins, ends) = windows.window(*age, sent_at);
+        if (begins..=ends).contains(&at) {
+            state(states, *age).answered = true;
+        }
+    }
+}
+
+/// Closes the windows that were over before `now`; whether there was one.
+pub(super) fn close(
+    states: &mut Vec<AgeState>,
+    sent_at: i64,
+    first_seen: i64,
+    now: i64,
+    windows: &Windows,
+    effects: &mut dyn Effects,
+) -> bool {
+    let mut changed = false;
+    for age in &windows.ages {
+        let (reached, _, ends) = windows.window(*age, sent_at);
+        if now <= ends || first_seen > reached {
+            continue;
+        }
+        let state = state(states, *age);
+        if !std::mem::replace(&mut state.done, true) {
+            changed = true;
+            let reason = if state.answered {
+                Missed::NoData
+            } else {
+                Missed::Late
+            };
+            effects.missed(Some(*age), reason);
+        }
+    }
+    changed
+}
+
+/// What the ages of a message wait for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct NextAges {
+    /// When the next window begins.
+    pub(super) begins: Option<i64>,
+    /// When the next window that is open or to come is over.
+    pub(super) ends: Option<i64>,
+    /// From when on an answer can stand for an age.
+    pub(super) open: Option<i64>,
+}
+
+/// What the ages wait for after `now`.
+pub(super) fn next(
+    states: &[AgeState],
+    sent_at: i64,
+    first_seen: i64,
+    now: i64,
+    windows: &Windows,
+) -> NextAges {
+    let mut next = NextAges::default();
+    let earlier = |old: Option<i64>, new: i64| Some(old.map_or(new, |old| old.min(new)));
+    for age in &windows.ages {
+        let (reached, begins, ends) = windows.window(*age, sent_at);
+        if find(states, *age).is_some_and(|state| state.done) || first_seen > reached {
+            continue;
+        }
+        if begins > now {
+            next.begins = earlier(next.begins, begins);
+        }
+        next.ends = earlier(next.ends, ends);
+        next.open = earlier(next.open, begins);
+    }
+    next
+}

@@ -1,0 +1,320 @@
+//! What the ledger knows of one message: the highest value of each number it ever had, and which
+//! ages were counted. Pure: a state and a snapshot go in, what is new comes out.
+
+use std::{sync::Arc, time::Duration};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::cohort::{self, AgeState, NextAges, Taken, Windows};
+use crate::model::{Counts, Measure, Message, Snapshot};
+
+/// A message's numbers and ages, as they are stored: one packed row per message.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct MessageState {
+    /// When a source first named it, in milliseconds since 1970.
+    pub(super) first_seen: i64,
+    /// When it was sent, if that is known.
+    pub(super) sent_at: Option<i64>,
+    /// Its campaign; once known it never changes.
+    pub(super) campaign: Option<String>,
+    /// A snapshot was taken: later ones count by their increase.
+    pub(super) met: bool,
+    /// It was said that its age is not known.
+    pub(super) age_unknown: bool,
+    /// The totals per channel.
+    totals: Vec<(String, Vec<Cell>)>,
+    /// The breakdown, by message type, platform and vendor channel.
+    rows: Vec<(String, String, String, Vec<Cell>)>,
+    /// The totals per message type.
+    types: Vec<(String, Vec<Cell>)>,
+    /// The ages that have begun to matter.
+    pub(super) ages: Vec<AgeState>,
+}
+
+/// One number of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Cell {
+    /// Its place in [`Measure::ALL`].
+    measure: u8,
+    /// The highest value that the vendor ever told.
+    highest: u64,
+    /// So much of it is history that counts nowhere.
+    base: u64,
+}
+
+/// Takes what a snapshot brought.
+pub(super) trait Effects {
+    /// A total of the message grew.
+    fn total(&mut self, channel: &str, measure: Measure, by: u64);
+    /// The same, of the message's campaign.
+    fn campaign(&mut self, channel: &str, campaign: &Arc<str>, measure: Measure, by: u64);
+    /// A row of the breakdown grew.
+    fn row(&mut self, place: [&Arc<str>; 3], measure: Measure, by: u64);
+    /// The message has numbers on this channel.
+    fn channel(&mut self, channel: &str);
+    /// Values that are lower than before.
+    fn decreases(&mut self, count: u64);
+    /// The message reached an age.
+    fn cohort(&mut self, taken: Taken<'_>);
+    /// An age was not counted.
+    fn missed(&mut self, age: Option<crate::model::Age>, reason: super::Missed);
+}
+
+/// What the last snapshot said where that is lower than the highest, in memory only.
+pub(super) type Lower = Vec<(Place, u64)>;
+
+/// Where a number stands in a snapshot: level, names, measure.
+pub(super) type Place = (u8, [Arc<str>; 3], Measure);
+
+/// How history is told from news.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Adoption {
+    /// When the data set of the application was first asked for.
+    pub(super) birth: Timestamp,
+    /// Messages sent so long before it are history; zero: none is.
+    pub(super) age: Duration,
+}
+
+impl Adoption {
+    fn is_history(self, sent_at: Option<i64>) -> bool {
+        let age = i64::try_from(self.age.as_millis()).unwrap_or(i64::MAX);
+        let first = self.birth.as_millisecond().saturating_sub(age);
+        age > 0 && sent_at.is_some_and(|sent_at| sent_at < first)
+    }
+}
+
+fn index(measure: Measure) -> u8 {
+    let place = Measure::ALL.iter().position(|own| *own == measure);
+    place.and_then(|place| place.try_into().ok()).unwrap_or(0)
+}
+
+impl MessageState {
+    /// A message that a source names for the first time.
+    pub(super) fn new(message: &Message, first_seen: Timestamp) -> MessageState {
+        MessageState {
+            first_seen: first_seen.as_millisecond(),
+            sent_at: message.sent_at.map(|time| time.as_millisecond()),
+            ..MessageState::default()
+        }
+    }
+
+    /// Fills in what was not known.
+    pub(super) fn learn_sent_at(&mut self, sent_at: Option<Timestamp>) {
+        self.sent_at = self.sent_at.or(sent_at.map(|time| time.as_millisecond()));
+    }
+
+    /// What its age is counted from.
+    pub(super) fn since(&self) -> i64 {
+        self.sent_at.unwrap_or(self.first_seen)
+    }
+
+    /// Takes a snapshot: the first counts whole, unless the message is history, each later one by
+    /// its increase above the highest. `lower` is what the snapshot before had below the highest.
+    pub(super) fn take(
+        &mut self,
+        message: &Message,
+        snapshot: &Snapshot,
+        adoption: Adoption,
+        windows: &Windows,
+        lower: &mut Lower,
+        effects: &mut dyn Effects,
+    ) {
+        self.learn_sent_at(message.sent_at.or(snapshot.sent_at));
+        let history = !self.met && adoption.is_history(self.sent_at);
+        let campaign = message.campaign.as_ref();
+        if let (None, Some(campaign)) = (&self.campaign, campaign) {
+            // What has been counted so far is the campaign's too.
+            for (channel, cells) in &self.totals {
+                for cell in cells {
+                    let counted = cell.highest - cell.base;
+                    effects.campaign(channel, campaign, cell.measure(), counted);
+                }
+            }
+            self.campaign = Some(campaign.to_string());
+        }
+        let campaign: Option<Arc<str>> = self.campaign.as_deref().map(Arc::from);
+        self.met = true;
+        let before = std::mem::take(lower);
+        let mut meter = Meter {
+            history,
+            before,
+            lower,
+            decreases: 0,
+        };
+        let empty: Arc<str> = Arc::from("");
+        for totals in &snapshot.totals {
+            if !self.totals.iter().any(|(own, _)| own == totals.channel) {
+                effects.channel(totals.channel);
+            }
+            let name: Arc<str> = Arc::from(totals.channel);
+            let cells = entry(
+                &mut self.totals,
+                |(own, _)| own == totals.channel,
+                || (totals.channel.to_owned(), Vec::new()),
+            );
+            let place = [name, empty.clone(), empty.clone()];
+            meter.take(0, &place, &mut cells.1, &totals.counts, |measure, by| {
+                effects.total(totals.channel, measure, by);
+                if let Some(campaign) = &campaign {
+                    effects.campaign(totals.channel, campaign, measure, by);
+                }
+            });
+        }
+        for row in &snapshot.breakdown {
+            let names = [&row.message_type, &row.platform, &row.vendor_channel];
+            let is_own = |own: &(String, String, String, _)| {
+                own.0 == **names[0] && own.1 == **names[1] && own.2 == **names[2]
+            };
+            let cells = entry(&mut self.rows, is_own, || {
+                let [first, second, third] = names.map(|name| name.to_string());
+                (first, second, third, Vec::new())
+            });
+            let place = names.map(Clone::clone);
+            meter.take(1, &place, &mut cells.3, &row.counts, |measure, by| {
+                effects.row(names, measure, by);
+            });
+        }
+        for totals in &snapshot.types {
+            let cells = entry(
+                &mut self.types,
+                |(own, _)| *own == *totals.message_type,
+                || (totals.message_type.to_string(), Vec::new()),
+            );
+            let place = [totals.message_type.clone(), empty.clone(), empty.clone()];
+            meter.take(2, &place, &mut cells.1, &totals.counts, |_, _| {});
+        }
+        effects.decreases(meter.decreases);
+        self.ages(snapshot, windows, effects);
+    }
+
+    fn ages(&mut self, snapshot: &Snapshot, windows: &Windows, effects: &mut dyn Effects) {
+        let Some(sent_at) = self.sent_at else {
+            if !windows.is_empty() && !std::mem::replace(&mut self.age_unknown, true) {
+                effects.missed(None, super::Missed::AgeUnknown);
+            }
+            return;
+        };
+        cohort::take(
+            &mut self.ages,
+            sent_at,
+            self.first_seen,
+            snapshot,
+            windows,
+            effects,
+        );
+    }
+
+    /// The vendor answered without numbers of the message.
+    pub(super) fn answered(&mut self, at: Timestamp, windows: &Windows) {
+        if let Some(sent_at) = self.sent_at {
+            cohort::answered(&mut self.ages, sent_at, at.as_millisecond(), windows);
+        }
+    }
+
+    /// Closes the windows that are over. Whether anything changed.
+    pub(super) fn close(
+        &mut self,
+        now: Timestamp,
+        windows: &Windows,
+        effects: &mut dyn Effects,
+    ) -> bool {
+        let Some(sent_at) = self.sent_at else {
+            return false;
+        };
+        cohort::close(
+            &mut self.ages,
+            sent_at,
+            self.first_seen,
+            now.as_millisecond(),
+            windows,
+            effects,
+        )
+    }
+
+    /// When, after `now`, the message is next wanted for an age, and when the next window is over.
+    pub(super) fn next_ages(&self, now: Timestamp, windows: &Windows) -> NextAges {
+        let (at, states) = (now.as_millisecond(), &self.ages);
+        match self.sent_at {
+            Some(sent_at) => cohort::next(states, sent_at, self.first_seen, at, windows),
+            None => NextAges::default(),
+        }
+    }
+}
+
+fn entry<T>(all: &mut Vec<T>, is_own: impl Fn(&T) -> bool, new: impl FnOnce() -> T) -> &mut T {
+    let place = match all.iter().position(is_own) {
+        Some(place) => place,
+        None => {
+            all.push(new());
+            all.len() - 1
+        }
+    };
+    &mut all[place]
+}
+
+impl Cell {
+    fn measure(&self) -> Measure {
+        let place = usize::from(self.measure);
+        Measure::ALL.get(place).copied().unwrap_or(Measure::Sent)
+    }
+}
+
+/// Compares a snapshot's numbers with those before it.
+struct Meter<'a> {
+    history: bool,
+    before: Lower,
+    lower: &'a mut Lower,
+    decreases: u64,
+}
+
+impl Meter<'_> {
+    fn take(
+        &mut self,
+        level: u8,
+        names: &[Arc<str>; 3],
+        cells: &mut Vec<Cell>,
+        counts: &Counts,
+        mut grown: impl FnMut(Measure, u64),
+    ) {
+        for (measure, count) in counts {
+            let own = index(*measure);
+            let known = cells.iter_mut().find(|cell| cell.measure == own);
+            let highest = match known {
+                Some(cell) => {
+                    let highest = cell.highest;
+                    if *count > highest {
+                        cell.highest = *count;
+                        grown(*measure, count - highest);
+                    }
+                    highest
+                }
+                None => {
+                    let base = if self.history { *count } else { 0 };
+                    cells.push(Cell {
+                        measure: own,
+                        highest: *count,
+                        base,
+                    });
+                    // Nothing is told too: a number that is 0 is there.
+                    grown(*measure, count - base);
+                    base
+                }
+            };
+            let is_place = |(place, _): &&(Place, u64)| {
+                place.0 == level && place.1 == *names && place.2 == *measure
+            };
+            let last = self
+                .before
+                .iter()
+                .find(is_place)
+                .map_or(highest, |(_, last)| *last);
+            if *count < last {
+                self.decreases += 1;
+            }
+            if *count < highest {
+                self.lower.push(((level, names.clone(), *measure), *count));
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The names that keep themselves: of each label that a vendor's or customer's text fills, the first
+//! so many values; the rest is `other`, for good (contract 4.2, Bounds).
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::key::clean;
+use crate::config::Limits;
+
+/// What stands for all values beyond the limit.
+pub const OTHER: &str = "other";
+/// The label with a limit of its own.
+const CAMPAIGN: &str = "campaign";
+
+/// The names of one account, shared by its counters and its gauges.
+#[derive(Default)]
+pub struct Names(Mutex<State>);
+
+#[derive(Default)]
+struct State {
+    max_values: usize,
+    max_campaigns: usize,
+    known: HashMap<Arc<str>, HashSet<Arc<str>>>,
+    /// What the store does not know yet.
+    new: Vec<(Arc<str>, Arc<str>)>,
+}
+
+impl Names {
+    /// No names yet.
+    pub fn new(limits: &Limits) -> Names {
+        let names = Names::default();
+        names.limit(limits);
+        names
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Other limits from now on; a value that has a name keeps it.
+    pub fn limit(&self, limits: &Limits) {
+        let mut state = self.lock();
+        state.max_values = limits.max_label_values;
+        state.max_campaigns = limits.max_campaigns_per_account;
+    }
+
+    /// The value of a label for a text: itself, or `other`. The empty text is no value.
+    pub fn name(&self, label: &str, text: &Arc<str>) -> Arc<str> {
+        if text.is_empty() || text.as_ref() == OTHER {
+            return text.clone();
+        }
+        let text = clean(text);
+        let mut state = self.lock();
+        let limit = if label == CAMPAIGN {
+            state.max_campaigns
+        } else {
+            state.max_values
+        };
+        if !state.known.contains_key(label) {
+            state.known.insert(Arc::from(label), HashSet::new());
+        }
+        let State { known, new, .. } = &mut *state;
+        let Some((label, values)) = known.iter_mut().find(|(own, _)| own.as_ref() == label) else {
+            return text;
+        };
+        if values.contains(&text) {
+            return text;
+        }
+        if values.len() >= limit {
+            return Arc::from(OTHER);
+        }
+        values.insert(text.clone());
+        new.push((label.clone(), text.clone()));
+        text
+    }
+
+    /// Takes the names that the store knows.
+    pub(super) fn load(&self, names: Vec<(Arc<str>, Arc<str>)>) {
+        let mut state = self.lock();
+        for (label, value) in names {
+            state.known.entry(label).or_default().insert(value);
+        }
+    }
+
+    /// The names that the store does not know yet.
+    pub(super) fn take_new(&self) -> Vec<(Arc<str>, Arc<str>)> {
+        std::mem::take(&mut self.lock().new)
+    }
+
+    /// The store could not take them.
+    pub(super) fn give_back(&self, names: Vec<(Arc<str>, Arc<str>)>) {
+        self.lock().new.extend(names);
+    }
+
+    /// A campaign that is forgotten leaves its place to another.
+    pub(super) fn forget_campaign(&self, campaign: &Arc<str>) {
+        let mut state = self.lock();
+        if let Some(values) = state.known.get_mut(CAMPAIGN) {
+            values.remove(campaign);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(values: usize, campaigns: usize) -> Limits {
+        Limits {
+            max_series_per_account: 1,
+            max_campaigns_per_account: campaigns,
+            max_label_values: values,
+            max_response_bytes: 1,
+        }
+    }
+
+    #[test]
+    fn the_first_values_keep_their_names() {
+        let names = Names::new(&limits(2, 1));
+        let name = |label, text: &str| names.name(label, &Arc::from(text)).to_string();
+        let statuses = ["a", "b", "c", "a", ""].map(|text| name("status", text));
+        assert_eq!(statuses, ["a", "b", "other", "a", ""]);
+        assert_eq!(
+            [name("campaign", "x"), name("campaign", "y")],
+            ["x", "other"]
+        );
+        assert_eq!(names.take_new().len(), 3);
+        names.forget_campaign(&Arc::from("x"));
+        assert_eq!(name("campaign", "z"), "z");
+        assert_eq!(name("error", "a\u{1f}b"), "a\u{fffd}b");
+    }
+}

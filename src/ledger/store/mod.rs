@@ -1,0 +1,152 @@
+//! The store: what the ledger keeps, behind one interface. It knows rows, not what they mean.
+
+mod filter;
+pub(super) mod sqlite;
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures_util::future::BoxFuture;
+
+use super::amount::Amount;
+use crate::providers::Digest;
+
+/// What the store cannot do. The text says which file or server, and what to do.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum StoreError {
+    /// It did not work this time.
+    #[error("{0}")]
+    Failed(String),
+    /// Another process has the account now.
+    #[error("the account's lease is held by another process")]
+    Fenced,
+}
+
+/// A message's key: application id and message id.
+pub(super) type MessageId = (Arc<str>, Arc<str>);
+
+/// What is stored of a counter over all replicas.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct CounterRow {
+    pub(super) key: String,
+    /// All that was counted.
+    pub(super) total: Amount,
+    /// What no replica has released yet.
+    pub(super) pending: Amount,
+    /// The last increase, in milliseconds since 1970.
+    pub(super) changed_at: i64,
+}
+
+/// What this replica has shown of a counter.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ReleaseRow {
+    pub(super) key: String,
+    pub(super) shown: Amount,
+    /// When this replica's series was born, in milliseconds since 1970.
+    pub(super) born_at: i64,
+}
+
+/// Everything of an account that is needed to show its counters.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AccountRows {
+    pub(super) counters: Vec<CounterRow>,
+    pub(super) releases: Vec<ReleaseRow>,
+    /// Application, data set, and when it was first asked for.
+    pub(super) births: Vec<(Arc<str>, String, i64)>,
+    /// Label and value.
+    pub(super) names: Vec<(Arc<str>, Arc<str>)>,
+}
+
+/// A message's packed state.
+#[derive(Clone, Debug)]
+pub(super) struct MessageRow {
+    pub(super) id: MessageId,
+    pub(super) state: Vec<u8>,
+    /// What its age is counted from, so that old rows are found.
+    pub(super) since: i64,
+}
+
+/// What a transaction needs to know before it can say what it changes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Ask {
+    pub(super) account: Arc<str>,
+    pub(super) replica: Arc<str>,
+    /// The lease under which the account is held.
+    pub(super) fence: Option<i64>,
+    /// Messages whose states are wanted.
+    pub(super) messages: Vec<MessageId>,
+    /// Memories of reports that are wanted.
+    pub(super) digests: Vec<Digest>,
+}
+
+/// What there is of what was asked for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
+    pub(super) messages: HashMap<MessageId, Vec<u8>>,
+    pub(super) memories: HashMap<Digest, Vec<u8>>,
+}
+
+/// Everything that one transaction changes.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Batch {
+    pub(super) births: Vec<(Arc<str>, String, i64)>,
+    pub(super) names: Vec<(Arc<str>, Arc<str>)>,
+    pub(super) counters: Vec<CounterRow>,
+    pub(super) releases: Vec<ReleaseRow>,
+    pub(super) messages: Vec<MessageRow>,
+    pub(super) memories: Vec<(Digest, Vec<u8>)>,
+    /// Counters that are forgotten, in all replicas.
+    pub(super) gone_counters: Vec<String>,
+    pub(super) gone_names: Vec<(Arc<str>, Arc<str>)>,
+    pub(super) gone_messages: Vec<MessageId>,
+    /// Counted by a replica that does not hold the account; its holder takes them over.
+    pub(super) inbox: Vec<(String, Amount)>,
+    /// Now, in milliseconds since 1970.
+    pub(super) now: i64,
+}
+
+impl Batch {
+    /// Whether it changes nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.births.is_empty()
+            && self.names.is_empty()
+            && self.counters.is_empty()
+            && self.releases.is_empty()
+            && self.messages.is_empty()
+            && self.memories.is_empty()
+            && self.gone_counters.is_empty()
+            && self.gone_names.is_empty()
+            && self.gone_messages.is_empty()
+            && self.inbox.is_empty()
+    }
+}
+
+/// What decides, inside the transaction, what it changes.
+pub(super) type Work = Box<dyn FnOnce(Told) -> Batch + Send>;
+
+/// A store.
+pub(super) trait Store: Send + Sync {
+    /// What there is of an account, as this replica sees it.
+    fn account(
+        &self,
+        account: &Arc<str>,
+        replica: &Arc<str>,
+    ) -> BoxFuture<'_, Result<AccountRows, StoreError>>;
+
+    /// One transaction: what is asked for is read, `work` says what changes, and either all of it
+    /// is durable when this returns, or nothing happened, or nobody knows (then the account has to
+    /// be read again).
+    fn transact(&self, ask: Ask, work: Work) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The messages of an account that were sent before a time.
+    fn old_messages(
+        &self,
+        account: &Arc<str>,
+        before: i64,
+    ) -> BoxFuture<'_, Result<Vec<MessageId>, StoreError>>;
+
+    /// The store's size in bytes.
+    fn size(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
+
+    /// Drops the memory of reports that was last touched before a time.
+    fn tend(&self, before: i64) -> BoxFuture<'_, Result<(), StoreError>>;
+}

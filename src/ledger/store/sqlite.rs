@@ -1,0 +1,707 @@
+//! The embedded store: one SQLite file, one thread that owns it.
+//!
+//! Transactions that wait together share one commit, and so one sync of the disk.
+
+use std::{
+    fs::{self, File},
+    io::Read,
+    path::{Path, PathBuf},
+    sync::{Arc, mpsc},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension, Transaction, TransactionBehavior, params,
+};
+use tokio::sync::oneshot;
+
+use super::{
+    AccountRows, Ask, Batch, CounterRow, MessageId, ReleaseRow, Store, StoreError, Told, Work,
+    filter::Filter,
+};
+use crate::{ledger::amount::Amount, providers::Digest};
+
+/// Says in the file's header that it is a ledger: "DELV".
+const APPLICATION_ID: i32 = 0x4445_4C56;
+/// The version of the tables.
+const SCHEMA: i32 = 1;
+/// A part of the memory of reports is closed when it has so many: random keys stay in the cache.
+const PART_ROWS: u64 = 500_000;
+/// Or when it is so old, so that it can be dropped whole.
+const PART_AGE: i64 = 86_400_000;
+/// So many transactions share a commit at most.
+const SHARED: usize = 64;
+/// How long another program's lock is waited for.
+const BUSY: Duration = Duration::from_secs(2);
+
+const TABLES: &str = "
+CREATE TABLE births (
+    account TEXT NOT NULL, application TEXT NOT NULL, dataset TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (account, application, dataset)
+) WITHOUT ROWID;
+CREATE TABLE names (
+    account TEXT NOT NULL, label TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (account, label, value)
+) WITHOUT ROWID;
+CREATE TABLE counters (
+    account TEXT NOT NULL, key TEXT NOT NULL, total TEXT NOT NULL, pending TEXT NOT NULL,
+    changed_at INTEGER NOT NULL,
+    PRIMARY KEY (account, key)
+) WITHOUT ROWID;
+CREATE TABLE releases (
+    account TEXT NOT NULL, replica TEXT NOT NULL, key TEXT NOT NULL, shown TEXT NOT NULL,
+    born_at INTEGER NOT NULL,
+    PRIMARY KEY (account, replica, key)
+) WITHOUT ROWID;
+CREATE TABLE messages (
+    account TEXT NOT NULL, application TEXT NOT NULL, id TEXT NOT NULL, state BLOB NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (account, application, id)
+) WITHOUT ROWID;
+CREATE INDEX messages_since ON messages (account, since);
+CREATE TABLE parts (
+    id INTEGER PRIMARY KEY, opened_at INTEGER NOT NULL, touched_at INTEGER NOT NULL, filter BLOB
+);
+";
+
+/// The store.
+pub(in crate::ledger) struct Sqlite {
+    jobs: mpsc::Sender<Job>,
+    path: PathBuf,
+}
+
+/// Who waits for a transaction.
+type Reply = oneshot::Sender<Result<(), StoreError>>;
+
+/// What the thread does.
+enum Job {
+    Transact(Ask, Work, Reply),
+    /// Anything else, by itself.
+    Run(Box<dyn FnOnce(&mut Memory) + Send>),
+}
+
+/// The connection, and what is known of the parts of the memory.
+struct Memory {
+    connection: Connection,
+    path: PathBuf,
+    /// Oldest first; the last one is open.
+    parts: Vec<Part>,
+}
+
+struct Part {
+    id: i64,
+    opened_at: i64,
+    touched_at: i64,
+    /// How many digests, of the open one.
+    rows: u64,
+    /// Of a closed one.
+    filter: Option<Filter>,
+}
+
+fn failed(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
+    move |error| {
+        let hint = match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DiskFull) => "; make room on the disk",
+            Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::CannotOpen) => {
+                "; the exporter needs to write to the file and its directory (store.url)"
+            }
+            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => {
+                "; another program holds it: end that program's transaction"
+            }
+            Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
+                "; it is damaged: restore it from a backup, or move it away to begin a new ledger"
+            }
+            _ => "",
+        };
+        StoreError::Failed(format!("{}: {error}{hint}", path.display()))
+    }
+}
+
+fn refuse(path: &Path, text: &str) -> StoreError {
+    StoreError::Failed(format!("{}: {text}", path.display()))
+}
+
+impl Sqlite {
+    /// Opens the file, and makes it if there is none.
+    ///
+    /// # Errors
+    ///
+    /// It is damaged, another program's, of a later version, or cannot be written to; then it is
+    /// left as it is.
+    pub(in crate::ledger) fn open(path: &Path) -> Result<Sqlite, StoreError> {
+        let exists = check(path)?;
+        if let Some(directory) = path.parent().filter(|own| !own.as_os_str().is_empty()) {
+            fs::create_dir_all(directory).map_err(|error| refuse(directory, &error.to_string()))?;
+        }
+        if exists {
+            examine(path)?;
+        }
+        let failed = failed(path);
+        let connection = Connection::open(path).map_err(&failed)?;
+        connection.busy_timeout(BUSY).map_err(&failed)?;
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536;
+                 PRAGMA wal_autocheckpoint = 8192; PRAGMA temp_store = MEMORY;",
+            )
+            .map_err(&failed)?;
+        connection.set_prepared_statement_cache_capacity(256);
+        if !exists {
+            create(&connection).map_err(&failed)?;
+            File::open(
+                path.parent()
+                    .filter(|own| !own.as_os_str().is_empty())
+                    .unwrap_or(Path::new(".")),
+            )
+            .and_then(|directory| directory.sync_all())
+            .map_err(|error| refuse(path, &error.to_string()))?;
+        }
+        let mut memory = Memory {
+            connection,
+            path: path.to_owned(),
+            parts: Vec::new(),
+        };
+        memory.load_parts().map_err(&failed)?;
+        let (jobs, queue) = mpsc::channel();
+        std::thread::Builder::new()
+            .name("ledger".into())
+            .spawn(move || memory.work(&queue))
+            .map_err(|error| refuse(path, &error.to_string()))?;
+        Ok(Sqlite {
+            jobs,
+            path: path.to_owned(),
+        })
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&mut Memory) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job::Run(Box::new(move |memory| {
+            // Whoever asked may have gone.
+            let _ = reply.send(work(memory));
+        }));
+        self.send(job)?;
+        match answer.await {
+            Ok(outcome) => outcome.map_err(failed(&self.path)),
+            Err(_) => Err(self.gone()),
+        }
+    }
+
+    fn send(&self, job: Job) -> Result<(), StoreError> {
+        self.jobs.send(job).map_err(|_| self.gone())
+    }
+
+    fn gone(&self) -> StoreError {
+        refuse(
+            &self.path,
+            "the thread that writes it has ended; restart the exporter",
+        )
+    }
+}
+
+/// Looks at the file's header, without SQLite: whether there is one.
+fn check(path: &Path) -> Result<bool, StoreError> {
+    let mut file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+        Err(error) => return Err(refuse(path, &error.to_string())),
+    };
+    let mut header = Vec::new();
+    let read = file.by_ref().take(100).read_to_end(&mut header);
+    read.map_err(|error| refuse(path, &format!("{error}; store.url names the ledger's file")))?;
+    if header.is_empty() {
+        return Ok(false);
+    }
+    let number = |at: usize| {
+        let bytes = header
+            .get(at..at + 4)
+            .and_then(|own| own.first_chunk::<4>());
+        bytes.map_or(0, |bytes| i32::from_be_bytes(*bytes))
+    };
+    if !header.starts_with(b"SQLite format 3\0") {
+        return Err(refuse(
+            path,
+            "is no SQLite database; it is damaged, or store.url names the wrong file",
+        ));
+    }
+    if number(68) != APPLICATION_ID {
+        return Err(refuse(
+            path,
+            "is another program's database; store.url has to name a file of its own",
+        ));
+    }
+    match number(60) {
+        SCHEMA => {}
+        version if version > SCHEMA => {
+            let text = format!(
+                "was written by a later version of delivery-exporter (tables of version {version}, this one knows {SCHEMA}); use that version or a later one"
+            );
+            return Err(refuse(path, &text));
+        }
+        version => {
+            return Err(refuse(
+                path,
+                &format!("has tables of an unknown version {version}"),
+            ));
+        }
+    }
+    File::options().write(true).open(path).map_err(|error| {
+        refuse(
+            path,
+            &format!(
+                "{error}; the exporter needs to write to the file and its directory (store.url)"
+            ),
+        )
+    })?;
+    Ok(true)
+}
+
+/// Looks for damage without writing.
+fn examine(path: &Path) -> Result<(), StoreError> {
+    let failed = failed(path);
+    let connection =
+        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(&failed)?;
+    connection.busy_timeout(BUSY).map_err(&failed)?;
+    // Not the memory of reports: it is large, and a damaged part shows itself when it is read.
+    for table in [
+        "births", "names", "counters", "releases", "messages", "parts",
+    ] {
+        let found: String = connection
+            .query_row(&format!("PRAGMA quick_check({table})"), [], |row| {
+                row.get(0)
+            })
+            .map_err(&failed)?;
+        if found != "ok" {
+            let text = format!(
+                "is damaged ({}); restore it from a backup, or move it away to begin a new ledger",
+                found.lines().next().unwrap_or_default()
+            );
+            return Err(refuse(path, &text));
+        }
+    }
+    Ok(())
+}
+
+fn create(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute_batch(&format!(
+        "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}; COMMIT;"
+    ))?;
+    // The header is in the file itself from the first moment on.
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+}
+
+impl Memory {
+    fn load_parts(&mut self) -> rusqlite::Result<()> {
+        let mut parts = Vec::new();
+        {
+            let mut statement = self
+                .connection
+                .prepare("SELECT id, opened_at, touched_at, filter FROM parts ORDER BY id")?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                let filter: Option<Vec<u8>> = row.get(3)?;
+                parts.push(Part {
+                    id: row.get(0)?,
+                    opened_at: row.get(1)?,
+                    touched_at: row.get(2)?,
+                    rows: 0,
+                    filter: filter.and_then(Filter::from_bytes),
+                });
+            }
+        }
+        for part in &mut parts {
+            if part.filter.is_none() {
+                let count = format!("SELECT count(*) FROM seen_{}", part.id);
+                let rows: i64 = self.connection.query_row(&count, [], |row| row.get(0))?;
+                part.rows = rows.unsigned_abs();
+            }
+        }
+        self.parts = parts;
+        Ok(())
+    }
+
+    fn work(mut self, queue: &mpsc::Receiver<Job>) {
+        while let Ok(first) = queue.recv() {
+            let mut next = Some(first);
+            while let Some(job) = next.take() {
+                match job {
+                    Job::Run(work) => work(&mut self),
+                    Job::Transact(ask, work, reply) => {
+                        let mut group = vec![(ask, work, reply)];
+                        while group.len() < SHARED {
+                            match queue.try_recv() {
+                                Ok(Job::Transact(ask, work, reply)) => {
+                                    group.push((ask, work, reply));
+                                }
+                                Ok(other) => {
+                                    next = Some(other);
+                                    break;
+                                }
+                                Err(_) => break,
+                            }
+                        }
+                        self.commit(group);
+                    }
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, group: Vec<(Ask, Work, Reply)>) {
+        let (mut asked, mut replies) = (Vec::new(), Vec::new());
+        for (ask, work, reply) in group {
+            asked.push((ask, work));
+            replies.push(reply);
+        }
+        let outcome = self.try_commit(asked).map_err(failed(&self.path));
+        if outcome.is_err() {
+            // What is known of the parts may be what was not committed.
+            let _ = self.load_parts();
+        }
+        for reply in replies {
+            // Whoever asked may have gone.
+            let _ = reply.send(outcome.clone());
+        }
+    }
+
+    fn try_commit(&mut self, group: Vec<(Ask, Work)>) -> rusqlite::Result<()> {
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let mut wrote = false;
+        for (ask, work) in group {
+            let told = tell(&transaction, &self.parts, &ask)?;
+            let batch = work(told);
+            if !batch.is_empty() {
+                wrote = true;
+                apply(&transaction, &mut self.parts, &ask, &batch)?;
+            }
+        }
+        if wrote {
+            transaction.commit()
+        } else {
+            transaction.rollback()
+        }
+    }
+}
+
+fn tell(transaction: &Transaction<'_>, parts: &[Part], ask: &Ask) -> rusqlite::Result<Told> {
+    let mut told = Told::default();
+    if !ask.messages.is_empty() {
+        let mut statement = transaction.prepare_cached(
+            "SELECT state FROM messages WHERE account = ?1 AND application = ?2 AND id = ?3",
+        )?;
+        for id in &ask.messages {
+            let row = statement
+                .query_row(params![ask.account, id.0, id.1], |row| row.get(0))
+                .optional()?;
+            if let Some(row) = row {
+                told.messages.insert(id.clone(), row);
+            }
+        }
+    }
+    for digest in &ask.digests {
+        if let Some(memory) = recall(transaction, parts, digest)? {
+            told.memories.insert(*digest, memory);
+        }
+    }
+    Ok(told)
+}
+
+/// What is remembered under a digest: the newest part that has it.
+fn recall(
+    transaction: &Transaction<'_>,
+    parts: &[Part],
+    digest: &Digest,
+) -> rusqlite::Result<Option<Vec<u8>>> {
+    for part in parts.iter().rev() {
+        if part
+            .filter
+            .as_ref()
+            .is_some_and(|own| !own.can_hold(digest))
+        {
+            continue;
+        }
+        let mut statement = transaction.prepare_cached(&format!(
+            "SELECT memory FROM seen_{} WHERE digest = ?1",
+            part.id
+        ))?;
+        let found = statement
+            .query_row(params![digest], |row| row.get(0))
+            .optional()?;
+        if found.is_some() {
+            return Ok(found);
+        }
+    }
+    Ok(None)
+}
+
+fn apply(
+    transaction: &Transaction<'_>,
+    parts: &mut Vec<Part>,
+    ask: &Ask,
+    batch: &Batch,
+) -> rusqlite::Result<()> {
+    let account = &ask.account;
+    for (application, dataset, at) in &batch.births {
+        transaction
+            .prepare_cached("INSERT OR IGNORE INTO births VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![account, application, dataset, at])?;
+    }
+    for (label, value) in &batch.names {
+        transaction
+            .prepare_cached("INSERT OR IGNORE INTO names VALUES (?1, ?2, ?3)")?
+            .execute(params![account, label, value])?;
+    }
+    for row in &batch.counters {
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO counters VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![
+                account,
+                row.key,
+                row.total.to_text(),
+                row.pending.to_text(),
+                row.changed_at
+            ])?;
+    }
+    for row in &batch.releases {
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO releases VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![
+                account,
+                ask.replica,
+                row.key,
+                row.shown.to_text(),
+                row.born_at
+            ])?;
+    }
+    for row in &batch.messages {
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO messages VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![account, row.id.0, row.id.1, row.state, row.since])?;
+    }
+    for key in &batch.gone_counters {
+        for table in ["counters", "releases"] {
+            transaction
+                .prepare_cached(&format!(
+                    "DELETE FROM {table} WHERE account = ?1 AND key = ?2"
+                ))?
+                .execute(params![account, key])?;
+        }
+    }
+    for (label, value) in &batch.gone_names {
+        transaction
+            .prepare_cached("DELETE FROM names WHERE account = ?1 AND label = ?2 AND value = ?3")?
+            .execute(params![account, label, value])?;
+    }
+    for (application, id) in &batch.gone_messages {
+        transaction
+            .prepare_cached(
+                "DELETE FROM messages WHERE account = ?1 AND application = ?2 AND id = ?3",
+            )?
+            .execute(params![account, application, id])?;
+    }
+    remember(transaction, parts, batch)
+}
+
+/// Keeps memories in the open part; in the order of their digests, which spares the cache.
+fn remember(
+    transaction: &Transaction<'_>,
+    parts: &mut Vec<Part>,
+    batch: &Batch,
+) -> rusqlite::Result<()> {
+    if batch.memories.is_empty() {
+        return Ok(());
+    }
+    if let Some(part) = parts.last_mut()
+        && part.filter.is_none()
+        && (part.rows >= PART_ROWS || batch.now - part.opened_at >= PART_AGE)
+    {
+        close(transaction, part)?;
+    }
+    if parts.last().is_none_or(|part| part.filter.is_some()) {
+        let id = parts.last().map_or(1, |part| part.id + 1);
+        transaction.execute_batch(&format!(
+            "CREATE TABLE seen_{id} (digest BLOB PRIMARY KEY, memory BLOB NOT NULL) WITHOUT ROWID"
+        ))?;
+        transaction.execute(
+            "INSERT INTO parts VALUES (?1, ?2, ?2, NULL)",
+            params![id, batch.now],
+        )?;
+        parts.push(Part {
+            id,
+            opened_at: batch.now,
+            touched_at: batch.now,
+            rows: 0,
+            filter: None,
+        });
+    }
+    let Some(part) = parts.last_mut() else {
+        return Ok(());
+    };
+    let mut sorted: Vec<_> = batch.memories.iter().collect();
+    sorted.sort_unstable_by_key(|(digest, _)| *digest);
+    let mut statement = transaction.prepare_cached(&format!(
+        "INSERT OR REPLACE INTO seen_{} VALUES (?1, ?2)",
+        part.id
+    ))?;
+    for (digest, memory) in sorted {
+        statement.execute(params![digest, memory])?;
+    }
+    part.rows += batch.memories.len() as u64;
+    if part.touched_at < batch.now {
+        part.touched_at = batch.now;
+        transaction
+            .prepare_cached("UPDATE parts SET touched_at = ?2 WHERE id = ?1")?
+            .execute(params![part.id, batch.now])?;
+    }
+    Ok(())
+}
+
+/// Nothing more is written to the part: it gets its filter.
+fn close(transaction: &Transaction<'_>, part: &mut Part) -> rusqlite::Result<()> {
+    let mut digests: Vec<Vec<u8>> = Vec::new();
+    {
+        let mut statement = transaction.prepare(&format!("SELECT digest FROM seen_{}", part.id))?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            digests.push(row.get(0)?);
+        }
+    }
+    if let Some(filter) = Filter::build(digests.iter().map(Vec::as_slice)) {
+        transaction.execute(
+            "UPDATE parts SET filter = ?2 WHERE id = ?1",
+            params![part.id, filter.as_bytes()],
+        )?;
+        part.filter = Some(filter);
+    }
+    Ok(())
+}
+
+fn amount(text: &str, column: usize) -> rusqlite::Result<Amount> {
+    Amount::parse(text).ok_or_else(|| {
+        let problem = format!("{text:?} is no amount");
+        rusqlite::Error::FromSqlConversionFailure(
+            column,
+            rusqlite::types::Type::Text,
+            problem.into(),
+        )
+    })
+}
+
+fn rows_of(connection: &Connection, account: &str, replica: &str) -> rusqlite::Result<AccountRows> {
+    let mut found = AccountRows::default();
+    let mut statement = connection.prepare_cached(
+        "SELECT key, total, pending, changed_at FROM counters WHERE account = ?1",
+    )?;
+    let mut rows = statement.query([account])?;
+    while let Some(row) = rows.next()? {
+        found.counters.push(CounterRow {
+            key: row.get(0)?,
+            total: amount(&row.get::<_, String>(1)?, 1)?,
+            pending: amount(&row.get::<_, String>(2)?, 2)?,
+            changed_at: row.get(3)?,
+        });
+    }
+    let mut statement = connection.prepare_cached(
+        "SELECT key, shown, born_at FROM releases WHERE account = ?1 AND replica = ?2",
+    )?;
+    let mut rows = statement.query([account, replica])?;
+    while let Some(row) = rows.next()? {
+        found.releases.push(ReleaseRow {
+            key: row.get(0)?,
+            shown: amount(&row.get::<_, String>(1)?, 1)?,
+            born_at: row.get(2)?,
+        });
+    }
+    let mut statement = connection
+        .prepare_cached("SELECT application, dataset, at FROM births WHERE account = ?1")?;
+    let mut rows = statement.query([account])?;
+    while let Some(row) = rows.next()? {
+        found.births.push((row.get(0)?, row.get(1)?, row.get(2)?));
+    }
+    let mut statement =
+        connection.prepare_cached("SELECT label, value FROM names WHERE account = ?1")?;
+    let mut rows = statement.query([account])?;
+    while let Some(row) = rows.next()? {
+        found.names.push((row.get(0)?, row.get(1)?));
+    }
+    Ok(found)
+}
+
+impl Store for Sqlite {
+    fn account(
+        &self,
+        account: &Arc<str>,
+        replica: &Arc<str>,
+    ) -> BoxFuture<'_, Result<AccountRows, StoreError>> {
+        let (account, replica) = (account.clone(), replica.clone());
+        self.run(move |memory| rows_of(&memory.connection, &account, &replica))
+            .boxed()
+    }
+
+    fn transact(&self, ask: Ask, work: Work) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            let (reply, answer) = oneshot::channel();
+            self.send(Job::Transact(ask, work, reply))?;
+            answer.await.unwrap_or_else(|_| Err(self.gone()))
+        }
+        .boxed()
+    }
+
+    fn old_messages(
+        &self,
+        account: &Arc<str>,
+        before: i64,
+    ) -> BoxFuture<'_, Result<Vec<MessageId>, StoreError>> {
+        let account = account.clone();
+        self.run(move |memory| {
+            let mut statement = memory.connection.prepare_cached(
+                "SELECT application, id FROM messages WHERE account = ?1 AND since < ?2",
+            )?;
+            let rows = statement.query_map(params![account, before], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })?;
+            rows.collect()
+        })
+        .boxed()
+    }
+
+    fn size(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        let name = self.path.clone();
+        let length = |path: &Path| fs::metadata(path).map_or(0, |own| own.len());
+        let mut wal = name.clone().into_os_string();
+        wal.push("-wal");
+        let size = length(&name) + length(Path::new(&wal));
+        std::future::ready(Ok(size)).boxed()
+    }
+
+    fn tend(&self, before: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.run(move |memory| {
+            let old: Vec<i64> = memory
+                .parts
+                .iter()
+                .filter(|part| part.touched_at < before)
+                .map(|part| part.id)
+                .collect();
+            if old.is_empty() {
+                return Ok(());
+            }
+            let transaction = memory
+                .connection
+                .transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for id in &old {
+                transaction.execute_batch(&format!(
+                    "DROP TABLE seen_{id}; DELETE FROM parts WHERE id = {id};"
+                ))?;
+            }
+            transaction.commit()?;
+            memory.parts.retain(|part| !old.contains(&part.id));
+            Ok(())
+        })
+        .boxed()
+    }
+}

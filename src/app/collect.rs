@@ -22,14 +22,16 @@ pub(super) async fn run(cli: &Cli) -> u8 {
     // Without the configuration: one pass pushes no traces.
     let _ = telemetry::start(&cli.flags, None);
     let clock = Clock::system();
-    let (table, all) = match Exporter::once(&config, clock.clone()).await {
+    let (exporter, all) = match Exporter::once(&config, clock.clone()).await {
         Ok(outcome) => outcome,
         Err(error) => {
             eprintln!("delivery-exporter: {error}");
             return FAILED;
         }
     };
-    let text = exposition::render(&table, clock.now(), Format::OpenMetrics);
+    let text = exposition::render(exporter.table(), clock.now(), Format::OpenMetrics);
+    // What is printed is released; the accounts are free again.
+    exporter.stop().await;
     let mut output = std::io::stdout().lock();
     if output
         .write_all(text.as_bytes())

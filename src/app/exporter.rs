@@ -23,6 +23,9 @@ use crate::{
 /// After this long an account that has had no answer holds the readiness up no more.
 const READY_AFTER: Duration = Duration::from_secs(60);
 
+/// How often the store's size is measured, and old memory dropped.
+const TEND_EVERY: Duration = Duration::from_secs(60);
+
 /// An exporter that cannot start, or a configuration that it cannot take.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -75,8 +78,8 @@ impl Exporter {
     /// # Errors
     ///
     /// The spool, a certificate or a connection cannot be used.
-    pub fn start(config: &Config, clock: Clock) -> Result<Exporter, StartError> {
-        let exporter = Exporter::idle(config, clock)?;
+    pub async fn start(config: &Config, clock: Clock) -> Result<Exporter, StartError> {
+        let exporter = Exporter::idle(config, clock, false).await?;
         let ready = exporter.prepare(config)?;
         let running = Running {
             collectors: exporter.collect(config, ready)?,
@@ -90,9 +93,9 @@ impl Exporter {
     }
 
     /// An exporter that does nothing yet.
-    fn idle(config: &Config, clock: Clock) -> Result<Exporter, StartError> {
+    async fn idle(config: &Config, clock: Clock, once: bool) -> Result<Exporter, StartError> {
         let table = Arc::new(Table::new(clock.clone()));
-        let ledger = Ledger::open(config, clock.clone(), table.process().clone())?;
+        let ledger = Ledger::open(config, clock.clone(), table.process().clone(), once).await?;
         table.process().reloaded(true, clock.now());
         Ok(Exporter {
             started: clock.monotonic(),
@@ -113,17 +116,19 @@ impl Exporter {
     /// # Errors
     ///
     /// As of [`Exporter::start`].
-    pub async fn once(config: &Config, clock: Clock) -> Result<(Arc<Table>, bool), StartError> {
-        let exporter = Exporter::idle(config, clock)?;
+    pub async fn once(config: &Config, clock: Clock) -> Result<(Exporter, bool), StartError> {
+        let exporter = Exporter::idle(config, clock, true).await?;
         let mut tasks = tokio::task::JoinSet::new();
-        for ready in exporter.prepare(config)? {
-            tasks.spawn(collector::run_once(exporter.parts(config, ready, true)?));
+        let all = exporter.prepare(config)?;
+        exporter.ledger.hold_all(config).await?;
+        for ready in all {
+            tasks.spawn(collector::run_once(exporter.parts(config, ready)?));
         }
         let mut all = true;
         while let Some(ended) = tasks.join_next().await {
             all &= matches!(ended, Ok(Ok(())));
         }
-        Ok((exporter.table, all))
+        Ok((exporter, all))
     }
 
     /// All series.
@@ -143,7 +148,10 @@ impl Exporter {
         for account in &config.accounts {
             providers::build(account, self.clock.clone(), Arc::new(Nobody))?;
         }
-        let series = self.table.configure(config);
+        self.ledger.want(config);
+        let series = self
+            .table
+            .configure(config, &|account| self.ledger.lease(account));
         let mut ready = Vec::new();
         for (account, (series, relabelled)) in config.accounts.iter().zip(series) {
             let provider = providers::build(account, self.clock.clone(), series.clone())?;
@@ -157,20 +165,22 @@ impl Exporter {
         Ok(ready)
     }
 
-    fn parts(&self, config: &Config, ready: Ready, once: bool) -> Result<Parts, StartError> {
+    fn parts(&self, config: &Config, ready: Ready) -> Result<Parts, StartError> {
         let Ready {
             account,
             provider,
             series,
             relabelled,
         } = ready;
-        let ledger = self.ledger.account(config, &account, once)?;
+        let ledger = self.ledger.account(config, &account)?;
+        let lease = self.ledger.lease(&account.name);
         Ok(Parts {
             account,
             provider,
             recorder: series,
             ledger,
             relabelled,
+            lease,
             clock: self.clock.clone(),
         })
     }
@@ -182,7 +192,7 @@ impl Exporter {
     ) -> Result<Vec<Arc<CollectorHandle>>, StartError> {
         let parts: Result<Vec<_>, _> = ready
             .into_iter()
-            .map(|ready| self.parts(config, ready, false))
+            .map(|ready| self.parts(config, ready))
             .collect();
         Ok(parts?
             .into_iter()
@@ -236,6 +246,15 @@ impl Exporter {
         stop_all(std::mem::take(&mut running.collectors)).await;
         if let Some(pusher) = running.pusher.take() {
             pusher.stop().await;
+        }
+        self.ledger.stop().await;
+    }
+
+    /// Looks after the store once in a while, for as long as the exporter is there.
+    pub async fn tend(&self) {
+        loop {
+            self.clock.sleep(TEND_EVERY).await;
+            self.ledger.tend().await;
         }
     }
 

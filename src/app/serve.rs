@@ -60,7 +60,7 @@ pub(super) async fn serve(cli: &Cli, config: &Config, clock: Clock, path: Option
             }
         }
     }
-    let exporter = match Exporter::start(config, clock) {
+    let exporter = match Exporter::start(config, clock).await {
         Ok(exporter) => Arc::new(exporter),
         Err(error) => {
             tracing::error!(%error, "cannot start");
@@ -106,6 +106,8 @@ async fn run_with(
         stopped,
         WEB_GRACE,
     ));
+    let tended = exporter.clone();
+    let tending = tokio::spawn(async move { tended.tend().await });
     for address in addresses {
         tracing::info!(%address, "listening");
     }
@@ -124,6 +126,7 @@ async fn run_with(
             }
         }
     }
+    tending.abort();
     tracing::info!("stopping");
     let end = async {
         exporter.stop().await;

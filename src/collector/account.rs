@@ -22,7 +22,7 @@ use super::{
 use crate::{
     config::Account,
     discovery::{MessageKey, Named, Tracker},
-    ledger::{AccountLedger, Met, News, StoreError},
+    ledger::{AccountLedger, Lease, Met, News, StoreError},
     model::{Application, Dataset, Message},
     providers::{Failure, FailureKind, Observation, Plan, Provider, Query},
     telemetry::TRACE_TARGET,
@@ -35,7 +35,8 @@ const SHOW_EVERY: Duration = Duration::from_secs(1);
 const MAX_UNREADABLE: u32 = 3;
 /// So many messages are met in one transaction.
 const MEET: usize = 1000;
-/// A ledger that cannot be opened is tried again after this.
+/// A ledger that cannot be opened is tried again after this; the spool is looked at as often while
+/// another replica holds the account.
 const REOPEN_AFTER: Duration = Duration::from_secs(5);
 /// How often the ledger is searched for messages that no source names.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
@@ -65,6 +66,8 @@ pub struct Parts {
     pub ledger: Arc<AccountLedger>,
     /// The series get labels that they did not have: counters stand still for a while.
     pub relabelled: bool,
+    /// While it runs, the account is this process's.
+    pub lease: Lease,
     /// The time.
     pub clock: Clock,
 }
@@ -220,21 +223,78 @@ impl Collector {
         true
     }
 
-    /// Works until it is told to stop.
+    /// Works, whenever this process holds the account, until it is told to stop.
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        loop {
+            tokio::select! {
+                () = self.gained() => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+            let (halt, mut halted) = watch::channel(false);
+            let (lease, mut outer) = (self.parts.lease.clone(), stop.clone());
+            let ended = async move {
+                tokio::select! {
+                    () = lease.lost() => {}
+                    _ = outer.wait_for(|stop| *stop) => {}
+                }
+            };
+            {
+                let mut work = std::pin::pin!(self.hold(&mut halted));
+                tokio::select! {
+                    () = &mut work => {}
+                    () = ended => {
+                        halt.send_replace(true);
+                        work.await;
+                    }
+                }
+            }
+            if *stop.borrow() {
+                return;
+            }
+            self.parts.recorder.lost();
+            self.parts.recorder.publish();
+            let now = self.parts.clock.now();
+            self.lanes.values_mut().for_each(|lane| lane.reset(now));
+        }
+    }
+
+    /// Returns when this process holds the account. What it still has in its spool is counted
+    /// meanwhile: nobody else has it.
+    async fn gained(&self) {
+        loop {
+            tokio::select! {
+                () = self.parts.lease.gained() => return,
+                () = self.parts.clock.sleep(REOPEN_AFTER) => {}
+            }
+            if self.parts.account.collect.contains(&Dataset::Reports) {
+                let provider = &self.parts.provider;
+                let read = |body: &[u8]| provider.read_reports(body);
+                let ledger = &self.parts.ledger;
+                match ledger.leave_spool(&self.application(0), &read).await {
+                    Ok(news) => self.parts.recorder.news(&news),
+                    Err(error) => {
+                        tracing::warn!(account = %self.parts.account.name, %error, "the spool cannot be counted");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Works as long as the account is held and nobody says to halt.
+    async fn hold(&mut self, halted: &mut watch::Receiver<bool>) {
         while let Err(error) = self.open().await {
             tracing::error!(account = %self.parts.account.name, %error, "the ledger cannot be opened; it is tried again");
             let text = error.to_string();
             self.tell(|status| status.last_error = Some(text));
             tokio::select! {
                 () = self.parts.clock.sleep(REOPEN_AFTER) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                _ = halted.wait_for(|halted| *halted) => return,
             }
         }
         self.tell(|status| status.last_error = None);
         let (ledger, recorder) = (self.parts.ledger.clone(), self.parts.recorder.clone());
         tokio::select! {
-            () = self.passes(&mut stop) => {}
+            () = self.passes(halted) => {}
             () = keep(&ledger, recorder.as_ref()) => {}
         }
     }
@@ -617,6 +677,8 @@ async fn keep(ledger: &AccountLedger, recorder: &dyn Recorder) {
                 recorder.news(&news);
                 recorder.publish();
             }
+            // The account is about to be let go.
+            Err(StoreError::Fenced) => {}
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     tracing::error!(%error, "the ledger cannot be written to; counters stand still");

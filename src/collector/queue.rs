@@ -121,6 +121,14 @@ impl Lane {
         self.reschedule(job, |slot| slot.try_at = again);
     }
 
+    /// Everything is due now, as at a start.
+    pub(super) fn reset(&mut self, now: Timestamp) {
+        let jobs: Vec<Job> = self.slots.keys().cloned().collect();
+        for job in jobs {
+            self.answered(&job, now);
+        }
+    }
+
     /// The job must not be asked for with others.
     pub(super) fn alone(&mut self, job: &Job) {
         if let Some(slot) = self.slots.get_mut(job) {

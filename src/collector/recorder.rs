@@ -39,8 +39,11 @@ pub trait Recorder: Observer {
     /// What the ledger says.
     fn news(&self, news: &News);
 
-    /// The ledger's counters are no longer this replica's to show.
+    /// All counters will be told anew.
     fn cleared(&self);
+
+    /// The account is no longer this replica's: nothing of it is shown, or remembered for later.
+    fn lost(&self);
 
     /// A query failed, after its retries.
     fn failed(&self, dataset: Dataset, application: &Application, failure: &Failure);

@@ -71,6 +71,7 @@ impl Recorder for Record {
     fn names(&self, _: &Arc<Names>) {}
     fn news(&self, _: &News) {}
     fn cleared(&self) {}
+    fn lost(&self) {}
     fn failed(&self, _: Dataset, application: &Application, failure: &Failure) {
         self.note(format!(
             "{} failed: {}",
@@ -218,16 +219,20 @@ impl Bench {
             slow,
             clock: clock.clone(),
         });
-        let ledger = Ledger::open(&config, clock.clone(), Arc::new(NoNotes)).unwrap();
+        let ledger = Ledger::open(&config, clock.clone(), Arc::new(NoNotes), false)
+            .await
+            .unwrap();
         let account = Arc::new(config.accounts[0].clone());
-        let own = ledger.account(&config, &account, false).unwrap();
+        let own = ledger.account(&config, &account).unwrap();
         let record = Arc::new(Record::default());
+        let lease = ledger.lease(&account.name);
         let handle = spawn(Parts {
             account,
             provider: vendor.clone(),
             recorder: record.clone(),
             ledger: own,
             relabelled: true,
+            lease,
             clock,
         });
         Bench {

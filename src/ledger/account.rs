@@ -15,6 +15,7 @@ use super::{
     LATENCY_BOUNDS, News, StoreNotes,
     cohort::Windows,
     image::{Draft, Hold, Image, Known, MessageDraft},
+    lease::Lease,
     message::{Adoption, MessageState},
     names::{Names, OTHER},
     reports::Memory,
@@ -23,7 +24,7 @@ use super::{
 };
 use crate::{
     model::{Application, Dataset, Message, ProviderType, Snapshot},
-    providers::{Damage, Digest, ReportsRead, Spool, SpoolError, SpooledBody},
+    providers::{Damage, Digest, Report, ReportsRead, Spool, SpoolError, SpooledBody},
 };
 
 /// So many spooled bodies share one transaction at most.
@@ -84,6 +85,7 @@ pub struct AccountLedger {
     spool: AccountSpool,
     notes: Arc<dyn StoreNotes>,
     names: Arc<Names>,
+    lease: Lease,
     policy: Mutex<Arc<Policy>>,
     image: Arc<tokio::sync::Mutex<Image>>,
     /// Bodies that are in the spool and not counted.
@@ -108,6 +110,7 @@ impl AccountLedger {
         spool: AccountSpool,
         notes: Arc<dyn StoreNotes>,
         names: Arc<Names>,
+        lease: Lease,
         policy: Policy,
     ) -> AccountLedger {
         AccountLedger {
@@ -120,6 +123,7 @@ impl AccountLedger {
             spool,
             notes,
             names,
+            lease,
             policy: Mutex::new(Arc::new(policy)),
             image: Arc::default(),
             backlog: Mutex::default(),
@@ -191,17 +195,26 @@ impl AccountLedger {
         let policy = self.policy();
         {
             let mut image = self.image.lock().await;
-            if again {
+            let fence = self.lease.epoch();
+            if !self.lease.runs() {
+                return Err(StoreError::Fenced);
+            }
+            if again || image.fence != fence {
                 image.counters.clear();
             }
+            image.fence = fence;
             self.load(&mut image, &policy).await?;
         }
         let (applications, datasets) = (applications.to_vec(), datasets.to_vec());
-        let once = policy.once;
+        let shared = self.store.shared();
         let opened = self
             .change(
-                |_| Ask::default(),
-                move |draft, _| {
+                |_| Ask {
+                    inbox: shared,
+                    ..Ask::default()
+                },
+                move |draft, told| {
+                    draft.absorb(told.inbox);
                     for application in &applications {
                         for dataset in &datasets {
                             draft.birth(&application.id, *dataset);
@@ -215,7 +228,7 @@ impl AccountLedger {
                     let keys: Vec<_> = draft.image.counters.keys().cloned().collect();
                     for key in keys {
                         let open = draft.image.counters.get(&key).map(|own| own.hold);
-                        if open == Some(Hold::Open) && (once || policy.zero_hold.is_zero()) {
+                        if open == Some(Hold::Open) {
                             draft.release(&key);
                         } else {
                             draft.bear(&key);
@@ -243,7 +256,7 @@ impl AccountLedger {
 
     async fn load(&self, image: &mut Image, policy: &Policy) -> Result<(), StoreError> {
         let rows = self.store.account(&self.name, &self.replica).await;
-        let rows = rows.inspect_err(|_| self.failed())?;
+        let rows = rows.inspect_err(|error| self.failed_by(error))?;
         self.names.load(rows.names.clone());
         let now = self.clock.now().as_millisecond();
         image
@@ -256,9 +269,12 @@ impl AccountLedger {
             })
     }
 
-    fn failed(&self) {
-        self.notes.up(false);
-        self.notes.error();
+    /// To lose a lease is no fault of the store.
+    fn failed_by(&self, error: &StoreError) {
+        if let StoreError::Failed(_) = error {
+            self.notes.up(false);
+            self.notes.error();
+        }
     }
 
     /// One transaction. Only what is durable is told.
@@ -269,12 +285,16 @@ impl AccountLedger {
     ) -> Result<(News, R), StoreError> {
         let policy = self.policy();
         let mut image = self.image.clone().lock_owned().await;
+        if !self.lease.runs() || image.fence != self.lease.epoch() {
+            return Err(StoreError::Fenced);
+        }
         let mut reloaded = Vec::new();
         if image.stale {
             self.load(&mut image, &policy).await?;
             reloaded = image.shown();
         }
         let mut ask = ask(&image);
+        ask.fence = image.fence;
         ask.account = self.name.clone();
         ask.replica = self.replica.clone();
         let slot: Slot<R> = Arc::default();
@@ -315,11 +335,11 @@ impl AccountLedger {
                 // It may have happened all the same.
                 image.stale = true;
                 self.names.give_back(changes.new_names);
-                self.failed();
+                self.failed_by(&error);
                 Err(error)
             }
             (Err(error), None) => {
-                self.failed();
+                self.failed_by(&error);
                 Err(error)
             }
             (Ok(()), None) => Err(StoreError::Failed("the store did nothing".into())),
@@ -376,9 +396,14 @@ impl AccountLedger {
         let now = clock.now();
         let forget = moment.since(self.opened) >= CAMPAIGN_GRACE;
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        let shared = self.store.shared();
         let ticked = self.change(
-            |_| Ask::default(),
-            move |draft, _| {
+            move |_| Ask {
+                inbox: shared,
+                ..Ask::default()
+            },
+            move |draft, told| {
+                draft.absorb(told.inbox);
                 let image = draft.image;
                 if image.next_release.is_some_and(|at| at <= moment) {
                     let over = |hold: Hold| matches!(hold, Hold::Until(end) if end <= moment);
@@ -658,44 +683,31 @@ impl AccountLedger {
             }
         }
         let names: Vec<_> = bodies.iter().map(|(body, _)| body.clone()).collect();
-        let reads: Vec<ReportsRead> = bodies.into_iter().map(|(_, read)| read).collect();
+        let reads = bodies.into_iter().map(|(_, read)| read);
+        let reports: Arc<Vec<Report>> = Arc::new(reads.flat_map(|read| read.reports).collect());
         let mut news = News::default();
-        if reads.iter().any(|read| !read.reports.is_empty()) {
-            let mut digests: Vec<Digest> = reads
-                .iter()
-                .flat_map(|read| &read.reports)
-                .map(|report| report.message)
-                .collect();
+        if !reports.is_empty() {
+            let mut digests: Vec<Digest> = reports.iter().map(|own| own.message).collect();
             digests.sort_unstable();
             digests.dedup();
-            let application = application.id.clone();
-            let changed = self.change(
+            let (asked, own) = (digests.clone(), reports.clone());
+            let id = application.id.clone();
+            let counted = self.change(
                 move |_| Ask {
-                    digests,
+                    digests: asked,
                     ..Ask::default()
                 },
-                move |draft, told| {
-                    let mut memories: HashMap<Digest, (Memory, bool)> = told
-                        .memories
-                        .into_iter()
-                        .map(|(digest, row)| (digest, (Memory::parse(&row), false)))
-                        .collect();
-                    for report in reads.iter().flat_map(|read| &read.reports) {
-                        let (memory, changed) = memories.entry(report.message).or_default();
-                        if memory.count(&application, report, LATENCY_BOUNDS, draft) {
-                            *changed = true;
-                        } else {
-                            draft.changes.news.duplicates += 1;
-                        }
-                    }
-                    for (digest, (memory, changed)) in memories {
-                        if changed {
-                            draft.changes.memories.insert(digest, memory.to_bytes());
-                        }
-                    }
-                },
+                move |draft, told| count_reports(draft, &id, told, &own),
             );
-            news = changed.await?.0;
+            news = match counted.await {
+                Ok((news, ())) => news,
+                // Another replica holds the account, and releases what is counted here.
+                Err(StoreError::Fenced) => {
+                    self.count_elsewhere(&application.id, digests, reports)
+                        .await?
+                }
+                Err(error) => return Err(error),
+            };
         }
         if !fresh {
             news.duplicates = 0;
@@ -709,6 +721,62 @@ impl AccountLedger {
         }
         self.measure();
         Ok(news)
+    }
+
+    /// Counts reports for the replica that holds the account.
+    async fn count_elsewhere(
+        &self,
+        application: &Arc<str>,
+        digests: Vec<Digest>,
+        reports: Arc<Vec<Report>>,
+    ) -> Result<News, StoreError> {
+        let ask = Ask {
+            account: self.name.clone(),
+            replica: self.replica.clone(),
+            digests,
+            ..Ask::default()
+        };
+        let (provider, now) = (self.provider, self.clock.now().as_millisecond());
+        let application = application.clone();
+        let duplicates = Arc::new(Mutex::new(0));
+        let found = duplicates.clone();
+        let work = Box::new(move |told| {
+            let mut draft = Draft {
+                image: &Image::default(),
+                names: &Names::unlimited(),
+                provider,
+                ages: &[],
+                now,
+                hold: Hold::Process,
+                changes: super::image::Changes::default(),
+            };
+            count_reports(&mut draft, &application, told, &reports);
+            *found.lock().unwrap_or_else(PoisonError::into_inner) = draft.changes.news.duplicates;
+            draft.batch_elsewhere()
+        });
+        let done = self.store.transact(ask, work).await;
+        done.inspect_err(|error| self.failed_by(error))?;
+        self.notes.up(true);
+        let duplicates = *duplicates.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(News {
+            duplicates,
+            ..News::default()
+        })
+    }
+
+    /// Counts what is in the spool while another replica holds the account.
+    ///
+    /// # Errors
+    ///
+    /// The store or the spool failed.
+    pub async fn leave_spool(
+        &self,
+        application: &Application,
+        read: &(dyn Fn(&[u8]) -> ReportsRead + Sync),
+    ) -> Result<News, StoreError> {
+        let bodies = self.spool.bodies();
+        *self.backlog() = bodies.map_err(|error| StoreError::Failed(error.0))?;
+        self.catch_up(application, read).await
     }
 
     /// Forgets messages that no source names any more. No counter moves.
@@ -745,6 +813,28 @@ impl AccountLedger {
         self.store
             .old_messages(&self.name, before.as_millisecond())
             .await
+    }
+}
+
+/// Counts reports, each once.
+fn count_reports(draft: &mut Draft<'_>, application: &Arc<str>, told: Told, reports: &[Report]) {
+    let mut memories: HashMap<Digest, (Memory, bool)> = told
+        .memories
+        .into_iter()
+        .map(|(digest, row)| (digest, (Memory::parse(&row), false)))
+        .collect();
+    for report in reports {
+        let (memory, changed) = memories.entry(report.message).or_default();
+        if memory.count(application, report, LATENCY_BOUNDS, draft) {
+            *changed = true;
+        } else {
+            draft.changes.news.duplicates += 1;
+        }
+    }
+    for (digest, (memory, changed)) in memories {
+        if changed {
+            draft.changes.memories.insert(digest, memory.to_bytes());
+        }
     }
 }
 

@@ -75,6 +75,8 @@ pub(super) struct Image {
     pub(super) next_release: Option<Moment>,
     /// Nobody knows whether the last transaction happened.
     pub(super) stale: bool,
+    /// The lease under which it was read.
+    pub(super) fence: Option<i64>,
 }
 
 impl Image {
@@ -208,6 +210,8 @@ pub(super) struct Changes {
     gone_campaigns: BTreeSet<Arc<str>>,
     gone_messages: Vec<MessageId>,
     folded: HashSet<CounterKey>,
+    /// Rows of the inbox that are in the counters now.
+    pub(super) absorbed: Vec<i64>,
     pub(super) news: News,
 }
 
@@ -455,7 +459,39 @@ impl Draft<'_> {
             .map(|campaign| (label.clone(), campaign.clone()))
             .collect();
         batch.gone_messages = changes.gone_messages.clone();
+        batch.absorbed = changes.absorbed.clone();
         batch
+    }
+
+    /// Takes in what replicas have counted that do not hold the account.
+    pub(super) fn absorb(&mut self, inbox: Vec<(i64, String, Amount)>) {
+        for (row, key, amount) in inbox {
+            if let Some(key) = CounterKey::parse(&key) {
+                let key = self.bounded(&key.application, key.counter);
+                self.add(key, &amount);
+            }
+            self.changes.absorbed.push(row);
+        }
+    }
+
+    /// The rows of a transaction of a replica that does not hold the account: its holder will
+    /// take them in.
+    pub(super) fn batch_elsewhere(&self) -> Batch {
+        let changes = &self.changes;
+        Batch {
+            memories: changes
+                .memories
+                .iter()
+                .map(|(digest, memory)| (*digest, memory.clone()))
+                .collect(),
+            inbox: changes
+                .counters
+                .iter()
+                .map(|(key, state)| (key.to_text(), state.total.clone()))
+                .collect(),
+            now: self.now,
+            ..Batch::default()
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod amount;
 mod cohort;
 mod image;
 mod key;
+mod lease;
 mod message;
 mod names;
 mod reports;
@@ -32,6 +33,7 @@ pub use account::{AccountLedger, Met, Policy, Seen};
 pub use amount::{Amount, Times};
 pub use cohort::{Missed, Windows};
 pub use key::{CohortPart, Counter, CounterKey};
+pub use lease::Lease;
 pub use names::{Names, OTHER};
 pub use store::StoreError;
 
@@ -40,8 +42,9 @@ use crate::{
     model::Age,
     providers::SpoolError,
 };
+use lease::Leases;
 use spool::AccountSpool;
-use store::{Store, sqlite::Sqlite};
+use store::{Store, postgres::Postgres, sqlite::Sqlite};
 
 /// The bounds of the times from sending to a message's first final report, in seconds (contract
 /// 4.3).
@@ -89,6 +92,8 @@ pub struct Ledger {
     replica: Arc<str>,
     clock: Clock,
     store: Arc<dyn Store>,
+    leases: Arc<Leases>,
+    once: bool,
     notes: Arc<dyn StoreNotes>,
     accounts: Mutex<HashMap<Arc<str>, Arc<AccountLedger>>>,
     /// Held as long as the process lives: two of them would count everything twice.
@@ -161,15 +166,17 @@ fn lock(path: &Path, held: &str) -> Result<File, String> {
 }
 
 impl Ledger {
-    /// Opens the store and the spool's directory, and makes them if they are not there.
+    /// Opens the store and the spool's directory, and makes them if they are not there. `once` is
+    /// for one pass over all accounts, with nobody else.
     ///
     /// # Errors
     ///
     /// One of them cannot be used, or another process has it.
-    pub fn open(
+    pub async fn open(
         config: &Config,
         clock: Clock,
         notes: Arc<dyn StoreNotes>,
+        once: bool,
     ) -> Result<Ledger, LedgerError> {
         let root = &config.spool;
         fs::create_dir_all(root)
@@ -190,23 +197,65 @@ impl Ledger {
                 locks.push(lock(Path::new(&beside), held).map_err(StoreError::Failed)?);
                 Arc::new(Sqlite::open(path)?)
             }
-            StoreUrl::Postgres(_) => {
-                let text =
-                    "PostgreSQL comes with a later version of delivery-exporter; use sqlite:";
-                return Err(StoreError::Failed(text.into()).into());
+            StoreUrl::Postgres(source) => {
+                let replica = config.replica.clone();
+                Arc::new(Postgres::open(source.value.expose(), config.lease, replica).await?)
             }
         };
+        let leases = Leases::new(store.clone(), clock.clone(), config.lease, once);
+        if store.shared() {
+            tokio::spawn(leases.clone().run());
+        }
         notes.up(true);
-        Ok(Ledger {
+        let ledger = Ledger {
             url: config.store.clone(),
             root: root.to_owned(),
             replica: config.replica.clone(),
             clock,
             store,
+            leases,
+            once,
             notes,
             accounts: Mutex::default(),
             _locks: locks,
-        })
+        };
+        // With a place for what is to be remembered.
+        ledger.tend().await;
+        Ok(ledger)
+    }
+
+    /// These accounts are configured: this process takes its share of them.
+    pub fn want(&self, config: &Config) {
+        let accounts = config.accounts.iter().map(|account| account.name.clone());
+        self.leases.want(accounts.collect());
+    }
+
+    /// Waits until this process holds all accounts.
+    ///
+    /// # Errors
+    ///
+    /// Another process holds some of them, and goes on to.
+    pub async fn hold_all(&self, config: &Config) -> Result<(), LedgerError> {
+        let accounts: Vec<_> = config.accounts.iter().map(|own| own.name.clone()).collect();
+        let missing = self.leases.all(&accounts).await;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let text = format!(
+            "another delivery-exporter holds {}; stop it first, or ask that one for its metrics",
+            missing.join(", ")
+        );
+        Err(StoreError::Failed(text).into())
+    }
+
+    /// The lease of an account.
+    pub fn lease(&self, account: &Arc<str>) -> Lease {
+        self.leases.of(account)
+    }
+
+    /// Gives the accounts to other replicas. Nothing of them is collected any more.
+    pub async fn stop(&self) {
+        self.leases.stop().await;
     }
 
     fn accounts(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<AccountLedger>>> {
@@ -235,13 +284,12 @@ impl Ledger {
         &self,
         config: &Config,
         account: &Account,
-        once: bool,
     ) -> Result<Arc<AccountLedger>, SpoolError> {
         let policy = Policy {
             zero_hold: config.zero_hold,
             adopt_age: config.adopt_age,
             windows: Windows::of(account),
-            once,
+            once: self.once,
         };
         if let Some(known) = self.accounts().get(&account.name) {
             known.set_policy(policy);
@@ -258,6 +306,7 @@ impl Ledger {
             spool,
             self.notes.clone(),
             Arc::new(Names::new(&config.limits)),
+            self.leases.of(&account.name),
             policy,
         ));
         own.measure();
@@ -270,9 +319,9 @@ impl Ledger {
         if let Ok(bytes) = self.store.size().await {
             self.notes.store_size(bytes);
         }
-        let before = self.clock.now().as_millisecond()
-            - i64::try_from(REMEMBERED.as_millis()).unwrap_or(i64::MAX);
-        if let Err(error) = self.store.tend(before).await {
+        let now = self.clock.now().as_millisecond();
+        let before = now - i64::try_from(REMEMBERED.as_millis()).unwrap_or(i64::MAX);
+        if let Err(error) = self.store.tend(before, now).await {
             tracing::warn!(%error, "the memory of old reports cannot be dropped");
         }
     }

@@ -35,6 +35,15 @@ impl Names {
         names
     }
 
+    /// Names without a limit: whoever takes them over has one.
+    pub(super) fn unlimited() -> Names {
+        Names(Mutex::new(State {
+            max_values: usize::MAX,
+            max_campaigns: usize::MAX,
+            ..State::default()
+        }))
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -85,9 +85,11 @@ impl Bench {
         self.shown.clear();
         (self.decreases, self.duplicates) = (0, 0);
         self.missed.clear();
-        let ledger = Ledger::open(&self.config, self.clock.clone(), self.notes.clone()).unwrap();
+        let ledger = Ledger::open(&self.config, self.clock.clone(), self.notes.clone(), false)
+            .await
+            .unwrap();
         let account = ledger
-            .account(&self.config, &self.config.accounts[0], false)
+            .account(&self.config, &self.config.accounts[0])
             .unwrap();
         let news = account
             .open(
@@ -280,6 +282,47 @@ async fn case_a_one_counter_over_a_crash() {
     // After the hold each increase is shown at once.
     bench.push("10:00:00", 120, 131).await;
     assert_eq!(bench.total(Measure::Delivered), Some(131));
+}
+
+#[tokio::test]
+async fn case_b_replicas_take_turns() {
+    let mut bench = Bench::new(PUSH, "", "11:00:00");
+    let mut sent = 0;
+    // When, whose process starts or what is counted, what is shown then, and what is held.
+    let delivered = Measure::Delivered;
+    bench.config.replica = Arc::from("A");
+    bench.start().await;
+    bench.push("11:00:00", 100, 100).await;
+    bench.until("11:30:00").await;
+    assert_eq!(bench.total(delivered), Some(100));
+    let steps = [
+        ("12:06:30", Some("B"), 0, 0, 0),
+        ("12:06:40", None, 10, 0, 20),
+        ("12:08:30", None, 0, 10, 0),
+        ("12:09:40", None, 4, 14, 0),
+        ("12:10:30", Some("A"), 0, 100, 0),
+        ("12:10:40", None, 6, 100, 12),
+        ("12:11:30", Some("B"), 0, 14, 12),
+        ("12:11:40", None, 1, 14, 14),
+        ("12:13:30", None, 0, 21, 0),
+    ];
+    for (time, starts, more, shown, held) in steps {
+        bench.until(time).await;
+        if let Some(replica) = starts {
+            bench.config.replica = Arc::from(replica);
+            bench.start().await;
+        }
+        if more > 0 {
+            sent += more;
+            bench.push("11:00:00", 100 + sent, 100 + sent).await;
+        }
+        // Sent grows with delivered, so that twice as much is held.
+        assert_eq!(
+            (bench.total(delivered), bench.held),
+            (Some(shown), held),
+            "{time}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -518,11 +561,11 @@ async fn what_was_spooled_and_not_counted_is_counted_at_the_next_start_once() {
 async fn a_store_and_a_spool_belong_to_one_process() {
     let mut bench = Bench::new(MAIL, "", "10:00:00");
     bench.start().await;
-    let open = |config: &Config| {
-        let second = Ledger::open(config, bench.clock.clone(), bench.notes.clone());
+    let open = async |config: &Config| {
+        let second = Ledger::open(config, bench.clock.clone(), bench.notes.clone(), false).await;
         second.err().unwrap().to_string()
     };
-    let said = open(&bench.config);
+    let said = open(&bench.config).await;
     assert!(
         said.contains("another delivery-exporter has this spool"),
         "{said}"
@@ -532,7 +575,7 @@ async fn a_store_and_a_spool_belong_to_one_process() {
         spool,
         ..bench.config.clone()
     };
-    let said = open(&other);
+    let said = open(&other).await;
     assert!(
         said.contains("another delivery-exporter has this store"),
         "{said}"

@@ -17,8 +17,8 @@ use super::{
 };
 use crate::{
     collector::{PassOutcome, Recorder, Source},
-    config::{Account, Limits, PerMessage},
-    ledger::{Amount, Counter, CounterKey, Names, News},
+    config::{Account, Config, Limits, PerMessage},
+    ledger::{Amount, Counter, CounterKey, Lease, Names, News},
     model::{Application, Dataset, Measure, Message, ProviderType, Snapshot},
     providers::{Failure, FailureKind, Observer, RequestCode},
 };
@@ -44,6 +44,7 @@ struct View {
 /// The series of one account.
 pub struct AccountSeries {
     clock: Clock,
+    lease: Lease,
     provider: ProviderType,
     name: Arc<str>,
     state: Mutex<State>,
@@ -76,11 +77,12 @@ impl AccountSeries {
     /// The series of an account that has just been configured.
     pub(super) fn new(
         account: &Account,
-        label_names: &[Arc<str>],
-        limits: &Limits,
+        config: &Config,
+        lease: Lease,
         clock: Clock,
     ) -> AccountSeries {
-        let settings = Settings::new(account, label_names, limits);
+        let limits = &config.limits;
+        let settings = Settings::new(account, &config.label_names, limits);
         let view = View {
             identity: settings.identity.clone(),
             families: Vec::new(),
@@ -96,6 +98,7 @@ impl AccountSeries {
         };
         let series = AccountSeries {
             clock,
+            lease,
             provider: account.provider,
             name: account.name.clone(),
             state: Mutex::new(state),
@@ -206,19 +209,30 @@ impl AccountSeries {
         now: Timestamp,
         show: &mut Show<'_>,
     ) {
-        let Some(samples) = view.0.families.get(family.index()) else {
+        if !view.held {
+            // Everything else belongs to the replica that holds the account.
+            if family == id(Key::LeaseHeld) {
+                let not = Value::Gauge(Number::Count(0));
+                show.sample(Some(&view.shown.identity), &[], &not);
+            }
+            return;
+        }
+        let Some(samples) = view.shown.families.get(family.index()) else {
             return;
         };
         for sample in samples {
             if sample.stale_at.is_none_or(|stale_at| now < stale_at) {
-                show.sample(Some(&view.0.identity), &sample.own, &sample.value);
+                show.sample(Some(&view.shown.identity), &sample.own, &sample.value);
             }
         }
     }
 
     /// What is shown now; it stays as it is while it is read.
     pub(super) fn view(&self) -> AccountView {
-        AccountView(self.view.load_full())
+        AccountView {
+            shown: self.view.load_full(),
+            held: self.lease.runs(),
+        }
     }
 
     fn set(&self, key: Key, own: &[&str], number: Number) {
@@ -236,7 +250,11 @@ impl AccountSeries {
 }
 
 /// A view of an account that is being read.
-pub(super) struct AccountView(Arc<View>);
+pub(super) struct AccountView {
+    shown: Arc<View>,
+    /// The lease ran when the reading began.
+    held: bool,
+}
 
 impl Settings {
     fn new(account: &Account, label_names: &[Arc<str>], limits: &Limits) -> Settings {
@@ -584,6 +602,21 @@ impl Recorder for AccountSeries {
 
     fn cleared(&self) {
         self.lock().counters.clear();
+    }
+
+    fn lost(&self) {
+        let mut state = self.lock();
+        state.counters.clear();
+        state.groups.clear();
+        let left = [id(Key::Up), id(Key::CollectSuccess), id(Key::Due)];
+        state
+            .lasting
+            .retain(|(family, _), _| !left.contains(family));
+        for ((family, _), value) in &mut state.lasting {
+            if *family == id(Key::LastSuccess) {
+                *value = Value::Gauge(Number::Count(0));
+            }
+        }
     }
 
     fn failed(&self, dataset: Dataset, application: &Application, failure: &Failure) {

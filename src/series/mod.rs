@@ -23,7 +23,7 @@ pub use families::{Family, FamilyId, Key, Kind, families, id};
 pub use process::{PointOutcome, ProcessSeries};
 pub use values::{Histogram, Identity, Labels, Number, Value, Visitor};
 
-use crate::config::Config;
+use crate::{config::Config, ledger::Lease};
 use values::Show;
 
 /// All series of this process.
@@ -52,7 +52,11 @@ impl Table {
     /// Shows the accounts of this configuration from now on, and gives their series in its order.
     /// An account that was there before, with the same provider, goes on with what it has. With
     /// each comes whether its series have labels that they did not have before.
-    pub fn configure(&self, config: &Config) -> Vec<(Arc<AccountSeries>, bool)> {
+    pub fn configure(
+        &self,
+        config: &Config,
+        lease: &dyn Fn(&Arc<str>) -> Lease,
+    ) -> Vec<(Arc<AccountSeries>, bool)> {
         let before = self.accounts.load_full();
         let accounts: Vec<_> = config
             .accounts
@@ -69,8 +73,7 @@ impl Table {
                     }
                     None => {
                         let clock = self.clock.clone();
-                        let new =
-                            AccountSeries::new(account, &config.label_names, &config.limits, clock);
+                        let new = AccountSeries::new(account, config, lease(&account.name), clock);
                         (Arc::new(new), true)
                     }
                 }

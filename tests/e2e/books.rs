@@ -473,7 +473,7 @@ async fn the_numbers_equal_the_vendors_books_at_every_moment() {
             .collect()
     };
     let config = config::parse(Path::new("test"), &text, &|_| None).unwrap();
-    let exporter = Exporter::start(&config, clock).unwrap();
+    let exporter = Exporter::start(&config, clock).await.unwrap();
     let mut families = HashSet::new();
     // Minutes later, an hour later, and on the next day in Beijing.
     for minutes in [1, 2, 17, 60, 5 * 60, 12 * 60, 26 * 60] {

@@ -1,14 +1,20 @@
 //! The store: what the ledger keeps, behind one interface. It knows rows, not what they mean.
 
 mod filter;
+pub(super) mod postgres;
 pub(super) mod sqlite;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt, future::BoxFuture};
 
 use super::amount::Amount;
 use crate::providers::Digest;
+
+/// A part of the memory of reports is closed when it has so many: random keys stay in the cache.
+const PART_ROWS: u64 = 500_000;
+/// Or when it is so old, in milliseconds, so that it can be dropped whole.
+const PART_AGE: i64 = 86_400_000;
 
 /// What the store cannot do. The text says which file or server, and what to do.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -76,6 +82,8 @@ pub(super) struct Ask {
     pub(super) messages: Vec<MessageId>,
     /// Memories of reports that are wanted.
     pub(super) digests: Vec<Digest>,
+    /// Whether what others have counted is wanted.
+    pub(super) inbox: bool,
 }
 
 /// What there is of what was asked for.
@@ -83,6 +91,8 @@ pub(super) struct Ask {
 pub(super) struct Told {
     pub(super) messages: HashMap<MessageId, Vec<u8>>,
     pub(super) memories: HashMap<Digest, Vec<u8>>,
+    /// Row, counter and amount of what others have counted.
+    pub(super) inbox: Vec<(i64, String, Amount)>,
 }
 
 /// Everything that one transaction changes.
@@ -100,6 +110,8 @@ pub(super) struct Batch {
     pub(super) gone_messages: Vec<MessageId>,
     /// Counted by a replica that does not hold the account; its holder takes them over.
     pub(super) inbox: Vec<(String, Amount)>,
+    /// Rows of the inbox that the counters have taken in.
+    pub(super) absorbed: Vec<i64>,
     /// Now, in milliseconds since 1970.
     pub(super) now: i64,
 }
@@ -117,6 +129,7 @@ impl Batch {
             && self.gone_names.is_empty()
             && self.gone_messages.is_empty()
             && self.inbox.is_empty()
+            && self.absorbed.is_empty()
     }
 }
 
@@ -147,6 +160,59 @@ pub(super) trait Store: Send + Sync {
     /// The store's size in bytes.
     fn size(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
 
-    /// Drops the memory of reports that was last touched before a time.
-    fn tend(&self, before: i64) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Tends the memory of reports: what was last touched before a time is dropped, a part that is
+    /// full or old is closed.
+    fn tend(&self, before: i64, now: i64) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// Whether several processes share it, by leases.
+    fn shared(&self) -> bool {
+        false
+    }
+
+    /// Renews the leases that this process has (account and epoch), and looks around. Whether it
+    /// `joins` those that share the accounts.
+    fn renew(
+        &self,
+        accounts: Vec<Arc<str>>,
+        held: Vec<(Arc<str>, i64)>,
+        joins: bool,
+    ) -> BoxFuture<'_, Result<Renewal, StoreError>> {
+        let _ = (accounts, joins);
+        std::future::ready(Ok(Renewal {
+            held,
+            ..Renewal::default()
+        }))
+        .boxed()
+    }
+
+    /// Takes the lease of an account whose lease is over, or that never had one: its epoch; `None`
+    /// if somebody was faster.
+    fn acquire(&self, account: &Arc<str>) -> BoxFuture<'_, Result<Option<i64>, StoreError>> {
+        let _ = account;
+        std::future::ready(Ok(None)).boxed()
+    }
+
+    /// Gives leases back before they are over.
+    fn give_back(&self, held: Vec<(Arc<str>, i64)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let _ = held;
+        std::future::ready(Ok(())).boxed()
+    }
+
+    /// This process no longer takes its share.
+    fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        std::future::ready(Ok(())).boxed()
+    }
+}
+
+/// How the leases stand.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Renewal {
+    /// Those that were renewed.
+    pub(super) held: Vec<(Arc<str>, i64)>,
+    /// Accounts that nobody has.
+    pub(super) free: Vec<Arc<str>>,
+    /// How many accounts are this process's fair share.
+    pub(super) share: usize,
+    /// When the next lease of another process is over, unless it is renewed.
+    pub(super) next_expiry: Option<Duration>,
 }

@@ -17,8 +17,8 @@ use rusqlite::{
 use tokio::sync::oneshot;
 
 use super::{
-    AccountRows, Ask, Batch, CounterRow, MessageId, ReleaseRow, Store, StoreError, Told, Work,
-    filter::Filter,
+    AccountRows, Ask, Batch, CounterRow, MessageId, PART_AGE, PART_ROWS, ReleaseRow, Store,
+    StoreError, Told, Work, filter::Filter,
 };
 use crate::{ledger::amount::Amount, providers::Digest};
 
@@ -26,10 +26,6 @@ use crate::{ledger::amount::Amount, providers::Digest};
 const APPLICATION_ID: i32 = 0x4445_4C56;
 /// The version of the tables.
 const SCHEMA: i32 = 1;
-/// A part of the memory of reports is closed when it has so many: random keys stay in the cache.
-const PART_ROWS: u64 = 500_000;
-/// Or when it is so old, so that it can be dropped whole.
-const PART_AGE: i64 = 86_400_000;
 /// So many transactions share a commit at most.
 const SHARED: usize = 64;
 /// How long another program's lock is waited for.
@@ -679,7 +675,7 @@ impl Store for Sqlite {
         std::future::ready(Ok(size)).boxed()
     }
 
-    fn tend(&self, before: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn tend(&self, before: i64, _: i64) -> BoxFuture<'_, Result<(), StoreError>> {
         self.run(move |memory| {
             let old: Vec<i64> = memory
                 .parts

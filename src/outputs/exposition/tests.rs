@@ -7,7 +7,9 @@ use super::*;
 use crate::{
     collector::{DatasetOutcome, PassOutcome, Recorder},
     config::{self, Config},
-    ledger::{Amount, CohortPart, Counter, CounterKey, LATENCY_BOUNDS, Missed, News, Shown, Times},
+    ledger::{
+        Amount, CohortPart, Counter, CounterKey, LATENCY_BOUNDS, Lease, Missed, News, Shown, Times,
+    },
     model::{Age, BounceKind, Dataset, ErrorReason, Measure, Message, Row, Snapshot, Totals},
     providers::{Failure, FailureKind, Observer, RequestCode},
     series::AccountSeries,
@@ -71,8 +73,8 @@ fn record(series: &AccountSeries, config: &Config, id: &str, sent_at: Timestamp,
 
 fn table(config: &Config) -> (Table, Vec<Arc<AccountSeries>>) {
     let (clock, _) = Clock::manual(at("2026-11-26T10:00:00Z"));
-    let table = Table::new(clock);
-    let series = table.configure(config);
+    let table = Table::new(clock.clone());
+    let series = table.configure(config, &|_| Lease::always(clock.clone()));
     (table, series.into_iter().map(|(own, _)| own).collect())
 }
 

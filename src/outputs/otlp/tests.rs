@@ -143,7 +143,8 @@ async fn everything_is_pushed_in_bounded_requests_and_what_leaves_says_so_once()
     let config = configuration(&receiver.start().await);
     let (clock, hand) = Clock::manual("2026-11-26T10:00:00Z".parse().unwrap());
     let table = Arc::new(Table::new(clock.clone()));
-    let series = table.configure(&config).remove(0).0;
+    let held = |_: &Arc<str>| crate::ledger::Lease::always(clock.clone());
+    let series = table.configure(&config, &held).remove(0).0;
     let minute = jiff::SignedDuration::from_secs(61);
     put(&series, &config, clock.now() + minute + minute);
     let otlp = config.otlp.as_ref().unwrap();
@@ -205,7 +206,7 @@ async fn refusals_that_may_pass_are_tried_again_and_rejected_points_are_counted(
     let config = configuration(&receiver.start().await);
     let (clock, hand) = Clock::manual("2026-11-26T10:00:00Z".parse().unwrap());
     let table = Arc::new(Table::new(clock.clone()));
-    table.configure(&config);
+    table.configure(&config, &|_| crate::ledger::Lease::always(clock.clone()));
     let partial = ExportMetricsPartialSuccess {
         rejected_data_points: 7,
         error_message: "too old".into(),

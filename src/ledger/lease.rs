@@ -1,0 +1,318 @@
+//! Who holds which account. With SQLite this process holds all of them for ever; with PostgreSQL
+//! replicas share the accounts by leases, which end by themselves when nobody renews them.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use delivery_clock::{Clock, Moment};
+use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::sync::{Notify, watch};
+
+use super::store::{Store, StoreError};
+
+/// How an account is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Held {
+    /// By nobody or by another process.
+    No,
+    /// Under this epoch, until then.
+    Until(i64, Moment),
+    /// For as long as this process lives.
+    Always,
+}
+
+/// The lease of one account, as its collector and its series see it.
+#[derive(Clone)]
+pub struct Lease {
+    clock: Clock,
+    held: watch::Receiver<Held>,
+}
+
+impl Lease {
+    /// One that always runs.
+    #[cfg(test)]
+    pub fn always(clock: Clock) -> Lease {
+        let (_, held) = watch::channel(Held::Always);
+        Lease { clock, held }
+    }
+
+    /// Whether it runs now, by the monotonic clock.
+    pub fn runs(&self) -> bool {
+        match *self.held.borrow() {
+            Held::No => false,
+            Held::Until(_, end) => self.clock.monotonic() < end,
+            Held::Always => true,
+        }
+    }
+
+    /// The epoch under which the account is held; `None`: by a process that shares with nobody.
+    pub(super) fn epoch(&self) -> Option<i64> {
+        match *self.held.borrow() {
+            Held::Until(epoch, _) => Some(epoch),
+            _ => None,
+        }
+    }
+
+    /// Returns when the account is held.
+    pub async fn gained(&self) {
+        let mut held = self.held.clone();
+        while !self.runs() {
+            held.mark_unchanged();
+            if self.runs() {
+                return;
+            }
+            if held.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Returns when the account is held no more, or under another epoch.
+    pub async fn lost(&self) {
+        let epoch = self.epoch();
+        let mut held = self.held.clone();
+        loop {
+            held.mark_unchanged();
+            let now = *self.held.borrow();
+            match now {
+                Held::No => return,
+                Held::Always => {
+                    if held.changed().await.is_err() {
+                        std::future::pending::<()>().await;
+                    }
+                }
+                Held::Until(own, end) => {
+                    if Some(own) != epoch || self.clock.monotonic() >= end {
+                        return;
+                    }
+                    tokio::select! {
+                        () = self.clock.sleep_until(end) => {}
+                        changed = held.changed() => if changed.is_err() { return },
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The leases of this process.
+pub(super) struct Leases {
+    store: Arc<dyn Store>,
+    clock: Clock,
+    length: Duration,
+    states: Mutex<HashMap<Arc<str>, watch::Sender<Held>>>,
+    /// The configured accounts, in their order.
+    wanted: Mutex<Vec<Arc<str>>>,
+    changed: Notify,
+    stopped: watch::Sender<bool>,
+    /// Takes whatever is free, and is not one of those that share: `collect`.
+    alone: bool,
+}
+
+impl Leases {
+    pub(super) fn new(
+        store: Arc<dyn Store>,
+        clock: Clock,
+        length: Duration,
+        alone: bool,
+    ) -> Arc<Leases> {
+        Arc::new(Leases {
+            store,
+            clock,
+            length,
+            states: Mutex::default(),
+            wanted: Mutex::default(),
+            changed: Notify::new(),
+            stopped: watch::Sender::new(false),
+            alone,
+        })
+    }
+
+    fn states(&self) -> MutexGuard<'_, HashMap<Arc<str>, watch::Sender<Held>>> {
+        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lease of an account.
+    pub(super) fn of(&self, account: &Arc<str>) -> Lease {
+        let first = if self.store.shared() {
+            Held::No
+        } else {
+            Held::Always
+        };
+        let mut states = self.states();
+        let state = states
+            .entry(account.clone())
+            .or_insert_with(|| watch::Sender::new(first));
+        Lease {
+            clock: self.clock.clone(),
+            held: state.subscribe(),
+        }
+    }
+
+    /// These accounts are configured: they are to be held, and no others.
+    pub(super) fn want(&self, accounts: Vec<Arc<str>>) {
+        *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = accounts;
+        self.changed.notify_one();
+    }
+
+    fn wanted(&self) -> Vec<Arc<str>> {
+        self.wanted
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, account: &Arc<str>, held: Held) {
+        if let Some(state) = self.states().get(account) {
+            state.send_if_modified(|old| std::mem::replace(old, held) != held);
+        }
+    }
+
+    /// Waits until all of these are held, for at most as long as a process that died can have held
+    /// them; those that are not.
+    pub(super) async fn all(&self, accounts: &[Arc<str>]) -> Vec<Arc<str>> {
+        let end = self.clock.monotonic() + self.length + Duration::from_secs(1);
+        let mut missing = Vec::new();
+        for account in accounts {
+            let lease = self.of(account);
+            tokio::select! {
+                () = lease.gained() => {}
+                () = self.clock.sleep_until(end) => missing.push(account.clone()),
+            }
+        }
+        missing
+    }
+
+    /// What this process holds now.
+    fn held(&self) -> BTreeMap<Arc<str>, i64> {
+        let now = self.clock.monotonic();
+        let states = self.states();
+        let held = states
+            .iter()
+            .filter_map(|(account, state)| match *state.borrow() {
+                Held::Until(epoch, end) if now < end => Some((account.clone(), epoch)),
+                _ => None,
+            });
+        held.collect()
+    }
+
+    /// Renews, takes over, and gives up what is more than a fair share, until it is stopped.
+    pub(super) async fn run(self: Arc<Self>) {
+        let mut stopped = self.stopped.subscribe();
+        let mut takeovers: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+        let mut failing = false;
+        loop {
+            let pause = match self.cycle(&mut takeovers).await {
+                Ok(pause) => {
+                    failing = false;
+                    pause
+                }
+                Err(error) => {
+                    if !std::mem::replace(&mut failing, true) {
+                        tracing::error!(%error, "leases cannot be renewed; it is tried until they are over");
+                    }
+                    (self.length / 10).min(Duration::from_secs(1))
+                }
+            };
+            let next = self.clock.monotonic() + pause;
+            loop {
+                tokio::select! {
+                    () = self.clock.sleep_until(next) => break,
+                    () = self.changed.notified() => break,
+                    Some(()) = takeovers.next(), if !takeovers.is_empty() => {}
+                    _ = stopped.wait_for(|stopped| *stopped) => return,
+                }
+            }
+        }
+    }
+
+    async fn cycle(
+        self: &Arc<Self>,
+        takeovers: &mut FuturesUnordered<BoxFuture<'static, ()>>,
+    ) -> Result<Duration, StoreError> {
+        let wanted = self.wanted();
+        let held = self.held();
+        let unwanted: Vec<_> = held
+            .iter()
+            .filter(|(account, _)| !wanted.contains(account))
+            .map(|(account, epoch)| (account.clone(), *epoch))
+            .collect();
+        if !unwanted.is_empty() {
+            self.give_back(unwanted).await?;
+        }
+        let held: Vec<_> = self.held().into_iter().collect();
+        // Before it is asked for: the server's clock starts no earlier.
+        let from = self.clock.monotonic();
+        let renewal = self.store.renew(wanted, held.clone(), !self.alone).await?;
+        for (account, epoch) in &held {
+            if renewal.held.contains(&(account.clone(), *epoch)) {
+                self.set(account, Held::Until(*epoch, from + self.length));
+            } else {
+                tracing::warn!(%account, "another replica has taken the account over");
+                self.set(account, Held::No);
+            }
+        }
+        let share = if self.alone {
+            usize::MAX
+        } else {
+            renewal.share
+        };
+        let room = share.saturating_sub(renewal.held.len());
+        if takeovers.is_empty() {
+            for account in renewal.free.into_iter().take(room) {
+                let own = self.clone();
+                takeovers.push(Box::pin(async move { own.take(account).await }));
+            }
+        }
+        if renewal.held.len() > share
+            && let Some((account, epoch)) = renewal.held.last()
+        {
+            tracing::info!(%account, "given to another replica, which has fewer accounts");
+            self.give_back(vec![(account.clone(), *epoch)]).await?;
+        }
+        let third = self.length / 3;
+        Ok(match renewal.next_expiry {
+            Some(next) if room > 0 => third.min(next + Duration::from_millis(50)),
+            _ => third,
+        })
+    }
+
+    async fn take(&self, account: Arc<str>) {
+        let from = self.clock.monotonic();
+        match self.store.acquire(&account).await {
+            Ok(Some(epoch)) => {
+                tracing::info!(%account, epoch, "this replica holds the account now");
+                self.set(&account, Held::Until(epoch, from + self.length));
+            }
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%account, %error, "the account cannot be taken over"),
+        }
+    }
+
+    /// Lets go first, so that nothing is shown or collected any more, and then tells.
+    async fn give_back(&self, accounts: Vec<(Arc<str>, i64)>) -> Result<(), StoreError> {
+        for (account, _) in &accounts {
+            self.set(account, Held::No);
+        }
+        self.store.give_back(accounts).await
+    }
+
+    /// Gives everything back: another replica need not wait for the leases' end.
+    pub(super) async fn stop(&self) {
+        self.stopped.send_replace(true);
+        let held: Vec<_> = self.held().into_iter().collect();
+        if !self.store.shared() {
+            return;
+        }
+        let left = async {
+            self.give_back(held).await?;
+            self.store.leave().await
+        };
+        if let Err(error) = left.await {
+            tracing::warn!(%error, "leases cannot be given back; they end by themselves");
+        }
+    }
+}

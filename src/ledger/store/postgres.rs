@@ -1,0 +1,1060 @@
+//! The shared store: PostgreSQL, for several replicas.
+//!
+//! Each transaction about an account first locks the account's row and compares its epoch, which
+//! whoever takes the account over has raised: a replica that was paused past its lease changes
+//! nothing when it wakes up. Renewing a lease touches another row, so that it never waits for a
+//! long transaction.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use futures_util::{FutureExt, future::BoxFuture};
+use tokio::sync::{Mutex, MutexGuard};
+use tokio_postgres::{
+    Client, Config, NoTls, Transaction, config::Host, config::SslMode, types::ToSql,
+};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::{
+    AccountRows, Ask, Batch, CounterRow, MessageId, PART_AGE, PART_ROWS, ReleaseRow, Renewal,
+    Store, StoreError, Told, Work, filter::Filter,
+};
+use crate::{ledger::amount::Amount, providers::Digest};
+
+/// The version of the tables.
+const SCHEMA: i32 = 1;
+/// Connections for transactions; renewals have one of their own.
+const CONNECTIONS: usize = 4;
+/// Locks of this application in the database's space of advisory locks.
+const MIGRATION_LOCK: i64 = 0x4445_4C56_0001;
+const PARTS_LOCK: i64 = 0x4445_4C56_0002;
+/// A replica that nobody has seen for so long is forgotten.
+const REPLICA_DAYS: i32 = 30;
+
+const TABLES: &str = "
+CREATE TABLE delivery_exporter.meta (version INTEGER NOT NULL);
+CREATE TABLE delivery_exporter.accounts (account TEXT PRIMARY KEY, epoch BIGINT NOT NULL);
+CREATE TABLE delivery_exporter.leases (
+    account TEXT PRIMARY KEY, process TEXT NOT NULL, replica TEXT NOT NULL, epoch BIGINT NOT NULL,
+    expires_at TIMESTAMPTZ NOT NULL
+);
+CREATE TABLE delivery_exporter.processes (
+    process TEXT PRIMARY KEY, replica TEXT NOT NULL, seen_at TIMESTAMPTZ NOT NULL
+);
+CREATE TABLE delivery_exporter.births (
+    account TEXT NOT NULL, application TEXT NOT NULL, dataset TEXT NOT NULL, at BIGINT NOT NULL,
+    PRIMARY KEY (account, application, dataset)
+);
+CREATE TABLE delivery_exporter.names (
+    account TEXT NOT NULL, label TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (account, label, value)
+);
+CREATE TABLE delivery_exporter.counters (
+    account TEXT NOT NULL, key TEXT NOT NULL, total TEXT NOT NULL, pending TEXT NOT NULL,
+    changed_at BIGINT NOT NULL,
+    PRIMARY KEY (account, key)
+);
+CREATE TABLE delivery_exporter.releases (
+    account TEXT NOT NULL, replica TEXT NOT NULL, key TEXT NOT NULL, shown TEXT NOT NULL,
+    born_at BIGINT NOT NULL,
+    PRIMARY KEY (account, replica, key)
+);
+CREATE TABLE delivery_exporter.inbox (
+    id BIGSERIAL PRIMARY KEY, account TEXT NOT NULL, key TEXT NOT NULL, amount TEXT NOT NULL
+);
+CREATE INDEX inbox_account ON delivery_exporter.inbox (account);
+CREATE TABLE delivery_exporter.messages (
+    account TEXT NOT NULL, application TEXT NOT NULL, id TEXT NOT NULL, state BYTEA NOT NULL,
+    since BIGINT NOT NULL,
+    PRIMARY KEY (account, application, id)
+);
+CREATE INDEX messages_since ON delivery_exporter.messages (account, since);
+CREATE TABLE delivery_exporter.parts (
+    id BIGINT PRIMARY KEY, opened_at BIGINT NOT NULL, touched_at BIGINT NOT NULL, filter BYTEA
+);
+";
+
+/// The store.
+pub(in crate::ledger) struct Postgres {
+    config: Config,
+    tls: Option<MakeRustlsConnect>,
+    /// Without a password.
+    place: String,
+    lease: Duration,
+    /// This process: a lease belongs to it, not to a replica's name.
+    process: String,
+    replica: Arc<str>,
+    connections: Vec<Mutex<Option<Client>>>,
+    renewals: Mutex<Option<Client>>,
+    /// Filters of closed parts: a closed part never changes.
+    filters: RwLock<HashMap<i64, Arc<Filter>>>,
+}
+
+/// A text that the database takes.
+fn text(text: &str) -> String {
+    text.replace('\0', "\u{fffd}")
+}
+
+impl Postgres {
+    /// Looks at the database, and makes the tables if they are not there.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be reached, or its tables are of a later version.
+    pub(in crate::ledger) async fn open(
+        url: &str,
+        lease: Duration,
+        replica: Arc<str>,
+    ) -> Result<Postgres, StoreError> {
+        let refuse = |problem: String| StoreError::Failed(problem);
+        let mut config: Config = url
+            .parse()
+            .map_err(|error| refuse(format!("the URL is no PostgreSQL URL: {error}")))?;
+        let tick = lease / 3;
+        config
+            .application_name("delivery-exporter")
+            .connect_timeout(tick)
+            .keepalives_idle(tick)
+            .keepalives_interval(tick)
+            .keepalives_retries(2)
+            .tcp_user_timeout(lease);
+        let local = config.get_hosts().iter().all(|host| match host {
+            Host::Unix(_) => true,
+            Host::Tcp(name) => matches!(name.as_str(), "localhost" | "127.0.0.1" | "::1"),
+        });
+        let encrypted = match config.get_ssl_mode() {
+            SslMode::Disable => false,
+            // As it is by default: over loopback nobody listens.
+            SslMode::Prefer => !local,
+            _ => true,
+        };
+        let tls = if encrypted {
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            config.ssl_mode(SslMode::Require);
+            let (tls, _) = MakeRustlsConnect::with_native_certs().map_err(|errors| {
+                refuse(format!(
+                    "the system's certificates cannot be read: {errors:?}"
+                ))
+            })?;
+            Some(tls)
+        } else {
+            config.ssl_mode(SslMode::Disable);
+            None
+        };
+        let hosts: Vec<_> = config
+            .get_hosts()
+            .iter()
+            .map(|host| match host {
+                Host::Unix(path) => path.display().to_string(),
+                Host::Tcp(name) => name.clone(),
+            })
+            .collect();
+        let place = format!(
+            "PostgreSQL at {}, database {}",
+            hosts.join(","),
+            config.get_dbname().unwrap_or("by the user's name")
+        );
+        let store = Postgres {
+            config,
+            tls,
+            place,
+            lease,
+            process: format!("{:032x}", rand::random::<u128>()),
+            replica,
+            connections: (0..CONNECTIONS).map(|_| Mutex::default()).collect(),
+            renewals: Mutex::default(),
+            filters: RwLock::default(),
+        };
+        let mut client = store.renewals.lock().await;
+        let ready = store.ready(&mut client).await?;
+        store.migrate(ready).await?;
+        drop(client);
+        Ok(store)
+    }
+
+    fn failed(&self, error: &tokio_postgres::Error) -> StoreError {
+        let detail = match error.as_db_error() {
+            Some(own) => format!("{} ({})", own.message(), own.code().code()),
+            None => {
+                let mut text = error.to_string();
+                let mut source = std::error::Error::source(error);
+                while let Some(cause) = source {
+                    text.push_str(&format!(": {cause}"));
+                    source = cause.source();
+                }
+                text
+            }
+        };
+        StoreError::Failed(format!("{}: {detail}", self.place))
+    }
+
+    fn late(&self) -> StoreError {
+        StoreError::Failed(format!("{}: no answer in time", self.place))
+    }
+
+    async fn connect(&self) -> Result<Client, tokio_postgres::Error> {
+        let client = match &self.tls {
+            Some(tls) => {
+                let (client, connection) = self.config.connect(tls.clone()).await?;
+                tokio::spawn(connection.map(drop));
+                client
+            }
+            None => {
+                let (client, connection) = self.config.connect(NoTls).await?;
+                tokio::spawn(connection.map(drop));
+                client
+            }
+        };
+        // A replica that hangs inside a transaction must not hold the account's row for longer
+        // than its lease.
+        let limit = (self.lease / 3).as_millis();
+        client
+            .batch_execute(&format!(
+                "SET idle_in_transaction_session_timeout = {limit};
+                 SET lock_timeout = {};
+                 SET synchronous_commit = on;
+                 SET default_transaction_isolation = 'read committed'",
+                self.lease.as_millis() * 2
+            ))
+            .await?;
+        Ok(client)
+    }
+
+    /// The connection, made anew if it has ended.
+    async fn ready<'c>(
+        &self,
+        slot: &'c mut MutexGuard<'_, Option<Client>>,
+    ) -> Result<&'c mut Client, StoreError> {
+        if slot.as_ref().is_none_or(Client::is_closed) {
+            let connected = tokio::time::timeout(self.lease, self.connect()).await;
+            let client = connected
+                .map_err(|_| self.late())?
+                .map_err(|error| self.failed(&error))?;
+            **slot = Some(client);
+        }
+        slot.as_mut().ok_or_else(|| self.late())
+    }
+
+    /// A connection that nobody uses, else the first that becomes free.
+    async fn connection(&self) -> MutexGuard<'_, Option<Client>> {
+        for slot in &self.connections {
+            if let Ok(free) = slot.try_lock() {
+                return free;
+            }
+        }
+        let waiting = self.connections.iter().map(|slot| slot.lock().boxed());
+        futures_util::future::select_all(waiting).await.0
+    }
+
+    /// Runs `work` on a connection; one that failed or hung is thrown away.
+    async fn on<T>(
+        &self,
+        mut slot: MutexGuard<'_, Option<Client>>,
+        limit: Duration,
+        work: impl AsyncFnOnce(&mut Client) -> Result<T, Trouble>,
+    ) -> Result<T, StoreError> {
+        let client = self.ready(&mut slot).await?;
+        match tokio::time::timeout(limit, work(client)).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(Trouble::Fenced)) => Err(StoreError::Fenced),
+            Ok(Err(Trouble::Row(problem))) => {
+                Err(StoreError::Failed(format!("{}: {problem}", self.place)))
+            }
+            Ok(Err(Trouble::Database(error))) => {
+                *slot = None;
+                Err(self.failed(&error))
+            }
+            Err(_) => {
+                *slot = None;
+                Err(self.late())
+            }
+        }
+    }
+
+    async fn migrate(&self, client: &mut Client) -> Result<(), StoreError> {
+        let failed = |error| self.failed(&error);
+        let transaction = client.transaction().await.map_err(failed)?;
+        transaction
+            .execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK])
+            .await
+            .map_err(failed)?;
+        let there = transaction
+            .query_one(
+                "SELECT to_regclass('delivery_exporter.meta') IS NOT NULL, to_regnamespace('delivery_exporter') IS NOT NULL",
+                &[],
+            )
+            .await
+            .map_err(failed)?;
+        if there.get(0) {
+            let version: i32 = transaction
+                .query_one("SELECT version FROM delivery_exporter.meta", &[])
+                .await
+                .map_err(failed)?
+                .get(0);
+            if version > SCHEMA {
+                return Err(StoreError::Failed(format!(
+                    "{}: the tables were made by a later version of delivery-exporter (version {version}, this one knows {SCHEMA}); use that version or a later one",
+                    self.place
+                )));
+            }
+            return Ok(());
+        }
+        if there.get(1) {
+            return Err(StoreError::Failed(format!(
+                "{}: the schema delivery_exporter is somebody else's: it has no table meta; use another database",
+                self.place
+            )));
+        }
+        transaction
+            .batch_execute("CREATE SCHEMA delivery_exporter")
+            .await
+            .map_err(failed)?;
+        transaction.batch_execute(TABLES).await.map_err(failed)?;
+        transaction
+            .execute("INSERT INTO delivery_exporter.meta VALUES ($1)", &[&SCHEMA])
+            .await
+            .map_err(failed)?;
+        transaction.commit().await.map_err(failed)
+    }
+
+    fn filter(&self, id: i64) -> Option<Arc<Filter>> {
+        let filters = self.filters.read().unwrap_or_else(PoisonError::into_inner);
+        filters.get(&id).cloned()
+    }
+
+    /// What there is under digests, and the part that is written to.
+    async fn recall(
+        &self,
+        transaction: &Transaction<'_>,
+        digests: &[Digest],
+        told: &mut Told,
+    ) -> Result<(), Trouble> {
+        // A part is closed, or dropped, by nobody else meanwhile.
+        transaction
+            .execute("SELECT pg_advisory_xact_lock_shared($1)", &[&PARTS_LOCK])
+            .await?;
+        let parts = transaction
+            .query(
+                "SELECT id, filter IS NOT NULL FROM delivery_exporter.parts ORDER BY id DESC",
+                &[],
+            )
+            .await?;
+        let mut open: Vec<&Digest> = digests.iter().collect();
+        for part in parts {
+            let (id, closed): (i64, bool) = (part.get(0), part.get(1));
+            let mut wanted: Vec<&[u8]> = Vec::new();
+            if closed {
+                if self.filter(id).is_none() {
+                    let row = transaction
+                        .query_one(
+                            "SELECT filter FROM delivery_exporter.parts WHERE id = $1",
+                            &[&id],
+                        )
+                        .await?;
+                    if let Some(filter) = Filter::from_bytes(row.get(0)) {
+                        let mut filters =
+                            self.filters.write().unwrap_or_else(PoisonError::into_inner);
+                        filters.insert(id, Arc::new(filter));
+                    }
+                }
+                let filter = self.filter(id);
+                for digest in &open {
+                    if filter.as_ref().is_none_or(|filter| filter.can_hold(digest)) {
+                        wanted.push(digest.as_slice());
+                    }
+                }
+            } else {
+                wanted.extend(open.iter().map(|digest| digest.as_slice()));
+            }
+            if wanted.is_empty() {
+                continue;
+            }
+            let rows = transaction
+                .query(
+                    &format!("SELECT digest, memory FROM delivery_exporter.seen_{id} WHERE digest = ANY($1)"),
+                    &[&wanted],
+                )
+                .await?;
+            for row in rows {
+                if let Ok(digest) = Digest::try_from(row.get::<_, &[u8]>(0)) {
+                    told.memories.insert(digest, row.get(1));
+                }
+            }
+            open.retain(|digest| !told.memories.contains_key(*digest));
+        }
+        Ok(())
+    }
+
+    async fn work(&self, client: &mut Client, ask: &Ask, work: Work) -> Result<(), Trouble> {
+        let transaction = client.transaction().await?;
+        let row = transaction
+            .query_opt(
+                "SELECT epoch FROM delivery_exporter.accounts WHERE account = $1 FOR UPDATE",
+                &[&&*ask.account],
+            )
+            .await?;
+        let epoch: Option<i64> = row.map(|row| row.get(0));
+        if epoch.is_none() {
+            // Its row is locked by having been made.
+            transaction
+                .execute(
+                    "INSERT INTO delivery_exporter.accounts VALUES ($1, 0) ON CONFLICT DO NOTHING",
+                    &[&&*ask.account],
+                )
+                .await?;
+        }
+        if ask.fence.is_some() && ask.fence != epoch {
+            return Err(Trouble::Fenced);
+        }
+        let mut told = Told::default();
+        if !ask.messages.is_empty() {
+            let (applications, ids): (Vec<_>, Vec<_>) = ask
+                .messages
+                .iter()
+                .map(|(application, id)| (text(application), text(id)))
+                .unzip();
+            let rows = transaction
+                .query(
+                    "SELECT application, id, state FROM delivery_exporter.messages
+                     WHERE account = $1 AND (application, id) IN (SELECT * FROM unnest($2::text[], $3::text[]))",
+                    &[&&*ask.account, &applications, &ids],
+                )
+                .await?;
+            let mut states: HashMap<(String, String), Vec<u8>> = rows
+                .iter()
+                .map(|row| ((row.get(0), row.get(1)), row.get(2)))
+                .collect();
+            for (id, stored) in ask.messages.iter().zip(applications.into_iter().zip(ids)) {
+                if let Some(state) = states.remove(&stored) {
+                    told.messages.insert(id.clone(), state);
+                }
+            }
+        }
+        if !ask.digests.is_empty() {
+            self.recall(&transaction, &ask.digests, &mut told).await?;
+        }
+        if ask.inbox {
+            let rows = transaction
+                .query(
+                    "SELECT id, key, amount FROM delivery_exporter.inbox WHERE account = $1 ORDER BY id",
+                    &[&&*ask.account],
+                )
+                .await?;
+            for row in rows {
+                told.inbox
+                    .push((row.get(0), row.get(1), amount(row.get(2))?));
+            }
+        }
+        let batch = work(told);
+        if batch.is_empty() {
+            transaction.rollback().await?;
+            return Ok(());
+        }
+        apply(&transaction, ask, &batch).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+
+    async fn cycle(
+        &self,
+        client: &mut Client,
+        accounts: &[Arc<str>],
+        held: &[(Arc<str>, i64)],
+        joins: bool,
+    ) -> Result<Renewal, Trouble> {
+        let lease = self.lease.as_secs_f64();
+        let names: Vec<&str> = held.iter().map(|(account, _)| account.as_ref()).collect();
+        let epochs: Vec<i64> = held.iter().map(|(_, epoch)| *epoch).collect();
+        let renewed = client
+            .query(
+                "UPDATE delivery_exporter.leases AS own
+                 SET expires_at = clock_timestamp() + make_interval(secs => $4)
+                 FROM unnest($1::text[], $2::bigint[]) AS wanted (account, epoch)
+                 WHERE own.account = wanted.account AND own.epoch = wanted.epoch AND own.process = $3
+                 RETURNING own.account, own.epoch",
+                &[&names, &epochs, &self.process, &lease],
+            )
+            .await?;
+        let held: Vec<(Arc<str>, i64)> = renewed
+            .iter()
+            .map(|row| (Arc::from(row.get::<_, &str>(0)), row.get(1)))
+            .collect();
+        if joins {
+            client
+                .execute(
+                    "INSERT INTO delivery_exporter.processes VALUES ($1, $2, clock_timestamp())
+                     ON CONFLICT (process) DO UPDATE SET seen_at = clock_timestamp()",
+                    &[&self.process, &&*self.replica],
+                )
+                .await?;
+        }
+        let living: i64 = client
+            .query_one(
+                "SELECT count(*) FROM delivery_exporter.processes
+                 WHERE seen_at > clock_timestamp() - make_interval(secs => $1)",
+                &[&lease],
+            )
+            .await?
+            .get(0);
+        let living = usize::try_from(living).unwrap_or(1).max(1);
+        let names: Vec<&str> = accounts.iter().map(AsRef::as_ref).collect();
+        let others = client
+            .query(
+                "SELECT account, extract(epoch FROM expires_at - clock_timestamp())::float8
+                 FROM delivery_exporter.leases WHERE account = ANY($1) AND process <> $2",
+                &[&names, &self.process],
+            )
+            .await?;
+        let others: HashMap<&str, f64> =
+            others.iter().map(|row| (row.get(0), row.get(1))).collect();
+        let free = |account: &&Arc<str>| {
+            !held.iter().any(|(own, _)| own == *account)
+                && others.get(account.as_ref()).is_none_or(|left| *left <= 0.0)
+        };
+        let next = others.values().copied().filter(|left| *left > 0.0);
+        Ok(Renewal {
+            free: accounts.iter().filter(free).cloned().collect(),
+            share: accounts.len().div_ceil(living),
+            next_expiry: next.min_by(f64::total_cmp).map(Duration::from_secs_f64),
+            held,
+        })
+    }
+
+    /// Takes an account whose lease is over, or that never had one.
+    async fn take(&self, client: &mut Client, account: &str) -> Result<Option<i64>, Trouble> {
+        let lease = self.lease.as_secs_f64();
+        let transaction = client.transaction().await?;
+        // The one before may be in the middle of a transaction: it ends, or is ended, first.
+        let epoch: i64 = transaction
+            .query_one(
+                "INSERT INTO delivery_exporter.accounts VALUES ($1, 1)
+                 ON CONFLICT (account) DO UPDATE SET epoch = delivery_exporter.accounts.epoch + 1
+                 RETURNING epoch",
+                &[&account],
+            )
+            .await?
+            .get(0);
+        let taken = transaction
+            .execute(
+                "INSERT INTO delivery_exporter.leases
+                 VALUES ($1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5))
+                 ON CONFLICT (account) DO UPDATE
+                 SET process = $2, replica = $3, epoch = $4,
+                     expires_at = clock_timestamp() + make_interval(secs => $5)
+                 WHERE delivery_exporter.leases.expires_at <= clock_timestamp()",
+                &[&account, &self.process, &&*self.replica, &epoch, &lease],
+            )
+            .await?;
+        if taken == 0 {
+            // Somebody was faster.
+            transaction.rollback().await?;
+            return Ok(None);
+        }
+        transaction.commit().await?;
+        Ok(Some(epoch))
+    }
+}
+
+/// Why work on a connection ended.
+enum Trouble {
+    Fenced,
+    /// A row that this version cannot read.
+    Row(String),
+    Database(tokio_postgres::Error),
+}
+
+impl From<tokio_postgres::Error> for Trouble {
+    fn from(error: tokio_postgres::Error) -> Trouble {
+        Trouble::Database(error)
+    }
+}
+
+fn amount(text: &str) -> Result<Amount, Trouble> {
+    Amount::parse(text).ok_or_else(|| Trouble::Row(format!("{text:?} is no amount")))
+}
+
+/// Executes a statement on columns of rows; without rows, nothing.
+async fn each<const N: usize>(
+    transaction: &Transaction<'_>,
+    rows: usize,
+    statement: &str,
+    parameters: [&(dyn ToSql + Sync); N],
+) -> Result<(), Trouble> {
+    if rows > 0 {
+        transaction.execute(statement, &parameters).await?;
+    }
+    Ok(())
+}
+
+async fn apply(transaction: &Transaction<'_>, ask: &Ask, batch: &Batch) -> Result<(), Trouble> {
+    let account = text(&ask.account);
+    let replica = text(&ask.replica);
+    let column = |all: &mut dyn Iterator<Item = String>| all.collect::<Vec<String>>();
+    each(
+        transaction,
+        batch.births.len(),
+        "INSERT INTO delivery_exporter.births
+         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[]) ON CONFLICT DO NOTHING",
+        [
+            &account,
+            &column(&mut batch.births.iter().map(|own| text(&own.0))),
+            &column(&mut batch.births.iter().map(|own| own.1.clone())),
+            &batch.births.iter().map(|own| own.2).collect::<Vec<i64>>(),
+        ],
+    )
+    .await?;
+    each(
+        transaction,
+        batch.names.len(),
+        "INSERT INTO delivery_exporter.names
+         SELECT $1, * FROM unnest($2::text[], $3::text[]) ON CONFLICT DO NOTHING",
+        [
+            &account,
+            &column(&mut batch.names.iter().map(|own| text(&own.0))),
+            &column(&mut batch.names.iter().map(|own| text(&own.1))),
+        ],
+    )
+    .await?;
+    each(
+        transaction,
+        batch.counters.len(),
+        "INSERT INTO delivery_exporter.counters
+         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[])
+         ON CONFLICT (account, key) DO UPDATE
+         SET total = excluded.total, pending = excluded.pending, changed_at = excluded.changed_at",
+        [
+            &account,
+            &column(&mut batch.counters.iter().map(|own| text(&own.key))),
+            &column(&mut batch.counters.iter().map(|own| own.total.to_text())),
+            &column(&mut batch.counters.iter().map(|own| own.pending.to_text())),
+            &batch
+                .counters
+                .iter()
+                .map(|own| own.changed_at)
+                .collect::<Vec<i64>>(),
+        ],
+    )
+    .await?;
+    each(
+        transaction,
+        batch.releases.len(),
+        "INSERT INTO delivery_exporter.releases
+         SELECT $1, $2, * FROM unnest($3::text[], $4::text[], $5::bigint[])
+         ON CONFLICT (account, replica, key) DO UPDATE SET shown = excluded.shown",
+        [
+            &account,
+            &replica,
+            &column(&mut batch.releases.iter().map(|own| text(&own.key))),
+            &column(&mut batch.releases.iter().map(|own| own.shown.to_text())),
+            &batch
+                .releases
+                .iter()
+                .map(|own| own.born_at)
+                .collect::<Vec<i64>>(),
+        ],
+    )
+    .await?;
+    each(
+        transaction,
+        batch.messages.len(),
+        "INSERT INTO delivery_exporter.messages
+         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bytea[], $5::bigint[])
+         ON CONFLICT (account, application, id) DO UPDATE
+         SET state = excluded.state, since = excluded.since",
+        [
+            &account,
+            &column(&mut batch.messages.iter().map(|own| text(&own.id.0))),
+            &column(&mut batch.messages.iter().map(|own| text(&own.id.1))),
+            &batch
+                .messages
+                .iter()
+                .map(|own| own.state.as_slice())
+                .collect::<Vec<&[u8]>>(),
+            &batch
+                .messages
+                .iter()
+                .map(|own| own.since)
+                .collect::<Vec<i64>>(),
+        ],
+    )
+    .await?;
+    let gone = column(&mut batch.gone_counters.iter().map(|key| text(key)));
+    for table in ["counters", "releases"] {
+        let statement =
+            format!("DELETE FROM delivery_exporter.{table} WHERE account = $1 AND key = ANY($2)");
+        each(transaction, gone.len(), &statement, [&account, &gone]).await?;
+    }
+    each(
+        transaction,
+        batch.gone_names.len(),
+        "DELETE FROM delivery_exporter.names
+         WHERE account = $1 AND (label, value) IN (SELECT * FROM unnest($2::text[], $3::text[]))",
+        [
+            &account,
+            &column(&mut batch.gone_names.iter().map(|own| text(&own.0))),
+            &column(&mut batch.gone_names.iter().map(|own| text(&own.1))),
+        ],
+    )
+    .await?;
+    each(
+        transaction,
+        batch.gone_messages.len(),
+        "DELETE FROM delivery_exporter.messages
+         WHERE account = $1 AND (application, id) IN (SELECT * FROM unnest($2::text[], $3::text[]))",
+        [
+            &account,
+            &column(&mut batch.gone_messages.iter().map(|own| text(&own.0))),
+            &column(&mut batch.gone_messages.iter().map(|own| text(&own.1))),
+        ],
+    )
+    .await?;
+    each(
+        transaction,
+        batch.inbox.len(),
+        "INSERT INTO delivery_exporter.inbox (account, key, amount)
+         SELECT $1, * FROM unnest($2::text[], $3::text[])",
+        [
+            &account,
+            &column(&mut batch.inbox.iter().map(|own| text(&own.0))),
+            &column(&mut batch.inbox.iter().map(|own| own.1.to_text())),
+        ],
+    )
+    .await?;
+    each(
+        transaction,
+        batch.absorbed.len(),
+        "DELETE FROM delivery_exporter.inbox WHERE id = ANY($1)",
+        [&batch.absorbed],
+    )
+    .await?;
+    remember(transaction, batch).await
+}
+
+/// Keeps memories in the open part.
+async fn remember(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Trouble> {
+    if batch.memories.is_empty() {
+        return Ok(());
+    }
+    let open = transaction
+        .query_opt(
+            "SELECT id, touched_at FROM delivery_exporter.parts WHERE filter IS NULL ORDER BY id DESC LIMIT 1",
+            &[],
+        )
+        .await?;
+    let id = match open {
+        Some(row) => {
+            let id: i64 = row.get(0);
+            // Seldom: everyone who remembers something writes this row.
+            if batch.now - row.get::<_, i64>(1) > 60_000 {
+                transaction
+                    .execute(
+                        "UPDATE delivery_exporter.parts SET touched_at = $2 WHERE id = $1",
+                        &[&id, &batch.now],
+                    )
+                    .await?;
+            }
+            id
+        }
+        None => return Err(Trouble::Row("no part of the memory is open".into())),
+    };
+    let mut sorted: Vec<_> = batch.memories.iter().collect();
+    sorted.sort_unstable_by_key(|(digest, _)| *digest);
+    let digests: Vec<&[u8]> = sorted.iter().map(|(digest, _)| digest.as_slice()).collect();
+    let memories: Vec<&[u8]> = sorted.iter().map(|(_, memory)| memory.as_slice()).collect();
+    transaction
+        .execute(
+            &format!(
+                "INSERT INTO delivery_exporter.seen_{id} SELECT * FROM unnest($1::bytea[], $2::bytea[])
+                 ON CONFLICT (digest) DO UPDATE SET memory = excluded.memory"
+            ),
+            &[&digests, &memories],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Sees to it that a part is open that is neither full nor old, and drops those that are older
+/// than `before`.
+async fn tend_parts(client: &mut Client, before: i64, now: i64) -> Result<(), Trouble> {
+    let transaction = client.transaction().await?;
+    // Nobody remembers anything meanwhile.
+    transaction
+        .execute("SELECT pg_advisory_xact_lock($1)", &[&PARTS_LOCK])
+        .await?;
+    let parts = transaction
+        .query(
+            "SELECT id, opened_at, touched_at, filter IS NULL FROM delivery_exporter.parts ORDER BY id",
+            &[],
+        )
+        .await?;
+    let last: i64 = parts.last().map_or(0, |row| row.get(0));
+    let mut open = false;
+    for row in parts {
+        let (id, opened_at, touched_at): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+        let is_open: bool = row.get(3);
+        if touched_at < before {
+            transaction
+                .batch_execute(&format!(
+                    "DROP TABLE delivery_exporter.seen_{id}; DELETE FROM delivery_exporter.parts WHERE id = {id}"
+                ))
+                .await?;
+            continue;
+        }
+        if !is_open {
+            continue;
+        }
+        let rows: i64 = transaction
+            .query_one(
+                &format!("SELECT count(*) FROM delivery_exporter.seen_{id}"),
+                &[],
+            )
+            .await?
+            .get(0);
+        if rows.unsigned_abs() < PART_ROWS && now - opened_at < PART_AGE {
+            open = true;
+            continue;
+        }
+        let digests = transaction
+            .query(
+                &format!("SELECT digest FROM delivery_exporter.seen_{id}"),
+                &[],
+            )
+            .await?;
+        match Filter::build(digests.iter().map(|row| row.get::<_, &[u8]>(0))) {
+            Some(filter) => {
+                transaction
+                    .execute(
+                        "UPDATE delivery_exporter.parts SET filter = $2 WHERE id = $1",
+                        &[&id, &filter.as_bytes()],
+                    )
+                    .await?;
+            }
+            None => open = true,
+        }
+    }
+    if !open {
+        let id = last + 1;
+        transaction
+            .batch_execute(&format!(
+                "CREATE TABLE delivery_exporter.seen_{id} (digest BYTEA PRIMARY KEY, memory BYTEA NOT NULL)"
+            ))
+            .await?;
+        transaction
+            .execute(
+                "INSERT INTO delivery_exporter.parts VALUES ($1, $2, $2, NULL)",
+                &[&id, &now],
+            )
+            .await?;
+    }
+    // Who has not been seen for long starts at 0 when it comes back.
+    transaction
+        .execute(
+            "DELETE FROM delivery_exporter.releases AS own WHERE EXISTS (
+                SELECT 1 FROM delivery_exporter.processes AS seen WHERE seen.replica = own.replica
+                GROUP BY seen.replica HAVING max(seen.seen_at) < clock_timestamp() - make_interval(days => $1))",
+            &[&REPLICA_DAYS],
+        )
+        .await?;
+    transaction
+        .execute(
+            "DELETE FROM delivery_exporter.processes WHERE seen_at < clock_timestamp() - make_interval(days => $1)",
+            &[&REPLICA_DAYS],
+        )
+        .await?;
+    transaction.commit().await?;
+    Ok(())
+}
+
+impl Store for Postgres {
+    fn shared(&self) -> bool {
+        true
+    }
+
+    fn renew(
+        &self,
+        accounts: Vec<Arc<str>>,
+        held: Vec<(Arc<str>, i64)>,
+        joins: bool,
+    ) -> BoxFuture<'_, Result<Renewal, StoreError>> {
+        async move {
+            let slot = self.renewals.lock().await;
+            let work =
+                async |client: &mut Client| self.cycle(client, &accounts, &held, joins).await;
+            self.on(slot, self.lease / 3, work).await
+        }
+        .boxed()
+    }
+
+    fn acquire(&self, account: &Arc<str>) -> BoxFuture<'_, Result<Option<i64>, StoreError>> {
+        let account = text(account);
+        async move {
+            // Not the connection of the renewals: this may wait for another replica's transaction.
+            let slot = self.connection().await;
+            let work = async |client: &mut Client| self.take(client, &account).await;
+            self.on(slot, self.lease, work).await
+        }
+        .boxed()
+    }
+
+    fn give_back(&self, held: Vec<(Arc<str>, i64)>) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            let slot = self.renewals.lock().await;
+            let names: Vec<&str> = held.iter().map(|(account, _)| account.as_ref()).collect();
+            let work = async |client: &mut Client| {
+                let statement = "UPDATE delivery_exporter.leases SET expires_at = clock_timestamp()
+                     WHERE account = ANY($1) AND process = $2";
+                client.execute(statement, &[&names, &self.process]).await?;
+                Ok(())
+            };
+            self.on(slot, self.lease / 3, work).await
+        }
+        .boxed()
+    }
+
+    fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            let slot = self.renewals.lock().await;
+            let work = async |client: &mut Client| {
+                // The replica is known for 30 days; the process is not alive.
+                let statement = "UPDATE delivery_exporter.processes
+                     SET seen_at = least(seen_at, clock_timestamp() - make_interval(secs => $2))
+                     WHERE process = $1";
+                let lease = self.lease.as_secs_f64();
+                client.execute(statement, &[&self.process, &lease]).await?;
+                Ok(())
+            };
+            self.on(slot, self.lease / 3, work).await
+        }
+        .boxed()
+    }
+
+    fn account(
+        &self,
+        account: &Arc<str>,
+        replica: &Arc<str>,
+    ) -> BoxFuture<'_, Result<AccountRows, StoreError>> {
+        let (account, replica) = (text(account), text(replica));
+        async move {
+            let slot = self.connection().await;
+            let work = async |client: &mut Client| {
+                let mut found = AccountRows::default();
+                let counters = client
+                    .query(
+                        "SELECT key, total, pending, changed_at FROM delivery_exporter.counters WHERE account = $1",
+                        &[&account],
+                    )
+                    .await?;
+                for row in counters {
+                    found.counters.push(CounterRow {
+                        key: row.get(0),
+                        total: amount(row.get(1))?,
+                        pending: amount(row.get(2))?,
+                        changed_at: row.get(3),
+                    });
+                }
+                let releases = client
+                    .query(
+                        "SELECT key, shown, born_at FROM delivery_exporter.releases WHERE account = $1 AND replica = $2",
+                        &[&account, &replica],
+                    )
+                    .await?;
+                for row in releases {
+                    found.releases.push(ReleaseRow {
+                        key: row.get(0),
+                        shown: amount(row.get(1))?,
+                        born_at: row.get(2),
+                    });
+                }
+                let births = client
+                    .query(
+                        "SELECT application, dataset, at FROM delivery_exporter.births WHERE account = $1",
+                        &[&account],
+                    )
+                    .await?;
+                for row in births {
+                    found.births.push((Arc::from(row.get::<_, &str>(0)), row.get(1), row.get(2)));
+                }
+                let names = client
+                    .query(
+                        "SELECT label, value FROM delivery_exporter.names WHERE account = $1",
+                        &[&account],
+                    )
+                    .await?;
+                for row in names {
+                    let (label, value): (&str, &str) = (row.get(0), row.get(1));
+                    found.names.push((Arc::from(label), Arc::from(value)));
+                }
+                Ok(found)
+            };
+            self.on(slot, self.lease, work).await
+        }
+        .boxed()
+    }
+
+    fn transact(&self, ask: Ask, work: Work) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            let slot = self.connection().await;
+            let limit = self.lease * 2;
+            let run = async |client: &mut Client| self.work(client, &ask, work).await;
+            self.on(slot, limit, run).await
+        }
+        .boxed()
+    }
+
+    fn old_messages(
+        &self,
+        account: &Arc<str>,
+        before: i64,
+    ) -> BoxFuture<'_, Result<Vec<MessageId>, StoreError>> {
+        let account = text(account);
+        async move {
+            let slot = self.connection().await;
+            let work = async |client: &mut Client| {
+                let rows = client
+                    .query(
+                        "SELECT application, id FROM delivery_exporter.messages WHERE account = $1 AND since < $2",
+                        &[&account, &before],
+                    )
+                    .await?;
+                let id = |row: &tokio_postgres::Row| {
+                    let (application, id): (&str, &str) = (row.get(0), row.get(1));
+                    (Arc::from(application), Arc::from(id))
+                };
+                Ok(rows.iter().map(id).collect())
+            };
+            self.on(slot, self.lease, work).await
+        }
+        .boxed()
+    }
+
+    fn size(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+        async move {
+            let slot = self.connection().await;
+            let work = async |client: &mut Client| {
+                let row = client
+                    .query_one(
+                        "SELECT coalesce(sum(pg_total_relation_size(own.oid)), 0)::bigint FROM pg_class AS own
+                         JOIN pg_namespace AS space ON space.oid = own.relnamespace
+                         WHERE space.nspname = 'delivery_exporter' AND own.relkind = 'r'",
+                        &[],
+                    )
+                    .await?;
+                Ok(row.get::<_, i64>(0).unsigned_abs())
+            };
+            self.on(slot, self.lease, work).await
+        }
+        .boxed()
+    }
+
+    fn tend(&self, before: i64, now: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            let slot = self.connection().await;
+            let work = async |client: &mut Client| tend_parts(client, before, now).await;
+            self.on(slot, self.lease * 4, work).await
+        }
+        .boxed()
+    }
+}

@@ -184,6 +184,8 @@ impl Ledger {
         let held =
             "another delivery-exporter has this spool; stop it, or give each its own store.spool";
         let mut locks = vec![lock(&root.join("lock"), held).map_err(LedgerError::Spool)?];
+        // Whoever takes over has looked, and taken, before the configured time is over.
+        let lease = config.lease - (config.lease / 10).min(Duration::from_secs(1));
         let store: Arc<dyn Store> = match &config.store {
             StoreUrl::Sqlite(path) => {
                 if let Some(directory) = path.parent() {
@@ -199,10 +201,10 @@ impl Ledger {
             }
             StoreUrl::Postgres(source) => {
                 let replica = config.replica.clone();
-                Arc::new(Postgres::open(source.value.expose(), config.lease, replica).await?)
+                Arc::new(Postgres::open(source.value.expose(), lease, replica).await?)
             }
         };
-        let leases = Leases::new(store.clone(), clock.clone(), config.lease, once);
+        let leases = Leases::new(store.clone(), clock.clone(), lease, once);
         if store.shared() {
             tokio::spawn(leases.clone().run());
         }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::harness::{Exporter, Metrics, eventually};
 
-async fn vendor() -> (infobip::Infobip, Running) {
+pub async fn vendor() -> (infobip::Infobip, Running) {
     let clock = Clock::system();
     let options = infobip::Options {
         email_every: Duration::ZERO,
@@ -30,7 +30,7 @@ async fn vendor() -> (infobip::Infobip, Running) {
     (vendor, server)
 }
 
-fn reports(from: usize, count: usize) -> impl Iterator<Item = Value> {
+pub fn reports(from: usize, count: usize) -> impl Iterator<Item = Value> {
     (from..from + count).map(|number| {
         json!({
             "messageId": format!("message-{number}"), "to": format!("person-{number}@example.com"),

@@ -132,11 +132,22 @@ impl Exporter {
 
     /// Starts the binary with a free port and these arguments.
     pub async fn spawn(dir: &Path, arguments: &[String]) -> Exporter {
+        Exporter::spawn_on(0, dir, arguments).await
+    }
+
+    /// Starts `serve` on a port that stays the same over restarts.
+    pub async fn start_on(port: u16, dir: &Path, config: &str) -> Exporter {
+        let file = dir.join("config.yaml");
+        fs::write(&file, config).expect("the configuration is written");
+        Exporter::spawn_on(port, dir, &[format!("--config.file={}", file.display())]).await
+    }
+
+    async fn spawn_on(port: u16, dir: &Path, arguments: &[String]) -> Exporter {
         let log = dir.join("exporter.log");
         let seen = fs::read_to_string(&log).unwrap_or_default().len();
         let mut command = binary();
         command
-            .arg("--web.listen-address=127.0.0.1:0")
+            .arg(format!("--web.listen-address=127.0.0.1:{port}"))
             .args(arguments)
             .current_dir(dir);
         let mut process = Process::start(&mut command, &log);

@@ -9,5 +9,8 @@ mod crash;
 mod faults;
 mod harness;
 mod otlp;
+mod postgres;
 mod prometheus;
+mod promql;
+mod replicas;
 mod world;

@@ -20,12 +20,18 @@ pub struct Prometheus {
 impl Prometheus {
     /// Starts it in `dir`, on `target` (host and port).
     pub async fn start(dir: &Path, target: &str) -> Prometheus {
+        Prometheus::start_on(dir, &[target.to_owned()]).await
+    }
+
+    /// The same for several targets.
+    pub async fn start_on(dir: &Path, targets: &[String]) -> Prometheus {
+        let targets = targets.join("', '");
         let port = free_port();
         let config: PathBuf = dir.join("prometheus.yml");
         std::fs::write(
             &config,
             format!(
-                "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: delivery\n  static_configs: [{{targets: ['{target}']}}]\n"
+                "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: delivery\n  static_configs: [{{targets: ['{targets}']}}]\n"
             ),
         )
         .expect("its configuration is written");
@@ -84,6 +90,27 @@ impl Prometheus {
                 (labels, value.expect("a number"))
             })
             .collect()
+    }
+
+    /// The stored samples of a range selector, series by series.
+    pub async fn samples(&self, selector: &str) -> Vec<Vec<f64>> {
+        let query: String = selector
+            .bytes()
+            .map(|byte| format!("%{byte:02X}"))
+            .collect();
+        let answer = self.get(&format!("/api/v1/query?query={query}")).await;
+        let result = answer["data"]["result"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{answer}"));
+        let values = |series: &Value| {
+            let pairs = series["values"].as_array().expect("samples");
+            let number = |pair: &Value| pair[1].as_str().and_then(|text| text.parse().ok());
+            pairs
+                .iter()
+                .map(|pair| number(pair).expect("a number"))
+                .collect()
+        };
+        result.iter().map(values).collect()
     }
 
     /// The one target's state: `health`, `lastError` and so on.

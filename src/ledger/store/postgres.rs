@@ -113,7 +113,8 @@ impl Postgres {
         let mut config: Config = url
             .parse()
             .map_err(|error| refuse(format!("the URL is no PostgreSQL URL: {error}")))?;
-        let tick = lease / 3;
+        // The system counts keepalives in whole seconds.
+        let tick = (lease / 3).max(Duration::from_secs(1));
         config
             .application_name("delivery-exporter")
             .connect_timeout(tick)

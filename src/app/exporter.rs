@@ -56,6 +56,7 @@ pub struct Exporter {
     /// What the status page reads, without waiting for a reload.
     notes: std::sync::Mutex<Vec<Arc<CollectorHandle>>>,
     replica: std::sync::Mutex<Arc<str>>,
+    zero_hold: std::sync::Mutex<Duration>,
 }
 
 /// What a reload replaces.
@@ -108,6 +109,7 @@ impl Exporter {
             }),
             notes: std::sync::Mutex::default(),
             replica: std::sync::Mutex::new(config.replica.clone()),
+            zero_hold: std::sync::Mutex::new(config.zero_hold),
         })
     }
 
@@ -216,6 +218,10 @@ impl Exporter {
     fn note(&self, config: &Config, collectors: &[Arc<CollectorHandle>]) {
         *self.notes.lock().unwrap_or_else(PoisonError::into_inner) = collectors.to_vec();
         *self.replica.lock().unwrap_or_else(PoisonError::into_inner) = config.replica.clone();
+        *self
+            .zero_hold
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = config.zero_hold;
     }
 
     /// Goes on with another configuration. On an error the old one goes on.
@@ -256,6 +262,14 @@ impl Exporter {
             self.clock.sleep(TEND_EVERY).await;
             self.ledger.tend().await;
         }
+    }
+
+    /// How long a new counter stands at 0.
+    pub fn zero_hold(&self) -> Duration {
+        *self
+            .zero_hold
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What people are told besides the series.

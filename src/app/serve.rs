@@ -87,7 +87,7 @@ async fn run_with(
     let mut hang_up = signal(SignalKind::hangup())?;
     let (reload, mut reloads) = mpsc::channel::<ReloadRequest>(1);
     let (stop, stopped) = watch::channel(false);
-    let noted = exporter.clone();
+    let (noted, watched) = (exporter.clone(), exporter.clone());
     let site = Site {
         table: exporter.table().clone(),
         clock: exporter.clock().clone(),
@@ -95,6 +95,8 @@ async fn run_with(
         lifecycle: cli.flags.enable_lifecycle && path.is_some(),
         reload,
         notes: Arc::new(move || noted.notes()),
+        scrapers: Arc::default(),
+        zero_hold: Arc::new(move || watched.zero_hold()),
     };
     let addresses: Vec<_> = listeners
         .iter()

@@ -179,7 +179,7 @@ fn refused(asked: &str, then: Refusal) -> Observation {
 struct NoNotes;
 
 impl StoreNotes for NoNotes {
-    fn up(&self, _: bool) {}
+    fn up(&self, _: crate::ledger::Place, _: bool) {}
     fn error(&self) {}
     fn size(&self, _: &Arc<str>, _: u64, _: u64) {}
     fn store_size(&self, _: u64) {}

@@ -12,7 +12,7 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::{
-    LATENCY_BOUNDS, News, StoreNotes,
+    LATENCY_BOUNDS, News, Place, StoreNotes,
     cohort::Windows,
     image::{Draft, Hold, Image, Known, MessageDraft},
     lease::Lease,
@@ -272,7 +272,7 @@ impl AccountLedger {
     /// To lose a lease is no fault of the store.
     fn failed_by(&self, error: &StoreError) {
         if let StoreError::Failed(_) = error {
-            self.notes.up(false);
+            self.notes.up(Place::Store, false);
             self.notes.error();
         }
     }
@@ -322,7 +322,7 @@ impl AccountLedger {
         let left = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (done, left) {
             (Ok(()), Some((mut image, changes, outcome))) => {
-                self.notes.up(true);
+                self.notes.up(Place::Store, true);
                 let mut news = changes.apply(&mut image, &self.names);
                 if !reloaded.is_empty() {
                     reloaded.append(&mut news.shown);
@@ -756,7 +756,7 @@ impl AccountLedger {
         });
         let done = self.store.transact(ask, work).await;
         done.inspect_err(|error| self.failed_by(error))?;
-        self.notes.up(true);
+        self.notes.up(Place::Store, true);
         let duplicates = *duplicates.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(News {
             duplicates,

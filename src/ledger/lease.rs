@@ -11,7 +11,10 @@ use delivery_clock::{Clock, Moment};
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::{Notify, watch};
 
-use super::store::{Store, StoreError};
+use super::{
+    Place, StoreNotes,
+    store::{Store, StoreError},
+};
 
 /// How an account is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +105,7 @@ impl Lease {
 pub(super) struct Leases {
     store: Arc<dyn Store>,
     clock: Clock,
+    notes: Arc<dyn StoreNotes>,
     length: Duration,
     states: Mutex<HashMap<Arc<str>, watch::Sender<Held>>>,
     /// The configured accounts, in their order.
@@ -116,12 +120,14 @@ impl Leases {
     pub(super) fn new(
         store: Arc<dyn Store>,
         clock: Clock,
+        notes: Arc<dyn StoreNotes>,
         length: Duration,
         alone: bool,
     ) -> Arc<Leases> {
         Arc::new(Leases {
             store,
             clock,
+            notes,
             length,
             states: Mutex::default(),
             wanted: Mutex::default(),
@@ -208,9 +214,12 @@ impl Leases {
             let pause = match self.cycle(&mut takeovers).await {
                 Ok(pause) => {
                     failing = false;
+                    self.notes.up(Place::Store, true);
                     pause
                 }
                 Err(error) => {
+                    self.notes.up(Place::Store, false);
+                    self.notes.error();
                     if !std::mem::replace(&mut failing, true) {
                         tracing::error!(%error, "leases cannot be renewed; it is tried until they are over");
                     }

@@ -58,14 +58,23 @@ const REMEMBERED: Duration = Duration::from_secs(31 * 86_400);
 
 /// Told what becomes of the store.
 pub trait StoreNotes: Send + Sync {
-    /// Whether it could be written to when it was last tried.
-    fn up(&self, up: bool);
-    /// A write failed.
+    /// Whether a place could be written to when it was last tried.
+    fn up(&self, place: Place, up: bool);
+    /// A read or write failed.
     fn error(&self);
     /// Bytes of all bodies in an account's spool, and how many are quarantined.
     fn size(&self, account: &Arc<str>, bytes: u64, quarantined: u64);
     /// Bytes of the store.
     fn store_size(&self, bytes: u64);
+}
+
+/// Where the ledger keeps things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The store.
+    Store,
+    /// The spool.
+    Spool,
 }
 
 /// A ledger that cannot be opened.
@@ -204,11 +213,12 @@ impl Ledger {
                 Arc::new(Postgres::open(source.value.expose(), lease, replica).await?)
             }
         };
-        let leases = Leases::new(store.clone(), clock.clone(), lease, once);
+        let leases = Leases::new(store.clone(), clock.clone(), notes.clone(), lease, once);
         if store.shared() {
             tokio::spawn(leases.clone().run());
         }
-        notes.up(true);
+        notes.up(Place::Store, true);
+        notes.up(Place::Spool, true);
         let ledger = Ledger {
             url: config.store.clone(),
             root: root.to_owned(),

@@ -15,6 +15,7 @@ use std::{
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
+use rustix::fs::FallocateFlags;
 use tokio::{sync::watch, task::spawn_blocking};
 
 use crate::providers::{Spool, SpoolError, SpoolWriter, SpooledBody};
@@ -22,6 +23,8 @@ use crate::providers::{Spool, SpoolError, SpoolWriter, SpooledBody};
 /// The end of a body's name.
 const BODY: &str = "body";
 const QUARANTINE: &str = "quarantine";
+/// So many bytes are reserved for a body before it is asked for.
+const RESERVED: u64 = 8 << 20;
 
 /// The spool of one account.
 pub(super) struct AccountSpool {
@@ -181,6 +184,15 @@ fn numbers_in(directory: &Path) -> Result<Vec<u64>, SpoolError> {
     Ok(numbers)
 }
 
+/// Makes room on the disk before anything is asked for: an answer of a thousand reports is a
+/// megabyte or a few. Where the file system cannot, a full disk shows itself while the body arrives.
+fn reserve(file: &File) -> io::Result<()> {
+    match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, RESERVED) {
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) | Ok(()) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// Runs what waits for the disk away from the threads that serve.
 async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
@@ -208,11 +220,16 @@ impl Spool for AccountSpool {
             let notes = self.notes.clone();
             let opened = on_disk(move || {
                 let file = File::create_new(&path).map_err(at(&path))?;
+                if let Err(error) = reserve(&file) {
+                    // Nothing is in it.
+                    let _ = fs::remove_file(&path);
+                    return Err(at(&path)(error));
+                }
                 sync_directory(&directory).map_err(at(&directory))?;
                 Ok((file, path))
             })
             .await;
-            notes.up(opened.is_ok());
+            notes.up(super::Place::Spool, opened.is_ok());
             if opened.is_err() {
                 notes.error();
             }
@@ -245,7 +262,7 @@ impl Writer {
         let (file, path) = (self.file.clone(), self.path.clone());
         let done = on_disk(move || work(&file).map_err(at(&path))).await;
         if done.is_err() {
-            self.notes.up(false);
+            self.notes.up(super::Place::Spool, false);
             self.notes.error();
         }
         done
@@ -260,7 +277,12 @@ impl SpoolWriter for Writer {
 
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<SpooledBody, SpoolError>> {
         async move {
-            self.work(File::sync_data).await?;
+            self.work(|file| {
+                // What was reserved and not used is given back.
+                file.set_len(file.metadata()?.len())?;
+                file.sync_data()
+            })
+            .await?;
             Ok(self.body)
         }
         .boxed()

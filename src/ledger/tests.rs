@@ -22,7 +22,7 @@ pub(super) struct Notes {
 }
 
 impl StoreNotes for Notes {
-    fn up(&self, up: bool) {
+    fn up(&self, _: Place, up: bool) {
         self.up.store(up.into(), Ordering::Relaxed);
     }
     fn error(&self) {

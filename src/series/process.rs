@@ -24,7 +24,7 @@ use super::{
     families::{FamilyId, Kind, families},
     values::{Number, Show, Value, Visitor},
 };
-use crate::ledger::StoreNotes;
+use crate::ledger::{Place, StoreNotes};
 
 type FloatGauge = Gauge<f64, AtomicU64>;
 
@@ -63,6 +63,8 @@ pub struct ProcessSeries {
     registry: Registry,
     start: Timestamp,
     store_up: Gauge,
+    /// What could not be written to when it was last tried.
+    down: Mutex<Vec<Place>>,
     store_errors: Counter,
     store_size: FloatGauge,
     zero_hold_sufficient: Gauge,
@@ -81,6 +83,7 @@ impl ProcessSeries {
             registry: Registry::default(),
             start,
             store_up: Gauge::default(),
+            down: Mutex::default(),
             store_errors: Counter::default(),
             store_size: FloatGauge::default(),
             zero_hold_sufficient: Gauge::default(),
@@ -212,8 +215,13 @@ impl ProcessSeries {
 }
 
 impl StoreNotes for ProcessSeries {
-    fn up(&self, up: bool) {
-        self.store_up.set(up.into());
+    fn up(&self, place: Place, up: bool) {
+        let mut down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
+        down.retain(|own| *own != place);
+        if !up {
+            down.push(place);
+        }
+        self.store_up.set(down.is_empty().into());
     }
 
     fn error(&self) {

@@ -7,13 +7,14 @@
 //! | `GET /-/healthy`, `GET /-/ready` | for orchestrators |
 //! | `POST /-/reload` | with `--web.enable-lifecycle` |
 
+pub mod scrapers;
 pub mod server;
 mod status;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Router,
+    Extension, Router,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{Html, IntoResponse, Response},
@@ -22,6 +23,7 @@ use axum::{
 use delivery_clock::Clock;
 use tokio::sync::{mpsc, oneshot};
 
+use scrapers::{Client, Scrapers};
 pub use status::{AccountNote, Notes};
 
 use crate::{outputs::exposition, series::Table};
@@ -47,6 +49,10 @@ pub struct Site {
     pub reload: mpsc::Sender<ReloadRequest>,
     /// What the series do not say: the words for people.
     pub notes: Arc<dyn Fn() -> Notes + Send + Sync>,
+    /// Who scrapes how often.
+    pub scrapers: Arc<Scrapers>,
+    /// `zero_hold`, which a reload can change.
+    pub zero_hold: Arc<dyn Fn() -> Duration + Send + Sync>,
 }
 
 /// All routes.
@@ -63,7 +69,22 @@ pub fn router(site: Site) -> Router {
         .with_state(site)
 }
 
-async fn metrics(State(site): State<Site>, headers: HeaderMap) -> Response {
+async fn metrics(
+    State(site): State<Site>,
+    peer: Option<Extension<server::Peer>>,
+    headers: HeaderMap,
+) -> Response {
+    if let Some(Extension(server::Peer(address))) = peer {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        let client = Client {
+            address: address.ip(),
+            program: text("user-agent").unwrap_or_default().to_owned(),
+            scheduled: text("x-prometheus-scrape-timeout-seconds").is_some(),
+        };
+        let now = site.clock.monotonic();
+        let sufficient = site.scrapers.visit(client, now, (site.zero_hold)());
+        site.table.process().zero_hold_sufficient(sufficient);
+    }
     // Writing out many series takes longer than other requests should wait for.
     let scrape = tokio::task::spawn_blocking(move || {
         exposition::scrape(&site.table, site.clock.now(), &headers)

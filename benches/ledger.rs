@@ -1,0 +1,374 @@
+//! How fast the ledger counts durably, beside the raw store that does the same writes: the same
+//! rows, keys, indexes and synchronous setting, one transaction for twenty answers, and nothing
+//! else. The two take turns in one run, so that the machine's mood is the same for both.
+//!
+//! ```text
+//! cargo bench --bench ledger                                       # a million reports, SQLite
+//! cargo bench --bench ledger -- --reports 10000000                 # ten million
+//! cargo bench --bench ledger -- --store postgres://user@host/db    # PostgreSQL, an empty database
+//! ```
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a benchmark may panic"
+)]
+
+use std::{
+    fmt::Write,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use delivery_clock::Clock;
+use delivery_exporter::{
+    config::{self, Config},
+    ledger::{AccountLedger, Ledger, Place, Seen, StoreNotes},
+    model::{Dataset, Measure, Message, Snapshot, Totals},
+    providers::{self, Observer, RequestCode},
+};
+
+/// Reports of one answer, as the vendor hands them out.
+const ANSWER: usize = 1000;
+/// Answers of one transaction.
+const SHARED: usize = 20;
+/// Rates are told for every so many reports.
+const CHUNK: usize = 1_000_000;
+
+#[derive(Parser)]
+struct Flags {
+    /// How many reports are counted.
+    #[arg(long, default_value_t = CHUNK)]
+    reports: usize,
+    /// How many snapshots of messages are counted.
+    #[arg(long, default_value_t = 100_000)]
+    snapshots: usize,
+    /// `sqlite`, or the URL of an empty PostgreSQL database.
+    #[arg(long, default_value = "sqlite")]
+    store: String,
+    /// Given by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+struct Quiet;
+
+impl StoreNotes for Quiet {
+    fn up(&self, _: Place, _: bool) {}
+    fn error(&self) {}
+    fn size(&self, _: &Arc<str>, _: u64, _: u64) {}
+    fn store_size(&self, _: u64) {}
+}
+
+impl Observer for Quiet {
+    fn request(&self, _: Dataset, _: RequestCode) {}
+    fn retry(&self, _: Dataset) {}
+    fn rate_limited(&self, _: Dataset) {}
+    fn unknown_field(&self, _: Dataset, _: &str) {}
+}
+
+/// One answer's body: reports of messages that were never seen before.
+fn body(from: usize) -> String {
+    let mut body = String::from("{\"results\":[");
+    for number in from..from + ANSWER {
+        let comma = if number == from { "" } else { "," };
+        write!(
+            body,
+            "{comma}{{\"bulkId\":\"lrzkq6gatdkxouhrkgni\",\"price\":{{\"pricePerMessage\":0.0025,\"currency\":\"EUR\"}},\
+             \"status\":{{\"id\":5,\"groupId\":3,\"groupName\":\"DELIVERED\",\"name\":\"DELIVERED_TO_HANDSET\",\"description\":\"Message delivered to handset\"}},\
+             \"error\":{{\"id\":0,\"name\":\"NO_ERROR\",\"description\":\"No Error\",\"groupId\":0,\"groupName\":\"OK\",\"permanent\":false}},\
+             \"messageId\":\"bbcc6960-1fcb-497c-b7ea-{number:012}\",\"doneAt\":\"2026-09-08T05:27:59.256+0000\",\"messageCount\":1,\
+             \"sentAt\":\"2026-09-08T05:27:57.628+0000\",\"to\":\"recipient-{number}@example.com\",\"channel\":\"EMAIL\"}}"
+        )
+        .unwrap();
+    }
+    body.push_str("]}");
+    body
+}
+
+/// The store alone, with the ledger's tables for reports.
+enum Raw {
+    Sqlite(rusqlite::Connection),
+    Postgres(Box<tokio_postgres::Client>),
+}
+
+/// The counters that an answer of delivered e-mails moves.
+const COUNTERS: usize = 6;
+
+impl Raw {
+    async fn open(store: &str, directory: &Path) -> Raw {
+        let tables = |blob: &str, number: &str, schema: &str| {
+            format!(
+                "CREATE TABLE {schema}raw_seen_0 (digest {blob} PRIMARY KEY, memory {blob} NOT NULL);
+                 CREATE TABLE {schema}raw_counters (account TEXT, key TEXT, total TEXT, pending TEXT, changed_at {number}, PRIMARY KEY (account, key));
+                 CREATE TABLE {schema}raw_releases (account TEXT, replica TEXT, key TEXT, shown TEXT, born_at {number}, PRIMARY KEY (account, replica, key));"
+            )
+        };
+        if store == "sqlite" {
+            let connection = rusqlite::Connection::open(directory.join("raw.db")).unwrap();
+            connection
+                .execute_batch(
+                    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -65536;
+                     PRAGMA wal_autocheckpoint = 8192;",
+                )
+                .unwrap();
+            let tables = tables("BLOB", "INTEGER", "").replace(");", ") WITHOUT ROWID;");
+            connection.execute_batch(&tables).unwrap();
+            return Raw::Sqlite(connection);
+        }
+        let (client, connection) = tokio_postgres::connect(store, tokio_postgres::NoTls)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        client
+            .batch_execute(&tables("BYTEA", "BIGINT", ""))
+            .await
+            .unwrap();
+        Raw::Postgres(Box::new(client))
+    }
+
+    /// A new part, as the ledger makes one when a part is full.
+    async fn part(&mut self, part: usize) {
+        let table = |blob: &str| {
+            format!(
+                "CREATE TABLE IF NOT EXISTS raw_seen_{part} (digest {blob} PRIMARY KEY, memory {blob} NOT NULL)"
+            )
+        };
+        match self {
+            Raw::Sqlite(connection) => connection
+                .execute_batch(&format!("{} WITHOUT ROWID", table("BLOB")))
+                .unwrap(),
+            Raw::Postgres(client) => client.batch_execute(&table("BYTEA")).await.unwrap(),
+        }
+    }
+
+    /// Writes what a transaction of the ledger writes.
+    async fn write(&mut self, part: usize, digests: &[([u8; 16], [u8; 9])], number: usize) {
+        match self {
+            Raw::Sqlite(connection) => {
+                let transaction = connection.transaction().unwrap();
+                {
+                    let mut insert = transaction
+                        .prepare_cached(&format!(
+                            "INSERT OR REPLACE INTO raw_seen_{part} VALUES (?1, ?2)"
+                        ))
+                        .unwrap();
+                    for (digest, memory) in digests {
+                        insert.execute((digest, memory)).unwrap();
+                    }
+                    let mut counter = transaction
+                        .prepare_cached(
+                            "INSERT OR REPLACE INTO raw_counters VALUES ('mail', ?1, ?2, 'c0', 1)",
+                        )
+                        .unwrap();
+                    let mut release = transaction
+                        .prepare_cached(
+                            "INSERT OR REPLACE INTO raw_releases VALUES ('mail', 'r', ?1, ?2, 1)",
+                        )
+                        .unwrap();
+                    for key in 0..COUNTERS {
+                        let (key, value) = (format!("key-{key}"), format!("c{number}"));
+                        counter.execute((&key, &value)).unwrap();
+                        release.execute((&key, &value)).unwrap();
+                    }
+                }
+                transaction.commit().unwrap();
+            }
+            Raw::Postgres(client) => {
+                let transaction = client.transaction().await.unwrap();
+                let (keys, memories): (Vec<&[u8]>, Vec<&[u8]>) = digests
+                    .iter()
+                    .map(|(digest, memory)| (&digest[..], &memory[..]))
+                    .unzip();
+                transaction
+                    .execute(
+                        &format!(
+                            "INSERT INTO raw_seen_{part} SELECT * FROM unnest($1::bytea[], $2::bytea[])
+                             ON CONFLICT (digest) DO UPDATE SET memory = excluded.memory"
+                        ),
+                        &[&keys, &memories],
+                    )
+                    .await
+                    .unwrap();
+                let keys: Vec<String> = (0..COUNTERS).map(|key| format!("key-{key}")).collect();
+                let values = vec![format!("c{number}"); COUNTERS];
+                for statement in [
+                    "INSERT INTO raw_counters SELECT 'mail', k, v, 'c0', 1 FROM unnest($1::text[], $2::text[]) AS own (k, v)
+                     ON CONFLICT (account, key) DO UPDATE SET total = excluded.total",
+                    "INSERT INTO raw_releases SELECT 'mail', 'r', k, v, 1 FROM unnest($1::text[], $2::text[]) AS own (k, v)
+                     ON CONFLICT (account, replica, key) DO UPDATE SET shown = excluded.shown",
+                ] {
+                    transaction.execute(statement, &[&keys, &values]).await.unwrap();
+                }
+                transaction.commit().await.unwrap();
+            }
+        }
+    }
+}
+
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().nth(1)?.parse::<u64>().ok())
+        .unwrap_or(0)
+        / 1024
+}
+
+fn configuration(store: &str, directory: &Path) -> Config {
+    let url = if store == "sqlite" {
+        "sqlite:delivery.db"
+    } else {
+        store
+    };
+    let text = format!(
+        "store: {{url: '{url}', spool: spool}}
+collection: {{zero_hold: 0s, adopt_age: 0s}}
+providers:
+- {{name: mail, type: infobip_email, credentials: {{api_key: k}}}}
+- {{name: push, type: infobip_push, credentials: {{api_key: k}}, applications: [{{id: app}}]}}"
+    );
+    config::parse(&directory.join("config.yaml"), &text, &|_| None).unwrap()
+}
+
+async fn account(ledger: &Ledger, config: &Config, index: usize) -> Arc<AccountLedger> {
+    let own = &config.accounts[index];
+    let account = ledger.account(config, own).unwrap();
+    ledger.lease(&own.name).gained().await;
+    account
+        .open(&own.applications, &own.collect, true)
+        .await
+        .unwrap();
+    account
+}
+
+/// Counts reports: spooled bodies are synced, parsed, counted and removed.
+async fn reports(flags: &Flags, ledger: &Ledger, config: &Config, raw: &mut Raw) {
+    let mail = account(ledger, config, 0).await;
+    let own = &config.accounts[0];
+    let provider = providers::build(own, Clock::system(), Arc::new(Quiet)).unwrap();
+    println!("| reports | counted /s | raw /s | ratio | resident |\n|---|---|---|---|---|");
+    let (mut counted, mut chunk) = (0, [Duration::ZERO; 2]);
+    let mut first = None;
+    let mut last = 0.0;
+    while counted < flags.reports {
+        let bodies: Vec<String> = (0..SHARED)
+            .map(|own| body(counted + own * ANSWER))
+            .collect();
+        let start = Instant::now();
+        let mut read = Vec::with_capacity(SHARED);
+        let mut digests = Vec::with_capacity(SHARED * ANSWER);
+        for body in &bodies {
+            let mut writer = mail.spool().begin().await.unwrap();
+            writer.write(body.as_bytes()).await.unwrap();
+            let name = writer.finish().await.unwrap();
+            read.push((name, provider.read_reports(body.as_bytes())));
+        }
+        chunk[0] += start.elapsed();
+        for (_, read) in &read {
+            digests.extend(read.reports.iter().map(|report| {
+                let mut memory = [0; 9];
+                memory[1..].copy_from_slice(&report.report[..8]);
+                (report.message, memory)
+            }));
+        }
+        let start = Instant::now();
+        mail.reports(&own.applications[0], read).await.unwrap();
+        chunk[0] += start.elapsed();
+        let part = counted / 500_000;
+        raw.part(part).await;
+        let start = Instant::now();
+        raw.write(part, &digests, counted).await;
+        chunk[1] += start.elapsed();
+        counted += SHARED * ANSWER;
+        if counted % 500_000 == 0 {
+            ledger.tend().await;
+        }
+        if counted % CHUNK == 0 || counted >= flags.reports {
+            let count = (counted - 1) % CHUNK + 1;
+            let [ours, raw] = chunk.map(|time| count as f64 / time.as_secs_f64());
+            println!(
+                "| {counted} | {ours:.0} | {raw:.0} | {:.2} | {} MiB |",
+                ours / raw,
+                resident()
+            );
+            first.get_or_insert(ours);
+            last = ours;
+            chunk = [Duration::ZERO; 2];
+        }
+    }
+    if let Some(first) = first {
+        println!(
+            "\nthe last part is {:.2} times as fast as the first\n",
+            last / first
+        );
+    }
+}
+
+/// Counts snapshots of messages whose every number has grown, a hundred in an answer.
+async fn snapshots(flags: &Flags, ledger: &Ledger, config: &Config) {
+    let push = account(ledger, config, 1).await;
+    let application = &config.accounts[1].applications[0];
+    let mut lasted = Duration::ZERO;
+    let clock = Clock::system();
+    for round in 0..(flags.snapshots / 100) as u64 {
+        let seen = (0..100_u64)
+            .map(|index| {
+                let id: Arc<str> = Arc::from(format!("message-{}", (round % 10) * 100 + index));
+                let counts = vec![
+                    (Measure::Sent, 1000 + round),
+                    (Measure::Delivered, 900 + round),
+                    (Measure::Displayed, 100 + round),
+                ];
+                Seen {
+                    message: Message {
+                        application: application.id.clone(),
+                        id: id.clone(),
+                        campaign: None,
+                        sent_at: None,
+                    },
+                    first_seen: clock.now(),
+                    asked_at: clock.now(),
+                    snapshot: Some(Snapshot {
+                        asked: id.clone(),
+                        id,
+                        campaign: None,
+                        sent_at: None,
+                        asked_at: clock.now(),
+                        totals: vec![Totals {
+                            channel: "push",
+                            counts,
+                            reported_ratio: None,
+                        }],
+                        breakdown: Vec::new(),
+                        types: Vec::new(),
+                    }),
+                }
+            })
+            .collect();
+        let start = Instant::now();
+        push.snapshots(application, Dataset::Statistics, seen)
+            .await
+            .unwrap();
+        lasted += start.elapsed();
+    }
+    let rate = flags.snapshots as f64 / lasted.as_secs_f64();
+    println!("{rate:.0} snapshots a second, a hundred in an answer, each answer durable by itself");
+}
+
+#[tokio::main]
+async fn main() {
+    let flags = Flags::parse();
+    // On the disk, not in memory: syncing is what is measured.
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let config = configuration(&flags.store, directory.path());
+    let ledger = Ledger::open(&config, Clock::system(), Arc::new(Quiet), false)
+        .await
+        .unwrap();
+    ledger.want(&config);
+    let mut raw = Raw::open(&flags.store, directory.path()).await;
+    reports(&flags, &ledger, &config, &mut raw).await;
+    snapshots(&flags, &ledger, &config).await;
+    ledger.stop().await;
+}

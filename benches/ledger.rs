@@ -248,8 +248,8 @@ async fn reports(flags: &Flags, ledger: &Ledger, config: &Config, raw: &mut Raw)
     let mail = account(ledger, config, 0).await;
     let own = &config.accounts[0];
     let provider = providers::build(own, Clock::system(), Arc::new(Quiet)).unwrap();
-    println!("| reports | counted /s | raw /s | ratio | resident |\n|---|---|---|---|---|");
-    let (mut counted, mut chunk) = (0, [Duration::ZERO; 2]);
+    println!("| reports | counted /s | raw /s | ratio | with spool and JSON /s | resident |\n|---|---|---|---|---|---|");
+    let (mut counted, mut chunk) = (0, [Duration::ZERO; 3]);
     let mut first = None;
     let mut last = 0.0;
     while counted < flags.reports {
@@ -265,7 +265,7 @@ async fn reports(flags: &Flags, ledger: &Ledger, config: &Config, raw: &mut Raw)
             let name = writer.finish().await.unwrap();
             read.push((name, provider.read_reports(body.as_bytes())));
         }
-        chunk[0] += start.elapsed();
+        chunk[2] += start.elapsed();
         for (_, read) in &read {
             digests.extend(read.reports.iter().map(|report| {
                 let mut memory = [0; 9];
@@ -287,15 +287,16 @@ async fn reports(flags: &Flags, ledger: &Ledger, config: &Config, raw: &mut Raw)
         }
         if counted % CHUNK == 0 || counted >= flags.reports {
             let count = (counted - 1) % CHUNK + 1;
-            let [ours, raw] = chunk.map(|time| count as f64 / time.as_secs_f64());
+            chunk[2] += chunk[0];
+            let [ours, raw, whole] = chunk.map(|time| count as f64 / time.as_secs_f64());
             println!(
-                "| {counted} | {ours:.0} | {raw:.0} | {:.2} | {} MiB |",
+                "| {counted} | {ours:.0} | {raw:.0} | {:.2} | {whole:.0} | {} MiB |",
                 ours / raw,
                 resident()
             );
             first.get_or_insert(ours);
             last = ours;
-            chunk = [Duration::ZERO; 2];
+            chunk = [Duration::ZERO; 3];
         }
     }
     if let Some(first) = first {

@@ -267,6 +267,34 @@ pub struct Message {
     pub sent_at: Option<Timestamp>,
 }
 
+/// Where a message is known from: the label `source`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Source {
+    /// Whoever sent it registered it.
+    Api,
+    /// A file with a list.
+    File,
+    /// A list by HTTP.
+    Http,
+    /// The configuration.
+    Static,
+    /// The vendor's own list, or its answer about the message.
+    List,
+}
+
+impl Source {
+    /// The label's value.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Source::Api => "api",
+            Source::File => "file",
+            Source::Http => "http",
+            Source::Static => "static",
+            Source::List => "list",
+        }
+    }
+}
+
 /// What is counted about a message, in one vocabulary over all vendors (contract 4.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Measure {

@@ -12,6 +12,7 @@ pub use exporter::{Exporter, StartError};
 use crate::{
     cli::{Cli, Command},
     config::{self, Config, ConfigErrors},
+    discovery,
 };
 
 /// Everything went well.
@@ -62,6 +63,11 @@ fn load(path: &Path) -> Result<Config, ConfigErrors> {
 fn check(path: &Path) -> u8 {
     match load(path) {
         Ok(config) => {
+            let problems: Vec<_> = config.accounts.iter().flat_map(discovery::check).collect();
+            if !problems.is_empty() {
+                eprintln!("{}", problems.join("\n"));
+                return FAILED;
+            }
             print!("{}", config::summary(&config));
             OK
         }

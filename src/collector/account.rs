@@ -15,15 +15,15 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::{
-    DatasetOutcome, PassOutcome, Recorder, Source,
+    DatasetOutcome, PassOutcome, Recorder,
     queue::{Job, Lane},
     schedule,
 };
 use crate::{
     config::Account,
-    discovery::{MessageKey, Named, Tracker},
+    discovery::{MessageKey, Named, Sources, Tracker, Update},
     ledger::{AccountLedger, Lease, Met, News, StoreError},
-    model::{Application, Dataset, Message},
+    model::{Application, Dataset, Message, Source},
     providers::{Failure, FailureKind, Observation, Plan, Provider, Query},
     telemetry::TRACE_TARGET,
 };
@@ -91,6 +91,10 @@ pub(super) struct Collector {
     unmet: Vec<(MessageKey, Message)>,
     /// When rows of the ledger that nobody names were last looked for.
     swept_at: Moment,
+    /// Files and HTTP lists.
+    sources: Option<Sources>,
+    /// Sources that could not be read when they were last tried.
+    broken_sources: BTreeSet<Source>,
 }
 
 /// Something that went on beside others has ended.
@@ -154,6 +158,8 @@ impl Collector {
             turn: 0,
             unmet: Vec::new(),
             swept_at: opened_at,
+            sources: None,
+            broken_sources: BTreeSet::new(),
         };
         for dataset in &account.collect {
             match collector.parts.provider.plan(*dataset) {
@@ -185,14 +191,14 @@ impl Collector {
                 campaign: entry.campaign.clone(),
                 sent_at: entry.sent_at,
             };
-            new += usize::from(collector.name(entry.application, message, first));
+            new += usize::from(collector.name(entry.application, message, Source::Static, first));
         }
         if account.provider.has_messages() {
             let now = collector.parts.clock.now();
             collector
                 .parts
                 .recorder
-                .discovered(Source::Static, Ok(new), now);
+                .discovered(Source::Static, new, true, now);
         }
         collector.parts.recorder.tracked(collector.tracker.len());
         collector.tell_due();
@@ -202,11 +208,17 @@ impl Collector {
 
     /// A source names a message; whether it is new. It is due from `first` on, or when the vendor
     /// can have numbers of it.
-    fn name(&mut self, application: usize, message: Message, first: Timestamp) -> bool {
+    fn name(
+        &mut self,
+        application: usize,
+        message: Message,
+        source: Source,
+        first: Timestamp,
+    ) -> bool {
         let now = self.parts.clock.now();
         let earliest = self.parts.provider.first_numbers(&message);
         let key = self.tracker.resolve(&(application, message.id.clone()));
-        match self.tracker.name(application, message.clone(), now) {
+        match self.tracker.name(application, message.clone(), source, now) {
             Named::New => self.unmet.push((key.clone(), message)),
             Named::Known | Named::Forgotten => return false,
             Named::TooOld => {
@@ -221,6 +233,44 @@ impl Collector {
             }
         }
         true
+    }
+
+    /// A source was read.
+    fn named(&mut self, update: Update) {
+        let now = self.parts.clock.now();
+        let mut new = 0;
+        for entry in update.entries {
+            let Some(application) = self.parts.account.applications.get(entry.application) else {
+                continue;
+            };
+            // What appears after the first load has just been sent.
+            let sent_at = entry.sent_at.or((!update.first).then_some(now));
+            let key = self.tracker.resolve(&(entry.application, entry.id.clone()));
+            let known = self.tracker.names(&key);
+            let message = Message {
+                application: application.id.clone(),
+                id: entry.id,
+                campaign: entry.campaign,
+                sent_at: if known { entry.sent_at } else { sent_at },
+            };
+            if !self.set_aside.contains(&key) {
+                new += usize::from(self.name(entry.application, message, update.source, now));
+            }
+        }
+        let account = &self.parts.account.name;
+        let good = update.problem.is_none();
+        if let Some(problem) = update.problem {
+            if self.broken_sources.insert(update.source) {
+                tracing::warn!(%account, source = update.source.as_str(), problem, "a list of messages cannot be read; what was known stays");
+            }
+        } else if self.broken_sources.remove(&update.source) {
+            tracing::info!(%account, source = update.source.as_str(), "the list of messages can be read again");
+        }
+        let recorder = &self.parts.recorder;
+        recorder.discovered(update.source, new, good, now);
+        recorder.tracked(self.tracker.len());
+        self.tell_due();
+        recorder.publish();
     }
 
     /// Works, whenever this process holds the account, until it is told to stop.
@@ -292,11 +342,17 @@ impl Collector {
             }
         }
         self.tell(|status| status.last_error = None);
+        let mut sources = self
+            .sources
+            .take()
+            .unwrap_or_else(|| Sources::start(&self.parts.account, &self.parts.clock));
         let (ledger, recorder) = (self.parts.ledger.clone(), self.parts.recorder.clone());
         tokio::select! {
-            () = self.passes(halted) => {}
+            () = self.passes(halted, &mut sources) => {}
             () = keep(&ledger, recorder.as_ref()) => {}
         }
+        // What they have named is known: a later update is no first load.
+        self.sources = Some(sources);
     }
 
     /// Takes the account's counters over, and counts what a process left in the spool.
@@ -325,7 +381,7 @@ impl Collector {
         Ok(())
     }
 
-    async fn passes(&mut self, stop: &mut watch::Receiver<bool>) {
+    async fn passes(&mut self, stop: &mut watch::Receiver<bool>, sources: &mut Sources) {
         loop {
             let next = self.lanes.values().filter_map(Lane::next_try).min();
             self.tell(|status| {
@@ -346,6 +402,10 @@ impl Collector {
             };
             tokio::select! {
                 () = due => {}
+                update = sources.next() => {
+                    self.named(update);
+                    continue;
+                }
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             let interval = self.parts.account.interval;
@@ -365,6 +425,9 @@ impl Collector {
         if let Err(error) = self.open().await {
             tracing::error!(account = %self.parts.account.name, %error, "the ledger cannot be opened");
             return Err(());
+        }
+        for update in Sources::once(&self.parts.account).await {
+            self.named(update);
         }
         let failed = self.pass(None, &mut stop).await;
         if failed { Err(()) } else { Ok(()) }

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::{sync::watch, task::JoinHandle};
 
 pub use account::{CollectorStatus, Parts};
-pub use recorder::{DatasetOutcome, PassOutcome, Recorder, Source};
+pub use recorder::{DatasetOutcome, PassOutcome, Recorder};
 
 use account::Collector;
 

@@ -3,9 +3,13 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
+
+/// To fill a batch, so many times its size is looked at.
+const LOOK_AHEAD: usize = 4;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -24,6 +28,8 @@ struct Slot {
     due_at: Timestamp,
     /// When it is tried; later than `due_at` after a failure.
     try_at: Timestamp,
+    /// It may be asked for so much before it is tried, if that fills a batch.
+    early: SignedDuration,
     /// The vendor refuses it in a batch.
     alone: bool,
     in_flight: bool,
@@ -35,6 +41,8 @@ pub(super) struct Lane {
     slots: HashMap<Job, Slot>,
     /// The jobs that are not in flight, by the time at which they are tried.
     waiting: BTreeSet<(Timestamp, Job)>,
+    /// All jobs, by the time at which they are due.
+    dues: BTreeSet<(Timestamp, Job)>,
 }
 
 impl Lane {
@@ -44,10 +52,12 @@ impl Lane {
             let slot = Slot {
                 due_at: at,
                 try_at: at,
+                early: SignedDuration::ZERO,
                 alone: false,
                 in_flight: false,
             };
             self.waiting.insert((at, job.clone()));
+            self.dues.insert((at, job.clone()));
             self.slots.insert(job, slot);
         }
     }
@@ -56,6 +66,7 @@ impl Lane {
     pub(super) fn remove(&mut self, job: &Job) {
         if let Some(slot) = self.slots.remove(job) {
             self.waiting.remove(&(slot.try_at, job.clone()));
+            self.dues.remove(&(slot.due_at, job.clone()));
         }
     }
 
@@ -74,10 +85,25 @@ impl Lane {
             vec![Job::List]
         } else {
             let mut jobs = Vec::new();
-            for (_, job) in self.waiting.iter().take_while(|(try_at, _)| *try_at <= now) {
-                let single =
-                    *job == Job::Drain || self.slots.get(job).is_some_and(|slot| slot.alone);
-                match (single, jobs.is_empty()) {
+            let mut due = true;
+            for (seen, (try_at, job)) in self.waiting.iter().enumerate() {
+                let Some(slot) = self.slots.get(job) else {
+                    continue;
+                };
+                due &= *try_at <= now;
+                if !due {
+                    // The request is made anyway: what would be due soon fills it up.
+                    let is_early = try_at
+                        .checked_sub(slot.early)
+                        .is_ok_and(|early| early <= now);
+                    if jobs.is_empty() || seen >= LOOK_AHEAD * batch {
+                        break;
+                    }
+                    if !is_early || *job == Job::List {
+                        continue;
+                    }
+                }
+                match (*job == Job::Drain || slot.alone, jobs.is_empty()) {
                     (true, true) => {
                         jobs.push(job.clone());
                         break;
@@ -100,11 +126,12 @@ impl Lane {
         jobs
     }
 
-    /// The job was answered: it is next due at `next`.
-    pub(super) fn answered(&mut self, job: &Job, next: Timestamp) {
+    /// The job was answered: it is next due at `next`, and may be asked for `early`.
+    pub(super) fn answered(&mut self, job: &Job, next: Timestamp, early: Duration) {
         self.reschedule(job, |slot| {
             slot.due_at = next;
             slot.try_at = next;
+            slot.early = SignedDuration::try_from(early).unwrap_or_default();
         });
     }
 
@@ -112,7 +139,7 @@ impl Lane {
     pub(super) fn sooner(&mut self, job: &Job, at: Timestamp) {
         let later = |slot: &Slot| !slot.in_flight && slot.due_at > at && slot.try_at > at;
         if self.slots.get(job).is_some_and(later) {
-            self.answered(job, at);
+            self.answered(job, at, Duration::ZERO);
         }
     }
 
@@ -125,7 +152,7 @@ impl Lane {
     pub(super) fn reset(&mut self, now: Timestamp) {
         let jobs: Vec<Job> = self.slots.keys().cloned().collect();
         for job in jobs {
-            self.answered(&job, now);
+            self.answered(&job, now, Duration::ZERO);
         }
     }
 
@@ -139,9 +166,11 @@ impl Lane {
     fn reschedule(&mut self, job: &Job, change: impl Fn(&mut Slot)) {
         if let Some(slot) = self.slots.get_mut(job) {
             self.waiting.remove(&(slot.try_at, job.clone()));
+            self.dues.remove(&(slot.due_at, job.clone()));
             slot.in_flight = false;
             change(slot);
             self.waiting.insert((slot.try_at, job.clone()));
+            self.dues.insert((slot.due_at, job.clone()));
         }
     }
 
@@ -170,7 +199,7 @@ impl Lane {
 
     /// When the oldest unanswered query was due, or when the next will be.
     pub(super) fn due(&self) -> Option<Timestamp> {
-        self.slots.values().map(|slot| slot.due_at).min()
+        self.dues.first().map(|(at, _)| *at)
     }
 }
 
@@ -202,14 +231,32 @@ mod tests {
     }
 
     #[test]
+    fn what_is_due_soon_fills_a_batch_that_is_asked_for_anyway() {
+        let mut lane = Lane::default();
+        for id in 0..4 {
+            lane.add(message(id), at(0));
+        }
+        lane.take(at(0), 100);
+        let early = Duration::from_secs(100);
+        lane.answered(&message(0), at(300), Duration::ZERO);
+        lane.answered(&message(1), at(390), early);
+        lane.answered(&message(2), at(395), Duration::ZERO);
+        lane.answered(&message(3), at(401), early);
+        assert!(lane.take(at(299), 100).is_empty(), "nothing is due");
+        assert_eq!(lane.take(at(300), 100), [message(0), message(1)]);
+        assert_eq!(lane.take(at(395), 1), [message(2)]);
+        assert_eq!(lane.due(), Some(at(300)), "until it is answered");
+    }
+
+    #[test]
     fn the_list_comes_first_and_messages_wait_for_it() {
         let mut lane = Lane::default();
         lane.add(message(1), at(0));
         lane.add(Job::List, at(5));
         assert_eq!(lane.take(at(9), 100), [Job::List]);
         assert!(lane.take(at(9), 100).is_empty());
-        lane.answered(&message(1), at(60));
-        lane.answered(&Job::List, at(60));
+        lane.answered(&message(1), at(60), Duration::ZERO);
+        lane.answered(&Job::List, at(60), Duration::ZERO);
         assert!(lane.take(at(9), 100).is_empty());
         assert_eq!(lane.next_try(), Some(at(60)));
     }
@@ -224,7 +271,7 @@ mod tests {
         lane.defer(at(100));
         assert_eq!((lane.due(), lane.next_try()), (Some(at(10)), Some(at(100))));
         lane.take(at(100), 1);
-        lane.answered(&message(1), at(160));
+        lane.answered(&message(1), at(160), Duration::ZERO);
         assert_eq!(lane.due(), Some(at(160)));
         lane.remove(&message(1));
         assert_eq!((lane.due(), lane.next_try()), (None, None));

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     ledger::{Names, News},
-    model::{Application, Dataset, Message, Snapshot},
+    model::{Application, Dataset, Message, Snapshot, Source},
     providers::{Failure, Observer},
 };
 
@@ -57,33 +57,15 @@ pub trait Recorder: Observer {
     /// When the oldest unanswered query was due, or when the next will be; `None`: nothing is.
     fn due(&self, dataset: Dataset, application: &Application, at: Option<Timestamp>);
 
-    /// A source of messages was read: how many messages it named for the first time, or why not.
-    fn discovered(&self, source: Source, outcome: Result<usize, &Failure>, at: Timestamp);
+    /// A source of messages was read: how many messages it named for the first time, and whether all
+    /// of it could be read.
+    fn discovered(&self, source: Source, new: usize, good: bool, at: Timestamp);
 
     /// A pass in which something was due has ended.
     fn pass(&self, outcome: &PassOutcome);
 
     /// Makes everything until now visible, at once.
     fn publish(&self);
-}
-
-/// Where a message is known from: the label `source`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Source {
-    /// The configuration.
-    Static,
-    /// The vendor's own list.
-    List,
-}
-
-impl Source {
-    /// The label's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Source::Static => "static",
-            Source::List => "list",
-        }
-    }
 }
 
 /// How a pass went.

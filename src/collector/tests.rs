@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     config::{self, Config},
     ledger::{Ledger, Names, News, StoreNotes},
-    model::{Application, Dataset, Measure, Message, Snapshot, Totals},
+    model::{Application, Dataset, Measure, Message, Snapshot, Source, Totals},
     providers::{
         Failure, FailureKind, Observation, Observer, Plan, Provider, Query, Refusal, RequestCode,
         Scope,
@@ -86,8 +86,9 @@ impl Recorder for Record {
     fn due(&self, _: Dataset, _: &Application, at: Option<Timestamp>) {
         *self.due.lock().unwrap() = at;
     }
-    fn discovered(&self, source: Source, outcome: Result<usize, &Failure>, _: Timestamp) {
-        self.note(format!("{} names {:?}", source.as_str(), outcome.ok()));
+    fn discovered(&self, source: Source, new: usize, good: bool, _: Timestamp) {
+        let new = good.then_some(new);
+        self.note(format!("{} names {new:?}", source.as_str()));
     }
     fn pass(&self, outcome: &PassOutcome) {
         let success: Vec<_> = outcome.datasets.iter().map(|part| part.success).collect();

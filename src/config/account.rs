@@ -1,17 +1,24 @@
 //! One provider of the file.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use reqwest::Url;
 
 use super::{
     duration,
+    errors::ConfigErrors,
     load::Seen,
     read::{Context, Map, readable},
     schema::{self, Section},
-    tree::{Node, Tree},
+    tree::{self, Node, Tree},
     types::{
-        Account, Credentials, Limits, MessageEntry, Messages, PerMessage, RateLimit, Signature, Tls,
+        Account, Credentials, HttpList, Limits, MessageEntry, Messages, PerMessage, RateLimit,
+        Signature, Tls,
     },
 };
 use crate::model::{Application, Dataset, ProviderType};
@@ -22,6 +29,7 @@ pub(super) struct Collection {
     timeout: Duration,
     stale_after: Duration,
     cohort_ages: Vec<Duration>,
+    max_interval: Duration,
 }
 
 impl Collection {
@@ -31,6 +39,7 @@ impl Collection {
             timeout: map.duration("timeout"),
             stale_after: map.duration("stale_after"),
             cohort_ages: cohort_ages(map, context),
+            max_interval: map.duration("max_interval"),
         };
         for name in ["interval", "timeout"] {
             if let Some(node) = map.get(name)
@@ -181,6 +190,7 @@ pub(super) fn read(
         timeout,
         stale_after,
         cohort_ages: collection.cohort_ages.clone(),
+        max_interval: collection.max_interval,
         proxy_url: proxy(context, &map),
         tls: tls(context, &map),
         rate_limit,
@@ -616,11 +626,73 @@ fn messages(
             }
         }
     }
+    let mut files = Vec::new();
+    if let Some(node) = section.get("files") {
+        for item in context.list("files", node) {
+            if let Some(text) = context.text("files", item) {
+                let pattern = context.path(text);
+                match glob::Pattern::new(&pattern.to_string_lossy()) {
+                    Ok(_) => files.push(pattern),
+                    Err(error) => {
+                        context.error(&item.place, format!("{text:?} is no pattern: {error}"));
+                    }
+                }
+            }
+        }
+    }
+    let mut http = Vec::new();
+    if let Some(node) = section.get("http") {
+        for item in context.list("http", node) {
+            let map = Map::new(context, Section::HttpList, Some(item), &item.place);
+            let refresh_interval = map.duration("refresh_interval");
+            if refresh_interval.is_zero() {
+                context.error(&item.place, "refresh_interval has to be longer than 0s");
+            }
+            match map.url("url") {
+                Some(url) => http.push(HttpList {
+                    url,
+                    refresh_interval,
+                }),
+                None if map.get("url").is_none() => map.missing("url", " in an HTTP list"),
+                None => {}
+            }
+        }
+    }
     Messages {
         fixed,
+        files,
+        http,
         list,
         max_age,
     }
+}
+
+/// A list of messages from elsewhere, in YAML or JSON. `place` is what errors call it.
+///
+/// # Errors
+///
+/// Every problem found; then none of it should be taken.
+pub fn message_list(
+    place: &Path,
+    text: &str,
+    applications: &[Application],
+) -> Result<Vec<MessageEntry>, ConfigErrors> {
+    let file: Arc<Path> = place.into();
+    let mut errors = Vec::new();
+    let root = tree::parse(&file, text, None, &mut errors);
+    let context = Context::new(PathBuf::new(), errors);
+    let mut entries = Vec::new();
+    if let Some(root) = root {
+        for item in context.list("the file", &root) {
+            entries.extend(message(&context, item, applications));
+        }
+    }
+    let mut errors = context.errors.into_inner();
+    if errors.is_empty() {
+        return Ok(entries);
+    }
+    errors.sort();
+    Err(ConfigErrors(errors))
 }
 
 /// ` of <application>`, where there are several.

@@ -1,7 +1,6 @@
 //! From the tree to the typed configuration.
 
 use std::{
-    cell::RefCell,
     collections::{BTreeMap, BTreeSet, HashMap},
     fs,
     path::Path,
@@ -55,15 +54,11 @@ pub fn parse(
 ) -> Result<Config, ConfigErrors> {
     let file: Arc<Path> = path.into();
     let mut errors = Vec::new();
-    let root = tree::parse(&file, text, environment, &mut errors);
+    let root = tree::parse(&file, text, Some(environment), &mut errors);
     // A value that is not there cannot be right either; once is enough to say.
     let broken: Vec<_> = errors.iter().map(|error| error.place.clone()).collect();
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-    let context = Context {
-        directory,
-        errors: RefCell::new(errors),
-        warnings: RefCell::default(),
-    };
+    let context = Context::new(directory, errors);
     let config = root.map(|root| whole(&context, &root, environment));
     let mut errors = context.errors.into_inner();
     let mut index = 0;
@@ -286,7 +281,12 @@ fn provider_files(
             }
         };
         let file: Arc<Path> = path.as_path().into();
-        let root = tree::parse(&file, &text, environment, &mut context.errors.borrow_mut());
+        let root = tree::parse(
+            &file,
+            &text,
+            Some(environment),
+            &mut context.errors.borrow_mut(),
+        );
         if let Some(root) = root {
             if matches!(root.value, Tree::Map(_)) {
                 context.error(
@@ -325,6 +325,14 @@ pub fn summary(config: &Config) -> String {
                 ", {} static messages",
                 account.messages.fixed.len()
             ));
+            for (count, what) in [
+                (account.messages.files.len(), "patterns of files"),
+                (account.messages.http.len(), "HTTP lists"),
+            ] {
+                if count > 0 {
+                    line.push_str(&format!(", {count} {what}"));
+                }
+            }
             if account.messages.list {
                 line.push_str(" and the vendor's list");
             }

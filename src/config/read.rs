@@ -29,6 +29,15 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// Problems are added to `errors`.
+    pub(super) fn new(directory: PathBuf, errors: Vec<ConfigError>) -> Context {
+        Context {
+            directory,
+            errors: RefCell::new(errors),
+            warnings: RefCell::default(),
+        }
+    }
+
     pub(super) fn error(&self, place: &Place, text: impl Into<String>) {
         let error = ConfigError {
             place: place.clone(),

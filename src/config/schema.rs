@@ -17,12 +17,13 @@ pub(super) enum Section {
     Application,
     Messages,
     Message,
+    HttpList,
     PerMessage,
 }
 
 impl Section {
     /// All sections, in the order of the documentation.
-    pub(super) const ALL: [Section; 14] = [
+    pub(super) const ALL: [Section; 15] = [
         Section::Root,
         Section::Server,
         Section::Store,
@@ -34,6 +35,7 @@ impl Section {
         Section::Application,
         Section::Messages,
         Section::Message,
+        Section::HttpList,
         Section::PerMessage,
         Section::RateLimit,
         Section::Tls,
@@ -54,7 +56,10 @@ impl Section {
             Section::Credentials => "`credentials` of a provider",
             Section::Application => "An entry of `applications`",
             Section::Messages => "`messages` of a provider",
-            Section::Message => "An entry of `messages.static`",
+            Section::Message => {
+                "A message: an entry of `messages.static`, of a file or of an HTTP list"
+            }
+            Section::HttpList => "An entry of `messages.http`",
             Section::PerMessage => "`per_message` of a provider",
         }
     }
@@ -150,8 +155,8 @@ use Holds::{
     Count, Duration, List, Mapping, Names, Path, Rate, Secret, Text, Time, Truth, Url, Word,
 };
 use Section::{
-    Application, Collection, Credentials, Limits, Message, Messages, Otlp, PerMessage, Provider,
-    RateLimit, Root, Server, Store, Tls,
+    Application, Collection, Credentials, HttpList, Limits, Message, Messages, Otlp, PerMessage,
+    Provider, RateLimit, Root, Server, Store, Tls,
 };
 
 /// All keys.
@@ -174,7 +179,7 @@ pub(super) const KEYS: &[Key] = &[
     key(Collection, "interval", Duration, "60s", "How often a message is asked for."),
     key(Collection, "timeout", Duration, "10s", "How long one vendor request may take."),
     key(Collection, "stale_after", Duration, "15m", "Gauges vanish when the query that would renew them has been due and unanswered for this long. At least 2 x `interval`."),
-    later(Collection, "max_interval"),
+    key(Collection, "max_interval", Duration, "6h", "The longest pause between two queries for an old message: after its first hour a message is asked for after a tenth of its age."),
     key(Collection, "cohort_ages", List, "[5m, 15m, 1h, 6h, 24h, 72h]", "The ages at which messages are compared (`delivery_cohort_*`). `[]`: none."),
     key(Collection, "zero_hold", Duration, "2m", "How long a new counter stands at 0 before what it has is released, so that `rate()` sees its first increase. Longer than the scrape interval, and with `otlp` at least its `interval`; 0s: off."),
     key(Collection, "adopt_age", Duration, "1h", "A message sent so long before its application was first asked for is history: it sets the baseline and counts nothing. 0s: everything counts."),
@@ -235,8 +240,10 @@ pub(super) const KEYS: &[Key] = &[
     key(Messages, "static", List, "", "Messages by id, or with more keys."),
     key(Messages, "list", Truth, "false", "Ask the vendor for its own list (pushwoosh, alibaba_push)."),
     key(Messages, "max_age", Duration, "30d", "When a message is forgotten. 29d for engagelab, whose API refuses older ids."),
-    later(Messages, "files"),
-    later(Messages, "http"),
+    key(Messages, "files", List, "", "Patterns of files (`messages/*.yaml`) with lists of the same entries as under `static`. They are watched: changes are taken up without a reload."),
+    key(Messages, "http", List, "", "Addresses that answer with the same list as JSON."),
+    key(HttpList, "url", Url, "", "The address. Required."),
+    key(HttpList, "refresh_interval", Duration, "60s", "How often it is asked."),
     key(Message, "id", Text, "", "The vendor's id. Required."),
     key(Message, "application", Text, "", "A name or an id of `applications`; required where there are several."),
     key(Message, "campaign", Text, "", "The label `campaign`."),

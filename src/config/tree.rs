@@ -43,11 +43,11 @@ pub(super) enum Tree {
 /// The environment.
 pub(super) type Environment<'e> = dyn Fn(&str) -> Option<String> + 'e;
 
-/// Reads `text`. Everything wrong with it is added to `errors`; `None`: it is no YAML at all.
+/// Reads `text`; without an environment its values stand as they are. Everything wrong with it is added to `errors`; `None`: it is no YAML at all.
 pub(super) fn parse(
     file: &Arc<Path>,
     text: &str,
-    environment: &Environment<'_>,
+    environment: Option<&Environment<'_>>,
     errors: &mut Vec<ConfigError>,
 ) -> Option<Node> {
     let mut builder = Builder {
@@ -68,7 +68,7 @@ pub(super) fn parse(
 
 struct Builder<'a, 'e> {
     file: &'a Arc<Path>,
-    environment: &'a Environment<'e>,
+    environment: Option<&'a Environment<'e>>,
     errors: &'a mut Vec<ConfigError>,
 }
 
@@ -225,9 +225,9 @@ impl Builder<'_, '_> {
 
     /// Replaces `${VAR}` from the environment, and `$$` by a dollar.
     fn substitute<'t>(&mut self, place: &Place, text: &'t str) -> Cow<'t, str> {
-        if !text.contains('$') {
+        let Some(environment) = self.environment.filter(|_| text.contains('$')) else {
             return Cow::Borrowed(text);
-        }
+        };
         let mut replaced = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, after)) = rest.split_once('$') {
@@ -241,7 +241,7 @@ impl Builder<'_, '_> {
                 .and_then(|inner| inner.split_once('}'))
             {
                 rest = after;
-                match (self.environment)(name) {
+                match environment(name) {
                     Some(value) => replaced.push_str(&value),
                     None => self.error(
                         place.clone(),

@@ -116,6 +116,8 @@ pub struct Account {
     pub base_url: Url,
     /// The pause between two queries.
     pub interval: Duration,
+    /// The longest pause between two queries for an old message (`collection.max_interval`).
+    pub max_interval: Duration,
     /// `dataset_intervals`, where it differs from `interval`.
     pub dataset_intervals: BTreeMap<Dataset, Duration>,
     /// One vendor request.
@@ -210,10 +212,23 @@ pub enum Signature {
 pub struct Messages {
     /// Entries of the configuration itself.
     pub fixed: Vec<MessageEntry>,
+    /// Patterns of files with more entries.
+    pub files: Vec<PathBuf>,
+    /// Addresses with more entries.
+    pub http: Vec<HttpList>,
     /// Whether the vendor is asked for its own list.
     pub list: bool,
     /// When a message is forgotten.
     pub max_age: Duration,
+}
+
+/// One entry of `messages.http`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpList {
+    /// Where the list is. It can hold a password.
+    pub url: Url,
+    /// How often it is asked for.
+    pub refresh_interval: Duration,
 }
 
 /// One entry of a list of messages.

@@ -1,5 +1,7 @@
-//! Which messages exist: what the configuration names, and what the vendor lists. The same message
-//! found twice, under whatever name, is one.
+//! Which messages exist: what the configuration, files and HTTP lists name, what is registered, and
+//! what the vendor lists. The same message found twice, under whatever name, is one.
+
+mod sources;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +11,9 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::model::Message;
+pub use sources::{Sources, Update, check};
+
+use crate::model::{Message, Source};
 
 /// What a message is known by: its application's place in the configuration, and its id.
 pub type MessageKey = (usize, Arc<str>);
@@ -21,6 +25,8 @@ pub struct Tracked {
     pub message: Message,
     /// When it was first named.
     pub first_seen: Timestamp,
+    /// Who named the campaign; `None`: it was known before, and stays.
+    campaign_by: Option<Source>,
 }
 
 impl Tracked {
@@ -29,9 +35,23 @@ impl Tracked {
         self.message.sent_at.unwrap_or(self.first_seen)
     }
 
-    /// A known campaign never changes; what is missing is filled in.
-    fn learn(&mut self, campaign: Option<Arc<str>>, sent_at: Option<Timestamp>) {
-        self.message.campaign = self.message.campaign.take().or(campaign);
+    /// What is missing is filled in; of two campaigns, the one of the better source is taken until
+    /// one of them has counted.
+    fn learn(
+        &mut self,
+        source: Option<Source>,
+        campaign: Option<Arc<str>>,
+        sent_at: Option<Timestamp>,
+    ) {
+        let better = match (self.message.campaign.is_some(), self.campaign_by) {
+            (false, _) => true,
+            (true, None) => false,
+            (true, by) => source < by,
+        };
+        if better && campaign.is_some() {
+            self.message.campaign = campaign;
+            self.campaign_by = source;
+        }
         self.message.sent_at = self.message.sent_at.or(sent_at);
     }
 }
@@ -93,10 +113,16 @@ impl Tracker {
     }
 
     /// A source names a message. What one source knows and another does not is put together.
-    pub fn name(&mut self, application: usize, message: Message, now: Timestamp) -> Named {
+    pub fn name(
+        &mut self,
+        application: usize,
+        message: Message,
+        source: Source,
+        now: Timestamp,
+    ) -> Named {
         let key = self.resolve(&(application, message.id.clone()));
         if let Some(known) = self.messages.get_mut(&key) {
-            known.learn(message.campaign, message.sent_at);
+            known.learn(Some(source), message.campaign, message.sent_at);
             return Named::Known;
         }
         if self.forgotten.contains(&key) {
@@ -117,6 +143,7 @@ impl Tracker {
             Tracked {
                 message,
                 first_seen: now,
+                campaign_by: Some(source),
             },
         );
         Named::New
@@ -136,7 +163,11 @@ impl Tracker {
         match self.messages.get_mut(&key) {
             Some(other) => {
                 // The customer's campaign wins over what the vendor's list left open.
-                other.learn(known.message.campaign, known.message.sent_at);
+                other.learn(
+                    known.campaign_by,
+                    known.message.campaign,
+                    known.message.sent_at,
+                );
                 other.first_seen = other.first_seen.min(known.first_seen);
                 true
             }
@@ -155,7 +186,7 @@ impl Tracker {
         sent_at: Option<Timestamp>,
     ) {
         if let Some(known) = self.messages.get_mut(key) {
-            known.learn(campaign, sent_at);
+            known.learn(Some(Source::List), campaign, sent_at);
         }
     }
 
@@ -171,7 +202,10 @@ impl Tracker {
         if let Some(known) = self.messages.get_mut(key) {
             known.first_seen = known.first_seen.min(first_seen);
             known.message.sent_at = sent_at.or(known.message.sent_at);
-            known.message.campaign = campaign.or(known.message.campaign.take());
+            if campaign.is_some() {
+                known.message.campaign = campaign;
+                known.campaign_by = None;
+            }
         }
     }
 
@@ -228,11 +262,16 @@ mod tests {
     fn one_message_under_two_names_is_one() {
         let mut tracker = Tracker::new(Duration::from_secs(100));
         assert_eq!(
-            tracker.name(0, message("123", Some("spring"), None), at(0)),
+            tracker.name(
+                0,
+                message("123", Some("spring"), None),
+                Source::Static,
+                at(0)
+            ),
             Named::New
         );
         assert_eq!(
-            tracker.name(0, message("A-1", None, Some(at(5))), at(9)),
+            tracker.name(0, message("A-1", None, Some(at(5))), Source::Static, at(9)),
             Named::New
         );
         assert!(tracker.rename(&key("123"), &Arc::from("A-1")));
@@ -244,7 +283,7 @@ mod tests {
             (Some(at(5)), at(0))
         );
         assert_eq!(
-            tracker.name(0, message("123", None, None), at(9)),
+            tracker.name(0, message("123", None, None), Source::Static, at(9)),
             Named::Known
         );
         assert_eq!(tracker.len(), 1);
@@ -253,8 +292,13 @@ mod tests {
     #[test]
     fn a_known_campaign_never_changes_and_what_is_missing_is_learned() {
         let mut tracker = Tracker::new(Duration::from_secs(100));
-        tracker.name(0, message("1", Some("a"), None), at(0));
-        tracker.name(0, message("1", Some("b"), Some(at(1))), at(0));
+        tracker.name(0, message("1", Some("a"), None), Source::Static, at(0));
+        tracker.name(
+            0,
+            message("1", Some("b"), Some(at(1))),
+            Source::Static,
+            at(0),
+        );
         tracker.learn(&key("1"), Some(Arc::from("c")), Some(at(2)));
         let known = &tracker.get(&key("1")).unwrap().message;
         assert_eq!(
@@ -267,14 +311,14 @@ mod tests {
     fn old_messages_are_refused_and_forgotten_ones_stay_forgotten() {
         let mut tracker = Tracker::new(Duration::from_secs(100));
         assert_eq!(
-            tracker.name(0, message("1", None, Some(at(0))), at(101)),
+            tracker.name(0, message("1", None, Some(at(0))), Source::Static, at(101)),
             Named::TooOld
         );
-        tracker.name(0, message("2", None, Some(at(50))), at(101));
-        tracker.name(0, message("3", None, None), at(101));
+        tracker.name(0, message("2", None, Some(at(50))), Source::Static, at(101));
+        tracker.name(0, message("3", None, None), Source::Static, at(101));
         assert_eq!(tracker.forget_old(at(151)), [key("2")]);
         assert_eq!(
-            tracker.name(0, message("2", None, None), at(151)),
+            tracker.name(0, message("2", None, None), Source::Static, at(151)),
             Named::Forgotten
         );
         assert_eq!(tracker.forget_old(at(202)), [key("3")]);

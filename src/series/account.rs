@@ -16,10 +16,10 @@ use super::{
     values::{Identity, Number, Show, Value, born},
 };
 use crate::{
-    collector::{PassOutcome, Recorder, Source},
+    collector::{PassOutcome, Recorder},
     config::{Account, Config, Limits, PerMessage},
     ledger::{Amount, Counter, CounterKey, Lease, Names, News},
-    model::{Application, Dataset, Measure, Message, ProviderType, Snapshot},
+    model::{Application, Dataset, Measure, Message, ProviderType, Snapshot, Source},
     providers::{Failure, FailureKind, Observer, RequestCode},
 };
 
@@ -176,8 +176,14 @@ impl AccountSeries {
         if account.provider.has_messages() {
             sources.push(Source::Static);
         }
-        if account.messages.list {
-            sources.push(Source::List);
+        for (source, there) in [
+            (Source::File, !account.messages.files.is_empty()),
+            (Source::Http, !account.messages.http.is_empty()),
+            (Source::List, account.messages.list),
+        ] {
+            if there {
+                sources.push(source);
+            }
         }
         for source in sources {
             zero(Key::DiscoverySuccess, &[source.as_str()]);
@@ -649,19 +655,15 @@ impl Recorder for AccountSeries {
         }
     }
 
-    fn discovered(&self, source: Source, outcome: Result<usize, &Failure>, at: Timestamp) {
+    fn discovered(&self, source: Source, new: usize, good: bool, at: Timestamp) {
         let own = [source.as_str()];
-        self.set(
-            Key::DiscoverySuccess,
-            &own,
-            Number::Count(outcome.is_ok().into()),
-        );
-        if let Ok(new) = outcome {
+        self.set(Key::DiscoverySuccess, &own, Number::Count(good.into()));
+        if good {
             self.set(Key::DiscoveryLastSuccess, &own, seconds(at));
-            let own = own.iter().map(|value| Arc::from(*value)).collect();
-            let family = id(Key::DiscoveredMessages);
-            self.lock().add(family, own, Number::Count(new as u64), at);
         }
+        let own = own.iter().map(|value| Arc::from(*value)).collect();
+        let family = id(Key::DiscoveredMessages);
+        self.lock().add(family, own, Number::Count(new as u64), at);
     }
 
     fn pass(&self, outcome: &PassOutcome) {

@@ -99,8 +99,8 @@ mod tests {
         assert!(!visit(client(1, true), 201));
         assert!(!visit(client(1, true), 261), "the other one is no better");
         assert!(visit(client(2, true), 262));
-        // Two hours later it is forgotten.
-        assert!(!visit(client(2, true), 7000));
+        assert!(!visit(client(2, true), 2262));
+        // Hours later its pauses are forgotten.
         assert!(visit(client(1, true), 20_000));
     }
 

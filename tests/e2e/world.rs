@@ -87,7 +87,7 @@ pub fn configuration(world: &World, directory: &Path, more: &Value) -> String {
     });
     let mut config = json!({
         "store": store(directory),
-        "collection": {"zero_hold": "0s", "adopt_age": "0s"},
+        "collection": {"zero_hold": "0s", "adopt_age": "0s", "max_interval": "1s"},
         "provider_defaults": {
             "per_message": {"max_messages": 10_000},
             "rate_limit": {"requests_per_second": 10_000, "burst": 10_000},

@@ -8,7 +8,6 @@ use tracing::Instrument;
 
 use super::{
     super::{
-        Source,
         queue::{Job, Lane},
         schedule,
     },
@@ -17,7 +16,7 @@ use super::{
 use crate::{
     discovery::{MessageKey, Tracked},
     ledger::{News, Seen},
-    model::{Application, Snapshot},
+    model::{Application, Snapshot, Source},
     providers::{Failure, Observation, Refusal, Scope},
 };
 
@@ -119,9 +118,9 @@ impl Collector {
         pass.in_flight -= 1;
         let (dataset, index) = lane;
         let application = self.application(index);
-        let next = schedule::next(pass.began, self.parts.account.dataset_interval(dataset));
-        let again = schedule::next(pass.began, self.parts.account.interval);
-        let stale_at = schedule::after(next, self.parts.account.stale_after);
+        let next = schedule::after(pass.began, self.parts.account.dataset_interval(dataset));
+        let again = schedule::after(pass.began, self.parts.account.interval);
+        let stale_after = self.parts.account.stale_after;
         self.tell_news(&news);
         let mut counting = Vec::new();
         let is_list = jobs.first() == Some(&Job::List);
@@ -137,14 +136,15 @@ impl Collector {
                 Observation::Listed(message) => {
                     let key = (index, message.id.clone());
                     if !self.set_aside.contains(&key) {
-                        new += usize::from(self.name(index, message, pass.began));
+                        new += usize::from(self.name(index, message, Source::List, pass.began));
                     }
                 }
                 Observation::Snapshot(snapshot) => {
                     let key = self.known_as(lane, &snapshot.asked, &snapshot.id);
                     self.tracker
                         .learn(&key, snapshot.campaign.clone(), snapshot.sent_at);
-                    self.answered(lane, &key.1, next);
+                    let next = self.answered(lane, &key.1, pass.began);
+                    let stale_at = schedule::after(next, stale_after);
                     if let Some(tracked) = self.tracker.get(&key) {
                         self.parts.recorder.snapshot(
                             dataset,
@@ -161,7 +161,8 @@ impl Collector {
                 }
                 Observation::NotYet { asked, asked_at } => {
                     let key = self.tracker.resolve(&(index, asked));
-                    self.answered(lane, &key.1, next);
+                    let next = self.answered(lane, &key.1, pass.began);
+                    let stale_at = schedule::after(next, stale_after);
                     self.parts
                         .recorder
                         .renewed(dataset, &application, &key.1, stale_at);
@@ -194,8 +195,9 @@ impl Collector {
         }
         if is_list {
             let now = self.parts.clock.now();
-            let outcome = result.as_ref().map(|()| new);
-            self.parts.recorder.discovered(Source::List, outcome, now);
+            self.parts
+                .recorder
+                .discovered(Source::List, new, result.is_ok(), now);
             self.parts.recorder.tracked(self.tracker.len());
         }
         if let Some((empty, unreadable)) = drained {
@@ -209,13 +211,13 @@ impl Collector {
                 self.unreadable = 0;
             }
             let next = if pause { next } else { self.parts.clock.now() };
-            self.lane(lane).answered(&Job::Drain, next);
+            self.lane(lane).answered(&Job::Drain, next, Duration::ZERO);
         }
         for job in &jobs {
             if self.lane(lane).is_in_flight(job) {
                 match &result {
                     // A list's own job; or a message that the answer passed over in silence.
-                    Ok(()) => self.lane(lane).answered(job, next),
+                    Ok(()) => self.lane(lane).answered(job, next, Duration::ZERO),
                     Err(_) => self.lane(lane).unanswered(job, again),
                 }
             }
@@ -261,14 +263,24 @@ impl Collector {
         self.tracker.resolve(&key)
     }
 
-    fn answered(&mut self, lane: LaneKey, id: &Arc<str>, next: Timestamp) {
+    /// A message was answered for; when it is due again, by its age.
+    fn answered(&mut self, lane: LaneKey, id: &Arc<str>, began: Timestamp) -> Timestamp {
         let key = (lane.1, id.clone());
-        let earliest = self
-            .tracker
-            .get(&key)
-            .and_then(|tracked| self.parts.provider.first_numbers(&tracked.message));
+        let account = &self.parts.account;
+        let interval = account.dataset_interval(lane.0);
+        let tracked = self.tracker.get(&key);
+        let pause = tracked.map_or(interval, |tracked| {
+            let age = began.duration_since(tracked.since());
+            schedule::pause(age, interval, account.max_interval)
+        });
+        let next = schedule::after(began, pause);
+        let earliest =
+            tracked.and_then(|tracked| self.parts.provider.first_numbers(&tracked.message));
         let next = earliest.map_or(next, |earliest| earliest.max(next));
-        self.lane(lane).answered(&Job::Message(id.clone()), next);
+        let early = schedule::early(pause, interval);
+        self.lane(lane)
+            .answered(&Job::Message(id.clone()), next, early);
+        next
     }
 
     fn unanswered(&mut self, lane: LaneKey, job: &Job, again: Timestamp) {
@@ -296,7 +308,7 @@ impl Collector {
         };
         if young {
             self.lane(lane).alone(&job);
-            self.lane(lane).answered(&job, next);
+            self.lane(lane).answered(&job, next, Duration::ZERO);
             return;
         }
         let account = &self.parts.account;

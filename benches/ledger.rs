@@ -248,7 +248,9 @@ async fn reports(flags: &Flags, ledger: &Ledger, config: &Config, raw: &mut Raw)
     let mail = account(ledger, config, 0).await;
     let own = &config.accounts[0];
     let provider = providers::build(own, Clock::system(), Arc::new(Quiet)).unwrap();
-    println!("| reports | counted /s | raw /s | ratio | with spool and JSON /s | resident |\n|---|---|---|---|---|---|");
+    println!(
+        "| reports | counted /s | raw /s | ratio | with spool and JSON /s | resident |\n|---|---|---|---|---|---|"
+    );
     let (mut counted, mut chunk) = (0, [Duration::ZERO; 3]);
     let mut first = None;
     let mut last = 0.0;

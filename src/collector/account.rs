@@ -20,7 +20,7 @@ use super::{
     schedule,
 };
 use crate::{
-    config::Account,
+    config::{Account, MessageEntry},
     discovery::{MessageKey, Named, Sources, Tracker, Update},
     ledger::{AccountLedger, Lease, Met, News, StoreError},
     model::{Application, Dataset, Message, Source},
@@ -91,6 +91,8 @@ pub(super) struct Collector {
     unmet: Vec<(MessageKey, Message)>,
     /// When rows of the ledger that nobody names were last looked for.
     swept_at: Moment,
+    /// The number of the last registration that was taken.
+    registered_until: i64,
     /// Files and HTTP lists.
     sources: Option<Sources>,
     /// Sources that could not be read when they were last tried.
@@ -102,6 +104,13 @@ enum Event {
     Landed(Landed),
     Counted(Counted),
     Met(Vec<MessageKey>, Result<Vec<Met>, StoreError>),
+}
+
+/// Why a collector that waits goes on.
+enum Woken {
+    Due,
+    Named(Update),
+    Registered,
 }
 
 /// Snapshots went to the ledger.
@@ -158,6 +167,7 @@ impl Collector {
             turn: 0,
             unmet: Vec::new(),
             swept_at: opened_at,
+            registered_until: 0,
             sources: None,
             broken_sources: BTreeSet::new(),
         };
@@ -372,13 +382,51 @@ impl Collector {
         recorder.cleared();
         recorder.news(&news);
         recorder.publish();
-        if account.collect.contains(&Dataset::Reports) {
+        let reports = account.collect.contains(&Dataset::Reports);
+        if reports {
             let read = |body: &[u8]| provider.read_reports(body);
             let news = ledger.catch_up(&self.application(0), &read).await?;
             recorder.news(&news);
             recorder.publish();
         }
+        if !reports {
+            self.registered().await;
+        }
         Ok(())
+    }
+
+    /// Takes what was registered since this was last looked for.
+    async fn registered(&mut self) {
+        let found = self.parts.ledger.registered(self.registered_until).await;
+        let (messages, problem) = match found {
+            Ok((messages, last)) => {
+                self.registered_until = last;
+                (messages, None)
+            }
+            Err(error) => (Vec::new(), Some(error.to_string())),
+        };
+        if messages.is_empty() && problem.is_none() {
+            return;
+        }
+        let applications = &self.parts.account.applications;
+        let entry = |message: Message| {
+            let application = applications
+                .iter()
+                .position(|own| own.id == message.application)?;
+            Some(MessageEntry {
+                id: message.id,
+                application,
+                campaign: message.campaign,
+                sent_at: message.sent_at,
+            })
+        };
+        let update = Update {
+            source: Source::Api,
+            entries: messages.into_iter().filter_map(entry).collect(),
+            problem,
+            first: false,
+        };
+        self.named(update);
     }
 
     async fn passes(&mut self, stop: &mut watch::Receiver<bool>, sources: &mut Sources) {
@@ -388,7 +436,7 @@ impl Collector {
                 status.next = next;
                 status.answered |= next.is_none();
             });
-            let clock = self.parts.clock.clone();
+            let (clock, ledger) = (self.parts.clock.clone(), self.parts.ledger.clone());
             let due = async {
                 match next {
                     Some(next) => {
@@ -400,13 +448,22 @@ impl Collector {
                     None => std::future::pending().await,
                 }
             };
-            tokio::select! {
-                () = due => {}
-                update = sources.next() => {
+            let woken = tokio::select! {
+                () = due => Woken::Due,
+                update = sources.next() => Woken::Named(update),
+                () = ledger.registration() => Woken::Registered,
+                _ = stop.wait_for(|stop| *stop) => return,
+            };
+            match woken {
+                Woken::Due => {}
+                Woken::Named(update) => {
                     self.named(update);
                     continue;
                 }
-                _ = stop.wait_for(|stop| *stop) => return,
+                Woken::Registered => {
+                    self.registered().await;
+                    continue;
+                }
             }
             let interval = self.parts.account.interval;
             let span = tracing::info_span!(
@@ -669,10 +726,10 @@ impl Collector {
             let index = applications.iter().position(|own| own.id == *application);
             index.is_none_or(|index| !self.tracker.names(&(index, id.clone())))
         });
-        if old.is_empty() {
-            return Ok(());
+        if !old.is_empty() {
+            ledger.forget(old).await?;
         }
-        ledger.forget(old).await
+        ledger.unregister(before).await
     }
 
     /// Records the pass; whether anything failed in it.

@@ -21,7 +21,10 @@ use super::{
         Signature, Tls,
     },
 };
-use crate::model::{Application, Dataset, ProviderType};
+use crate::{
+    model::{Application, Dataset, ProviderType},
+    secret::Secret,
+};
 
 /// `collection`: what a provider falls back to.
 pub(super) struct Collection {
@@ -203,17 +206,31 @@ pub(super) fn read(
         base_url: base_url?,
         credentials: credentials?,
         messages,
+        webhook_token: webhook_token(context, &map, provider),
         name: name?,
         provider,
     };
     if account.provider.has_messages()
         && account.messages.fixed.is_empty()
+        && account.messages.files.is_empty()
+        && account.messages.http.is_empty()
         && !account.messages.list
     {
         let warning = format!("{}: {} has no messages to watch", map.place, account.name);
         context.warnings.borrow_mut().push(warning);
     }
     Some(account)
+}
+
+/// `webhook_token`, of the one type whose vendor pushes reports.
+fn webhook_token(context: &Context, map: &Map<'_>, provider: ProviderType) -> Option<Secret> {
+    let token = map.secret("webhook_token")?;
+    if provider == ProviderType::InfobipEmail {
+        return Some(token.value);
+    }
+    let text = format!("webhook_token is for infobip_email: {provider} pushes no reports");
+    context.error(&map.place, text);
+    None
 }
 
 fn name(context: &Context, map: &Map<'_>) -> Option<Arc<str>> {

@@ -82,7 +82,7 @@ pub fn parse(
 
 fn whole(context: &Context, root: &Node, environment: &Environment<'_>) -> Config {
     let map = Map::new(context, Section::Root, Some(root), &root.place);
-    let _ = map.section("server", Section::Server);
+    let server = map.section("server", Section::Server);
     let store = map.section("store", Section::Store);
     let limits = limits(&map.section("limits", Section::Limits));
     let of_collection = map.section("collection", Section::Collection);
@@ -171,6 +171,7 @@ fn whole(context: &Context, root: &Node, environment: &Environment<'_>) -> Confi
         zero_hold,
         adopt_age: of_collection.duration("adopt_age"),
         limits,
+        api_token: server.secret("api_token").map(|source| source.value),
         otlp,
         label_names: label_names.into_iter().collect(),
         accounts,

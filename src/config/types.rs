@@ -27,6 +27,8 @@ pub struct Config {
     pub adopt_age: Duration,
     /// `limits`.
     pub limits: Limits,
+    /// `server.api_token`; `None`: there is no API.
+    pub api_token: Option<Secret>,
     /// `otlp`; `None`: no push.
     pub otlp: Option<Otlp>,
     /// The keys of `labels` of all accounts together: every account carries each of them.
@@ -142,6 +144,8 @@ pub struct Account {
     pub credentials: Credentials,
     /// The applications; never empty: where the vendor has none, one with an empty id.
     pub applications: Vec<Application>,
+    /// `webhook_token`; `None`: there is no webhook.
+    pub webhook_token: Option<Secret>,
     /// `messages`.
     pub messages: Messages,
     /// `per_message`.

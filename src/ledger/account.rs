@@ -13,8 +13,10 @@ use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::{
     LATENCY_BOUNDS, News, Place, StoreNotes,
+    amount::Amount,
     cohort::Windows,
     image::{Draft, Hold, Image, Known, MessageDraft},
+    key::{Counter, CounterKey},
     lease::Lease,
     message::{Adoption, MessageState},
     names::{Names, OTHER},
@@ -24,7 +26,9 @@ use super::{
 };
 use crate::{
     model::{Application, Dataset, Message, ProviderType, Snapshot},
-    providers::{Damage, Digest, Report, ReportsRead, Spool, SpoolError, SpooledBody},
+    providers::{
+        Damage, Digest, Report, ReportsRead, Spool, SpoolError, SpooledBody, TrackedEvent,
+    },
 };
 
 /// So many spooled bodies share one transaction at most.
@@ -33,6 +37,8 @@ const BODIES: usize = 20;
 const TEND_EVERY: Duration = Duration::from_secs(60);
 /// A campaign without a watched message is forgotten so long after its last increase.
 const CAMPAIGN_AFTER: i64 = 24 * 3_600_000;
+/// How often registrations of other replicas are looked for.
+const LOOK_FOR_REGISTRATIONS: Duration = Duration::from_secs(2);
 /// After a start, messages are met before any campaign is forgotten.
 const CAMPAIGN_GRACE: Duration = Duration::from_secs(3600);
 
@@ -94,6 +100,8 @@ pub struct AccountLedger {
     next: Mutex<Option<Moment>>,
     opened: Moment,
     sooner: Notify,
+    /// This process has registered a message of the account.
+    registrations: Notify,
 }
 
 /// What the work of a transaction leaves behind.
@@ -129,6 +137,7 @@ impl AccountLedger {
             backlog: Mutex::default(),
             next: Mutex::default(),
             sooner: Notify::new(),
+            registrations: Notify::new(),
         }
     }
 
@@ -703,8 +712,11 @@ impl AccountLedger {
                 Ok((news, ())) => news,
                 // Another replica holds the account, and releases what is counted here.
                 Err(StoreError::Fenced) => {
-                    self.count_elsewhere(&application.id, digests, reports)
-                        .await?
+                    let id = application.id.clone();
+                    let compute = move |draft: &mut Draft<'_>, told| {
+                        count_reports(draft, &id, told, &reports)
+                    };
+                    self.elsewhere(digests, compute).await?.0
                 }
                 Err(error) => return Err(error),
             };
@@ -723,13 +735,12 @@ impl AccountLedger {
         Ok(news)
     }
 
-    /// Counts reports for the replica that holds the account.
-    async fn count_elsewhere(
+    /// Counts for the replica that holds the account, which will release it.
+    async fn elsewhere<R: Send + 'static>(
         &self,
-        application: &Arc<str>,
         digests: Vec<Digest>,
-        reports: Arc<Vec<Report>>,
-    ) -> Result<News, StoreError> {
+        compute: impl FnOnce(&mut Draft<'_>, Told) -> R + Send + 'static,
+    ) -> Result<(News, R), StoreError> {
         let ask = Ask {
             account: self.name.clone(),
             replica: self.replica.clone(),
@@ -737,9 +748,8 @@ impl AccountLedger {
             ..Ask::default()
         };
         let (provider, now) = (self.provider, self.clock.now().as_millisecond());
-        let application = application.clone();
-        let duplicates = Arc::new(Mutex::new(0));
-        let found = duplicates.clone();
+        let left = Arc::new(Mutex::new(None));
+        let slot = left.clone();
         let work = Box::new(move |told| {
             let mut draft = Draft {
                 image: &Image::default(),
@@ -750,18 +760,23 @@ impl AccountLedger {
                 hold: Hold::Process,
                 changes: super::image::Changes::default(),
             };
-            count_reports(&mut draft, &application, told, &reports);
-            *found.lock().unwrap_or_else(PoisonError::into_inner) = draft.changes.news.duplicates;
+            let outcome = compute(&mut draft, told);
+            let duplicates = draft.changes.news.duplicates;
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some((duplicates, outcome));
             draft.batch_elsewhere()
         });
         let done = self.store.transact(ask, work).await;
         done.inspect_err(|error| self.failed_by(error))?;
         self.notes.up(Place::Store, true);
-        let duplicates = *duplicates.lock().unwrap_or_else(PoisonError::into_inner);
-        Ok(News {
+        let left = left.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((duplicates, outcome)) = left else {
+            return Err(StoreError::Failed("the store did nothing".into()));
+        };
+        let news = News {
             duplicates,
             ..News::default()
-        })
+        };
+        Ok((news, outcome))
     }
 
     /// Counts what is in the spool while another replica holds the account.
@@ -777,6 +792,102 @@ impl AccountLedger {
         let bodies = self.spool.bodies();
         *self.backlog() = bodies.map_err(|error| StoreError::Failed(error.0))?;
         self.catch_up(application, read).await
+    }
+
+    /// Somebody has registered messages of the account here.
+    pub(super) fn registered_now(&self) {
+        self.registrations.notify_one();
+    }
+
+    /// Returns when there may be new registrations: at once after one here, and once in a while for
+    /// those that another replica took.
+    pub async fn registration(&self) {
+        if self.store.shared() {
+            tokio::select! {
+                () = self.registrations.notified() => {}
+                () = self.clock.sleep(LOOK_FOR_REGISTRATIONS) => {}
+            }
+        } else {
+            self.registrations.notified().await;
+        }
+    }
+
+    /// The messages that were registered after a sequence number, and the last of their numbers.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn registered(&self, after: i64) -> Result<(Vec<Message>, i64), StoreError> {
+        let rows = self.store.registered(&self.name, after).await?;
+        let last = rows.last().map_or(after, |row| row.sequence);
+        let messages = rows.into_iter().map(|row| Message {
+            application: row.id.0,
+            id: row.id.1,
+            campaign: row.campaign,
+            sent_at: Timestamp::from_millisecond(row.sent_at).ok(),
+        });
+        Ok((messages.collect(), last))
+    }
+
+    /// Forgets registrations of messages that were sent before a time.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn unregister(&self, before: Timestamp) -> Result<(), StoreError> {
+        let before = before.as_millisecond();
+        self.store.unregister(&self.name, before).await
+    }
+
+    /// The messages that are watched, as the ledger knows them: application id and message id.
+    pub async fn watched(&self) -> Vec<((Arc<str>, Arc<str>), Met)> {
+        let image = self.image.lock().await;
+        let watched = image.messages.iter();
+        watched
+            .map(|(id, known)| (id.clone(), told_of(known)))
+            .collect()
+    }
+
+    /// What every counter has counted over all replicas, and what of it is not released.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn totals(&self) -> Result<Vec<(CounterKey, Amount, Amount)>, StoreError> {
+        let rows = self.store.account(&self.name, &self.replica).await?;
+        let mut totals: Vec<_> = rows
+            .counters
+            .into_iter()
+            .filter_map(|row| Some((CounterKey::parse(&row.key)?, row.total, row.pending)))
+            .collect();
+        totals.sort_by(|(left, ..), (right, ..)| left.cmp(right));
+        Ok(totals)
+    }
+
+    /// Counts an event that the vendor told of once, and may tell again. Whether it is new.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn event(
+        &self,
+        application: &Application,
+        event: TrackedEvent,
+    ) -> Result<(News, bool), StoreError> {
+        let digests = vec![event.digest];
+        let compute = |event: TrackedEvent, id: Arc<str>| {
+            move |draft: &mut Draft<'_>, told: Told| count_event(draft, &id, &told, &event)
+        };
+        let (own, asked) = (event.clone(), digests.clone());
+        let ask = move |_: &Image| Ask {
+            digests: asked,
+            ..Ask::default()
+        };
+        let id = application.id.clone();
+        match self.change(ask, compute(own, id.clone())).await {
+            Err(StoreError::Fenced) => self.elsewhere(digests, compute(event, id)).await,
+            outcome => outcome,
+        }
     }
 
     /// Forgets messages that no source names any more. No counter moves.
@@ -814,6 +925,36 @@ impl AccountLedger {
             .old_messages(&self.name, before.as_millisecond())
             .await
     }
+}
+
+/// Counts an event; `false`: it was counted before.
+fn count_event(
+    draft: &mut Draft<'_>,
+    application: &Arc<str>,
+    told: &Told,
+    event: &TrackedEvent,
+) -> bool {
+    if told.memories.contains_key(&event.digest) {
+        return false;
+    }
+    let channel: Arc<str> = Arc::from("email");
+    let one = Amount::Count(1);
+    let measure = event.measure;
+    if let Some(campaign) = &event.campaign {
+        let (channel, campaign) = (channel.clone(), campaign.clone());
+        let counter = Counter::Campaign {
+            channel,
+            campaign,
+            measure,
+        };
+        let key = draft.bounded(application, counter);
+        draft.add(key, &one);
+    }
+    let key = draft.bounded(application, Counter::Total { channel, measure });
+    draft.add(key, &one);
+    // Nothing but that it was there.
+    draft.changes.memories.insert(event.digest, vec![0]);
+    true
 }
 
 /// Counts reports, each once.

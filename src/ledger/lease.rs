@@ -36,7 +36,6 @@ pub struct Lease {
 
 impl Lease {
     /// One that always runs.
-    #[cfg(test)]
     pub fn always(clock: Clock) -> Lease {
         let (_, held) = watch::channel(Held::Always);
         Lease { clock, held }

@@ -39,12 +39,12 @@ pub use store::StoreError;
 
 use crate::{
     config::{Account, Config, StoreUrl},
-    model::Age,
+    model::{Age, Message},
     providers::SpoolError,
 };
 use lease::Leases;
 use spool::AccountSpool;
-use store::{Store, postgres::Postgres, sqlite::Sqlite};
+use store::{RegisteredRow, Store, postgres::Postgres, sqlite::Sqlite};
 
 /// The bounds of the times from sending to a message's first final report, in seconds (contract
 /// 4.3).
@@ -66,6 +66,15 @@ pub trait StoreNotes: Send + Sync {
     fn size(&self, account: &Arc<str>, bytes: u64, quarantined: u64);
     /// Bytes of the store.
     fn store_size(&self, bytes: u64);
+}
+
+/// A message that somebody has sent and registers.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Registration {
+    /// Whose.
+    pub account: Arc<str>,
+    /// The message; its `sent_at` is known.
+    pub message: Message,
 }
 
 /// Where the ledger keeps things.
@@ -324,6 +333,38 @@ impl Ledger {
         own.measure();
         self.accounts().insert(account.name.clone(), own.clone());
         Ok(own)
+    }
+
+    /// Registers messages, all of them or none. They are durable when this returns.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; none of them is registered.
+    pub async fn register(&self, messages: Vec<Registration>) -> Result<(), StoreError> {
+        let accounts: HashSet<Arc<str>> = messages.iter().map(|own| own.account.clone()).collect();
+        let rows = messages
+            .into_iter()
+            .map(|own| RegisteredRow {
+                account: own.account,
+                id: (own.message.application, own.message.id),
+                campaign: own.message.campaign,
+                sent_at: own.message.sent_at.unwrap_or_default().as_millisecond(),
+                sequence: 0,
+            })
+            .collect();
+        let registered = self.store.register(rows).await;
+        self.notes.up(Place::Store, registered.is_ok());
+        if registered.is_err() {
+            self.notes.error();
+        }
+        registered?;
+        let known = self.accounts();
+        for account in accounts {
+            if let Some(account) = known.get(&account) {
+                account.registered_now();
+            }
+        }
+        Ok(())
     }
 
     /// Tells the store's size, and drops the memory of reports that is old enough.

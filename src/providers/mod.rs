@@ -54,6 +54,12 @@ pub trait Provider: Send + Sync {
         take: &'a mut (dyn FnMut(Observation) + Send),
     ) -> BoxFuture<'a, Result<(), Failure>>;
 
+    /// What is in a body that the vendor pushed.
+    fn read_pushed(&self, body: &[u8]) -> Pushed {
+        let _ = body;
+        Pushed::Unsupported
+    }
+
     /// The delivery reports in a body that was handed out once: every whole report, and what was
     /// left over. Pure, so that spooled bodies can be read again at a start.
     fn read_reports(&self, body: &[u8]) -> ReportsRead {
@@ -215,6 +221,28 @@ pub struct Report {
     pub latency: Option<Duration>,
     /// Price per message times number of messages, and its currency.
     pub cost: Option<(rust_decimal::Decimal, Arc<str>)>,
+}
+
+/// What a vendor pushed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Pushed {
+    /// Delivery reports, to be kept before they are read.
+    Reports(ReportsRead),
+    /// Something that happened to a message after its reports.
+    Event(TrackedEvent),
+    /// Something that is not counted.
+    Unsupported,
+}
+
+/// Something that happened to a message after its reports, and counts once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TrackedEvent {
+    /// Stands for the account and the vendor's id of the event.
+    pub digest: Digest,
+    /// What is counted by it.
+    pub measure: crate::model::Measure,
+    /// The campaign, if the event names one.
+    pub campaign: Option<Arc<str>>,
 }
 
 /// What a report means for its message.

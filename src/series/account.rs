@@ -140,6 +140,20 @@ impl AccountSeries {
         relabelled
     }
 
+    /// The name and labels of a counter of the ledger; `None`: its application is not configured.
+    pub fn named(&self, key: &CounterKey) -> Option<NamedCounter> {
+        let (family, own) = self.lock().place(key)?;
+        let family = family.family();
+        // The first two are the account's own.
+        let labels = family
+            .labels
+            .iter()
+            .skip(2)
+            .copied()
+            .zip(own.iter().cloned());
+        Some((&family.name, labels.collect()))
+    }
+
     /// The label `account`.
     pub fn name(&self) -> &Arc<str> {
         &self.name
@@ -172,11 +186,17 @@ impl AccountSeries {
         zero(Key::HeldIncrements, &[]);
         zero(Key::ReportsDuplicate, &[]);
         zero(Key::ReportsQuarantined, &[]);
+        if account.webhook_token.is_some() {
+            for outcome in WebhookOutcome::ALL {
+                zero(Key::WebhookRequests, &[outcome.as_str()]);
+            }
+        }
         let mut sources = Vec::new();
         if account.provider.has_messages() {
             sources.push(Source::Static);
         }
         for (source, there) in [
+            (Source::Api, account.provider.has_messages()),
             (Source::File, !account.messages.files.is_empty()),
             (Source::Http, !account.messages.http.is_empty()),
             (Source::List, account.messages.list),
@@ -215,12 +235,13 @@ impl AccountSeries {
         now: Timestamp,
         show: &mut Show<'_>,
     ) {
-        if !view.held {
-            // Everything else belongs to the replica that holds the account.
-            if family == id(Key::LeaseHeld) {
-                let not = Value::Gauge(Number::Count(0));
-                show.sample(Some(&view.shown.identity), &[], &not);
-            }
+        // Everything else belongs to the replica that holds the account.
+        if !view.held && family == id(Key::LeaseHeld) {
+            let not = Value::Gauge(Number::Count(0));
+            show.sample(Some(&view.shown.identity), &[], &not);
+            return;
+        }
+        if !view.held && family != id(Key::WebhookRequests) {
             return;
         }
         let Some(samples) = view.shown.families.get(family.index()) else {
@@ -241,6 +262,12 @@ impl AccountSeries {
         }
     }
 
+    /// A request to the account's webhook has ended.
+    pub fn webhook(&self, outcome: WebhookOutcome) {
+        self.count(Key::WebhookRequests, &[outcome.as_str()]);
+        self.publish();
+    }
+
     fn set(&self, key: Key, own: &[&str], number: Number) {
         let own: Own = own.iter().map(|value| Arc::from(*value)).collect();
         self.lock()
@@ -252,6 +279,41 @@ impl AccountSeries {
         let own = own.iter().map(|value| Arc::from(*value)).collect();
         let now = self.clock.now();
         self.lock().add(id(key), own, Number::Count(1), now);
+    }
+}
+
+/// How a request to a webhook ended: the label `outcome`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WebhookOutcome {
+    /// Something in it was new.
+    Counted,
+    /// All of it was counted before.
+    Duplicate,
+    /// It tells something that is not counted.
+    Unsupported,
+    /// Some of it could not be read, and was set aside.
+    Quarantined,
+    /// Without the right token, too large, or not durable: the vendor tries again.
+    Refused,
+}
+
+impl WebhookOutcome {
+    const ALL: [WebhookOutcome; 5] = [
+        WebhookOutcome::Counted,
+        WebhookOutcome::Duplicate,
+        WebhookOutcome::Unsupported,
+        WebhookOutcome::Quarantined,
+        WebhookOutcome::Refused,
+    ];
+
+    fn as_str(self) -> &'static str {
+        match self {
+            WebhookOutcome::Counted => "counted",
+            WebhookOutcome::Duplicate => "duplicate",
+            WebhookOutcome::Unsupported => "unsupported",
+            WebhookOutcome::Quarantined => "quarantined",
+            WebhookOutcome::Refused => "refused",
+        }
     }
 }
 
@@ -313,6 +375,9 @@ fn value(family: FamilyId, amount: &Amount, born_at: Timestamp) -> Value {
         }
     }
 }
+
+/// A counter's name and labels, without those that the configuration adds.
+pub type NamedCounter = (&'static str, Vec<(&'static str, Arc<str>)>);
 
 impl State {
     /// Where a counter of the ledger stands; `None`: its application is not configured.

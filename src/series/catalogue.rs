@@ -106,6 +106,7 @@ pub(super) fn all() -> FamilyTable {
     of_reports(&mut table);
     of_collection(&mut table);
     of_process(&mut table);
+    of_probe(&mut table);
     table
 }
 
@@ -375,6 +376,8 @@ fn of_collection(table: &mut FamilyTable) {
             "What has been counted and is not shown yet."),
         (Key::LeaseHeld, "delivery_exporter_lease_held", Gauge, "", account.to_vec(),
             "1 if this replica collects the account; always 1 without PostgreSQL."),
+        (Key::WebhookRequests, "delivery_exporter_webhook_requests_total", Counter, "{request}", vec!["account", "outcome"],
+            "Requests to the account's webhook: counted, duplicate (nothing new in it), unsupported, quarantined, refused."),
         (Key::DiscoverySuccess, "delivery_exporter_discovery_success", Gauge, "", source.to_vec(),
             "1 if the source of messages was read when it was last tried."),
         (Key::DiscoveryLastSuccess, "delivery_exporter_discovery_last_success_timestamp_seconds", Gauge, "s", source.to_vec(),
@@ -385,6 +388,26 @@ fn of_collection(table: &mut FamilyTable) {
     for (key, name, kind, unit, labels, help) in rows {
         table.add(key, name, kind, unit, &[&labels], help);
     }
+}
+
+/// Only on `/probe`.
+fn of_probe(table: &mut FamilyTable) {
+    table.add(
+        Key::ProbeSuccess,
+        "probe_success",
+        Kind::Gauge,
+        "",
+        &[],
+        "1 if the vendor has numbers of the message; only on /probe.",
+    );
+    table.add(
+        Key::ProbeDuration,
+        "probe_duration_seconds",
+        Kind::Gauge,
+        "s",
+        &[],
+        "How long the vendor took to answer; only on /probe.",
+    );
 }
 
 fn of_process(table: &mut FamilyTable) {

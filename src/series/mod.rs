@@ -9,6 +9,7 @@ mod catalogue;
 pub mod docs;
 mod families;
 mod groups;
+mod probe;
 mod process;
 mod values;
 
@@ -18,8 +19,9 @@ use arc_swap::ArcSwap;
 use delivery_clock::Clock;
 use jiff::Timestamp;
 
-pub use account::AccountSeries;
+pub use account::{AccountSeries, NamedCounter, WebhookOutcome};
 pub use families::{Family, FamilyId, Key, Kind, families, id};
+pub use probe::{Probed, show as show_probe};
 pub use process::{PointOutcome, ProcessSeries};
 pub use values::{Histogram, Identity, Labels, Number, Value, Visitor};
 

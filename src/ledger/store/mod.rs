@@ -71,6 +71,18 @@ pub(super) struct MessageRow {
     pub(super) since: i64,
 }
 
+/// A message that was registered.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct RegisteredRow {
+    pub(super) account: Arc<str>,
+    pub(super) id: MessageId,
+    pub(super) campaign: Option<Arc<str>>,
+    /// In milliseconds since 1970.
+    pub(super) sent_at: i64,
+    /// Grows with each registration.
+    pub(super) sequence: i64,
+}
+
 /// What a transaction needs to know before it can say what it changes.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ask {
@@ -112,6 +124,8 @@ pub(super) struct Batch {
     pub(super) inbox: Vec<(String, Amount)>,
     /// Rows of the inbox that the counters have taken in.
     pub(super) absorbed: Vec<i64>,
+    /// Messages that are registered, of any account.
+    pub(super) registered: Vec<RegisteredRow>,
     /// Now, in milliseconds since 1970.
     pub(super) now: i64,
 }
@@ -130,6 +144,7 @@ impl Batch {
             && self.gone_messages.is_empty()
             && self.inbox.is_empty()
             && self.absorbed.is_empty()
+            && self.registered.is_empty()
     }
 }
 
@@ -156,6 +171,20 @@ pub(super) trait Store: Send + Sync {
         account: &Arc<str>,
         before: i64,
     ) -> BoxFuture<'_, Result<Vec<MessageId>, StoreError>>;
+
+    /// Registers messages, all of them or none; what was registered before is completed. They are
+    /// durable when this returns.
+    fn register(&self, rows: Vec<RegisteredRow>) -> BoxFuture<'_, Result<(), StoreError>>;
+
+    /// The messages of an account that were registered after a sequence number, in its order.
+    fn registered(
+        &self,
+        account: &Arc<str>,
+        after: i64,
+    ) -> BoxFuture<'_, Result<Vec<RegisteredRow>, StoreError>>;
+
+    /// Forgets registrations of messages that were sent before a time.
+    fn unregister(&self, account: &Arc<str>, before: i64) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// The store's size in bytes.
     fn size(&self) -> BoxFuture<'_, Result<u64, StoreError>>;

@@ -19,8 +19,8 @@ use tokio_postgres::{
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    AccountRows, Ask, Batch, CounterRow, MessageId, PART_AGE, PART_ROWS, ReleaseRow, Renewal,
-    Store, StoreError, Told, Work, filter::Filter,
+    AccountRows, Ask, Batch, CounterRow, MessageId, PART_AGE, PART_ROWS, RegisteredRow, ReleaseRow,
+    Renewal, Store, StoreError, Told, Work, filter::Filter,
 };
 use crate::{ledger::amount::Amount, providers::Digest};
 
@@ -31,6 +31,7 @@ const CONNECTIONS: usize = 4;
 /// Locks of this application in the database's space of advisory locks.
 const MIGRATION_LOCK: i64 = 0x4445_4C56_0001;
 const PARTS_LOCK: i64 = 0x4445_4C56_0002;
+const REGISTRATION_LOCK: i64 = 0x4445_4C56_0003;
 /// A replica that nobody has seen for so long is forgotten.
 const REPLICA_DAYS: i32 = 30;
 
@@ -72,6 +73,13 @@ CREATE TABLE delivery_exporter.messages (
     PRIMARY KEY (account, application, id)
 );
 CREATE INDEX messages_since ON delivery_exporter.messages (account, since);
+CREATE SEQUENCE delivery_exporter.registrations;
+CREATE TABLE delivery_exporter.registered (
+    sequence BIGINT PRIMARY KEY, account TEXT NOT NULL, application TEXT NOT NULL,
+    id TEXT NOT NULL, campaign TEXT, sent_at BIGINT NOT NULL,
+    UNIQUE (account, application, id)
+);
+CREATE INDEX registered_account ON delivery_exporter.registered (account, sequence);
 CREATE TABLE delivery_exporter.parts (
     id BIGINT PRIMARY KEY, opened_at BIGINT NOT NULL, touched_at BIGINT NOT NULL, filter BYTEA
 );
@@ -1025,6 +1033,93 @@ impl Store for Postgres {
                     (Arc::from(application), Arc::from(id))
                 };
                 Ok(rows.iter().map(id).collect())
+            };
+            self.on(slot, self.lease, work).await
+        }
+        .boxed()
+    }
+
+    fn register(&self, rows: Vec<RegisteredRow>) -> BoxFuture<'_, Result<(), StoreError>> {
+        async move {
+            let slot = self.connection().await;
+            let column = |of: fn(&RegisteredRow) -> &str| -> Vec<String> {
+                rows.iter().map(|row| text(of(row))).collect()
+            };
+            let accounts = column(|row| &row.account);
+            let applications = column(|row| &row.id.0);
+            let ids = column(|row| &row.id.1);
+            let campaigns: Vec<Option<String>> =
+                rows.iter().map(|row| row.campaign.as_deref().map(text)).collect();
+            let times: Vec<i64> = rows.iter().map(|row| row.sent_at).collect();
+            let work = async |client: &mut Client| {
+                let transaction = client.transaction().await?;
+                // Whoever reads by sequence must not see a later number before an earlier one.
+                transaction
+                    .execute("SELECT pg_advisory_xact_lock($1)", &[&REGISTRATION_LOCK])
+                    .await?;
+                transaction
+                    .execute(
+                        "INSERT INTO delivery_exporter.registered AS own
+                         SELECT nextval('delivery_exporter.registrations'), * FROM (
+                            SELECT DISTINCT ON (a, p, i) a, p, i, c, t
+                            FROM unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[]) AS new (a, p, i, c, t)
+                         ) AS new
+                         ON CONFLICT (account, application, id) DO UPDATE
+                         SET campaign = excluded.campaign, sequence = excluded.sequence
+                         WHERE own.campaign IS NULL AND excluded.campaign IS NOT NULL",
+                        &[&accounts, &applications, &ids, &campaigns, &times],
+                    )
+                    .await?;
+                transaction.commit().await?;
+                Ok(())
+            };
+            self.on(slot, self.lease, work).await
+        }
+        .boxed()
+    }
+
+    fn registered(
+        &self,
+        account: &Arc<str>,
+        after: i64,
+    ) -> BoxFuture<'_, Result<Vec<RegisteredRow>, StoreError>> {
+        let account = account.clone();
+        async move {
+            let slot = self.connection().await;
+            let work = async |client: &mut Client| {
+                let rows = client
+                    .query(
+                        "SELECT application, id, campaign, sent_at, sequence FROM delivery_exporter.registered
+                         WHERE account = $1 AND sequence > $2 ORDER BY sequence",
+                        &[&text(&account), &after],
+                    )
+                    .await?;
+                let read = |row: &tokio_postgres::Row| {
+                    let (application, id): (&str, &str) = (row.get(0), row.get(1));
+                    RegisteredRow {
+                        account: account.clone(),
+                        id: (Arc::from(application), Arc::from(id)),
+                        campaign: row.get::<_, Option<&str>>(2).map(Arc::from),
+                        sent_at: row.get(3),
+                        sequence: row.get(4),
+                    }
+                };
+                Ok(rows.iter().map(read).collect())
+            };
+            self.on(slot, self.lease, work).await
+        }
+        .boxed()
+    }
+
+    fn unregister(&self, account: &Arc<str>, before: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        let account = text(account);
+        async move {
+            let slot = self.connection().await;
+            let work = async |client: &mut Client| {
+                let statement =
+                    "DELETE FROM delivery_exporter.registered WHERE account = $1 AND sent_at < $2";
+                client.execute(statement, &[&account, &before]).await?;
+                Ok(())
             };
             self.on(slot, self.lease, work).await
         }

@@ -17,8 +17,8 @@ use rusqlite::{
 use tokio::sync::oneshot;
 
 use super::{
-    AccountRows, Ask, Batch, CounterRow, MessageId, PART_AGE, PART_ROWS, ReleaseRow, Store,
-    StoreError, Told, Work, filter::Filter,
+    AccountRows, Ask, Batch, CounterRow, MessageId, PART_AGE, PART_ROWS, RegisteredRow, ReleaseRow,
+    Store, StoreError, Told, Work, filter::Filter,
 };
 use crate::{ledger::amount::Amount, providers::Digest};
 
@@ -56,6 +56,12 @@ CREATE TABLE messages (
     PRIMARY KEY (account, application, id)
 ) WITHOUT ROWID;
 CREATE INDEX messages_since ON messages (account, since);
+CREATE TABLE registered (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, application TEXT NOT NULL,
+    id TEXT NOT NULL, campaign TEXT, sent_at INTEGER NOT NULL,
+    UNIQUE (account, application, id)
+);
+CREATE INDEX registered_account ON registered (account, sequence);
 CREATE TABLE parts (
     id INTEGER PRIMARY KEY, opened_at INTEGER NOT NULL, touched_at INTEGER NOT NULL, filter BLOB
 );
@@ -500,6 +506,16 @@ fn apply(
             )?
             .execute(params![account, application, id])?;
     }
+    for row in &batch.registered {
+        transaction
+            .prepare_cached(
+                "INSERT INTO registered (account, application, id, campaign, sent_at) VALUES (?1, ?2, ?3, ?4, ?5)
+                 ON CONFLICT (account, application, id) DO UPDATE
+                 SET campaign = excluded.campaign, sequence = (SELECT max(sequence) + 1 FROM registered)
+                 WHERE campaign IS NULL AND excluded.campaign IS NOT NULL",
+            )?
+            .execute(params![row.account, row.id.0, row.id.1, row.campaign, row.sent_at])?;
+    }
     remember(transaction, parts, batch)
 }
 
@@ -662,6 +678,52 @@ impl Store for Sqlite {
                 Ok((row.get(0)?, row.get(1)?))
             })?;
             rows.collect()
+        })
+        .boxed()
+    }
+
+    fn register(&self, rows: Vec<RegisteredRow>) -> BoxFuture<'_, Result<(), StoreError>> {
+        let batch = Batch {
+            registered: rows,
+            ..Batch::default()
+        };
+        // As a transaction, it shares its commit with others that wait.
+        self.transact(Ask::default(), Box::new(move |_| batch))
+    }
+
+    fn registered(
+        &self,
+        account: &Arc<str>,
+        after: i64,
+    ) -> BoxFuture<'_, Result<Vec<RegisteredRow>, StoreError>> {
+        let account = account.clone();
+        self.run(move |memory| {
+            let mut statement = memory.connection.prepare_cached(
+                "SELECT application, id, campaign, sent_at, sequence FROM registered
+                 WHERE account = ?1 AND sequence > ?2 ORDER BY sequence",
+            )?;
+            let rows = statement.query_map(params![account, after], |row| {
+                Ok(RegisteredRow {
+                    account: account.clone(),
+                    id: (row.get(0)?, row.get(1)?),
+                    campaign: row.get(2)?,
+                    sent_at: row.get(3)?,
+                    sequence: row.get(4)?,
+                })
+            })?;
+            rows.collect()
+        })
+        .boxed()
+    }
+
+    fn unregister(&self, account: &Arc<str>, before: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        let account = account.clone();
+        self.run(move |memory| {
+            memory
+                .connection
+                .prepare_cached("DELETE FROM registered WHERE account = ?1 AND sent_at < ?2")?
+                .execute(params![account, before])
+                .map(drop)
         })
         .boxed()
     }

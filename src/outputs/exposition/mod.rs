@@ -14,7 +14,7 @@ use jiff::Timestamp;
 
 pub use negotiate::{Encoding, Format};
 
-use crate::series::Table;
+use crate::series::{Table, Visitor};
 
 /// The level of zstd: as fast as gzip at its fastest, and smaller.
 const ZSTD_LEVEL: i32 = 1;
@@ -30,9 +30,23 @@ pub fn scrape(
     now: Timestamp,
     request: &HeaderMap,
 ) -> io::Result<(HeaderMap, Bytes)> {
+    answer(request, |writer| table.visit(now, writer))
+}
+
+/// What `show` shows, in the format and encoding that the request's headers ask for.
+///
+/// # Errors
+///
+/// As of [`scrape`].
+pub fn answer(
+    request: &HeaderMap,
+    show: impl FnOnce(&mut dyn Visitor),
+) -> io::Result<(HeaderMap, Bytes)> {
     let format = negotiate::format(request);
     let encoding = negotiate::encoding(request);
-    let body = encoding.encode(render(table, now, format))?;
+    let mut writer = writer::Writer::new(format);
+    show(&mut writer);
+    let body = encoding.encode(writer.finish())?;
     let mut headers = HeaderMap::new();
     headers.insert(
         header::CONTENT_TYPE,

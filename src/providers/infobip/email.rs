@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
 
-use super::{Access, reports};
+use super::{Access, events, reports};
 use crate::{
     config,
     model::Dataset,
     providers::{
-        Failure, Observation, Plan, Provider, Query, ReportsRead,
+        Failure, Observation, Plan, Provider, Pushed, Query, ReportsRead,
         http::{Answer, Http},
     },
 };
@@ -78,5 +78,10 @@ impl Provider for InfobipEmail {
 
     fn read_reports(&self, body: &[u8]) -> ReportsRead {
         reports::read(&self.account, body)
+    }
+
+    fn read_pushed(&self, body: &[u8]) -> Pushed {
+        events::read(&self.account, body)
+            .unwrap_or_else(|| Pushed::Reports(reports::read(&self.account, body)))
     }
 }

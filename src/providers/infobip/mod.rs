@@ -2,6 +2,7 @@
 //! errors.
 
 pub(super) mod email;
+mod events;
 pub(super) mod push;
 mod reports;
 

@@ -272,7 +272,7 @@ impl Wire {
 }
 
 /// A digest of texts, each with its length before it, so that no two lists of texts look alike.
-fn digest(parts: &[&str]) -> Digest {
+pub(super) fn digest(parts: &[&str]) -> Digest {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());

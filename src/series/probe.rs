@@ -1,0 +1,80 @@
+//! The series of one message alone, for `/probe`.
+
+use std::time::Duration;
+
+use delivery_clock::Clock;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    AccountSeries, Key, Number, Value, Visitor,
+    families::{self, id},
+    values::Show,
+};
+use crate::{
+    collector::Recorder,
+    config::{Account, Config, PerMessage},
+    ledger::Lease,
+    model::{Application, Dataset, Message, Snapshot},
+};
+
+/// What the vendor said of one message.
+#[derive(Clone, Debug)]
+pub struct Probed {
+    /// Whose.
+    pub application: Application,
+    /// Which, with what is known of it.
+    pub message: Message,
+    /// Its numbers; `None`: the vendor has none, or did not answer.
+    pub snapshot: Option<Snapshot>,
+    /// How long it took.
+    pub lasted: Duration,
+}
+
+/// Shows the message's series, and how the probe went.
+pub fn show(
+    account: &Account,
+    config: &Config,
+    clock: &Clock,
+    probed: &Probed,
+    visitor: &mut dyn Visitor,
+) {
+    let account = Account {
+        per_message: PerMessage {
+            max_messages: 1,
+            min_sent: 0,
+            channels: true,
+        },
+        ..account.clone()
+    };
+    let lease = Lease::always(clock.clone());
+    let series = AccountSeries::new(&account, config, lease, clock.clone());
+    let now = clock.now();
+    if let Some(snapshot) = &probed.snapshot {
+        let stale_at = now
+            .checked_add(SignedDuration::from_hours(1))
+            .unwrap_or(Timestamp::MAX);
+        let dataset = account.collect.first().copied();
+        series.snapshot(
+            dataset.unwrap_or(Dataset::Messages),
+            &probed.application,
+            &probed.message,
+            now,
+            snapshot,
+            stale_at,
+        );
+        series.publish();
+    }
+    let view = series.view();
+    for family in families::ids() {
+        if family.family().labels.contains(&"message_id") {
+            let mut show = Show::new(visitor, family.family());
+            series.show(&view, family, now, &mut show);
+        }
+    }
+    let success = Number::Count(probed.snapshot.is_some().into());
+    let lasted = Number::Float(probed.lasted.as_secs_f64());
+    for (key, number) in [(Key::ProbeSuccess, success), (Key::ProbeDuration, lasted)] {
+        let mut show = Show::new(visitor, id(key).family());
+        show.sample(None, &[], &Value::Gauge(number));
+    }
+}

@@ -274,6 +274,8 @@ impl AccountLedger {
             self.load(&mut image, &policy).await?;
             reloaded = image.shown();
         }
+        // Until it is known what happened: whoever waits for it may go away.
+        image.stale = true;
         let mut ask = ask(&image);
         ask.account = self.name.clone();
         ask.replica = self.replica.clone();
@@ -303,6 +305,7 @@ impl AccountLedger {
         match (done, left) {
             (Ok(()), Some((mut image, changes, outcome))) => {
                 self.notes.up(true);
+                image.stale = false;
                 let mut news = changes.apply(&mut image, &self.names);
                 if !reloaded.is_empty() {
                     reloaded.append(&mut news.shown);
@@ -311,9 +314,7 @@ impl AccountLedger {
                 self.plan(&image);
                 Ok((news, outcome))
             }
-            (Err(error), Some((mut image, changes, _))) => {
-                // It may have happened all the same.
-                image.stale = true;
+            (Err(error), Some((_, changes, _))) => {
                 self.names.give_back(changes.new_names);
                 self.failed();
                 Err(error)

@@ -1,5 +1,8 @@
 //! The contract's worked cases, and the spool with the store.
 
+mod edges;
+mod faulty;
+
 use std::{
     collections::HashMap,
     sync::atomic::{AtomicU64, Ordering},
@@ -11,7 +14,7 @@ use futures_util::FutureExt;
 use super::*;
 use crate::{
     config,
-    model::{Application, BounceKind, Dataset, Measure, Message, Snapshot, Totals},
+    model::{Application, BounceKind, Counts, Dataset, Measure, Message, Snapshot, Totals},
     providers::{Damage, Outcome, Report, ReportsRead, SpoolWriter, SpooledBody},
 };
 
@@ -48,6 +51,7 @@ struct Bench {
     missed: Vec<String>,
     duplicates: u64,
     held: u64,
+    faulty: Option<Arc<faulty::Faulty>>,
 }
 
 const PUSH: &str =
@@ -73,6 +77,7 @@ impl Bench {
             missed: Vec::new(),
             duplicates: 0,
             held: 0,
+            faulty: None,
         }
     }
 
@@ -82,11 +87,13 @@ impl Bench {
 
     /// A process starts; the one before is gone without a word.
     async fn start(&mut self) {
-        self.running = None;
+        (self.running, self.faulty) = (None, None);
         self.shown.clear();
         (self.decreases, self.duplicates) = (0, 0);
         self.missed.clear();
-        let ledger = Ledger::open(&self.config, self.clock.clone(), self.notes.clone()).unwrap();
+        let mut ledger =
+            Ledger::open(&self.config, self.clock.clone(), self.notes.clone()).unwrap();
+        self.faulty = Some(faulty::Faulty::beneath(&mut ledger));
         let account = ledger
             .account(&self.config, &self.config.accounts[0], false)
             .unwrap();
@@ -136,7 +143,13 @@ impl Bench {
     }
 
     async fn push(&mut self, sent_at: &str, sent: u64, delivered: u64) {
-        let snapshot = Snapshot {
+        let counts = vec![(Measure::Sent, sent), (Measure::Delivered, delivered)];
+        let snapshot = self.snapshot(counts);
+        self.seen(sent_at, Some(snapshot)).await;
+    }
+
+    fn snapshot(&self, counts: Counts) -> Snapshot {
+        Snapshot {
             asked: Arc::from("m"),
             id: Arc::from("m"),
             campaign: None,
@@ -144,27 +157,35 @@ impl Bench {
             asked_at: self.clock.now(),
             totals: vec![Totals {
                 channel: "push",
-                counts: vec![(Measure::Sent, sent), (Measure::Delivered, delivered)],
+                counts,
                 reported_ratio: None,
             }],
             breakdown: Vec::new(),
             types: Vec::new(),
-        };
-        self.seen(sent_at, Some(snapshot)).await;
+        }
+    }
+
+    fn message(&self, sent_at: Option<&str>, campaign: Option<&str>) -> Message {
+        Message {
+            application: self.application().id,
+            id: Arc::from("m"),
+            campaign: campaign.map(Arc::from),
+            sent_at: sent_at.map(at),
+        }
     }
 
     async fn seen(&mut self, sent_at: &str, snapshot: Option<Snapshot>) {
-        let message = Message {
-            application: self.application().id,
-            id: Arc::from("m"),
-            campaign: None,
-            sent_at: Some(at(sent_at)),
-        };
+        let message = self.message(Some(sent_at), None);
+        self.answered(message, snapshot).await;
+    }
+
+    async fn answered(&mut self, message: Message, snapshot: Option<Snapshot>) {
+        let now = self.clock.now();
         let seen = Seen {
             message,
-            first_seen: self.clock.now(),
+            first_seen: now,
+            asked_at: snapshot.as_ref().map_or(now, |own| own.asked_at),
             snapshot,
-            asked_at: self.clock.now(),
         };
         let (news, _) = self
             .account()

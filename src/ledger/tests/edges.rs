@@ -1,0 +1,57 @@
+//! Single sentences of the contract, where two things meet.
+
+use futures_util::poll;
+
+use super::{faulty::Fault, *};
+use crate::model::Row;
+
+const SENT: Measure = Measure::Sent;
+const DELIVERED: Measure = Measure::Delivered;
+
+impl Bench {
+    async fn meet(&mut self, message: Message) {
+        let now = self.clock.now();
+        self.account().meet(vec![(message, now)]).await.unwrap();
+    }
+
+    fn fail_next(&self, fault: Fault) {
+        *self.faulty.as_ref().unwrap().next.lock().unwrap() = Some(fault);
+    }
+
+    fn campaign(&self, campaign: &str) -> Option<u64> {
+        self.count(Counter::Campaign {
+            channel: Arc::from("push"),
+            campaign: Arc::from(campaign),
+            measure: SENT,
+        })
+    }
+
+    /// Lets time pass at once, as when a machine was suspended.
+    async fn pass(&mut self, seconds: u64) {
+        self.hand.advance(Duration::from_secs(seconds));
+        while self.account().due().now_or_never().is_some() {
+            let news = self.account().tick().await.unwrap();
+            self.take(news);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_stored_for_somebody_who_has_gone_is_known() {
+    let mut bench = Bench::new(PUSH, "zero_hold: 0s", "10:00:00");
+    bench.start().await;
+    let seen = |count| Seen {
+        message: bench.message(None, None),
+        first_seen: bench.clock.now(),
+        snapshot: Some(bench.snapshot(vec![(SENT, count)])),
+        asked_at: bench.clock.now(),
+    };
+    let (account, application) = (bench.account(), bench.application());
+    let count = |number| account.snapshots(&application, Dataset::Statistics, vec![seen(number)]);
+    let mut abandoned = Box::pin(count(5));
+    assert!(poll!(&mut abandoned).is_pending());
+    drop(abandoned);
+    let (news, _) = count(7).await.unwrap();
+    bench.take(news);
+    assert_eq!(bench.total(SENT), Some(7));
+}

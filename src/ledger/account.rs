@@ -339,10 +339,9 @@ impl AccountLedger {
             .flatten()
             .min();
         let mut own = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is late anyway is not put off by what happens meanwhile.
-        let sooner = next < *own || own.is_none();
-        let due = own.is_some_and(|own| own <= self.clock.monotonic());
-        if !due {
+        // Nothing is put off by what happens meanwhile.
+        let sooner = own.is_none_or(|own| next.is_some_and(|next| next < own));
+        if sooner {
             *own = next;
         }
         drop(own);

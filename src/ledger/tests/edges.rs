@@ -55,3 +55,15 @@ async fn what_was_stored_for_somebody_who_has_gone_is_known() {
     bench.take(news);
     assert_eq!(bench.total(SENT), Some(7));
 }
+
+#[tokio::test]
+async fn what_is_due_now_and_then_is_done_however_much_happens_meanwhile() {
+    let mut bench = Bench::new(MAIL, "zero_hold: 0s", "10:00:00");
+    bench.start().await;
+    for _ in 0..3 {
+        assert!(bench.account().due().now_or_never().is_none());
+        bench.hand.advance(Duration::from_secs(20));
+        bench.account().forget(Vec::new()).await.unwrap();
+    }
+    assert!(bench.account().due().now_or_never().is_some());
+}

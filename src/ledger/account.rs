@@ -19,7 +19,7 @@ use super::{
     names::{Names, OTHER},
     reports::Memory,
     spool::AccountSpool,
-    store::{Ask, MessageId, Store, StoreError, Told},
+    store::{Ask, Batch, MessageId, Store, StoreError, Told},
 };
 use crate::{
     model::{Application, Dataset, Message, ProviderType, Snapshot},
@@ -194,6 +194,7 @@ impl AccountLedger {
             if again {
                 image.counters.clear();
             }
+            image.unwatch();
             self.load(&mut image, &policy).await?;
         }
         let (applications, datasets) = (applications.to_vec(), datasets.to_vec());
@@ -256,6 +257,42 @@ impl AccountLedger {
             })
     }
 
+    /// Takes what the store has once more, messages that are watched included.
+    async fn reload(&self, image: &mut Image, policy: &Policy) -> Result<(), StoreError> {
+        self.load(image, policy).await?;
+        image.stale = true;
+        let ask = Ask {
+            account: self.name.clone(),
+            replica: self.replica.clone(),
+            messages: image.messages.keys().cloned().collect(),
+            ..Ask::default()
+        };
+        let slot: Arc<Mutex<Told>> = Arc::default();
+        let filled = slot.clone();
+        let work = Box::new(move |told| {
+            *filled.lock().unwrap_or_else(PoisonError::into_inner) = told;
+            Batch::default()
+        });
+        let told = self.store.transact(ask, work).await;
+        told.inspect_err(|_| self.failed())?;
+        let told = std::mem::take(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner));
+        let now = self.clock.now();
+        let watched: Vec<_> = image.messages.keys().cloned().collect();
+        for id in watched {
+            match (told.messages.get(&id), image.messages.get(&id).cloned()) {
+                (Some(row), Some(mut known)) => {
+                    known.state = unpack(row);
+                    known.hash = 0;
+                    known.next = known.state.next_ages(now, &policy.windows);
+                    image.put_message(id, known);
+                }
+                _ => image.drop_message(&id),
+            }
+        }
+        image.stale = false;
+        Ok(())
+    }
+
     fn failed(&self) {
         self.notes.up(false);
         self.notes.error();
@@ -271,7 +308,7 @@ impl AccountLedger {
         let mut image = self.image.clone().lock_owned().await;
         let mut reloaded = Vec::new();
         if image.stale {
-            self.load(&mut image, &policy).await?;
+            self.reload(&mut image, &policy).await?;
             reloaded = image.shown();
         }
         // Until it is known what happened: whoever waits for it may go away.

@@ -115,9 +115,6 @@ impl Image {
             .into_iter()
             .map(|(application, dataset, at)| ((application, dataset), at))
             .collect();
-        self.messages.clear();
-        self.windows.clear();
-        self.campaigns.clear();
         self.held = self.counters.values().map(|own| own.pending.things()).sum();
         self.schedule();
         self.stale = false;
@@ -141,7 +138,14 @@ impl Image {
             .collect()
     }
 
-    fn put_message(&mut self, id: MessageId, known: Known) {
+    /// No message is watched until it is met again.
+    pub(super) fn unwatch(&mut self) {
+        self.messages.clear();
+        self.windows.clear();
+        self.campaigns.clear();
+    }
+
+    pub(super) fn put_message(&mut self, id: MessageId, known: Known) {
         self.drop_message(&id);
         if let Some(campaign) = &known.state.campaign {
             *self

@@ -67,3 +67,19 @@ async fn what_is_due_now_and_then_is_done_however_much_happens_meanwhile() {
     }
     assert!(bench.account().due().now_or_never().is_some());
 }
+
+#[tokio::test]
+async fn a_watched_message_keeps_its_campaign_and_its_ages_when_the_store_fails_once() {
+    let mut bench = Bench::new(PUSH, "zero_hold: 0s, cohort_ages: [72h]", "10:00:00");
+    bench.start().await;
+    let message = bench.message(Some("10:00:00"), Some("spring"));
+    let snapshot = bench.snapshot(vec![(SENT, 5)]);
+    bench.answered(message, Some(snapshot)).await;
+    bench.pass(3601).await;
+    bench.fail_next(Fault::RolledBack);
+    bench.account().forget(Vec::new()).await.unwrap_err();
+    bench.pass(90_000).await;
+    assert_eq!(bench.campaign("spring"), Some(5));
+    bench.pass(72 * 3600).await;
+    assert_eq!(bench.missed, ["72h late"]);
+}

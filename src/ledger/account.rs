@@ -90,7 +90,6 @@ pub struct AccountLedger {
     backlog: Mutex<Vec<SpooledBody>>,
     /// When something has to be done next.
     next: Mutex<Option<Moment>>,
-    opened: Moment,
     sooner: Notify,
 }
 
@@ -111,7 +110,6 @@ impl AccountLedger {
         policy: Policy,
     ) -> AccountLedger {
         AccountLedger {
-            opened: clock.monotonic(),
             name,
             replica,
             provider,
@@ -195,6 +193,7 @@ impl AccountLedger {
                 image.counters.clear();
             }
             image.unwatch();
+            image.opened = Some(self.clock.monotonic());
             self.load(&mut image, &policy).await?;
         }
         let (applications, datasets) = (applications.to_vec(), datasets.to_vec());
@@ -411,7 +410,6 @@ impl AccountLedger {
         let policy = self.policy();
         let (clock, moment) = (self.clock.clone(), self.clock.monotonic());
         let now = clock.now();
-        let forget = moment.since(self.opened) >= CAMPAIGN_GRACE;
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let ticked = self.change(
             |_| Ask::default(),
@@ -444,7 +442,8 @@ impl AccountLedger {
                     known.next = known.state.next_ages(now, &policy.windows);
                     draft.put_message(id.clone(), known);
                 }
-                if forget {
+                let met = |opened| moment.since(opened) >= CAMPAIGN_GRACE;
+                if image.opened.is_some_and(met) {
                     let gone = forgotten_campaigns(image, at);
                     for campaign in gone {
                         draft.forget_campaign(&campaign);

@@ -73,6 +73,8 @@ pub(super) struct Image {
     pub(super) held: u64,
     /// When the next hold ends.
     pub(super) next_release: Option<Moment>,
+    /// When the account was taken over; messages are met after that.
+    pub(super) opened: Option<Moment>,
     /// Nobody knows whether the last transaction happened.
     pub(super) stale: bool,
 }

@@ -83,3 +83,27 @@ async fn a_watched_message_keeps_its_campaign_and_its_ages_when_the_store_fails_
     bench.pass(72 * 3600).await;
     assert_eq!(bench.missed, ["72h late"]);
 }
+
+#[tokio::test]
+async fn messages_are_met_before_a_campaign_is_forgotten_after_a_reload_too() {
+    let mut bench = Bench::new(PUSH, "zero_hold: 0s", "10:00:00");
+    bench.start().await;
+    let message = bench.message(None, Some("spring"));
+    let snapshot = bench.snapshot(vec![(SENT, 5)]);
+    bench.answered(message.clone(), Some(snapshot)).await;
+    bench.pass(90_000).await;
+    let account = bench.account();
+    let collect = [Dataset::Statistics];
+    let news = account.open(&[bench.application()], &collect, true).await;
+    bench.take(news.unwrap());
+    bench.pass(60).await;
+    assert_eq!(bench.campaign("spring"), Some(5));
+    bench.meet(message).await;
+    bench.pass(3600).await;
+    assert_eq!(bench.campaign("spring"), Some(5));
+    // With no tracked message it leaves, and what comes back is born at zero.
+    let id = (bench.application().id, Arc::from("m"));
+    bench.account().unwatch(&[id]).await;
+    bench.pass(60).await;
+    assert_eq!(bench.campaign("spring"), None);
+}

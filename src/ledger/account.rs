@@ -1,7 +1,7 @@
 //! The ledger of one account: answers go in, news come out.
 
 use std::{
-    collections::{HashMap, hash_map::DefaultHasher},
+    collections::{HashMap, HashSet, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -15,6 +15,7 @@ use super::{
     LATENCY_BOUNDS, News, StoreNotes,
     cohort::Windows,
     image::{Draft, Hold, Image, Known, MessageDraft},
+    key::clean,
     message::{Adoption, MessageState},
     names::{Names, OTHER},
     reports::Memory,
@@ -793,11 +794,12 @@ fn forgotten_campaigns(image: &Image, now: i64) -> Vec<Arc<str>> {
             *last = own.changed_at.max(*last);
         }
     }
+    let tracked: HashSet<Arc<str>> = image.campaigns.keys().map(clean).collect();
     last.into_iter()
         .filter(|(campaign, last)| {
             now - last >= CAMPAIGN_AFTER
                 && campaign.as_ref() != OTHER
-                && !image.campaigns.contains_key(*campaign)
+                && !tracked.contains(*campaign)
         })
         .map(|(campaign, _)| campaign.clone())
         .collect()

@@ -107,3 +107,14 @@ async fn messages_are_met_before_a_campaign_is_forgotten_after_a_reload_too() {
     bench.pass(60).await;
     assert_eq!(bench.campaign("spring"), None);
 }
+
+#[tokio::test]
+async fn a_campaign_of_odd_letters_stays_while_it_is_tracked() {
+    let mut bench = Bench::new(PUSH, "zero_hold: 0s", "10:00:00");
+    bench.start().await;
+    let message = bench.message(None, Some("a\u{1f}b"));
+    let snapshot = bench.snapshot(vec![(SENT, 5)]);
+    bench.answered(message, Some(snapshot)).await;
+    bench.pass(90_000).await;
+    assert_eq!(bench.campaign("a\u{fffd}b"), Some(5));
+}

@@ -563,7 +563,7 @@ impl AccountLedger {
                     let mut known = match (taken.remove(id), draft.image.messages.get(id)) {
                         (Some(known), _) => known,
                         (None, Some(known)) => {
-                            if unchanged(known, own) {
+                            if unchanged(known, own, &policy.windows) {
                                 met.push(told_of(known));
                                 continue;
                             }
@@ -820,7 +820,7 @@ fn told_of(known: &Known) -> Met {
 }
 
 /// Whether an answer says what the one before said, and no age waits for it.
-fn unchanged(known: &Known, own: &Seen) -> bool {
+fn unchanged(known: &Known, own: &Seen, windows: &Windows) -> bool {
     let Some(snapshot) = &own.snapshot else {
         return known
             .next
@@ -836,6 +836,7 @@ fn unchanged(known: &Known, own: &Seen) -> bool {
             .next
             .open
             .is_none_or(|at| snapshot.asked_at.as_millisecond() < at)
+        && !known.state.tells_half(snapshot, windows)
 }
 
 /// Of a snapshot's numbers. Never 0, which stands for none.

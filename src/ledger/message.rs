@@ -205,6 +205,12 @@ impl MessageState {
         );
     }
 
+    /// Whether a snapshot with the same numbers as before matters to an age.
+    pub(super) fn tells_half(&self, snapshot: &Snapshot, windows: &Windows) -> bool {
+        let tells = |sent_at| cohort::tells_half(&self.ages, sent_at, snapshot, windows);
+        self.sent_at.is_some_and(tells)
+    }
+
     /// The vendor answered without numbers of the message.
     pub(super) fn answered(&mut self, at: Timestamp, windows: &Windows) {
         if let Some(sent_at) = self.sent_at {

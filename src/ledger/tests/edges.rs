@@ -118,3 +118,35 @@ async fn a_campaign_of_odd_letters_stays_while_it_is_tracked() {
     bench.pass(90_000).await;
     assert_eq!(bench.campaign("a\u{fffd}b"), Some(5));
 }
+
+#[tokio::test]
+async fn a_scheduled_message_is_known_to_be_still_sending() {
+    let mut bench = Bench::new(PUSH, "interval: 60s, cohort_ages: [5m]", "10:00:00");
+    bench.start().await;
+    // The same numbers before and after the moment it was sent.
+    for time in ["10:00:30", "10:02:00"] {
+        bench.until(time).await;
+        bench.push("10:01:00", 0, 0).await;
+    }
+    bench.until("10:06:00").await;
+    bench.push("10:01:00", 1000, 900).await;
+    assert_eq!(bench.missed, ["5m still_sending"]);
+}
+
+#[tokio::test]
+async fn the_last_state_up_to_half_an_age_is_the_last_one_asked_for() {
+    let mut bench = Bench::new(PUSH, "interval: 60s, cohort_ages: [5m]", "10:00:00");
+    bench.start().await;
+    bench.until("10:01:00").await;
+    let early = bench.snapshot(vec![(SENT, 10), (DELIVERED, 1)]);
+    bench.until("10:02:00").await;
+    bench.push("10:00:00", 1000, 500).await;
+    // The answer of before comes after the newer one.
+    bench.seen("10:00:00", Some(early)).await;
+    bench.until("10:05:00").await;
+    bench.push("10:00:00", 1000, 900).await;
+    assert_eq!(bench.cohort(300, CohortPart::Messages), Some(0));
+    bench.until("10:07:00").await;
+    assert!(bench.missed.is_empty());
+    assert_eq!(bench.cohort(300, CohortPart::Messages), Some(1));
+}

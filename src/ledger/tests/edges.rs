@@ -150,3 +150,21 @@ async fn the_last_state_up_to_half_an_age_is_the_last_one_asked_for() {
     assert!(bench.missed.is_empty());
     assert_eq!(bench.cohort(300, CohortPart::Messages), Some(1));
 }
+
+#[tokio::test]
+async fn a_value_that_is_not_told_for_once_is_no_decrease() {
+    let mut bench = Bench::new(PUSH, "", "10:00:00");
+    bench.start().await;
+    let told = [
+        vec![(SENT, 120)],
+        vec![(SENT, 80)],
+        vec![],
+        vec![(SENT, 80)],
+        vec![(SENT, 79)],
+    ];
+    for counts in told {
+        let snapshot = bench.snapshot(counts);
+        bench.seen("10:00:00", Some(snapshot)).await;
+    }
+    assert_eq!(bench.decreases, 2);
+}

@@ -596,7 +596,10 @@ impl AccountLedger {
                                 &mut effects,
                             );
                         }
-                        None => known.state.answered(own.asked_at, &policy.windows),
+                        None => {
+                            known.state.learn_sent_at(own.message.sent_at);
+                            known.state.answered(own.asked_at, &policy.windows);
+                        }
                     }
                     known.next = known.state.next_ages(now, &policy.windows);
                     met.push(told_of(&known));
@@ -821,21 +824,17 @@ fn told_of(known: &Known) -> Met {
 
 /// Whether an answer says what the one before said, and no age waits for it.
 fn unchanged(known: &Known, own: &Seen, windows: &Windows) -> bool {
+    let dated = known.state.sent_at.is_some() || own.message.sent_at.is_none();
+    let opens = |at| own.asked_at.as_millisecond() >= at;
     let Some(snapshot) = &own.snapshot else {
-        return known
-            .next
-            .open
-            .is_none_or(|at| own.asked_at.as_millisecond() < at);
+        return dated && !known.next.open.is_some_and(opens);
     };
     known.hash == hash(snapshot)
         && known.state.met
         && (known.state.campaign.is_some() || own.message.campaign.is_none())
-        && (known.state.sent_at.is_some()
-            || own.message.sent_at.is_none() && snapshot.sent_at.is_none())
-        && known
-            .next
-            .open
-            .is_none_or(|at| snapshot.asked_at.as_millisecond() < at)
+        && dated
+        && (known.state.sent_at.is_some() || snapshot.sent_at.is_none())
+        && !known.next.open.is_some_and(opens)
         && !known.state.tells_half(snapshot, windows)
 }
 

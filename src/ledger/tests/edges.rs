@@ -168,3 +168,15 @@ async fn a_value_that_is_not_told_for_once_is_no_decrease() {
     }
     assert_eq!(bench.decreases, 2);
 }
+
+#[tokio::test]
+async fn an_answer_without_numbers_says_when_a_message_was_sent_too() {
+    let mut bench = Bench::new(PUSH, "interval: 60s, cohort_ages: [5m]", "10:00:00");
+    bench.start().await;
+    let message = bench.message(None, None);
+    bench.meet(message).await;
+    bench.until("10:05:30").await;
+    bench.seen("10:00:00", None).await;
+    bench.until("10:08:00").await;
+    assert_eq!(bench.missed, ["5m no_data"]);
+}

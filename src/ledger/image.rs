@@ -571,18 +571,26 @@ impl Effects for MessageDraft<'_, '_> {
                 self.add(Counter::Cohort { channel, age, part }, count);
             }
         }
+        // Beyond the limit several places are one, and the message is one there.
+        let mut places: BTreeMap<CounterKey, u64> = BTreeMap::new();
         for ((platform, vendor_channel), (sent, delivered)) in taken.rows {
             for (part, count) in parts(sent, delivered) {
-                self.add(
-                    Counter::CohortChannel {
-                        platform: platform.clone(),
-                        vendor_channel: vendor_channel.clone(),
-                        age,
-                        part,
-                    },
-                    count,
-                );
+                let counter = Counter::CohortChannel {
+                    platform: platform.clone(),
+                    vendor_channel: vendor_channel.clone(),
+                    age,
+                    part,
+                };
+                let key = self.draft.bounded(&self.application, counter);
+                let sum = places.entry(key).or_default();
+                *sum = match part {
+                    CohortPart::Messages => 1,
+                    _ => sum.saturating_add(count),
+                };
             }
+        }
+        for (key, count) in places {
+            self.draft.add(key, &Amount::Count(count));
         }
     }
 

@@ -180,3 +180,30 @@ async fn an_answer_without_numbers_says_when_a_message_was_sent_too() {
     bench.until("10:08:00").await;
     assert_eq!(bench.missed, ["5m no_data"]);
 }
+
+#[tokio::test]
+async fn one_message_is_one_in_a_cohort_of_places_beyond_the_limit() {
+    let mut bench = Bench::new(PUSH, "interval: 60s, zero_hold: 0s", "10:00:00");
+    bench.config.limits.max_label_values = 1;
+    bench.start().await;
+    let mut snapshot = bench.snapshot(vec![(SENT, 30), (DELIVERED, 20)]);
+    let row = |vendor_channel: &str| Row {
+        message_type: Arc::from("notification"),
+        platform: Arc::from("android"),
+        vendor_channel: Arc::from(vendor_channel),
+        counts: vec![(SENT, 10), (DELIVERED, 5)],
+    };
+    snapshot.breakdown = ["fcm", "huawei", "oppo"].map(row).to_vec();
+    bench.until("10:05:00").await;
+    snapshot.asked_at = bench.clock.now();
+    bench.seen("10:00:00", Some(snapshot)).await;
+    let other = CohortPart::ALL.map(|part| {
+        bench.count(Counter::CohortChannel {
+            platform: Arc::from("android"),
+            vendor_channel: Arc::from(OTHER),
+            age: Age::Seconds(300),
+            part,
+        })
+    });
+    assert_eq!(other, [Some(20), Some(10), Some(1)]);
+}

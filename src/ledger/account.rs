@@ -15,7 +15,7 @@ use super::{
     LATENCY_BOUNDS, News, StoreNotes,
     cohort::Windows,
     image::{Draft, Hold, Image, Known, MessageDraft},
-    key::clean,
+    key::{CounterKey, clean},
     message::{Adoption, MessageState},
     names::{Names, OTHER},
     reports::Memory,
@@ -254,7 +254,11 @@ impl AccountLedger {
                     "the ledger of {} cannot be read: {problem}; use the version that wrote it, or a later one",
                     self.name
                 ))
-            })
+            })?;
+        for campaign in image.gone.iter().filter_map(CounterKey::campaign) {
+            self.names.forget_campaign(campaign);
+        }
+        Ok(())
     }
 
     /// Takes what the store has once more, messages that are watched included.
@@ -306,10 +310,11 @@ impl AccountLedger {
     ) -> Result<(News, R), StoreError> {
         let policy = self.policy();
         let mut image = self.image.clone().lock_owned().await;
-        let mut reloaded = Vec::new();
+        let mut reloaded = News::default();
         if image.stale {
             self.reload(&mut image, &policy).await?;
-            reloaded = image.shown();
+            reloaded.shown = image.shown();
+            reloaded.born = true;
         }
         // Until it is known what happened: whoever waits for it may go away.
         image.stale = true;
@@ -343,13 +348,10 @@ impl AccountLedger {
             (Ok(()), Some((mut image, changes, outcome))) => {
                 self.notes.up(true);
                 image.stale = false;
-                let mut news = changes.apply(&mut image, &self.names);
-                if !reloaded.is_empty() {
-                    reloaded.append(&mut news.shown);
-                    news.shown = reloaded;
-                }
+                reloaded.gone = std::mem::take(&mut image.gone);
+                reloaded.append(changes.apply(&mut image, &self.names));
                 self.plan(&image);
-                Ok((news, outcome))
+                Ok((reloaded, outcome))
             }
             (Err(error), Some((_, changes, _))) => {
                 self.names.give_back(changes.new_names);

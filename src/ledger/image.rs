@@ -73,6 +73,8 @@ pub(super) struct Image {
     pub(super) held: u64,
     /// When the next hold ends.
     pub(super) next_release: Option<Moment>,
+    /// Counters that the store no longer had, and nobody was told.
+    pub(super) gone: Vec<CounterKey>,
     /// When the account was taken over; messages are met after that.
     pub(super) opened: Option<Moment>,
     /// Nobody knows whether the last transaction happened.
@@ -111,7 +113,9 @@ impl Image {
             };
             counters.insert(key, state);
         }
-        self.counters = counters;
+        let mut gone = std::mem::replace(&mut self.counters, counters);
+        gone.retain(|key, _| !self.counters.contains_key(key));
+        self.gone.extend(gone.into_keys());
         self.births = rows
             .births
             .into_iter()
@@ -344,6 +348,9 @@ impl Draft<'_> {
     pub(super) fn forget_campaign(&mut self, campaign: &Arc<str>) {
         let own = |key: &&CounterKey| key.campaign() == Some(campaign);
         let keys: Vec<_> = self.image.counters.keys().filter(own).cloned().collect();
+        for key in &keys {
+            self.changes.counters.remove(key);
+        }
         self.changes.gone_counters.extend(keys);
         self.changes.gone_campaigns.insert(campaign.clone());
     }

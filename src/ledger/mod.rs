@@ -100,7 +100,7 @@ pub struct Ledger {
 pub struct News {
     /// Counters that show something else now, or are new.
     pub shown: Vec<Shown>,
-    /// Counters that are forgotten.
+    /// Counters that are forgotten; where one is shown too, it came back.
     pub gone: Vec<CounterKey>,
     /// Some of them are new: they have to be visible now, for their hold has begun.
     pub born: bool,
@@ -132,6 +132,7 @@ pub struct Shown {
 impl News {
     /// Adds what came after.
     pub fn append(&mut self, more: News) {
+        self.shown.retain(|own| !more.gone.contains(&own.key));
         self.shown.extend(more.shown);
         self.gone.extend(more.gone);
         self.born |= more.born;

@@ -116,11 +116,11 @@ impl Bench {
     }
 
     fn take(&mut self, news: News) {
-        for shown in news.shown {
-            self.shown.insert(shown.key, shown.amount);
-        }
         for key in news.gone {
             self.shown.remove(&key);
+        }
+        for shown in news.shown {
+            self.shown.insert(shown.key, shown.amount);
         }
         self.decreases += news.decreases;
         self.duplicates += news.duplicates;

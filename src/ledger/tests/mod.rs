@@ -2,6 +2,8 @@
 
 mod edges;
 mod faulty;
+mod model;
+mod property;
 
 use std::{
     collections::HashMap,

@@ -235,3 +235,25 @@ async fn one_message_is_one_in_a_cohort_of_places_beyond_the_limit() {
     });
     assert_eq!(other, [Some(20), Some(10), Some(1)]);
 }
+
+#[tokio::test]
+async fn a_tenth_more_than_at_half_the_age_is_not_throttled() {
+    let mut bench = Bench::new(PUSH, "interval: 60s, cohort_ages: [5m]", "10:00:00");
+    for (sent, missed) in [(1100, 0), (1101, 1)] {
+        bench.start().await;
+        let minute = bench.clock.now().to_string();
+        let time = |minutes: u64| {
+            let time = bench.clock.now() + Duration::from_secs(minutes * 60);
+            time.to_string()[11..19].to_owned()
+        };
+        let (half, age) = (time(2), time(5));
+        let sent_at = &minute[11..19];
+        bench.until(&half).await;
+        bench.push(sent_at, 1000, 900).await;
+        bench.until(&age).await;
+        bench.push(sent_at, sent, 900).await;
+        assert_eq!(bench.missed.len(), missed, "{sent}");
+        let id = (bench.application().id, Arc::from("m"));
+        bench.account().forget(vec![id]).await.unwrap();
+    }
+}

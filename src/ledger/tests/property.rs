@@ -76,7 +76,13 @@ enum Step {
 }
 
 fn values() -> impl Strategy<Value = Vec<Option<u64>>> {
-    let count = prop_oneof![Just(0), 0..20_u64, 0..1000_u64, Just((1 << 53) - 1)];
+    let count = prop_oneof![
+        Just(0),
+        0..20_u64,
+        100..115_u64,
+        0..1000_u64,
+        Just((1 << 53) - 1)
+    ];
     vec(option::weighted(0.8, count), 1..=MEASURES.len())
 }
 
@@ -156,6 +162,7 @@ fn case() -> impl Strategy<Value = Case> {
     let sent = prop_oneof![
         -10_000..-3_600_i64,
         -3_600..0_i64,
+        -450..-250_i64,
         -100..100_i64,
         0..2_000_i64
     ];
@@ -247,10 +254,7 @@ const MAILS: usize = 1;
 
 impl Rig {
     fn new(case: &Case) -> Rig {
-        // What is durable is not the question here: memory is quicker.
-        let directory = tempfile::tempdir_in("/dev/shm")
-            .or_else(|_| tempfile::tempdir())
-            .unwrap();
+        let directory = in_memory();
         let text = format!(
             "collection: {{zero_hold: {}, adopt_age: {}, interval: 60s, cohort_ages: [5m, 1h]}}
 limits: {{max_label_values: 2, max_campaigns_per_account: 2}}

@@ -227,6 +227,10 @@ fn check(path: &Path) -> Result<bool, StoreError> {
             "is no SQLite database; it is damaged, or store.url names the wrong file",
         ));
     }
+    if header.len() < 100 {
+        let text = "is damaged (it ends in its header); restore it from a backup, or move it away to begin a new ledger";
+        return Err(refuse(path, text));
+    }
     if number(68) != APPLICATION_ID {
         return Err(refuse(
             path,

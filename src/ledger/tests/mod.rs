@@ -4,6 +4,7 @@ mod cut;
 mod edges;
 mod faulty;
 mod model;
+mod opening;
 mod property;
 
 use std::{

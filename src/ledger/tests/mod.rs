@@ -1,5 +1,6 @@
 //! The contract's worked cases, and the spool with the store.
 
+mod amounts;
 mod cut;
 mod edges;
 mod faulty;

@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, HashSet, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -87,6 +90,8 @@ pub struct AccountLedger {
     names: Arc<Names>,
     policy: Mutex<Arc<Policy>>,
     image: Arc<tokio::sync::Mutex<Image>>,
+    /// Bodies that were set aside, and nobody was told.
+    quarantined: AtomicU64,
     /// Bodies that are in the spool and not counted.
     backlog: Mutex<Vec<SpooledBody>>,
     /// When something has to be done next.
@@ -121,6 +126,7 @@ impl AccountLedger {
             names,
             policy: Mutex::new(Arc::new(policy)),
             image: Arc::default(),
+            quarantined: AtomicU64::new(0),
             backlog: Mutex::default(),
             next: Mutex::default(),
             sooner: Notify::new(),
@@ -686,7 +692,6 @@ impl AccountLedger {
         fresh: bool,
     ) -> Result<News, StoreError> {
         let of_spool = |error: SpoolError| StoreError::Failed(error.0);
-        let mut quarantined = 0;
         for (body, read) in &bodies {
             if let Some(Damage { at, what }) = &read.damage
                 && self.spool.quarantine(body, *at).map_err(of_spool)?
@@ -696,7 +701,7 @@ impl AccountLedger {
                     account = %self.name, body, at, what,
                     "a body of reports cannot be read whole; the rest is quarantined"
                 );
-                quarantined += 1;
+                self.quarantined.fetch_add(1, Ordering::Relaxed);
             }
         }
         let names: Vec<_> = bodies.iter().map(|(body, _)| body.clone()).collect();
@@ -742,7 +747,7 @@ impl AccountLedger {
         if !fresh {
             news.duplicates = 0;
         }
-        news.quarantined = quarantined;
+        news.quarantined = self.quarantined.swap(0, Ordering::Relaxed);
         for body in &names {
             // It is counted: what cannot be removed now is known as a repeat later.
             if let Err(error) = self.spool.remove(body) {

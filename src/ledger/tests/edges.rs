@@ -257,3 +257,17 @@ async fn a_tenth_more_than_at_half_the_age_is_not_throttled() {
         bench.account().forget(vec![id]).await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_body_that_is_set_aside_is_told_although_the_store_fails_first() {
+    let mut bench = Bench::new(MAIL, "", "10:00:00");
+    bench.start().await;
+    let body = spool(&bench.account(), b"abX").await;
+    bench.fail_next(Fault::RolledBack);
+    let (account, application) = (bench.account(), bench.application());
+    let bodies = vec![(body, read(b"abX"))];
+    account.reports(&application, bodies).await.unwrap_err();
+    let news = account.catch_up(&application, &read).await.unwrap();
+    assert_eq!(news.quarantined, 1);
+    assert_eq!(bench.total(SENT), Some(0), "held");
+}

@@ -29,7 +29,6 @@ const MEASURES: [Measure; 4] = [
     Measure::Opened,
     Measure::Bounces(BounceKind::Hard),
 ];
-/// Messages; two applications have one of the same id.
 const MESSAGES: [(&str, &str); 4] = [("a1", "m1"), ("a1", "m2"), ("a2", "m1"), ("a2", "m3")];
 
 #[derive(Clone, Debug)]
@@ -48,18 +47,16 @@ struct Asked {
     /// So many seconds ago.
     ago: i64,
     campaign: usize,
-    /// Whether the answer, or the source, says when the message was sent.
+    /// Whether the source says when the message was sent, and whether the vendor does.
     sent_at: bool,
-    /// Or the vendor.
     vendor: bool,
 }
 
 #[derive(Clone, Debug)]
 enum Step {
     Answer(Vec<Asked>),
-    /// An answer of before comes again, as old as it was.
+    /// An answer of before comes again, as old as it was; or the last numbers of a message, anew.
     Stale(usize),
-    /// The last numbers of a message, asked for again.
     Same(usize),
     Named {
         message: usize,
@@ -178,6 +175,11 @@ fn case() -> impl Strategy<Value = Case> {
             sent,
             steps,
         })
+}
+
+fn id_of(message: usize) -> Id {
+    let (application, id) = MESSAGES[message];
+    (Arc::from(application), Arc::from(id))
 }
 
 /// The report that a letter stands for: one of four messages in one of six states.
@@ -405,11 +407,11 @@ providers:
     }
 
     fn message(&self, message: usize, campaign: usize, sent_at: bool) -> Message {
-        let (application, id) = MESSAGES[message];
+        let (application, id) = id_of(message);
         let campaign = CAMPAIGNS[campaign];
         Message {
-            application: Arc::from(application),
-            id: Arc::from(id),
+            application,
+            id,
             campaign: (!campaign.is_empty()).then(|| Arc::from(campaign)),
             sent_at: sent_at.then(|| self.sent_at(message)),
         }
@@ -519,20 +521,14 @@ providers:
                 self.meet(message, fault).await;
             }
             Step::Forgotten(message) => {
-                let Message {
-                    application, id, ..
-                } = self.message(*message, 0, false);
-                let id = (application, id);
+                let id = id_of(*message);
                 let account = self.sides[PUSHES].account.clone();
                 let forget = async || account.forget(vec![id.clone()]).await;
                 self.attempt(PUSHES, fault, forget).await;
                 self.sides[PUSHES].model.forgotten(&id);
             }
             Step::Unwatched(message) => {
-                let Message {
-                    application, id, ..
-                } = self.message(*message, 0, false);
-                let id = (application, id);
+                let id = id_of(*message);
                 let side = &mut self.sides[PUSHES];
                 side.account.unwatch(std::slice::from_ref(&id)).await;
                 side.model.unwatched(&id);

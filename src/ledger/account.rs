@@ -1,9 +1,12 @@
 //! The ledger of one account: answers go in, news come out.
 
 use std::{
-    collections::{HashMap, hash_map::DefaultHasher},
+    collections::{HashMap, HashSet, hash_map::DefaultHasher},
     hash::{Hash, Hasher},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -16,13 +19,13 @@ use super::{
     amount::Amount,
     cohort::Windows,
     image::{Draft, Hold, Image, Known, MessageDraft},
-    key::{Counter, CounterKey},
+    key::{Counter, CounterKey, clean},
     lease::Lease,
     message::{Adoption, MessageState},
     names::{Names, OTHER},
     reports::Memory,
     spool::AccountSpool,
-    store::{Ask, MessageId, Store, StoreError, Told},
+    store::{Ask, Batch, MessageId, Store, StoreError, Told},
 };
 use crate::{
     model::{Application, Dataset, Message, ProviderType, Snapshot},
@@ -94,11 +97,12 @@ pub struct AccountLedger {
     lease: Lease,
     policy: Mutex<Arc<Policy>>,
     image: Arc<tokio::sync::Mutex<Image>>,
+    /// Bodies that were set aside, and nobody was told.
+    quarantined: AtomicU64,
     /// Bodies that are in the spool and not counted.
     backlog: Mutex<Vec<SpooledBody>>,
     /// When something has to be done next.
     next: Mutex<Option<Moment>>,
-    opened: Moment,
     sooner: Notify,
     /// This process has registered a message of the account.
     registrations: Notify,
@@ -122,7 +126,6 @@ impl AccountLedger {
         policy: Policy,
     ) -> AccountLedger {
         AccountLedger {
-            opened: clock.monotonic(),
             name,
             replica,
             provider,
@@ -134,6 +137,7 @@ impl AccountLedger {
             lease,
             policy: Mutex::new(Arc::new(policy)),
             image: Arc::default(),
+            quarantined: AtomicU64::new(0),
             backlog: Mutex::default(),
             next: Mutex::default(),
             sooner: Notify::new(),
@@ -212,6 +216,8 @@ impl AccountLedger {
                 image.counters.clear();
             }
             image.fence = fence;
+            image.unwatch();
+            image.opened = Some(self.clock.monotonic());
             self.load(&mut image, &policy).await?;
         }
         let (applications, datasets) = (applications.to_vec(), datasets.to_vec());
@@ -275,7 +281,47 @@ impl AccountLedger {
                     "the ledger of {} cannot be read: {problem}; use the version that wrote it, or a later one",
                     self.name
                 ))
-            })
+            })?;
+        for campaign in image.gone.iter().filter_map(CounterKey::campaign) {
+            self.names.forget_campaign(campaign);
+        }
+        Ok(())
+    }
+
+    /// Takes what the store has once more, messages that are watched included.
+    async fn reload(&self, image: &mut Image, policy: &Policy) -> Result<(), StoreError> {
+        self.load(image, policy).await?;
+        image.stale = true;
+        let ask = Ask {
+            account: self.name.clone(),
+            replica: self.replica.clone(),
+            messages: image.messages.keys().cloned().collect(),
+            ..Ask::default()
+        };
+        let slot: Arc<Mutex<Told>> = Arc::default();
+        let filled = slot.clone();
+        let work = Box::new(move |told| {
+            *filled.lock().unwrap_or_else(PoisonError::into_inner) = told;
+            Batch::default()
+        });
+        let told = self.store.transact(ask, work).await;
+        told.inspect_err(|error| self.failed_by(error))?;
+        let told = std::mem::take(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner));
+        let now = self.clock.now();
+        let watched: Vec<_> = image.messages.keys().cloned().collect();
+        for id in watched {
+            match (told.messages.get(&id), image.messages.get(&id).cloned()) {
+                (Some(row), Some(mut known)) => {
+                    known.state = unpack(row);
+                    known.hash = 0;
+                    known.next = known.state.next_ages(now, &policy.windows);
+                    image.put_message(id, known);
+                }
+                _ => image.drop_message(&id),
+            }
+        }
+        image.stale = false;
+        Ok(())
     }
 
     /// To lose a lease is no fault of the store.
@@ -297,11 +343,14 @@ impl AccountLedger {
         if !self.lease.runs() || image.fence != self.lease.epoch() {
             return Err(StoreError::Fenced);
         }
-        let mut reloaded = Vec::new();
+        let mut reloaded = News::default();
         if image.stale {
-            self.load(&mut image, &policy).await?;
-            reloaded = image.shown();
+            self.reload(&mut image, &policy).await?;
+            reloaded.shown = image.shown();
+            reloaded.born = true;
         }
+        // Until it is known what happened: whoever waits for it may go away.
+        image.stale = true;
         let mut ask = ask(&image);
         ask.fence = image.fence;
         ask.account = self.name.clone();
@@ -332,17 +381,13 @@ impl AccountLedger {
         match (done, left) {
             (Ok(()), Some((mut image, changes, outcome))) => {
                 self.notes.up(Place::Store, true);
-                let mut news = changes.apply(&mut image, &self.names);
-                if !reloaded.is_empty() {
-                    reloaded.append(&mut news.shown);
-                    news.shown = reloaded;
-                }
+                image.stale = false;
+                reloaded.gone = std::mem::take(&mut image.gone);
+                reloaded.append(changes.apply(&mut image, &self.names));
                 self.plan(&image);
-                Ok((news, outcome))
+                Ok((reloaded, outcome))
             }
-            (Err(error), Some((mut image, changes, _))) => {
-                // It may have happened all the same.
-                image.stale = true;
+            (Err(error), Some((_, changes, _))) => {
                 self.names.give_back(changes.new_names);
                 self.failed_by(&error);
                 Err(error)
@@ -367,10 +412,9 @@ impl AccountLedger {
             .flatten()
             .min();
         let mut own = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        // What is late anyway is not put off by what happens meanwhile.
-        let sooner = next < *own || own.is_none();
-        let due = own.is_some_and(|own| own <= self.clock.monotonic());
-        if !due {
+        // Nothing is put off by what happens meanwhile.
+        let sooner = own.is_none_or(|own| next.is_some_and(|next| next < own));
+        if sooner {
             *own = next;
         }
         drop(own);
@@ -403,7 +447,6 @@ impl AccountLedger {
         let policy = self.policy();
         let (clock, moment) = (self.clock.clone(), self.clock.monotonic());
         let now = clock.now();
-        let forget = moment.since(self.opened) >= CAMPAIGN_GRACE;
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let shared = self.store.shared();
         let ticked = self.change(
@@ -441,7 +484,8 @@ impl AccountLedger {
                     known.next = known.state.next_ages(now, &policy.windows);
                     draft.put_message(id.clone(), known);
                 }
-                if forget {
+                let met = |opened| moment.since(opened) >= CAMPAIGN_GRACE;
+                if image.opened.is_some_and(met) {
                     let gone = forgotten_campaigns(image, at);
                     for campaign in gone {
                         draft.forget_campaign(&campaign);
@@ -560,7 +604,7 @@ impl AccountLedger {
                     let mut known = match (taken.remove(id), draft.image.messages.get(id)) {
                         (Some(known), _) => known,
                         (None, Some(known)) => {
-                            if unchanged(known, own) {
+                            if unchanged(known, own, &policy.windows) {
                                 met.push(told_of(known));
                                 continue;
                             }
@@ -593,7 +637,10 @@ impl AccountLedger {
                                 &mut effects,
                             );
                         }
-                        None => known.state.answered(own.asked_at, &policy.windows),
+                        None => {
+                            known.state.learn_sent_at(own.message.sent_at);
+                            known.state.answered(own.asked_at, &policy.windows);
+                        }
                     }
                     known.next = known.state.next_ages(now, &policy.windows);
                     met.push(told_of(&known));
@@ -678,7 +725,6 @@ impl AccountLedger {
         fresh: bool,
     ) -> Result<News, StoreError> {
         let of_spool = |error: SpoolError| StoreError::Failed(error.0);
-        let mut quarantined = 0;
         for (body, read) in &bodies {
             if let Some(Damage { at, what }) = &read.damage
                 && self.spool.quarantine(body, *at).map_err(of_spool)?
@@ -688,7 +734,7 @@ impl AccountLedger {
                     account = %self.name, body, at, what,
                     "a body of reports cannot be read whole; the rest is quarantined"
                 );
-                quarantined += 1;
+                self.quarantined.fetch_add(1, Ordering::Relaxed);
             }
         }
         let names: Vec<_> = bodies.iter().map(|(body, _)| body.clone()).collect();
@@ -724,7 +770,7 @@ impl AccountLedger {
         if !fresh {
             news.duplicates = 0;
         }
-        news.quarantined = quarantined;
+        news.quarantined = self.quarantined.swap(0, Ordering::Relaxed);
         for body in &names {
             // It is counted: what cannot be removed now is known as a repeat later.
             if let Err(error) = self.spool.remove(body) {
@@ -988,11 +1034,12 @@ fn forgotten_campaigns(image: &Image, now: i64) -> Vec<Arc<str>> {
             *last = own.changed_at.max(*last);
         }
     }
+    let tracked: HashSet<Arc<str>> = image.campaigns.keys().map(clean).collect();
     last.into_iter()
         .filter(|(campaign, last)| {
             now - last >= CAMPAIGN_AFTER
                 && campaign.as_ref() != OTHER
-                && !image.campaigns.contains_key(*campaign)
+                && !tracked.contains(*campaign)
         })
         .map(|(campaign, _)| campaign.clone())
         .collect()
@@ -1013,22 +1060,19 @@ fn told_of(known: &Known) -> Met {
 }
 
 /// Whether an answer says what the one before said, and no age waits for it.
-fn unchanged(known: &Known, own: &Seen) -> bool {
+fn unchanged(known: &Known, own: &Seen, windows: &Windows) -> bool {
+    let dated = known.state.sent_at.is_some() || own.message.sent_at.is_none();
+    let opens = |at| own.asked_at.as_millisecond() >= at;
     let Some(snapshot) = &own.snapshot else {
-        return known
-            .next
-            .open
-            .is_none_or(|at| own.asked_at.as_millisecond() < at);
+        return dated && !known.next.open.is_some_and(opens);
     };
     known.hash == hash(snapshot)
         && known.state.met
         && (known.state.campaign.is_some() || own.message.campaign.is_none())
-        && (known.state.sent_at.is_some()
-            || own.message.sent_at.is_none() && snapshot.sent_at.is_none())
-        && known
-            .next
-            .open
-            .is_none_or(|at| snapshot.asked_at.as_millisecond() < at)
+        && dated
+        && (known.state.sent_at.is_some() || snapshot.sent_at.is_none())
+        && !known.next.open.is_some_and(opens)
+        && !known.state.tells_half(snapshot, windows)
 }
 
 /// Of a snapshot's numbers. Never 0, which stands for none.

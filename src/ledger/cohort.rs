@@ -46,8 +46,8 @@ pub(super) struct AgeState {
     done: bool,
     /// An answer without numbers came in the window.
     answered: bool,
-    /// Sent as of the last snapshot up to half the age.
-    half: Option<u64>,
+    /// What was sent as of the last snapshot up to half the age, and when that was asked for.
+    half: Option<(i64, u64)>,
 }
 
 /// A message's state at an age.
@@ -188,6 +188,47 @@ fn both(counts: &Counts) -> Option<(u64, u64)> {
     get(counts, Measure::Sent).zip(get(counts, Measure::Delivered))
 }
 
+/// All that was sent, over the channels.
+fn sent_of(snapshot: &Snapshot) -> Option<u64> {
+    let totals = snapshot.totals.iter();
+    let sents = totals.filter_map(|totals| get(&totals.counts, Measure::Sent));
+    sents.fold(None, |sum, sent| {
+        Some(sum.unwrap_or(0_u64).saturating_add(sent))
+    })
+}
+
+/// Whether this is the newest that is known of what was sent up to half the age.
+fn is_half(
+    states: &[AgeState],
+    age: Age,
+    (at, sent): (i64, u64),
+    sent_at: i64,
+    reached: i64,
+) -> bool {
+    let newer = match find(states, age).and_then(|state| state.half) {
+        Some((before, own)) => at >= before && sent != own,
+        None => true,
+    };
+    newer && at >= sent_at && at - sent_at <= (reached - sent_at) / 2
+}
+
+/// Whether a snapshot tells what was sent up to half an age, where that was not known.
+pub(super) fn tells_half(
+    states: &[AgeState],
+    sent_at: i64,
+    snapshot: &Snapshot,
+    windows: &Windows,
+) -> bool {
+    let at = snapshot.asked_at.as_millisecond();
+    let Some(sent) = sent_of(snapshot) else {
+        return false;
+    };
+    windows.ages.iter().any(|age| {
+        let (reached, _, _) = windows.window(*age, sent_at);
+        is_half(states, *age, (at, sent), sent_at, reached)
+    })
+}
+
 /// Takes a snapshot for the ages whose windows it falls into.
 pub(super) fn take(
     states: &mut Vec<AgeState>,
@@ -198,22 +239,17 @@ pub(super) fn take(
     effects: &mut dyn Effects,
 ) {
     let at = snapshot.asked_at.as_millisecond();
-    let sents = snapshot
-        .totals
-        .iter()
-        .filter_map(|totals| get(&totals.counts, Measure::Sent));
-    let sent: Option<u64> = sents.fold(None, |sum, sent| {
-        Some(sum.unwrap_or(0_u64).saturating_add(sent))
-    });
+    let sent = sent_of(snapshot);
     close(states, sent_at, first_seen, at, windows, effects);
     for age in &windows.ages {
         let (reached, begins, ends) = windows.window(*age, sent_at);
         if find(states, *age).is_some_and(|state| state.done) || first_seen > reached {
             continue;
         }
-        if sent.is_some() && at >= sent_at && at - sent_at <= (reached - sent_at) / 2 {
-            let state = state(states, *age);
-            state.half = sent;
+        if let Some(sent) = sent
+            && is_half(states, *age, (at, sent), sent_at, reached)
+        {
+            state(states, *age).half = Some((at, sent));
         }
         if at < begins || at > ends {
             continue;
@@ -255,9 +291,9 @@ pub(super) fn take(
 }
 
 /// More than 1.1 times what was sent at half the age: sent with a throttle, or by time zones.
-fn still_sending(half: Option<u64>, sent: Option<u64>) -> bool {
+fn still_sending(half: Option<(i64, u64)>, sent: Option<u64>) -> bool {
     match (half, sent) {
-        (Some(half), Some(sent)) => u128::from(sent) * 10 > u128::from(half) * 11,
+        (Some((_, half)), Some(sent)) => u128::from(sent) * 10 > u128::from(half) * 11,
         _ => false,
     }
 }

@@ -73,6 +73,10 @@ pub(super) struct Image {
     pub(super) held: u64,
     /// When the next hold ends.
     pub(super) next_release: Option<Moment>,
+    /// Counters that the store no longer had, and nobody was told.
+    pub(super) gone: Vec<CounterKey>,
+    /// When the account was taken over; messages are met after that.
+    pub(super) opened: Option<Moment>,
     /// Nobody knows whether the last transaction happened.
     pub(super) stale: bool,
     /// The lease under which it was read.
@@ -111,15 +115,14 @@ impl Image {
             };
             counters.insert(key, state);
         }
-        self.counters = counters;
+        let mut gone = std::mem::replace(&mut self.counters, counters);
+        gone.retain(|key, _| !self.counters.contains_key(key));
+        self.gone.extend(gone.into_keys());
         self.births = rows
             .births
             .into_iter()
             .map(|(application, dataset, at)| ((application, dataset), at))
             .collect();
-        self.messages.clear();
-        self.windows.clear();
-        self.campaigns.clear();
         self.held = self.counters.values().map(|own| own.pending.things()).sum();
         self.schedule();
         self.stale = false;
@@ -143,7 +146,14 @@ impl Image {
             .collect()
     }
 
-    fn put_message(&mut self, id: MessageId, known: Known) {
+    /// No message is watched until it is met again.
+    pub(super) fn unwatch(&mut self) {
+        self.messages.clear();
+        self.windows.clear();
+        self.campaigns.clear();
+    }
+
+    pub(super) fn put_message(&mut self, id: MessageId, known: Known) {
         self.drop_message(&id);
         if let Some(campaign) = &known.state.campaign {
             *self
@@ -342,6 +352,9 @@ impl Draft<'_> {
     pub(super) fn forget_campaign(&mut self, campaign: &Arc<str>) {
         let own = |key: &&CounterKey| key.campaign() == Some(campaign);
         let keys: Vec<_> = self.image.counters.keys().filter(own).cloned().collect();
+        for key in &keys {
+            self.changes.counters.remove(key);
+        }
         self.changes.gone_counters.extend(keys);
         self.changes.gone_campaigns.insert(campaign.clone());
     }
@@ -601,18 +614,26 @@ impl Effects for MessageDraft<'_, '_> {
                 self.add(Counter::Cohort { channel, age, part }, count);
             }
         }
+        // Beyond the limit several places are one, and the message is one there.
+        let mut places: BTreeMap<CounterKey, u64> = BTreeMap::new();
         for ((platform, vendor_channel), (sent, delivered)) in taken.rows {
             for (part, count) in parts(sent, delivered) {
-                self.add(
-                    Counter::CohortChannel {
-                        platform: platform.clone(),
-                        vendor_channel: vendor_channel.clone(),
-                        age,
-                        part,
-                    },
-                    count,
-                );
+                let counter = Counter::CohortChannel {
+                    platform: platform.clone(),
+                    vendor_channel: vendor_channel.clone(),
+                    age,
+                    part,
+                };
+                let key = self.draft.bounded(&self.application, counter);
+                let sum = places.entry(key).or_default();
+                *sum = match part {
+                    CohortPart::Messages => 1,
+                    _ => sum.saturating_add(count),
+                };
             }
+        }
+        for (key, count) in places {
+            self.draft.add(key, &Amount::Count(count));
         }
     }
 

@@ -185,6 +185,8 @@ impl MessageState {
             meter.take(2, &place, &mut cells.1, &totals.counts, |_, _| {});
         }
         effects.decreases(meter.decreases);
+        // What was not told this time is as it was.
+        meter.lower.append(&mut meter.before);
         self.ages(snapshot, windows, effects);
     }
 
@@ -203,6 +205,12 @@ impl MessageState {
             windows,
             effects,
         );
+    }
+
+    /// Whether a snapshot with the same numbers as before matters to an age.
+    pub(super) fn tells_half(&self, snapshot: &Snapshot, windows: &Windows) -> bool {
+        let tells = |sent_at| cohort::tells_half(&self.ages, sent_at, snapshot, windows);
+        self.sent_at.is_some_and(tells)
     }
 
     /// The vendor answered without numbers of the message.
@@ -301,14 +309,13 @@ impl Meter<'_> {
                     base
                 }
             };
-            let is_place = |(place, _): &&(Place, u64)| {
+            let is_place = |(place, _): &(Place, u64)| {
                 place.0 == level && place.1 == *names && place.2 == *measure
             };
-            let last = self
-                .before
-                .iter()
-                .find(is_place)
-                .map_or(highest, |(_, last)| *last);
+            let last = match self.before.iter().position(is_place) {
+                Some(place) => self.before.swap_remove(place).1,
+                None => highest,
+            };
             if *count < last {
                 self.decreases += 1;
             }

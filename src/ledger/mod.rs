@@ -21,6 +21,7 @@ mod tests;
 use std::{
     collections::{HashMap, HashSet},
     fs::{self, File, TryLockError},
+    io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -123,7 +124,7 @@ pub struct Ledger {
 pub struct News {
     /// Counters that show something else now, or are new.
     pub shown: Vec<Shown>,
-    /// Counters that are forgotten.
+    /// Counters that are forgotten; where one is shown too, it came back.
     pub gone: Vec<CounterKey>,
     /// Some of them are new: they have to be visible now, for their hold has begun.
     pub born: bool,
@@ -155,6 +156,7 @@ pub struct Shown {
 impl News {
     /// Adds what came after.
     pub fn append(&mut self, more: News) {
+        self.shown.retain(|own| !more.gone.contains(&own.key));
         self.shown.extend(more.shown);
         self.gone.extend(more.gone);
         self.born |= more.born;
@@ -169,18 +171,29 @@ impl News {
 
 /// Takes a lock for as long as the file is open.
 fn lock(path: &Path, held: &str) -> Result<File, String> {
-    let failed = |error: &dyn std::fmt::Display| format!("{}: {error}", path.display());
     let lock = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(path)
-        .map_err(|error| failed(&error))?;
+        .map_err(|error| disk(path, &error))?;
     match lock.try_lock() {
         Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(failed(&held)),
-        Err(TryLockError::Error(error)) => Err(failed(&error)),
+        Err(TryLockError::WouldBlock) => Err(format!("{}: {held}", path.display())),
+        Err(TryLockError::Error(error)) => Err(disk(path, &error)),
     }
+}
+
+/// What happened to a file, and what to do about it.
+fn disk(path: &Path, error: &io::Error) -> String {
+    let advice = match error.kind() {
+        io::ErrorKind::StorageFull => "; make room on the disk",
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+            "; the exporter needs to write there"
+        }
+        _ => "",
+    };
+    format!("{}: {error}{advice}", path.display())
 }
 
 impl Ledger {
@@ -197,8 +210,7 @@ impl Ledger {
         once: bool,
     ) -> Result<Ledger, LedgerError> {
         let root = &config.spool;
-        fs::create_dir_all(root)
-            .map_err(|error| LedgerError::Spool(format!("{}: {error}", root.display())))?;
+        fs::create_dir_all(root).map_err(|error| LedgerError::Spool(disk(root, &error)))?;
         let held =
             "another delivery-exporter has this spool; stop it, or give each its own store.spool";
         let mut locks = vec![lock(&root.join("lock"), held).map_err(LedgerError::Spool)?];
@@ -207,9 +219,8 @@ impl Ledger {
         let store: Arc<dyn Store> = match &config.store {
             StoreUrl::Sqlite(path) => {
                 if let Some(directory) = path.parent() {
-                    fs::create_dir_all(directory).map_err(|error| {
-                        StoreError::Failed(format!("{}: {error}", directory.display()))
-                    })?;
+                    fs::create_dir_all(directory)
+                        .map_err(|error| StoreError::Failed(disk(directory, &error)))?;
                 }
                 let mut beside = path.clone().into_os_string();
                 beside.push(".lock");

@@ -37,16 +37,7 @@ pub(super) struct AccountSpool {
 
 /// What happened to a file, in words that name it.
 fn at(path: &Path) -> impl Fn(io::Error) -> SpoolError + '_ {
-    move |error| {
-        let hint = match error.kind() {
-            io::ErrorKind::StorageFull => "; make room on the disk",
-            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
-                "; the exporter needs to write there (store.spool)"
-            }
-            _ => "",
-        };
-        SpoolError(format!("{}: {error}{hint}", path.display()))
-    }
+    move |error| SpoolError(super::disk(path, &error))
 }
 
 /// Makes the names in a directory durable.

@@ -950,7 +950,15 @@ impl Store for Postgres {
             let slot = self.connection().await;
             let work = async |client: &mut Client| {
                 let mut found = AccountRows::default();
-                let counters = client
+                // A transaction whose caller has gone may still be on its way: it has the row.
+                let transaction = client.transaction().await?;
+                transaction
+                    .execute(
+                        "SELECT 1 FROM delivery_exporter.accounts WHERE account = $1 FOR SHARE",
+                        &[&account],
+                    )
+                    .await?;
+                let counters = transaction
                     .query(
                         "SELECT key, total, pending, changed_at FROM delivery_exporter.counters WHERE account = $1",
                         &[&account],
@@ -964,7 +972,7 @@ impl Store for Postgres {
                         changed_at: row.get(3),
                     });
                 }
-                let releases = client
+                let releases = transaction
                     .query(
                         "SELECT key, shown, born_at FROM delivery_exporter.releases WHERE account = $1 AND replica = $2",
                         &[&account, &replica],
@@ -977,7 +985,7 @@ impl Store for Postgres {
                         born_at: row.get(2),
                     });
                 }
-                let births = client
+                let births = transaction
                     .query(
                         "SELECT application, dataset, at FROM delivery_exporter.births WHERE account = $1",
                         &[&account],
@@ -986,7 +994,7 @@ impl Store for Postgres {
                 for row in births {
                     found.births.push((Arc::from(row.get::<_, &str>(0)), row.get(1), row.get(2)));
                 }
-                let names = client
+                let names = transaction
                     .query(
                         "SELECT label, value FROM delivery_exporter.names WHERE account = $1",
                         &[&account],

@@ -3,6 +3,7 @@
 //! Transactions that wait together share one commit, and so one sync of the disk.
 
 use std::{
+    collections::HashSet,
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
@@ -95,8 +96,8 @@ struct Part {
     id: i64,
     opened_at: i64,
     touched_at: i64,
-    /// How many digests, of the open one.
-    rows: u64,
+    /// The first bytes of the digests in the open one: most that is looked for is in no part.
+    open: HashSet<u64>,
     /// Of a closed one.
     filter: Option<Filter>,
 }
@@ -229,6 +230,10 @@ fn check(path: &Path) -> Result<bool, StoreError> {
             "is no SQLite database; it is damaged, or store.url names the wrong file",
         ));
     }
+    if header.len() < 100 {
+        let text = "is damaged (it ends in its header); restore it from a backup, or move it away to begin a new ledger";
+        return Err(refuse(path, text));
+    }
     if number(68) != APPLICATION_ID {
         return Err(refuse(
             path,
@@ -269,7 +274,13 @@ fn examine(path: &Path) -> Result<(), StoreError> {
     connection.busy_timeout(BUSY).map_err(&failed)?;
     // Not the memory of reports: it is large, and a damaged part shows itself when it is read.
     for table in [
-        "births", "names", "counters", "releases", "messages", "parts",
+        "births",
+        "names",
+        "counters",
+        "releases",
+        "messages",
+        "registered",
+        "parts",
     ] {
         let found: String = connection
             .query_row(&format!("PRAGMA quick_check({table})"), [], |row| {
@@ -309,16 +320,20 @@ impl Memory {
                     id: row.get(0)?,
                     opened_at: row.get(1)?,
                     touched_at: row.get(2)?,
-                    rows: 0,
+                    open: HashSet::new(),
                     filter: filter.and_then(Filter::from_bytes),
                 });
             }
         }
         for part in &mut parts {
             if part.filter.is_none() {
-                let count = format!("SELECT count(*) FROM seen_{}", part.id);
-                let rows: i64 = self.connection.query_row(&count, [], |row| row.get(0))?;
-                part.rows = rows.unsigned_abs();
+                let mut statement = self
+                    .connection
+                    .prepare(&format!("SELECT digest FROM seen_{}", part.id))?;
+                let mut rows = statement.query([])?;
+                while let Some(row) = rows.next()? {
+                    part.open.extend(first_bytes(row.get_ref(0)?.as_blob()?));
+                }
             }
         }
         self.parts = parts;
@@ -413,6 +428,13 @@ fn tell(transaction: &Transaction<'_>, parts: &[Part], ask: &Ask) -> rusqlite::R
     Ok(told)
 }
 
+/// A digest is uniform in every byte: the first eight tell nearly all of them apart.
+fn first_bytes(digest: &[u8]) -> Option<u64> {
+    digest
+        .first_chunk::<8>()
+        .map(|own| u64::from_le_bytes(*own))
+}
+
 /// What is remembered under a digest: the newest part that has it.
 fn recall(
     transaction: &Transaction<'_>,
@@ -420,11 +442,11 @@ fn recall(
     digest: &Digest,
 ) -> rusqlite::Result<Option<Vec<u8>>> {
     for part in parts.iter().rev() {
-        if part
-            .filter
-            .as_ref()
-            .is_some_and(|own| !own.can_hold(digest))
-        {
+        let can_hold = match &part.filter {
+            Some(filter) => filter.can_hold(digest),
+            None => first_bytes(digest).is_some_and(|own| part.open.contains(&own)),
+        };
+        if !can_hold {
             continue;
         }
         let mut statement = transaction.prepare_cached(&format!(
@@ -530,7 +552,7 @@ fn remember(
     }
     if let Some(part) = parts.last_mut()
         && part.filter.is_none()
-        && (part.rows >= PART_ROWS || batch.now - part.opened_at >= PART_AGE)
+        && (part.open.len() as u64 >= PART_ROWS || batch.now - part.opened_at >= PART_AGE)
     {
         close(transaction, part)?;
     }
@@ -547,7 +569,7 @@ fn remember(
             id,
             opened_at: batch.now,
             touched_at: batch.now,
-            rows: 0,
+            open: HashSet::new(),
             filter: None,
         });
     }
@@ -563,7 +585,9 @@ fn remember(
     for (digest, memory) in sorted {
         statement.execute(params![digest, memory])?;
     }
-    part.rows += batch.memories.len() as u64;
+    let digests = batch.memories.iter();
+    part.open
+        .extend(digests.filter_map(|(digest, _)| first_bytes(digest)));
     if part.touched_at < batch.now {
         part.touched_at = batch.now;
         transaction
@@ -589,6 +613,7 @@ fn close(transaction: &Transaction<'_>, part: &mut Part) -> rusqlite::Result<()>
             params![part.id, filter.as_bytes()],
         )?;
         part.filter = Some(filter);
+        part.open = HashSet::new();
     }
     Ok(())
 }

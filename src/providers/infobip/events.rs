@@ -23,7 +23,10 @@ struct Wire {
 
 /// The event in a body; `None`: it holds reports, or cannot be read and has to be kept.
 pub(super) fn read(account: &str, body: &[u8]) -> Option<Pushed> {
-    let Ok(wire) = serde_json::from_slice::<Wire>(body) else {
+    // A list would be read as the fields in their order.
+    let is_object = body.trim_ascii_start().starts_with(b"{");
+    let wire = serde_json::from_slice::<Wire>(body).ok();
+    let Some(wire) = wire.filter(|_| is_object) else {
         // Whole JSON of another shape is nothing to keep.
         let whole = serde_json::from_slice::<IgnoredAny>(body).is_ok();
         let has_results = body.windows(9).any(|own| own == b"\"results\"");

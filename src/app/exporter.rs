@@ -2,17 +2,18 @@
 //! on a clock of their own.
 
 use std::{
-    sync::{Arc, PoisonError},
+    sync::{Arc, PoisonError, RwLockReadGuard},
     time::Duration,
 };
 
 use delivery_clock::{Clock, Moment};
 use tokio::sync::Mutex;
 
+use super::backend::Probes;
 use crate::{
     collector::{self, CollectorHandle, Parts},
     config::{Account, Config},
-    ledger::{Ledger, LedgerError},
+    ledger::{AccountLedger, Ledger, LedgerError},
     model::Dataset,
     outputs::otlp::Pusher,
     providers::{self, Observer, Provider, RequestCode, http::BuildError},
@@ -53,10 +54,9 @@ pub struct Exporter {
     started: Moment,
     ledger: Ledger,
     running: Mutex<Running>,
-    /// What the status page reads, without waiting for a reload.
-    notes: std::sync::Mutex<Vec<Arc<CollectorHandle>>>,
-    replica: std::sync::Mutex<Arc<str>>,
-    zero_hold: std::sync::Mutex<Duration>,
+    /// What readers see, without waiting for a reload.
+    now: std::sync::RwLock<Now>,
+    probes: Probes,
 }
 
 /// What a reload replaces.
@@ -64,6 +64,23 @@ struct Running {
     collectors: Vec<Arc<CollectorHandle>>,
     pusher: Option<Pusher>,
 }
+
+/// The configuration that runs, and what belongs to it.
+struct Now {
+    config: Arc<Config>,
+    collectors: Vec<Arc<CollectorHandle>>,
+    live: Vec<Arc<Live>>,
+}
+
+/// An account that is being collected.
+pub(super) struct Live {
+    pub(super) account: Arc<Account>,
+    pub(super) provider: Arc<dyn Provider>,
+    pub(super) series: Arc<AccountSeries>,
+    pub(super) ledger: Arc<AccountLedger>,
+}
+
+type Collected = (Vec<Arc<CollectorHandle>>, Vec<Arc<Live>>);
 
 /// One account, ready to be collected.
 struct Ready {
@@ -82,11 +99,12 @@ impl Exporter {
     pub async fn start(config: &Config, clock: Clock) -> Result<Exporter, StartError> {
         let exporter = Exporter::idle(config, clock, false).await?;
         let ready = exporter.prepare(config)?;
+        let (collectors, live) = exporter.collect(config, ready)?;
+        exporter.note(config, &collectors, live);
         let running = Running {
-            collectors: exporter.collect(config, ready)?,
+            collectors,
             pusher: exporter.push(config)?,
         };
-        exporter.note(config, &running.collectors);
         Ok(Exporter {
             running: Mutex::new(running),
             ..exporter
@@ -107,9 +125,12 @@ impl Exporter {
                 collectors: Vec::new(),
                 pusher: None,
             }),
-            notes: std::sync::Mutex::default(),
-            replica: std::sync::Mutex::new(config.replica.clone()),
-            zero_hold: std::sync::Mutex::new(config.zero_hold),
+            now: std::sync::RwLock::new(Now {
+                config: Arc::new(config.clone()),
+                collectors: Vec::new(),
+                live: Vec::new(),
+            }),
+            probes: Probes::default(),
         })
     }
 
@@ -187,19 +208,25 @@ impl Exporter {
         })
     }
 
-    fn collect(
-        &self,
-        config: &Config,
-        ready: Vec<Ready>,
-    ) -> Result<Vec<Arc<CollectorHandle>>, StartError> {
+    fn collect(&self, config: &Config, ready: Vec<Ready>) -> Result<Collected, StartError> {
         let parts: Result<Vec<_>, _> = ready
             .into_iter()
-            .map(|ready| self.parts(config, ready))
+            .map(|ready| {
+                let series = ready.series.clone();
+                Ok::<_, StartError>((series, self.parts(config, ready)?))
+            })
             .collect();
-        Ok(parts?
-            .into_iter()
-            .map(|parts| Arc::new(collector::spawn(parts)))
-            .collect())
+        let (mut collectors, mut live) = (Vec::new(), Vec::new());
+        for (series, parts) in parts? {
+            live.push(Arc::new(Live {
+                account: parts.account.clone(),
+                provider: parts.provider.clone(),
+                series,
+                ledger: parts.ledger.clone(),
+            }));
+            collectors.push(Arc::new(collector::spawn(parts)));
+        }
+        Ok((collectors, live))
     }
 
     fn push(&self, config: &Config) -> Result<Option<Pusher>, StartError> {
@@ -215,13 +242,36 @@ impl Exporter {
         pusher.map(Some).map_err(StartError::Otlp)
     }
 
-    fn note(&self, config: &Config, collectors: &[Arc<CollectorHandle>]) {
-        *self.notes.lock().unwrap_or_else(PoisonError::into_inner) = collectors.to_vec();
-        *self.replica.lock().unwrap_or_else(PoisonError::into_inner) = config.replica.clone();
-        *self
-            .zero_hold
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = config.zero_hold;
+    fn note(&self, config: &Config, collectors: &[Arc<CollectorHandle>], live: Vec<Arc<Live>>) {
+        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Now {
+            config: Arc::new(config.clone()),
+            collectors: collectors.to_vec(),
+            live,
+        };
+    }
+
+    fn now(&self) -> RwLockReadGuard<'_, Now> {
+        self.now.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The configuration that runs.
+    pub(super) fn config(&self) -> Arc<Config> {
+        self.now().config.clone()
+    }
+
+    /// The accounts that are collected.
+    pub(super) fn all_live(&self) -> Vec<Arc<Live>> {
+        self.now().live.clone()
+    }
+
+    /// What is counted.
+    pub(super) fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// What probes have found lately.
+    pub(super) fn probes(&self) -> &Probes {
+        &self.probes
     }
 
     /// Goes on with another configuration. On an error the old one goes on.
@@ -237,11 +287,12 @@ impl Exporter {
         let ready = self.prepare(config)?;
         let pusher = self.push(config)?;
         stop_all(std::mem::take(&mut running.collectors)).await;
-        running.collectors = self.collect(config, ready)?;
+        let (collectors, live) = self.collect(config, ready)?;
+        running.collectors = collectors;
         if let Some(old) = std::mem::replace(&mut running.pusher, pusher) {
             old.replaced().await;
         }
-        self.note(config, &running.collectors);
+        self.note(config, &running.collectors, live);
         self.table.process().reloaded(true, self.clock.now());
         Ok(())
     }
@@ -266,25 +317,16 @@ impl Exporter {
 
     /// How long a new counter stands at 0.
     pub fn zero_hold(&self) -> Duration {
-        *self
-            .zero_hold
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.now().config.zero_hold
     }
 
     /// What people are told besides the series.
     pub fn notes(&self) -> Notes {
-        let collectors = self
-            .notes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let (collectors, replica) = {
+            let now = self.now();
+            (now.collectors.clone(), now.config.replica.clone())
+        };
         let waited = self.clock.monotonic().since(self.started) >= READY_AFTER;
-        let replica = self
-            .replica
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
         let accounts = collectors.iter().map(|collector| {
             let status = collector.status();
             AccountNote {

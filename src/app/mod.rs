@@ -1,5 +1,6 @@
 //! The wiring: subcommands, signals, reload. Everything here calls the rooms; none calls back.
 
+mod backend;
 mod collect;
 mod demo;
 mod exporter;

@@ -97,6 +97,7 @@ async fn run_with(
         notes: Arc::new(move || noted.notes()),
         scrapers: Arc::default(),
         zero_hold: Arc::new(move || watched.zero_hold()),
+        backend: exporter.clone(),
     };
     let addresses: Vec<_> = listeners
         .iter()

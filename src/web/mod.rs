@@ -6,10 +6,18 @@
 //! | `GET /metrics` | the exposition (`--web.telemetry-path`) |
 //! | `GET /-/healthy`, `GET /-/ready` | for orchestrators |
 //! | `POST /-/reload` | with `--web.enable-lifecycle` |
+//! | `GET /probe` | one message, asked for now |
+//! | `/api/v1/` | registration of sent messages, and what is known, with `server.api_token` |
+//! | `POST /webhooks/` | reports that vendors push, with the account's `webhook_token` |
 
+mod api;
+mod backend;
+mod probe;
 pub mod scrapers;
 pub mod server;
 mod status;
+mod tokens;
+mod webhooks;
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,6 +31,7 @@ use axum::{
 use delivery_clock::Clock;
 use tokio::sync::{mpsc, oneshot};
 
+pub use backend::Backend;
 use scrapers::{Client, Scrapers};
 pub use status::{AccountNote, Notes};
 
@@ -53,6 +62,8 @@ pub struct Site {
     pub scrapers: Arc<Scrapers>,
     /// `zero_hold`, which a reload can change.
     pub zero_hold: Arc<dyn Fn() -> Duration + Send + Sync>,
+    /// The exporter behind the endpoints for programs.
+    pub backend: Arc<dyn Backend>,
 }
 
 /// All routes.
@@ -66,6 +77,9 @@ pub fn router(site: Site) -> Router {
         )
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))
+        .route("/probe", get(probe::probe))
+        .merge(api::router())
+        .merge(webhooks::router())
         .with_state(site)
 }
 

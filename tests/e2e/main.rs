@@ -6,6 +6,7 @@
 mod books;
 mod command;
 mod crash;
+mod doors;
 mod faults;
 mod harness;
 mod otlp;

@@ -1,0 +1,328 @@
+//! The exporter behind the endpoints for programs.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use delivery_clock::Moment;
+use futures_util::{FutureExt, future::BoxFuture};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+
+use super::{Exporter, exporter::Live};
+use crate::{
+    collector::Recorder,
+    config::Account,
+    ledger::{Amount, News, Registration, StoreError},
+    model::{Application, Dataset, Message},
+    providers::{Observation, Pushed, Query},
+    secret::Secret,
+    series::{self, Probed, Visitor, WebhookOutcome},
+    web::Backend,
+};
+
+/// The vendor is asked for the same message no more often than this.
+const PROBE_FLOOR: Duration = Duration::from_secs(5);
+/// Probed messages that are remembered.
+const MAX_PROBES: usize = 10_000;
+
+type ProbeKey = (Arc<str>, usize, String);
+type LastProbe = Arc<Mutex<Option<(Moment, Arc<Probed>)>>>;
+
+/// What probes have found lately, so that a storm of scrapes is one request.
+#[derive(Default)]
+pub(super) struct Probes(std::sync::Mutex<HashMap<ProbeKey, LastProbe>>);
+
+impl Probes {
+    fn of(&self, key: ProbeKey) -> LastProbe {
+        let mut probes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if probes.len() >= MAX_PROBES {
+            // Those that nobody waits for.
+            probes.retain(|_, own| Arc::strong_count(own) > 1);
+        }
+        probes.entry(key).or_default().clone()
+    }
+}
+
+impl Exporter {
+    fn live(&self, account: &str) -> Option<Arc<Live>> {
+        self.all_live()
+            .into_iter()
+            .find(|own| own.account.name.as_ref() == account)
+    }
+
+    async fn take_reports(
+        &self,
+        live: &Live,
+        application: &Application,
+        body: Bytes,
+        read: crate::providers::ReportsRead,
+    ) -> Result<News, String> {
+        // On disk before anything of it is counted, as with a body that was asked for.
+        let mut writer = live.ledger.spool().begin().await.map_err(|error| error.0)?;
+        writer.write(&body).await.map_err(|error| error.0)?;
+        let name = writer.finish().await.map_err(|error| error.0)?;
+        let counted = live.ledger.reports(application, vec![(name, read)]).await;
+        counted.map_err(|error| error.to_string())
+    }
+
+    async fn take(&self, live: &Live, body: Bytes) -> Result<WebhookOutcome, String> {
+        let application = live.account.applications.first().cloned();
+        let application = application.unwrap_or_else(|| Application {
+            id: Arc::from(""),
+            name: live.account.name.clone(),
+        });
+        let (outcome, news) = match live.provider.read_pushed(&body) {
+            Pushed::Unsupported => (WebhookOutcome::Unsupported, News::default()),
+            Pushed::Event(event) => {
+                let counted = live.ledger.event(&application, event).await;
+                let (news, new) = counted.map_err(|error| error.to_string())?;
+                let outcome = if new {
+                    WebhookOutcome::Counted
+                } else {
+                    WebhookOutcome::Duplicate
+                };
+                (outcome, news)
+            }
+            Pushed::Reports(read) if read.empty => (WebhookOutcome::Unsupported, News::default()),
+            Pushed::Reports(read) => {
+                let (all, damaged) = (read.reports.len() as u64, read.damage.is_some());
+                let news = self.take_reports(live, &application, body, read).await?;
+                let outcome = if damaged {
+                    WebhookOutcome::Quarantined
+                } else if news.duplicates >= all {
+                    WebhookOutcome::Duplicate
+                } else {
+                    WebhookOutcome::Counted
+                };
+                (outcome, news)
+            }
+        };
+        live.series.news(&news);
+        live.series.webhook(outcome);
+        Ok(outcome)
+    }
+
+    async fn ask_for(&self, live: &Live, application: &Application, id: &str) -> Probed {
+        let clock = self.clock();
+        let message = Message {
+            application: application.id.clone(),
+            id: Arc::from(id),
+            campaign: None,
+            sent_at: None,
+        };
+        let (mut snapshot, began) = (None, clock.monotonic());
+        let messages = [message.clone()];
+        let query = Query::Messages {
+            dataset: live
+                .account
+                .collect
+                .first()
+                .copied()
+                .unwrap_or(Dataset::Messages),
+            application,
+            messages: &messages,
+            // One attempt: whoever probes has a timeout of its own.
+            deadline: began,
+        };
+        let asked = live
+            .provider
+            .ask(query, &mut |observation| {
+                if let Observation::Snapshot(own) = observation {
+                    snapshot = Some(*own);
+                }
+            })
+            .await;
+        if let Err(failure) = asked {
+            tracing::debug!(account = %live.account.name, error = %failure, "a probe failed");
+        }
+        Probed {
+            application: application.clone(),
+            message: Message {
+                campaign: snapshot.as_ref().and_then(|own| own.campaign.clone()),
+                ..message
+            },
+            snapshot,
+            lasted: clock.monotonic().since(began),
+        }
+    }
+}
+
+impl Backend for Exporter {
+    fn api_token(&self) -> Option<Secret> {
+        self.config().api_token.clone()
+    }
+
+    fn accounts(&self) -> Vec<Arc<Account>> {
+        self.all_live()
+            .iter()
+            .map(|own| own.account.clone())
+            .collect()
+    }
+
+    fn max_body(&self) -> usize {
+        let limit = self.config().limits.max_response_bytes;
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    }
+
+    fn register(&self, messages: Vec<Registration>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.ledger().register(messages).boxed()
+    }
+
+    fn rejected(&self, account: &str, reason: &str) {
+        if let Some(live) = self.live(account) {
+            live.series.rejected(reason);
+            live.series.publish();
+        }
+    }
+
+    fn messages<'a>(&'a self, account: &'a str) -> BoxFuture<'a, Result<Value, StoreError>> {
+        async move {
+            let Some(live) = self.live(account) else {
+                return Ok(json!([]));
+            };
+            let name = |id: &Arc<str>| {
+                let own = live.account.applications.iter().find(|own| own.id == *id);
+                own.map_or_else(|| id.clone(), |own| own.name.clone())
+            };
+            let mut found = HashMap::new();
+            for message in live.ledger.registered(0).await?.0 {
+                let entry = json!({
+                    "id": message.id, "application": name(&message.application),
+                    "campaign": message.campaign, "sent_at": message.sent_at.map(|at| at.to_string()),
+                    "registered": true,
+                });
+                found.insert((message.application, message.id), entry);
+            }
+            for (id, met) in live.ledger.watched().await {
+                let registered = found.contains_key(&id);
+                let entry = json!({
+                    "id": id.1, "application": name(&id.0), "campaign": met.campaign,
+                    "sent_at": met.sent_at.map(|at| at.to_string()),
+                    "first_seen": met.first_seen.to_string(), "registered": registered,
+                });
+                found.insert(id, entry);
+            }
+            let mut entries: Vec<_> = found.into_iter().collect();
+            entries.sort_by(|(left, _), (right, _)| left.cmp(right));
+            let entries: Vec<Value> = entries.into_iter().map(|(_, entry)| entry).collect();
+            Ok(json!({"account": account, "messages": entries}))
+        }
+        .boxed()
+    }
+
+    fn status(&self) -> BoxFuture<'_, Result<Value, StoreError>> {
+        async move {
+            let notes = self.notes();
+            let mut accounts = Vec::new();
+            for live in self.all_live() {
+                let note = notes.accounts.iter().find(|own| own.name == live.account.name);
+                let mut totals = Vec::new();
+                for (key, total, pending) in live.ledger.totals().await? {
+                    if let Some((metric, labels)) = live.series.named(&key) {
+                        let labels: serde_json::Map<String, Value> = labels
+                            .into_iter()
+                            .map(|(name, value)| (name.to_owned(), json!(value)))
+                            .collect();
+                        totals.push(json!({
+                            "metric": metric, "labels": labels,
+                            "total": amount(&total), "pending": amount(&pending),
+                        }));
+                    }
+                }
+                accounts.push(json!({
+                    "account": live.account.name,
+                    "provider": live.account.provider.as_str(),
+                    "lease_held": self.ledger().lease(&live.account.name).runs(),
+                    "ready": note.is_some_and(|own| own.ready),
+                    "next_query_at": note.and_then(|own| own.next).map(|at| at.to_string()),
+                    "last_error": note.and_then(|own| own.last_error.clone()),
+                    "totals": totals,
+                }));
+            }
+            Ok(json!({
+                "version": env!("CARGO_PKG_VERSION"), "replica": notes.replica, "accounts": accounts,
+            }))
+        }
+        .boxed()
+    }
+
+    fn pushed<'a>(
+        &'a self,
+        account: &'a str,
+        body: Bytes,
+    ) -> BoxFuture<'a, Result<WebhookOutcome, String>> {
+        async move {
+            match self.live(account) {
+                Some(live) => self.take(&live, body).await,
+                None => Err("the account is no longer configured".to_owned()),
+            }
+        }
+        .boxed()
+    }
+
+    fn refused(&self, account: &str) {
+        if let Some(live) = self.live(account) {
+            live.series.webhook(WebhookOutcome::Refused);
+        }
+    }
+
+    fn probe<'a>(
+        &'a self,
+        account: &'a Account,
+        application: usize,
+        message: &'a str,
+    ) -> BoxFuture<'a, Arc<Probed>> {
+        async move {
+            let key = (account.name.clone(), application, message.to_owned());
+            let last = self.probes().of(key);
+            // Whoever comes meanwhile waits for the same answer.
+            let mut last = last.lock().await;
+            let now = self.clock().monotonic();
+            if let Some((at, probed)) = last.as_ref()
+                && now.since(*at) < PROBE_FLOOR
+            {
+                return probed.clone();
+            }
+            let of = account.applications.get(application).cloned();
+            let of = of.unwrap_or_else(|| Application {
+                id: Arc::from(""),
+                name: account.name.clone(),
+            });
+            let probed = match self.live(&account.name) {
+                Some(live) => self.ask_for(&live, &of, message).await,
+                None => Probed {
+                    application: of.clone(),
+                    message: Message {
+                        application: of.id,
+                        id: Arc::from(message),
+                        campaign: None,
+                        sent_at: None,
+                    },
+                    snapshot: None,
+                    lasted: Duration::ZERO,
+                },
+            };
+            let probed = Arc::new(probed);
+            *last = Some((self.clock().monotonic(), probed.clone()));
+            probed
+        }
+        .boxed()
+    }
+
+    fn show_probe(&self, account: &Account, probed: &Probed, visitor: &mut dyn Visitor) {
+        series::show_probe(account, &self.config(), self.clock(), probed, visitor);
+    }
+}
+
+/// An amount in JSON: exactly, in a text where a number could not be.
+fn amount(amount: &Amount) -> Value {
+    match amount {
+        Amount::Count(count) => json!(count),
+        Amount::Money(money) => json!(money.to_string()),
+        Amount::Times(times) => json!(times.count()),
+    }
+}

@@ -1,0 +1,280 @@
+//! `/api/v1`: whoever sends messages registers them here, and programs read what the exporter
+//! knows.
+
+use std::sync::Arc;
+
+use axum::{
+    Json, Router,
+    body::to_bytes,
+    extract::{Query, Request, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Site, tokens};
+use crate::{
+    config::Account,
+    ledger::{Registration, StoreError},
+    model::Message,
+};
+
+/// The most entries in one request.
+const MAX_ENTRIES: usize = 10_000;
+/// The most bytes of one request.
+const MAX_BYTES: usize = 8 << 20;
+
+/// The routes.
+pub(super) fn router() -> Router<Site> {
+    Router::new()
+        .route("/api/v1/messages", post(register).get(messages))
+        .route("/api/v1/status", get(status))
+}
+
+/// An answer that is not the one that was hoped for.
+fn refuse(status: StatusCode, text: impl Into<String>) -> Response {
+    (status, Json(json!({"error": text.into()}))).into_response()
+}
+
+/// Nothing: the request may go on.
+fn allowed(site: &Site, headers: &HeaderMap) -> Result<(), Box<Response>> {
+    let Some(token) = site.backend.api_token() else {
+        let text = "there is no API: set server.api_token_file";
+        return Err(Box::new(refuse(StatusCode::NOT_FOUND, text)));
+    };
+    if tokens::is_right(tokens::bearer(headers).as_deref(), &token) {
+        return Ok(());
+    }
+    let mut answer = refuse(
+        StatusCode::UNAUTHORIZED,
+        "send the API's token: Authorization: Bearer <token>",
+    );
+    let scheme = axum::http::HeaderValue::from_static("Bearer");
+    answer
+        .headers_mut()
+        .insert(axum::http::header::WWW_AUTHENTICATE, scheme);
+    Err(Box::new(answer))
+}
+
+fn of_store(error: &StoreError) -> Response {
+    tracing::error!(%error, "the API cannot reach the store");
+    refuse(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "the store cannot be reached; try again",
+    )
+}
+
+async fn register(State(site): State<Site>, headers: HeaderMap, request: Request) -> Response {
+    if let Err(answer) = allowed(&site, &headers) {
+        return *answer;
+    }
+    let Ok(body) = to_bytes(request.into_body(), MAX_BYTES).await else {
+        let text = format!(
+            "the body is larger than {} MiB; send several lists",
+            MAX_BYTES >> 20
+        );
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, text);
+    };
+    let entries = match serde_json::from_slice::<Value>(&body) {
+        Ok(Value::Array(entries)) => entries,
+        Ok(object @ Value::Object(_)) => vec![object],
+        Ok(_) => {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "send one message as an object, or a list of them",
+            );
+        }
+        Err(error) => {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                format!("the body is no JSON: {error}"),
+            );
+        }
+    };
+    if entries.len() > MAX_ENTRIES {
+        let text = format!(
+            "{} entries are too many; send at most {MAX_ENTRIES}",
+            entries.len()
+        );
+        return refuse(StatusCode::PAYLOAD_TOO_LARGE, text);
+    }
+    let accounts = site.backend.accounts();
+    let now = site.clock.now();
+    let mut messages = Vec::with_capacity(entries.len());
+    for (index, entry) in entries.into_iter().enumerate() {
+        match read(entry, &accounts, now) {
+            Ok(message) => messages.push(message),
+            Err(fault) => {
+                if let Fault::TooOld(account) = &fault {
+                    site.backend.rejected(account, "max_age");
+                }
+                let text = format!("entry {index}: {}", fault.text());
+                return refuse(fault.status(), text);
+            }
+        }
+    }
+    let accepted = messages.len();
+    match site.backend.register(messages).await {
+        Ok(()) => Json(json!({"accepted": accepted})).into_response(),
+        Err(error) => of_store(&error),
+    }
+}
+
+/// What is wrong with an entry.
+enum Fault {
+    /// A field, and what to write.
+    Field(&'static str, String),
+    /// A field that there is not.
+    Unknown(String),
+    /// No account is called so.
+    NoAccount(String),
+    /// The message was sent longer ago than the account's `max_age`.
+    TooOld(Arc<str>),
+}
+
+impl Fault {
+    fn status(&self) -> StatusCode {
+        match self {
+            Fault::NoAccount(_) => StatusCode::NOT_FOUND,
+            _ => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Fault::Field(field, problem) => format!("{field}: {problem}"),
+            Fault::Unknown(field) => {
+                format!("{field}: unknown; there are account, id, application, campaign, sent_at")
+            }
+            Fault::NoAccount(name) => format!("account: there is no account {name}"),
+            Fault::TooOld(_) => "sent_at: longer ago than the account's max_age".to_owned(),
+        }
+    }
+}
+
+fn read(entry: Value, accounts: &[Arc<Account>], now: Timestamp) -> Result<Registration, Fault> {
+    let Value::Object(mut entry) = entry else {
+        return Err(Fault::Field(
+            "account",
+            "the entry has to be an object".into(),
+        ));
+    };
+    let name =
+        text(&mut entry, "account")?.ok_or_else(|| Fault::Field("account", "is missing".into()))?;
+    let account = accounts
+        .iter()
+        .find(|own| own.name.as_ref() == name)
+        .ok_or(Fault::NoAccount(name))?;
+    if !account.provider.has_messages() {
+        let problem = format!("{} has no messages to register", account.provider);
+        return Err(Fault::Field("account", problem));
+    }
+    let id = match entry.remove("id") {
+        // A number's digits as they were sent: ids have more of them than a double.
+        Some(Value::Number(number)) if number.is_u64() => number.to_string(),
+        other => {
+            if let Some(other) = other {
+                entry.insert("id".into(), other);
+            }
+            text(&mut entry, "id")?.ok_or_else(|| Fault::Field("id", "is missing".into()))?
+        }
+    };
+    let application = match text(&mut entry, "application")? {
+        Some(name) => account
+            .applications
+            .iter()
+            .find(|own| own.name.as_ref() == name || own.id.as_ref() == name)
+            .ok_or_else(|| {
+                Fault::Field("application", format!("there is no application {name}"))
+            })?,
+        None if account.applications.len() > 1 => {
+            let problem = "is missing, and the account has several".to_owned();
+            return Err(Fault::Field("application", problem));
+        }
+        None => account
+            .applications
+            .first()
+            .ok_or_else(|| Fault::Field("application", "the account has none".into()))?,
+    };
+    let campaign = text(&mut entry, "campaign")?;
+    let sent_at = match text(&mut entry, "sent_at")? {
+        Some(text) => text.parse().map_err(|_| {
+            let problem = format!("{text:?} is no time; write it like 2026-11-01T10:00:00Z");
+            Fault::Field("sent_at", problem)
+        })?,
+        // It is registered as it is sent.
+        None => now,
+    };
+    if let Some((field, _)) = entry.into_iter().next() {
+        return Err(Fault::Unknown(field));
+    }
+    let age = now.duration_since(sent_at);
+    if std::time::Duration::try_from(age).is_ok_and(|age| age > account.messages.max_age) {
+        return Err(Fault::TooOld(account.name.clone()));
+    }
+    Ok(Registration {
+        account: account.name.clone(),
+        message: Message {
+            application: application.id.clone(),
+            id: Arc::from(id),
+            campaign: campaign.map(Arc::from),
+            sent_at: Some(sent_at),
+        },
+    })
+}
+
+/// A text of an entry; `null` and the empty text are none.
+fn text(entry: &mut Map<String, Value>, field: &'static str) -> Result<Option<String>, Fault> {
+    match entry.remove(field) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(Fault::Field(field, "has to be a text".into())),
+    }
+}
+
+#[derive(Deserialize)]
+struct Which {
+    account: Option<String>,
+}
+
+async fn messages(
+    State(site): State<Site>,
+    Query(which): Query<Which>,
+    headers: HeaderMap,
+) -> Response {
+    if let Err(answer) = allowed(&site, &headers) {
+        return *answer;
+    }
+    let Some(name) = which.account else {
+        return refuse(
+            StatusCode::BAD_REQUEST,
+            "account: is missing: ?account=<name>",
+        );
+    };
+    if !site
+        .backend
+        .accounts()
+        .iter()
+        .any(|own| own.name.as_ref() == name)
+    {
+        return refuse(StatusCode::NOT_FOUND, format!("there is no account {name}"));
+    }
+    match site.backend.messages(&name).await {
+        Ok(messages) => Json(messages).into_response(),
+        Err(error) => of_store(&error),
+    }
+}
+
+async fn status(State(site): State<Site>, headers: HeaderMap) -> Response {
+    if let Err(answer) = allowed(&site, &headers) {
+        return *answer;
+    }
+    match site.backend.status().await {
+        Ok(status) => Json(status).into_response(),
+        Err(error) => of_store(&error),
+    }
+}

@@ -1,0 +1,56 @@
+//! Tokens of requests, and whether they are right.
+
+use axum::http::{HeaderMap, header};
+use base64::{Engine, engine::general_purpose::STANDARD};
+use sha2::{Digest, Sha256};
+
+use crate::secret::Secret;
+
+/// The token after `Bearer`.
+pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
+    scheme(headers, "bearer").map(str::to_owned)
+}
+
+/// The password of `Basic`, whatever the user is called.
+pub(super) fn basic_password(headers: &HeaderMap) -> Option<String> {
+    let bytes = STANDARD.decode(scheme(headers, "basic")?).ok()?;
+    let text = String::from_utf8(bytes).ok()?;
+    text.split_once(':')
+        .map(|(_, password)| password.to_owned())
+}
+
+fn scheme<'h>(headers: &'h HeaderMap, scheme: &str) -> Option<&'h str> {
+    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
+    let (word, rest) = value.split_once(' ')?;
+    word.eq_ignore_ascii_case(scheme).then(|| rest.trim())
+}
+
+/// Whether a token is the secret. Digests are compared, so that the time tells nothing about it.
+pub(super) fn is_right(token: Option<&str>, secret: &Secret) -> bool {
+    let digest = |text: &str| Sha256::digest(text.as_bytes());
+    token.is_some_and(|token| digest(token) == digest(secret.expose()))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn tokens_are_read_from_both_schemes() {
+        let headers = |value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::AUTHORIZATION, HeaderValue::from_static(value));
+            headers
+        };
+        assert_eq!(bearer(&headers("bearer abc")), Some("abc".into()));
+        assert_eq!(bearer(&headers("Basic abc")), None);
+        let basic = headers("Basic dXNlcjpwYTpzcw==");
+        assert_eq!(basic_password(&basic), Some("pa:ss".into()));
+        assert_eq!(basic_password(&headers("Basic !")), None);
+        let secret = Secret::new("abc");
+        assert!(is_right(Some("abc"), &secret));
+        assert!(!is_right(Some("abd"), &secret) && !is_right(None, &secret));
+    }
+}

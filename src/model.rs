@@ -203,23 +203,52 @@ pub enum Dataset {
     Reports,
     /// The numbers of single messages (EngageLab, Pushwoosh, Alibaba).
     Messages,
+    /// EngageLab's users of an application.
+    Users,
+    /// EngageLab's status of single messages on test devices.
+    Lifecycle,
+    /// Pushwoosh's bounced e-mails.
+    Bounces,
+    /// Pushwoosh's conversions of single messages.
+    Intervals,
+    /// Pushwoosh's log of events.
+    Log,
+    /// Pushwoosh's clicks on links in e-mails.
+    Links,
+    /// Pushwoosh's devices that clicked on links in e-mails.
+    LinkDevices,
 }
 
 impl Dataset {
-    /// Every data set that this version has.
-    pub const ALL: [Dataset; 3] = [Dataset::Statistics, Dataset::Reports, Dataset::Messages];
-
-    /// The data sets of the contract that a later version brings. They are refused by name, so
-    /// that nobody waits for numbers that nobody collects.
-    pub const LATER: [&'static str; 7] = [
-        "users",
-        "lifecycle",
-        "bounces",
-        "intervals",
-        "log",
-        "links",
-        "link_devices",
+    /// Every data set.
+    pub const ALL: [Dataset; 10] = [
+        Dataset::Statistics,
+        Dataset::Reports,
+        Dataset::Messages,
+        Dataset::Users,
+        Dataset::Lifecycle,
+        Dataset::Bounces,
+        Dataset::Intervals,
+        Dataset::Log,
+        Dataset::Links,
+        Dataset::LinkDevices,
     ];
+
+    /// Whether it has the numbers of single messages, which are counted and compared at ages.
+    pub fn has_snapshots(self) -> bool {
+        matches!(self, Dataset::Statistics | Dataset::Messages)
+    }
+
+    /// How often it is asked for unless the configuration says otherwise; `None`: every `interval`.
+    pub fn default_interval(self) -> Option<Duration> {
+        let minutes = match self {
+            Dataset::Statistics | Dataset::Reports | Dataset::Messages => return None,
+            Dataset::Bounces | Dataset::Log | Dataset::Lifecycle => 5,
+            Dataset::Users | Dataset::Intervals | Dataset::Links => 60,
+            Dataset::LinkDevices => 360,
+        };
+        Some(Duration::from_secs(minutes * 60))
+    }
 
     /// The name in the configuration and in the label `dataset`.
     pub fn as_str(self) -> &'static str {
@@ -227,6 +256,13 @@ impl Dataset {
             Dataset::Statistics => "statistics",
             Dataset::Reports => "reports",
             Dataset::Messages => "messages",
+            Dataset::Users => "users",
+            Dataset::Lifecycle => "lifecycle",
+            Dataset::Bounces => "bounces",
+            Dataset::Intervals => "intervals",
+            Dataset::Log => "log",
+            Dataset::Links => "links",
+            Dataset::LinkDevices => "link_devices",
         }
     }
 
@@ -517,6 +553,120 @@ impl std::str::FromStr for Age {
         }
     }
 }
+
+/// A figure of an application or a message besides its counts, as it is now: a gauge.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Figure {
+    /// Which, with its own labels.
+    pub kind: FigureKind,
+    /// Its value.
+    pub value: f64,
+}
+
+/// The figures of contract 4.4.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[expect(missing_docs, reason = "the fields are the contract's labels")]
+pub enum FigureKind {
+    /// New users of the newest complete period.
+    UsersNew {
+        platform: Arc<str>,
+        time_unit: &'static str,
+    },
+    /// Active users of the newest complete period.
+    UsersActive {
+        platform: Arc<str>,
+        time_unit: &'static str,
+    },
+    /// Online users of the newest complete period.
+    UsersOnline {
+        platform: Arc<str>,
+        time_unit: &'static str,
+    },
+    /// Test devices in a status.
+    CanaryDevices {
+        message_id: Arc<str>,
+        status: Arc<str>,
+    },
+    /// Conversions of a message.
+    ConversionHits {
+        campaign: Arc<str>,
+        message_id: Arc<str>,
+        event: Arc<str>,
+    },
+    /// The vendor's conversion ratio, 0 to 1.
+    ConversionRatio {
+        campaign: Arc<str>,
+        message_id: Arc<str>,
+        event: Arc<str>,
+    },
+    /// Revenue of a message's conversions.
+    ConversionRevenue {
+        campaign: Arc<str>,
+        message_id: Arc<str>,
+        event: Arc<str>,
+    },
+    /// Clicks on a link.
+    LinkClicks {
+        template: Arc<str>,
+        link: Arc<str>,
+        title: Arc<str>,
+    },
+    /// Distinct devices that clicked on a link.
+    LinkDevices { link: Arc<str> },
+}
+
+impl FigureKind {
+    /// Whether two of them cannot be added.
+    pub fn is_ratio(&self) -> bool {
+        matches!(self, FigureKind::ConversionRatio { .. })
+    }
+}
+
+/// Something that happened once, and that a vendor may tell more than once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happening {
+    /// Stands for it: nothing that names a person is kept.
+    pub digest: [u8; 16],
+    /// What it is.
+    pub kind: HappeningKind,
+    /// When it happened, if the vendor says so: what is older than the application's birth counts
+    /// nothing.
+    pub at: Option<Timestamp>,
+}
+
+/// What can happen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(missing_docs, reason = "the fields are the contract's labels")]
+pub enum HappeningKind {
+    /// An event of Pushwoosh's log.
+    Log {
+        action: Arc<str>,
+        platform: Arc<str>,
+        status: Arc<str>,
+    },
+    /// Something that happened to an e-mail after its reports: a complaint, a late bounce.
+    Tracked {
+        measure: Measure,
+        campaign: Option<Arc<str>>,
+    },
+    /// A bounced e-mail address: one of a small set of kinds and reasons.
+    BouncedAddress {
+        kind: &'static str,
+        reason: &'static str,
+    },
+}
+
+/// The kinds and reasons of bounced addresses (contract 4.4): the counters exist from the start.
+pub const BOUNCED_KINDS: [&str; 4] = ["hard", "soft", "complaint", "unknown"];
+/// The classes of the reasons of bounced addresses.
+pub const BOUNCED_REASONS: [&str; 6] = [
+    "invalid_recipient",
+    "mailbox_full",
+    "blocked",
+    "policy",
+    "timeout",
+    "other",
+];
 
 /// What a vendor counted: each measure that it sent, once. What it did not send is not here.
 pub type Counts = Vec<(Measure, u64)>;

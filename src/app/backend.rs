@@ -78,9 +78,13 @@ impl Exporter {
         let (outcome, news) = match live.provider.read_pushed(&body) {
             Pushed::Unsupported => (WebhookOutcome::Unsupported, News::default()),
             Pushed::Event(event) => {
-                let counted = live.ledger.event(&application, event).await;
+                let events = vec![event];
+                let counted = live
+                    .ledger
+                    .happened(&application, Dataset::Reports, events, None)
+                    .await;
                 let (news, new) = counted.map_err(|error| error.to_string())?;
-                let outcome = if new {
+                let outcome = if new > 0 {
                     WebhookOutcome::Counted
                 } else {
                     WebhookOutcome::Duplicate

@@ -23,7 +23,7 @@ use crate::{
     config::{Account, MessageEntry},
     discovery::{MessageKey, Named, Sources, Tracker, Update},
     ledger::{AccountLedger, Lease, Met, News, StoreError},
-    model::{Application, Dataset, Message, Source},
+    model::{Application, Dataset, Happening, Message, Source},
     providers::{Failure, FailureKind, Observation, Plan, Provider, Query},
     telemetry::TRACE_TARGET,
 };
@@ -180,10 +180,17 @@ impl Collector {
                         .or_default()
                         .add(Job::Drain, first);
                 }
+                Plan::Whole => {
+                    for application in 0..account.applications.len() {
+                        let lane = collector.lanes.entry((*dataset, application)).or_default();
+                        lane.add(Job::Whole, first);
+                    }
+                }
                 Plan::Messages { .. } => {
                     for application in 0..account.applications.len() {
                         let lane = collector.lanes.entry((*dataset, application)).or_default();
-                        if account.messages.list {
+                        // One list is enough for all data sets.
+                        if account.messages.list && dataset.has_snapshots() {
                             lane.add(Job::List, first);
                         }
                     }
@@ -237,8 +244,9 @@ impl Collector {
             }
         }
         let first = earliest.map_or(first, |earliest| earliest.max(first));
-        for ((_, of), lane) in &mut self.lanes {
-            if *of == application {
+        let provider = &self.parts.provider;
+        for ((dataset, of), lane) in &mut self.lanes {
+            if *of == application && matches!(provider.plan(*dataset), Plan::Messages { .. }) {
                 lane.add(Job::Message(key.1.clone()), first);
             }
         }
@@ -567,7 +575,7 @@ impl Collector {
             let key = keys[(self.turn + step) % keys.len()];
             let batch = match self.parts.provider.plan(key.0) {
                 Plan::Messages { batch } => batch,
-                Plan::Drain => 1,
+                Plan::Drain | Plan::Whole => 1,
             };
             let jobs = self.lanes.get_mut(&key)?.take(now, batch);
             if !jobs.is_empty() {
@@ -595,13 +603,31 @@ impl Collector {
             })
             .map(|tracked| tracked.message.clone())
             .collect();
+        let whole = jobs.first() == Some(&Job::Whole);
+        let messages = if whole {
+            self.tracker.of(lane.1)
+        } else {
+            messages
+        };
         async move {
             let mut seen = Vec::new();
+            let since = if whole {
+                ledger.read_until(&application, dataset).await
+            } else {
+                Some(since)
+            };
             let query = match jobs.first() {
+                Some(Job::Whole) => Query::Whole {
+                    dataset,
+                    application: &application,
+                    messages: &messages,
+                    since,
+                    deadline,
+                },
                 Some(Job::List) => Query::List {
                     dataset,
                     application: &application,
-                    since,
+                    since: since.unwrap_or_default(),
                     deadline,
                 },
                 Some(Job::Drain) => Query::Drain {
@@ -631,6 +657,16 @@ impl Collector {
                 result = provider
                     .ask(query, &mut |observation| seen.push(observation))
                     .await;
+            }
+            let happened = happened(&mut seen);
+            if let Some((happenings, until)) = happened {
+                let counted = ledger
+                    .happened(&application, dataset, happenings, until)
+                    .await;
+                match counted {
+                    Ok((more, _)) => news.append(more),
+                    Err(error) => result = Err(of_store(&error)),
+                }
             }
             for observation in &seen {
                 if let Observation::Drained { body, read, .. } = observation {
@@ -806,6 +842,23 @@ async fn keep(ledger: &AccountLedger, recorder: &dyn Recorder) {
             }
         }
     }
+}
+
+/// Takes out of an answer what happened, and until when it was read.
+fn happened(seen: &mut Vec<Observation>) -> Option<(Vec<Happening>, Option<Timestamp>)> {
+    let (mut happenings, mut until) = (Vec::new(), None);
+    seen.retain_mut(|observation| match observation {
+        Observation::Happened(more) => {
+            happenings.append(more);
+            false
+        }
+        Observation::ReadUntil(at) => {
+            until = Some(*at);
+            false
+        }
+        _ => true,
+    });
+    (!happenings.is_empty() || until.is_some()).then_some((happenings, until))
 }
 
 fn of_store(error: &StoreError) -> Failure {

@@ -18,8 +18,17 @@ pub(super) enum Job {
     List,
     /// The account's queue.
     Drain,
+    /// Everything of the application.
+    Whole,
     /// A message.
     Message(Arc<str>),
+}
+
+impl Job {
+    /// Whether it is a query by itself.
+    fn is_single(&self) -> bool {
+        matches!(self, Job::List | Job::Drain | Job::Whole)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -99,11 +108,11 @@ impl Lane {
                     if jobs.is_empty() || seen >= LOOK_AHEAD * batch {
                         break;
                     }
-                    if !is_early || *job == Job::List {
+                    if !is_early || job.is_single() {
                         continue;
                     }
                 }
-                match (*job == Job::Drain || slot.alone, jobs.is_empty()) {
+                match (job.is_single() || slot.alone, jobs.is_empty()) {
                     (true, true) => {
                         jobs.push(job.clone());
                         break;

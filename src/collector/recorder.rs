@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 use crate::{
     ledger::{Names, News},
-    model::{Application, Dataset, Message, Snapshot, Source},
+    model::{Application, Dataset, Figure, Message, Snapshot, Source},
     providers::{Failure, Observer},
 };
 
@@ -29,6 +29,17 @@ pub trait Recorder: Observer {
 
     /// The vendor answered, and the state of the message is what it was.
     fn renewed(&self, dataset: Dataset, application: &Application, id: &str, stale_at: Timestamp);
+
+    /// All figures of a data set, or of one message of it: they replace those before, and are true
+    /// until `stale_at`.
+    fn figures(
+        &self,
+        dataset: Dataset,
+        application: &Application,
+        message: Option<&str>,
+        figures: Vec<Figure>,
+        stale_at: Timestamp,
+    );
 
     /// The message is no longer watched.
     fn forgotten(&self, application: &Application, id: &str);

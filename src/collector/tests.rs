@@ -72,6 +72,16 @@ impl Recorder for Record {
     fn news(&self, _: &News) {}
     fn cleared(&self) {}
     fn lost(&self) {}
+    fn figures(
+        &self,
+        _: Dataset,
+        _: &Application,
+        _: Option<&str>,
+        figures: Vec<crate::model::Figure>,
+        _: Timestamp,
+    ) {
+        self.note(format!("{} figures", figures.len()));
+    }
     fn failed(&self, _: Dataset, application: &Application, failure: &Failure) {
         self.note(format!(
             "{} failed: {}",
@@ -122,6 +132,7 @@ impl Provider for Scripted {
             let what = match query {
                 Query::List { application, .. } => format!("list {}", application.name),
                 Query::Drain { .. } => "drain".into(),
+                Query::Whole { .. } => "whole".into(),
                 Query::Messages { messages, .. } => {
                     let ids: Vec<_> = messages.iter().map(|own| own.id.as_ref()).collect();
                     ids.join(",")

@@ -206,6 +206,8 @@ pub(super) fn read(
         base_url: base_url?,
         credentials: credentials?,
         messages,
+        canaries: canaries(context, &map, provider),
+        max_links: map.size("max_links"),
         webhook_token: webhook_token(context, &map, provider),
         name: name?,
         provider,
@@ -220,6 +222,22 @@ pub(super) fn read(
         context.warnings.borrow_mut().push(warning);
     }
     Some(account)
+}
+
+/// `canaries`: the registration ids of test devices. They name devices, and are never shown.
+fn canaries(context: &Context, map: &Map<'_>, provider: ProviderType) -> Vec<Secret> {
+    let Some(node) = map.get("canaries") else {
+        return Vec::new();
+    };
+    if provider != ProviderType::Engagelab {
+        let text = format!("canaries are for engagelab: {provider} has no lifecycle of devices");
+        context.error(&node.place, text);
+    }
+    let items = context.list("canaries", node).iter();
+    items
+        .filter_map(|item| context.text("a canary", item))
+        .map(Secret::new)
+        .collect()
 }
 
 /// `webhook_token`, of the one type whose vendor pushes reports.
@@ -358,16 +376,10 @@ fn dataset(
     let known = Dataset::parse(name)
         .filter(|dataset| provider.datasets().iter().any(|(own, _)| own == dataset));
     if known.is_none() {
-        let text = if Dataset::LATER.contains(&name) {
-            format!(
-                "the data set {name} comes with a later version of delivery-exporter; take it out"
-            )
-        } else {
-            format!(
-                "{provider} has no data set {name}; there is: {}",
-                datasets(provider)
-            )
-        };
+        let text = format!(
+            "{provider} has no data set {name}; there is: {}",
+            datasets(provider)
+        );
         context.error(place, text);
     }
     known

@@ -44,19 +44,5 @@ pub fn reference() -> String {
             );
         }
     }
-    let later: Vec<_> = schema::KEYS
-        .iter()
-        .filter(|key| key.later)
-        .map(|key| {
-            let section = key.section.title();
-            let section = section.split(['`', ':']).find(|part| !part.is_empty());
-            format!("`{}` ({})", key.name, section.unwrap_or_default().trim())
-        })
-        .collect();
-    let _ = write!(
-        text,
-        "\n## What comes with a later version\n\nThese keys are refused, so that nobody relies on them: {}.\n",
-        later.join(", ")
-    );
     text
 }

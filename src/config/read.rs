@@ -113,7 +113,7 @@ pub(super) struct Map<'c> {
 }
 
 impl<'c> Map<'c> {
-    /// Checks a mapping's keys: unknown ones and those of later versions are errors. A section
+    /// Checks a mapping's keys: unknown ones are errors. A section
     /// that is not there, or empty, is read as one without keys.
     pub(super) fn new(
         context: &'c Context,
@@ -350,13 +350,8 @@ pub(super) fn readable(path: &Path) -> Result<(), String> {
 
 /// What is wrong with a key's name; `None`: nothing.
 fn unknown(section: Section, name: &str) -> Option<String> {
-    if let Some(key) = schema::find(section, name) {
-        let later = || {
-            format!(
-                "{name} comes with a later version of delivery-exporter; take it out, or use a version that has it"
-            )
-        };
-        return key.later.then(later);
+    if schema::find(section, name).is_some() {
+        return None;
     }
     let secret = |key: &&schema::Key| key.holds == Holds::Secret;
     if let Some(plain) = name.strip_suffix("_file")

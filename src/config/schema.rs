@@ -119,8 +119,6 @@ pub(super) struct Key {
     /// As it would be written; empty: none, or by another rule that the text tells.
     pub(super) default: &'static str,
     pub(super) text: &'static str,
-    /// A later version has it: refused until then.
-    pub(super) later: bool,
 }
 
 const fn key(
@@ -136,18 +134,6 @@ const fn key(
         holds,
         default,
         text,
-        later: false,
-    }
-}
-
-const fn later(section: Section, name: &'static str) -> Key {
-    Key {
-        section,
-        name,
-        holds: Holds::Text,
-        default: "",
-        text: "",
-        later: true,
     }
 }
 
@@ -217,8 +203,8 @@ pub(super) const KEYS: &[Key] = &[
     key(Provider, "applications", List, "", "The vendor's applications: required, one or more, for infobip_push, pushwoosh and alibaba_push; at most one for the others, where only its `name` matters (default: the account's name)."),
     key(Provider, "messages", Mapping(Messages), "", "Which messages are watched; not for infobip_email."),
     key(Provider, "per_message", Mapping(PerMessage), "", "Which messages get gauges of their own."),
-    later(Provider, "canaries"),
-    later(Provider, "max_links"),
+    key(Provider, "canaries", List, "", "engagelab, for `collect: [lifecycle]`: the registration ids of test devices whose status is followed for each message."),
+    key(Provider, "max_links", Count, "50", "pushwoosh, for `collect: [links]`: the most clicked so many keep their names; the rest is summed under `link=\"other\"`."),
     key(Provider, "webhook_token", Secret, "", "infobip_email: the secret of `/webhooks/infobip/email/<account>`, where the vendor pushes reports; without one it answers 404."),
     key(RateLimit, "requests_per_second", Rate, "5", "In the long run."),
     key(RateLimit, "burst", Count, "10", "So many may come at once after a pause."),
@@ -259,8 +245,7 @@ pub(super) fn find(section: Section, name: &str) -> Option<&'static Key> {
 
 /// The keys of a section that this version has, secrets' files not named.
 pub(super) fn built(section: Section) -> impl Iterator<Item = &'static Key> {
-    KEYS.iter()
-        .filter(move |key| key.section == section && !key.later)
+    KEYS.iter().filter(move |key| key.section == section)
 }
 
 /// The default of a key, as it would be written.

@@ -144,6 +144,10 @@ pub struct Account {
     pub credentials: Credentials,
     /// The applications; never empty: where the vendor has none, one with an empty id.
     pub applications: Vec<Application>,
+    /// `canaries`: registration ids of test devices.
+    pub canaries: Vec<Secret>,
+    /// `max_links`.
+    pub max_links: usize,
     /// `webhook_token`; `None`: there is no webhook.
     pub webhook_token: Option<Secret>,
     /// `messages`.
@@ -160,6 +164,7 @@ impl Account {
         self.dataset_intervals
             .get(&dataset)
             .copied()
+            .or(dataset.default_interval())
             .unwrap_or(self.interval)
     }
 }

@@ -209,6 +209,14 @@ impl Tracker {
         }
     }
 
+    /// The watched messages of an application.
+    pub fn of(&self, application: usize) -> Vec<Message> {
+        let all = self.messages.iter();
+        all.filter(|((of, _), _)| *of == application)
+            .map(|(_, tracked)| tracked.message.clone())
+            .collect()
+    }
+
     /// Whether a source names the message, watched or not.
     pub fn names(&self, key: &MessageKey) -> bool {
         self.messages.contains_key(key)

@@ -28,10 +28,8 @@ use super::{
     store::{Ask, Batch, MessageId, Store, StoreError, Told},
 };
 use crate::{
-    model::{Application, Dataset, Message, ProviderType, Snapshot},
-    providers::{
-        Damage, Digest, Report, ReportsRead, Spool, SpoolError, SpooledBody, TrackedEvent,
-    },
+    model::{Application, Dataset, Happening, HappeningKind, Message, ProviderType, Snapshot},
+    providers::{Damage, Digest, Report, ReportsRead, Spool, SpoolError, SpooledBody},
 };
 
 /// So many spooled bodies share one transaction at most.
@@ -234,8 +232,15 @@ impl AccountLedger {
                         for dataset in &datasets {
                             draft.birth(&application.id, *dataset);
                         }
-                        if let Some((channel, _)) = draft.provider.columns().first() {
+                        let counted =
+                            |own: &Dataset| own.has_snapshots() || *own == Dataset::Reports;
+                        if datasets.iter().any(counted)
+                            && let Some((channel, _)) = draft.provider.columns().first()
+                        {
                             draft.zero_channel(&application.id, channel);
+                        }
+                        if datasets.contains(&Dataset::Bounces) {
+                            draft.zero_bounced(&application.id);
                         }
                     }
                     // A series that this replica has not shown is born at zero, durably; and what
@@ -910,30 +915,59 @@ impl AccountLedger {
         Ok(totals)
     }
 
-    /// Counts an event that the vendor told of once, and may tell again. Whether it is new.
+    /// Counts things that a vendor may tell more than once, each once, and notes until when the data
+    /// set was read. How many of them are new.
     ///
     /// # Errors
     ///
-    /// The store failed.
-    pub async fn event(
+    /// The store failed: nothing was counted, and they can be told again.
+    pub async fn happened(
         &self,
         application: &Application,
-        event: TrackedEvent,
-    ) -> Result<(News, bool), StoreError> {
-        let digests = vec![event.digest];
-        let compute = |event: TrackedEvent, id: Arc<str>| {
-            move |draft: &mut Draft<'_>, told: Told| count_event(draft, &id, &told, &event)
+        dataset: Dataset,
+        happenings: Vec<Happening>,
+        until: Option<Timestamp>,
+    ) -> Result<(News, u64), StoreError> {
+        let mut digests: Vec<Digest> = happenings.iter().map(|own| own.digest).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        let happenings = Arc::new(happenings);
+        let adopt_age = self.policy().adopt_age;
+        let compute = |happenings: Arc<Vec<Happening>>, id: Arc<str>| {
+            move |draft: &mut Draft<'_>, told: Told| {
+                let birth = draft.birth(&id, dataset);
+                let age = adopt_age;
+                let adoption = Adoption { birth, age };
+                if let Some(until) = until {
+                    let dataset = dataset.as_str().to_owned();
+                    let at = until.as_millisecond();
+                    draft.changes.cursors.push((id.clone(), dataset, at));
+                }
+                count_happenings(draft, &id, &told, &happenings, adoption)
+            }
         };
-        let (own, asked) = (event.clone(), digests.clone());
+        let (own, asked) = (happenings.clone(), digests.clone());
         let ask = move |_: &Image| Ask {
             digests: asked,
             ..Ask::default()
         };
         let id = application.id.clone();
         match self.change(ask, compute(own, id.clone())).await {
-            Err(StoreError::Fenced) => self.elsewhere(digests, compute(event, id)).await,
+            Err(StoreError::Fenced) => self.elsewhere(digests, compute(happenings, id)).await,
             outcome => outcome,
         }
+    }
+
+    /// Until when a data set of an application was read.
+    pub async fn read_until(
+        &self,
+        application: &Application,
+        dataset: Dataset,
+    ) -> Option<Timestamp> {
+        let key = (application.id.clone(), dataset.as_str().to_owned());
+        let image = self.image.lock().await;
+        let at = image.cursors.get(&key)?;
+        Timestamp::from_millisecond(*at).ok()
     }
 
     /// Forgets messages that no source names any more. No counter moves.
@@ -973,34 +1007,63 @@ impl AccountLedger {
     }
 }
 
-/// Counts an event; `false`: it was counted before.
-fn count_event(
+/// Counts what is new among happenings; how many of them.
+fn count_happenings(
     draft: &mut Draft<'_>,
     application: &Arc<str>,
     told: &Told,
-    event: &TrackedEvent,
-) -> bool {
-    if told.memories.contains_key(&event.digest) {
-        return false;
+    happenings: &[Happening],
+    adoption: Adoption,
+) -> u64 {
+    let mut new = 0;
+    for own in happenings {
+        let known = told.memories.contains_key(&own.digest)
+            || draft.changes.memories.contains_key(&own.digest);
+        if known {
+            continue;
+        }
+        // Nothing but that it was there.
+        draft.changes.memories.insert(own.digest, vec![0]);
+        new += 1;
+        let at = own.at.map(|at| at.as_millisecond());
+        let count = u64::from(!adoption.is_history(at));
+        for counter in counters_of(&own.kind) {
+            let key = draft.bounded(application, counter);
+            draft.add(key, &Amount::Count(count));
+        }
     }
-    let channel: Arc<str> = Arc::from("email");
-    let one = Amount::Count(1);
-    let measure = event.measure;
-    if let Some(campaign) = &event.campaign {
-        let (channel, campaign) = (channel.clone(), campaign.clone());
-        let counter = Counter::Campaign {
-            channel,
-            campaign,
-            measure,
-        };
-        let key = draft.bounded(application, counter);
-        draft.add(key, &one);
+    new
+}
+
+fn counters_of(kind: &HappeningKind) -> Vec<Counter> {
+    match kind {
+        HappeningKind::Log {
+            action,
+            platform,
+            status,
+        } => vec![Counter::Log {
+            action: action.clone(),
+            platform: platform.clone(),
+            status: status.clone(),
+        }],
+        HappeningKind::BouncedAddress { kind, reason } => vec![Counter::BouncedAddress {
+            kind: Arc::from(*kind),
+            reason: Arc::from(*reason),
+        }],
+        HappeningKind::Tracked { measure, campaign } => {
+            let (channel, measure): (Arc<str>, _) = (Arc::from("email"), *measure);
+            let mut counters = Vec::new();
+            if let Some(campaign) = campaign {
+                counters.push(Counter::Campaign {
+                    channel: channel.clone(),
+                    campaign: campaign.clone(),
+                    measure,
+                });
+            }
+            counters.push(Counter::Total { channel, measure });
+            counters
+        }
     }
-    let key = draft.bounded(application, Counter::Total { channel, measure });
-    draft.add(key, &one);
-    // Nothing but that it was there.
-    draft.changes.memories.insert(event.digest, vec![0]);
-    true
 }
 
 /// Counts reports, each once.

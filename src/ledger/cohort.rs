@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::message::Effects;
 use crate::{
     config::Account,
-    model::{Age, Counts, Dataset, Measure, Snapshot},
+    model::{Age, Counts, Measure, Snapshot},
 };
 
 /// Why an age of a message was not counted: the label `reason`.
@@ -103,7 +103,7 @@ impl Windows {
 
     /// The windows of an account's messages, as it is configured; none where it has no messages.
     pub fn of(account: &Account) -> Windows {
-        let messages = account.collect.iter().find(|own| **own != Dataset::Reports);
+        let messages = account.collect.iter().find(|own| own.has_snapshots());
         match messages {
             Some(dataset) => Windows::new(
                 &account.cohort_ages,

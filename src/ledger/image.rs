@@ -18,7 +18,7 @@ use super::{
     store::{AccountRows, Batch, CounterRow, MessageId, MessageRow, ReleaseRow},
 };
 use crate::{
-    model::{Age, Dataset, Measure, ProviderType},
+    model::{Age, BOUNCED_KINDS, BOUNCED_REASONS, Dataset, Measure, ProviderType},
     providers::Digest,
 };
 
@@ -64,6 +64,8 @@ pub(super) struct Known {
 pub(super) struct Image {
     pub(super) counters: HashMap<CounterKey, CounterState>,
     pub(super) births: HashMap<(Arc<str>, String), i64>,
+    /// Until when data sets were read, by application and data set.
+    pub(super) cursors: HashMap<(Arc<str>, String), i64>,
     pub(super) messages: HashMap<MessageId, Known>,
     /// Messages by the end of their next window.
     pub(super) windows: BTreeSet<(i64, MessageId)>,
@@ -118,6 +120,11 @@ impl Image {
         let mut gone = std::mem::replace(&mut self.counters, counters);
         gone.retain(|key, _| !self.counters.contains_key(key));
         self.gone.extend(gone.into_keys());
+        self.cursors = rows
+            .cursors
+            .into_iter()
+            .map(|(application, dataset, at)| ((application, dataset), at))
+            .collect();
         self.births = rows
             .births
             .into_iter()
@@ -215,6 +222,7 @@ pub(super) struct Changes {
     refreshed: Vec<(MessageId, Known)>,
     pub(super) memories: HashMap<Digest, Vec<u8>>,
     births: Vec<(Arc<str>, String, i64)>,
+    pub(super) cursors: Vec<(Arc<str>, String, i64)>,
     pub(super) new_names: Vec<(Arc<str>, Arc<str>)>,
     gone_counters: Vec<CounterKey>,
     gone_campaigns: BTreeSet<Arc<str>>,
@@ -333,6 +341,22 @@ impl Draft<'_> {
         }
     }
 
+    /// The counters of bounced addresses, all of them.
+    pub(super) fn zero_bounced(&mut self, application: &Arc<str>) {
+        for kind in BOUNCED_KINDS {
+            for reason in BOUNCED_REASONS {
+                let key = CounterKey {
+                    application: application.clone(),
+                    counter: Counter::BouncedAddress {
+                        kind: Arc::from(kind),
+                        reason: Arc::from(reason),
+                    },
+                };
+                self.add(key, &Amount::Count(0));
+            }
+        }
+    }
+
     /// A message's state changed.
     pub(super) fn put_message(&mut self, id: MessageId, known: Known) {
         self.changes.messages.insert(id, known);
@@ -407,6 +431,17 @@ impl Draft<'_> {
             }
             Counter::Latency { status_group, .. } => bound("status_group", status_group),
             Counter::Cost { currency, .. } => bound("currency", currency),
+            Counter::Log {
+                action,
+                platform,
+                status,
+            } => {
+                bound("action", action);
+                bound("platform", platform);
+                bound("status", status);
+            }
+            // A small fixed set.
+            Counter::BouncedAddress { .. } => {}
         }
         let key = CounterKey {
             application: application.clone(),
@@ -424,6 +459,7 @@ impl Draft<'_> {
         let changes = &self.changes;
         let mut batch = Batch {
             births: changes.births.clone(),
+            cursors: changes.cursors.clone(),
             names: changes.new_names.clone(),
             now: self.now,
             ..Batch::default()
@@ -534,6 +570,9 @@ impl Changes {
         }
         for (application, dataset, at) in self.births {
             image.births.insert((application, dataset), at);
+        }
+        for (application, dataset, at) in self.cursors {
+            image.cursors.insert((application, dataset), at);
         }
         for (id, known) in self.messages.into_iter().chain(self.refreshed) {
             image.put_message(id, known);

@@ -59,6 +59,14 @@ pub enum Counter {
         channel: Arc<str>,
         status_group: Arc<str>,
     },
+    /// Events of a vendor's log.
+    Log {
+        action: Arc<str>,
+        platform: Arc<str>,
+        status: Arc<str>,
+    },
+    /// Bounced e-mails, of vendors that tell them one by one.
+    BouncedAddress { kind: Arc<str>, reason: Arc<str> },
     /// What messages cost.
     Cost {
         channel: Arc<str>,
@@ -190,6 +198,14 @@ impl CounterKey {
                 channel,
                 status_group,
             } => fields.extend(["latency", channel, status_group]),
+            Counter::Log {
+                action,
+                platform,
+                status,
+            } => fields.extend(["log", action, platform, status]),
+            Counter::BouncedAddress { kind, reason } => {
+                fields.extend(["bounced_address", kind, reason]);
+            }
             Counter::Cost { channel, currency } => fields.extend(["cost", channel, currency]),
         }
         let mut text = self.application.to_string();
@@ -263,6 +279,15 @@ impl CounterKey {
                 channel: own(channel),
                 status_group: own(status_group),
             },
+            ["log", action, platform, status] => Counter::Log {
+                action: own(action),
+                platform: own(platform),
+                status: own(status),
+            },
+            ["bounced_address", kind, reason] => Counter::BouncedAddress {
+                kind: own(kind),
+                reason: own(reason),
+            },
             ["cost", channel, currency] => Counter::Cost {
                 channel: own(channel),
                 currency: own(currency),
@@ -326,6 +351,15 @@ mod tests {
             Counter::Cost {
                 channel: text("email"),
                 currency: text("EUR"),
+            },
+            Counter::Log {
+                action: text("opened"),
+                platform: text("ios"),
+                status: text(""),
+            },
+            Counter::BouncedAddress {
+                kind: text("hard"),
+                reason: text("mailbox_full"),
             },
         ];
         for counter in counters {

@@ -77,7 +77,7 @@ pub(super) struct Adoption {
 }
 
 impl Adoption {
-    fn is_history(self, sent_at: Option<i64>) -> bool {
+    pub(super) fn is_history(self, sent_at: Option<i64>) -> bool {
         let age = i64::try_from(self.age.as_millis()).unwrap_or(i64::MAX);
         let first = self.birth.as_millisecond().saturating_sub(age);
         age > 0 && sent_at.is_some_and(|sent_at| sent_at < first)

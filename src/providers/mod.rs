@@ -26,7 +26,7 @@ use jiff::Timestamp;
 
 use crate::{
     config,
-    model::{Application, Dataset, Message, ProviderType, Snapshot},
+    model::{Application, Dataset, Figure, Happening, Message, ProviderType, Snapshot},
 };
 use http::{BuildError, Http};
 
@@ -102,6 +102,8 @@ pub enum Plan {
         /// The most ids in one [`Query::Messages`].
         batch: usize,
     },
+    /// All of an application in one query, paged to the end.
+    Whole,
     /// The account's queue, emptied request by request.
     Drain,
 }
@@ -128,6 +130,19 @@ pub enum Query<'a> {
         application: &'a Application,
         /// Only messages sent at or after this.
         since: Timestamp,
+        /// No retry starts after this.
+        deadline: Moment,
+    },
+    /// A data set of one application as a whole, paged to the end.
+    Whole {
+        /// Which data set.
+        dataset: Dataset,
+        /// Whose.
+        application: &'a Application,
+        /// The messages that are watched.
+        messages: &'a [Message],
+        /// Until when it was read before ([`Observation::ReadUntil`]), over restarts.
+        since: Option<Timestamp>,
         /// No retry starts after this.
         deadline: Moment,
     },
@@ -171,6 +186,18 @@ pub enum Observation {
         /// Why.
         failure: Failure,
     },
+    /// All figures of a data set, or of one message of it: they replace those before.
+    Figures {
+        /// The message that was asked for; `None`: they are the application's.
+        asked: Option<Arc<str>>,
+        /// The figures.
+        figures: Vec<Figure>,
+    },
+    /// Things that happened, some of which may have been told before.
+    Happened(Vec<Happening>),
+    /// The data set was read until this time: the next query begins there, less what the vendor
+    /// tells late. Only after everything before it was handed over.
+    ReadUntil(Timestamp),
     /// A message that the vendor lists. Its numbers, where the list has them, come as a
     /// [`Observation::Snapshot`] after it.
     Listed(Message),
@@ -229,20 +256,9 @@ pub enum Pushed {
     /// Delivery reports, to be kept before they are read.
     Reports(ReportsRead),
     /// Something that happened to a message after its reports.
-    Event(TrackedEvent),
+    Event(Happening),
     /// Something that is not counted.
     Unsupported,
-}
-
-/// Something that happened to a message after its reports, and counts once.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TrackedEvent {
-    /// Stands for the account and the vendor's id of the event.
-    pub digest: Digest,
-    /// What is counted by it.
-    pub measure: crate::model::Measure,
-    /// The campaign, if the event names one.
-    pub campaign: Option<Arc<str>>,
 }
 
 /// What a report means for its message.

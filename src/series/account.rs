@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use super::{
     bounds::Bounds,
     families::{FamilyId, Key, families, id},
+    figures::{self, Figures},
     groups::{self, Group},
     values::{Identity, Number, Show, Value, born},
 };
@@ -19,7 +20,7 @@ use crate::{
     collector::{PassOutcome, Recorder},
     config::{Account, Config, Limits, PerMessage},
     ledger::{Amount, Counter, CounterKey, Lease, Names, News},
-    model::{Application, Dataset, Measure, Message, ProviderType, Snapshot, Source},
+    model::{Application, Dataset, Figure, Measure, Message, ProviderType, Snapshot, Source},
     providers::{Failure, FailureKind, Observer, RequestCode},
 };
 
@@ -54,6 +55,8 @@ pub struct AccountSeries {
 struct State {
     settings: Settings,
     groups: HashMap<(Dataset, Arc<str>, Arc<str>), Group>,
+    /// Figures by data set, application id and message id (empty: the application's).
+    figures: HashMap<(Dataset, Arc<str>, Arc<str>), Figures>,
     /// The exporter's own series.
     lasting: BTreeMap<(FamilyId, Own), Value>,
     /// What the ledger has released.
@@ -90,6 +93,7 @@ impl AccountSeries {
         let state = State {
             settings,
             groups: HashMap::new(),
+            figures: HashMap::new(),
             lasting: BTreeMap::new(),
             counters: BTreeMap::new(),
             folded: BTreeSet::new(),
@@ -130,6 +134,16 @@ impl AccountSeries {
                 .retain(|(_, application, _), group| match names.get(application) {
                     Some(name) => {
                         group.application = name.clone();
+                        true
+                    }
+                    None => false,
+                });
+            let names = state.settings.applications.clone();
+            state
+                .figures
+                .retain(|(_, application, _), own| match names.get(application) {
+                    Some(name) => {
+                        own.application = name.clone();
                         true
                     }
                     None => false,
@@ -466,6 +480,18 @@ impl State {
                 own.extend([channel.clone(), currency.clone()]);
                 Key::ReportCost
             }
+            Counter::Log {
+                action,
+                platform,
+                status,
+            } => {
+                own.extend([action.clone(), platform.clone(), status.clone()]);
+                Key::LogEvents
+            }
+            Counter::BouncedAddress { kind, reason } => {
+                own.extend([kind.clone(), reason.clone()]);
+                Key::BouncedAddresses
+            }
         };
         Some((id(family), own.into()))
     }
@@ -502,6 +528,7 @@ impl State {
         let mut shown: Vec<Vec<Arc<Sample>>> = families().iter().map(|_| Vec::new()).collect();
         let mut dropped: BTreeMap<(FamilyId, &'static str), u64> = BTreeMap::new();
         self.groups.retain(|_, group| now < group.stale_at);
+        self.figures.retain(|_, own| now < own.stale_at);
         let mut groups: Vec<&Group> = self.groups.values().collect();
         groups.sort_by_cached_key(|group| std::cmp::Reverse((group.age_key(), group.id.clone())));
         // Three series stand for the limits themselves.
@@ -520,6 +547,16 @@ impl State {
             full = full || samples.len() > room;
             for (family, sample) in samples {
                 if full {
+                    *dropped.entry((family, "max_series")).or_default() += 1;
+                } else {
+                    room -= 1;
+                    shown[family.index()].push(Arc::new(sample));
+                }
+            }
+        }
+        for own in self.figures.values() {
+            for (family, sample) in figures::samples(own, &mut self.bounds) {
+                if room == 0 {
                     *dropped.entry((family, "max_series")).or_default() += 1;
                 } else {
                     room -= 1;
@@ -616,15 +653,38 @@ impl Recorder for AccountSeries {
         stale_at: Timestamp,
     ) {
         let key = (dataset, application.id.clone(), Arc::from(message));
-        if let Some(group) = self.lock().groups.get_mut(&key) {
+        let mut state = self.lock();
+        if let Some(group) = state.groups.get_mut(&key) {
             group.stale_at = stale_at;
+        }
+        if let Some(own) = state.figures.get_mut(&key) {
+            own.stale_at = stale_at;
         }
     }
 
+    fn figures(
+        &self,
+        dataset: Dataset,
+        application: &Application,
+        message: Option<&str>,
+        figures: Vec<Figure>,
+        stale_at: Timestamp,
+    ) {
+        let message = Arc::from(message.unwrap_or_default());
+        let own = Figures {
+            application: application.name.clone(),
+            figures,
+            stale_at,
+        };
+        let key = (dataset, application.id.clone(), message);
+        self.lock().figures.insert(key, own);
+    }
+
     fn forgotten(&self, application: &Application, message: &str) {
-        self.lock()
-            .groups
-            .retain(|(_, of, own), _| *of != application.id || own.as_ref() != message);
+        let mut state = self.lock();
+        let other = |of: &Arc<str>, own: &Arc<str>| *of != application.id || **own != *message;
+        state.groups.retain(|(_, of, own), _| other(of, own));
+        state.figures.retain(|(_, of, own), _| other(of, own));
     }
 
     fn names(&self, names: &Arc<Names>) {
@@ -679,6 +739,7 @@ impl Recorder for AccountSeries {
         let mut state = self.lock();
         state.counters.clear();
         state.groups.clear();
+        state.figures.clear();
         let left = [id(Key::Up), id(Key::CollectSuccess), id(Key::Due)];
         state
             .lasting

@@ -104,6 +104,7 @@ pub(super) fn all() -> FamilyTable {
     of_messages(&mut table);
     of_totals(&mut table);
     of_reports(&mut table);
+    of_figures(&mut table);
     of_collection(&mut table);
     of_process(&mut table);
     of_probe(&mut table);
@@ -317,6 +318,41 @@ fn of_reports(table: &mut FamilyTable) {
         &[&L, &["channel", "currency"]],
         "Cost of messages in their currency (Infobip pricePerMessage x messageCount of a message's first report with a price).",
     );
+}
+
+/// The rest of what the vendors tell (contract 4.4).
+fn of_figures(table: &mut FamilyTable) {
+    use Kind::{Counter, Gauge};
+    let users = [&L[..], &["platform", "time_unit"]].concat();
+    let conversion = [&L[..], &["campaign", "message_id", "event"]].concat();
+    #[rustfmt::skip]
+    let rows: Vec<Row> = vec![
+        (Key::AppUsersNew, "delivery_app_users_new", Gauge, "{user}", users.clone(),
+            "New users of the newest complete period (EngageLab new). Each time_unit is a view of the same users: never sum over it."),
+        (Key::AppUsersActive, "delivery_app_users_active", Gauge, "{user}", users.clone(),
+            "Active users of the newest complete period (EngageLab active). Each time_unit is a view of the same users: never sum over it."),
+        (Key::AppUsersOnline, "delivery_app_users_online", Gauge, "{user}", users,
+            "Online users of the newest complete period (EngageLab online). Each time_unit is a view of the same users: never sum over it."),
+        (Key::CanaryDevices, "delivery_canary_devices", Gauge, "{device}", [&L[..], &["message_id", "status"]].concat(),
+            "Configured test devices in each status of a message, as of the last pass (EngageLab lifecycle status; error for a device that the vendor answers with an error)."),
+        (Key::ConversionHits, "delivery_conversion_hits", Gauge, "{hit}", conversion.clone(),
+            "Conversions of a message, as of the last pass (Pushwoosh conversion)."),
+        (Key::ConversionRatio, "delivery_conversion_ratio", Gauge, "1", conversion.clone(),
+            "The vendor's own conversion ratio of a message, as of the last pass (Pushwoosh conversion)."),
+        (Key::ConversionRevenue, "delivery_conversion_revenue", Gauge, "{currency}", conversion,
+            "Revenue of a message's conversions, as of the last pass (Pushwoosh revenue)."),
+        (Key::LinkClicks, "delivery_link_clicks", Gauge, "{click}", [&L[..], &["template", "link", "title"]].concat(),
+            "Clicks on a link in e-mails, as of the last pass (Pushwoosh clicks): the max_links most clicked, the rest under link other."),
+        (Key::LinkDevices, "delivery_link_devices", Gauge, "{device}", [&L[..], &["link"]].concat(),
+            "Distinct devices that clicked on a link in e-mails, as of the last pass (Pushwoosh hwid)."),
+        (Key::LogEvents, "delivery_log_events_total", Counter, "{event}", [&L[..], &["action", "platform", "status"]].concat(),
+            "Events of the vendor's log, each once (Pushwoosh getMessageLog)."),
+        (Key::BouncedAddresses, "delivery_bounced_addresses_total", Counter, "{bounce}", [&L[..], &["kind", "reason"]].concat(),
+            "Bounced e-mails, each once, by kind and class of reason (Pushwoosh bouncedEmails)."),
+    ];
+    for (key, name, kind, unit, labels, help) in rows {
+        table.add(key, name, kind, unit, &[&labels], help);
+    }
 }
 
 /// Key, name, kind, unit, labels and help of a family.

@@ -8,6 +8,7 @@ mod bounds;
 mod catalogue;
 pub mod docs;
 mod families;
+mod figures;
 mod groups;
 mod probe;
 mod process;

@@ -17,7 +17,7 @@ use crate::{
     discovery::{MessageKey, Tracked},
     ledger::{News, Seen},
     model::{Application, Snapshot, Source},
-    providers::{Failure, Observation, Refusal, Scope},
+    providers::{Failure, Observation, Plan, Refusal, Scope},
 };
 
 impl Collector {
@@ -45,8 +45,8 @@ impl Collector {
             .recall(&key, met.first_seen, met.sent_at, met.campaign.clone());
         if let Some(wanted_at) = met.wanted_at {
             let job = Job::Message(key.1);
-            for ((_, of), lane) in &mut self.lanes {
-                if *of == key.0 {
+            for ((dataset, of), lane) in &mut self.lanes {
+                if *of == key.0 && dataset.has_snapshots() {
                     lane.sooner(&job, wanted_at);
                 }
             }
@@ -159,6 +159,20 @@ impl Collector {
                         counting.push((key, seen));
                     }
                 }
+                Observation::Figures { asked, figures } => {
+                    let (message, stale_at) = match asked {
+                        Some(asked) => {
+                            let key = self.tracker.resolve(&(index, asked));
+                            let next = self.answered(lane, &key.1, pass.began);
+                            (Some(key.1), schedule::after(next, stale_after))
+                        }
+                        None => (None, schedule::after(next, stale_after)),
+                    };
+                    let recorder = &self.parts.recorder;
+                    recorder.figures(dataset, &application, message.as_deref(), figures, stale_at);
+                }
+                // The ledger has them.
+                Observation::Happened(_) | Observation::ReadUntil(_) => {}
                 Observation::NotYet { asked, asked_at } => {
                     let key = self.tracker.resolve(&(index, asked));
                     let next = self.answered(lane, &key.1, pass.began);
@@ -166,7 +180,9 @@ impl Collector {
                     self.parts
                         .recorder
                         .renewed(dataset, &application, &key.1, stale_at);
-                    if let Some(tracked) = self.tracker.get(&key) {
+                    if let Some(tracked) = self.tracker.get(&key)
+                        && dataset.has_snapshots()
+                    {
                         let seen = self.seen(tracked, None, asked_at);
                         counting.push((key, seen));
                     }
@@ -252,8 +268,9 @@ impl Collector {
         if asked != own && self.tracker.get(&key).is_some() {
             self.tracker.rename(&key, own);
             let now = self.parts.clock.now();
-            for ((_, of), lane) in &mut self.lanes {
-                if *of == key.0 {
+            let provider = &self.parts.provider;
+            for ((dataset, of), lane) in &mut self.lanes {
+                if *of == key.0 && matches!(provider.plan(*dataset), Plan::Messages { .. }) {
                     lane.remove(&Job::Message(asked.clone()));
                     lane.add(Job::Message(own.clone()), now);
                 }

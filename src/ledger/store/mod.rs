@@ -58,6 +58,8 @@ pub(super) struct AccountRows {
     pub(super) releases: Vec<ReleaseRow>,
     /// Application, data set, and when it was first asked for.
     pub(super) births: Vec<(Arc<str>, String, i64)>,
+    /// Application, data set, and until when it was read.
+    pub(super) cursors: Vec<(Arc<str>, String, i64)>,
     /// Label and value.
     pub(super) names: Vec<(Arc<str>, Arc<str>)>,
 }
@@ -111,6 +113,7 @@ pub(super) struct Told {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Batch {
     pub(super) births: Vec<(Arc<str>, String, i64)>,
+    pub(super) cursors: Vec<(Arc<str>, String, i64)>,
     pub(super) names: Vec<(Arc<str>, Arc<str>)>,
     pub(super) counters: Vec<CounterRow>,
     pub(super) releases: Vec<ReleaseRow>,
@@ -134,6 +137,7 @@ impl Batch {
     /// Whether it changes nothing.
     pub(super) fn is_empty(&self) -> bool {
         self.births.is_empty()
+            && self.cursors.is_empty()
             && self.names.is_empty()
             && self.counters.is_empty()
             && self.releases.is_empty()

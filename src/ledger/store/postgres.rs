@@ -49,6 +49,10 @@ CREATE TABLE delivery_exporter.births (
     account TEXT NOT NULL, application TEXT NOT NULL, dataset TEXT NOT NULL, at BIGINT NOT NULL,
     PRIMARY KEY (account, application, dataset)
 );
+CREATE TABLE delivery_exporter.cursors (
+    account TEXT NOT NULL, application TEXT NOT NULL, dataset TEXT NOT NULL, at BIGINT NOT NULL,
+    PRIMARY KEY (account, application, dataset)
+);
 CREATE TABLE delivery_exporter.names (
     account TEXT NOT NULL, label TEXT NOT NULL, value TEXT NOT NULL,
     PRIMARY KEY (account, label, value)
@@ -617,6 +621,20 @@ async fn apply(transaction: &Transaction<'_>, ask: &Ask, batch: &Batch) -> Resul
     .await?;
     each(
         transaction,
+        batch.cursors.len(),
+        "INSERT INTO delivery_exporter.cursors
+         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[])
+         ON CONFLICT (account, application, dataset) DO UPDATE SET at = excluded.at",
+        [
+            &account,
+            &column(&mut batch.cursors.iter().map(|own| text(&own.0))),
+            &column(&mut batch.cursors.iter().map(|own| own.1.clone())),
+            &batch.cursors.iter().map(|own| own.2).collect::<Vec<i64>>(),
+        ],
+    )
+    .await?;
+    each(
+        transaction,
         batch.names.len(),
         "INSERT INTO delivery_exporter.names
          SELECT $1, * FROM unnest($2::text[], $3::text[]) ON CONFLICT DO NOTHING",
@@ -985,14 +1003,16 @@ impl Store for Postgres {
                         born_at: row.get(2),
                     });
                 }
-                let births = transaction
-                    .query(
-                        "SELECT application, dataset, at FROM delivery_exporter.births WHERE account = $1",
-                        &[&account],
-                    )
-                    .await?;
-                for row in births {
-                    found.births.push((Arc::from(row.get::<_, &str>(0)), row.get(1), row.get(2)));
+                for (table, own) in [("births", &mut found.births), ("cursors", &mut found.cursors)] {
+                    let rows = transaction
+                        .query(
+                            &format!("SELECT application, dataset, at FROM delivery_exporter.{table} WHERE account = $1"),
+                            &[&account],
+                        )
+                        .await?;
+                    for row in rows {
+                        own.push((Arc::from(row.get::<_, &str>(0)), row.get(1), row.get(2)));
+                    }
                 }
                 let names = transaction
                     .query(

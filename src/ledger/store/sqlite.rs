@@ -37,6 +37,10 @@ CREATE TABLE births (
     account TEXT NOT NULL, application TEXT NOT NULL, dataset TEXT NOT NULL, at INTEGER NOT NULL,
     PRIMARY KEY (account, application, dataset)
 ) WITHOUT ROWID;
+CREATE TABLE cursors (
+    account TEXT NOT NULL, application TEXT NOT NULL, dataset TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (account, application, dataset)
+) WITHOUT ROWID;
 CREATE TABLE names (
     account TEXT NOT NULL, label TEXT NOT NULL, value TEXT NOT NULL,
     PRIMARY KEY (account, label, value)
@@ -275,6 +279,7 @@ fn examine(path: &Path) -> Result<(), StoreError> {
     // Not the memory of reports: it is large, and a damaged part shows itself when it is read.
     for table in [
         "births",
+        "cursors",
         "names",
         "counters",
         "releases",
@@ -475,6 +480,11 @@ fn apply(
             .prepare_cached("INSERT OR IGNORE INTO births VALUES (?1, ?2, ?3, ?4)")?
             .execute(params![account, application, dataset, at])?;
     }
+    for (application, dataset, at) in &batch.cursors {
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO cursors VALUES (?1, ?2, ?3, ?4)")?
+            .execute(params![account, application, dataset, at])?;
+    }
     for (label, value) in &batch.names {
         transaction
             .prepare_cached("INSERT OR IGNORE INTO names VALUES (?1, ?2, ?3)")?
@@ -654,11 +664,17 @@ fn rows_of(connection: &Connection, account: &str, replica: &str) -> rusqlite::R
             born_at: row.get(2)?,
         });
     }
-    let mut statement = connection
-        .prepare_cached("SELECT application, dataset, at FROM births WHERE account = ?1")?;
-    let mut rows = statement.query([account])?;
-    while let Some(row) = rows.next()? {
-        found.births.push((row.get(0)?, row.get(1)?, row.get(2)?));
+    for (table, own) in [
+        ("births", &mut found.births),
+        ("cursors", &mut found.cursors),
+    ] {
+        let mut statement = connection.prepare_cached(&format!(
+            "SELECT application, dataset, at FROM {table} WHERE account = ?1"
+        ))?;
+        let mut rows = statement.query([account])?;
+        while let Some(row) = rows.next()? {
+            own.push((row.get(0)?, row.get(1)?, row.get(2)?));
+        }
     }
     let mut statement =
         connection.prepare_cached("SELECT label, value FROM names WHERE account = ?1")?;

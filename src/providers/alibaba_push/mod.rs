@@ -321,7 +321,7 @@ impl Provider for AlibabaPush {
                     }
                     Ok(())
                 }
-                Query::Drain { .. } => Err(Failure::unsupported()),
+                Query::Drain { .. } | Query::Whole { .. } => Err(Failure::unsupported()),
             }
         }
         .boxed()

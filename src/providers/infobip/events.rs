@@ -7,8 +7,8 @@ use serde::{Deserialize, de::IgnoredAny};
 
 use super::reports::digest;
 use crate::{
-    model::{BounceKind, Measure},
-    providers::{Pushed, TrackedEvent, json::Text},
+    model::{BounceKind, Happening, HappeningKind, Measure},
+    providers::{Pushed, json::Text},
 };
 
 /// A pushed body, as far as it tells an event from reports.
@@ -46,10 +46,12 @@ pub(super) fn read(account: &str, body: &[u8]) -> Option<Pushed> {
         // Nothing else says that two of them are one.
         None => digest(&["event body", account, &String::from_utf8_lossy(body)]),
     };
-    Some(Pushed::Event(TrackedEvent {
+    let campaign = wire.campaign_reference_id.get().map(Arc::from);
+    Some(Pushed::Event(Happening {
         digest,
-        measure,
-        campaign: wire.campaign_reference_id.get().map(Arc::from),
+        kind: HappeningKind::Tracked { measure, campaign },
+        // However late it is told, it is news.
+        at: None,
     }))
 }
 
@@ -61,7 +63,10 @@ mod tests {
     fn events_are_told_from_reports() {
         let kind = |body: &str| match read("mail", body.as_bytes()) {
             None => "reports".to_owned(),
-            Some(Pushed::Event(event)) => format!("{:?} {:?}", event.measure, event.campaign),
+            Some(Pushed::Event(Happening {
+                kind: HappeningKind::Tracked { measure, campaign },
+                ..
+            })) => format!("{measure:?} {campaign:?}"),
             Some(other) => format!("{other:?}"),
         };
         assert_eq!(kind(r#"{"results":[]}"#), "reports");

@@ -273,7 +273,7 @@ impl Provider for Pushwoosh {
                     self.named(dataset, application, messages, deadline, take)
                         .await
                 }
-                Query::Drain { .. } => Err(Failure::unsupported()),
+                Query::Drain { .. } | Query::Whole { .. } => Err(Failure::unsupported()),
             }
         }
         .boxed()

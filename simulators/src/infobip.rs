@@ -86,6 +86,8 @@ struct Mail {
     queue: VecDeque<(Timestamp, Value)>,
     /// Every report that was handed out, ever.
     handed: Vec<Value>,
+    /// How many each answer had.
+    answers: Vec<usize>,
 }
 
 impl Infobip {
@@ -104,6 +106,7 @@ impl Infobip {
             coming: BTreeMap::new(),
             queue: VecDeque::new(),
             handed: Vec::new(),
+            answers: Vec::new(),
         };
         Infobip(Arc::new(Inner {
             clock,
@@ -152,6 +155,11 @@ impl Infobip {
     /// Every report that was handed out, in order.
     pub fn handed_out(&self) -> Vec<Value> {
         lock(&self.0.mail).handed.clone()
+    }
+
+    /// How many reports each answer had, in order, the empty ones too.
+    pub fn answers(&self) -> Vec<usize> {
+        lock(&self.0.mail).answers.clone()
     }
 
     /// The bulks that the customer has sent.
@@ -353,6 +361,7 @@ async fn reports(State(own): State<Infobip>, request: Request) -> Response {
         }
     }
     mail.handed.extend(results.iter().cloned());
+    mail.answers.push(results.len());
     answer(200, &json!({"results": results}))
 }
 

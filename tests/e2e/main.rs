@@ -9,6 +9,7 @@ mod crash;
 mod doors;
 mod faults;
 mod harness;
+mod kills;
 mod otlp;
 mod postgres;
 mod prometheus;

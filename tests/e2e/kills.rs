@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{
     crash,
-    harness::{Exporter, Metrics},
+    harness::{Exporter, Metrics, eventually},
     postgres::Postgres,
 };
 
@@ -140,20 +140,27 @@ async fn survive(store: Value, directory: &Path, kills: usize, zero_hold: &str, 
         last_answers.push(vendor.answers().len().saturating_sub(1));
     }
     let exporter = Exporter::start(directory, &config).await;
+    eventually("everything is fetched", async || {
+        let all = vendor.handed_out().len() >= batches * BATCH.len();
+        (all && vendor.answers().last() == Some(&0)).then_some(())
+    })
+    .await;
+    // What is shown from here on was read after that.
     let metrics = exporter
-        .wait_for("everything is fetched and released", |metrics| {
-            let answers = vendor.answers();
-            let drained =
-                answers.last() == Some(&0) && vendor.handed_out().len() >= batches * BATCH.len();
+        .wait_for("everything is counted and released", |metrics| {
             let fetched =
                 metrics.get("delivery_message_delivered", &[]) == Some(f64::from(delivered));
             let held = metrics.sum("delivery_exporter_held_increments", &[]);
             let spooled = metrics.get("delivery_exporter_spool_bytes", &[]);
             // The ledger is open: it has shown what was counted before.
             let open = metrics.sum("delivery_sent_total", &[("account", "mail")]) > 0.0;
-            drained && fetched && open && held == 0.0 && spooled == Some(0.0)
+            fetched && open && held == 0.0 && spooled == Some(0.0)
         })
         .await;
+    drop(metrics);
+    // Passes show what they have at their end.
+    tokio::time::sleep(settle + Duration::from_secs(2)).await;
+    let metrics = exporter.metrics().await;
     let found = per_batch(&metrics, batches);
     // Which batches were in an answer that may be missing, in the order of that answer.
     let handed = vendor.handed_out();

@@ -143,13 +143,26 @@ impl Exporter {
     }
 
     async fn spawn_on(port: u16, dir: &Path, arguments: &[String]) -> Exporter {
-        let log = dir.join("exporter.log");
-        let seen = fs::read_to_string(&log).unwrap_or_default().len();
         let mut command = binary();
         command
             .arg(format!("--web.listen-address=127.0.0.1:{port}"))
-            .args(arguments)
-            .current_dir(dir);
+            .args(arguments);
+        Exporter::run(command, dir).await
+    }
+
+    /// Starts a command that runs the binary, on `config.yaml` in `dir` and a free port.
+    pub async fn spawn_command(mut command: Command, dir: &Path) -> Exporter {
+        let file = dir.join("config.yaml");
+        command
+            .arg("--web.listen-address=127.0.0.1:0")
+            .arg(format!("--config.file={}", file.display()));
+        Exporter::run(command, dir).await
+    }
+
+    async fn run(mut command: Command, dir: &Path) -> Exporter {
+        let log = dir.join("exporter.log");
+        let seen = fs::read_to_string(&log).unwrap_or_default().len();
+        command.current_dir(dir);
         let mut process = Process::start(&mut command, &log);
         let base = eventually("the exporter says where it listens", async || {
             if let Some(status) = process

@@ -6,12 +6,14 @@
 mod books;
 mod command;
 mod crash;
+mod disks;
 mod doors;
 mod faults;
 mod harness;
 mod kills;
 mod otlp;
 mod postgres;
+mod powercut;
 mod prometheus;
 mod promql;
 mod replicas;

@@ -74,9 +74,12 @@ impl ProviderType {
         match self {
             ProviderType::InfobipPush => &[(Dataset::Statistics, true)],
             ProviderType::InfobipEmail => &[(Dataset::Reports, true)],
-            ProviderType::Engagelab | ProviderType::Pushwoosh | ProviderType::AlibabaPush => {
-                &[(Dataset::Messages, true)]
-            }
+            ProviderType::Engagelab => &[
+                (Dataset::Messages, true),
+                (Dataset::Users, true),
+                (Dataset::Lifecycle, false),
+            ],
+            ProviderType::Pushwoosh | ProviderType::AlibabaPush => &[(Dataset::Messages, true)],
         }
     }
 

@@ -1,5 +1,7 @@
 //! EngageLab AppPush: the numbers of messages, up to 100 ids a request.
 
+mod more;
+
 use std::{
     collections::BTreeMap,
     io,
@@ -20,6 +22,8 @@ use delivery_clock::Clock;
 use http::{Method, header};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
+
+pub use more::CANARIES;
 
 use crate::{
     Known,
@@ -45,6 +49,8 @@ pub struct Options {
     pub swap_spelling: bool,
     /// Leave unknown ids out of the answer instead of refusing the request.
     pub leave_out_unknown: bool,
+    /// Echo `time_unit` as the documentation has it, and not `TimeUnit` as the libraries do.
+    pub documented_time_unit: bool,
 }
 
 impl Options {
@@ -56,6 +62,7 @@ impl Options {
             flat_errors: false,
             swap_spelling: false,
             leave_out_unknown: false,
+            documented_time_unit: false,
         }
     }
 }
@@ -96,6 +103,8 @@ impl Engagelab {
     pub async fn start(&self, address: SocketAddr) -> io::Result<Running> {
         let router = Router::new()
             .route("/v4/status/detail", get(detail))
+            .route("/v4/status/users", get(more::users))
+            .route("/v4/status/message", get(more::lifecycle))
             .fallback(wrong_path)
             .layer(middleware::from_fn_with_state(self.clone(), authorized))
             .with_state(self.clone());
@@ -135,7 +144,11 @@ impl Engagelab {
         for campaign in self.0.traffic.campaigns(now) {
             messages.insert(message_id(&campaign), numbers_of(&campaign, now, swap));
         }
-        json!({"messages": messages})
+        let lifecycle: Map<String, Value> = messages
+            .keys()
+            .map(|id| (id.clone(), more::devices(self, id, &more::CANARIES)))
+            .collect();
+        json!({"messages": messages, "users": more::books(now), "lifecycle": lifecycle})
     }
 }
 

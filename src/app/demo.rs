@@ -5,7 +5,7 @@
 use std::{path::Path, time::Duration};
 
 use delivery_clock::Clock;
-use delivery_simulators::{Known, Options, World, credentials};
+use delivery_simulators::{Known, Options, World, credentials, engagelab};
 use serde_json::{Value, json};
 
 use super::{FAILED, serve};
@@ -90,6 +90,8 @@ fn configuration(world: &World, data: &Path) -> Value {
                     "app_key": credentials::ENGAGELAB_APP_KEY,
                     "master_secret": credentials::ENGAGELAB_MASTER_SECRET,
                 },
+                "collect": ["messages", "users", "lifecycle"],
+                "canaries": engagelab::CANARIES,
                 "messages": {"static": entries(&world.engagelab.messages())},
             },
             {

@@ -212,6 +212,10 @@ pub(super) fn read(
         name: name?,
         provider,
     };
+    if account.collect.contains(&Dataset::Lifecycle) && account.canaries.is_empty() {
+        let text = "lifecycle needs canaries: the registration ids of test devices";
+        context.error(place("collect"), text);
+    }
     if account.provider.has_messages()
         && account.messages.fixed.is_empty()
         && account.messages.files.is_empty()

@@ -14,6 +14,7 @@ use delivery_exporter::{
     outputs::exposition::{Format, render},
 };
 use delivery_simulators::{World, credentials};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -202,6 +203,78 @@ fn engagelab(world: &World, ids: &HashSet<String>, expected: &mut Expected) {
             }
         }
         book.ratio(&push);
+    }
+}
+
+/// EngageLab's users, of the newest complete hour, day and month.
+fn engagelab_users(world: &World, now: Timestamp, expected: &mut Expected) {
+    let books = world.engagelab.books();
+    let now = jiff::tz::Offset::UTC.to_datetime(now);
+    for (unit, label, form) in [
+        ("HOUR", "hour", "%Y-%m-%d %H"),
+        ("DAY", "day", "%Y-%m-%d"),
+        ("MONTH", "month", "%Y-%m"),
+    ] {
+        let current = now.strftime(form).to_string();
+        let complete = books["users"][unit].as_object().unwrap().iter();
+        let Some((_, item)) = complete
+            .filter(|(time, _)| **time < current)
+            .max_by_key(|own| own.0)
+        else {
+            continue;
+        };
+        for (platform, users) in item
+            .as_object()
+            .unwrap()
+            .iter()
+            .filter(|own| own.0 != "time")
+        {
+            let platform = if platform == "hmos" {
+                "harmonyos"
+            } else {
+                platform
+            };
+            let mut book = Book {
+                expected,
+                common: vec![
+                    ("provider", "engagelab"),
+                    ("account", "news"),
+                    ("application", "news"),
+                    ("team", ""),
+                    ("platform", platform),
+                    ("time_unit", label),
+                ],
+            };
+            for name in ["new", "active", "online"] {
+                book.number(&format!("delivery_app_users_{name}"), &[], &users[name]);
+            }
+        }
+    }
+}
+
+/// In which status each message is on the test devices.
+fn engagelab_lifecycle(world: &World, ids: &HashSet<String>, expected: &mut Expected) {
+    for (id, devices) in world.engagelab.books()["lifecycle"].as_object().unwrap() {
+        if !ids.contains(id) {
+            continue;
+        }
+        for device in devices.as_object().unwrap().values() {
+            let status = device["status"]
+                .as_str()
+                .map_or("error".into(), str::to_lowercase);
+            let mut book = Book {
+                expected,
+                common: vec![
+                    ("provider", "engagelab"),
+                    ("account", "news"),
+                    ("application", "news"),
+                    ("team", ""),
+                    ("message_id", id),
+                    ("status", &status),
+                ],
+            };
+            book.put("delivery_canary_devices", &[], 1.0);
+        }
     }
 }
 
@@ -481,12 +554,15 @@ async fn the_numbers_equal_the_vendors_books_at_every_moment() {
         let mut expected = Expected::new();
         infobip_push(&world, &ids("push"), &mut expected);
         engagelab(&world, &ids("news"), &mut expected);
+        engagelab_users(&world, exporter.clock().now(), &mut expected);
+        engagelab_lifecycle(&world, &ids("news"), &mut expected);
         pushwoosh(&world, &mut expected);
         alibaba(&world, &mut expected);
-        let shown = metrics
-            .samples
-            .iter()
-            .filter(|((name, _), _)| name.starts_with("delivery_message_"));
+        let shown = metrics.samples.iter().filter(|((name, _), _)| {
+            ["delivery_message_", "delivery_app_", "delivery_canary_"]
+                .iter()
+                .any(|own| name.starts_with(own))
+        });
         let shown: Expected = shown.map(|(key, value)| (key.clone(), *value)).collect();
         for (key, value) in &expected {
             let found = shown.get(key);

@@ -3,7 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use delivery_clock::Clock;
-use delivery_simulators::{Known, Options, World, credentials};
+use delivery_simulators::{Known, Options, World, credentials, engagelab};
 use serde_json::{Value, json};
 
 /// EngageLab's example with every level.
@@ -101,6 +101,8 @@ pub fn configuration(world: &World, directory: &Path, more: &Value) -> String {
             {"name": "mail", "type": "infobip_email", "base_url": infobip.base_url(), "credentials": password},
             {"name": "news", "type": "engagelab", "base_url": engagelab.base_url(),
              "credentials": {"app_key": credentials::ENGAGELAB_APP_KEY, "master_secret": credentials::ENGAGELAB_MASTER_SECRET},
+             "collect": ["messages", "users", "lifecycle"], "canaries": engagelab::CANARIES,
+             "dataset_intervals": {"users": "60s", "lifecycle": "60s"},
              "messages": {"static": named(&world.engagelab.messages(), &["1229760629", "1613113584"])}},
             {"name": "loyalty", "type": "pushwoosh", "base_url": pushwoosh.base_url(),
              "credentials": {"api_token": credentials::PUSHWOOSH_API_TOKEN},

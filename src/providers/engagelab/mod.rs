@@ -1,5 +1,8 @@
-//! EngageLab AppPush, statistics API v4: `GET /v4/status/detail`, up to 100 ids a request.
+//! EngageLab AppPush, statistics API v4: messages (`GET /v4/status/detail`, up to 100 ids a request),
+//! users, and the lifecycle of messages on test devices.
 
+mod lifecycle;
+mod users;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -9,6 +12,9 @@ use bytes::Bytes;
 use delivery_clock::Moment;
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderValue, Method, header};
+use jiff::Timestamp;
+
+use users::Unit;
 
 use super::{
     Failure, FailureKind, Observation, Plan, Provider, Query, Refusal, Scope,
@@ -42,6 +48,7 @@ enum Batch {
 pub(crate) struct Engagelab {
     http: Http,
     secrets: Secrets,
+    canaries: Vec<Secret>,
 }
 
 impl Engagelab {
@@ -53,10 +60,11 @@ impl Engagelab {
         Engagelab {
             http,
             secrets: Secrets::new(sources),
+            canaries: account.canaries.clone(),
         }
     }
 
-    fn request(&self, messages: &[Message]) -> Request {
+    fn request(&self, path_and_query: String) -> Request {
         let secrets = self.secrets.current();
         let part = |index: usize| secrets.get(index).map_or("", Secret::expose);
         let value = format!(
@@ -69,27 +77,21 @@ impl Engagelab {
             headers.insert(header::AUTHORIZATION, value);
         }
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        // One parameter with commas between the ids, never a repeated one.
-        let ids: Vec<_> = messages
-            .iter()
-            .map(|message| percent_encode(&message.id))
-            .collect();
         Request {
             method: Method::GET,
-            path_and_query: format!("/v4/status/detail?message_ids={}", ids.join(",")),
+            path_and_query,
             headers,
             body: Bytes::new(),
         }
     }
 
-    /// Asks for one batch and hands over what is in the answer.
-    async fn batch(
+    /// Asks until there is an answer, or an error that stays.
+    async fn get(
         &self,
         dataset: Dataset,
-        messages: &[Message],
+        path_and_query: String,
         deadline: Moment,
-        take: &mut (dyn FnMut(Observation) + Send),
-    ) -> Result<Batch, Failure> {
+    ) -> Result<(Bytes, Timestamp), Failure> {
         let judge = |answer: &Answer| {
             if !answer.status.is_success() {
                 return self.refused(answer);
@@ -101,25 +103,34 @@ impl Engagelab {
                 Err(error) => Verdict::Fail(undecodable(answer, &problem(&error))),
             }
         };
-        let answer = self
-            .http
-            .call(
-                dataset,
-                deadline,
-                || self.request(messages),
-                judge,
-                || self.secrets.refresh(),
-            )
-            .await;
+        let build = || self.request(path_and_query.clone());
+        let refresh = || self.secrets.refresh();
+        self.http
+            .call(dataset, deadline, build, judge, refresh)
+            .await
+    }
+
+    /// Asks for one batch and hands over what is in the answer.
+    async fn batch(
+        &self,
+        dataset: Dataset,
+        messages: &[Message],
+        deadline: Moment,
+        take: &mut (dyn FnMut(Observation) + Send),
+    ) -> Result<Batch, Failure> {
+        // One parameter with commas between the ids, never a repeated one.
+        let ids: Vec<_> = messages
+            .iter()
+            .map(|message| percent_encode(&message.id))
+            .collect();
+        let path = format!("/v4/status/detail?message_ids={}", ids.join(","));
+        let answer = self.get(dataset, path, deadline).await;
         let (body, asked_at) = match answer {
             Ok(answered) => answered,
             Err(failure) => {
-                let code = failure.code.as_deref().and_then(|code| code.parse().ok());
-                return match code {
-                    Some(code @ (27201 | 23007 | 21003)) if failure.status == Some(400) => {
-                        Ok(Batch::Refused(code))
-                    }
-                    _ => Err(failure),
+                return match one_message(&failure) {
+                    Some(code) => Ok(Batch::Refused(code)),
+                    None => Err(failure),
                 };
             }
         };
@@ -141,6 +152,68 @@ impl Engagelab {
             take(observation);
         }
         Ok(Batch::Answered)
+    }
+
+    /// The users of the newest complete hour, day and month.
+    async fn users(&self, dataset: Dataset, deadline: Moment) -> Result<Observation, Failure> {
+        let now = self.http.clock().now();
+        let mut figures = Vec::new();
+        for unit in Unit::ALL {
+            let Some(query) = unit.query(now) else {
+                continue;
+            };
+            let path = format!("/v4/status/users?{query}");
+            let body = match self.get(dataset, path, deadline).await {
+                Ok((body, _)) => body,
+                Err(failure) if unit.may_be_refused() && is_invalid(&failure) => continue,
+                Err(failure) => return Err(failure),
+            };
+            let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
+            let found = users::figures(&body, unit, now, unknown);
+            figures.extend(found.map_err(|problem| Failure::bad_count(&problem))?);
+        }
+        Ok(Observation::Figures {
+            asked: None,
+            figures,
+        })
+    }
+
+    /// In which status a message is on each of the test devices.
+    async fn lifecycle(
+        &self,
+        dataset: Dataset,
+        message: &Message,
+        deadline: Moment,
+    ) -> Result<Observation, Failure> {
+        let asked = message.id.clone();
+        let mut tally = lifecycle::Tally::default();
+        for devices in self.canaries.chunks(lifecycle::DEVICES) {
+            let ids: Vec<_> = devices
+                .iter()
+                .map(|device| percent_encode(device.expose()))
+                .collect();
+            let path = format!(
+                "/v4/status/message?message_id={}&registration_ids={}",
+                percent_encode(&message.id),
+                ids.join(",")
+            );
+            let body = match self.get(dataset, path, deadline).await {
+                Ok((body, _)) => body,
+                // A message that the vendor does not know, or knows no more.
+                Err(failure) if one_message(&failure).is_some() => {
+                    let asked_at = self.http.clock().now();
+                    return Ok(Observation::NotYet { asked, asked_at });
+                }
+                Err(failure) => return Err(failure),
+            };
+            if let Err(problem) = tally.take(&body, devices) {
+                let failure = Failure::bad_count(&problem);
+                return Ok(Observation::Failed { asked, failure });
+            }
+        }
+        let figures = tally.figures(&message.id);
+        let asked = Some(asked);
+        Ok(Observation::Figures { asked, figures })
     }
 
     /// The verdict on an error: by the vendor's code, which stands in a nested or a flat body, and
@@ -192,9 +265,23 @@ impl Engagelab {
     }
 }
 
+/// The vendor's code, if it is about one message (or, of other data sets, one parameter).
+fn one_message(failure: &Failure) -> Option<u32> {
+    let code = failure.code.as_deref()?.parse().ok()?;
+    (matches!(code, 27201 | 23007 | 21003) && failure.status == Some(400)).then_some(code)
+}
+
+fn is_invalid(failure: &Failure) -> bool {
+    one_message(failure) == Some(21003)
+}
+
 impl Provider for Engagelab {
-    fn plan(&self, _: Dataset) -> Plan {
-        Plan::Messages { batch: BATCH }
+    fn plan(&self, dataset: Dataset) -> Plan {
+        match dataset {
+            Dataset::Users => Plan::Whole,
+            Dataset::Lifecycle => Plan::Messages { batch: 1 },
+            _ => Plan::Messages { batch: BATCH },
+        }
     }
 
     fn ask<'a>(
@@ -203,15 +290,27 @@ impl Provider for Engagelab {
         take: &'a mut (dyn FnMut(Observation) + Send),
     ) -> BoxFuture<'a, Result<(), Failure>> {
         async move {
-            let Query::Messages {
-                dataset,
-                messages,
-                deadline,
-                ..
-            } = query
-            else {
-                return Err(Failure::unsupported());
+            let (dataset, messages, deadline) = match query {
+                Query::Messages {
+                    dataset,
+                    messages,
+                    deadline,
+                    ..
+                } => (dataset, messages, deadline),
+                Query::Whole {
+                    dataset, deadline, ..
+                } => {
+                    take(self.users(dataset, deadline).await?);
+                    return Ok(());
+                }
+                _ => return Err(Failure::unsupported()),
             };
+            if dataset == Dataset::Lifecycle {
+                for message in messages {
+                    take(self.lifecycle(dataset, message, deadline).await?);
+                }
+                return Ok(());
+            }
             let numeric = |message: &Message| {
                 !message.id.is_empty() && message.id.bytes().all(|byte| byte.is_ascii_digit())
             };

@@ -47,21 +47,29 @@ fn counts(object: &Object<'_>, place: &str) -> Result<Counts, String> {
     Ok(counts)
 }
 
-fn parse<'a, T: serde::Deserialize<'a>>(raw: &'a RawValue, place: &str) -> Result<T, String> {
+pub(super) fn parse<'a, T: serde::Deserialize<'a>>(
+    raw: &'a RawValue,
+    place: &str,
+) -> Result<T, String> {
     serde_json::from_str(raw.get()).map_err(|error| format!("{place}: {}", problem(&error)))
 }
 
 /// An object, or nothing for `null`.
-fn object<'a>(raw: &'a RawValue, place: &str) -> Result<Object<'a>, String> {
+pub(super) fn object<'a>(raw: &'a RawValue, place: &str) -> Result<Object<'a>, String> {
     Ok(parse::<Option<Object<'a>>>(raw, place)?.unwrap_or_default())
 }
 
 /// A platform in the vocabulary of all vendors: the key without `sub_`.
 fn platform(key: &str) -> Option<Arc<str>> {
-    key.strip_prefix("sub_").map(|platform| match platform {
+    key.strip_prefix("sub_").map(platform_name)
+}
+
+/// A platform in the vocabulary of all vendors.
+pub(super) fn platform_name(name: &str) -> Arc<str> {
+    match name {
         "hmos" => Arc::from("harmonyos"),
         other => Arc::from(other.to_lowercase()),
-    })
+    }
 }
 
 /// The state of a message; `None`: it has no number yet.

@@ -79,7 +79,15 @@ impl ProviderType {
                 (Dataset::Users, true),
                 (Dataset::Lifecycle, false),
             ],
-            ProviderType::Pushwoosh | ProviderType::AlibabaPush => &[(Dataset::Messages, true)],
+            ProviderType::Pushwoosh => &[
+                (Dataset::Messages, true),
+                (Dataset::Bounces, true),
+                (Dataset::Intervals, false),
+                (Dataset::Log, false),
+                (Dataset::Links, false),
+                (Dataset::LinkDevices, false),
+            ],
+            ProviderType::AlibabaPush => &[(Dataset::Messages, true)],
         }
     }
 

@@ -1,4 +1,6 @@
-//! Pushwoosh: the list of messages with their numbers.
+//! Pushwoosh: the list of messages with their numbers, and what is told besides.
+
+mod more;
 
 use std::{
     io,
@@ -105,6 +107,23 @@ impl Pushwoosh {
     pub async fn start(&self, address: SocketAddr) -> io::Result<Running> {
         let router = Router::new()
             .route("/api/v2/messages:list", post(list))
+            .route(
+                "/api/v2/statistics/messages/totalsByIntervals",
+                post(more::totals),
+            )
+            .route("/api/v2/statistics/getMessageLog", post(more::message_log))
+            .route(
+                "/api/v2/statistics/emails/linksInteractions",
+                post(more::link_clicks),
+            )
+            .route(
+                "/api/v2/statistics/emails/linksInteractionsDevices",
+                post(more::link_devices),
+            )
+            .route(
+                "/api/v2/statistics/emails/bouncedEmails",
+                post(more::bounced_emails),
+            )
             .fallback(unknown)
             .with_state(self.clone());
         let books = self.clone();
@@ -125,11 +144,12 @@ impl Pushwoosh {
     /// What is true now: the items of each application, with their numbers.
     pub fn books(&self) -> Value {
         let applications = lock(&self.0.options).applications.clone();
-        let items = applications.into_iter().map(|code| {
+        let mut books = more::books(self, &applications);
+        books.extend(applications.into_iter().map(|code| {
             let items = self.items(&code);
             (code, Value::Array(items))
-        });
-        Value::Object(items.collect())
+        }));
+        Value::Object(books)
     }
 
     /// All messages of an application, the newest first.
@@ -375,7 +395,14 @@ async fn unknown(State(own): State<Pushwoosh>) -> Response {
     error(&own, 404, 5, "Not Found")
 }
 
-async fn list(State(own): State<Pushwoosh>, headers: HeaderMap, body: Bytes) -> Response {
+/// The body of a request with the right token, after the word that the documentation shows (or, if
+/// the vendor is not strict, any of its words).
+fn authorized(
+    own: &Pushwoosh,
+    headers: &HeaderMap,
+    body: &Bytes,
+    documented: &str,
+) -> Result<Value, Box<Response>> {
     let options = lock(&own.0.options).clone();
     let given = headers
         .get(header::AUTHORIZATION)
@@ -383,20 +410,30 @@ async fn list(State(own): State<Pushwoosh>, headers: HeaderMap, body: Bytes) -> 
     let (word, token) = given
         .and_then(|given| given.split_once(' '))
         .unwrap_or_default();
-    let words: &[&str] = if options.strict_word {
-        &["Api"]
+    let known = if options.strict_word {
+        word == documented
     } else {
-        &["Api", "Key", "Token"]
+        ["Api", "Key", "Token"].contains(&word)
     };
-    if !words.contains(&word) || token != options.api_token {
-        return error(&own, 401, 16, "invalid auth token");
+    if !known || token != options.api_token {
+        return Err(Box::new(error(own, 401, 16, "invalid auth token")));
     }
-    let Ok(request) = serde_json::from_slice::<Value>(&body) else {
-        return error(&own, 400, 3, "the body is no JSON");
+    let Ok(request) = serde_json::from_slice::<Value>(body) else {
+        return Err(Box::new(error(own, 400, 3, "the body is no JSON")));
     };
     if request.get("request").is_some() {
-        return error(&own, 400, 3, "unknown field \"request\"");
+        let text = "unknown field \"request\"";
+        return Err(Box::new(error(own, 400, 3, text)));
     }
+    Ok(request)
+}
+
+async fn list(State(own): State<Pushwoosh>, headers: HeaderMap, body: Bytes) -> Response {
+    let request = match authorized(&own, &headers, &body, "Api") {
+        Ok(request) => request,
+        Err(refused) => return *refused,
+    };
+    let options = lock(&own.0.options).clone();
     let filters = &request["filters"];
     let Some(application) = filters["application"].as_str() else {
         return error(&own, 400, 3, "filters.application is required");

@@ -103,6 +103,7 @@ fn configuration(world: &World, data: &Path) -> Value {
                     {"id": credentials::PUSHWOOSH_APPLICATIONS[0], "name": "loyalty"},
                     {"id": credentials::PUSHWOOSH_APPLICATIONS[1], "name": "partner"},
                 ],
+                "collect": ["messages", "bounces", "intervals", "log", "links", "link_devices"],
                 "messages": {"list": true},
             },
             {

@@ -218,7 +218,7 @@ impl Bench {
         let path = directory.path().join("config.yaml");
         let text = format!(
             "providers: [{{name: a, type: pushwoosh, credentials: {{api_token: t}}, max_concurrency: 2,
-              applications: [{{id: app}}], messages: {messages}}}]"
+              applications: [{{id: app}}], collect: [messages], messages: {messages}}}]"
         );
         let config: Config = config::parse(&path, &text, &|_| None).unwrap();
         let (clock, hand) = Clock::manual(Timestamp::from_second(1000).unwrap());

@@ -8,6 +8,7 @@
 mod alibaba_push;
 mod bisect;
 mod decode;
+mod digest;
 mod encode;
 mod engagelab;
 pub mod http;

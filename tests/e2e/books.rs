@@ -25,7 +25,7 @@ use super::{
 type Expected = BTreeMap<(String, Labels), f64>;
 
 /// Moves the time on, and waits until nothing is due.
-async fn pass(exporter: &Exporter, hand: &ManualClock, by: Duration) -> Metrics {
+pub async fn pass(exporter: &Exporter, hand: &ManualClock, by: Duration) -> Metrics {
     hand.advance(by);
     let end = Instant::now() + PATIENCE;
     loop {

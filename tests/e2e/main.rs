@@ -17,4 +17,5 @@ mod powercut;
 mod prometheus;
 mod promql;
 mod replicas;
+mod sets;
 mod world;

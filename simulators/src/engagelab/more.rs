@@ -37,14 +37,14 @@ fn hash(text: &str) -> u64 {
 
 /// The users of a period, by platform; `None`: nobody was there, and the vendor has no item.
 fn item(time: &str, scale: u64) -> Option<Value> {
-    if hash(time) % 7 == 0 {
+    if hash(time).is_multiple_of(7) {
         return None;
     }
     let mut item = Map::new();
     item.insert("time".into(), json!(time));
     for platform in PLATFORMS {
         let seed = hash(&format!("{time} {platform}"));
-        if seed % 9 == 0 {
+        if seed.is_multiple_of(9) {
             continue;
         }
         let active = scale + seed % (scale * 2);

@@ -261,7 +261,7 @@ impl Rig {
             "collection: {{zero_hold: {}, adopt_age: {}, interval: 60s, cohort_ages: [5m, 1h]}}
 limits: {{max_label_values: 2, max_campaigns_per_account: 2}}
 providers:
-- {{name: push, type: pushwoosh, credentials: {{api_token: k}}, applications: [{{id: a1}}, {{id: a2}}]}}
+- {{name: push, type: pushwoosh, credentials: {{api_token: k}}, collect: [messages], applications: [{{id: a1}}, {{id: a2}}]}}
 - {MAIL}",
             case.zero_hold, case.adopt_age
         );

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use serde::{Deserialize, de::IgnoredAny};
 
-use super::reports::digest;
 use crate::{
     model::{BounceKind, Happening, HappeningKind, Measure},
-    providers::{Pushed, json::Text},
+    providers::{Pushed, digest::digest, json::Text},
 };
 
 /// A pushed body, as far as it tells an event from reports.

@@ -4,18 +4,17 @@
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
-use rust_decimal::Decimal;
-use serde::Deserialize;
-use sha2::{Digest as _, Sha256};
-
 use crate::{
     model::{BounceKind, ErrorReason},
     providers::{
-        Damage, Digest, Outcome, Report, ReportsRead,
+        Damage, Outcome, Report, ReportsRead,
+        digest::digest,
         json::{Count, Text, lenient, time},
         salvage,
     },
 };
+use rust_decimal::Decimal;
+use serde::Deserialize;
 
 /// Every whole report of a body.
 pub(super) fn read(account: &str, body: &[u8]) -> ReportsRead {
@@ -269,17 +268,6 @@ impl Wire {
         let cost = each.checked_mul(Decimal::from(count))?;
         (!cost.is_sign_negative()).then(|| (cost, price.currency.shared()))
     }
-}
-
-/// A digest of texts, each with its length before it, so that no two lists of texts look alike.
-pub(super) fn digest(parts: &[&str]) -> Digest {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update((part.len() as u64).to_le_bytes());
-        hash.update(part.as_bytes());
-    }
-    let whole = hash.finalize();
-    std::array::from_fn(|index| whole[index])
 }
 
 #[cfg(test)]

@@ -1,8 +1,14 @@
-//! Pushwoosh, statistics API v2: `POST /api/v2/messages:list`.
+//! Pushwoosh, statistics API v2: messages (`POST /api/v2/messages:list`), conversions, the log of
+//! events, links in e-mails, bounced e-mails.
 
+mod events;
+mod figures;
 mod wire;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use delivery_clock::Moment;
@@ -25,8 +31,11 @@ use crate::{
 };
 use wire::{Item, Page};
 
-/// The path, with its colon as it is.
-const MESSAGES_LIST: &str = "/api/v2/messages:list";
+/// An endpoint: its path as it is sent, and the word before the token.
+type Endpoint = (&'static str, &'static str);
+
+/// With its colon as it is.
+const MESSAGES_LIST: Endpoint = ("/api/v2/messages:list", "Api");
 /// The most messages in a page.
 const PER_PAGE: usize = 1000;
 /// The most pages of one list: a vendor that repeats itself must not be asked for ever.
@@ -42,6 +51,11 @@ const MARGIN: SignedDuration = SignedDuration::from_hours(24);
 pub(crate) struct Pushwoosh {
     http: Http,
     secrets: Secrets,
+    /// The label `account`, which digests begin with.
+    account: Arc<str>,
+    max_links: usize,
+    /// The codes of messages that are e-mails: only they have links.
+    emails: Mutex<BTreeSet<Arc<str>>>,
 }
 
 impl Pushwoosh {
@@ -53,14 +67,17 @@ impl Pushwoosh {
         Pushwoosh {
             http,
             secrets: Secrets::new(sources),
+            account: account.name.clone(),
+            max_links: account.max_links,
+            emails: Mutex::default(),
         }
     }
 
-    fn request(&self, body: &Value) -> Request {
+    fn request(&self, (path, word): Endpoint, body: &Value) -> Request {
         let secrets = self.secrets.current();
         let token = secrets.first().map_or("", Secret::expose);
         let mut headers = HeaderMap::new();
-        if let Ok(mut value) = HeaderValue::from_str(&format!("Api {token}")) {
+        if let Ok(mut value) = HeaderValue::from_str(&format!("{word} {token}")) {
             value.set_sensitive(true);
             headers.insert(header::AUTHORIZATION, value);
         }
@@ -71,7 +88,7 @@ impl Pushwoosh {
         headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
         Request {
             method: Method::POST,
-            path_and_query: MESSAGES_LIST.to_owned(),
+            path_and_query: path.to_owned(),
             headers,
             body: Bytes::from(body.to_string()),
         }
@@ -91,11 +108,34 @@ impl Pushwoosh {
             "per_page": PER_PAGE,
             "page": page,
         });
+        let read = |page: &Page<'_>, unknown: &mut dyn FnMut(&str)| Ok(page.items(unknown));
+        let (items, asked_at) = self
+            .post(dataset, MESSAGES_LIST, &body, deadline, read)
+            .await?;
+        let mut emails = self.emails.lock().unwrap_or_else(PoisonError::into_inner);
+        let codes = items.iter().filter(|item| item.is_email());
+        emails.extend(codes.filter_map(Item::id));
+        drop(emails);
+        Ok((items, asked_at))
+    }
+
+    /// Asks until there is an answer that `read` understands, or an error that stays.
+    async fn post<T>(
+        &self,
+        dataset: Dataset,
+        endpoint: Endpoint,
+        body: &Value,
+        deadline: Moment,
+        read: impl Fn(&Page<'_>, &mut dyn FnMut(&str)) -> Result<T, String>,
+    ) -> Result<(T, Timestamp), Failure> {
         let judge = |answer: &Answer| {
             let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
             match decode::<Page<'_>>(&answer.body, &mut |_| {}) {
                 Ok(page) if answer.status.is_success() && !page.is_error() => {
-                    Verdict::Done(page.items(unknown))
+                    match read(&page, unknown) {
+                        Ok(read) => Verdict::Done(read),
+                        Err(problem) => Verdict::Fail(undecodable(answer, &problem)),
+                    }
                 }
                 Ok(page) => self.refused(answer, &page),
                 Err(problem) if answer.status.is_success() => {
@@ -104,7 +144,7 @@ impl Pushwoosh {
                 Err(_) => by_status(answer, None, ""),
             }
         };
-        let build = || self.request(&body);
+        let build = || self.request(endpoint, body);
         self.http
             .call(dataset, deadline, build, judge, || self.secrets.refresh())
             .await
@@ -247,8 +287,12 @@ impl Pushwoosh {
 }
 
 impl Provider for Pushwoosh {
-    fn plan(&self, _: Dataset) -> Plan {
-        Plan::Messages { batch: BATCH }
+    fn plan(&self, dataset: Dataset) -> Plan {
+        match dataset {
+            Dataset::Bounces | Dataset::Log | Dataset::Links | Dataset::LinkDevices => Plan::Whole,
+            Dataset::Intervals => Plan::Messages { batch: 1 },
+            _ => Plan::Messages { batch: BATCH },
+        }
     }
 
     fn ask<'a>(
@@ -265,6 +309,17 @@ impl Provider for Pushwoosh {
                     deadline,
                 } => self.list(dataset, application, since, deadline, take).await,
                 Query::Messages {
+                    dataset: Dataset::Intervals,
+                    messages,
+                    deadline,
+                    ..
+                } => {
+                    for message in messages {
+                        take(self.conversions(message, deadline).await?);
+                    }
+                    Ok(())
+                }
+                Query::Messages {
                     dataset,
                     application,
                     messages,
@@ -273,7 +328,26 @@ impl Provider for Pushwoosh {
                     self.named(dataset, application, messages, deadline, take)
                         .await
                 }
-                Query::Drain { .. } | Query::Whole { .. } => Err(Failure::unsupported()),
+                Query::Whole {
+                    dataset,
+                    application,
+                    messages,
+                    since,
+                    deadline,
+                } => match dataset {
+                    Dataset::Bounces => self.bounces(application, since, deadline, take).await,
+                    Dataset::Log => self.log(application, since, deadline, take).await,
+                    Dataset::Links => {
+                        take(self.links(messages, deadline).await?);
+                        Ok(())
+                    }
+                    Dataset::LinkDevices => {
+                        take(self.link_devices(messages, deadline).await?);
+                        Ok(())
+                    }
+                    _ => Err(Failure::unsupported()),
+                },
+                Query::Drain { .. } => Err(Failure::unsupported()),
             }
         }
         .boxed()

@@ -22,6 +22,14 @@ pub(super) struct Page<'a> {
     total: Skipped,
     #[serde(borrow)]
     items: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    bounced_emails: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    data: Option<Vec<&'a RawValue>>,
+    #[serde(borrow)]
+    conversion: Option<&'a RawValue>,
+    metrics: Skipped,
+    pagination_token: Text,
     error: Text,
     code: Text,
     message: Text,
@@ -35,8 +43,35 @@ impl Page<'_> {
     /// Whether it is an error: some come with HTTP 200.
     pub(super) fn is_error(&self) -> bool {
         let old = self.status_code.get().is_some_and(|code| code != "200");
-        let coded = self.code.get().is_some_and(|code| code != "0") && self.items.is_none();
+        let empty = self.rows().is_none() && self.conversion.is_none();
+        let coded = self.code.get().is_some_and(|code| code != "0") && empty;
         old || coded || self.error.get().is_some()
+    }
+
+    /// The list of the answer, under whatever name it stands.
+    fn rows(&self) -> Option<&[&RawValue]> {
+        let lists = [&self.items, &self.bounced_emails, &self.data];
+        lists.into_iter().flatten().next().map(Vec::as_slice)
+    }
+
+    /// The rows of the answer.
+    pub(super) fn read<T>(&self, unknown: &mut dyn FnMut(&str)) -> Result<Vec<T>, String>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
+        let rows = self.rows().unwrap_or_default().iter();
+        rows.map(|raw| decode(raw.get().as_bytes(), unknown))
+            .collect()
+    }
+
+    /// The conversions of a message, as they came.
+    pub(super) fn conversion(&self) -> Option<String> {
+        self.conversion.map(|raw| raw.get().to_owned())
+    }
+
+    /// The token of the next page, if there is one.
+    pub(super) fn next(&self) -> Option<String> {
+        self.pagination_token.get().map(str::to_owned)
     }
 
     /// The vendor's code (gRPC's, if there is one) and text.
@@ -227,6 +262,13 @@ impl Item {
         [&self.names.code, &self.names.id]
             .into_iter()
             .filter_map(Text::get)
+    }
+
+    /// Whether it is an e-mail.
+    pub(super) fn is_email(&self) -> bool {
+        self.wire
+            .as_ref()
+            .is_ok_and(|wire| wire.email_info.is_some())
     }
 
     /// When it was sent, or will be.

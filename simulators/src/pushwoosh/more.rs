@@ -1,0 +1,403 @@
+//! Bounced e-mails, the log of events, conversions, and clicks on links in e-mails.
+
+use std::collections::BTreeMap;
+
+use axum::{extract::State, response::Response};
+use bytes::Bytes;
+use http::HeaderMap;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Map, Value, json};
+
+use super::{Pushwoosh, authorized, error, lock};
+use crate::server::json as answer;
+
+/// Events are told in pages of at most so many, whatever limit is asked for.
+const LOG_PAGE: usize = 40;
+/// The log goes back so far.
+const LOG_DAYS: i64 = 30;
+
+/// A number that is the same whenever it is asked for.
+fn hash(text: &str) -> u64 {
+    let spread = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    let hash = text.bytes().fold(0xcbf2_9ce4_8422_2325, spread);
+    hash ^ (hash >> 29)
+}
+
+/// A sent message: its code, when it was sent, and whether it is an e-mail.
+fn sent(own: &Pushwoosh, application: &str) -> Vec<(String, Timestamp, bool)> {
+    let now = own.0.clock.now();
+    let read = |item: Value| {
+        let code = item["code"].as_str()?.to_owned();
+        let at = item["send_date"].as_str()?.replace(' ', "T") + "Z";
+        let at: Timestamp = at.parse().ok()?;
+        (at <= now).then(|| (code, at, item["email_info"].is_object()))
+    };
+    own.items(application)
+        .into_iter()
+        .filter_map(read)
+        .collect()
+}
+
+fn later(at: Timestamp, seconds: u64) -> Timestamp {
+    let seconds = i64::try_from(seconds).unwrap_or(i64::MAX);
+    at.checked_add(SignedDuration::from_secs(seconds))
+        .unwrap_or(at)
+}
+
+/// The bounced e-mails of an application.
+fn bounces(own: &Pushwoosh, application: &str) -> Vec<Value> {
+    let now = own.0.clock.now();
+    let mut rows = Vec::new();
+    for (code, at, _) in sent(own, application).iter().filter(|sent| sent.2) {
+        for index in 0..3 + hash(code) % 9 {
+            let date = later(*at, index * 420);
+            let (kind, reason) = match index % 5 {
+                0 => (
+                    "Hardbounce",
+                    format!("550 5.1.1 <person{index}@example.com> unknown user"),
+                ),
+                1 => ("Softbounce", "452 4.2.2 mailbox full".to_owned()),
+                2 => ("Complaint", String::new()),
+                3 => ("Somethingelse", "421 4.4.1 timed out".to_owned()),
+                _ => ("hardbounce", "blocked by policy".to_owned()),
+            };
+            if date <= now {
+                rows.push(json!({
+                    "email": format!("person{index}-{code}@example.com"),
+                    "date": date.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string(),
+                    "reason": reason, "type": kind,
+                }));
+            }
+        }
+    }
+    rows
+}
+
+/// The events of an application, the oldest first. Every third is told half an hour late.
+fn events(own: &Pushwoosh, application: &str) -> Vec<Value> {
+    let now = own.0.clock.now();
+    let mut rows = Vec::new();
+    for (code, at, is_email) in sent(own, application) {
+        for index in 0..6 + hash(&code) % 20 {
+            let time = later(at, index * 90);
+            let told = later(time, if index % 3 == 2 { 1800 } else { 0 });
+            if told > now {
+                continue;
+            }
+            let platforms = ["ios", "android", "huawei android", "chrome", "toaster"];
+            let platform = platforms[(index % 5) as usize];
+            let action = ["sent", "delivered", "opened", "inbox_delete"][(index % 4) as usize];
+            let mut event = json!({
+                "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                "application_code": application, "message_code": code,
+                "hwid": format!("device-{index}@example.com"), "user_id": "somebody",
+                "platform": if is_email { "email" } else { platform },
+                "action": action, "push_alerts_enabled": "true",
+            });
+            if action == "sent" {
+                event["status"] = json!("success");
+            }
+            rows.push((time, event));
+        }
+    }
+    rows.sort_by_key(|(time, _)| *time);
+    rows.into_iter().map(|(_, event)| event).collect()
+}
+
+/// The conversions of a message; `None`: it has none.
+fn conversion(own: &Pushwoosh, code: &str, at: Timestamp) -> Option<Value> {
+    if hash(code).is_multiple_of(4) {
+        return None;
+    }
+    let minutes = own
+        .0
+        .clock
+        .now()
+        .duration_since(at)
+        .as_secs()
+        .unsigned_abs()
+        / 60;
+    let hits = (hash(code) % 900).min(minutes);
+    Some(json!({
+        "sends": "55902", "opens": "772",
+        "events": [
+            {"name": "cart_add", "hits": hits.to_string(), "conversion": 0.12, "revenue": 0},
+            {"name": "checkout", "hits": (hits / 3).to_string(), "conversion": 0.04, "revenue": 12.5},
+        ],
+    }))
+}
+
+/// The clicks on a message's links.
+fn clicks(own: &Pushwoosh, code: &str, at: Timestamp) -> Vec<Value> {
+    let now = own.0.clock.now();
+    let mut rows = Vec::new();
+    for index in 0..hash(code) % 12 {
+        let time = later(at, 60 + index * 300);
+        if time <= now {
+            // Some devices click more than once.
+            let device = index % 4;
+            rows.push(json!({
+                "timestamp": time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+                "link": format!("https://example.com/offer-{}?recipient={index}", index % 3),
+                "hwid": format!("reader{device}-{code}@example.com"),
+            }));
+        }
+    }
+    rows
+}
+
+fn links(clicks: &[Value]) -> Vec<Value> {
+    let mut counts: BTreeMap<String, u64> = BTreeMap::new();
+    for click in clicks {
+        *counts
+            .entry(click["link"].as_str().unwrap_or_default().to_owned())
+            .or_default() += 1;
+    }
+    let row = |(link, clicks): (String, u64)| json!({"template": "AAAAA-XXXXX", "link": link, "title": "Offer", "clicks": clicks});
+    counts.into_iter().map(row).collect()
+}
+
+/// What is true now, of all applications.
+pub(super) fn books(own: &Pushwoosh, applications: &[String]) -> Map<String, Value> {
+    let mut books = Map::new();
+    for (name, rows) in [
+        ("bounces", bounces as fn(&Pushwoosh, &str) -> Vec<Value>),
+        ("log", events),
+        ("clicks", |own, application| {
+            let emails = sent(own, application).into_iter().filter(|sent| sent.2);
+            emails
+                .flat_map(|(code, at, _)| clicks(own, &code, at))
+                .collect()
+        }),
+    ] {
+        let of = |code: &String| (code.clone(), Value::Array(rows(own, code)));
+        books.insert(
+            name.to_owned(),
+            Value::Object(applications.iter().map(of).collect()),
+        );
+    }
+    let mut conversions = Map::new();
+    for application in applications {
+        for (code, at, _) in sent(own, application) {
+            if let Some(conversion) = conversion(own, &code, at) {
+                conversions.insert(code, conversion);
+            }
+        }
+    }
+    books.insert("conversions".to_owned(), Value::Object(conversions));
+    books
+}
+
+/// The application of a request, if the token may see it.
+fn application<'r>(
+    own: &Pushwoosh,
+    request: &'r Value,
+    field: &str,
+) -> Result<&'r str, Box<Response>> {
+    let options = lock(&own.0.options).clone();
+    let name = request[field].as_str().unwrap_or_default();
+    if options.forbidden.iter().any(|code| code == name) {
+        let text = "token restrictions forbid this operation";
+        return Err(Box::new(error(own, 403, 7, text)));
+    }
+    if !options.applications.iter().any(|code| code == name) {
+        return Err(Box::new(error(own, 400, 3, &format!("{field} not found"))));
+    }
+    Ok(name)
+}
+
+pub(super) async fn bounced_emails(
+    State(own): State<Pushwoosh>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let request = match authorized(&own, &headers, &body, "Api") {
+        Ok(request) => request,
+        Err(refused) => return *refused,
+    };
+    let application = match application(&own, &request, "application") {
+        Ok(application) => application,
+        Err(refused) => return *refused,
+    };
+    let (Some(from), Some(to)) = (request["date_from"].as_str(), request["date_to"].as_str())
+    else {
+        return error(&own, 400, 3, "message_code, campaign or dates are required");
+    };
+    let per_page = request["per_page"].as_u64().unwrap_or(0);
+    if per_page == 0 || per_page > 5000 {
+        return error(&own, 400, 3, "per_page must be at most 5000");
+    }
+    let found: Vec<Value> = bounces(&own, application)
+        .into_iter()
+        .filter(|row| {
+            row["date"]
+                .as_str()
+                .is_some_and(|date| date >= from && date < to)
+        })
+        .collect();
+    let total = found.len();
+    let skip = request["page"]
+        .as_u64()
+        .unwrap_or(0)
+        .saturating_mul(per_page);
+    let page = found
+        .into_iter()
+        .skip(usize::try_from(skip).unwrap_or(usize::MAX));
+    let rows: Vec<Value> = page
+        .take(usize::try_from(per_page).unwrap_or(usize::MAX))
+        .collect();
+    answer(200, &json!({"total": total, "bounced_emails": rows}))
+}
+
+pub(super) async fn message_log(
+    State(own): State<Pushwoosh>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let request = match authorized(&own, &headers, &body, "Key") {
+        Ok(request) => request,
+        Err(refused) => return *refused,
+    };
+    let application = match application(&own, &request, "application_code") {
+        Ok(application) => application,
+        Err(refused) => return *refused,
+    };
+    let time = |field: &str| {
+        let text = request[field].as_str()?.replace(' ', "T") + "Z";
+        text.parse::<Timestamp>().ok()
+    };
+    let (Some(from), Some(to)) = (time("date_from"), time("date_to")) else {
+        return error(
+            &own,
+            400,
+            3,
+            "one of message_id, message_code, campaign_code, hwid, user_id, or dates is required",
+        );
+    };
+    let oldest = own.0.clock.now() - SignedDuration::from_hours(24 * LOG_DAYS);
+    if from < oldest {
+        return error(
+            &own,
+            400,
+            3,
+            "Interval between dates must be less than 30 days",
+        );
+    }
+    if request["limit"]
+        .as_u64()
+        .is_none_or(|limit| limit > 100_000)
+    {
+        return error(&own, 400, 3, "limit must be at most 100000");
+    }
+    let skip = request["pagination_token"]
+        .as_str()
+        .and_then(|token| token.parse().ok());
+    let skip: usize = skip.unwrap_or(0);
+    let within = |event: &Value| {
+        let at = event["timestamp"]
+            .as_str()
+            .and_then(|at| at.parse::<Timestamp>().ok());
+        at.is_some_and(|at| at >= from && at <= to)
+    };
+    let all = events(&own, application).into_iter().filter(within);
+    let page: Vec<Value> = all.skip(skip).take(LOG_PAGE).collect();
+    let next = (skip + page.len()).to_string();
+    // The last page has a token too, and the one after it is empty.
+    answer(200, &json!({"pagination_token": next, "data": page}))
+}
+
+pub(super) async fn totals(
+    State(own): State<Pushwoosh>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let request = match authorized(&own, &headers, &body, "Api") {
+        Ok(request) => request,
+        Err(refused) => return *refused,
+    };
+    let applications = lock(&own.0.options).applications.clone();
+    let code = request["message_code"].as_str().unwrap_or_default();
+    let mut all = applications
+        .iter()
+        .flat_map(|application| sent(&own, application));
+    let Some((code, at, _)) = all.find(|sent| sent.0 == code) else {
+        return error(&own, 404, 5, "message not found");
+    };
+    let hour = at.strftime("%Y-%m-%d %H:00:00").to_string();
+    let mut body = json!({"metrics": [
+        {"timestamp": hour, "platform": 3, "sends": "55902", "opens": "382", "deliveries": "22931",
+         "inbox_opens": "0", "unshowable_sends": "2", "errors": "0"},
+    ]});
+    if let Some(conversion) = conversion(&own, &code, at) {
+        body["conversion"] = conversion;
+    }
+    answer(200, &body)
+}
+
+/// The clicks on the e-mails that a request names.
+fn asked_clicks(own: &Pushwoosh, request: &Value) -> Result<Vec<Value>, Box<Response>> {
+    let filters = &request["filters"];
+    let Some(codes) = filters["messages_codes"]
+        .as_array()
+        .filter(|codes| !codes.is_empty())
+    else {
+        let text = if filters["application"].is_string() && filters["link_template"].is_null() {
+            "link_template is required with application"
+        } else {
+            "one of application, campaign, messages_ids, messages_codes is required"
+        };
+        return Err(Box::new(error(own, 400, 3, text)));
+    };
+    let applications = lock(&own.0.options).applications.clone();
+    let all = applications
+        .iter()
+        .flat_map(|application| sent(own, application));
+    let emails = all.filter(|(code, _, is_email)| *is_email && codes.iter().any(|own| own == code));
+    Ok(emails
+        .flat_map(|(code, at, _)| clicks(own, &code, at))
+        .collect())
+}
+
+pub(super) async fn link_clicks(
+    State(own): State<Pushwoosh>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let clicks =
+        authorized(&own, &headers, &body, "Api").and_then(|request| asked_clicks(&own, &request));
+    match clicks {
+        Ok(clicks) => answer(200, &json!({"items": links(&clicks)})),
+        Err(refused) => *refused,
+    }
+}
+
+pub(super) async fn link_devices(
+    State(own): State<Pushwoosh>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response {
+    let request = match authorized(&own, &headers, &body, "Api") {
+        Ok(request) => request,
+        Err(refused) => return *refused,
+    };
+    let per_page = request["per_page"].as_u64().unwrap_or(0);
+    if per_page == 0 || per_page > 1000 {
+        return error(&own, 400, 3, "per_page must be at most 1000");
+    }
+    let clicks = match asked_clicks(&own, &request) {
+        Ok(clicks) => clicks,
+        Err(refused) => return *refused,
+    };
+    let total = clicks.len();
+    let skip = request["page"]
+        .as_u64()
+        .unwrap_or(0)
+        .saturating_mul(per_page);
+    let page = clicks
+        .into_iter()
+        .skip(usize::try_from(skip).unwrap_or(usize::MAX));
+    let items: Vec<Value> = page
+        .take(usize::try_from(per_page).unwrap_or(usize::MAX))
+        .collect();
+    answer(200, &json!({"total": total, "items": items}))
+}

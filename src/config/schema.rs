@@ -198,7 +198,7 @@ pub(super) const KEYS: &[Key] = &[
     key(Provider, "max_concurrency", Count, "4", "The most requests in flight."),
     key(Provider, "allow_insecure_http", Truth, "false", "Without it, plain http to anything but loopback is refused."),
     key(Provider, "labels", Names, "", "Constant labels on all series of the account. Every account carries the union of all accounts' keys, empty where unset."),
-    key(Provider, "collect", List, "", "Which data sets. Default: all of the type: `statistics` (infobip_push), `reports` (infobip_email), `messages` (the others)."),
+    key(Provider, "collect", List, "", "Which data sets. Default: `statistics` (infobip_push), `reports` (infobip_email), `messages` and `users` (engagelab), `messages` and `bounces` (pushwoosh), `messages` (alibaba_push). By choice besides: `lifecycle` (engagelab), `intervals`, `log`, `links`, `link_devices` (pushwoosh)."),
     key(Provider, "credentials", Mapping(Credentials), "", "How the vendor knows you. Required."),
     key(Provider, "applications", List, "", "The vendor's applications: required, one or more, for infobip_push, pushwoosh and alibaba_push; at most one for the others, where only its `name` matters (default: the account's name)."),
     key(Provider, "messages", Mapping(Messages), "", "Which messages are watched; not for infobip_email."),

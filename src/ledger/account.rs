@@ -317,7 +317,7 @@ impl AccountLedger {
         for id in watched {
             match (told.messages.get(&id), image.messages.get(&id).cloned()) {
                 (Some(row), Some(mut known)) => {
-                    known.state = unpack(row);
+                    known.state = unpack(&id, row)?;
                     known.hash = 0;
                     known.next = known.state.next_ages(now, &policy.windows);
                     image.put_message(id, known);
@@ -361,11 +361,25 @@ impl AccountLedger {
         ask.account = self.name.clone();
         ask.replica = self.replica.clone();
         let slot: Slot<R> = Arc::default();
-        let (filled, names) = (slot.clone(), self.names.clone());
+        let refusal: Arc<Mutex<Option<StoreError>>> = Arc::default();
+        let (filled, refused, names) = (slot.clone(), refusal.clone(), self.names.clone());
         let (provider, now) = (self.provider, self.clock.now().as_millisecond());
         let hold = self.hold(&policy, false);
-        let work = Box::new(move |told| {
+        let work = Box::new(move |mut told: Told| {
+            let rows = std::mem::take(&mut told.messages);
+            let states = rows.into_iter().map(|(id, row)| {
+                let state = unpack(&id, &row)?;
+                Ok((id, state))
+            });
+            let states = match states.collect() {
+                Ok(states) => states,
+                Err(error) => {
+                    *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    return Batch::default();
+                }
+            };
             let mut draft = Draft {
+                states,
                 image: &image,
                 names: &names,
                 provider,
@@ -401,7 +415,16 @@ impl AccountLedger {
                 self.failed_by(&error);
                 Err(error)
             }
-            (Ok(()), None) => Err(StoreError::Failed("the store did nothing".into())),
+            (Ok(()), None) => {
+                let refusal = refusal
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .take();
+                let nothing = || StoreError::Failed("the store did nothing".into());
+                let error = refusal.unwrap_or_else(nothing);
+                self.failed_by(&error);
+                Err(error)
+            }
         }
     }
 
@@ -528,11 +551,11 @@ impl AccountLedger {
                 messages: asked,
                 ..Ask::default()
             },
-            move |draft, told| {
+            move |draft, _| {
                 let mut met = Vec::with_capacity(messages.len());
                 for ((message, first_seen), id) in messages.iter().zip(ids) {
                     let known = draft.image.messages.get(&id).cloned();
-                    let row = told.messages.get(&id).map(|row| unpack(row));
+                    let row = draft.states.get(&id).cloned();
                     let (mut known, stored) = match (known, row) {
                         (Some(known), _) => (known, true),
                         (None, Some(state)) => (
@@ -596,7 +619,7 @@ impl AccountLedger {
                     .collect(),
                 ..Ask::default()
             },
-            move |draft, told| {
+            move |draft, _| {
                 let birth = draft.birth(&application, dataset);
                 let adoption = Adoption {
                     birth,
@@ -616,10 +639,9 @@ impl AccountLedger {
                             known.clone()
                         }
                         (None, None) => {
-                            let state = match told.messages.get(id) {
-                                Some(row) => unpack(row),
-                                None => MessageState::new(&own.message, own.first_seen),
-                            };
+                            let stored = draft.states.get(id).cloned();
+                            let state = stored
+                                .unwrap_or_else(|| MessageState::new(&own.message, own.first_seen));
                             Known {
                                 state,
                                 ..Known::default()
@@ -803,6 +825,7 @@ impl AccountLedger {
         let slot = left.clone();
         let work = Box::new(move |told| {
             let mut draft = Draft {
+                states: HashMap::new(),
                 image: &Image::default(),
                 names: &Names::unlimited(),
                 provider,
@@ -1108,8 +1131,16 @@ fn forgotten_campaigns(image: &Image, now: i64) -> Vec<Arc<str>> {
         .collect()
 }
 
-fn unpack(row: &[u8]) -> MessageState {
-    postcard::from_bytes(row).unwrap_or_default()
+/// A message's state as it was stored. One that cannot be read stops the account: without it the
+/// message would count once more from the beginning.
+fn unpack(id: &MessageId, row: &[u8]) -> Result<MessageState, StoreError> {
+    postcard::from_bytes(row).map_err(|error| {
+        StoreError::Failed(format!(
+            "the stored numbers of message {} cannot be read ({error}); the store is damaged or \
+             was written by a newer version: restore it from a backup",
+            id.1
+        ))
+    })
 }
 
 fn told_of(known: &Known) -> Met {

@@ -211,6 +211,8 @@ pub(super) struct Draft<'i> {
     /// The hold of a counter that is born now.
     pub(super) hold: Hold,
     pub(super) changes: Changes,
+    /// The stored states of the messages that were asked for.
+    pub(super) states: HashMap<MessageId, MessageState>,
 }
 
 /// The changes of a draft.

@@ -243,3 +243,38 @@ async fn what_cannot_be_written_to_is_named() {
         forbid(path, 0o755).unwrap();
     }
 }
+
+#[tokio::test]
+async fn a_message_whose_numbers_cannot_be_read_is_not_taken_for_a_new_one() {
+    let place = Place::with_ledger().await;
+    let id = |number: u16| format!("a message with a long name, number {number}");
+    let store = Connection::open(place.store()).unwrap();
+    let harm = "UPDATE messages SET state = x'ff' WHERE id = ?1";
+    assert_eq!(store.execute(harm, [id(7)]).unwrap(), 1);
+    drop(store);
+    let ledger = place.open().await.unwrap();
+    let own = &place.config.accounts[0];
+    let account = ledger.account(&place.config, own).unwrap();
+    account
+        .open(&own.applications, &own.collect, true)
+        .await
+        .unwrap();
+    let message = |number| {
+        let message = Message {
+            application: Arc::from(""),
+            id: id(number).into(),
+            campaign: None,
+            sent_at: None,
+        };
+        vec![(message, at("11:00:00"))]
+    };
+    for _ in 0..2 {
+        let said = account.meet(message(7)).await.unwrap_err().to_string();
+        assert!(
+            said.contains(&id(7)) && said.contains("restore it from a backup"),
+            "{said}"
+        );
+    }
+    let met = account.meet(message(8)).await.unwrap();
+    assert_eq!(met[0].first_seen, at("10:00:00"));
+}

@@ -85,6 +85,8 @@ pub(super) struct Collector {
     troubles: HashMap<LaneKey, FailureKind>,
     status: Arc<Mutex<CollectorStatus>>,
     unreadable: u32,
+    /// When the first queries were due.
+    first: Timestamp,
     /// Which lane is served next, so that one application does not keep the others waiting.
     turn: usize,
     /// Messages that were named, and that the ledger has not met.
@@ -164,6 +166,7 @@ impl Collector {
             troubles: HashMap::new(),
             status,
             unreadable: 0,
+            first,
             turn: 0,
             unmet: Vec::new(),
             swept_at: opened_at,

@@ -5,6 +5,8 @@
 //! door on the right, [`Recorder`].
 
 mod account;
+#[cfg(test)]
+mod month;
 mod queue;
 mod recorder;
 mod schedule;

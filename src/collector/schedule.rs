@@ -14,7 +14,7 @@ const FRESH: Duration = Duration::from_secs(3600);
 /// The pause before a message of this age is asked for again: its numbers move ever more slowly.
 /// After the first hour it is a tenth of the age, no less than `interval` and no more than
 /// `max_interval`.
-pub(super) fn pause(age: SignedDuration, interval: Duration, max_interval: Duration) -> Duration {
+fn pause(age: SignedDuration, interval: Duration, max_interval: Duration) -> Duration {
     let age = Duration::try_from(age).unwrap_or_default();
     if age < FRESH {
         return interval;
@@ -22,13 +22,59 @@ pub(super) fn pause(age: SignedDuration, interval: Duration, max_interval: Durat
     (age / 10).min(max_interval).max(interval)
 }
 
-/// A message may be asked for so much before it is due, if that fills a batch.
-pub(super) fn early(pause: Duration, interval: Duration) -> Duration {
-    if pause > interval {
-        pause / 3
-    } else {
-        Duration::ZERO
+/// The moments at which messages of a vendor that takes batches are asked for together: one in each
+/// interval. Without them every new message would have a rhythm, and requests, of its own.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Beat {
+    /// One of them.
+    pub(super) origin: Timestamp,
+    /// The time from one to the next.
+    pub(super) interval: Duration,
+}
+
+impl Beat {
+    /// The first beat at or after `at`.
+    pub(super) fn from(self, at: Timestamp) -> Timestamp {
+        let length = i64::try_from(self.interval.as_millis())
+            .unwrap_or(i64::MAX)
+            .max(1);
+        let since = at
+            .as_millisecond()
+            .saturating_sub(self.origin.as_millisecond());
+        let late = since.rem_euclid(length);
+        if late == 0 {
+            return at;
+        }
+        at.checked_add(SignedDuration::from_millis(length - late))
+            .unwrap_or(at)
     }
+
+    /// The first beat after `at`: no more than an interval later.
+    pub(super) fn after(self, at: Timestamp) -> Timestamp {
+        self.from(after(at, Duration::from_millis(1)))
+    }
+}
+
+/// When a message that was asked for at `asked`, at this age, is asked for again, and how much
+/// before that it may be, if that fills a batch. With a beat, fresh messages are asked for on it.
+pub(super) fn next(
+    asked: Timestamp,
+    age: SignedDuration,
+    interval: Duration,
+    max_interval: Duration,
+    beat: Option<Beat>,
+) -> (Timestamp, Duration) {
+    let pause = pause(age, interval, max_interval);
+    let next = match beat {
+        Some(beat) if pause == interval => beat.after(asked),
+        _ => after(asked, pause),
+    };
+    (next, early(pause, interval))
+}
+
+/// A message may be asked for so much before it is due, if that fills a batch.
+fn early(pause: Duration, interval: Duration) -> Duration {
+    (pause / 3).min(pause.saturating_sub(interval))
 }
 
 /// A random share of the time over which the accounts' first queries are spread.
@@ -66,8 +112,32 @@ mod tests {
             ages.map(minutes),
             [1.0, 1.0, 1.0, 6.0, 10.0, 60.0, 360.0, 360.0, 360.0]
         );
+        // Never sooner than an interval.
+        let minute = Duration::from_secs(60);
+        assert_eq!(early(minute, minute), Duration::ZERO);
+        assert_eq!(early(minute * 6, minute * 5), minute);
+        assert_eq!(early(minute * 60, minute), minute * 20);
         // An interval that is longer than all of that.
         let hour = Duration::from_secs(3600);
         assert_eq!(pause(SignedDuration::from_hours(2), hour, hour / 2), hour);
+    }
+
+    #[test]
+    fn fresh_messages_fall_into_step() {
+        let at = |millisecond| Timestamp::from_millisecond(millisecond).unwrap();
+        let beat = Beat {
+            origin: at(7_000),
+            interval: Duration::from_secs(10),
+        };
+        for (asked, next) in [
+            (7_000, 17_000),
+            (7_003, 17_000),
+            (16_999, 17_000),
+            (1, 7_000),
+        ] {
+            assert_eq!(beat.after(at(asked)), at(next), "{asked}");
+        }
+        assert_eq!(beat.from(at(17_000)), at(17_000));
+        assert_eq!(beat.from(at(17_001)), at(27_000));
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tracing::Instrument;
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
 use crate::{
     discovery::{MessageKey, Tracked},
     ledger::{News, Seen},
-    model::{Application, Snapshot, Source},
+    model::{Application, Dataset, Snapshot, Source},
     providers::{Failure, Observation, Plan, Refusal, Scope},
 };
 
@@ -45,12 +45,26 @@ impl Collector {
             .recall(&key, met.first_seen, met.sent_at, met.campaign.clone());
         if let Some(wanted_at) = met.wanted_at {
             let job = Job::Message(key.1);
-            for ((dataset, of), lane) in &mut self.lanes {
-                if *of == key.0 && dataset.has_snapshots() {
-                    lane.sooner(&job, wanted_at);
-                }
+            let lanes: Vec<LaneKey> = self.lanes.keys().copied().collect();
+            for key_of in lanes
+                .into_iter()
+                .filter(|of| of.1 == key.0 && of.0.has_snapshots())
+            {
+                // The window of an age is at least two intervals long: there is time for the beat.
+                let beat = self.beat(key_of.0);
+                let at = beat.map_or(wanted_at, |beat| beat.from(wanted_at));
+                self.lane(key_of).sooner(&job, at);
             }
         }
+    }
+
+    /// When messages are asked for together; `None` where the vendor takes one at a time.
+    fn beat(&self, dataset: Dataset) -> Option<schedule::Beat> {
+        let takes_many = |plan| matches!(plan, Plan::Messages { batch } if batch > 1);
+        takes_many(self.parts.provider.plan(dataset)).then(|| schedule::Beat {
+            origin: self.first,
+            interval: self.parts.account.dataset_interval(dataset),
+        })
     }
 
     fn seen(&self, tracked: &Tracked, snapshot: Option<Snapshot>, asked_at: Timestamp) -> Seen {
@@ -286,15 +300,19 @@ impl Collector {
         let account = &self.parts.account;
         let interval = account.dataset_interval(lane.0);
         let tracked = self.tracker.get(&key);
-        let pause = tracked.map_or(interval, |tracked| {
-            let age = began.duration_since(tracked.since());
-            schedule::pause(age, interval, account.max_interval)
+        let age = tracked.map_or(SignedDuration::ZERO, |tracked| {
+            began.duration_since(tracked.since())
         });
-        let next = schedule::after(began, pause);
+        let (next, early) = schedule::next(
+            began,
+            age,
+            interval,
+            account.max_interval,
+            self.beat(lane.0),
+        );
         let earliest =
             tracked.and_then(|tracked| self.parts.provider.first_numbers(&tracked.message));
         let next = earliest.map_or(next, |earliest| earliest.max(next));
-        let early = schedule::early(pause, interval);
         self.lane(lane)
             .answered(&Job::Message(id.clone()), next, early);
         next

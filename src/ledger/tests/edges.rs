@@ -272,3 +272,25 @@ async fn a_body_that_is_set_aside_is_told_although_the_store_fails_first() {
     assert_eq!(news.quarantined, 1);
     assert_eq!(bench.total(SENT), Some(0), "held");
 }
+
+#[tokio::test]
+async fn counters_keep_their_start_over_increases_and_restarts() {
+    let mut bench = Bench::new(PUSH, "zero_hold: 0s", "10:00:00");
+    bench.start().await;
+    let begun = bench.born.clone();
+    assert!(!begun.is_empty() && begun.values().all(|born| *born == at("10:00:00")));
+    bench.until("10:30:00").await;
+    let message = bench.message(Some("10:29:00"), Some("spring"));
+    let snapshot = bench.snapshot(vec![(SENT, 5)]);
+    bench.answered(message, Some(snapshot)).await;
+    let grown = bench.born.clone();
+    assert!(begun.iter().all(|(key, born)| grown[key] == *born));
+    let new: Vec<_> = grown
+        .iter()
+        .filter(|(key, _)| !begun.contains_key(key))
+        .collect();
+    assert!(!new.is_empty() && new.iter().all(|(_, born)| **born == at("10:30:00")));
+    bench.until("11:00:00").await;
+    bench.start().await;
+    assert_eq!(bench.born, grown);
+}

@@ -52,6 +52,8 @@ struct Bench {
     running: Option<(Ledger, Arc<AccountLedger>)>,
     notes: Arc<Notes>,
     shown: HashMap<CounterKey, Amount>,
+    /// Since when each counts.
+    born: HashMap<CounterKey, Timestamp>,
     decreases: u64,
     missed: Vec<String>,
     duplicates: u64,
@@ -78,6 +80,7 @@ impl Bench {
             running: None,
             notes: Arc::default(),
             shown: HashMap::new(),
+            born: HashMap::new(),
             decreases: 0,
             missed: Vec::new(),
             duplicates: 0,
@@ -100,6 +103,7 @@ impl Bench {
     async fn begin(&mut self) {
         (self.running, self.faulty) = (None, None);
         self.shown.clear();
+        self.born.clear();
         (self.decreases, self.duplicates) = (0, 0);
         self.missed.clear();
         let mut ledger = Ledger::open(&self.config, self.clock.clone(), self.notes.clone(), false)
@@ -128,8 +132,10 @@ impl Bench {
     fn take(&mut self, news: News) {
         for key in news.gone {
             self.shown.remove(&key);
+            self.born.remove(&key);
         }
         for shown in news.shown {
+            self.born.insert(shown.key.clone(), shown.born_at);
             self.shown.insert(shown.key, shown.amount);
         }
         self.decreases += news.decreases;

@@ -11,7 +11,6 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use delivery_clock::Moment;
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderValue, Method, header};
 use jiff::Timestamp;
 
 use users::Unit;
@@ -71,18 +70,7 @@ impl Engagelab {
             "Basic {}",
             STANDARD.encode(format!("{}:{}", part(0), part(1)))
         );
-        let mut headers = HeaderMap::new();
-        if let Ok(mut value) = HeaderValue::from_str(&value) {
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
-        }
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        Request {
-            method: Method::GET,
-            path_and_query,
-            headers,
-            body: Bytes::new(),
-        }
+        Request::json(path_and_query, &value)
     }
 
     /// Asks until there is an answer, or an error that stays.

@@ -11,7 +11,7 @@ pub(crate) mod redact;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 pub use client::{BuildError, Drained, Http};
 pub(crate) use client::{chain, with_tls};
@@ -30,6 +30,25 @@ pub struct Request {
     pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
+}
+
+impl Request {
+    /// A query for JSON with this `Authorization`. A secret with a line end in it cannot be sent;
+    /// the vendor will refuse its absence.
+    pub fn json(path_and_query: String, authorization: &str) -> Request {
+        let mut headers = HeaderMap::new();
+        if let Ok(mut value) = HeaderValue::from_str(authorization) {
+            value.set_sensitive(true);
+            headers.insert(header::AUTHORIZATION, value);
+        }
+        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
+        Request {
+            method: Method::GET,
+            path_and_query,
+            headers,
+            body: Bytes::new(),
+        }
+    }
 }
 
 /// A vendor's whole answer.

@@ -9,8 +9,7 @@ mod reports;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::HeaderMap;
 use serde::Deserialize;
 
 use super::{
@@ -68,20 +67,8 @@ impl Access {
             }
             Scheme::Token => format!("Bearer {first}"),
         };
-        let mut headers = HeaderMap::new();
-        // A secret with a line end in it cannot be sent; the vendor will refuse its absence.
-        if let Ok(mut value) = HeaderValue::from_str(&value) {
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
-        }
-        // Without it the vendor may answer in XML.
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        Request {
-            method: Method::GET,
-            path_and_query,
-            headers,
-            body: Bytes::new(),
-        }
+        // Unless JSON is asked for, this vendor may answer in XML.
+        Request::json(path_and_query, &value)
     }
 
     fn refresh(&self) -> bool {

@@ -135,9 +135,7 @@ fn run(sender: Sender, days: i64) -> Outcome {
                 let (next, early) = schedule::next(at(now), age, INTERVAL, MAX_INTERVAL, beat);
                 lane.answered(&job, next, early);
                 if let Some(age) = own.ages.first() {
-                    let wanted = at(own.sent + age);
-                    let wanted = beat.map_or(wanted, |beat| beat.from(wanted));
-                    lane.sooner(&job, wanted);
+                    lane.sooner(&job, schedule::wanted(at(own.sent + age), beat));
                 }
             }
         }

@@ -72,6 +72,11 @@ pub(super) fn next(
     (next, early(pause, interval))
 }
 
+/// When a message is asked for that is wanted at `at`, and not before.
+pub(super) fn wanted(at: Timestamp, beat: Option<Beat>) -> Timestamp {
+    beat.map_or(at, |beat| beat.from(at))
+}
+
 /// A message may be asked for so much before it is due, if that fills a batch.
 fn early(pause: Duration, interval: Duration) -> Duration {
     (pause / 3).min(pause.saturating_sub(interval))

@@ -106,8 +106,9 @@ pub struct AccountLedger {
     registrations: Notify,
 }
 
-/// What the work of a transaction leaves behind.
-type Slot<R> = Arc<Mutex<Option<(OwnedMutexGuard<Image>, super::image::Changes, R)>>>;
+/// What the work of a transaction leaves behind, or why it refused what it was told.
+type Left<R> = Result<(OwnedMutexGuard<Image>, super::image::Changes, R), StoreError>;
+type Slot<R> = Arc<Mutex<Option<Left<R>>>>;
 
 impl AccountLedger {
     #[expect(clippy::too_many_arguments, reason = "it is put together in one place")]
@@ -361,8 +362,7 @@ impl AccountLedger {
         ask.account = self.name.clone();
         ask.replica = self.replica.clone();
         let slot: Slot<R> = Arc::default();
-        let refusal: Arc<Mutex<Option<StoreError>>> = Arc::default();
-        let (filled, refused, names) = (slot.clone(), refusal.clone(), self.names.clone());
+        let (filled, names) = (slot.clone(), self.names.clone());
         let (provider, now) = (self.provider, self.clock.now().as_millisecond());
         let hold = self.hold(&policy, false);
         let work = Box::new(move |mut told: Told| {
@@ -374,7 +374,7 @@ impl AccountLedger {
             let states = match states.collect() {
                 Ok(states) => states,
                 Err(error) => {
-                    *refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    *filled.lock().unwrap_or_else(PoisonError::into_inner) = Some(Err(error));
                     return Batch::default();
                 }
             };
@@ -392,13 +392,13 @@ impl AccountLedger {
             let batch = draft.batch();
             let changes = draft.changes;
             *filled.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some((image, changes, outcome));
+                Some(Ok((image, changes, outcome)));
             batch
         });
         let done = self.store.transact(ask, work).await;
         let left = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (done, left) {
-            (Ok(()), Some((mut image, changes, outcome))) => {
+            (Ok(()), Some(Ok((mut image, changes, outcome)))) => {
                 self.notes.up(Place::Store, true);
                 image.stale = false;
                 reloaded.gone = std::mem::take(&mut image.gone);
@@ -406,25 +406,16 @@ impl AccountLedger {
                 self.plan(&image);
                 Ok((reloaded, outcome))
             }
-            (Err(error), Some((_, changes, _))) => {
+            (Err(error), Some(Ok((_, changes, _)))) => {
                 self.names.give_back(changes.new_names);
                 self.failed_by(&error);
                 Err(error)
             }
-            (Err(error), None) => {
+            (Err(error), _) | (Ok(()), Some(Err(error))) => {
                 self.failed_by(&error);
                 Err(error)
             }
-            (Ok(()), None) => {
-                let refusal = refusal
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .take();
-                let nothing = || StoreError::Failed("the store did nothing".into());
-                let error = refusal.unwrap_or_else(nothing);
-                self.failed_by(&error);
-                Err(error)
-            }
+            (Ok(()), None) => Err(StoreError::Failed("the store did nothing".into())),
         }
     }
 

@@ -11,7 +11,7 @@ use super::{
         queue::{Job, Lane},
         schedule,
     },
-    Collector, Counted, Event, Flights, Landed, LaneKey, MAX_UNREADABLE, Pass, of_store,
+    Collector, Counted, Event, Flights, Landed, LaneKey, MAX_UNREADABLE, Parts, Pass, of_store,
 };
 use crate::{
     discovery::{MessageKey, Tracked},
@@ -19,6 +19,18 @@ use crate::{
     model::{Application, Dataset, Snapshot, Source},
     providers::{Failure, Observation, Plan, Refusal, Scope},
 };
+
+/// When messages are asked for together, from the `first` time on; `None` where the vendor takes one
+/// at a time.
+fn beat(parts: &Parts, first: Timestamp, dataset: Dataset) -> Option<schedule::Beat> {
+    match parts.provider.plan(dataset) {
+        Plan::Messages { batch } if batch > 1 => Some(schedule::Beat {
+            origin: first,
+            interval: parts.account.dataset_interval(dataset),
+        }),
+        _ => None,
+    }
+}
 
 impl Collector {
     /// Takes what has ended.
@@ -45,26 +57,14 @@ impl Collector {
             .recall(&key, met.first_seen, met.sent_at, met.campaign.clone());
         if let Some(wanted_at) = met.wanted_at {
             let job = Job::Message(key.1);
-            let lanes: Vec<LaneKey> = self.lanes.keys().copied().collect();
-            for key_of in lanes
-                .into_iter()
-                .filter(|of| of.1 == key.0 && of.0.has_snapshots())
-            {
-                // The window of an age is at least two intervals long: there is time for the beat.
-                let beat = self.beat(key_of.0);
-                let at = beat.map_or(wanted_at, |beat| beat.from(wanted_at));
-                self.lane(key_of).sooner(&job, at);
+            for ((dataset, of), lane) in &mut self.lanes {
+                if *of == key.0 && dataset.has_snapshots() {
+                    // An age's window is at least two intervals long: there is time for the beat.
+                    let beat = beat(&self.parts, self.first, *dataset);
+                    lane.sooner(&job, schedule::wanted(wanted_at, beat));
+                }
             }
         }
-    }
-
-    /// When messages are asked for together; `None` where the vendor takes one at a time.
-    fn beat(&self, dataset: Dataset) -> Option<schedule::Beat> {
-        let takes_many = |plan| matches!(plan, Plan::Messages { batch } if batch > 1);
-        takes_many(self.parts.provider.plan(dataset)).then(|| schedule::Beat {
-            origin: self.first,
-            interval: self.parts.account.dataset_interval(dataset),
-        })
     }
 
     fn seen(&self, tracked: &Tracked, snapshot: Option<Snapshot>, asked_at: Timestamp) -> Seen {
@@ -308,7 +308,7 @@ impl Collector {
             age,
             interval,
             account.max_interval,
-            self.beat(lane.0),
+            beat(&self.parts, self.first, lane.0),
         );
         let earliest =
             tracked.and_then(|tracked| self.parts.provider.first_numbers(&tracked.message));

@@ -33,7 +33,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// A query for JSON with this `Authorization`. A secret with a line end in it cannot be sent;
+    /// A `GET` for JSON with this `Authorization`. A secret with a line end in it cannot be sent;
     /// the vendor will refuse its absence.
     pub fn json(path_and_query: String, authorization: &str) -> Request {
         let mut headers = HeaderMap::new();

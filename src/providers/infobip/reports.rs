@@ -4,6 +4,9 @@
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
+use rust_decimal::Decimal;
+use serde::Deserialize;
+
 use crate::{
     model::{BounceKind, ErrorReason},
     providers::{
@@ -13,8 +16,6 @@ use crate::{
         salvage,
     },
 };
-use rust_decimal::Decimal;
-use serde::Deserialize;
 
 /// Every whole report of a body.
 pub(super) fn read(account: &str, body: &[u8]) -> ReportsRead {

@@ -246,15 +246,12 @@ impl Pushwoosh {
                     "application": &*application.id, "date_from": form(from), "date_to": form(to),
                     "per_page": BOUNCES_PER_PAGE, "page": page,
                 });
-                let read =
-                    |page: &Page<'_>, unknown: &mut dyn FnMut(&str)| page.read::<Bounce>(unknown);
-                let (rows, _) = self
-                    .post(Dataset::Bounces, BOUNCED_EMAILS, &body, deadline, read)
+                let rows: Vec<Bounce> = self
+                    .rows(Dataset::Bounces, BOUNCED_EMAILS, &body, deadline)
                     .await?;
-                let count = rows.len();
                 let happening = |row: &Bounce| row.happening(&self.account, &application.id);
                 take(Observation::Happened(rows.iter().map(happening).collect()));
-                if count < BOUNCES_PER_PAGE {
+                if rows.len() < BOUNCES_PER_PAGE {
                     break;
                 }
             }

@@ -157,7 +157,7 @@ impl Pushwoosh {
         let asked = message.id.clone();
         let body = json!({"message_code": &*message.id});
         let read = |page: &Page<'_>, _: &mut dyn FnMut(&str)| {
-            let figures = page.conversion().map(|json| conversions(&json, message));
+            let figures = page.conversion().map(|json| conversions(json, message));
             Ok(figures.transpose()?.unwrap_or_default())
         };
         match self
@@ -206,10 +206,7 @@ impl Pushwoosh {
         for codes in self.emails(messages) {
             let body =
                 json!({"filters": self.link_filters(&codes), "params": {"with_full_links": false}});
-            let read = |page: &Page<'_>, unknown: &mut dyn FnMut(&str)| page.read::<Link>(unknown);
-            let (rows, _) = self
-                .post(Dataset::Links, LINKS, &body, deadline, read)
-                .await?;
+            let rows: Vec<Link> = self.rows(Dataset::Links, LINKS, &body, deadline).await?;
             for row in rows {
                 let clicks = row.clicks.get("clicks");
                 let clicks = clicks.map_err(|problem| Failure::bad_count(&problem))?;
@@ -250,10 +247,8 @@ impl Pushwoosh {
         for codes in self.emails(messages) {
             for page in 0..MAX_PAGES {
                 let body = json!({"filters": self.link_filters(&codes), "per_page": PER_PAGE, "page": page});
-                let read =
-                    |page: &Page<'_>, unknown: &mut dyn FnMut(&str)| page.read::<Click>(unknown);
-                let (rows, _) = self
-                    .post(Dataset::LinkDevices, LINK_DEVICES, &body, deadline, read)
+                let rows: Vec<Click> = self
+                    .rows(Dataset::LinkDevices, LINK_DEVICES, &body, deadline)
                     .await?;
                 let count = rows.len();
                 for row in rows {

@@ -13,8 +13,9 @@ use std::{
 use bytes::Bytes;
 use delivery_clock::Moment;
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderValue, Method, header};
+use http::{HeaderValue, Method, header};
 use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
@@ -76,22 +77,14 @@ impl Pushwoosh {
     fn request(&self, (path, word): Endpoint, body: &Value) -> Request {
         let secrets = self.secrets.current();
         let token = secrets.first().map_or("", Secret::expose);
-        let mut headers = HeaderMap::new();
-        if let Ok(mut value) = HeaderValue::from_str(&format!("{word} {token}")) {
-            value.set_sensitive(true);
-            headers.insert(header::AUTHORIZATION, value);
-        }
-        headers.insert(
+        let mut request = Request::json(path.to_owned(), &format!("{word} {token}"));
+        request.headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
-        headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
-        Request {
-            method: Method::POST,
-            path_and_query: path.to_owned(),
-            headers,
-            body: Bytes::from(body.to_string()),
-        }
+        request.method = Method::POST;
+        request.body = Bytes::from(body.to_string());
+        request
     }
 
     /// One page of messages that fit `filters`, whole items and broken ones.
@@ -117,6 +110,22 @@ impl Pushwoosh {
         emails.extend(codes.filter_map(Item::id));
         drop(emails);
         Ok((items, asked_at))
+    }
+
+    /// The rows of one answer.
+    async fn rows<T>(
+        &self,
+        dataset: Dataset,
+        endpoint: Endpoint,
+        body: &Value,
+        deadline: Moment,
+    ) -> Result<Vec<T>, Failure>
+    where
+        T: for<'de> Deserialize<'de>,
+    {
+        let read = |page: &Page<'_>, unknown: &mut dyn FnMut(&str)| page.read(unknown);
+        let (rows, _) = self.post(dataset, endpoint, body, deadline, read).await?;
+        Ok(rows)
     }
 
     /// Asks until there is an answer that `read` understands, or an error that stays.

@@ -65,8 +65,8 @@ impl Page<'_> {
     }
 
     /// The conversions of a message, as they came.
-    pub(super) fn conversion(&self) -> Option<String> {
-        self.conversion.map(|raw| raw.get().to_owned())
+    pub(super) fn conversion(&self) -> Option<&str> {
+        self.conversion.map(RawValue::get)
     }
 
     /// The token of the next page, if there is one.

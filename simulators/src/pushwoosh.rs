@@ -9,7 +9,12 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::State, response::Response, routing::post};
+use axum::{
+    Router,
+    extract::State,
+    response::{IntoResponse, Response},
+    routing::post,
+};
 use bytes::Bytes;
 use delivery_clock::Clock;
 use http::{HeaderMap, header};
@@ -395,6 +400,37 @@ async fn unknown(State(own): State<Pushwoosh>) -> Response {
     error(&own, 404, 5, "Not Found")
 }
 
+/// Why a request is not answered: the vendor's error.
+struct Refused(Box<Response>);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        *self.0
+    }
+}
+
+/// The vendor's error, as a refusal.
+fn refused(own: &Pushwoosh, status: u16, code: u32, text: &str) -> Refused {
+    Refused(Box::new(error(own, status, code, text)))
+}
+
+/// How many rows a request wants in a page: at most `max`.
+fn per_page(own: &Pushwoosh, wanted: u64, max: u64) -> Result<u64, Refused> {
+    if wanted == 0 || wanted > max {
+        let text = format!("per_page must be at most {max}");
+        return Err(refused(own, 400, 3, &text));
+    }
+    Ok(wanted)
+}
+
+/// The page of the rows that a request asks for.
+fn page_of(request: &Value, per_page: u64, rows: Vec<Value>) -> Vec<Value> {
+    let page = request["page"].as_u64().unwrap_or(0);
+    let skip = usize::try_from(page.saturating_mul(per_page)).unwrap_or(usize::MAX);
+    let take = usize::try_from(per_page).unwrap_or(usize::MAX);
+    rows.into_iter().skip(skip).take(take).collect()
+}
+
 /// The body of a request with the right token, after the word that the documentation shows (or, if
 /// the vendor is not strict, any of its words).
 fn authorized(
@@ -402,7 +438,7 @@ fn authorized(
     headers: &HeaderMap,
     body: &Bytes,
     documented: &str,
-) -> Result<Value, Box<Response>> {
+) -> Result<Value, Refused> {
     let options = lock(&own.0.options).clone();
     let given = headers
         .get(header::AUTHORIZATION)
@@ -416,39 +452,48 @@ fn authorized(
         ["Api", "Key", "Token"].contains(&word)
     };
     if !known || token != options.api_token {
-        return Err(Box::new(error(own, 401, 16, "invalid auth token")));
+        return Err(refused(own, 401, 16, "invalid auth token"));
     }
     let Ok(request) = serde_json::from_slice::<Value>(body) else {
-        return Err(Box::new(error(own, 400, 3, "the body is no JSON")));
+        return Err(refused(own, 400, 3, "the body is no JSON"));
     };
     if request.get("request").is_some() {
         let text = "unknown field \"request\"";
-        return Err(Box::new(error(own, 400, 3, text)));
+        return Err(refused(own, 400, 3, text));
     }
     Ok(request)
 }
 
-async fn list(State(own): State<Pushwoosh>, headers: HeaderMap, body: Bytes) -> Response {
-    let request = match authorized(&own, &headers, &body, "Api") {
-        Ok(request) => request,
-        Err(refused) => return *refused,
-    };
+/// Nothing, if the token may see the application that a request names in `field`.
+fn allowed(own: &Pushwoosh, application: &str, field: &str) -> Result<(), Refused> {
+    let options = lock(&own.0.options);
+    let is_in = |codes: &[String]| codes.iter().any(|code| code == application);
+    let (forbidden, known) = (is_in(&options.forbidden), is_in(&options.applications));
+    drop(options);
+    if forbidden {
+        let text = "token restrictions forbid this operation";
+        return Err(refused(own, 403, 7, text));
+    }
+    if !known {
+        return Err(refused(own, 400, 3, &format!("{field} not found")));
+    }
+    Ok(())
+}
+
+async fn list(
+    State(own): State<Pushwoosh>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Response, Refused> {
+    let request = authorized(&own, &headers, &body, "Api")?;
     let options = lock(&own.0.options).clone();
     let filters = &request["filters"];
     let Some(application) = filters["application"].as_str() else {
-        return error(&own, 400, 3, "filters.application is required");
+        return Err(refused(&own, 400, 3, "filters.application is required"));
     };
-    if options.forbidden.iter().any(|code| code == application) {
-        return error(&own, 403, 7, "token restrictions forbid this operation");
-    }
-    if !options.applications.iter().any(|code| code == application) {
-        return error(&own, 400, 3, "application not found");
-    }
-    let per_page = request["per_page"].as_u64().unwrap_or(20);
+    allowed(&own, application, "application")?;
+    let per_page = per_page(&own, request["per_page"].as_u64().unwrap_or(20), 1000)?;
     let page = request["page"].as_u64().unwrap_or(0);
-    if per_page == 0 || per_page > 1000 {
-        return error(&own, 400, 3, "per_page must be at most 1000");
-    }
     if options.new_between_pages && page > 0 {
         let code = format!("NEW0-{page:08}-00000000");
         let item = json!({"id": page, "code": code, "status": "DONE",
@@ -461,12 +506,9 @@ async fn list(State(own): State<Pushwoosh>, headers: HeaderMap, body: Bytes) -> 
         .filter(|item| fits(filters, item))
         .collect();
     let total = found.len();
-    let start = usize::try_from(page.saturating_mul(per_page)).unwrap_or(usize::MAX);
     let with_metrics = request["params"]["with_metrics"].as_bool() == Some(true);
-    let items: Vec<Value> = found
+    let items: Vec<Value> = page_of(&request, per_page, found)
         .into_iter()
-        .skip(start)
-        .take(usize::try_from(per_page).unwrap_or(usize::MAX))
         .map(|mut item| {
             for info in ["push_info", "email_info"] {
                 if let Some(fields) = item[info].as_object_mut().filter(|_| !with_metrics) {
@@ -476,7 +518,7 @@ async fn list(State(own): State<Pushwoosh>, headers: HeaderMap, body: Bytes) -> 
             item
         })
         .collect();
-    answer(200, &json!({"total": total, "items": items}))
+    Ok(answer(200, &json!({"total": total, "items": items})))
 }
 
 /// Whether an item fits the filters.

@@ -8,7 +8,7 @@ use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::{Pushwoosh, authorized, error, lock};
+use super::{Pushwoosh, Refused, allowed, authorized, lock, page_of, per_page, refused};
 use crate::server::json as answer;
 
 /// Events are told in pages of at most so many, whatever limit is asked for.
@@ -188,45 +188,24 @@ pub(super) fn books(own: &Pushwoosh, applications: &[String]) -> Map<String, Val
     books
 }
 
-/// The application of a request, if the token may see it.
-fn application<'r>(
-    own: &Pushwoosh,
-    request: &'r Value,
-    field: &str,
-) -> Result<&'r str, Box<Response>> {
-    let options = lock(&own.0.options).clone();
-    let name = request[field].as_str().unwrap_or_default();
-    if options.forbidden.iter().any(|code| code == name) {
-        let text = "token restrictions forbid this operation";
-        return Err(Box::new(error(own, 403, 7, text)));
-    }
-    if !options.applications.iter().any(|code| code == name) {
-        return Err(Box::new(error(own, 400, 3, &format!("{field} not found"))));
-    }
-    Ok(name)
-}
-
 pub(super) async fn bounced_emails(
     State(own): State<Pushwoosh>,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
-    let request = match authorized(&own, &headers, &body, "Api") {
-        Ok(request) => request,
-        Err(refused) => return *refused,
-    };
-    let application = match application(&own, &request, "application") {
-        Ok(application) => application,
-        Err(refused) => return *refused,
-    };
+) -> Result<Response, Refused> {
+    let request = authorized(&own, &headers, &body, "Api")?;
+    let application = request["application"].as_str().unwrap_or_default();
+    allowed(&own, application, "application")?;
     let (Some(from), Some(to)) = (request["date_from"].as_str(), request["date_to"].as_str())
     else {
-        return error(&own, 400, 3, "message_code, campaign or dates are required");
+        return Err(refused(
+            &own,
+            400,
+            3,
+            "message_code, campaign or dates are required",
+        ));
     };
-    let per_page = request["per_page"].as_u64().unwrap_or(0);
-    if per_page == 0 || per_page > 5000 {
-        return error(&own, 400, 3, "per_page must be at most 5000");
-    }
+    let per_page = per_page(&own, request["per_page"].as_u64().unwrap_or(0), 5000)?;
     let found: Vec<Value> = bounces(&own, application)
         .into_iter()
         .filter(|row| {
@@ -236,58 +215,47 @@ pub(super) async fn bounced_emails(
         })
         .collect();
     let total = found.len();
-    let skip = request["page"]
-        .as_u64()
-        .unwrap_or(0)
-        .saturating_mul(per_page);
-    let page = found
-        .into_iter()
-        .skip(usize::try_from(skip).unwrap_or(usize::MAX));
-    let rows: Vec<Value> = page
-        .take(usize::try_from(per_page).unwrap_or(usize::MAX))
-        .collect();
-    answer(200, &json!({"total": total, "bounced_emails": rows}))
+    let rows = page_of(&request, per_page, found);
+    Ok(answer(
+        200,
+        &json!({"total": total, "bounced_emails": rows}),
+    ))
 }
 
 pub(super) async fn message_log(
     State(own): State<Pushwoosh>,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
-    let request = match authorized(&own, &headers, &body, "Key") {
-        Ok(request) => request,
-        Err(refused) => return *refused,
-    };
-    let application = match application(&own, &request, "application_code") {
-        Ok(application) => application,
-        Err(refused) => return *refused,
-    };
+) -> Result<Response, Refused> {
+    let request = authorized(&own, &headers, &body, "Key")?;
+    let application = request["application_code"].as_str().unwrap_or_default();
+    allowed(&own, application, "application_code")?;
     let time = |field: &str| {
         let text = request[field].as_str()?.replace(' ', "T") + "Z";
         text.parse::<Timestamp>().ok()
     };
     let (Some(from), Some(to)) = (time("date_from"), time("date_to")) else {
-        return error(
+        return Err(refused(
             &own,
             400,
             3,
             "one of message_id, message_code, campaign_code, hwid, user_id, or dates is required",
-        );
+        ));
     };
     let oldest = own.0.clock.now() - SignedDuration::from_hours(24 * LOG_DAYS);
     if from < oldest {
-        return error(
+        return Err(refused(
             &own,
             400,
             3,
             "Interval between dates must be less than 30 days",
-        );
+        ));
     }
     if request["limit"]
         .as_u64()
         .is_none_or(|limit| limit > 100_000)
     {
-        return error(&own, 400, 3, "limit must be at most 100000");
+        return Err(refused(&own, 400, 3, "limit must be at most 100000"));
     }
     let skip = request["pagination_token"]
         .as_str()
@@ -303,25 +271,25 @@ pub(super) async fn message_log(
     let page: Vec<Value> = all.skip(skip).take(LOG_PAGE).collect();
     let next = (skip + page.len()).to_string();
     // The last page has a token too, and the one after it is empty.
-    answer(200, &json!({"pagination_token": next, "data": page}))
+    Ok(answer(
+        200,
+        &json!({"pagination_token": next, "data": page}),
+    ))
 }
 
 pub(super) async fn totals(
     State(own): State<Pushwoosh>,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
-    let request = match authorized(&own, &headers, &body, "Api") {
-        Ok(request) => request,
-        Err(refused) => return *refused,
-    };
+) -> Result<Response, Refused> {
+    let request = authorized(&own, &headers, &body, "Api")?;
     let applications = lock(&own.0.options).applications.clone();
     let code = request["message_code"].as_str().unwrap_or_default();
     let mut all = applications
         .iter()
         .flat_map(|application| sent(&own, application));
     let Some((code, at, _)) = all.find(|sent| sent.0 == code) else {
-        return error(&own, 404, 5, "message not found");
+        return Err(refused(&own, 404, 5, "message not found"));
     };
     let hour = at.strftime("%Y-%m-%d %H:00:00").to_string();
     let mut body = json!({"metrics": [
@@ -331,11 +299,11 @@ pub(super) async fn totals(
     if let Some(conversion) = conversion(&own, &code, at) {
         body["conversion"] = conversion;
     }
-    answer(200, &body)
+    Ok(answer(200, &body))
 }
 
 /// The clicks on the e-mails that a request names.
-fn asked_clicks(own: &Pushwoosh, request: &Value) -> Result<Vec<Value>, Box<Response>> {
+fn asked_clicks(own: &Pushwoosh, request: &Value) -> Result<Vec<Value>, Refused> {
     let filters = &request["filters"];
     let Some(codes) = filters["messages_codes"]
         .as_array()
@@ -346,7 +314,7 @@ fn asked_clicks(own: &Pushwoosh, request: &Value) -> Result<Vec<Value>, Box<Resp
         } else {
             "one of application, campaign, messages_ids, messages_codes is required"
         };
-        return Err(Box::new(error(own, 400, 3, text)));
+        return Err(refused(own, 400, 3, text));
     };
     let applications = lock(&own.0.options).applications.clone();
     let all = applications
@@ -362,42 +330,21 @@ pub(super) async fn link_clicks(
     State(own): State<Pushwoosh>,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
-    let clicks =
-        authorized(&own, &headers, &body, "Api").and_then(|request| asked_clicks(&own, &request));
-    match clicks {
-        Ok(clicks) => answer(200, &json!({"items": links(&clicks)})),
-        Err(refused) => *refused,
-    }
+) -> Result<Response, Refused> {
+    let request = authorized(&own, &headers, &body, "Api")?;
+    let clicks = asked_clicks(&own, &request)?;
+    Ok(answer(200, &json!({"items": links(&clicks)})))
 }
 
 pub(super) async fn link_devices(
     State(own): State<Pushwoosh>,
     headers: HeaderMap,
     body: Bytes,
-) -> Response {
-    let request = match authorized(&own, &headers, &body, "Api") {
-        Ok(request) => request,
-        Err(refused) => return *refused,
-    };
-    let per_page = request["per_page"].as_u64().unwrap_or(0);
-    if per_page == 0 || per_page > 1000 {
-        return error(&own, 400, 3, "per_page must be at most 1000");
-    }
-    let clicks = match asked_clicks(&own, &request) {
-        Ok(clicks) => clicks,
-        Err(refused) => return *refused,
-    };
+) -> Result<Response, Refused> {
+    let request = authorized(&own, &headers, &body, "Api")?;
+    let per_page = per_page(&own, request["per_page"].as_u64().unwrap_or(0), 1000)?;
+    let clicks = asked_clicks(&own, &request)?;
     let total = clicks.len();
-    let skip = request["page"]
-        .as_u64()
-        .unwrap_or(0)
-        .saturating_mul(per_page);
-    let page = clicks
-        .into_iter()
-        .skip(usize::try_from(skip).unwrap_or(usize::MAX));
-    let items: Vec<Value> = page
-        .take(usize::try_from(per_page).unwrap_or(usize::MAX))
-        .collect();
-    answer(200, &json!({"total": total, "items": items}))
+    let items = page_of(&request, per_page, clicks);
+    Ok(answer(200, &json!({"total": total, "items": items})))
 }

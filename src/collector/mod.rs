@@ -6,6 +6,8 @@
 
 mod account;
 #[cfg(test)]
+mod days;
+#[cfg(test)]
 mod month;
 mod queue;
 mod recorder;

@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use super::*;
 use crate::{
     config::{self, Config},
-    ledger::{Ledger, Names, News, StoreNotes},
-    model::{Application, Dataset, Measure, Message, Snapshot, Source, Totals},
+    ledger::{Ledger, Missed, Names, News, StoreNotes},
+    model::{Age, Application, Dataset, Measure, Message, Snapshot, Source, Totals},
     providers::{
         Failure, FailureKind, Observation, Observer, Plan, Provider, Query, Refusal, RequestCode,
         Scope,
@@ -21,9 +21,12 @@ use crate::{
 
 /// What was recorded, in words.
 #[derive(Default)]
-struct Record {
+pub(super) struct Record {
     lines: Mutex<Vec<String>>,
-    due: Mutex<Option<Timestamp>>,
+    pub(super) due: Mutex<Option<Timestamp>>,
+    pub(super) missed: Mutex<Vec<(Option<Age>, Missed)>>,
+    pub(super) forgotten: AtomicUsize,
+    pub(super) tracked: AtomicUsize,
 }
 
 impl Record {
@@ -66,10 +69,13 @@ impl Recorder for Record {
         self.note(format!("{id} until {}", stale_at.as_second()));
     }
     fn forgotten(&self, _: &Application, id: &str) {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.note(format!("{id} forgotten"));
     }
     fn names(&self, _: &Arc<Names>) {}
-    fn news(&self, _: &News) {}
+    fn news(&self, news: &News) {
+        self.missed.lock().unwrap().extend(&news.missed);
+    }
     fn cleared(&self) {}
     fn lost(&self) {}
     fn figures(
@@ -92,7 +98,9 @@ impl Recorder for Record {
     fn rejected(&self, reason: &str) {
         self.note(format!("rejected: {reason}"));
     }
-    fn tracked(&self, _: usize) {}
+    fn tracked(&self, messages: usize) {
+        self.tracked.store(messages, Ordering::SeqCst);
+    }
     fn due(&self, _: Dataset, _: &Application, at: Option<Timestamp>) {
         *self.due.lock().unwrap() = at;
     }
@@ -188,7 +196,7 @@ fn refused(asked: &str, then: Refusal) -> Observation {
     }
 }
 
-struct NoNotes;
+pub(super) struct NoNotes;
 
 impl StoreNotes for NoNotes {
     fn up(&self, _: crate::ledger::Place, _: bool) {}

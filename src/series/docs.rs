@@ -33,6 +33,23 @@ pub fn reference() -> String {
     text
 }
 
+/// `docs/families.json`: what dashboards and rules are made from.
+pub fn machine_readable() -> String {
+    let all: Vec<_> = families()
+        .iter()
+        .map(|family| {
+            serde_json::json!({
+                "name": family.name,
+                "type": family.kind.as_str(),
+                "unit": family.unit,
+                "labels": family.labels,
+                "help": family.help,
+            })
+        })
+        .collect();
+    format!("{:#}\n", serde_json::Value::from(all))
+}
+
 /// The short table of the README: name, type and labels.
 pub fn table() -> String {
     let mut text = String::from("| family | type | labels |\n|---|---|---|\n");
@@ -64,8 +81,9 @@ mod tests {
     use crate::golden::{assert_current, assert_part_current};
 
     #[test]
-    fn the_reference_page_and_the_readmes_table_are_current() {
+    fn the_reference_page_families_json_and_the_readmes_table_are_current() {
         assert_current("docs/metrics.md", &reference());
+        assert_current("docs/families.json", &machine_readable());
         assert_part_current("README.md", "metrics", &table());
     }
 }

@@ -879,9 +879,9 @@ async fn tend_parts(client: &mut Client, before: i64, now: i64) -> Result<(), Tr
     // Who has not been seen for long starts at 0 when it comes back.
     transaction
         .execute(
-            "DELETE FROM delivery_exporter.releases AS own WHERE EXISTS (
-                SELECT 1 FROM delivery_exporter.processes AS seen WHERE seen.replica = own.replica
-                GROUP BY seen.replica HAVING max(seen.seen_at) < clock_timestamp() - make_interval(days => $1))",
+            "DELETE FROM delivery_exporter.releases WHERE replica IN (
+                SELECT replica FROM delivery_exporter.processes
+                GROUP BY replica HAVING max(seen_at) < clock_timestamp() - make_interval(days => $1))",
             &[&REPLICA_DAYS],
         )
         .await?;

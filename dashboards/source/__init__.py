@@ -1,0 +1,1 @@
+"""Makes the dashboards and the alert rules from docs/families.json."""

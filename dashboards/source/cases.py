@@ -1,0 +1,215 @@
+"""A unit test of every alert: it is silent while all is well, fires, stays silent at the near miss, and ends."""
+
+import dataclasses
+
+TARGET = {"job": "delivery", "instance": "a:9847"}
+SHOP = {"provider": "infobip_push", "account": "global", "application": "shop"}
+NEWS = {"provider": "engagelab", "account": "asia", "application": "news"}
+MAIL = {"provider": "infobip_email", "account": "mail", "application": "letters", "channel": "email"}
+
+
+@dataclasses.dataclass
+class Line:
+    """A series: a counter's growth at each step, or a gauge's value, while all is well, in trouble, at the near miss."""
+
+    name: str
+    labels: dict
+    good: float | str
+    bad: float | str
+    near: float | str
+    gauge: bool = False
+
+
+@dataclasses.dataclass
+class Case:
+    """An alert, and what makes it fire."""
+
+    alert: str
+    severity: str
+    lines: list[Line]
+    # Steps that are well, in trouble, and well again; and the length of one.
+    phases: tuple[int, int, int] = (70, 60, 150)
+    step: str = "1m"
+
+
+def _past(labels: dict, rate: float) -> Line:
+    """What was usual, as if it had been recorded."""
+    return Line("delivery:cohort_past:ratio14d", {"job": "delivery"} | labels, rate, rate, rate, True)
+
+
+def _cohort(labels: dict, sent: float, good: float, bad: float, near: float, age: str = "5m", past: float = 0.9, channel: str | None = None) -> list[Line]:
+    """A part of an application: `channel` where the vendor has no breakdown."""
+    family = "delivery_cohort" if channel else "delivery_cohort_channel"
+    own = labels | {"age": age} | ({"channel": channel} if channel else {})
+    return [
+        Line(f"{family}_sent_total", TARGET | own, sent, sent, sent),
+        Line(f"{family}_delivered_total", TARGET | own, good, bad, near),
+        Line(f"{family}_messages_total", TARGET | own, 2, 2, 2),
+        _past(own | {"channel": "push"}, past),
+    ]
+
+
+def _gauge(name: str, labels: dict, good: float, bad: float, near: float) -> Line:
+    return Line(name, TARGET | labels, good, bad, near, True)
+
+
+def _channel(of: dict, platform: str, name: str) -> dict:
+    return of | {"platform": platform, "vendor_channel": name}
+
+
+def _errors(reason: str) -> list[Line]:
+    own = SHOP | {"channel": "push"}
+    return [
+        Line("delivery_sent_total", TARGET | own, 50, 50, 50),
+        Line("delivery_errors_total", TARGET | own | {"reason": reason}, 0.5, 10, 1.5),
+    ]
+
+
+def _mail(name: str, more: dict, good: float, bad: float, near: float) -> list[Line]:
+    """Half-hours of a sender of 48,000 e-mails a day."""
+    return [
+        Line("delivery_sent_total", TARGET | MAIL, 1000, 1000, 1000),
+        Line(name, TARGET | MAIL | more, good, bad, near),
+    ]
+
+
+GAMES = {"provider": "pushwoosh", "account": "west", "application": "games"}
+DATASET = {"account": "global", "application": "shop", "dataset": "statistics"}
+
+CASES = [
+    Case("DeliveryRateDropped", "page", _cohort(SHOP, 10, 9, 3, 8.2, channel="push")),
+    Case("DeliveryRateLow", "warning", _cohort(SHOP, 10, 9, 7.8, 8.8, channel="push"), (70, 60, 460)),
+    Case(
+        "DeliveryRateLowLater", "warning",
+        # Long enough to have a past of its own.
+        _cohort(SHOP, 100, 90, 70, 89, age="24h", channel="push")[:3], (330, 60, 160), "10m",
+    ),
+    Case(
+        "DeliveryVendorChannelDropped", "warning",
+        _cohort(_channel(NEWS, "android", "huawei"), 5, 4.5, 1, 4.2)
+        + _cohort(_channel(NEWS, "android", "xiaomi"), 20, 18, 18, 18),
+    ),
+    Case(
+        "DeliveryVendorChannelOutage", "page",
+        _cohort(_channel(NEWS, "android", "fcm"), 10, 9, 1, 1)
+        # At the near miss the other vendor's FCM is well.
+        + _cohort(_channel(GAMES, "android", "fcm"), 10, 9, 2, 9),
+    ),
+    Case(
+        "DeliveryVendorDropped", "page",
+        _cohort(_channel(NEWS, "android", "fcm"), 10, 9, 1, 1)
+        # At the near miss another application of the account is well.
+        + _cohort(_channel(NEWS | {"application": "orders"}, "android", "fcm"), 10, 9, 1, 9),
+    ),
+    Case("DeliveryCloudErrors", "warning", _errors("cloud")),
+    Case("DeliveryRegistrationErrors", "warning", _errors("registration")),
+    Case("DeliveryExpiredErrors", "warning", _errors("expired")),
+    Case("DeliveryHardBounces", "page", _mail("delivery_bounces_total", {"kind": "hard"}, 5, 200, 30), (96, 60, 160), "30m"),
+    Case("DeliveryHardBounces", "warning", _mail("delivery_bounces_total", {"kind": "hard"}, 5, 200, 30), (96, 60, 160), "30m"),
+    Case("DeliveryComplaints", "page", _mail("delivery_complaints_total", {}, 0.2, 8, 0.8), (96, 60, 160), "30m"),
+    Case("DeliveryComplaints", "warning", _mail("delivery_complaints_total", {}, 0.2, 8, 0.8), (96, 60, 160), "30m"),
+    Case("DeliveryReportsSlow", "warning", [
+        Line("delivery_report_latency_seconds_bucket", TARGET | MAIL | {"status_group": "DELIVERED", "le": "600.0"}, 98, 30, 90),
+        Line("delivery_report_latency_seconds_count", TARGET | MAIL | {"status_group": "DELIVERED"}, 100, 100, 100),
+    ]),
+    Case("DeliveryNothingSent", "page", [
+        Line("delivery_sent_total", TARGET | SHOP | {"channel": "push"}, 20, 0, 2),
+        _gauge("delivery_up", {"provider": "infobip_push", "account": "global"}, 1, 1, 1),
+    ], (400, 15, 60), "5m"),
+    Case("DeliveryVolumeLow", "warning", [
+        Line("delivery_sent_total", TARGET | SHOP | {"channel": "push"}, 300, 15, 200),
+        _gauge("delivery_up", {"provider": "infobip_push", "account": "global"}, 1, 1, 1),
+    ], (1050, 24, 60), "10m"),
+    Case("DeliverySendersVanished", "warning", [
+        Line("delivery_sent_total", TARGET | SHOP | {"channel": "push"}, 20, "stale", 0),
+    ], (70, 50, 90)),
+    Case("DeliveryExporterDown", "page", [_gauge("up", {"job": "delivery-exporter"}, 1, 0, 1)]),
+    Case("DeliveryAccountFailing", "page", [_gauge("delivery_up", {"provider": "infobip_push", "account": "global"}, 1, 0, 1)]),
+    Case("DeliveryCredentialsRefused", "page", [
+        Line("delivery_exporter_collect_failures_total", TARGET | DATASET | {"reason": "unauthorized"}, 0, 1, 1),
+        # At the near miss some query of the pass went well.
+        _gauge("delivery_exporter_collect_success", DATASET, 1, 0, 1),
+    ]),
+    Case("DeliveryRateLimited", "warning", [
+        Line("delivery_exporter_rate_limited_total", TARGET | {"account": "global", "dataset": "statistics"}, 0, 1, 0.2),
+    ]),
+    Case("DeliveryDataOld", "warning", [_gauge("delivery_exporter_due_timestamp_seconds", DATASET, 100000, 60, 100000)]),
+    Case("DeliveryLedgerDown", "page", [_gauge("delivery_exporter_store_up", {}, 1, 0, 1)]),
+    Case("DeliveryLedgerErrors", "warning", [Line("delivery_exporter_store_errors_total", TARGET, 0, 1, 0.05)]),
+    Case("DeliverySpoolGrows", "warning", [Line("delivery_exporter_spool_bytes", TARGET, 0, 1e7, 1e5)], (70, 60, 60)),
+    Case("DeliveryReportsQuarantined", "warning", [Line("delivery_exporter_reports_quarantined_total", TARGET | {"account": "mail"}, 0, 0.1, 0)]),
+    Case("DeliverySeriesDropped", "warning", [
+        Line("delivery_exporter_series_dropped_total", TARGET | {"account": "global", "family": "delivery_message_sent", "reason": "max_series"}, 0, 5, 0),
+    ]),
+    Case("DeliveryOtlpRejected", "warning", [
+        Line("delivery_exporter_otlp_points_total", TARGET | {"outcome": "rejected"}, 0, 5, 0),
+        Line("delivery_exporter_otlp_points_total", TARGET | {"outcome": "accepted"}, 100, 95, 100),
+    ]),
+    Case("DeliveryDiscoveryFailing", "warning", [_gauge("delivery_exporter_discovery_success", {"account": "global", "source": "file"}, 1, 0, 1)]),
+    Case("DeliveryAccountUnheld", "page", [
+        _gauge("delivery_exporter_lease_held", {"account": "global"}, 1, 0, 0),
+        # At the near miss another replica has it.
+        Line("delivery_exporter_lease_held", TARGET | {"account": "global", "instance": "b:9847"}, 0, 0, 1, True),
+    ]),
+    Case("DeliveryScrapedTooSeldom", "warning", [_gauge("delivery_exporter_zero_hold_sufficient", {}, 1, 0, 1)]),
+    Case("DeliveryReloadFailed", "warning", [_gauge("delivery_exporter_config_last_reload_successful", {}, 1, 0, 1)]),
+    Case("DeliveryCohortsMissed", "warning", [
+        Line("delivery_exporter_cohort_missed_total", TARGET | {"account": "global", "age": "5m", "reason": "late"}, 0, 1, 0.02),
+    ], (70, 60, 460)),
+]
+
+
+def _values(line: Line, phases: tuple[int, int, int], middle: str) -> str:
+    """In promtool's notation."""
+    value = 0.0
+    parts = []
+    for step, length in zip((line.good, getattr(line, middle), line.good), phases):
+        if step == "stale":
+            return " ".join(parts) + " stale"
+        if line.gauge:
+            parts.append(f"{step:g}x{length - 1}")
+            continue
+        parts.append(f"{value:g}+{step:g}x{length - 1}" if step else f"{value:g}x{length - 1}")
+        value += step * length
+    return " ".join(parts)
+
+
+def _series(line: Line) -> str:
+    inner = ",".join(f'{label}="{value}"' for label, value in line.labels.items())
+    return f"{line.name}{{{inner}}}"
+
+
+def _minutes(step: str) -> int:
+    return int(step[:-1])
+
+
+def build(groups: list[str]) -> dict[str, dict]:
+    """The files of tests as promtool reads them: those over minutes, and those over days."""
+    return {
+        "minutes.test.yml": _file("1m", groups, [case for case in CASES if case.step == "1m"]),
+        "days.test.yml": _file("10m", groups, [case for case in CASES if case.step != "1m"]),
+    }
+
+
+def _file(evaluated: str, groups: list[str], wanted: list[Case]) -> dict:
+    tests = []
+    for case in wanted:
+        good, bad, again = case.phases
+        minutes = _minutes(case.step)
+        query = f'sum by(severity) (ALERTS{{alertname="{case.alert}",severity="{case.severity}",alertstate="firing"}})'
+        fires = [{"labels": f'{{severity="{case.severity}"}}', "value": 1}]
+
+        def at(step: int, samples: list, query: str = query, minutes: int = minutes) -> dict:
+            return {"expr": query, "eval_time": f"{step * minutes}m", "exp_samples": samples}
+
+        for middle, checks in (
+            ("bad", [at(good - 1, []), at(good + bad - 2, fires), at(good + bad + again - 1, [])]),
+            ("near", [at(good + bad - 2, []), at(good + bad + again // 2, [])]),
+        ):
+            tests.append({
+                "name": f"{case.alert} ({case.severity}): {'fires and ends' if middle == 'bad' else 'near miss'}",
+                "interval": case.step,
+                "input_series": [{"series": _series(line), "values": _values(line, case.phases, middle)} for line in case.lines],
+                "promql_expr_test": checks,
+            })
+    return {"rule_files": ["../delivery.rules.yml"], "evaluation_interval": evaluated, "group_eval_order": groups, "tests": tests}

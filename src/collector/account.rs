@@ -451,10 +451,11 @@ impl Collector {
             let due = async {
                 match next {
                     Some(next) => {
+                        // Read first: if the time goes on in between, this wakes too soon, not too late.
+                        let begun = clock.monotonic();
                         let wait = next.duration_since(clock.now());
-                        clock
-                            .sleep(Duration::try_from(wait).unwrap_or_default())
-                            .await;
+                        let wait = Duration::try_from(wait).unwrap_or_default();
+                        clock.sleep_until(begun + wait).await;
                     }
                     None => std::future::pending().await,
                 }

@@ -1,6 +1,7 @@
 """`python -m source` writes the dashboards and rules; `--check` says what is not current."""
 
 import argparse
+import json
 import pathlib
 import sys
 
@@ -39,10 +40,14 @@ def main() -> int:
         "--limit", action="append", default=[], metavar="APPLICATION=RATE",
         help="an absolute limit of the delivery rate, such as shop=0.8",
     )
+    parser.add_argument("--alerts", action="store_true", help="print the alerts and what each compares, as JSON")
     flags = parser.parse_args()
     limits = {name: float(rate) for name, rate in (limit.split("=") for limit in flags.limit)}
     made = rules.build(flags.scale, limits)
     content = yaml_file(made)
+    if flags.alerts:
+        print(json.dumps(rules.alerts(made)))
+        return 0
     if flags.rules:
         flags.rules.write_text(content)
         return 0

@@ -12,6 +12,8 @@ A drop is alerted on when it is significant, large, and worth waking somebody, a
 import dataclasses
 import re
 
+import promql_parser as promql
+
 from . import families
 
 RUNBOOKS = "https://github.com/delivery-exporter/delivery-exporter/blob/main/docs/runbooks"
@@ -795,3 +797,49 @@ def build(factor: int = 1, limits: dict[str, float] | None = None) -> dict:
     exporter_alerts(rules)
     settings(rules, limits or {})
     return {"groups": rules.groups}
+
+
+_COMPARISONS = ("<", ">", "<=", ">=", "==", "!=")
+
+
+def alerts(made: dict) -> list[dict]:
+    """Each alert, and what it compares, without the comparisons: that has to give something where there is data."""
+    return [
+        {
+            "name": rule["alert"],
+            "runbook": rule["annotations"]["runbook_url"],
+            "operands": _operands(promql.parse(rule["expr"])),
+        }
+        for group in made["groups"]
+        for rule in group["rules"]
+        if "alert" in rule
+    ]
+
+
+def _operands(expression) -> list[str]:
+    if isinstance(expression, promql.NumberLiteral):
+        return []
+    inner: list = []
+    if isinstance(expression, promql.BinaryExpr):
+        inner = [expression.lhs] if str(expression.op) == "unless" else [expression.lhs, expression.rhs]
+        if str(expression.op) in (*_COMPARISONS, "and", "unless"):
+            return [found for own in inner for found in _operands(own)]
+    elif isinstance(expression, (promql.AggregateExpr, promql.ParenExpr, promql.UnaryExpr)):
+        inner = [expression.expr]
+    elif isinstance(expression, promql.Call):
+        inner = list(expression.args)
+    found = [operand for own in inner for operand in _operands(own)]
+    # Where nothing below is compared, it is asked for as a whole.
+    return found if any(_compares(own) for own in inner) else [str(expression)]
+
+
+def _compares(expression) -> bool:
+    if isinstance(expression, promql.BinaryExpr):
+        if str(expression.op) in (*_COMPARISONS, "and", "unless"):
+            return True
+        return _compares(expression.lhs) or _compares(expression.rhs)
+    if isinstance(expression, (promql.AggregateExpr, promql.ParenExpr, promql.UnaryExpr)):
+        return _compares(expression.expr)
+    if isinstance(expression, promql.Call):
+        return any(_compares(own) for own in expression.args)
+    return False

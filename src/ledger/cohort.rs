@@ -26,6 +26,9 @@ pub enum Missed {
 }
 
 impl Missed {
+    /// Why an age can be missed.
+    pub const OF_AN_AGE: [Missed; 3] = [Missed::Late, Missed::NoData, Missed::StillSending];
+
     /// The label's value.
     pub fn as_str(self) -> &'static str {
         match self {

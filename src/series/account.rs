@@ -19,7 +19,7 @@ use super::{
 use crate::{
     collector::{PassOutcome, Recorder},
     config::{Account, Config, Limits, PerMessage},
-    ledger::{Amount, Counter, CounterKey, Lease, Names, News},
+    ledger::{Amount, Counter, CounterKey, Lease, Missed, Names, News, Windows},
     model::{Application, Dataset, Figure, Measure, Message, ProviderType, Snapshot, Source},
     providers::{Failure, FailureKind, Observer, RequestCode},
 };
@@ -236,6 +236,18 @@ impl AccountSeries {
                     zero(Key::CollectFailures, &[dataset, application, kind.as_str()]);
                 }
             }
+        }
+        let windows = Windows::of(account);
+        for age in windows.ages() {
+            for reason in Missed::OF_AN_AGE {
+                zero(Key::CohortMissed, &[&age.to_string(), reason.as_str()]);
+            }
+        }
+        if !windows.is_empty() {
+            zero(Key::CohortMissed, &["", Missed::AgeUnknown.as_str()]);
+        }
+        if account.provider.has_messages() {
+            zero(Key::RejectedMessages, &["max_age"]);
         }
         let lease = (id(Key::LeaseHeld), Own::default());
         state.lasting.insert(lease, Value::Gauge(Number::Count(1)));

@@ -26,15 +26,17 @@ impl Prometheus {
     /// The same for several targets.
     pub async fn start_on(dir: &Path, targets: &[String]) -> Prometheus {
         let targets = targets.join("', '");
+        let config = format!(
+            "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: delivery\n  static_configs: [{{targets: ['{targets}']}}]\n"
+        );
+        Prometheus::start_with(dir, &config).await
+    }
+
+    /// Starts it with a configuration, on what is below `tsdb` in `dir` already.
+    pub async fn start_with(dir: &Path, text: &str) -> Prometheus {
         let port = free_port();
         let config: PathBuf = dir.join("prometheus.yml");
-        std::fs::write(
-            &config,
-            format!(
-                "global: {{scrape_interval: 1s, scrape_timeout: 1s}}\nscrape_configs:\n- job_name: delivery\n  static_configs: [{{targets: ['{targets}']}}]\n"
-            ),
-        )
-        .expect("its configuration is written");
+        std::fs::write(&config, text).expect("its configuration is written");
         let mut command = Command::new("prometheus");
         command
             .arg(format!("--config.file={}", config.display()))
@@ -75,13 +77,24 @@ impl Prometheus {
         serde_json::from_str(&answer.text().await.expect(path)).expect(path)
     }
 
+    /// The result of an instant query.
+    async fn result(&self, query: &str) -> Vec<Value> {
+        let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let mut answer = self.get(&format!("/api/v1/query?query={query}")).await;
+        match answer["data"]["result"].take() {
+            Value::Array(result) => result,
+            _ => panic!("{answer}"),
+        }
+    }
+
+    /// Whether an instant query has no answer.
+    pub async fn is_silent(&self, query: &str) -> bool {
+        self.result(query).await.is_empty()
+    }
+
     /// The samples of an instant query: labels and value.
     pub async fn query(&self, query: &str) -> Vec<(serde_json::Map<String, Value>, f64)> {
-        let query: String = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
-        let answer = self.get(&format!("/api/v1/query?query={query}")).await;
-        let result = answer["data"]["result"]
-            .as_array()
-            .unwrap_or_else(|| panic!("{answer}"));
+        let result = self.result(query).await;
         result
             .iter()
             .map(|sample| {
@@ -94,14 +107,7 @@ impl Prometheus {
 
     /// The stored samples of a range selector, series by series.
     pub async fn samples(&self, selector: &str) -> Vec<Vec<f64>> {
-        let query: String = selector
-            .bytes()
-            .map(|byte| format!("%{byte:02X}"))
-            .collect();
-        let answer = self.get(&format!("/api/v1/query?query={query}")).await;
-        let result = answer["data"]["result"]
-            .as_array()
-            .unwrap_or_else(|| panic!("{answer}"));
+        let result = self.result(selector).await;
         let values = |series: &Value| {
             let pairs = series["values"].as_array().expect("samples");
             let number = |pair: &Value| pair[1].as_str().and_then(|text| text.parse().ok());

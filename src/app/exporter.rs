@@ -327,10 +327,14 @@ impl Exporter {
             (now.collectors.clone(), now.config.replica.clone())
         };
         let waited = self.clock.monotonic().since(self.started) >= READY_AFTER;
+        let live = self.all_live();
         let accounts = collectors.iter().map(|collector| {
             let status = collector.status();
+            let name = collector.account().clone();
+            let own = live.iter().find(|own| own.account.name == name);
             AccountNote {
-                name: collector.account().clone(),
+                provider: own.map_or("", |own| own.account.provider.as_str()),
+                name,
                 ready: status.answered || waited,
                 next: status.next,
                 last_error: status.last_error,

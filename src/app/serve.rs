@@ -94,6 +94,7 @@ async fn run_with(
         telemetry_path: cli.flags.telemetry_path.as_str().into(),
         lifecycle: cli.flags.enable_lifecycle && path.is_some(),
         reload,
+        courses: Arc::default(),
         notes: Arc::new(move || noted.notes()),
         scrapers: Arc::default(),
         zero_hold: Arc::new(move || watched.zero_hold()),
@@ -103,6 +104,7 @@ async fn run_with(
         .iter()
         .filter_map(|own| own.local_addr().ok())
         .collect();
+    let watching = tokio::spawn(web::keep_courses(site.clone()));
     let server = tokio::spawn(web::server::serve(
         listeners,
         web::router(site),
@@ -130,6 +132,7 @@ async fn run_with(
         }
     }
     tending.abort();
+    watching.abort();
     tracing::info!("stopping");
     let end = async {
         exporter.stop().await;

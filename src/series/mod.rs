@@ -94,6 +94,9 @@ impl Table {
         let views: Vec<_> = accounts.iter().map(|account| account.view()).collect();
         let process = self.process.collect();
         for family in families::ids() {
+            if !visitor.wants(family.family()) {
+                continue;
+            }
             if family.family().of_account() {
                 let mut show = Show::new(visitor, family.family());
                 for (account, view) in accounts.iter().zip(&views) {

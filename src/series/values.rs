@@ -143,6 +143,11 @@ impl<'a> Labels<'a> {
 /// Walks all series at one moment: families in the order of the table, the series of a family
 /// together, accounts in the order of the configuration.
 pub trait Visitor {
+    /// Whether the samples of a family are wanted at all.
+    fn wants(&self, family: &'static Family) -> bool {
+        let _ = family;
+        true
+    }
     /// The samples of this family follow; a family without any is left out.
     fn family(&mut self, family: &'static Family);
     /// A series of the family.

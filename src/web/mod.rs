@@ -33,7 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use backend::Backend;
 use scrapers::{Client, Scrapers};
-pub use status::{AccountNote, Notes};
+pub use status::{AccountNote, Courses, Notes};
 
 use crate::{outputs::exposition, series::Table};
 
@@ -56,6 +56,8 @@ pub struct Site {
     pub lifecycle: bool,
     /// Where reload requests go.
     pub reload: mpsc::Sender<ReloadRequest>,
+    /// How the delivery rates went lately, for the status page.
+    pub courses: Arc<Courses>,
     /// What the series do not say: the words for people.
     pub notes: Arc<dyn Fn() -> Notes + Send + Sync>,
     /// Who scrapes how often.
@@ -156,6 +158,19 @@ async fn reload(State(site): State<Site>) -> Response {
             "the reload has not ended; see the log\n",
         )
             .into_response(),
+    }
+}
+
+/// Notes the delivery rates for the status page, for ever.
+pub async fn keep_courses(site: Site) {
+    loop {
+        let own = site.clone();
+        let noted =
+            tokio::task::spawn_blocking(move || own.courses.note(&own.table, own.clock.now()));
+        if let Err(error) = noted.await {
+            tracing::error!(%error, "the courses of the status page could not be noted");
+        }
+        site.clock.sleep(status::COURSE_STEP).await;
     }
 }
 

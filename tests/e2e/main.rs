@@ -13,6 +13,7 @@ mod faults;
 mod harness;
 mod kills;
 mod otlp;
+mod page;
 mod postgres;
 mod powercut;
 mod prometheus;

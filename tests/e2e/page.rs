@@ -125,7 +125,7 @@ async fn the_status_page_says_what_the_vendors_have_to_everyone() {
         words
             .as_str()
             .unwrap()
-            .starts_with("Delivery rate of the last two hours: ")
+            .starts_with("Delivery rate of the last 10 min: ")
     }));
     // The same without JavaScript.
     let plain = look(&exporter, &["-", "plain"]);

@@ -1,4 +1,4 @@
-//! How the delivery rate of each account went in the last two hours, and its picture.
+//! How the delivery rate of each account went, in at most the last two hours, and its picture.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -16,6 +16,8 @@ use crate::series::Table;
 pub(in crate::web) const STEP: Duration = Duration::from_secs(20);
 /// So many points are kept: two hours.
 const POINTS: usize = 360;
+/// The picture begins with so many: ten minutes.
+const FEWEST: usize = 30;
 /// A rate is that of the last five minutes.
 const WINDOW: usize = 15;
 const WIDTH: f64 = 320.0;
@@ -31,6 +33,8 @@ pub(super) struct Picture {
     pub(super) lines: Vec<String>,
     /// The place of the newest rate.
     pub(super) dot: (String, String),
+    /// Over how much time, in words.
+    pub(super) span: String,
     /// The same in words, for who does not see it.
     pub(super) words: String,
     pub(super) width: f64,
@@ -84,9 +88,10 @@ fn picture(rates: &[Option<f64>]) -> Option<Picture> {
     let (low, high) = known().fold((f64::MAX, f64::MIN), |(low, high), rate| {
         (low.min(rate), high.max(rate))
     });
+    let shown = rates.len().max(FEWEST);
     #[expect(clippy::cast_precision_loss, reason = "there are few points")]
     let place = |index: usize, rate: f64| {
-        let x = (POINTS - rates.len() + index) as f64 / (POINTS - 1) as f64;
+        let x = (shown - rates.len() + index) as f64 / (shown - 1) as f64;
         let y = 1.0 - rate.clamp(0.0, 1.0);
         (
             format!("{:.1}", 3.0 + x * (WIDTH - 6.0)),
@@ -111,15 +116,18 @@ fn picture(rates: &[Option<f64>]) -> Option<Picture> {
             let _ = write!(line, "{},{} ", dot.0, dot.1);
         }
     }
+    let seconds = STEP.as_secs() * shown as u64;
+    let span = super::length(i64::try_from(seconds).unwrap_or(i64::MAX));
     Some(Picture {
         lines,
         dot,
         words: format!(
-            "Delivery rate of the last two hours: {:.1} % now, between {:.1} % and {:.1} %.",
+            "Delivery rate of the last {span}: {:.1} % now, between {:.1} % and {:.1} %.",
             100.0 * last,
             100.0 * low,
             100.0 * high
         ),
+        span,
         width: WIDTH,
         height: HEIGHT,
     })
@@ -146,7 +154,7 @@ mod tests {
         assert_eq!(picture.lines.len(), 1);
         assert_eq!(
             picture.words,
-            "Delivery rate of the last two hours: 55.0 % now, between 55.0 % and 90.0 %."
+            "Delivery rate of the last 10 min: 55.0 % now, between 55.0 % and 90.0 %."
         );
     }
 

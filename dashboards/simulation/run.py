@@ -37,6 +37,8 @@ groups:
 """
 # An incident may still be told of so long after its end: the rules' windows and what they keep.
 AFTER = {"page": 2 * HOUR, "warning": 8 * HOUR}
+# Those that look at a day.
+AFTER_A_DAY = {"DeliveryHardBounces": 26 * HOUR, "DeliveryComplaints": 34 * HOUR}
 MINUTES = STEP // 60
 
 
@@ -95,6 +97,7 @@ def input_series(made: world.World, rng: np.random.Generator) -> list[dict]:
     return found
 
 
+UNITS = {"w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}
 ALERT = re.compile(r"(\w+)=\\?\"((?:[^\"\\]|\\[^\"])*)\\?\"")
 
 
@@ -127,9 +130,9 @@ def timeline(made: world.World, seed: int) -> dict[tuple, list[int]]:
     step = None
     for line in output.splitlines():
         if "time: " in line:
-            time = re.search(r"time: ([\ddhms.]+)", line)[1]
+            time = re.search(r"time: ([\dywdhms.]+)", line)[1]
             seconds = sum(
-                float(number) * {"d": 86400, "h": 3600, "m": 60, "s": 1}[unit] for number, unit in re.findall(r"([\d.]+)([dhms])", time)
+                float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+)([wdhms])", time)
             )
             step = round(seconds / STEP)
         elif "got:" in line and step is not None:
@@ -179,10 +182,11 @@ def judge(made: world.World, fired: dict[tuple, list[int]], naive: bool) -> dict
         if (labels["alertname"] == "NaiveDeliveryRate") != naive:
             continue
         severity = labels["severity"]
+        after = AFTER_A_DAY.get(labels["alertname"], AFTER[severity])
         for begin, end in episodes(steps):
             causes = [
                 index for index, own in enumerate(made.incidents)
-                if concerns(labels, own) and begin < own.end + AFTER[severity] and end >= own.begin
+                if concerns(labels, own) and begin < own.end + after and end >= own.begin
             ]
             if not causes:
                 false[severity].append((labels["alertname"], labels, begin))

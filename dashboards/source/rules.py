@@ -197,12 +197,12 @@ def shortfalls(rules: Rules) -> None:
         rules.record(
             f"delivery:{level}_missing:hourly_score", f"delivery:{level}_missing:score1h{once_an_hour(rules)}"
         )
-    # How far an application's usual hours lie apart, beside what chance explains: from the better
-    # nine tenths of them, so that the last outage does not make the next one look usual.
+    # How far an application's usual hours lie apart, beside what chance explains: from nineteen
+    # twentieths of them, so that the last outage does not make the next one look usual.
     for level in ("part", "application"):
         rules.record(
             f"delivery:{level}_spread:score14d",
-            f"clamp(quantile_over_time(0.9, delivery:{level}_missing:hourly_score[14d] offset 1d) / 1.28, 1, 4)",
+            f"clamp(quantile_over_time(0.95, delivery:{level}_missing:hourly_score[14d] offset 1d) / 1.64, 1, 4)",
         )
 
 
@@ -238,6 +238,11 @@ def past(rules: Rules) -> None:
           (sum_over_time(delivery:sent:hourly[14d] offset 1d) > 300)""",
     )
     rules.record("delivery:sent_usual:min24h", "min_over_time(delivery:sent:hourly[24h] offset 1h)")
+    # The least that this hour of the day had within a week: of who sends in bursts that is nothing.
+    days = " or ".join(
+        f'label_replace(delivery:sent:increase1h offset {day}d, "day", "{day}", "", "")' for day in range(1, 8)
+    )
+    rules.record("delivery:sent_usual:min7d", f"min without(day) ({days}) and delivery:sent:increase1h offset 7d")
     rules.record(
         "delivery:report_slow_usual:ratio7d",
         "quantile_over_time(0.75, delivery:report_slow:hourly[7d] offset 1h)",
@@ -345,13 +350,12 @@ def rate_alerts(rules: Rules) -> None:
         As of the last messages, {{ $value | humanizePercentage }} of the expected deliveries are missing, more than
         chance and this application's own unrest explain. A decay over days, one weak channel, a vendor's partial trouble
         or an unusual audience look like this.""",
-        wait="5m",
         keep="30m",
     )
     rules.alert(
         "DeliveryRateLowLater",
         f"""
-        max without(age) {dropped("application", "6h", LATE, 4, 0.95, 25, 3)}
+        max without(age) {dropped("application", "6h", LATE, 6, 0.9, 50, 10)}
         unless on(provider, account, application, channel)
           max_over_time(ALERTS{{alertname=~"DeliveryRateDropped|DeliveryRateLow",alertstate="firing"}}[4d])""",
         "warning",
@@ -374,9 +378,9 @@ def rate_alerts(rules: Rules) -> None:
         f"""
         max without(age) (
           1 - (delivery:part_delivery:ratio1h{part} < 0.7)
-          and delivery:part_missing:score1h > 4 * {spread("part")}
+          and delivery:part_missing:score1h > 5 * {spread("part")}
           and delivery:part_missing:increase1h > 10
-          and delivery:part_messages:increase1h >= 2
+          and delivery:part_messages:increase1h >= 3
           and {siblings}
         )""",
         "warning",
@@ -386,7 +390,6 @@ def rate_alerts(rules: Rules) -> None:
         This vendor channel delivers far less than its own past at the same age, while the other channels of the
         application are well. Look at the channel's credentials at the vendor (certificate, service account, quota), and
         whether the same channel is low at other vendors: then it is the channel itself.""",
-        wait="2m",
         keep="15m",
     )
     rules.alert(
@@ -567,16 +570,12 @@ def volume_alerts(rules: Rules) -> None:
     rules.alert(
         "DeliveryVolumeLow",
         """
-        delivery:sent:increase1h < 0.2 * (delivery:sent:increase1h offset 1w)
-        and delivery:sent:increase1h < 0.2 * (delivery:sent:increase1h offset 1d)
-        and (delivery:sent:increase1h offset 1w) > 300
-        and (delivery:sent:increase1h offset 1d) > 300
-        and (delivery:sent_usual:min24h > 20 or delivery:sent:increase1h * 0 + 1)
+        delivery:sent:increase1h < 0.2 * (delivery:sent_usual:min7d > 100)
         and on(account) (max by(account) (delivery_up) == 1)""",
         "warning",
-        f"{WHERE}: far fewer messages than a day and a week ago ({{{{ $labels.channel }}}})",
+        f"{WHERE}: far fewer messages than at this hour of any day of a week ({{{{ $labels.channel }}}})",
         """
-        The last hour's volume is below a fifth of that of the same hour a day and a week ago. For Infobip e-mail, where
+        The last hour's volume is below a fifth of the least that this hour of the day had within a week. For Infobip e-mail, where
         sent means reported on, this is also how an outage of the reports looks.""",
         wait="15m",
         keep="30m",

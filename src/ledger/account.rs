@@ -23,7 +23,7 @@ use super::{
     lease::Lease,
     message::{Adoption, MessageState},
     names::{Names, OTHER},
-    reports::Memory,
+    reports::{Memory, Tally},
     spool::AccountSpool,
     store::{Ask, Batch, MessageId, Store, StoreError, Told},
 };
@@ -1087,14 +1087,16 @@ fn count_reports(draft: &mut Draft<'_>, application: &Arc<str>, told: Told, repo
         .into_iter()
         .map(|(digest, row)| (digest, (Memory::parse(&row), false)))
         .collect();
+    let mut tally = Tally::default();
     for report in reports {
         let (memory, changed) = memories.entry(report.message).or_default();
-        if memory.count(application, report, LATENCY_BOUNDS, draft) {
+        if memory.count(report, LATENCY_BOUNDS, &mut tally) {
             *changed = true;
         } else {
             draft.changes.news.duplicates += 1;
         }
     }
+    tally.count(application, draft);
     for (digest, (memory, changed)) in memories {
         if changed {
             draft.changes.memories.insert(digest, memory.to_bytes());

@@ -25,11 +25,18 @@ pub struct Times {
 impl Times {
     /// One observation, in its bucket of `bounds` (seconds, ascending).
     pub fn observe(time: std::time::Duration, bounds: &[f64]) -> Times {
+        let mut times = Times::default();
+        times.note(time, bounds);
+        times
+    }
+
+    /// One observation more, in its bucket of the same bounds.
+    pub fn note(&mut self, time: std::time::Duration, bounds: &[f64]) {
         let seconds = time.as_secs_f64();
-        let mut buckets = vec![0; bounds.len() + 1];
-        buckets[bounds.partition_point(|bound| *bound < seconds)] = 1;
+        self.buckets.resize(bounds.len() + 1, 0);
+        self.buckets[bounds.partition_point(|bound| *bound < seconds)] += 1;
         let micros = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-        Times { buckets, micros }
+        self.micros = self.micros.saturating_add(micros);
     }
 
     /// How many observations there are.

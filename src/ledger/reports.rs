@@ -1,6 +1,8 @@
 //! Delivery reports, each counted once (contract 4.3).
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
+
+use rust_decimal::Decimal;
 
 use super::{
     amount::{Amount, Times},
@@ -47,13 +49,7 @@ impl Memory {
     }
 
     /// Counts a report; `false`: it was counted before.
-    pub(super) fn count(
-        &mut self,
-        application: &Arc<str>,
-        report: &Report,
-        bounds: &[f64],
-        draft: &mut Draft<'_>,
-    ) -> bool {
+    pub(super) fn count(&mut self, report: &Report, bounds: &[f64], tally: &mut Tally) -> bool {
         let own = report
             .report
             .first_chunk::<8>()
@@ -64,10 +60,9 @@ impl Memory {
         }
         let first = self.reports.is_empty();
         self.reports.push(own);
-        let channel: Arc<str> = Arc::from(report.channel);
-        add(
-            draft,
-            application,
+        let channel = tally.channel(report.channel);
+        tally.one(
+            Slot::Report,
             Counter::Report {
                 channel: channel.clone(),
                 status_group: report.status_group.clone(),
@@ -76,34 +71,33 @@ impl Memory {
                 error: report.error.clone(),
                 permanent: report.permanent,
             },
-            &Amount::Count(1),
         );
-        let mut message = |measure| {
-            let total = Counter::Total {
+        let mut message = |[total, of_campaign]: [Slot; 2], measure| {
+            let of_all = Counter::Total {
                 channel: channel.clone(),
                 measure,
             };
-            add(draft, application, total, &Amount::Count(1));
+            tally.one(total, of_all);
             if let Some(campaign) = &report.campaign {
                 let own = Counter::Campaign {
                     channel: channel.clone(),
                     campaign: campaign.clone(),
                     measure,
                 };
-                add(draft, application, own, &Amount::Count(1));
+                tally.one(of_campaign, own);
             }
         };
         if first {
-            message(Measure::Sent);
+            message([Slot::Sent, Slot::SentOfCampaign], Measure::Sent);
         }
         match report.outcome {
             // Delivered is the one thing that can follow a bounce.
             Outcome::Delivered if !self.delivered => {
                 self.delivered = true;
-                message(Measure::Delivered);
+                message(FATE, Measure::Delivered);
             }
-            Outcome::Bounced(kind) if !self.ended => message(Measure::Bounces(kind)),
-            Outcome::Failed(reason) if !self.ended => message(Measure::Errors(reason)),
+            Outcome::Bounced(kind) if !self.ended => message(FATE, Measure::Bounces(kind)),
+            Outcome::Failed(reason) if !self.ended => message(FATE, Measure::Errors(reason)),
             _ => {}
         }
         let is_final = report.outcome != Outcome::Pending;
@@ -115,21 +109,88 @@ impl Memory {
                 channel: channel.clone(),
                 status_group: report.status_group.clone(),
             };
-            let times = Times::observe(latency, bounds);
-            add(draft, application, counter, &Amount::Times(times));
+            let zero = || Amount::Times(Times::default());
+            if let Amount::Times(times) = tally.amount(Slot::Latency, counter, zero) {
+                times.note(latency, bounds);
+            }
         }
         if let Some((money, currency)) = &report.cost
             && !std::mem::replace(&mut self.priced, true)
         {
             let currency = currency.clone();
             let counter = Counter::Cost { channel, currency };
-            add(draft, application, counter, &Amount::Money(*money));
+            let zero = || Amount::Money(Decimal::ZERO);
+            tally
+                .amount(Slot::Cost, counter, zero)
+                .add(&Amount::Money(*money));
         }
         true
     }
 }
 
-fn add(draft: &mut Draft<'_>, application: &Arc<str>, counter: Counter, amount: &Amount) {
-    let key: CounterKey = draft.bounded(application, counter);
-    draft.add(key, amount);
+/// Where a tally looks first.
+#[derive(Clone, Copy)]
+enum Slot {
+    Report,
+    Sent,
+    SentOfCampaign,
+    Fate,
+    FateOfCampaign,
+    Latency,
+    Cost,
+}
+
+/// What became of a message.
+const FATE: [Slot; 2] = [Slot::Fate, Slot::FateOfCampaign];
+
+/// What the reports of one transaction add up to. Most of them are alike, so that the ledger's own
+/// counters are looked up once for a kind of report and not for each.
+#[derive(Default)]
+pub(super) struct Tally {
+    /// In the order in which they were first met: so names are bounded as one by one.
+    amounts: Vec<(Counter, Amount)>,
+    places: HashMap<Counter, usize>,
+    /// The place of the last counter of each slot.
+    last: [usize; Slot::Cost as usize + 1],
+    channel: Option<Arc<str>>,
+}
+
+impl Tally {
+    fn channel(&mut self, name: &str) -> Arc<str> {
+        if let Some(own) = self.channel.as_ref().filter(|own| own.as_ref() == name) {
+            return own.clone();
+        }
+        let own: Arc<str> = Arc::from(name);
+        self.channel = Some(own.clone());
+        own
+    }
+
+    fn one(&mut self, slot: Slot, counter: Counter) {
+        if let Amount::Count(count) = self.amount(slot, counter, || Amount::Count(0)) {
+            *count = count.saturating_add(1);
+        }
+    }
+
+    fn amount(&mut self, slot: Slot, counter: Counter, zero: fn() -> Amount) -> &mut Amount {
+        let last = &mut self.last[slot as usize];
+        if self
+            .amounts
+            .get(*last)
+            .is_none_or(|(own, _)| *own != counter)
+        {
+            *last = *self.places.entry(counter).or_insert_with_key(|counter| {
+                self.amounts.push((counter.clone(), zero()));
+                self.amounts.len() - 1
+            });
+        }
+        &mut self.amounts[*last].1
+    }
+
+    /// Counts all of it.
+    pub(super) fn count(self, application: &Arc<str>, draft: &mut Draft<'_>) {
+        for (counter, amount) in self.amounts {
+            let key: CounterKey = draft.bounded(application, counter);
+            draft.add(key, &amount);
+        }
+    }
 }

@@ -183,7 +183,7 @@ fn configuration(world: &World, directory: &Path) -> String {
             "interval": interval, "max_concurrency": CONCURRENCY,
             "rate_limit": {"requests_per_second": 10_000, "burst": 10_000},
             "credentials": {"app_key": credentials::ENGAGELAB_APP_KEY, "master_secret": credentials::ENGAGELAB_MASTER_SECRET},
-            "per_message": {"max_messages": 100, "stale_after": "3h"}, "messages": {"max_age": "29d"},
+            "per_message": {"max_messages": 100}, "stale_after": "3h", "messages": {"max_age": "29d"},
         })
     };
     let mut small = account("small", "1s");

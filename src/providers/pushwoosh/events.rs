@@ -13,7 +13,7 @@ use super::{Endpoint, Page, Pushwoosh, later};
 use crate::{
     model::{Application, Dataset, Happening, HappeningKind},
     providers::{
-        Failure, Observation,
+        Failure, FailureKind, Observation,
         digest::digest,
         json::{Skipped, Text, time},
     },
@@ -35,6 +35,11 @@ const LOG_OVERLAP: SignedDuration = SignedDuration::from_hours(2);
 const LOG_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24 - 1);
 /// A vendor that repeats itself must not be asked for ever.
 const MAX_PAGES: usize = 10_000;
+
+/// What is behind the last page is not taken for read: it is asked for again.
+fn endless() -> Failure {
+    Failure::new(FailureKind::Vendor, "the vendor's pages do not end")
+}
 
 /// A bounced e-mail.
 #[derive(Debug, Default, Deserialize)]
@@ -254,6 +259,9 @@ impl Pushwoosh {
                 if rows.len() < BOUNCES_PER_PAGE {
                     break;
                 }
+                if page + 1 == MAX_PAGES {
+                    return Err(endless());
+                }
             }
             from = to;
         }
@@ -277,7 +285,10 @@ impl Pushwoosh {
             "limit": LOG_PER_PAGE,
         });
         let mut tokens = HashSet::new();
-        for _ in 0..MAX_PAGES {
+        for page in 0..MAX_PAGES {
+            if page + 1 == MAX_PAGES {
+                return Err(endless());
+            }
             let read = |page: &Page<'_>, unknown: &mut dyn FnMut(&str)| {
                 Ok((page.read::<Event>(unknown)?, page.next()))
             };

@@ -222,9 +222,9 @@ def judge(made: world.World, fired: dict[tuple, list[int]], naive: bool) -> dict
     }
 
 
-def report(seed: int, made: world.World, fired: dict, verbose: bool) -> list:
-    """Prints one run; its figures."""
-    rows = []
+def report(seed: int, made: world.World, fired: dict, verbose: bool) -> tuple[list, list]:
+    """The figures of one run, and what went wrong in it in words."""
+    rows, said = [], []
     for naive in (False, True):
         own = judge(made, fired, naive)
         false_pages, false_warnings = len(own["false"]["page"]), len(own["false"]["warning"])
@@ -246,15 +246,15 @@ def report(seed: int, made: world.World, fired: dict, verbose: bool) -> list:
             for severity, cases in own["false"].items():
                 for name, labels, begin in sorted(cases, key=lambda case: case[2]):
                     who = {key: value for key, value in labels.items() if key not in ("alertname", "severity", "job", "instance")}
-                    print(f"  false {severity}: {name} {who} on day {(begin - made.first) / DAY:.2f}")
+                    said.append(f"  false {severity}: {name} {who} on day {(begin - made.first) / DAY:.2f}")
             for index in own["missed"]:
-                print(f"  missed: {made.incidents[index]}")
+                said.append(f"  missed: {made.incidents[index]}")
             for index in set(own["urgent"]) - set(own["paged"]):
-                print(f"  not paged: {made.incidents[index]}")
-    return rows
+                said.append(f"  not paged: {made.incidents[index]}")
+    return rows, said
 
 
-def one(arguments: tuple) -> list:
+def one(arguments: tuple) -> tuple[list, list]:
     """A seed by itself."""
     seed, days, warm_up, incidents, verbose = arguments
     made = world.World(seed, days, warm_up, incidents)
@@ -276,13 +276,15 @@ def main() -> int:
     ]
     rows = []
     with concurrent.futures.ProcessPoolExecutor(max_workers=2) as pool:
-        for result in pool.map(one, jobs):
-            rows += result
+        for done in concurrent.futures.as_completed([pool.submit(one, job) for job in jobs]):
+            own, said = done.result()
+            rows += own
+            print("\n".join([f"seed {own[0]['seed']}:", *said, *map(str, own)]), file=sys.stderr, flush=True)
     print(
         "| rules | seed | incidents found | urgent ones paged | false pages | false warnings | precision | median time to detect |\n"
         "|---|---|---|---|---|---|---|---|"
     )
-    for row in sorted(rows, key=lambda row: row["rules"] != "these"):
+    for row in sorted(rows, key=lambda row: (row["rules"] != "these", row["seed"])):
         median = "" if row["median"] is None else f"{row['median']:.0f} min"
         print(
             f"| {row['rules']} | {row['seed']} | {row['found']} of {row['incidents']} | {row['paged']} of {row['urgent']} |"

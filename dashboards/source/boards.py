@@ -482,6 +482,10 @@ def _board(board: Board) -> str:
         for panel in panels:
             built = built.with_panel(_panel(panel, next(numbers)))
     text = JSONEncoder(sort_keys=True, indent=2).encode(built.build())
+    # Grafana's own types read it, and nothing of it is unknown to them.
+    again = models.Dashboard.from_json(json.loads(text))
+    if JSONEncoder(sort_keys=True, indent=2).encode(again) != text:
+        raise ValueError(f"{board.title} is not as Grafana's schema has it")
     return text + "\n"
 
 

@@ -271,12 +271,14 @@ def volumes(rules: Rules) -> None:
           or delivery:sent:increase1h
         ) > 0""",
     )
+    # The same for each reason.
     rules.record(
-        "delivery:errors:ratio1h",
+        "delivery:errors_base:increase1h",
         """
-        delivery:errors:increase1h
-        / on(job, provider, account, application, channel) group_left() delivery:sent_base:increase1h""",
+        delivery:errors:increase1h * 0
+        + on(job, provider, account, application, channel) group_left() delivery:sent_base:increase1h""",
     )
+    rules.record("delivery:errors:ratio1h", "delivery:errors:increase1h / delivery:errors_base:increase1h")
     for measure in ("complaints", "unsubscribed"):
         rules.record(
             f"delivery:{measure}:increase1d",
@@ -286,20 +288,37 @@ def volumes(rules: Rules) -> None:
         "delivery:bounces:increase1d",
         f"sum without({REPLICA}) (increase(delivery_bounces_total[1d]))",
     )
+    rules.record(
+        "delivery:report:increase1h",
+        f"sum without({REPLICA}, status_group) (increase(delivery_report_latency_seconds_count[1h]))",
+    )
     # Both ways in which the bound is written, by text format.
     rules.record(
-        "delivery:report_slow:ratio1h",
-        """
-        1 - sum without(instance, pod, status_group, le) (
-            increase(delivery_report_latency_seconds_bucket{le=~"600(.0)?"}[1h])
-          )
-          / (sum without(instance, pod, status_group) (increase(delivery_report_latency_seconds_count[1h])) > 50)""",
+        "delivery:report_slow:increase1h",
+        f"""
+        delivery:report:increase1h
+        - sum without({REPLICA}, status_group, le) (
+            increase(delivery_report_latency_seconds_bucket{{le=~"600(.0)?"}}[1h])
+          )""",
+    )
+    rules.record(
+        "delivery:report_slow:ratio1h", "delivery:report_slow:increase1h / (delivery:report:increase1h > 50)"
     )
 
 
 def spread(level: str) -> str:
     """The factor of a level's tolerance: its own, or a cautious one while it has no past."""
     return f"(delivery:{level}_spread:score14d or delivery:{level}_expected:increase1h * 0 + 1.5)"
+
+
+def shares(*equal: str, by: str) -> str:
+    """What is delivered of what is usual, by other labels, for whoever reads the alert."""
+    matchers = ",".join(f"{label}=%q" for label in equal)
+    values = " ".join(f"$labels.{label}" for label in equal)
+    query = f"min by({by}) (delivery:part_delivery:ratio1h{{{matchers}}})"
+    families.check(query.replace("%q", '""'))
+    name = " ".join(f"{{{{ .Labels.{label} }}}}" for label in by.split(", "))
+    return f" {{{{ range printf `{query}` {values} | query }}}}{name} {{{{ .Value | humanizePercentage }}}}; {{{{ end }}}}"
 
 
 def rate_alerts(rules: Rules) -> None:
@@ -333,7 +352,8 @@ def rate_alerts(rules: Rules) -> None:
         Of the messages of the last hour, {{ $value | humanizePercentage }} of the deliveries that their own past at the
         same age and the same mix of channels lets expect are missing. If a vendor channel or the vendor alerts too, the
         cause is there. If only this application does, look at its credentials and certificates, at what its newest
-        release changed, and at whom its newest campaign was sent to.""",
+        release changed, and at whom its newest campaign was sent to. Its channels, as shares of what is usual:"""
+        + shares("account", "application", by="vendor_channel"),
         keep="15m",
     )
     rules.alert(
@@ -388,8 +408,9 @@ def rate_alerts(rules: Rules) -> None:
         + ": {{ $labels.vendor_channel }} ({{ $labels.platform }}) misses {{ $value | humanizePercentage }} of its deliveries",
         """
         This vendor channel delivers far less than its own past at the same age, while the other channels of the
-        application are well. Look at the channel's credentials at the vendor (certificate, service account, quota), and
-        whether the same channel is low at other vendors: then it is the channel itself.""",
+        application are well. If the same channel is low elsewhere too, it is the channel itself; otherwise look at its
+        credentials at the vendor (certificate, service account, quota). The channel elsewhere, as shares of what is usual:"""
+        + shares("platform", "vendor_channel", by="provider, application"),
         keep="15m",
     )
     rules.alert(
@@ -478,18 +499,15 @@ def error_alerts(rules: Rules) -> None:
             handsets that are off, or a channel that is stalled.""",
         ),
     ):
-        selector = '{reason=~"' + reason + '"}'
+        errors = 'delivery:errors:increase1h{reason=~"' + reason + '"}'
         rules.alert(
             name,
             f"""
-            (delivery:errors:ratio1h{selector} and delivery:errors:increase1h > 20)
-            > 1.5 * (delivery:errors_past:ratio14d or delivery:errors:ratio1h * 0) + {share}
-              + 4 * sqrt(
-                delivery:errors:ratio1h
-                / on(job, provider, account, application, channel) group_left() delivery:sent_base:increase1h
-              )""",
+            {wilson_lower(errors, "delivery:errors_base:increase1h", 4)}
+              > 1.5 * (delivery:errors_past:ratio14d or delivery:errors:ratio1h * 0) + {share}
+            and delivery:errors:increase1h > 20""",
             severity,
-            f"{WHERE}: {{{{ $value | humanizePercentage }}}} {summary}",
+            f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} {summary}",
             description,
             wait="10m",
             keep="30m",
@@ -533,14 +551,14 @@ def mail_alerts(rules: Rules) -> None:
             wait="15m",
             keep="1h",
         )
+    slow = wilson_lower("delivery:report_slow:increase1h", "delivery:report:increase1h", 3)
     rules.alert(
         "DeliveryReportsSlow",
-        """
-        delivery:report_slow:ratio1h > 0.2
-        and delivery:report_slow:ratio1h
-          > 0.15 + 2 * (delivery:report_slow_usual:ratio7d or delivery:report_slow:ratio1h * 0)""",
+        f"""
+        {slow} > 0.2
+        and {slow} > 0.15 + 2 * (delivery:report_slow_usual:ratio7d or delivery:report_slow:ratio1h * 0)""",
         "warning",
-        f"{WHERE}: {{{{ $value | humanizePercentage }}}} of the e-mails take more than ten minutes",
+        f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} of the e-mails take more than ten minutes",
         """
         Time from sending to the final report is far above its own past. Mailbox providers defer (greylisting, rate
         limits, reputation), or the vendor's queue is long.""",

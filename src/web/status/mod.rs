@@ -15,9 +15,6 @@ use numbers::{AccountNumbers, Numbers, Pair};
 
 use super::Site;
 
-/// The most messages of an account on the page.
-const NEWEST: usize = 10;
-
 /// What the series do not say.
 pub struct Notes {
     /// Of each account, in the order of the configuration.
@@ -235,7 +232,6 @@ fn row(
         messages: numbers
             .messages
             .iter()
-            .take(NEWEST)
             .map(|message| MessageRow {
                 id: message.key[0].clone(),
                 application: message.key[1].clone(),

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::series::{Family, Labels, Value, Visitor};
 
+/// The most messages of an account on the page.
+const NEWEST: usize = 10;
+
 /// What was sent and delivered.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Pair {
@@ -42,7 +45,7 @@ pub(super) struct AccountNumbers {
     pub(super) cohorts: Pair,
     /// By vendor channel and platform.
     pub(super) channels: BTreeMap<[String; 2], Pair>,
-    /// In the order of the table: the newest first.
+    /// The newest, in the order of the table: the newest first.
     pub(super) messages: Vec<MessageNumbers>,
 }
 
@@ -140,15 +143,17 @@ impl Visitor for Numbers {
                     .messages
                     .iter()
                     .position(|message| message.key == key);
-                let index = found.unwrap_or_else(|| {
-                    account.messages.push(MessageNumbers {
-                        key,
-                        sent: None,
-                        delivered: None,
-                    });
-                    account.messages.len() - 1
-                });
-                let message = &mut account.messages[index];
+                let message = match found {
+                    Some(index) => &mut account.messages[index],
+                    None if account.messages.len() < NEWEST => {
+                        account.messages.push_mut(MessageNumbers {
+                            key,
+                            sent: None,
+                            delivered: None,
+                        })
+                    }
+                    None => return,
+                };
                 if family == "delivery_message_sent" {
                     message.sent = Some(number);
                 } else {

@@ -1,0 +1,286 @@
+//! The messages of an account: what is remembered of each, and what a snapshot adds.
+
+use std::{
+    collections::{HashMap, hash_map::DefaultHasher},
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use super::{AccountLedger, Met, Seen};
+use crate::{
+    ledger::{
+        News,
+        cohort::Windows,
+        image::{Known, MessageDraft},
+        message::{Adoption, MessageState},
+        store::{Ask, MessageId, StoreError},
+    },
+    model::{Application, Dataset, Message, Snapshot},
+};
+
+impl AccountLedger {
+    /// Meets messages that a source names: what is known of them over restarts. Those that are new
+    /// are noted, so that their first sight outlives this process.
+    ///
+    /// # Errors
+    ///
+    /// The store failed; the messages can be asked for all the same.
+    pub async fn meet(&self, messages: Vec<(Message, Timestamp)>) -> Result<Vec<Met>, StoreError> {
+        let policy = self.policy();
+        let now = self.clock.now();
+        let ids: Vec<MessageId> = messages
+            .iter()
+            .map(|(message, _)| (message.application.clone(), message.id.clone()))
+            .collect();
+        let asked = ids.clone();
+        let changed = self.change(
+            move |_| Ask {
+                messages: asked,
+                ..Ask::default()
+            },
+            move |draft, _| {
+                let mut met = Vec::with_capacity(messages.len());
+                for ((message, first_seen), id) in messages.iter().zip(ids) {
+                    let known = draft.image.messages.get(&id).cloned();
+                    let row = draft.states.get(&id).cloned();
+                    let (mut known, stored) = match (known, row) {
+                        (Some(known), _) => (known, true),
+                        (None, Some(state)) => (
+                            Known {
+                                state,
+                                ..Known::default()
+                            },
+                            true,
+                        ),
+                        (None, None) => {
+                            let state = MessageState::new(message, *first_seen);
+                            (
+                                Known {
+                                    state,
+                                    ..Known::default()
+                                },
+                                false,
+                            )
+                        }
+                    };
+                    let unsent = known.state.sent_at.is_none();
+                    known.state.learn_sent_at(message.sent_at);
+                    known.next = known.state.next_ages(now, &policy.windows);
+                    met.push(told_of(&known));
+                    if stored && !(unsent && known.state.sent_at.is_some()) {
+                        draft.refresh_message(id, known);
+                    } else {
+                        draft.put_message(id, known);
+                    }
+                }
+                met
+            },
+        );
+        changed.await.map(|(_, met)| met)
+    }
+
+    /// Counts what the vendor's answers brought, and says what it knows of each message then.
+    ///
+    /// # Errors
+    ///
+    /// The store failed: nothing of it was counted; the next answer has the same numbers.
+    pub async fn snapshots(
+        &self,
+        application: &Application,
+        dataset: Dataset,
+        seen: Vec<Seen>,
+    ) -> Result<(News, Vec<Met>), StoreError> {
+        let policy = self.policy();
+        let now = self.clock.now();
+        let application = application.id.clone();
+        let ids: Vec<MessageId> = seen
+            .iter()
+            .map(|own| (application.clone(), own.message.id.clone()))
+            .collect();
+        let of = ids.clone();
+        self.change(
+            move |image| Ask {
+                messages: of
+                    .into_iter()
+                    .filter(|id| !image.messages.contains_key(id))
+                    .collect(),
+                ..Ask::default()
+            },
+            move |draft, _| {
+                let birth = draft.birth(&application, dataset);
+                let adoption = Adoption {
+                    birth,
+                    age: policy.adopt_age,
+                };
+                let mut met = Vec::with_capacity(seen.len());
+                // A vendor can name a message twice in one answer.
+                let mut taken: HashMap<MessageId, Known> = HashMap::new();
+                for (own, id) in seen.iter().zip(&ids) {
+                    let mut known = match (taken.remove(id), draft.image.messages.get(id)) {
+                        (Some(known), _) => known,
+                        (None, Some(known)) => {
+                            if unchanged(known, own, &policy.windows) {
+                                met.push(told_of(known));
+                                continue;
+                            }
+                            known.clone()
+                        }
+                        (None, None) => {
+                            let stored = draft.states.get(id).cloned();
+                            let state = stored
+                                .unwrap_or_else(|| MessageState::new(&own.message, own.first_seen));
+                            Known {
+                                state,
+                                ..Known::default()
+                            }
+                        }
+                    };
+                    match &own.snapshot {
+                        Some(snapshot) => {
+                            known.hash = hash(snapshot);
+                            let mut effects = MessageDraft {
+                                draft,
+                                application: application.clone(),
+                            };
+                            known.state.take(
+                                &own.message,
+                                snapshot,
+                                adoption,
+                                &policy.windows,
+                                &mut known.lower,
+                                &mut effects,
+                            );
+                        }
+                        None => {
+                            known.state.learn_sent_at(own.message.sent_at);
+                            known.state.answered(own.asked_at, &policy.windows);
+                        }
+                    }
+                    known.next = known.state.next_ages(now, &policy.windows);
+                    met.push(told_of(&known));
+                    taken.insert(id.clone(), known);
+                }
+                for (id, known) in taken {
+                    let same = draft
+                        .image
+                        .messages
+                        .get(&id)
+                        .is_some_and(|old| old.state == known.state);
+                    if same {
+                        draft.refresh_message(id, known);
+                    } else {
+                        draft.put_message(id, known);
+                    }
+                }
+                met
+            },
+        )
+        .await
+    }
+
+    /// The messages that are watched, as the ledger knows them: application id and message id.
+    pub async fn watched(&self) -> Vec<((Arc<str>, Arc<str>), Met)> {
+        let image = self.image.lock().await;
+        let watched = image.messages.iter();
+        watched
+            .map(|(id, known)| (id.clone(), told_of(known)))
+            .collect()
+    }
+
+    /// Forgets messages that no source names any more. No counter moves.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn forget(&self, ids: Vec<MessageId>) -> Result<(), StoreError> {
+        let forgotten = self.change(
+            |_| Ask::default(),
+            move |draft, _| {
+                for id in ids {
+                    draft.forget_message(id);
+                }
+            },
+        );
+        forgotten.await.map(|_| ())
+    }
+
+    /// Messages are no longer watched; what was counted of them stays known.
+    pub async fn unwatch(&self, ids: &[MessageId]) {
+        let mut image = self.image.lock().await;
+        for id in ids {
+            image.drop_message(id);
+        }
+    }
+
+    /// The messages in the ledger whose age is counted from before a time.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn old_messages(&self, before: Timestamp) -> Result<Vec<MessageId>, StoreError> {
+        self.store
+            .old_messages(&self.name, before.as_millisecond())
+            .await
+    }
+}
+
+/// A message's state as it was stored. One that cannot be read stops the account: without it the
+/// message would count once more from the beginning.
+pub(super) fn unpack(id: &MessageId, row: &[u8]) -> Result<MessageState, StoreError> {
+    postcard::from_bytes(row).map_err(|error| {
+        StoreError::Failed(format!(
+            "the stored numbers of message {} cannot be read ({error}); the store is damaged or \
+             was written by a newer version: restore it from a backup",
+            id.1
+        ))
+    })
+}
+
+fn told_of(known: &Known) -> Met {
+    let time = |at: i64| Timestamp::from_millisecond(at).unwrap_or_default();
+    Met {
+        first_seen: time(known.state.first_seen),
+        sent_at: known.state.sent_at.map(time),
+        campaign: known.state.campaign.as_deref().map(Arc::from),
+        wanted_at: known.next.begins.map(time),
+    }
+}
+
+/// Whether an answer says what the one before said, and no age waits for it.
+fn unchanged(known: &Known, own: &Seen, windows: &Windows) -> bool {
+    let dated = known.state.sent_at.is_some() || own.message.sent_at.is_none();
+    let opens = |at| own.asked_at.as_millisecond() >= at;
+    let Some(snapshot) = &own.snapshot else {
+        return dated && !known.next.open.is_some_and(opens);
+    };
+    known.hash == hash(snapshot)
+        && known.state.met
+        && (known.state.campaign.is_some() || own.message.campaign.is_none())
+        && dated
+        && (known.state.sent_at.is_some() || snapshot.sent_at.is_none())
+        && !known.next.open.is_some_and(opens)
+        && !known.state.tells_half(snapshot, windows)
+}
+
+/// Of a snapshot's numbers. Never 0, which stands for none.
+fn hash(snapshot: &Snapshot) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    for totals in &snapshot.totals {
+        (totals.channel, &totals.counts).hash(&mut hasher);
+    }
+    for row in &snapshot.breakdown {
+        (
+            &row.message_type,
+            &row.platform,
+            &row.vendor_channel,
+            &row.counts,
+        )
+            .hash(&mut hasher);
+    }
+    for totals in &snapshot.types {
+        (&totals.message_type, &totals.counts).hash(&mut hasher);
+    }
+    hasher.finish() | 1
+}

@@ -1,0 +1,341 @@
+//! What a vendor hands out or tells once: delivery reports, bounces, events.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+};
+
+use jiff::Timestamp;
+
+use super::{AccountLedger, BODIES};
+use crate::{
+    ledger::{
+        LATENCY_BOUNDS, News, Place,
+        amount::Amount,
+        image::{Changes, Draft, Hold, Image},
+        key::Counter,
+        message::Adoption,
+        names::Names,
+        reports::{Memory, Tally},
+        store::{Ask, StoreError, Told},
+    },
+    model::{Application, Dataset, Happening, HappeningKind},
+    providers::{Damage, Digest, Report, ReportsRead, SpoolError, SpooledBody},
+};
+
+impl AccountLedger {
+    /// Counts the bodies that are in the spool and not counted yet: those of a process that ended,
+    /// and those that the store could not take.
+    ///
+    /// # Errors
+    ///
+    /// The store or the spool failed: no more must be asked for before it works.
+    pub async fn catch_up(
+        &self,
+        application: &Application,
+        read: &(dyn Fn(&[u8]) -> ReportsRead + Sync),
+    ) -> Result<News, StoreError> {
+        let mut news = News::default();
+        loop {
+            let bodies: Vec<SpooledBody> = self.backlog().iter().take(BODIES).cloned().collect();
+            if bodies.is_empty() {
+                return Ok(news);
+            }
+            let mut both = Vec::with_capacity(bodies.len());
+            for body in bodies {
+                let bytes = self
+                    .spool
+                    .read(&body)
+                    .map_err(|error| StoreError::Failed(error.0))?;
+                let read = read(&bytes);
+                both.push((body, read));
+            }
+            let count = both.len();
+            let mut more = self.count(application, both, false).await?;
+            // What was counted twice was told by the process that counted it.
+            more.duplicates = 0;
+            news.append(more);
+            self.backlog().drain(..count);
+        }
+    }
+
+    /// Counts the reports of bodies that are in the spool, sets aside what could not be read, and
+    /// lets the spool forget the bodies. If it fails, they are counted later.
+    ///
+    /// # Errors
+    ///
+    /// The store or the spool failed.
+    pub async fn reports(
+        &self,
+        application: &Application,
+        bodies: Vec<(SpooledBody, ReportsRead)>,
+    ) -> Result<News, StoreError> {
+        let names: Vec<_> = bodies.iter().map(|(body, _)| body.clone()).collect();
+        let counted = self.count(application, bodies, true).await;
+        if counted.is_err() {
+            self.backlog().extend(names);
+        }
+        counted
+    }
+
+    async fn count(
+        &self,
+        application: &Application,
+        bodies: Vec<(SpooledBody, ReportsRead)>,
+        fresh: bool,
+    ) -> Result<News, StoreError> {
+        let of_spool = |error: SpoolError| StoreError::Failed(error.0);
+        for (body, read) in &bodies {
+            if let Some(Damage { at, what }) = &read.damage
+                && self.spool.quarantine(body, *at).map_err(of_spool)?
+            {
+                let body = body.0.as_ref();
+                tracing::warn!(
+                    account = %self.name, body, at, what,
+                    "a body of reports cannot be read whole; the rest is quarantined"
+                );
+                self.quarantined.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        let names: Vec<_> = bodies.iter().map(|(body, _)| body.clone()).collect();
+        let reads = bodies.into_iter().map(|(_, read)| read);
+        let reports: Arc<Vec<Report>> = Arc::new(reads.flat_map(|read| read.reports).collect());
+        let mut news = News::default();
+        if !reports.is_empty() {
+            let mut digests: Vec<Digest> = reports.iter().map(|own| own.message).collect();
+            digests.sort_unstable();
+            digests.dedup();
+            let (asked, own) = (digests.clone(), reports.clone());
+            let id = application.id.clone();
+            let counted = self.change(
+                move |_| Ask {
+                    digests: asked,
+                    ..Ask::default()
+                },
+                move |draft, told| count_reports(draft, &id, told, &own),
+            );
+            news = match counted.await {
+                Ok((news, ())) => news,
+                // Another replica holds the account, and releases what is counted here.
+                Err(StoreError::Fenced) => {
+                    let id = application.id.clone();
+                    let compute = move |draft: &mut Draft<'_>, told| {
+                        count_reports(draft, &id, told, &reports)
+                    };
+                    self.elsewhere(digests, compute).await?.0
+                }
+                Err(error) => return Err(error),
+            };
+        }
+        if !fresh {
+            news.duplicates = 0;
+        }
+        news.quarantined = self.quarantined.swap(0, Ordering::Relaxed);
+        for body in &names {
+            // It is counted: what cannot be removed now is known as a repeat later.
+            if let Err(error) = self.spool.remove(body) {
+                tracing::warn!(account = %self.name, %error, "a counted body cannot be removed from the spool");
+            }
+        }
+        self.measure();
+        Ok(news)
+    }
+
+    /// Counts for the replica that holds the account, which will release it.
+    async fn elsewhere<R: Send + 'static>(
+        &self,
+        digests: Vec<Digest>,
+        compute: impl FnOnce(&mut Draft<'_>, Told) -> R + Send + 'static,
+    ) -> Result<(News, R), StoreError> {
+        let ask = Ask {
+            account: self.name.clone(),
+            replica: self.replica.clone(),
+            digests,
+            ..Ask::default()
+        };
+        let (provider, now) = (self.provider, self.clock.now().as_millisecond());
+        let left = Arc::new(Mutex::new(None));
+        let slot = left.clone();
+        let work = Box::new(move |told| {
+            let mut draft = Draft {
+                states: HashMap::new(),
+                image: &Image::default(),
+                names: &Names::unlimited(),
+                provider,
+                ages: &[],
+                now,
+                hold: Hold::Process,
+                changes: Changes::default(),
+            };
+            let outcome = compute(&mut draft, told);
+            let duplicates = draft.changes.news.duplicates;
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some((duplicates, outcome));
+            draft.batch_elsewhere()
+        });
+        let done = self.store.transact(ask, work).await;
+        done.inspect_err(|error| self.failed_by(error))?;
+        self.notes.up(Place::Store, true);
+        let left = left.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some((duplicates, outcome)) = left else {
+            return Err(StoreError::Failed("the store did nothing".into()));
+        };
+        let news = News {
+            duplicates,
+            ..News::default()
+        };
+        Ok((news, outcome))
+    }
+
+    /// Counts what is in the spool while another replica holds the account.
+    ///
+    /// # Errors
+    ///
+    /// The store or the spool failed.
+    pub async fn leave_spool(
+        &self,
+        application: &Application,
+        read: &(dyn Fn(&[u8]) -> ReportsRead + Sync),
+    ) -> Result<News, StoreError> {
+        let bodies = self.spool.bodies();
+        *self.backlog() = bodies.map_err(|error| StoreError::Failed(error.0))?;
+        self.catch_up(application, read).await
+    }
+
+    /// Counts things that a vendor may tell more than once, each once, and notes until when the data
+    /// set was read. How many of them are new.
+    ///
+    /// # Errors
+    ///
+    /// The store failed: nothing was counted, and they can be told again.
+    pub async fn happened(
+        &self,
+        application: &Application,
+        dataset: Dataset,
+        happenings: Vec<Happening>,
+        until: Option<Timestamp>,
+    ) -> Result<(News, u64), StoreError> {
+        let mut digests: Vec<Digest> = happenings.iter().map(|own| own.digest).collect();
+        digests.sort_unstable();
+        digests.dedup();
+        let happenings = Arc::new(happenings);
+        let adopt_age = self.policy().adopt_age;
+        let compute = |happenings: Arc<Vec<Happening>>, id: Arc<str>| {
+            move |draft: &mut Draft<'_>, told: Told| {
+                let birth = draft.birth(&id, dataset);
+                let age = adopt_age;
+                let adoption = Adoption { birth, age };
+                if let Some(until) = until {
+                    let dataset = dataset.as_str().to_owned();
+                    let at = until.as_millisecond();
+                    draft.changes.cursors.push((id.clone(), dataset, at));
+                }
+                count_happenings(draft, &id, &told, &happenings, adoption)
+            }
+        };
+        let (own, asked) = (happenings.clone(), digests.clone());
+        let ask = move |_: &Image| Ask {
+            digests: asked,
+            ..Ask::default()
+        };
+        let id = application.id.clone();
+        match self.change(ask, compute(own, id.clone())).await {
+            Err(StoreError::Fenced) => self.elsewhere(digests, compute(happenings, id)).await,
+            outcome => outcome,
+        }
+    }
+
+    /// Until when a data set of an application was read.
+    pub async fn read_until(
+        &self,
+        application: &Application,
+        dataset: Dataset,
+    ) -> Option<Timestamp> {
+        let key = (application.id.clone(), dataset.as_str().to_owned());
+        let image = self.image.lock().await;
+        let at = image.cursors.get(&key)?;
+        Timestamp::from_millisecond(*at).ok()
+    }
+}
+
+/// Counts what is new among happenings; how many of them.
+fn count_happenings(
+    draft: &mut Draft<'_>,
+    application: &Arc<str>,
+    told: &Told,
+    happenings: &[Happening],
+    adoption: Adoption,
+) -> u64 {
+    let mut new = 0;
+    for own in happenings {
+        let known = told.memories.contains_key(&own.digest)
+            || draft.changes.memories.contains_key(&own.digest);
+        if known {
+            continue;
+        }
+        // Nothing but that it was there.
+        draft.changes.memories.insert(own.digest, vec![0]);
+        new += 1;
+        let at = own.at.map(|at| at.as_millisecond());
+        let count = u64::from(!adoption.is_history(at));
+        for counter in counters_of(&own.kind) {
+            let key = draft.bounded(application, counter);
+            draft.add(key, &Amount::Count(count));
+        }
+    }
+    new
+}
+
+fn counters_of(kind: &HappeningKind) -> Vec<Counter> {
+    match kind {
+        HappeningKind::Log {
+            action,
+            platform,
+            status,
+        } => vec![Counter::Log {
+            action: action.clone(),
+            platform: platform.clone(),
+            status: status.clone(),
+        }],
+        HappeningKind::BouncedAddress { kind, reason } => vec![Counter::BouncedAddress {
+            kind: Arc::from(*kind),
+            reason: Arc::from(*reason),
+        }],
+        HappeningKind::Tracked { measure, campaign } => {
+            let (channel, measure): (Arc<str>, _) = (Arc::from("email"), *measure);
+            let mut counters = Vec::new();
+            if let Some(campaign) = campaign {
+                counters.push(Counter::Campaign {
+                    channel: channel.clone(),
+                    campaign: campaign.clone(),
+                    measure,
+                });
+            }
+            counters.push(Counter::Total { channel, measure });
+            counters
+        }
+    }
+}
+
+/// Counts reports, each once.
+fn count_reports(draft: &mut Draft<'_>, application: &Arc<str>, told: Told, reports: &[Report]) {
+    let mut memories: HashMap<Digest, (Memory, bool)> = told
+        .memories
+        .into_iter()
+        .map(|(digest, row)| (digest, (Memory::parse(&row), false)))
+        .collect();
+    let mut tally = Tally::default();
+    for report in reports {
+        let (memory, changed) = memories.entry(report.message).or_default();
+        if memory.count(report, LATENCY_BOUNDS, &mut tally) {
+            *changed = true;
+        } else {
+            draft.changes.news.duplicates += 1;
+        }
+    }
+    tally.count(application, draft);
+    for (digest, (memory, changed)) in memories {
+        if changed {
+            draft.changes.memories.insert(digest, memory.to_bytes());
+        }
+    }
+}

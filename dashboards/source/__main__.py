@@ -57,7 +57,7 @@ def main() -> int:
     stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     for path in stale:
         if flags.check:
-            print(f"{path.relative_to(HERE.parent)} is not current: run dashboards/make", file=sys.stderr)
+            print(f"{path.relative_to(HERE.parent)} is not current: run `python -m source` in dashboards/", file=sys.stderr)
         else:
             path.write_text(files[path])
     return 1 if flags.check and stale else 0

@@ -279,15 +279,11 @@ def volumes(rules: Rules) -> None:
         + on(job, provider, account, application, channel) group_left() delivery:sent_base:increase1h""",
     )
     rules.record("delivery:errors:ratio1h", "delivery:errors:increase1h / delivery:errors_base:increase1h")
-    for measure in ("complaints", "unsubscribed"):
+    for measure in ("complaints", "bounces"):
         rules.record(
             f"delivery:{measure}:increase1d",
             f"sum without({REPLICA}) (increase(delivery_{measure}_total[1d]))",
         )
-    rules.record(
-        "delivery:bounces:increase1d",
-        f"sum without({REPLICA}) (increase(delivery_bounces_total[1d]))",
-    )
     rules.record(
         "delivery:report:increase1h",
         f"sum without({REPLICA}, status_group) (increase(delivery_report_latency_seconds_count[1h]))",
@@ -326,9 +322,8 @@ def rate_alerts(rules: Rules) -> None:
     rules.group("delivery-rate", "1m")
 
     def dropped(level, window, ages, score, ratio, missing, messages):
-        selector = "{" + ages + "}" if ages else ""
         return f"""(
-          1 - (delivery:{level}_delivery:ratio{window}{selector} < {ratio})
+          1 - (delivery:{level}_delivery:ratio{window}{{{ages}}} < {ratio})
           and delivery:{level}_missing:score{window} > {score} * {spread(level)}
           and delivery:{level}_missing:increase{window} > {missing}
           and delivery:{level}_messages:increase{window} >= {messages}

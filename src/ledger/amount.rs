@@ -24,6 +24,7 @@ pub struct Times {
 
 impl Times {
     /// One observation, in its bucket of `bounds` (seconds, ascending).
+    #[cfg(test)]
     pub fn observe(time: std::time::Duration, bounds: &[f64]) -> Times {
         let mut times = Times::default();
         times.note(time, bounds);

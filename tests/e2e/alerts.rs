@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 
 use super::{
     crash,
-    harness::{Exporter, Metrics, Process, client, free_port},
+    harness::{Exporter, Metrics, Process, client, eventually_within, free_port},
     prometheus::Prometheus,
     world,
 };
@@ -31,6 +31,8 @@ use super::{
 const TOKEN: &str = "a-token-of-the-api";
 /// Durations of the rules are divided by this.
 const SCALE: u32 = 60;
+/// The rules need some of their time.
+const RULES_TAKE: Duration = Duration::from_secs(240);
 const ACCOUNTS: [&str; 2] = ["news", "loyalty"];
 
 fn root() -> &'static Path {
@@ -267,6 +269,22 @@ async fn exporter(directory: &Path, world: &World) -> Exporter {
     Exporter::start(directory, &config.to_string()).await
 }
 
+/// Waits until messages of both vendors have come of an age.
+async fn come_of_age(exporter: &Exporter, age: &str) {
+    exporter
+        .wait_for("messages have come of age", |metrics| {
+            ACCOUNTS.iter().all(|account| {
+                let labels = [
+                    ("account", *account),
+                    ("age", age),
+                    ("vendor_channel", "fcm"),
+                ];
+                metrics.sum("delivery_cohort_channel_sent_total", &labels) > 0.0
+            })
+        })
+        .await;
+}
+
 /// Five hours of what the rules have recorded (at their scale twelve days), for the series that
 /// the exporter shows, as blocks of Prometheus.
 fn history(directory: &Path, metrics: &Metrics, instance: &str) {
@@ -467,18 +485,7 @@ async fn every_panel_and_every_alert_finds_its_series() {
         .unwrap();
     assert_eq!(answer.status(), 400);
     traffic.world.infobip.put_reports(crash::reports(0, 100));
-    exporter
-        .wait_for("messages have come of age", |metrics| {
-            ACCOUNTS.iter().all(|account| {
-                let labels = [
-                    ("account", *account),
-                    ("age", "5s"),
-                    ("vendor_channel", "fcm"),
-                ];
-                metrics.sum("delivery_cohort_channel_sent_total", &labels) > 0.0
-            })
-        })
-        .await;
+    come_of_age(&exporter, "5s").await;
     let prometheus = prometheus(directory.path(), &exporter, "127.0.0.1:9").await;
     let mut wanted = panels();
     for Alert { name, operands, .. } in alerts() {
@@ -582,18 +589,7 @@ async fn an_outage_of_fcm_reaches_whoever_is_on_call() {
     let world = Arc::new(world::start(&Clock::system()).await);
     let exporter = exporter(directory.path(), &world).await;
     let traffic = Traffic::start(world, &exporter);
-    exporter
-        .wait_for("messages have come of age", |metrics| {
-            ACCOUNTS.iter().all(|account| {
-                let labels = [
-                    ("account", *account),
-                    ("age", "15s"),
-                    ("vendor_channel", "fcm"),
-                ];
-                metrics.sum("delivery_cohort_channel_sent_total", &labels) > 0.0
-            })
-        })
-        .await;
+    come_of_age(&exporter, "15s").await;
     let (receiver, notes) = receiver().await;
     let (_alertmanager, address) = alertmanager(directory.path(), &receiver);
     let prometheus = prometheus(directory.path(), &exporter, &address).await;
@@ -611,7 +607,7 @@ async fn an_outage_of_fcm_reaches_whoever_is_on_call() {
     }
     traffic.outage.store(true, Ordering::SeqCst);
     let outage = "DeliveryVendorChannelOutage";
-    let (path, alert) = eventually_long("the page comes", async || {
+    let (path, alert) = eventually_within(RULES_TAKE, "the page comes", async || {
         received(&notes, outage, "firing")
     })
     .await;
@@ -640,19 +636,8 @@ async fn an_outage_of_fcm_reaches_whoever_is_on_call() {
             .any(|(_, body)| body.to_string().contains("\"vendor_channel\":\"apns\""))
     );
     traffic.outage.store(false, Ordering::SeqCst);
-    eventually_long("it is resolved", async || {
+    eventually_within(RULES_TAKE, "it is resolved", async || {
         received(&notes, outage, "resolved")
     })
     .await;
-}
-
-/// Waits for what the rules need some of their time for.
-async fn eventually_long<T>(what: &str, mut check: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..240 {
-        if let Some(found) = check().await {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    panic!("waited in vain: {what}");
 }

@@ -33,7 +33,6 @@ impl Pair {
 /// The numbers of one account.
 #[derive(Default)]
 pub(super) struct AccountNumbers {
-    pub(super) provider: String,
     pub(super) up: Option<bool>,
     /// 0: another replica holds the account.
     pub(super) held: Option<bool>,
@@ -120,10 +119,7 @@ impl Visitor for Numbers {
             .entry(label("account").to_owned())
             .or_default();
         match self.family {
-            "delivery_up" => {
-                account.up = Some(number > 0.0);
-                label("provider").clone_into(&mut account.provider);
-            }
+            "delivery_up" => account.up = Some(number > 0.0),
             "delivery_exporter_lease_held" => account.held = Some(number > 0.0),
             "delivery_exporter_last_success_timestamp_seconds" => {
                 account.last_success = account.last_success.max(number);

@@ -15,7 +15,7 @@ use crate::{
     config::{Account, Config},
     ledger::{AccountLedger, Ledger, LedgerError},
     model::Dataset,
-    outputs::otlp::Pusher,
+    outputs::{exposition::Exposition, otlp::Pusher},
     providers::{self, Observer, Provider, RequestCode, http::BuildError},
     series::{AccountSeries, Table},
     web::{AccountNote, Notes},
@@ -50,6 +50,7 @@ pub enum StartError {
 /// A running exporter.
 pub struct Exporter {
     table: Arc<Table>,
+    exposition: Arc<Exposition>,
     clock: Clock,
     started: Moment,
     ledger: Ledger,
@@ -113,12 +114,14 @@ impl Exporter {
 
     /// An exporter that does nothing yet.
     async fn idle(config: &Config, clock: Clock, once: bool) -> Result<Exporter, StartError> {
-        let table = Arc::new(Table::new(clock.clone()));
+        let exposition = Arc::new(Exposition::new(clock.clone()));
+        let table = Arc::new(Table::new(clock.clone(), exposition.clone()));
         let ledger = Ledger::open(config, clock.clone(), table.process().clone(), once).await?;
         table.process().reloaded(true, clock.now());
         Ok(Exporter {
             started: clock.monotonic(),
             table,
+            exposition,
             clock,
             ledger,
             running: Mutex::new(Running {
@@ -152,6 +155,11 @@ impl Exporter {
             all &= matches!(ended, Ok(Ok(())));
         }
         Ok((exporter, all))
+    }
+
+    /// What makes scrapes of them.
+    pub fn exposition(&self) -> &Arc<Exposition> {
+        &self.exposition
     }
 
     /// All series.

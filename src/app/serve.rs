@@ -90,6 +90,7 @@ async fn run_with(
     let (noted, watched) = (exporter.clone(), exporter.clone());
     let site = Site {
         table: exporter.table().clone(),
+        exposition: exporter.exposition().clone(),
         clock: exporter.clock().clone(),
         telemetry_path: cli.flags.telemetry_path.as_str().into(),
         lifecycle: cli.flags.enable_lifecycle && path.is_some(),

@@ -1,8 +1,13 @@
 //! The series of one account: what its collector records, and what is shown of it.
 
+mod recorder;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -11,36 +16,19 @@ use jiff::Timestamp;
 
 use super::{
     bounds::Bounds,
-    families::{FamilyId, Key, families, id},
-    figures::{self, Figures},
-    groups::{self, Group},
-    values::{Identity, Number, Show, Value, born},
+    chunks::{Chunks, Own},
+    families::{FamilyId, Key, id, is_breakdown},
+    groups::{Draft, Group, Shapes, nanoseconds},
+    layout::{Layout, Material, OrderKey},
+    pieces::{Piece, Prepare, View},
+    values::{Identity, Number, Value, born},
 };
 use crate::{
-    collector::{PassOutcome, Recorder},
     config::{Account, Config, Limits, PerMessage},
-    ledger::{Amount, Counter, CounterKey, Lease, Missed, Names, News, Windows},
-    model::{Application, Dataset, Figure, Measure, Message, ProviderType, Snapshot, Source},
-    providers::{Failure, FailureKind, Observer, RequestCode},
+    ledger::{Amount, Counter, CounterKey, Lease, Missed, Names, Windows},
+    model::{Dataset, Measure, ProviderType, Source},
+    providers::FailureKind,
 };
-
-/// The values of a series' own labels, without those of the account.
-pub(super) type Own = Box<[Arc<str>]>;
-
-/// One series as it is shown.
-pub(super) struct Sample {
-    pub(super) own: Own,
-    pub(super) value: Value,
-    /// Not shown from then on.
-    pub(super) stale_at: Option<Timestamp>,
-}
-
-/// What is shown of an account: never changed, only replaced.
-struct View {
-    identity: Identity,
-    /// By the family's place in the table.
-    families: Vec<Vec<Arc<Sample>>>,
-}
 
 /// The series of one account.
 pub struct AccountSeries {
@@ -49,18 +37,27 @@ pub struct AccountSeries {
     provider: ProviderType,
     name: Arc<str>,
     state: Mutex<State>,
+    prepare: Arc<dyn Prepare>,
+    /// Held by whoever publishes.
+    layout: Mutex<Layout>,
+    /// Something was recorded that is not published.
+    unpublished: AtomicBool,
     view: ArcSwap<View>,
 }
 
 struct State {
     settings: Settings,
-    groups: HashMap<(Dataset, Arc<str>, Arc<str>), Group>,
+    messages: Groups,
+    /// The messages of [`State::messages`], newest first.
+    newest: BTreeMap<(OrderKey, Dataset, Arc<str>), Arc<Group>>,
     /// Figures by data set, application id and message id (empty: the application's).
-    figures: HashMap<(Dataset, Arc<str>, Arc<str>), Figures>,
+    figures: Groups,
+    draft: Draft,
+    shapes: Shapes,
     /// The exporter's own series.
-    lasting: BTreeMap<(FamilyId, Own), Value>,
+    lasting: Chunks,
     /// What the ledger has released.
-    counters: BTreeMap<(FamilyId, Own), Value>,
+    counters: Chunks,
     /// Families whose counters hold what has lost its name, until the pass ends.
     folded: BTreeSet<FamilyId>,
     bounds: Bounds,
@@ -68,9 +65,15 @@ struct State {
     count_drops: bool,
 }
 
+/// Groups by data set and application id, and then by message id.
+#[derive(Default)]
+struct Groups(HashMap<(Dataset, Arc<str>), ById>);
+
+type ById = HashMap<Arc<str>, Arc<Group>>;
+
 /// What the configuration says about the account's series.
 struct Settings {
-    identity: Identity,
+    identity: Arc<Identity>,
     per_message: PerMessage,
     max_series: usize,
     applications: HashMap<Arc<str>, Arc<str>>,
@@ -83,29 +86,35 @@ impl AccountSeries {
         config: &Config,
         lease: Lease,
         clock: Clock,
+        prepare: Arc<dyn Prepare>,
     ) -> AccountSeries {
         let limits = &config.limits;
         let settings = Settings::new(account, &config.label_names, limits);
-        let view = View {
-            identity: settings.identity.clone(),
-            families: Vec::new(),
-        };
+        let identity = settings.identity.clone();
         let state = State {
             settings,
-            groups: HashMap::new(),
-            figures: HashMap::new(),
-            lasting: BTreeMap::new(),
-            counters: BTreeMap::new(),
+            messages: Groups::default(),
+            newest: BTreeMap::new(),
+            figures: Groups::default(),
+            draft: Draft::default(),
+            shapes: Shapes::default(),
+            lasting: Chunks::default(),
+            counters: Chunks::default(),
             folded: BTreeSet::new(),
             bounds: Bounds::new(Arc::new(Names::new(limits))),
             count_drops: false,
         };
+        let mut layout = Layout::new(identity.clone());
+        let view = layout.view(Material::none(identity), prepare.as_ref());
         let series = AccountSeries {
             clock,
             lease,
             provider: account.provider,
             name: account.name.clone(),
             state: Mutex::new(state),
+            prepare,
+            layout: Mutex::new(layout),
+            unpublished: AtomicBool::new(false),
             view: ArcSwap::from_pointee(view),
         };
         series.bear_zeros(account);
@@ -128,26 +137,7 @@ impl AccountSeries {
             relabelled = settings.identity != state.settings.identity
                 || settings.applications != state.settings.applications;
             state.settings = settings;
-            let names = state.settings.applications.clone();
-            state
-                .groups
-                .retain(|(_, application, _), group| match names.get(application) {
-                    Some(name) => {
-                        group.application = name.clone();
-                        true
-                    }
-                    None => false,
-                });
-            let names = state.settings.applications.clone();
-            state
-                .figures
-                .retain(|(_, application, _), own| match names.get(application) {
-                    Some(name) => {
-                        own.application = name.clone();
-                        true
-                    }
-                    None => false,
-                });
+            state.rename();
         }
         self.bear_zeros(account);
         self.publish();
@@ -190,10 +180,8 @@ impl AccountSeries {
         let mut zero = |key: Key, own: &[&str]| {
             let own: Own = own.iter().map(|value| Arc::from(*value)).collect();
             let family = id(key);
-            state
-                .lasting
-                .entry((family, own))
-                .or_insert_with(|| born(family.family(), now));
+            let born = || born(family.family(), now);
+            state.lasting.bear(family, own, born);
         };
         zero(Key::SnapshotDecreases, &[]);
         zero(Key::TrackedMessages, &[]);
@@ -249,35 +237,9 @@ impl AccountSeries {
         if account.provider.has_messages() {
             zero(Key::RejectedMessages, &["max_age"]);
         }
-        let lease = (id(Key::LeaseHeld), Own::default());
-        state.lasting.insert(lease, Value::Gauge(Number::Count(1)));
-    }
-
-    /// Shows the account's series of one family.
-    pub(super) fn show(
-        &self,
-        view: &AccountView,
-        family: FamilyId,
-        now: Timestamp,
-        show: &mut Show<'_>,
-    ) {
-        // Everything else belongs to the replica that holds the account.
-        if !view.held && family == id(Key::LeaseHeld) {
-            let not = Value::Gauge(Number::Count(0));
-            show.sample(Some(&view.shown.identity), &[], &not);
-            return;
-        }
-        if !view.held && family != id(Key::WebhookRequests) {
-            return;
-        }
-        let Some(samples) = view.shown.families.get(family.index()) else {
-            return;
-        };
-        for sample in samples {
-            if sample.stale_at.is_none_or(|stale_at| now < stale_at) {
-                show.sample(Some(&view.shown.identity), &sample.own, &sample.value);
-            }
-        }
+        let held = Value::Gauge(Number::Count(1));
+        let family = id(Key::LeaseHeld);
+        state.lasting.insert(family, Own::default(), held);
     }
 
     /// What is shown now; it stays as it is while it is read.
@@ -285,6 +247,22 @@ impl AccountSeries {
         AccountView {
             shown: self.view.load_full(),
             held: self.lease.runs(),
+        }
+    }
+
+    /// Makes everything until now visible, at once. Whoever comes while another publishes leaves it
+    /// to that one, so that a later state is never followed by an earlier one.
+    fn publish(&self) {
+        self.unpublished.store(true, Ordering::Release);
+        while self.unpublished.load(Ordering::Acquire) {
+            let Ok(mut layout) = self.layout.try_lock() else {
+                return;
+            };
+            if self.unpublished.swap(false, Ordering::AcqRel) {
+                let material = self.lock().material(self.clock.now());
+                let view = layout.view(material, self.prepare.as_ref());
+                self.view.store(Arc::new(view));
+            }
         }
     }
 
@@ -298,7 +276,7 @@ impl AccountSeries {
         let own: Own = own.iter().map(|value| Arc::from(*value)).collect();
         self.lock()
             .lasting
-            .insert((id(key), own), Value::Gauge(number));
+            .insert(id(key), own, Value::Gauge(number));
     }
 
     fn count(&self, key: Key, own: &[&str]) {
@@ -344,10 +322,18 @@ impl WebhookOutcome {
 }
 
 /// A view of an account that is being read.
+#[derive(Clone)]
 pub(super) struct AccountView {
     shown: Arc<View>,
     /// The lease ran when the reading began.
     held: bool,
+}
+
+impl AccountView {
+    /// The pieces of a family.
+    pub(super) fn pieces(&self, family: FamilyId) -> &[Arc<Piece>] {
+        self.shown.family(family, self.held)
+    }
 }
 
 impl Settings {
@@ -363,11 +349,11 @@ impl Settings {
             })
             .collect();
         Settings {
-            identity: Identity {
+            identity: Arc::new(Identity {
                 provider: account.provider.as_str(),
                 account: account.name.clone(),
                 extra,
-            },
+            }),
             per_message: account.per_message,
             max_series: limits.max_series_per_account,
             applications: account
@@ -510,73 +496,146 @@ impl State {
 
     /// Adds to a counter, which is born with the first addition.
     fn add(&mut self, family: FamilyId, own: Own, by: Number, now: Timestamp) {
-        let value = self
-            .lasting
-            .entry((family, own))
-            .or_insert_with(|| born(family.family(), now));
-        if let Value::Counter(number, _) = value {
-            *number = match (*number, by) {
-                (Number::Count(a), Number::Count(b)) => Number::Count(a.saturating_add(b)),
-                (Number::Decimal(a), Number::Decimal(b)) => Number::Decimal(a.saturating_add(b)),
-                // The birth of a counter of money.
-                (Number::Count(0), by) => by,
-                (a, b) => Number::Float(a.as_f64() + b.as_f64()),
-            };
-        }
+        let born = || born(family.family(), now);
+        self.lasting.change(family, own, born, |value| {
+            if let Value::Counter(number, _) = value {
+                *number = match (*number, by) {
+                    (Number::Count(a), Number::Count(b)) => Number::Count(a.saturating_add(b)),
+                    (Number::Decimal(a), Number::Decimal(b)) => {
+                        Number::Decimal(a.saturating_add(b))
+                    }
+                    // The birth of a counter of money.
+                    (Number::Count(0), by) => by,
+                    (a, b) => Number::Float(a.as_f64() + b.as_f64()),
+                };
+            }
+        });
     }
 
     fn observe(&mut self, family: FamilyId, own: Own, value: f64, now: Timestamp) {
-        let histogram = self
-            .lasting
-            .entry((family, own))
-            .or_insert_with(|| born(family.family(), now));
-        if let Value::Histogram(histogram, _) = histogram {
-            histogram.observe(value);
+        let born = || born(family.family(), now);
+        self.lasting.change(family, own, born, |histogram| {
+            if let Value::Histogram(histogram, _) = histogram {
+                histogram.observe(value);
+            }
+        });
+    }
+
+    /// Shows a message's group instead of the one before.
+    fn show_message(&mut self, dataset: Dataset, application: &Arc<str>, group: Arc<Group>) {
+        let order = |group: &Group| group.order();
+        let of = self.messages.of(dataset, application);
+        if let Some(before) = of.insert(group.id.clone(), group.clone()) {
+            self.newest
+                .remove(&(order(&before), dataset, application.clone()));
+        }
+        let place = (order(&group), dataset, application.clone());
+        self.newest.insert(place, group);
+    }
+
+    /// Takes out what there is of one message.
+    fn forget_message(&mut self, application: &Arc<str>, message: &str) {
+        for ((dataset, of), own) in &mut self.messages.0 {
+            if of == application
+                && let Some(gone) = own.remove(message)
+            {
+                self.newest.remove(&(gone.order(), *dataset, of.clone()));
+            }
+        }
+        for ((_, of), own) in &mut self.figures.0 {
+            if of == application {
+                own.remove(message);
+            }
         }
     }
 
-    /// A view of all that is recorded, within the limits.
-    fn view(&mut self, now: Timestamp) -> View {
-        let mut shown: Vec<Vec<Arc<Sample>>> = families().iter().map(|_| Vec::new()).collect();
+    /// Takes the messages and figures out for which `gone` holds.
+    fn forget(&mut self, gone: impl Fn(&str, &Group) -> bool) {
+        for groups in [&mut self.messages, &mut self.figures] {
+            for ((_, application), own) in &mut groups.0 {
+                own.retain(|_, group| !gone(application, group));
+            }
+        }
+        self.newest
+            .retain(|(_, _, application), group| !gone(application, group));
+    }
+
+    /// Applications may have other names now, or have left.
+    fn rename(&mut self) {
+        let names = self.settings.applications.clone();
+        self.forget(|application, _| !names.contains_key(application));
+        let mut renamed = Vec::new();
+        for groups in [&mut self.messages, &mut self.figures] {
+            for ((dataset, application), own) in &mut groups.0 {
+                let Some(name) = names.get(application) else {
+                    continue;
+                };
+                for group in own.values_mut().filter(|group| group.application != *name) {
+                    *group = Arc::new(group.renamed(name));
+                    renamed.push((*dataset, application.clone(), group.clone()));
+                }
+            }
+        }
+        for (dataset, application, group) in renamed {
+            let place = (group.order(), dataset, application);
+            // Figures are not among them.
+            if let Some(own) = self.newest.get_mut(&place) {
+                *own = group;
+            }
+        }
+    }
+
+    /// All that is recorded, within the limits.
+    fn material(&mut self, now: Timestamp) -> Material {
+        let since = nanoseconds(now);
+        if self.groups().any(|group| group.stale_at() <= since) {
+            self.forget(|_, group| group.stale_at() <= since);
+        }
+        self.shapes.sweep();
         let mut dropped: BTreeMap<(FamilyId, &'static str), u64> = BTreeMap::new();
-        self.groups.retain(|_, group| now < group.stale_at);
-        self.figures.retain(|_, own| now < own.stale_at);
-        let mut groups: Vec<&Group> = self.groups.values().collect();
-        groups.sort_by_cached_key(|group| std::cmp::Reverse((group.age_key(), group.id.clone())));
+        let PerMessage {
+            max_messages,
+            min_sent,
+            channels,
+        } = self.settings.per_message;
         // Three series stand for the limits themselves.
-        let mut room = self
-            .settings
-            .max_series
-            .saturating_sub(self.lasting.len() + self.counters.len() + 3);
+        let taken = self.lasting.len() + self.counters.len() + 3;
+        let mut room = self.settings.max_series.saturating_sub(taken);
+        let count_drops = std::mem::take(&mut self.count_drops);
         let mut full = false;
-        let per_message = self.settings.per_message;
-        let newest = groups
-            .into_iter()
-            .filter(|group| group.sent() >= per_message.min_sent)
-            .take(per_message.max_messages);
-        for group in newest {
-            let samples = groups::samples(group, per_message.channels, &mut self.bounds);
-            full = full || samples.len() > room;
-            for (family, sample) in samples {
-                if full {
-                    *dropped.entry((family, "max_series")).or_default() += 1;
-                } else {
-                    room -= 1;
-                    shown[family.index()].push(Arc::new(sample));
+        let mut shown = Vec::new();
+        let mut show = |group: &Arc<Group>, channels: bool| {
+            let len = group.shape.len(channels);
+            let mut families = |counts: &mut dyn Iterator<Item = (FamilyId, u64)>, reason| {
+                for (family, count) in counts.filter(|(own, _)| channels || !is_breakdown(*own)) {
+                    *dropped.entry((family, reason)).or_default() += count;
                 }
-            }
-        }
-        for own in self.figures.values() {
-            for (family, sample) in figures::samples(own, &mut self.bounds) {
-                if room == 0 {
-                    *dropped.entry((family, "max_series")).or_default() += 1;
-                } else {
-                    room -= 1;
-                    shown[family.index()].push(Arc::new(sample));
+            };
+            // The oldest leave first: what is older than the first without room has none either.
+            full = full || len > room;
+            if full {
+                if count_drops {
+                    let counts = group.shape.families();
+                    families(&mut counts.map(|(own, n)| (own, n as u64)), "max_series");
                 }
+            } else {
+                room -= len;
+                shown.push(group.clone());
             }
-        }
-        if std::mem::take(&mut self.count_drops) {
+            if count_drops {
+                families(&mut group.lost.iter().copied(), "max_label_values");
+            }
+        };
+        let mut figures: Vec<_> = self.figures.0.values().flat_map(HashMap::values).collect();
+        figures.sort_unstable_by_key(|group| group.order());
+        figures.into_iter().for_each(|group| show(group, true));
+        let messages = self.newest.values();
+        messages
+            .filter(|group| group.sent >= min_sent)
+            .take(max_messages)
+            .for_each(|group| show(group, channels));
+        let messages = shown.split_off(shown.partition_point(|group| !group.of_message));
+        if count_drops {
             for family in std::mem::take(&mut self.folded) {
                 self.bounds.lost(family);
             }
@@ -588,257 +647,42 @@ impl State {
                 self.add(id(Key::SeriesDropped), own, Number::Count(count), now);
             }
         }
-        for ((family, own), value) in self.lasting.iter().chain(&self.counters) {
-            let sample = Sample {
-                own: own.clone(),
-                value: value.clone(),
-                stale_at: None,
-            };
-            shown[family.index()].push(Arc::new(sample));
-        }
-        let series = shown.iter().map(Vec::len).sum::<usize>() + 1;
-        let value = Value::Gauge(Number::Count(series as u64));
+        let of_groups = |groups: &[Arc<Group>], channels: bool| {
+            let lengths = groups.iter().map(|group| group.shape.len(channels));
+            lengths.sum::<usize>()
+        };
+        // It is one itself, from the beginning.
         let own = Own::default();
-        shown[id(Key::Series).index()] = vec![Arc::new(Sample {
-            own,
-            value,
-            stale_at: None,
-        })];
-        View {
+        let first = || Value::Gauge(Number::Count(0));
+        self.lasting.bear(id(Key::Series), own.clone(), first);
+        let series = of_groups(&messages, channels) + of_groups(&shown, true);
+        let series = series + self.lasting.len() + self.counters.len();
+        let value = Value::Gauge(Number::Count(series as u64));
+        self.lasting.insert(id(Key::Series), own, value);
+        let chunks = self.lasting.chunks().chain(self.counters.chunks());
+        Material {
             identity: self.settings.identity.clone(),
-            families: shown,
+            channels,
+            messages,
+            figures: shown,
+            chunks: chunks
+                .map(|(family, chunk)| (family, chunk.clone()))
+                .collect(),
         }
+    }
+
+    fn groups(&self) -> impl Iterator<Item = &Arc<Group>> {
+        let figures = self.figures.0.values().flat_map(HashMap::values);
+        self.newest.values().chain(figures)
     }
 }
 
-impl Observer for AccountSeries {
-    fn request(&self, dataset: Dataset, code: RequestCode) {
-        self.count(Key::ApiRequests, &[dataset.as_str(), &code.to_string()]);
+impl Groups {
+    fn of(&mut self, dataset: Dataset, application: &Arc<str>) -> &mut ById {
+        self.0.entry((dataset, application.clone())).or_default()
     }
 
-    fn retry(&self, dataset: Dataset) {
-        self.count(Key::ApiRetries, &[dataset.as_str()]);
+    fn clear(&mut self) {
+        self.0.clear();
     }
-
-    fn rate_limited(&self, dataset: Dataset) {
-        self.count(Key::RateLimited, &[dataset.as_str()]);
-    }
-
-    fn unknown_field(&self, dataset: Dataset, field: &str) {
-        let field = self
-            .lock()
-            .bounds
-            .value(id(Key::UnknownFields), "field", &Arc::from(field));
-        self.count(Key::UnknownFields, &[dataset.as_str(), &field]);
-    }
-}
-
-impl Recorder for AccountSeries {
-    fn snapshot(
-        &self,
-        dataset: Dataset,
-        application: &Application,
-        message: &Message,
-        first_seen: Timestamp,
-        snapshot: &Snapshot,
-        stale_at: Timestamp,
-    ) {
-        let mut state = self.lock();
-        let key = (dataset, application.id.clone(), snapshot.id.clone());
-        let group = Group {
-            application: application.name.clone(),
-            id: snapshot.id.clone(),
-            campaign: message.campaign.clone(),
-            sent_at: message.sent_at,
-            first_seen,
-            snapshot: snapshot.clone(),
-            stale_at,
-        };
-        state.groups.insert(key, group);
-    }
-
-    fn renewed(
-        &self,
-        dataset: Dataset,
-        application: &Application,
-        message: &str,
-        stale_at: Timestamp,
-    ) {
-        let key = (dataset, application.id.clone(), Arc::from(message));
-        let mut state = self.lock();
-        if let Some(group) = state.groups.get_mut(&key) {
-            group.stale_at = stale_at;
-        }
-        if let Some(own) = state.figures.get_mut(&key) {
-            own.stale_at = stale_at;
-        }
-    }
-
-    fn figures(
-        &self,
-        dataset: Dataset,
-        application: &Application,
-        message: Option<&str>,
-        figures: Vec<Figure>,
-        stale_at: Timestamp,
-    ) {
-        let message = Arc::from(message.unwrap_or_default());
-        let own = Figures {
-            application: application.name.clone(),
-            figures,
-            stale_at,
-        };
-        let key = (dataset, application.id.clone(), message);
-        self.lock().figures.insert(key, own);
-    }
-
-    fn forgotten(&self, application: &Application, message: &str) {
-        let mut state = self.lock();
-        let other = |of: &Arc<str>, own: &Arc<str>| *of != application.id || **own != *message;
-        state.groups.retain(|(_, of, own), _| other(of, own));
-        state.figures.retain(|(_, of, own), _| other(of, own));
-    }
-
-    fn names(&self, names: &Arc<Names>) {
-        self.lock().bounds.share(names.clone());
-    }
-
-    fn news(&self, news: &News) {
-        let now = self.clock.now();
-        let mut state = self.lock();
-        for key in &news.gone {
-            if let Some(place) = state.place(key) {
-                state.counters.remove(&place);
-            }
-        }
-        for shown in &news.shown {
-            let Some(place) = state.place(&shown.key) else {
-                continue;
-            };
-            let value = value(place.0, &shown.amount, shown.born_at);
-            state.counters.insert(place, value);
-        }
-        for key in &news.folded {
-            if let Some((family, _)) = state.place(key) {
-                state.folded.insert(family);
-            }
-        }
-        let counts = [
-            (Key::SnapshotDecreases, news.decreases),
-            (Key::ReportsDuplicate, news.duplicates),
-            (Key::ReportsQuarantined, news.quarantined),
-        ];
-        for (key, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-            state.add(id(key), Own::default(), Number::Count(count), now);
-        }
-        for (age, reason) in &news.missed {
-            let age = age.map(|age| age.to_string()).unwrap_or_default();
-            let own = [Arc::from(age), Arc::from(reason.as_str())].into();
-            state.add(id(Key::CohortMissed), own, Number::Count(1), now);
-        }
-        if let Some(held) = news.held {
-            let place = (id(Key::HeldIncrements), Own::default());
-            let value = Value::Gauge(Number::Count(held));
-            state.lasting.insert(place, value);
-        }
-    }
-
-    fn cleared(&self) {
-        self.lock().counters.clear();
-    }
-
-    fn lost(&self) {
-        let mut state = self.lock();
-        state.counters.clear();
-        state.groups.clear();
-        state.figures.clear();
-        let left = [id(Key::Up), id(Key::CollectSuccess), id(Key::Due)];
-        state
-            .lasting
-            .retain(|(family, _), _| !left.contains(family));
-        for ((family, _), value) in &mut state.lasting {
-            if *family == id(Key::LastSuccess) {
-                *value = Value::Gauge(Number::Count(0));
-            }
-        }
-    }
-
-    fn failed(&self, dataset: Dataset, application: &Application, failure: &Failure) {
-        self.count(
-            Key::CollectFailures,
-            &[dataset.as_str(), &application.name, failure.kind.as_str()],
-        );
-    }
-
-    fn rejected(&self, reason: &str) {
-        let reason =
-            self.lock()
-                .bounds
-                .value(id(Key::RejectedMessages), "reason", &Arc::from(reason));
-        self.count(Key::RejectedMessages, &[&reason]);
-    }
-
-    fn tracked(&self, messages: usize) {
-        self.set(Key::TrackedMessages, &[], Number::Count(messages as u64));
-    }
-
-    fn due(&self, dataset: Dataset, application: &Application, at: Option<Timestamp>) {
-        let own = [dataset.as_str(), &application.name];
-        match at {
-            Some(at) => self.set(Key::Due, &own, seconds(at)),
-            None => {
-                let own: Own = own.iter().map(|value| Arc::from(*value)).collect();
-                self.lock().lasting.remove(&(id(Key::Due), own));
-            }
-        }
-    }
-
-    fn discovered(&self, source: Source, new: usize, good: bool, at: Timestamp) {
-        let own = [source.as_str()];
-        self.set(Key::DiscoverySuccess, &own, Number::Count(good.into()));
-        if good {
-            self.set(Key::DiscoveryLastSuccess, &own, seconds(at));
-        }
-        let own = own.iter().map(|value| Arc::from(*value)).collect();
-        let family = id(Key::DiscoveredMessages);
-        self.lock().add(family, own, Number::Count(new as u64), at);
-    }
-
-    fn pass(&self, outcome: &PassOutcome) {
-        self.set(Key::Up, &[], Number::Count(outcome.up.into()));
-        for part in &outcome.datasets {
-            let own = [part.dataset.as_str(), part.application.name.as_ref()];
-            self.set(
-                Key::CollectSuccess,
-                &own,
-                Number::Count(part.success.into()),
-            );
-            if part.success {
-                self.set(Key::LastSuccess, &own, seconds(outcome.at));
-            }
-        }
-        let mut state = self.lock();
-        for (dataset, length) in &outcome.durations {
-            let own = [Arc::from(dataset.as_str())].into();
-            state.observe(
-                id(Key::CollectDuration),
-                own,
-                length.as_secs_f64(),
-                outcome.at,
-            );
-        }
-        state.count_drops = true;
-    }
-
-    fn publish(&self) {
-        let now = self.clock.now();
-        let mut state = self.lock();
-        let view = state.view(now);
-        self.view.store(Arc::new(view));
-    }
-}
-
-/// Unix time.
-fn seconds(at: Timestamp) -> Number {
-    Number::Float(at.as_duration().as_secs_f64())
 }

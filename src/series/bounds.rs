@@ -26,6 +26,11 @@ impl Bounds {
         self.names = names;
     }
 
+    /// The names themselves.
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
     /// The value to show for `text` as this label of this family.
     pub(super) fn value(&mut self, family: FamilyId, label: &str, text: &Arc<str>) -> Arc<str> {
         let value = self.names.name(label, text);

@@ -1,6 +1,9 @@
 //! The one table of all families: `/metrics`, OTLP and the documentation are made from it.
 
-use std::{collections::HashMap, sync::LazyLock};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::LazyLock,
+};
 
 use crate::model::Measure;
 
@@ -202,6 +205,16 @@ pub(super) fn by_name(name: &str) -> Option<FamilyId> {
 /// The ids of all families, in the order of the exposition.
 pub(super) fn ids() -> impl Iterator<Item = FamilyId> {
     (0..TABLE.families.len()).filter_map(|index| index.try_into().ok().map(FamilyId))
+}
+
+/// Whether a family holds parts of messages' numbers, which `per_message.channels` hides.
+pub(super) fn is_breakdown(family: FamilyId) -> bool {
+    static BREAKDOWN: LazyLock<HashSet<FamilyId>> = LazyLock::new(|| {
+        let keys = TABLE.ids.iter();
+        let parts = keys.filter(|(key, _)| matches!(key, Key::Channel(_) | Key::Type(_)));
+        parts.map(|(_, id)| *id).collect()
+    });
+    BREAKDOWN.contains(&family)
 }
 
 /// All families, in the order of the exposition.

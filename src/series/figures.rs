@@ -2,46 +2,32 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::Timestamp;
-
 use super::{
-    account::{Own, Sample},
-    bounds::Bounds,
     families::{FamilyId, Key, id},
-    values::{Number, Value},
+    groups::{Draft, Name, Shapes},
+    values::Number,
 };
 use crate::model::{Figure, FigureKind};
 
-/// Figures that were told together.
-pub(super) struct Figures {
-    pub(super) application: Arc<str>,
-    pub(super) figures: Vec<Figure>,
-    pub(super) stale_at: Timestamp,
-}
-
-/// Their series. Values whose labels coincide are added up; of ratios, one is left out.
-pub(super) fn samples(own: &Figures, bounds: &mut Bounds) -> Vec<(FamilyId, Sample)> {
-    let mut sums: BTreeMap<(FamilyId, Own), Option<f64>> = BTreeMap::new();
-    for figure in &own.figures {
-        let (family, labels) = place(&figure.kind, bounds);
-        let labels = std::iter::once(own.application.clone()).chain(labels);
+/// Adds the series of figures. Values whose labels coincide are added up; of ratios, one is left out.
+pub(super) fn add(draft: &mut Draft, shapes: &mut Shapes, figures: &[Figure], name: Name<'_>) {
+    let mut sums: BTreeMap<(FamilyId, Vec<Arc<str>>), Option<f64>> = BTreeMap::new();
+    for figure in figures {
+        let (family, labels, lost) = place(&figure.kind, name);
         let is_ratio = figure.kind.is_ratio();
-        sums.entry((family, labels.collect()))
+        sums.entry((family, labels))
             .and_modify(|sum| *sum = sum.map(|sum| sum + figure.value).filter(|_| !is_ratio))
             .or_insert(Some(figure.value));
+        if lost {
+            draft.lose(family);
+        }
     }
-    let stale_at = Some(own.stale_at);
-    sums.into_iter()
-        .filter_map(|((family, own), value)| {
-            let value = Value::Gauge(number(value?));
-            let sample = Sample {
-                own,
-                value,
-                stale_at,
-            };
-            Some((family, sample))
-        })
-        .collect()
+    for ((family, labels), value) in sums {
+        if let Some(value) = value {
+            let labels: Vec<&str> = labels.iter().map(AsRef::as_ref).collect();
+            draft.add(family, shapes.tuple(&labels), number(value));
+        }
+    }
 }
 
 /// Whole numbers are written as such.
@@ -58,55 +44,53 @@ fn number(value: f64) -> Number {
     }
 }
 
-fn place(kind: &FigureKind, bounds: &mut Bounds) -> (FamilyId, Vec<Arc<str>>) {
-    let users = |key: Key, platform: &Arc<str>, time_unit: &'static str, bounds: &mut Bounds| {
-        let family = id(key);
-        let platform = bounds.value(family, "platform", platform);
-        (family, vec![platform, Arc::from(time_unit)])
+fn place(kind: &FigureKind, name: Name<'_>) -> (FamilyId, Vec<Arc<str>>, bool) {
+    let users = |key: Key, platform: &Arc<str>, time_unit: &'static str| {
+        let (platform, lost) = name("platform", platform);
+        (id(key), vec![platform, Arc::from(time_unit)], lost)
     };
-    let conversion = |key: Key, labels: [&Arc<str>; 3], bounds: &mut Bounds| {
-        let family = id(key);
-        let campaign = bounds.value(family, "campaign", labels[0]);
-        let event = bounds.value(family, "event", labels[2]);
-        (family, vec![campaign, labels[1].clone(), event])
+    let conversion = |key: Key, labels: [&Arc<str>; 3]| {
+        let (campaign, campaign_lost) = name("campaign", labels[0]);
+        let (event, event_lost) = name("event", labels[2]);
+        let labels = vec![campaign, labels[1].clone(), event];
+        (id(key), labels, campaign_lost || event_lost)
     };
     match kind {
         FigureKind::UsersNew {
             platform,
             time_unit,
-        } => users(Key::AppUsersNew, platform, time_unit, bounds),
+        } => users(Key::AppUsersNew, platform, time_unit),
         FigureKind::UsersActive {
             platform,
             time_unit,
-        } => users(Key::AppUsersActive, platform, time_unit, bounds),
+        } => users(Key::AppUsersActive, platform, time_unit),
         FigureKind::UsersOnline {
             platform,
             time_unit,
-        } => users(Key::AppUsersOnline, platform, time_unit, bounds),
+        } => users(Key::AppUsersOnline, platform, time_unit),
         FigureKind::CanaryDevices { message_id, status } => {
-            let family = id(Key::CanaryDevices);
-            let status = bounds.value(family, "status", status);
-            (family, vec![message_id.clone(), status])
+            let (status, lost) = name("status", status);
+            (
+                id(Key::CanaryDevices),
+                vec![message_id.clone(), status],
+                lost,
+            )
         }
         FigureKind::ConversionHits {
             campaign,
             message_id,
             event,
-        } => conversion(Key::ConversionHits, [campaign, message_id, event], bounds),
+        } => conversion(Key::ConversionHits, [campaign, message_id, event]),
         FigureKind::ConversionRatio {
             campaign,
             message_id,
             event,
-        } => conversion(Key::ConversionRatio, [campaign, message_id, event], bounds),
+        } => conversion(Key::ConversionRatio, [campaign, message_id, event]),
         FigureKind::ConversionRevenue {
             campaign,
             message_id,
             event,
-        } => conversion(
-            Key::ConversionRevenue,
-            [campaign, message_id, event],
-            bounds,
-        ),
+        } => conversion(Key::ConversionRevenue, [campaign, message_id, event]),
         // Links are bounded by max_links, where the most clicked are known.
         FigureKind::LinkClicks {
             template,
@@ -115,7 +99,8 @@ fn place(kind: &FigureKind, bounds: &mut Bounds) -> (FamilyId, Vec<Arc<str>>) {
         } => (
             id(Key::LinkClicks),
             vec![template.clone(), link.clone(), title.clone()],
+            false,
         ),
-        FigureKind::LinkDevices { link } => (id(Key::LinkDevices), vec![link.clone()]),
+        FigureKind::LinkDevices { link } => (id(Key::LinkDevices), vec![link.clone()], false),
     }
 }

@@ -1,42 +1,392 @@
-//! The gauges of one message: they are made together, and vanish together.
+//! Gauges that are made together, and vanish together: those of a message, and figures that were
+//! told together. A value takes eight bytes; what the values mean is shared by all groups that are
+//! alike.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    hash::{BuildHasher, Hasher, RandomState},
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use jiff::Timestamp;
 
 use super::{
-    account::{Own, Sample},
-    bounds::Bounds,
-    families::{FamilyId, Key, id},
-    values::{Number, Value},
+    chunks::Own,
+    families::{FamilyId, Key, id, is_breakdown},
+    layout::OrderKey,
+    values::Number,
 };
 use crate::model::{Counts, Measure, Snapshot};
 
-/// A message's latest state.
+/// What the values of a group are, in order.
+pub(super) struct Shape {
+    entries: Box<[Entry]>,
+    /// Each family with the places of its values.
+    families: Box<[(FamilyId, Range<usize>)]>,
+    /// How many are a breakdown's, which the configuration can hide.
+    breakdown: usize,
+}
+
+/// What one value is.
+#[derive(Clone, PartialEq)]
+pub(super) struct Entry {
+    family: FamilyId,
+    /// The value is a double, not a count.
+    float: bool,
+    /// The values of the labels that the group does not have in common.
+    pub(super) labels: Own,
+}
+
+impl Shape {
+    /// The families, each with how many values it has.
+    pub(super) fn families(&self) -> impl Iterator<Item = (FamilyId, usize)> + '_ {
+        self.families
+            .iter()
+            .map(|(family, places)| (*family, places.len()))
+    }
+
+    fn places(&self, family: FamilyId) -> Range<usize> {
+        let found = self.families.binary_search_by_key(&family, |(own, _)| *own);
+        found.map_or(0..0, |index| self.families[index].1.clone())
+    }
+
+    /// How many series there are, with or without the breakdown.
+    pub(super) fn len(&self, breakdown: bool) -> usize {
+        self.entries.len() - if breakdown { 0 } else { self.breakdown }
+    }
+}
+
+/// Gauges that belong together.
 pub(super) struct Group {
+    /// The label `application`.
     pub(super) application: Arc<str>,
+    /// The message's id; of figures, a name that orders them.
     pub(super) id: Arc<str>,
-    pub(super) campaign: Option<Arc<str>>,
-    pub(super) sent_at: Option<Timestamp>,
-    pub(super) first_seen: Timestamp,
-    pub(super) snapshot: Snapshot,
-    pub(super) stale_at: Timestamp,
+    /// The message's campaign.
+    pub(super) campaign: Arc<str>,
+    /// It has the message's labels; figures have but the application's in common.
+    pub(super) of_message: bool,
+    /// Orders messages by age.
+    pub(super) since: Timestamp,
+    /// How many were sent on all channels.
+    pub(super) sent: u64,
+    pub(super) shape: Arc<Shape>,
+    values: Box<[u64]>,
+    /// Families with how many of their series lost a name to the limits.
+    pub(super) lost: Box<[(FamilyId, u64)]>,
+    /// About how much text its largest family is.
+    pub(super) weight: usize,
+    /// Nanoseconds of Unix time; what it holds is true until then.
+    stale_at: AtomicI64,
 }
 
 impl Group {
-    /// Orders messages by age.
-    pub(super) fn age_key(&self) -> Timestamp {
-        self.sent_at.unwrap_or(self.first_seen)
+    /// Not shown from then on.
+    pub(super) fn stale_at(&self) -> i64 {
+        self.stale_at.load(Ordering::Relaxed)
     }
 
-    /// How many were sent on all channels.
-    pub(super) fn sent(&self) -> u64 {
-        self.snapshot
-            .totals
-            .iter()
-            .filter_map(|totals| get(&totals.counts, Measure::Sent))
-            .sum()
+    /// It is true until then.
+    pub(super) fn renew(&self, stale_at: Timestamp) {
+        self.stale_at
+            .store(nanoseconds(stale_at), Ordering::Relaxed);
     }
+
+    /// Where it stands: newest first.
+    pub(super) fn order(&self) -> OrderKey {
+        Reverse((self.since, self.id.clone()))
+    }
+
+    /// The values of a family, with what they are.
+    pub(super) fn values(&self, family: FamilyId) -> impl Iterator<Item = (&Entry, Number)> {
+        let places = self.shape.places(family);
+        let entries = &self.shape.entries[places.clone()];
+        entries
+            .iter()
+            .zip(&self.values[places])
+            .map(|(entry, bits)| {
+                let number = if entry.float {
+                    Number::Float(f64::from_bits(*bits))
+                } else {
+                    Number::Count(*bits)
+                };
+                (entry, number)
+            })
+    }
+
+    /// Whether a family of another state of the same group shows the same.
+    pub(super) fn same(&self, other: &Group, family: FamilyId) -> bool {
+        let (own, others) = (self.shape.places(family), other.shape.places(family));
+        self.values[own.clone()] == other.values[others.clone()]
+            && (Arc::ptr_eq(&self.shape, &other.shape)
+                || self.shape.entries[own] == other.shape.entries[others])
+            && self.id == other.id
+            && self.campaign == other.campaign
+            && self.application == other.application
+    }
+
+    /// The same of an application that has another name now.
+    pub(super) fn renamed(&self, application: &Arc<str>) -> Group {
+        Group {
+            application: application.clone(),
+            id: self.id.clone(),
+            campaign: self.campaign.clone(),
+            of_message: self.of_message,
+            since: self.since,
+            sent: self.sent,
+            shape: self.shape.clone(),
+            values: self.values.clone(),
+            lost: self.lost.clone(),
+            weight: self.weight,
+            stale_at: AtomicI64::new(self.stale_at()),
+        }
+    }
+}
+
+/// A time as groups have it.
+pub(super) fn nanoseconds(at: Timestamp) -> i64 {
+    i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
+}
+
+/// A group that is being put together.
+#[derive(Default)]
+pub(super) struct Draft {
+    found: Vec<(Entry, u64)>,
+    lost: Vec<(FamilyId, u64)>,
+}
+
+impl Draft {
+    /// Begins anew, with the room that is there.
+    pub(super) fn clear(&mut self) {
+        self.found.clear();
+        self.lost.clear();
+    }
+
+    /// Adds a value.
+    pub(super) fn add(&mut self, family: FamilyId, labels: Own, number: Number) {
+        let (float, bits) = match number {
+            Number::Count(count) => (false, count),
+            other => (true, other.as_f64().to_bits()),
+        };
+        let entry = Entry {
+            family,
+            float,
+            labels,
+        };
+        self.found.push((entry, bits));
+    }
+
+    /// A series of this family lost a name.
+    pub(super) fn lose(&mut self, family: FamilyId) {
+        match self.lost.iter_mut().find(|(own, _)| *own == family) {
+            Some((_, count)) => *count += 1,
+            None => self.lost.push((family, 1)),
+        }
+    }
+
+    /// Puts values in order. Of those whose labels coincide (both became `other`), counts are
+    /// added up, and of doubles the last one stays.
+    fn settle(&mut self) {
+        let key = |entry: &Entry| (entry.family, entry.labels.clone());
+        let ordered = |pair: &[(Entry, u64)]| {
+            let (left, right) = (&pair[0].0, &pair[1].0);
+            (left.family, &left.labels) < (right.family, &right.labels)
+        };
+        if !self.found.windows(2).all(ordered) {
+            self.found.sort_by_cached_key(|(entry, _)| key(entry));
+            self.found.dedup_by(|next, kept| {
+                let same = next.0.family == kept.0.family && next.0.labels == kept.0.labels;
+                if same {
+                    match (kept.0.float, next.0.float) {
+                        (false, false) => kept.1 = kept.1.saturating_add(next.1),
+                        _ => *kept = next.clone(),
+                    }
+                }
+                same
+            });
+        }
+    }
+
+    /// Whether the group shows the same as what was added.
+    fn is(&self, group: &Group) -> bool {
+        self.found.len() == group.values.len()
+            && self.lost == *group.lost
+            && self
+                .found
+                .iter()
+                .zip(group.shape.entries.iter().zip(&group.values))
+                .all(|((entry, bits), (own, value))| bits == value && entry == own)
+    }
+}
+
+/// What identifies a group, whatever its numbers are.
+pub(super) struct Head {
+    pub(super) application: Arc<str>,
+    pub(super) id: Arc<str>,
+    pub(super) campaign: Arc<str>,
+    pub(super) since: Timestamp,
+    pub(super) sent: u64,
+    pub(super) of_message: bool,
+    /// The length of the labels that all series of the account have.
+    pub(super) common: usize,
+}
+
+/// The label values and shapes that groups share.
+#[derive(Default)]
+pub(super) struct Shapes {
+    hasher: RandomState,
+    tuples: HashMap<u64, Vec<Own>>,
+    shapes: HashMap<u64, Vec<Arc<Shape>>>,
+    kept: usize,
+    sweep_at: usize,
+}
+
+impl Shapes {
+    /// The shared copy of label values.
+    pub(super) fn tuple(&mut self, values: &[&str]) -> Own {
+        let mut hasher = self.hasher.build_hasher();
+        for value in values {
+            hasher.write(value.as_bytes());
+            hasher.write_u8(0xff);
+        }
+        let alike = self.tuples.entry(hasher.finish()).or_default();
+        let same = |own: &&Own| {
+            own.len() == values.len() && own.iter().zip(values).all(|(a, b)| a.as_ref() == *b)
+        };
+        if let Some(found) = alike.iter().find(same) {
+            return found.clone();
+        }
+        let new: Own = values.iter().map(|value| Arc::from(*value)).collect();
+        alike.push(new.clone());
+        self.kept += 1;
+        new
+    }
+
+    fn shape(&mut self, draft: &Draft) -> Arc<Shape> {
+        let mut hasher = self.hasher.build_hasher();
+        for (entry, _) in &draft.found {
+            hasher.write_usize(entry.family.index());
+            hasher.write_u8(entry.float.into());
+            // Equal label values are one tuple.
+            hasher.write_usize(Arc::as_ptr(&entry.labels).cast::<()>() as usize);
+        }
+        let alike = self.shapes.entry(hasher.finish()).or_default();
+        let same = |shape: &&Arc<Shape>| {
+            shape.entries.len() == draft.found.len()
+                && shape
+                    .entries
+                    .iter()
+                    .zip(&draft.found)
+                    .all(|(own, (entry, _))| own == entry)
+        };
+        if let Some(found) = alike.iter().find(same) {
+            return found.clone();
+        }
+        let entries: Box<[Entry]> = draft.found.iter().map(|(entry, _)| entry.clone()).collect();
+        let mut families = Vec::new();
+        let mut from = 0;
+        for part in entries.chunk_by(|left, right| left.family == right.family) {
+            families.push((part[0].family, from..from + part.len()));
+            from += part.len();
+        }
+        let breakdown = entries
+            .iter()
+            .filter(|entry| is_breakdown(entry.family))
+            .count();
+        let new = Arc::new(Shape {
+            entries,
+            families: families.into(),
+            breakdown,
+        });
+        alike.push(new.clone());
+        self.kept += 1;
+        new
+    }
+
+    /// A group of what was added to the draft; `None`: it shows what `before` does.
+    pub(super) fn group(
+        &mut self,
+        head: Head,
+        draft: &mut Draft,
+        stale_at: Timestamp,
+        before: Option<&Group>,
+    ) -> Option<Group> {
+        draft.settle();
+        let same_head = |before: &&Group| {
+            before.id == head.id
+                && before.since == head.since
+                && before.sent == head.sent
+                && before.campaign == head.campaign
+                && before.application == head.application
+        };
+        if before
+            .filter(same_head)
+            .is_some_and(|before| draft.is(before))
+        {
+            return None;
+        }
+        let shape = self.shape(draft);
+        let common = head.common + head.application.len() + head.id.len() + head.campaign.len();
+        let weight = shape.families.iter().map(|(family, places)| {
+            let names: usize = family
+                .family()
+                .labels
+                .iter()
+                .map(|name| name.len() + 4)
+                .sum();
+            let line = common + family.family().name.len() + names + 12;
+            let own = &shape.entries[places.clone()];
+            let labels = own.iter().flat_map(|entry| entry.labels.iter());
+            line * own.len() + labels.map(|value| value.len()).sum::<usize>()
+        });
+        let weight = weight.max().unwrap_or(0);
+        let values = draft.found.iter().map(|(_, bits)| *bits).collect();
+        Some(Group {
+            application: head.application,
+            id: head.id,
+            campaign: head.campaign,
+            of_message: head.of_message,
+            since: head.since,
+            sent: head.sent,
+            shape,
+            values,
+            lost: draft.lost.as_slice().into(),
+            weight,
+            stale_at: AtomicI64::new(nanoseconds(stale_at)),
+        })
+    }
+
+    /// Forgets what no group has any more, once in a while.
+    pub(super) fn sweep(&mut self) {
+        if self.kept < self.sweep_at {
+            return;
+        }
+        // Shapes hold tuples, so they go first.
+        self.shapes.retain(|_, alike| {
+            alike.retain(|shape| Arc::strong_count(shape) > 1);
+            !alike.is_empty()
+        });
+        self.tuples.retain(|_, alike| {
+            alike.retain(|own| Arc::strong_count(own) > 1);
+            !alike.is_empty()
+        });
+        let shapes: usize = self.shapes.values().map(Vec::len).sum();
+        self.kept = shapes + self.tuples.values().map(Vec::len).sum::<usize>();
+        self.sweep_at = 2 * self.kept + 1000;
+    }
+}
+
+/// How many were sent on all channels.
+pub(super) fn sent(snapshot: &Snapshot) -> u64 {
+    let counts = snapshot.totals.iter();
+    counts
+        .filter_map(|totals| get(&totals.counts, Measure::Sent))
+        .sum()
 }
 
 fn get(counts: &Counts, measure: Measure) -> Option<u64> {
@@ -46,90 +396,72 @@ fn get(counts: &Counts, measure: Measure) -> Option<u64> {
         .map(|(_, count)| *count)
 }
 
-/// The series of a message. Values whose labels coincide (both became `other`) are added up.
-pub(super) fn samples(
-    group: &Group,
-    channels: bool,
-    bounds: &mut Bounds,
-) -> Vec<(FamilyId, Sample)> {
-    let mut sums: BTreeMap<(FamilyId, Own), Number> = BTreeMap::new();
-    let mut add = |family: FamilyId, own: Vec<Arc<str>>, number: Number| {
-        let sum = sums
-            .entry((family, own.into_boxed_slice()))
-            .or_insert(Number::Count(0));
-        *sum = match (*sum, number) {
-            (Number::Count(sum), Number::Count(count)) => Number::Count(sum.saturating_add(count)),
-            (_, number) => number,
-        };
-    };
-    let campaign = group.campaign.clone().unwrap_or_default();
-    for totals in &group.snapshot.totals {
-        let mut own = |family| {
-            let campaign = bounds.value(family, "campaign", &campaign);
-            vec![
-                group.application.clone(),
-                Arc::from(totals.channel),
-                campaign,
-                group.id.clone(),
-            ]
-        };
+/// Gives the value to show for a text as a label, and whether it lost its name to the limits.
+pub(super) type Name<'a> = &'a dyn Fn(&str, &Arc<str>) -> (Arc<str>, bool);
+
+/// Adds the series of a message.
+pub(super) fn add(
+    draft: &mut Draft,
+    shapes: &mut Shapes,
+    snapshot: &Snapshot,
+    name: Name<'_>,
+    campaign_lost: bool,
+) {
+    for totals in &snapshot.totals {
+        let channel = shapes.tuple(&[totals.channel]);
         for (measure, count) in &totals.counts {
+            let labels = match measure.detail() {
+                Some(detail) => shapes.tuple(&[totals.channel, detail]),
+                None => channel.clone(),
+            };
             let family = super::families::message(*measure);
-            let mut own = own(family);
-            own.extend(measure.detail().map(Arc::from));
-            add(family, own, Number::Count(*count));
+            draft.add(family, labels, Number::Count(*count));
+            if campaign_lost {
+                draft.lose(family);
+            }
         }
         let sent = get(&totals.counts, Measure::Sent).filter(|sent| *sent > 0);
         let delivered = get(&totals.counts, Measure::Delivered);
-        if let (Some(sent), Some(delivered)) = (sent, delivered) {
-            let ratio = Number::Count(delivered).as_f64() / Number::Count(sent).as_f64();
-            let family = id(Key::MessageDeliveryRatio);
-            add(family, own(family), Number::Float(ratio));
-        }
-        if let Some(ratio) = totals.reported_ratio {
-            let family = id(Key::MessageReportedRatio);
-            add(family, own(family), Number::Float(ratio));
-        }
-    }
-    if channels {
-        for row in &group.snapshot.breakdown {
-            for (measure, count) in &row.counts {
-                let family = id(Key::Channel(measure.as_str()));
-                let own = vec![
-                    group.application.clone(),
-                    bounds.value(family, "campaign", &campaign),
-                    group.id.clone(),
-                    bounds.value(family, "message_type", &row.message_type),
-                    bounds.value(family, "platform", &row.platform),
-                    bounds.value(family, "vendor_channel", &row.vendor_channel),
-                ];
-                add(family, own, Number::Count(*count));
-            }
-        }
-        for totals in &group.snapshot.types {
-            for (measure, count) in &totals.counts {
-                let family = id(Key::Type(measure.as_str()));
-                let own = vec![
-                    group.application.clone(),
-                    bounds.value(family, "campaign", &campaign),
-                    group.id.clone(),
-                    bounds.value(family, "message_type", &totals.message_type),
-                ];
-                add(family, own, Number::Count(*count));
+        let ratio = sent.zip(delivered).map(|(sent, delivered)| {
+            Number::Count(delivered).as_f64() / Number::Count(sent).as_f64()
+        });
+        for (key, ratio) in [
+            (Key::MessageDeliveryRatio, ratio),
+            (Key::MessageReportedRatio, totals.reported_ratio),
+        ] {
+            if let Some(ratio) = ratio {
+                draft.add(id(key), channel.clone(), Number::Float(ratio));
+                if campaign_lost {
+                    draft.lose(id(key));
+                }
             }
         }
     }
-    let stale_at = Some(group.stale_at);
-    sums.into_iter()
-        .map(|((family, own), number)| {
-            (
-                family,
-                Sample {
-                    own,
-                    value: Value::Gauge(number),
-                    stale_at,
-                },
-            )
-        })
-        .collect()
+    for row in &snapshot.breakdown {
+        let named = [
+            name("message_type", &row.message_type),
+            name("platform", &row.platform),
+            name("vendor_channel", &row.vendor_channel),
+        ];
+        let labels = shapes.tuple(&named.each_ref().map(|(value, _)| value.as_ref()));
+        let lost = campaign_lost || named.iter().any(|(_, lost)| *lost);
+        for (measure, count) in &row.counts {
+            let family = id(Key::Channel(measure.as_str()));
+            draft.add(family, labels.clone(), Number::Count(*count));
+            if lost {
+                draft.lose(family);
+            }
+        }
+    }
+    for totals in &snapshot.types {
+        let (kind, lost) = name("message_type", &totals.message_type);
+        let labels = shapes.tuple(&[kind.as_ref()]);
+        for (measure, count) in &totals.counts {
+            let family = id(Key::Type(measure.as_str()));
+            draft.add(family, labels.clone(), Number::Count(*count));
+            if lost || campaign_lost {
+                draft.lose(family);
+            }
+        }
+    }
 }

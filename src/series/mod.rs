@@ -6,10 +6,13 @@
 mod account;
 mod bounds;
 mod catalogue;
+mod chunks;
 pub mod docs;
 mod families;
 mod figures;
 mod groups;
+mod layout;
+mod pieces;
 mod probe;
 mod process;
 mod values;
@@ -22,27 +25,31 @@ use jiff::Timestamp;
 
 pub use account::{AccountSeries, NamedCounter, WebhookOutcome};
 pub use families::{Family, FamilyId, Key, Kind, families, id};
+pub use pieces::{Checksum, FORMS, Form, FormSet, Piece, Prepare, Remembered, Unprepared};
 pub use probe::{Probed, show as show_probe};
 pub use process::{PointOutcome, ProcessSeries};
 pub use values::{Histogram, Identity, Labels, Number, Value, Visitor};
 
 use crate::{config::Config, ledger::Lease};
+use account::AccountView;
 use values::Show;
 
 /// All series of this process.
 pub struct Table {
     clock: Clock,
     process: Arc<ProcessSeries>,
+    prepare: Arc<dyn Prepare>,
     accounts: ArcSwap<Vec<Arc<AccountSeries>>>,
 }
 
 impl Table {
-    /// The table of a process that starts now.
-    pub fn new(clock: Clock) -> Table {
+    /// The table of a process that starts now. `prepare` makes what is read of it beforehand.
+    pub fn new(clock: Clock, prepare: Arc<dyn Prepare>) -> Table {
         let process = Arc::new(ProcessSeries::new(clock.now()));
         Table {
             clock,
             process,
+            prepare,
             accounts: ArcSwap::default(),
         }
     }
@@ -76,7 +83,9 @@ impl Table {
                     }
                     None => {
                         let clock = self.clock.clone();
-                        let new = AccountSeries::new(account, config, lease(&account.name), clock);
+                        let lease = lease(&account.name);
+                        let prepare = self.prepare.clone();
+                        let new = AccountSeries::new(account, config, lease, clock, prepare);
                         (Arc::new(new), true)
                     }
                 }
@@ -87,23 +96,54 @@ impl Table {
         accounts
     }
 
-    /// Walks all series as they are at `now`: one state of each account, whatever its collector
-    /// does meanwhile, and no gauge that is stale by then.
+    /// What is shown now: one state of each account, whatever its collector does meanwhile.
+    pub fn shown(&self) -> Shown {
+        let accounts = self.accounts.load();
+        Shown {
+            accounts: accounts.iter().map(|account| account.view()).collect(),
+            process: self.process.collect().into(),
+        }
+    }
+
+    /// Walks all series as they are at `now`, without a gauge that is stale by then.
     pub fn visit(&self, now: Timestamp, visitor: &mut dyn Visitor) {
-        let accounts = self.accounts.load_full();
-        let views: Vec<_> = accounts.iter().map(|account| account.view()).collect();
-        let process = self.process.collect();
-        for family in families::ids() {
-            if !visitor.wants(family.family()) {
-                continue;
-            }
-            if family.family().of_account() {
+        self.shown().visit(now, visitor);
+    }
+}
+
+/// All series at one moment; what is recorded later does not change it.
+#[derive(Clone)]
+pub struct Shown {
+    accounts: Vec<AccountView>,
+    /// In the order of the families.
+    process: Arc<[Arc<Piece>]>,
+}
+
+impl Shown {
+    /// Families with their pieces, in the order of the exposition. The accounts come in the order
+    /// of the configuration.
+    pub fn families(&self) -> impl Iterator<Item = (FamilyId, impl Iterator<Item = &Arc<Piece>>)> {
+        families::ids().map(|family| {
+            let accounts = self.accounts.iter();
+            let of_accounts = accounts.flat_map(move |account| account.pieces(family));
+            let process = pieces::of_family(&self.process, family);
+            (family, of_accounts.chain(process))
+        })
+    }
+
+    /// Which series these are at `now`.
+    pub fn remember(&self, now: Timestamp) -> Remembered {
+        Remembered::new(self.families().flat_map(|(_, pieces)| pieces), now)
+    }
+
+    /// Walks all series as they are at `now`, without a gauge that is stale by then.
+    pub fn visit(&self, now: Timestamp, visitor: &mut dyn Visitor) {
+        for (family, pieces) in self.families() {
+            if visitor.wants(family.family()) {
                 let mut show = Show::new(visitor, family.family());
-                for (account, view) in accounts.iter().zip(&views) {
-                    account.show(view, family, now, &mut show);
+                for piece in pieces {
+                    piece.visit(Some(now), &mut |labels, value| show.sample(labels, value));
                 }
-            } else {
-                process::show(&process, family, visitor);
             }
         }
     }

@@ -1,12 +1,12 @@
 //! The series of one message alone, for `/probe`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use delivery_clock::Clock;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    AccountSeries, Key, Number, Value, Visitor,
+    AccountSeries, Key, Labels, Number, Unprepared, Value, Visitor,
     families::{self, id},
     values::Show,
 };
@@ -47,7 +47,8 @@ pub fn show(
         ..account.clone()
     };
     let lease = Lease::always(clock.clone());
-    let series = AccountSeries::new(&account, config, lease, clock.clone());
+    let unprepared = Arc::new(Unprepared);
+    let series = AccountSeries::new(&account, config, lease, clock.clone(), unprepared);
     let now = clock.now();
     if let Some(snapshot) = &probed.snapshot {
         let stale_at = now
@@ -68,13 +69,16 @@ pub fn show(
     for family in families::ids() {
         if family.family().labels.contains(&"message_id") {
             let mut show = Show::new(visitor, family.family());
-            series.show(&view, family, now, &mut show);
+            for piece in view.pieces(family) {
+                piece.visit(Some(now), &mut |labels, value| show.sample(labels, value));
+            }
         }
     }
     let success = Number::Count(probed.snapshot.is_some().into());
     let lasted = Number::Float(probed.lasted.as_secs_f64());
     for (key, number) in [(Key::ProbeSuccess, success), (Key::ProbeDuration, lasted)] {
-        let mut show = Show::new(visitor, id(key).family());
-        show.sample(None, &[], &Value::Gauge(number));
+        let family = id(key).family();
+        let labels = Labels::new(family, None, &[]);
+        Show::new(visitor, family).sample(labels, &Value::Gauge(number));
     }
 }

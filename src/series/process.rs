@@ -2,7 +2,7 @@
 //! door as all others.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     fmt::Debug,
     fs,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
@@ -21,8 +21,10 @@ use prometheus_client::{
 };
 
 use super::{
+    chunks::{Chunk, Own},
     families::{FamilyId, Kind, families},
-    values::{Number, Show, Value, Visitor},
+    pieces::{Piece, Rows},
+    values::{Number, Value},
 };
 use crate::ledger::{Place, StoreNotes};
 
@@ -54,9 +56,6 @@ impl PointOutcome {
         }
     }
 }
-
-/// Values by family, each with those of its labels.
-pub(super) type Collected = HashMap<FamilyId, Vec<(Vec<Arc<str>>, Value)>>;
 
 /// The series of the process: set by whoever knows, read at each scrape.
 pub struct ProcessSeries {
@@ -173,15 +172,15 @@ impl ProcessSeries {
             .inc_by(points);
     }
 
-    /// The process's series by family. prometheus-client has one way out, its text; what it wrote
+    /// The process's series, in the order of the families. prometheus-client has one way out, its text; what it wrote
     /// is taken apart again, so that the outputs see no difference.
-    pub(super) fn collect(&self) -> Collected {
+    pub(super) fn collect(&self) -> Vec<Arc<Piece>> {
         let mut text = String::new();
         if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
             // Writing to a string does not fail.
-            return Collected::new();
+            return Vec::new();
         }
-        let mut found = Collected::new();
+        let mut found = BTreeMap::<FamilyId, Chunk>::new();
         for line in text.lines().filter(|line| !line.starts_with('#')) {
             let Some((series, value)) = line.rsplit_once(' ') else {
                 continue;
@@ -190,7 +189,7 @@ impl ProcessSeries {
             let Some(id) = super::families::by_name(name) else {
                 continue;
             };
-            let values: Vec<Arc<str>> = labels
+            let values: Own = labels
                 .split('"')
                 .skip(1)
                 .step_by(2)
@@ -207,10 +206,11 @@ impl ProcessSeries {
             found.entry(id).or_default().push((values, value));
         }
         // The client's own order differs from scrape to scrape.
-        for series in found.values_mut() {
+        let pieces = found.into_iter().map(|(family, mut series)| {
             series.sort_by(|(left, _), (right, _)| left.cmp(right));
-        }
-        found
+            Arc::new(Piece::new(family, None, Rows::Chunk(Arc::new(series))))
+        });
+        pieces.collect()
     }
 }
 
@@ -241,14 +241,6 @@ impl StoreNotes for ProcessSeries {
             .set(spools.values().map(|(bytes, _)| bytes).sum::<u64>() as f64);
         self.quarantined_bodies
             .set(spools.values().map(|(_, bodies)| bodies).sum::<u64>() as f64);
-    }
-}
-
-/// Shows the process's series of one family.
-pub(super) fn show(series: &Collected, id: FamilyId, visitor: &mut dyn Visitor) {
-    let mut show = Show::new(visitor, id.family());
-    for (labels, value) in series.get(&id).into_iter().flatten() {
-        show.sample(None, labels, value);
     }
 }
 

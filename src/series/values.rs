@@ -38,7 +38,7 @@ pub enum Value {
     /// Of a counter, with the time from which it counts.
     Counter(Number, Timestamp),
     /// Of a histogram, with the time from which it counts.
-    Histogram(Histogram, Timestamp),
+    Histogram(Box<Histogram>, Timestamp),
 }
 
 /// Observations by upper bounds.
@@ -100,7 +100,7 @@ pub struct Identity {
 pub struct Labels<'a> {
     family: &'static Family,
     identity: Option<&'a Identity>,
-    own: &'a [Arc<str>],
+    own: &'a [&'a str],
 }
 
 impl<'a> Labels<'a> {
@@ -109,7 +109,7 @@ impl<'a> Labels<'a> {
     pub fn new(
         family: &'static Family,
         identity: Option<&'a Identity>,
-        own: &'a [Arc<str>],
+        own: &'a [&'a str],
     ) -> Labels<'a> {
         Labels {
             family,
@@ -126,7 +126,7 @@ impl<'a> Labels<'a> {
             let value = match (*name, identity) {
                 ("provider", Some(identity)) => identity.provider,
                 ("account", Some(identity)) => &identity.account,
-                _ => own.next().map_or("", |value| value.as_ref()),
+                _ => own.next().copied().unwrap_or_default(),
             };
             (*name, value)
         });
@@ -170,13 +170,12 @@ impl<'v> Show<'v> {
         }
     }
 
-    pub(super) fn sample(&mut self, identity: Option<&Identity>, own: &[Arc<str>], value: &Value) {
+    pub(super) fn sample(&mut self, labels: Labels<'_>, value: &Value) {
         if !self.begun {
             self.visitor.family(self.family);
             self.begun = true;
         }
-        self.visitor
-            .sample(Labels::new(self.family, identity, own), value);
+        self.visitor.sample(labels, value);
     }
 }
 
@@ -185,6 +184,6 @@ pub(super) fn born(family: &Family, at: Timestamp) -> Value {
     match family.kind {
         Kind::Gauge => Value::Gauge(Number::Count(0)),
         Kind::Counter => Value::Counter(Number::Count(0), at),
-        Kind::Histogram(bounds) => Value::Histogram(Histogram::new(bounds), at),
+        Kind::Histogram(bounds) => Value::Histogram(Box::new(Histogram::new(bounds)), at),
     }
 }

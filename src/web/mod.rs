@@ -23,6 +23,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Extension, Router,
+    body::Body,
     extract::State,
     http::{HeaderMap, StatusCode, header},
     response::{Html, IntoResponse, Response},
@@ -35,7 +36,10 @@ pub use backend::Backend;
 use scrapers::{Client, Scrapers};
 pub use status::{AccountNote, Courses, Notes};
 
-use crate::{outputs::exposition, series::Table};
+use crate::{
+    outputs::exposition::{Exposition, Parts},
+    series::Table,
+};
 
 /// How long a reload may take before its caller is told to look at the log.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
@@ -48,7 +52,9 @@ pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 pub struct Site {
     /// All series.
     pub table: Arc<Table>,
-    /// The time of a scrape.
+    /// What makes scrapes of them.
+    pub exposition: Arc<Exposition>,
+    /// The time of a visit.
     pub clock: Clock,
     /// `--web.telemetry-path`.
     pub telemetry_path: Arc<str>,
@@ -101,21 +107,23 @@ async fn metrics(
         let sufficient = site.scrapers.visit(client, now, (site.zero_hold)());
         site.table.process().zero_hold_sufficient(sufficient);
     }
+    let scrape = site.exposition.scrape(&site.table, &headers);
+    if scrape.is_ready() {
+        return answer(scrape.answer());
+    }
     // Writing out many series takes longer than other requests should wait for.
-    let scrape = tokio::task::spawn_blocking(move || {
-        exposition::scrape(&site.table, site.clock.now(), &headers)
-    });
-    match scrape.await {
-        Ok(Ok(answer)) => answer.into_response(),
-        Ok(Err(error)) => {
-            tracing::error!(%error, "a scrape could not be compressed");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
+    match tokio::task::spawn_blocking(move || scrape.answer()).await {
+        Ok(own) => answer(own),
         Err(error) => {
             tracing::error!(%error, "a scrape failed");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// An answer out of ready parts.
+fn answer((headers, parts): (HeaderMap, Parts)) -> Response {
+    (headers, Body::new(parts)).into_response()
 }
 
 async fn ready(State(site): State<Site>) -> Response {

@@ -52,14 +52,7 @@ pub(super) async fn probe(
         return bad("there is no such application".into());
     };
     let probed = site.backend.probe(account, application, &message).await;
-    let shown = exposition::answer(&headers, |visitor| {
+    super::answer(exposition::answer(&headers, |visitor| {
         site.backend.show_probe(account, &probed, visitor);
-    });
-    match shown {
-        Ok(answer) => answer.into_response(),
-        Err(error) => {
-            tracing::error!(%error, "a probe could not be compressed");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
+    }))
 }

@@ -1,57 +1,238 @@
-//! The exposition: OpenMetrics 1.0 and the classic text format, compressed as the scraper likes.
+//! The exposition for Prometheus: OpenMetrics 1.0.0 and Prometheus text 0.0.4, plain, gzip or zstd.
+//!
+//! Values change when a pass ends, not when somebody looks. So the pieces of the table are written
+//! and compressed when they change, in the forms that somebody reads, and a scrape puts ready bytes
+//! one after another.
 
+mod body;
+mod checksum;
+mod forms;
 mod negotiate;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::io::{self, Write};
+use std::{
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
+use delivery_clock::Clock;
 use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
+use tokio::runtime::{Handle, RuntimeFlavor};
 
+pub use body::Parts;
 pub use negotiate::{Encoding, Format};
 
-use crate::series::{Table, Visitor};
+use crate::series::{FORMS, Form, FormSet, Piece, Prepare, Shown, Table, Visitor, families};
 
-/// The level of zstd: as fast as gzip at its fastest, and smaller.
-const ZSTD_LEVEL: i32 = 1;
+/// A form that nobody has read for so long is made no more before it is asked for.
+const KEEP: Duration = Duration::from_secs(15 * 60);
 
-/// Everything that is exposed at `now`, in the format and encoding that the request's headers ask
-/// for, with the headers of the answer.
-///
-/// # Errors
-///
-/// Compression failed, for want of memory.
-pub fn scrape(
-    table: &Table,
-    now: Timestamp,
-    request: &HeaderMap,
-) -> io::Result<(HeaderMap, Bytes)> {
-    answer(request, |writer| table.visit(now, writer))
+/// Makes scrapes, and beforehand what they are made of.
+pub struct Exposition {
+    clock: Clock,
+    /// When each format and encoding was last read, in milliseconds since the start, plus 1.
+    read: [AtomicU64; FORMS],
 }
 
-/// What `show` shows, in the format and encoding that the request's headers ask for.
-///
-/// # Errors
-///
-/// As of [`scrape`].
-pub fn answer(
-    request: &HeaderMap,
-    show: impl FnOnce(&mut dyn Visitor),
-) -> io::Result<(HeaderMap, Bytes)> {
-    let format = negotiate::format(request);
-    let encoding = negotiate::encoding(request);
-    let mut writer = writer::Writer::new(format);
-    show(&mut writer);
-    let body = encoding.encode(writer.finish())?;
+/// A scrape that has begun: one state of all series.
+pub struct Scrape {
+    shown: Shown,
+    now: Timestamp,
+    format: Format,
+    encoding: Encoding,
+}
+
+impl Exposition {
+    /// Nothing was read yet.
+    pub fn new(clock: Clock) -> Exposition {
+        Exposition {
+            clock,
+            read: Default::default(),
+        }
+    }
+
+    /// Begins a scrape of the table in the form that the request wants.
+    pub fn scrape(&self, table: &Table, request: &HeaderMap) -> Scrape {
+        let format = negotiate::format(request);
+        let encoding = negotiate::encoding(request);
+        self.read[forms::place(format, encoding)].store(self.time() + 1, Ordering::Relaxed);
+        Scrape {
+            shown: table.shown(),
+            now: self.clock.now(),
+            format,
+            encoding,
+        }
+    }
+
+    fn time(&self) -> u64 {
+        let time = self.clock.monotonic().since_start().as_millis();
+        u64::try_from(time).unwrap_or(u64::MAX)
+    }
+
+    /// The formats and encodings that are read at present.
+    fn read_now(&self) -> impl Iterator<Item = (Format, Encoding)> {
+        let time = self.time();
+        CHOICES.into_iter().filter(move |(format, encoding)| {
+            let read = self.read[forms::place(*format, *encoding)].load(Ordering::Relaxed);
+            read > 0 && u128::from(time.saturating_sub(read)) < KEEP.as_millis()
+        })
+    }
+}
+
+/// So many forms take no longer than other work of the collectors.
+const FEW: usize = 32;
+
+const CHOICES: [(Format, Encoding); FORMS] = [
+    // Texts come first: they are what the others are made of.
+    (Format::Text, Encoding::Identity),
+    (Format::OpenMetrics, Encoding::Identity),
+    (Format::Text, Encoding::Gzip),
+    (Format::OpenMetrics, Encoding::Gzip),
+    (Format::Text, Encoding::Zstd),
+    (Format::OpenMetrics, Encoding::Zstd),
+];
+
+impl Prepare for Exposition {
+    fn wanted(&self) -> FormSet {
+        let needed = self.read_now();
+        needed.fold(0, |all, (format, encoding)| {
+            all | forms::needed(format, encoding)
+        })
+    }
+
+    fn prepare(&self, pieces: &[Arc<Piece>]) {
+        let choices: Vec<_> = self.read_now().collect();
+        let missing: Vec<_> = pieces
+            .iter()
+            .flat_map(|piece| choices.iter().map(move |choice| (piece, *choice)))
+            .filter(|(piece, (format, encoding))| !forms::is_kept(piece, *format, *encoding))
+            .collect();
+        let many = missing.len() > FEW;
+        aside(many, || {
+            for (piece, (format, encoding)) in missing {
+                forms::form(piece, format, encoding);
+            }
+        });
+    }
+}
+
+/// Works at once; if it is long, whatever else waits for this thread goes to another one.
+fn aside(long: bool, work: impl FnOnce()) {
+    let runtime = Handle::try_current().map(|handle| handle.runtime_flavor());
+    if long && matches!(runtime, Ok(RuntimeFlavor::MultiThread)) {
+        tokio::task::block_in_place(work);
+    } else {
+        work();
+    }
+}
+
+impl Scrape {
+    /// Whether nothing is left to be written or compressed, but for the little that changes with
+    /// each scrape.
+    pub fn is_ready(&self) -> bool {
+        let of_accounts = self
+            .shown
+            .families()
+            .filter(|(family, _)| family.family().of_account());
+        let mut pieces = of_accounts.flat_map(|(_, pieces)| pieces);
+        pieces.all(|piece| {
+            forms::is_kept(piece, self.format, self.encoding) && !piece.is_stale(self.now)
+        })
+    }
+
+    /// The answer: its headers, and the body in parts.
+    pub fn answer(&self) -> (HeaderMap, Parts) {
+        let Scrape {
+            format, encoding, ..
+        } = *self;
+        let mut assembly = Assembly::new(encoding);
+        let heads = &HEADS[forms::place(format, encoding)];
+        for (family, pieces) in self.shown.families() {
+            let mut head = Some(&heads[family.index()]);
+            for piece in pieces {
+                let once;
+                let form = if piece.is_stale(self.now) {
+                    once = forms::new(piece, Some(self.now), format, encoding);
+                    &once
+                } else {
+                    forms::form(piece, format, encoding)
+                };
+                if form.sum.length > 0 {
+                    head.take().into_iter().for_each(|head| assembly.add(head));
+                    assembly.add(form);
+                }
+            }
+        }
+        if format == Format::OpenMetrics {
+            assembly.add(&forms::of_text(writer::END, encoding));
+        }
+        (headers(format, encoding), Parts::new(assembly.finish()))
+    }
+}
+
+/// What stands before a family's samples: by format and encoding, by family.
+static HEADS: LazyLock<[Vec<Form>; FORMS]> = LazyLock::new(|| {
+    let mut heads: [Vec<Form>; FORMS] = Default::default();
+    for (format, encoding) in CHOICES {
+        let of_family = families().iter().map(|family| {
+            let mut text = String::new();
+            writer::head(&mut text, format, family);
+            forms::of_text(&text, encoding)
+        });
+        heads[forms::place(format, encoding)] = of_family.collect();
+    }
+    heads
+});
+
+/// A body that is put together out of forms.
+struct Assembly {
+    encoding: Encoding,
+    parts: Vec<Bytes>,
+    sum: crate::series::Checksum,
+}
+
+impl Assembly {
+    fn new(encoding: Encoding) -> Assembly {
+        let mut parts = Vec::new();
+        if encoding == Encoding::Gzip {
+            parts.push(Bytes::from_static(forms::GZIP_HEAD));
+        }
+        Assembly {
+            encoding,
+            parts,
+            sum: checksum::EMPTY,
+        }
+    }
+
+    fn add(&mut self, form: &Form) {
+        if self.encoding == Encoding::Gzip {
+            self.sum = checksum::join(self.sum, form.sum);
+        }
+        self.parts.push(form.bytes.clone());
+    }
+
+    fn finish(mut self) -> Vec<Bytes> {
+        if self.encoding == Encoding::Gzip {
+            self.parts.push(forms::gzip_end(self.sum));
+        }
+        self.parts
+    }
+}
+
+fn headers(format: Format, encoding: Encoding) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(
         header::CONTENT_TYPE,
         HeaderValue::from_static(format.content_type()),
     );
+    // Two scrapers that accept different forms must not get each other's from a cache.
     headers.insert(
         header::VARY,
         HeaderValue::from_static("Accept, Accept-Encoding"),
@@ -59,26 +240,23 @@ pub fn answer(
     if let Some(name) = encoding.name() {
         headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
     }
-    Ok((headers, body))
+    headers
 }
 
-/// Everything that is exposed at `now`, as text.
+/// The answer to a request for the few series that `show` shows.
+pub fn answer(request: &HeaderMap, show: impl FnOnce(&mut dyn Visitor)) -> (HeaderMap, Parts) {
+    let format = negotiate::format(request);
+    let encoding = negotiate::encoding(request);
+    let mut writer = writer::Writer::new(format);
+    show(&mut writer);
+    let mut assembly = Assembly::new(encoding);
+    assembly.add(&forms::of_text(&writer.finish(), encoding));
+    (headers(format, encoding), Parts::new(assembly.finish()))
+}
+
+/// All series as they are at `now`, as text.
 pub fn render(table: &Table, now: Timestamp, format: Format) -> String {
     let mut writer = writer::Writer::new(format);
     table.visit(now, &mut writer);
     writer.finish()
-}
-
-impl Encoding {
-    fn encode(self, text: String) -> io::Result<Bytes> {
-        match self {
-            Encoding::Identity => Ok(text.into()),
-            Encoding::Gzip => {
-                let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-                encoder.write_all(text.as_bytes())?;
-                encoder.finish().map(Bytes::from)
-            }
-            Encoding::Zstd => zstd::bulk::compress(text.as_bytes(), ZSTD_LEVEL).map(Bytes::from),
-        }
-    }
 }

@@ -2,6 +2,7 @@ use std::{io::Read, path::Path, sync::Arc, time::Duration};
 
 use delivery_clock::Clock;
 use http::{HeaderMap, HeaderValue, header};
+use http_body_util::BodyExt;
 
 use super::*;
 use crate::{
@@ -12,7 +13,7 @@ use crate::{
     },
     model::{Age, BounceKind, Dataset, ErrorReason, Measure, Message, Row, Snapshot, Totals},
     providers::{Failure, FailureKind, Observer, RequestCode},
-    series::AccountSeries,
+    series::{AccountSeries, Unprepared},
 };
 
 fn configuration(more: &str) -> Config {
@@ -73,7 +74,7 @@ fn record(series: &AccountSeries, config: &Config, id: &str, sent_at: Timestamp,
 
 fn table(config: &Config) -> (Table, Vec<Arc<AccountSeries>>) {
     let (clock, _) = Clock::manual(at("2026-11-26T10:00:00Z"));
-    let table = Table::new(clock.clone());
+    let table = Table::new(clock.clone(), Arc::new(Unprepared));
     let series = table.configure(config, &|_| Lease::always(clock.clone()));
     (table, series.into_iter().map(|(own, _)| own).collect())
 }
@@ -255,8 +256,8 @@ fn limits_keep_the_newest_messages_and_the_first_label_values() {
         text.contains("message_id=\"m8\"") && !text.contains("message_id=\"m0\""),
         "{text}"
     );
-    assert!(text.contains("message_id=\"m8\",message_type=\"notification\",platform=\"android\",vendor_channel=\"fcm\""));
-    assert!(text.contains("vendor_channel=\"other\""));
+    assert!(text.contains("message_id=\"m8\",message_type=\"notification\",platform=\"android\",vendor_channel=\"other\""));
+    assert!(text.contains("vendor_channel=\"other-one\""));
     for reason in ["max_series", "max_label_values"] {
         let own = text.lines().find(|line| {
             line.starts_with("delivery_exporter_series_dropped_total") && line.contains(reason)
@@ -265,32 +266,185 @@ fn limits_keep_the_newest_messages_and_the_first_label_values() {
     }
 }
 
-#[test]
-fn every_encoding_holds_the_same_text() {
-    let config = configuration("");
-    let (table, _) = table(&config);
-    let now = at("2026-11-26T10:00:00Z");
-    let scraped = |encoding: &'static str| {
-        let mut headers = HeaderMap::new();
-        headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encoding));
-        scrape(&table, now, &headers).unwrap()
+fn accepting(encoding: &'static str, format: &'static str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static(encoding));
+    headers.insert(header::ACCEPT, HeaderValue::from_static(format));
+    headers
+}
+
+async fn body(parts: Parts) -> Vec<u8> {
+    let length = hyper::body::Body::size_hint(&parts).exact().unwrap();
+    let body = parts.collect().await.unwrap().to_bytes();
+    assert_eq!(body.len() as u64, length);
+    body.to_vec()
+}
+
+/// The text of a scrape, unpacked.
+async fn text_of(scrape: &Scrape) -> String {
+    let (headers, parts) = scrape.answer();
+    let body = body(parts).await;
+    let text = match headers.get(header::CONTENT_ENCODING) {
+        None => body,
+        Some(name) if name == "gzip" => {
+            let mut text = Vec::new();
+            // One member: this reader stops after the first.
+            let mut reader = flate2::read::GzDecoder::new(body.as_slice());
+            reader.read_to_end(&mut text).unwrap();
+            text
+        }
+        Some(_) => zstd::stream::decode_all(body.as_slice()).unwrap(),
     };
-    let (headers, plain) = scraped("identity");
-    assert_eq!(
-        headers[header::CONTENT_TYPE],
-        "text/plain; version=0.0.4; charset=utf-8"
+    String::from_utf8(text).unwrap()
+}
+
+#[tokio::test]
+async fn every_form_of_a_scrape_holds_the_same() {
+    let config = configuration("");
+    let (clock, manual) = Clock::manual(at("2026-11-26T10:00:00Z"));
+    let exposition = Arc::new(Exposition::new(clock.clone()));
+    let table = Table::new(clock.clone(), exposition.clone());
+    let series = table.configure(&config, &|_| Lease::always(clock.clone()));
+    let forms = [
+        ("identity", "text/plain", Format::Text),
+        ("gzip", "text/plain", Format::Text),
+        ("zstd", "text/plain", Format::Text),
+        (
+            "identity",
+            "application/openmetrics-text",
+            Format::OpenMetrics,
+        ),
+        ("gzip", "application/openmetrics-text", Format::OpenMetrics),
+        ("zstd", "application/openmetrics-text", Format::OpenMetrics),
+    ];
+    for round in 0..40 {
+        let id = format!("m{round}");
+        record(&series[0].0, &config, &id, clock.now(), "fcm");
+        series[0].0.publish();
+        for (encoding, accepted, format) in forms {
+            let scrape = exposition.scrape(&table, &accepting(encoding, accepted));
+            // What was read once is ready the next time.
+            assert_eq!(scrape.is_ready(), round > 0, "round {round}, {encoding}");
+            let plain = render(&table, clock.now(), format);
+            assert_eq!(stable(&text_of(&scrape).await), stable(&plain));
+        }
+        manual.advance(Duration::from_secs(1));
+    }
+    manual.advance(KEEP);
+    let other = exposition.scrape(&table, &accepting("zstd", "text/plain"));
+    record(&series[0].0, &config, "last", clock.now(), "fcm");
+    series[0].0.publish();
+    let scrape = exposition.scrape(&table, &accepting("gzip", "text/plain"));
+    assert!(!scrape.is_ready(), "what nobody reads is not kept");
+    assert!(
+        other.is_ready(),
+        "a scrape sees what was shown when it began"
     );
-    assert!(!headers.contains_key(header::CONTENT_ENCODING));
-    let (headers, packed) = scraped("gzip");
-    assert_eq!(headers[header::CONTENT_ENCODING], "gzip");
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(&*packed)
-        .read_to_string(&mut text)
-        .unwrap();
-    // What the system says of the process changes by the moment.
-    assert_eq!(stable(&text), stable(std::str::from_utf8(&plain).unwrap()));
-    let (headers, packed) = scraped("zstd");
-    assert_eq!(headers[header::CONTENT_ENCODING], "zstd");
-    let text = String::from_utf8(zstd::stream::decode_all(&*packed).unwrap()).unwrap();
-    assert_eq!(stable(&text), stable(std::str::from_utf8(&plain).unwrap()));
+    assert!(!text_of(&other).await.contains("message_id=\"last\""));
+    assert!(text_of(&scrape).await.contains("message_id=\"last\""));
+}
+
+#[tokio::test]
+async fn a_scrape_leaves_out_what_became_stale_since_the_last_pass() {
+    let config = configuration("");
+    let (clock, manual) = Clock::manual(at("2026-11-26T10:00:00Z"));
+    let exposition = Arc::new(Exposition::new(clock.clone()));
+    let table = Table::new(clock.clone(), exposition.clone());
+    let series = table.configure(&config, &|_| Lease::always(clock.clone()));
+    for id in ["1", "2"] {
+        record(&series[0].0, &config, id, clock.now(), "fcm");
+    }
+    series[0].0.publish();
+    let scrape = || exposition.scrape(&table, &accepting("gzip", "text/plain"));
+    assert!(text_of(&scrape()).await.contains("delivery_message_sent{"));
+    let application = config.accounts[0].applications[0].clone();
+    let renewed = at("2026-11-26T11:00:00Z");
+    series[0]
+        .0
+        .renewed(Dataset::Statistics, &application, "1", renewed);
+    manual.advance(Duration::from_secs(16 * 60));
+    let text = text_of(&scrape()).await;
+    assert!(
+        text.contains("message_id=\"1\"") && !text.contains("message_id=\"2\""),
+        "{text}"
+    );
+    assert_eq!(
+        stable(&text),
+        stable(&render(&table, clock.now(), Format::Text))
+    );
+    manual.advance(Duration::from_secs(3600));
+    let text = text_of(&scrape()).await;
+    assert!(
+        !text.contains("delivery_message_"),
+        "no family without a sample: {text}"
+    );
+}
+
+#[tokio::test]
+async fn a_scrape_while_everything_changes_is_one_state() {
+    let config = configuration("");
+    let clock = Clock::system();
+    let exposition = Arc::new(Exposition::new(clock.clone()));
+    let table = Arc::new(Table::new(clock.clone(), exposition.clone()));
+    let series = table.configure(&config, &|_| Lease::always(clock.clone()));
+    let own = series[0].0.clone();
+    let application = config.accounts[0].applications[0].clone();
+    let writing = std::thread::spawn(move || {
+        let stale_at = at("2100-01-01T00:00:00Z");
+        for state in 1..200_u64 {
+            for id in 0..20 {
+                let id: Arc<str> = Arc::from(format!("m{id}"));
+                let counts = [Measure::Sent, Measure::Delivered].map(|of| (of, state));
+                let totals = Totals {
+                    channel: "push",
+                    counts: counts.to_vec(),
+                    reported_ratio: None,
+                };
+                let snapshot = Snapshot {
+                    asked: id.clone(),
+                    id: id.clone(),
+                    campaign: None,
+                    sent_at: None,
+                    asked_at: at("2026-11-26T10:00:00Z"),
+                    totals: vec![totals],
+                    breakdown: Vec::new(),
+                    types: Vec::new(),
+                };
+                let message = Message {
+                    application: application.id.clone(),
+                    id,
+                    campaign: None,
+                    sent_at: Some(at("2026-11-26T10:00:00Z")),
+                };
+                let now = at("2026-11-26T10:00:00Z");
+                own.snapshot(
+                    Dataset::Statistics,
+                    &application,
+                    &message,
+                    now,
+                    &snapshot,
+                    stale_at,
+                );
+            }
+            own.publish();
+        }
+    });
+    let mut states = std::collections::BTreeSet::new();
+    while !writing.is_finished() {
+        let scrape = exposition.scrape(&table, &accepting("gzip", "text/plain"));
+        let text = text_of(&scrape).await;
+        let values: Vec<&str> = text
+            .lines()
+            .filter(|line| line.starts_with("delivery_message_") && !line.contains("_ratio"))
+            .filter_map(|line| line.rsplit_once(' ').map(|(_, value)| value))
+            .collect();
+        assert!(values.is_empty() || values.len() == 40);
+        assert!(
+            values.windows(2).all(|pair| pair[0] == pair[1]),
+            "{values:?}"
+        );
+        states.extend(values.first().map(|value| (*value).to_owned()));
+    }
+    writing.join().unwrap();
+    assert!(states.len() > 1, "{states:?}");
 }

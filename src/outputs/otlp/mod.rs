@@ -25,9 +25,9 @@ pub use traces::Traces;
 
 use crate::{
     config::Otlp,
-    series::{PointOutcome, Table},
+    series::{PointOutcome, Remembered, Table},
 };
-use points::{Batch, Builder, Identity, Pushed};
+use points::{Batch, Builder, Identity};
 use transport::Transport;
 
 /// The last push has so long.
@@ -56,7 +56,8 @@ struct Push {
     transport: Transport,
     identity: Identity,
     max_points: usize,
-    pushed: Arc<Mutex<Pushed>>,
+    /// What the last push had, so that the next one can tell what has left.
+    pushed: Arc<Mutex<Remembered>>,
     /// What is wrong now, so that it is logged once.
     trouble: Option<String>,
 }
@@ -154,9 +155,9 @@ impl Push {
         let building = tokio::task::spawn_blocking(move || {
             let mut send = |batch| sender.blocking_send(batch).is_ok();
             let mut pushed = pushed.lock().unwrap_or_else(PoisonError::into_inner);
-            let mut builder = Builder::new(&identity, now, max_points, &mut pushed, &mut send);
-            table.visit(now, &mut builder);
-            builder.finish();
+            let shown = table.shown();
+            Builder::new(&identity, now, max_points, &mut send).build(&shown, &pushed, now);
+            *pushed = shown.remember(now);
         });
         let mut trouble = None;
         while let Some(Batch { request, points }) = batches.recv().await {

@@ -1,11 +1,7 @@
 //! The series as OTLP requests, built while the table is walked and handed on request by request,
 //! so that a push never holds all of them.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, RandomState},
-    mem,
-};
+use std::mem;
 
 use jiff::Timestamp;
 use opentelemetry_proto::tonic::{
@@ -19,7 +15,7 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 
-use crate::series::{self, Family, Kind, Labels, Value, Visitor};
+use crate::series::{self, Family, Kind, Labels, Remembered, Shown, Value};
 
 /// A collector's gRPC server takes 4 MiB, unless it is told otherwise.
 const MAX_BYTES: usize = 3_500_000;
@@ -47,27 +43,12 @@ pub(super) fn resource(replica: &str) -> [(&'static str, String); 3] {
     ]
 }
 
-/// The series that a push had, so that the next one can tell which have left.
-#[derive(Default)]
-pub(super) struct Pushed {
-    hasher: RandomState,
-    series: HashMap<u64, Series>,
-}
-
-struct Series {
-    family: &'static Family,
-    labels: Box<[(Box<str>, Box<str>)]>,
-    seen: bool,
-}
-
 /// Builds the requests of one push.
 pub(super) struct Builder<'a> {
     identity: &'a Identity,
     now: u64,
     max_points: usize,
     send: &'a mut dyn FnMut(Batch) -> bool,
-    pushed: &'a mut Pushed,
-    family: Option<&'static Family>,
     metrics: Vec<Metric>,
     points: usize,
     bytes: usize,
@@ -81,19 +62,13 @@ impl<'a> Builder<'a> {
         identity: &'a Identity,
         now: Timestamp,
         max_points: usize,
-        pushed: &'a mut Pushed,
         send: &'a mut dyn FnMut(Batch) -> bool,
     ) -> Builder<'a> {
-        for series in pushed.series.values_mut() {
-            series.seen = false;
-        }
         Builder {
             identity,
             now: nanoseconds(now),
             max_points,
             send,
-            pushed,
-            family: None,
             metrics: Vec::new(),
             points: 0,
             bytes: 0,
@@ -101,30 +76,31 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Ends the push: a last point for each series that has left, and the last request.
-    pub(super) fn finish(mut self) {
-        let series = mem::take(&mut self.pushed.series);
-        let (stay, left): (HashMap<_, _>, HashMap<_, _>) =
-            series.into_iter().partition(|(_, series)| series.seen);
-        self.pushed.series = stay;
-        let mut left: Vec<_> = left.into_values().collect();
-        left.sort_by(|a, b| a.family.name.cmp(&b.family.name));
-        for series in left {
-            let attributes = series
-                .labels
-                .iter()
-                .map(|(name, value)| attribute(name, value.to_string()))
-                .collect();
-            self.family = Some(series.family);
-            self.add(series.family, attributes, None);
+    /// Builds the requests: a point for each series that is shown at `now`, and a last one for each
+    /// of those `before` that have left.
+    pub(super) fn build(mut self, shown: &Shown, before: &Remembered, now: Timestamp) {
+        for (id, pieces) in shown.families() {
+            let family = id.family();
+            let pieces: Vec<_> = pieces.collect();
+            for piece in &pieces {
+                piece.visit(Some(now), &mut |labels, value| {
+                    self.add(family, labels, Some(value));
+                });
+            }
+            before.visit_left(id, &pieces, now, &mut |labels| {
+                self.add(family, labels, None)
+            });
         }
         self.flush();
     }
 
-    fn add(&mut self, family: &'static Family, attributes: Vec<KeyValue>, value: Option<&Value>) {
+    fn add(&mut self, family: &'static Family, labels: Labels<'_>, value: Option<&Value>) {
         if self.gone {
             return;
         }
+        let pairs = labels.pairs();
+        let attributes = pairs.map(|(name, value)| attribute(name, value.to_owned()));
+        let attributes = attributes.collect();
         let data = data(family, attributes, value, self.now);
         self.bytes += match &data {
             Data::Gauge(gauge) => gauge.encoded_len(),
@@ -184,33 +160,6 @@ impl<'a> Builder<'a> {
     }
 }
 
-impl Visitor for Builder<'_> {
-    fn family(&mut self, family: &'static Family) {
-        self.family = Some(family);
-    }
-
-    fn sample(&mut self, labels: Labels<'_>, value: &Value) {
-        let Some(family) = self.family else { return };
-        let mut attributes = Vec::new();
-        let mut hash = 0;
-        for (name, value) in labels.pairs() {
-            hash = self.pushed.hasher.hash_one((hash, name, value));
-            attributes.push(attribute(name, value.to_owned()));
-        }
-        let hash = self.pushed.hasher.hash_one((hash, &family.name));
-        let known = self.pushed.series.entry(hash).or_insert_with(|| Series {
-            family,
-            labels: labels
-                .pairs()
-                .map(|(name, value)| (name.into(), value.into()))
-                .collect(),
-            seen: true,
-        });
-        known.seen = true;
-        self.add(family, attributes, Some(value));
-    }
-}
-
 fn attribute(name: &str, value: String) -> KeyValue {
     let value = Some(AnyValue {
         value: Some(any_value::Value::StringValue(value)),
@@ -243,7 +192,7 @@ fn data(
     if let Kind::Histogram(bounds) = family.kind {
         let (histogram, start) = match value {
             Some(Value::Histogram(histogram, start)) => (histogram.clone(), nanoseconds(*start)),
-            _ => (series::Histogram::new(bounds), 0),
+            _ => (Box::new(series::Histogram::new(bounds)), 0),
         };
         let recorded = value.is_some();
         return Data::Histogram(Histogram {

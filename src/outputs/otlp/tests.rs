@@ -142,7 +142,10 @@ async fn everything_is_pushed_in_bounded_requests_and_what_leaves_says_so_once()
     let receiver = Receiver::default();
     let config = configuration(&receiver.start().await);
     let (clock, hand) = Clock::manual("2026-11-26T10:00:00Z".parse().unwrap());
-    let table = Arc::new(Table::new(clock.clone()));
+    let table = Arc::new(Table::new(
+        clock.clone(),
+        Arc::new(crate::series::Unprepared),
+    ));
     let held = |_: &Arc<str>| crate::ledger::Lease::always(clock.clone());
     let series = table.configure(&config, &held).remove(0).0;
     let minute = jiff::SignedDuration::from_secs(61);
@@ -205,7 +208,10 @@ async fn refusals_that_may_pass_are_tried_again_and_rejected_points_are_counted(
     let receiver = Receiver::default();
     let config = configuration(&receiver.start().await);
     let (clock, hand) = Clock::manual("2026-11-26T10:00:00Z".parse().unwrap());
-    let table = Arc::new(Table::new(clock.clone()));
+    let table = Arc::new(Table::new(
+        clock.clone(),
+        Arc::new(crate::series::Unprepared),
+    ));
     table.configure(&config, &|_| crate::ledger::Lease::always(clock.clone()));
     let partial = ExportMetricsPartialSuccess {
         rejected_data_points: 7,

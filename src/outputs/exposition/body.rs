@@ -1,0 +1,76 @@
+//! A body out of ready parts, whose length is known beforehand.
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    vec::IntoIter,
+};
+
+use bytes::{Bytes, BytesMut};
+use hyper::body::{Body, Frame, SizeHint};
+
+/// Parts are put together up to this size, so that a body of many small ones needs few system
+/// calls; larger ones are sent as they are.
+const CHUNK: usize = 64 << 10;
+/// A part of this size is worth a place of its own.
+const LARGE: usize = 16 << 10;
+
+/// Parts of a body, one after another.
+#[derive(Debug)]
+pub struct Parts {
+    parts: IntoIter<Bytes>,
+    /// What could not be sent with the parts before it.
+    next: Option<Bytes>,
+    left: u64,
+}
+
+impl Parts {
+    pub(super) fn new(parts: Vec<Bytes>) -> Parts {
+        let left = parts.iter().map(|part| part.len() as u64).sum();
+        Parts {
+            parts: parts.into_iter(),
+            next: None,
+            left,
+        }
+    }
+
+    fn chunk(&mut self) -> Option<Bytes> {
+        let first = self.next.take().or_else(|| self.parts.next())?;
+        if first.len() >= LARGE {
+            return Some(first);
+        }
+        let mut chunk = BytesMut::with_capacity(CHUNK);
+        chunk.extend_from_slice(&first);
+        for part in self.parts.by_ref() {
+            if part.len() >= LARGE || chunk.len() + part.len() > CHUNK {
+                self.next = Some(part);
+                break;
+            }
+            chunk.extend_from_slice(&part);
+        }
+        Some(chunk.freeze())
+    }
+}
+
+impl Body for Parts {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let chunk = self.chunk();
+        self.left -= chunk.as_ref().map_or(0, |chunk| chunk.len() as u64);
+        Poll::Ready(chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
+}

@@ -1,0 +1,138 @@
+//! The forms of a piece: its text, and the text compressed so that the compressed pieces of a body
+//! stand one after another.
+//!
+//! zstd's frames may. gzip's members may too, says its RFC, but many readers stop after the first;
+//! so a gzip body is one member, and a piece is a run of its deflate blocks that ends with a full
+//! flush: on a byte's edge, and without a memory that what follows could look back into.
+
+use std::cell::RefCell;
+
+use bytes::Bytes;
+use flate2::{Compress, Compression, FlushCompress, Status};
+
+use super::{Encoding, Format, checksum, writer};
+use crate::series::{Checksum, FORMS, FamilyId, Form, FormSet, Kind, Piece};
+use jiff::Timestamp;
+
+/// The level is a matter of what a pass may cost: the next ones take twice the time for a few percent.
+const DEFLATE_LEVEL: u32 = 2;
+const ZSTD_LEVEL: i32 = 1;
+
+/// The head of a gzip file (RFC 1952, 2.3): deflate, no name, no time, no system.
+pub(super) const GZIP_HEAD: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
+
+/// What ends a gzip file: an empty last block, the sum and the length modulo 2^32.
+pub(super) fn gzip_end(sum: Checksum) -> Bytes {
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "RFC 1952 wants it modulo 2^32"
+    )]
+    let length = sum.length as u32;
+    let mut end = vec![3, 0];
+    end.extend(sum.crc.to_le_bytes());
+    end.extend(length.to_le_bytes());
+    end.into()
+}
+
+/// The formats differ in families whose samples are written differently alone: histograms.
+fn index(family: FamilyId, format: Format, encoding: Encoding) -> usize {
+    let differs = matches!(family.family().kind, Kind::Histogram(_));
+    let format = if differs { format } else { Format::Text };
+    place(format, encoding)
+}
+
+/// The place of a format and encoding among the forms.
+pub(super) fn place(format: Format, encoding: Encoding) -> usize {
+    let encoding = match encoding {
+        Encoding::Identity => 0,
+        Encoding::Gzip => 1,
+        Encoding::Zstd => 2,
+    };
+    match format {
+        Format::Text => encoding,
+        Format::OpenMetrics => encoding + FORMS / 2,
+    }
+}
+
+/// The forms that are needed for a format and encoding.
+pub(super) fn needed(format: Format, encoding: Encoding) -> FormSet {
+    1 << place(format, encoding) | 1 << place(Format::Text, encoding)
+}
+
+/// A ready form, or one that is made now.
+pub(super) fn form(piece: &Piece, format: Format, encoding: Encoding) -> &Form {
+    piece.form(index(piece.family(), format, encoding), || {
+        let text = index(piece.family(), format, Encoding::Identity);
+        match piece.kept(text).filter(|_| encoding != Encoding::Identity) {
+            Some(text) => compressed(&text.bytes, text.sum, encoding),
+            None => new(piece, None, format, encoding),
+        }
+    })
+}
+
+/// Whether a form is there.
+pub(super) fn is_kept(piece: &Piece, format: Format, encoding: Encoding) -> bool {
+    piece
+        .kept(index(piece.family(), format, encoding))
+        .is_some()
+}
+
+/// A form as the piece is at `now`, for one time.
+pub(super) fn new(
+    piece: &Piece,
+    now: Option<Timestamp>,
+    format: Format,
+    encoding: Encoding,
+) -> Form {
+    TEXT.with_borrow_mut(|text| {
+        text.clear();
+        piece.visit(now, &mut |labels, value| {
+            writer::sample(text, format, piece.family().family(), labels, value);
+        });
+        let sum = checksum::of(text.as_bytes());
+        compressed(text.as_bytes(), sum, encoding)
+    })
+}
+
+/// The form of a text that is no piece's.
+pub(super) fn of_text(text: &str, encoding: Encoding) -> Form {
+    compressed(text.as_bytes(), checksum::of(text.as_bytes()), encoding)
+}
+
+thread_local! {
+    static TEXT: RefCell<String> = const { RefCell::new(String::new()) };
+    static DEFLATE: RefCell<(Compress, Vec<u8>)> =
+        RefCell::new((Compress::new(Compression::new(DEFLATE_LEVEL), false), Vec::new()));
+}
+
+fn compressed(text: &[u8], sum: Checksum, encoding: Encoding) -> Form {
+    let bytes = match encoding {
+        _ if text.is_empty() => Bytes::new(),
+        Encoding::Identity => Bytes::copy_from_slice(text),
+        Encoding::Gzip => DEFLATE.with_borrow_mut(|(deflate, out)| {
+            deflate.reset();
+            out.clear();
+            deflated(deflate, text, out);
+            Bytes::copy_from_slice(out)
+        }),
+        Encoding::Zstd => zstd::bulk::compress(text, ZSTD_LEVEL)
+            .map(Bytes::from)
+            .unwrap_or_default(),
+    };
+    Form { bytes, sum }
+}
+
+/// Deflates a text up to a full flush.
+fn deflated(deflate: &mut Compress, text: &[u8], out: &mut Vec<u8>) {
+    loop {
+        let done = usize::try_from(deflate.total_in()).unwrap_or(usize::MAX);
+        let rest = text.get(done..).unwrap_or_default();
+        out.reserve(rest.len() / 8 + 1024);
+        let status = deflate.compress_vec(rest, out, FlushCompress::Full);
+        // With room left in the output, everything has been flushed.
+        let flushed = out.len() < out.capacity() && deflate.total_in() == text.len() as u64;
+        if flushed || !matches!(status, Ok(Status::Ok)) {
+            return;
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The account's series as the collector's recorder.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use super::{
+    super::{
+        chunks::{Chunks, Own},
+        families::{Key, id},
+        figures,
+        groups::{self, Head},
+        values::{Number, Value},
+    },
+    AccountSeries, State, value,
+};
+use crate::{
+    collector::{PassOutcome, Recorder},
+    ledger::{Names, News, OTHER},
+    model::{Application, Dataset, Figure, Message, Snapshot, Source},
+    providers::{Failure, Observer, RequestCode},
+};
+
+/// The value to show for a text as a label, and whether it lost its name.
+fn name(names: &Names, label: &str, text: &Arc<str>) -> (Arc<str>, bool) {
+    let value = names.name(label, text);
+    let lost = value.as_ref() == OTHER && text.as_ref() != OTHER;
+    (value, lost)
+}
+
+impl State {
+    /// The length of the labels that every series of the account has.
+    fn common(&self) -> usize {
+        let identity = &self.settings.identity;
+        let extra = identity.extra.iter();
+        let extra = extra.map(|(name, value)| name.len() + value.len() + 4);
+        identity.provider.len() + identity.account.len() + extra.sum::<usize>()
+    }
+}
+
+impl Observer for AccountSeries {
+    fn request(&self, dataset: Dataset, code: RequestCode) {
+        self.count(Key::ApiRequests, &[dataset.as_str(), &code.to_string()]);
+    }
+
+    fn retry(&self, dataset: Dataset) {
+        self.count(Key::ApiRetries, &[dataset.as_str()]);
+    }
+
+    fn rate_limited(&self, dataset: Dataset) {
+        self.count(Key::RateLimited, &[dataset.as_str()]);
+    }
+
+    fn unknown_field(&self, dataset: Dataset, field: &str) {
+        let field = self
+            .lock()
+            .bounds
+            .value(id(Key::UnknownFields), "field", &Arc::from(field));
+        self.count(Key::UnknownFields, &[dataset.as_str(), &field]);
+    }
+}
+
+impl Recorder for AccountSeries {
+    fn snapshot(
+        &self,
+        dataset: Dataset,
+        application: &Application,
+        message: &Message,
+        first_seen: Timestamp,
+        snapshot: &Snapshot,
+        stale_at: Timestamp,
+    ) {
+        let mut state = self.lock();
+        let common = state.common();
+        let State {
+            bounds,
+            draft,
+            shapes,
+            messages,
+            ..
+        } = &mut *state;
+        let names = bounds.names();
+        let campaign = message.campaign.clone().unwrap_or_default();
+        let (campaign, campaign_lost) = name(names, "campaign", &campaign);
+        draft.clear();
+        let name = |label: &str, text: &Arc<str>| name(names, label, text);
+        groups::add(draft, shapes, snapshot, &name, campaign_lost);
+        let head = Head {
+            application: application.name.clone(),
+            id: snapshot.id.clone(),
+            campaign,
+            since: message.sent_at.unwrap_or(first_seen),
+            sent: groups::sent(snapshot),
+            of_message: true,
+            common,
+        };
+        let before = messages.of(dataset, &application.id).get(&snapshot.id);
+        match shapes.group(head, draft, stale_at, before.map(AsRef::as_ref)) {
+            Some(group) => state.show_message(dataset, &application.id, Arc::new(group)),
+            None => {
+                if let Some(before) = before {
+                    before.renew(stale_at);
+                }
+            }
+        }
+    }
+
+    fn renewed(
+        &self,
+        dataset: Dataset,
+        application: &Application,
+        message: &str,
+        stale_at: Timestamp,
+    ) {
+        let mut state = self.lock();
+        let State {
+            messages, figures, ..
+        } = &mut *state;
+        for groups in [messages, figures] {
+            if let Some(group) = groups.of(dataset, &application.id).get(message) {
+                group.renew(stale_at);
+            }
+        }
+    }
+
+    fn figures(
+        &self,
+        dataset: Dataset,
+        application: &Application,
+        message: Option<&str>,
+        figures: Vec<Figure>,
+        stale_at: Timestamp,
+    ) {
+        let message: Arc<str> = Arc::from(message.unwrap_or_default());
+        let mut state = self.lock();
+        let common = state.common();
+        let State {
+            bounds,
+            draft,
+            shapes,
+            figures: all,
+            ..
+        } = &mut *state;
+        let names = bounds.names();
+        draft.clear();
+        let name = |label: &str, text: &Arc<str>| name(names, label, text);
+        figures::add(draft, shapes, &figures, &name);
+        let head = Head {
+            application: application.name.clone(),
+            id: Arc::from(format!("{dataset} {} {message}", application.id)),
+            campaign: Arc::from(""),
+            since: Timestamp::MIN,
+            sent: 0,
+            of_message: false,
+            common,
+        };
+        let own = all.of(dataset, &application.id);
+        let before = own.get(&message);
+        match shapes.group(head, draft, stale_at, before.map(AsRef::as_ref)) {
+            Some(group) => {
+                own.insert(message, Arc::new(group));
+            }
+            None => {
+                if let Some(before) = before {
+                    before.renew(stale_at);
+                }
+            }
+        }
+    }
+
+    fn forgotten(&self, application: &Application, message: &str) {
+        self.lock().forget_message(&application.id, message);
+    }
+
+    fn names(&self, names: &Arc<Names>) {
+        self.lock().bounds.share(names.clone());
+    }
+
+    fn news(&self, news: &News) {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        for key in &news.gone {
+            if let Some((family, own)) = state.place(key) {
+                state.counters.remove(family, &own);
+            }
+        }
+        for shown in &news.shown {
+            let Some((family, own)) = state.place(&shown.key) else {
+                continue;
+            };
+            let value = value(family, &shown.amount, shown.born_at);
+            state.counters.insert(family, own, value);
+        }
+        for key in &news.folded {
+            if let Some((family, _)) = state.place(key) {
+                state.folded.insert(family);
+            }
+        }
+        let counts = [
+            (Key::SnapshotDecreases, news.decreases),
+            (Key::ReportsDuplicate, news.duplicates),
+            (Key::ReportsQuarantined, news.quarantined),
+        ];
+        for (key, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            state.add(id(key), Own::default(), Number::Count(count), now);
+        }
+        for (age, reason) in &news.missed {
+            let age = age.map(|age| age.to_string()).unwrap_or_default();
+            let own = [Arc::from(age), Arc::from(reason.as_str())].into();
+            state.add(id(Key::CohortMissed), own, Number::Count(1), now);
+        }
+        if let Some(held) = news.held {
+            let value = Value::Gauge(Number::Count(held));
+            let family = id(Key::HeldIncrements);
+            state.lasting.insert(family, Own::default(), value);
+        }
+    }
+
+    fn cleared(&self) {
+        self.lock().counters = Chunks::default();
+    }
+
+    fn lost(&self) {
+        let mut state = self.lock();
+        state.counters = Chunks::default();
+        state.newest.clear();
+        state.messages.clear();
+        state.figures.clear();
+        for key in [Key::Up, Key::CollectSuccess, Key::Due] {
+            state.lasting.remove_family(id(key));
+        }
+        let never = Value::Gauge(Number::Count(0));
+        state.lasting.fill(id(Key::LastSuccess), &never);
+    }
+
+    fn failed(&self, dataset: Dataset, application: &Application, failure: &Failure) {
+        self.count(
+            Key::CollectFailures,
+            &[dataset.as_str(), &application.name, failure.kind.as_str()],
+        );
+    }
+
+    fn rejected(&self, reason: &str) {
+        let reason =
+            self.lock()
+                .bounds
+                .value(id(Key::RejectedMessages), "reason", &Arc::from(reason));
+        self.count(Key::RejectedMessages, &[&reason]);
+    }
+
+    fn tracked(&self, messages: usize) {
+        self.set(Key::TrackedMessages, &[], Number::Count(messages as u64));
+    }
+
+    fn due(&self, dataset: Dataset, application: &Application, at: Option<Timestamp>) {
+        let own = [dataset.as_str(), &application.name];
+        match at {
+            Some(at) => self.set(Key::Due, &own, seconds(at)),
+            None => {
+                let own: Own = own.iter().map(|value| Arc::from(*value)).collect();
+                self.lock().lasting.remove(id(Key::Due), &own);
+            }
+        }
+    }
+
+    fn discovered(&self, source: Source, new: usize, good: bool, at: Timestamp) {
+        let own = [source.as_str()];
+        self.set(Key::DiscoverySuccess, &own, Number::Count(good.into()));
+        if good {
+            self.set(Key::DiscoveryLastSuccess, &own, seconds(at));
+        }
+        let own = own.iter().map(|value| Arc::from(*value)).collect();
+        let family = id(Key::DiscoveredMessages);
+        self.lock().add(family, own, Number::Count(new as u64), at);
+    }
+
+    fn pass(&self, outcome: &PassOutcome) {
+        self.set(Key::Up, &[], Number::Count(outcome.up.into()));
+        for part in &outcome.datasets {
+            let own = [part.dataset.as_str(), part.application.name.as_ref()];
+            self.set(
+                Key::CollectSuccess,
+                &own,
+                Number::Count(part.success.into()),
+            );
+            if part.success {
+                self.set(Key::LastSuccess, &own, seconds(outcome.at));
+            }
+        }
+        let mut state = self.lock();
+        for (dataset, length) in &outcome.durations {
+            let own = [Arc::from(dataset.as_str())].into();
+            state.observe(
+                id(Key::CollectDuration),
+                own,
+                length.as_secs_f64(),
+                outcome.at,
+            );
+        }
+        state.count_drops = true;
+    }
+
+    fn publish(&self) {
+        AccountSeries::publish(self);
+    }
+}
+
+/// Unix time.
+fn seconds(at: Timestamp) -> Number {
+    Number::Float(at.as_duration().as_secs_f64())
+}

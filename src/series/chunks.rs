@@ -1,0 +1,206 @@
+//! A sorted map of series, in parts that a view shares: what changes is copied, the rest is not.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use super::{families::FamilyId, values::Value};
+
+/// The values of a series' own labels, without those of the account.
+pub(super) type Own = Arc<[Arc<str>]>;
+
+/// Series of one family in the order of their labels.
+pub(super) type Chunk = Vec<(Own, Value)>;
+
+/// So many series in a chunk, and it is divided: some 30 KiB of text.
+const MOST: usize = 128;
+
+/// Series by family and labels.
+#[derive(Default)]
+pub(super) struct Chunks {
+    families: BTreeMap<FamilyId, Vec<Arc<Chunk>>>,
+    len: usize,
+}
+
+/// Where a series is, or belongs.
+enum Place {
+    There(usize, usize),
+    Missing(usize, usize),
+}
+
+fn find(chunks: &[Arc<Chunk>], own: &[Arc<str>]) -> Place {
+    let before = |chunk: &Arc<Chunk>| chunk.last().is_some_and(|(last, _)| last.as_ref() < own);
+    let index = chunks
+        .partition_point(before)
+        .min(chunks.len().saturating_sub(1));
+    let Some(chunk) = chunks.get(index) else {
+        return Place::Missing(0, 0);
+    };
+    match chunk.binary_search_by(|(other, _)| other.as_ref().cmp(own)) {
+        Ok(place) => Place::There(index, place),
+        Err(place) => Place::Missing(index, place),
+    }
+}
+
+impl Chunks {
+    /// How many series there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// All chunks, with their families in order.
+    pub(super) fn chunks(&self) -> impl Iterator<Item = (FamilyId, &Arc<Chunk>)> {
+        let families = self.families.iter();
+        families.flat_map(|(family, chunks)| chunks.iter().map(|chunk| (*family, chunk)))
+    }
+
+    /// Sets a series. A value that is there already touches nothing.
+    pub(super) fn insert(&mut self, family: FamilyId, own: Own, value: Value) {
+        let chunks = self.families.entry(family).or_default();
+        match find(chunks, &own) {
+            Place::There(index, place) => {
+                if chunks[index][place].1 != value {
+                    Arc::make_mut(&mut chunks[index])[place].1 = value;
+                }
+            }
+            Place::Missing(index, place) => {
+                self.len += 1;
+                put(chunks, index, place, (own, value));
+            }
+        }
+    }
+
+    /// Changes a series, which is born with `born` if it is not there.
+    pub(super) fn change(
+        &mut self,
+        family: FamilyId,
+        own: Own,
+        born: impl FnOnce() -> Value,
+        change: impl FnOnce(&mut Value),
+    ) {
+        let chunks = self.families.entry(family).or_default();
+        match find(chunks, &own) {
+            Place::There(index, place) => change(&mut Arc::make_mut(&mut chunks[index])[place].1),
+            Place::Missing(index, place) => {
+                let mut value = born();
+                change(&mut value);
+                self.len += 1;
+                put(chunks, index, place, (own, value));
+            }
+        }
+    }
+
+    /// Bears a series that is not there.
+    pub(super) fn bear(&mut self, family: FamilyId, own: Own, born: impl FnOnce() -> Value) {
+        let chunks = self.families.entry(family).or_default();
+        if let Place::Missing(index, place) = find(chunks, &own) {
+            self.len += 1;
+            put(chunks, index, place, (own, born()));
+        }
+    }
+
+    /// Takes a series out.
+    pub(super) fn remove(&mut self, family: FamilyId, own: &[Arc<str>]) {
+        let Some(chunks) = self.families.get_mut(&family) else {
+            return;
+        };
+        if let Place::There(index, place) = find(chunks, own) {
+            self.len -= 1;
+            Arc::make_mut(&mut chunks[index]).remove(place);
+            if chunks[index].is_empty() {
+                chunks.remove(index);
+            }
+        }
+    }
+
+    /// Takes a family out.
+    pub(super) fn remove_family(&mut self, family: FamilyId) {
+        let gone = self.families.remove(&family).unwrap_or_default();
+        self.len -= gone.iter().map(|chunk| chunk.len()).sum::<usize>();
+    }
+
+    /// Sets every series of a family.
+    pub(super) fn fill(&mut self, family: FamilyId, value: &Value) {
+        for chunk in self.families.entry(family).or_default() {
+            for (_, own) in Arc::make_mut(chunk) {
+                *own = value.clone();
+            }
+        }
+    }
+}
+
+fn put(chunks: &mut Vec<Arc<Chunk>>, index: usize, place: usize, series: (Own, Value)) {
+    let Some(chunk) = chunks.get_mut(index) else {
+        chunks.push(Arc::new(vec![series]));
+        return;
+    };
+    let chunk = Arc::make_mut(chunk);
+    chunk.insert(place, series);
+    if chunk.len() > MOST {
+        // Series that arrive in order fill their chunks.
+        let at = if place == chunk.len() - 1 {
+            MOST
+        } else {
+            MOST / 2
+        };
+        let rest = chunk.split_off(at);
+        chunk.shrink_to_fit();
+        chunks.insert(index + 1, Arc::new(rest));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::{Key, Number, families::id};
+
+    fn own(number: u64) -> Own {
+        [Arc::from(format!("{number:08}"))].into()
+    }
+
+    fn count(number: u64) -> Value {
+        Value::Gauge(Number::Count(number))
+    }
+
+    #[test]
+    fn it_is_a_sorted_map_whose_parts_are_bounded() {
+        let family = id(Key::Up);
+        let mut chunks = Chunks::default();
+        let mut model = BTreeMap::new();
+        // A multiplicative walk visits every number below the prime in a scattered order.
+        for step in 1..1009 {
+            let number = step * 523 % 1009;
+            chunks.insert(family, own(number), count(step));
+            model.insert(own(number), count(step));
+            if step % 3 == 0 {
+                let gone = own(step / 2 * 523 % 1009);
+                chunks.remove(family, &gone);
+                model.remove(&gone);
+            }
+        }
+        assert_eq!(chunks.len(), model.len());
+        assert!(
+            chunks
+                .chunks()
+                .all(|(_, chunk)| (1..=MOST).contains(&chunk.len()))
+        );
+        let all: Vec<_> = chunks
+            .chunks()
+            .flat_map(|(_, chunk)| chunk.iter().cloned())
+            .collect();
+        assert_eq!(all, model.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_does_not_change_is_not_copied() {
+        let family = id(Key::Up);
+        let mut chunks = Chunks::default();
+        (0..500).for_each(|number| chunks.insert(family, own(number), count(1)));
+        let view: Vec<Arc<Chunk>> = chunks.chunks().map(|(_, chunk)| chunk.clone()).collect();
+        chunks.insert(family, own(7), count(1));
+        chunks.insert(family, own(300), count(2));
+        let same = chunks
+            .chunks()
+            .zip(&view)
+            .filter(|((_, new), old)| Arc::ptr_eq(new, old));
+        assert_eq!(same.count(), view.len() - 1);
+    }
+}

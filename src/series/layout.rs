@@ -1,0 +1,500 @@
+//! How an account's series are laid out in pieces. Messages stand in blocks by age, small ones for
+//! the newest, whose numbers change most: what changes costs about as much as it is, not as much as
+//! all that stands beside it.
+
+use std::{cmp::Reverse, collections::HashMap, sync::Arc};
+
+use jiff::Timestamp;
+
+use super::{
+    chunks::Chunk,
+    families::{FamilyId, Key, families, id, is_breakdown},
+    groups::Group,
+    pieces::{Block, FormSet, Piece, Prepare, Rows, View},
+    values::{Identity, Number, Value},
+};
+
+/// The smallest block that is divided further, by the text of its largest family.
+const LEAST: usize = 2 << 10;
+/// Blocks are divided when they are twice this: a piece has at most 64 KiB of text.
+const MOST: usize = 30 << 10;
+/// A block may be so large a part of what is newer than it.
+const SHARE: usize = 4;
+
+/// Where a message stands: newest first.
+pub(super) type OrderKey = Reverse<(Timestamp, Arc<str>)>;
+
+/// What is to be shown.
+pub(super) struct Material {
+    pub(super) identity: Arc<Identity>,
+    /// Whether parts of messages' numbers are shown.
+    pub(super) channels: bool,
+    /// Messages, newest first.
+    pub(super) messages: Vec<Arc<Group>>,
+    /// Other gauges that vanish together.
+    pub(super) figures: Vec<Arc<Group>>,
+    /// Everything else.
+    pub(super) chunks: Vec<(FamilyId, Arc<Chunk>)>,
+}
+
+impl Material {
+    /// Nothing.
+    pub(super) fn none(identity: Arc<Identity>) -> Material {
+        Material {
+            identity,
+            channels: true,
+            messages: Vec::new(),
+            figures: Vec::new(),
+            chunks: Vec::new(),
+        }
+    }
+}
+
+/// The pieces of the last view, by what they were made of.
+pub(super) struct Layout {
+    identity: Arc<Identity>,
+    channels: bool,
+    wanted: FormSet,
+    messages: Blocks,
+    figures: Blocks,
+    /// By the chunk's address: the piece keeps it in place.
+    chunks: HashMap<usize, Arc<Piece>>,
+    not_held: Arc<Piece>,
+}
+
+/// Blocks, newest first.
+#[derive(Default)]
+struct Blocks(Vec<Placed>);
+
+struct Placed {
+    block: Arc<Block>,
+    /// In the order of the families.
+    pieces: Vec<Arc<Piece>>,
+    /// What is older belongs to the next block.
+    edge: OrderKey,
+    weight: usize,
+}
+
+/// A block that is being laid out.
+struct Cut {
+    groups: Vec<Arc<Group>>,
+    weight: usize,
+    /// It has the range of this block of the last view.
+    before: Option<usize>,
+}
+
+fn is_newer(group: &Group, edge: &OrderKey) -> bool {
+    let Reverse((since, id)) = edge;
+    (group.since, &group.id) >= (*since, id)
+}
+
+fn weight(groups: &[Arc<Group>]) -> usize {
+    groups.iter().map(|group| group.weight).sum()
+}
+
+/// How large a block may be behind so much newer text.
+fn allowed(ahead: usize) -> usize {
+    (ahead / SHARE).clamp(LEAST, MOST)
+}
+
+/// Whether two blocks stand for the same groups in the same states.
+fn alike(left: &[Arc<Group>], right: &[Arc<Group>]) -> bool {
+    left.len() == right.len() && left.iter().zip(right).all(|(a, b)| Arc::ptr_eq(a, b))
+}
+
+impl Blocks {
+    fn arrange(&mut self, groups: Vec<Arc<Group>>, shared: &Shared<'_>) {
+        let cuts = self.cut(groups);
+        let mut before: Vec<Option<Placed>> =
+            std::mem::take(&mut self.0).into_iter().map(Some).collect();
+        let place = |cut: Cut| {
+            let old = cut.before.and_then(|index| before[index].take());
+            Placed::new(cut, old, shared)
+        };
+        self.0 = cuts.into_iter().map(place).collect();
+    }
+
+    /// Cuts groups where the last blocks were cut, then divides what has become large, and joins
+    /// what has become small: a block is twice what is allowed before it is divided, so that its
+    /// edges last.
+    fn cut(&self, groups: Vec<Arc<Group>>) -> Vec<Cut> {
+        let mut groups = groups.into_iter().peekable();
+        let mut ranges: Vec<Cut> = Vec::with_capacity(self.0.len() + 1);
+        for (index, placed) in self.0.iter().enumerate() {
+            let is_last = index + 1 == self.0.len();
+            let mut own = Vec::with_capacity(placed.block.groups.len());
+            while let Some(group) = groups.next_if(|group| is_last || is_newer(group, &placed.edge))
+            {
+                own.push(group);
+            }
+            ranges.push(Cut {
+                weight: weight(&own),
+                groups: own,
+                before: Some(index),
+            });
+        }
+        let rest: Vec<_> = groups.collect();
+        ranges.push(Cut {
+            weight: weight(&rest),
+            groups: rest,
+            before: None,
+        });
+        let mut cuts: Vec<Cut> = Vec::with_capacity(ranges.len());
+        // The text of the newer cuts, but for the last one.
+        let mut ahead = 0;
+        let mut push = |cut: Cut, ahead: &mut usize| {
+            if let Some(last) = cuts.last_mut() {
+                if last.weight + cut.weight <= allowed(*ahead) {
+                    last.groups.extend(cut.groups);
+                    last.weight += cut.weight;
+                    last.before = None;
+                    return;
+                }
+                *ahead += last.weight;
+            }
+            cuts.push(cut);
+        };
+        for range in ranges.into_iter().filter(|range| !range.groups.is_empty()) {
+            if range.weight <= 2 * allowed(ahead) || range.groups.len() == 1 {
+                push(range, &mut ahead);
+                continue;
+            }
+            let mut part = Vec::new();
+            let mut size = 0;
+            let mut passed = ahead;
+            for group in range.groups {
+                if size + group.weight > allowed(passed) && !part.is_empty() {
+                    passed += size;
+                    let groups = std::mem::take(&mut part);
+                    let weight = std::mem::take(&mut size);
+                    push(
+                        Cut {
+                            groups,
+                            weight,
+                            before: None,
+                        },
+                        &mut ahead,
+                    );
+                }
+                size += group.weight;
+                part.push(group);
+            }
+            let cut = Cut {
+                groups: part,
+                weight: size,
+                before: None,
+            };
+            push(cut, &mut ahead);
+        }
+        cuts
+    }
+}
+
+/// What all pieces of a view have in common.
+struct Shared<'a> {
+    identity: &'a Arc<Identity>,
+    channels: bool,
+    wanted: FormSet,
+}
+
+impl Placed {
+    fn new(cut: Cut, before: Option<Placed>, shared: &Shared<'_>) -> Placed {
+        if let Some(before) = before
+            .as_ref()
+            .filter(|before| alike(&before.block.groups, &cut.groups))
+        {
+            before.block.look();
+            return Placed {
+                block: before.block.clone(),
+                pieces: before.pieces.clone(),
+                edge: before.edge.clone(),
+                weight: before.weight,
+            };
+        }
+        let edge = match (&before, cut.groups.last()) {
+            (Some(before), _) => before.edge.clone(),
+            (None, Some(oldest)) => oldest.order(),
+            (None, None) => Reverse((Timestamp::MIN, Arc::from(""))),
+        };
+        let mut own: Vec<FamilyId> = Vec::new();
+        let mut shape = std::ptr::null();
+        for group in &cut.groups {
+            // Messages of one application mostly have the same shape.
+            if std::mem::replace(&mut shape, Arc::as_ptr(&group.shape)) != shape {
+                own.extend(group.shape.families().map(|(family, _)| family));
+                own.sort_unstable();
+                own.dedup();
+            }
+        }
+        own.retain(|family| shared.channels || !is_breakdown(*family));
+        let block = Arc::new(Block::new(cut.groups.into()));
+        let pieces = own.into_iter().map(|family| {
+            let rows = Rows::Block(block.clone());
+            let piece = Piece::new(family, Some(shared.identity.clone()), rows);
+            let old = before.as_ref().filter(|before| {
+                let (old, new) = (&before.block.groups, &block.groups);
+                old.len() == new.len() && old.iter().zip(new).all(|(a, b)| a.same(b, family))
+            });
+            let old = old.and_then(|before| {
+                let found = before
+                    .pieces
+                    .binary_search_by_key(&family, |old| old.family());
+                found.ok().map(|index| &before.pieces[index])
+            });
+            Arc::new(match old {
+                Some(old) => piece.keep(old, shared.wanted),
+                None => piece,
+            })
+        });
+        Placed {
+            pieces: pieces.collect(),
+            block: block.clone(),
+            edge,
+            weight: cut.weight,
+        }
+    }
+
+    /// Gives up the forms that nobody wants.
+    fn forget(&mut self, shared: &Shared<'_>) {
+        for piece in &mut self.pieces {
+            let rows = Rows::Block(self.block.clone());
+            let new = Piece::new(piece.family(), Some(shared.identity.clone()), rows);
+            *piece = Arc::new(new.keep(piece, shared.wanted));
+        }
+    }
+}
+
+impl Layout {
+    pub(super) fn new(identity: Arc<Identity>) -> Layout {
+        Layout {
+            not_held: not_held(&identity),
+            identity,
+            channels: true,
+            wanted: 0,
+            messages: Blocks::default(),
+            figures: Blocks::default(),
+            chunks: HashMap::new(),
+        }
+    }
+
+    /// A view of the material, whose pieces are those of the last view where nothing has changed.
+    pub(super) fn view(&mut self, material: Material, prepare: &dyn Prepare) -> View {
+        let Material {
+            identity,
+            channels,
+            messages,
+            figures,
+            chunks,
+        } = material;
+        if *identity != *self.identity || channels != self.channels {
+            *self = Layout::new(identity);
+            self.channels = channels;
+        }
+        let wanted = prepare.wanted();
+        let identity = self.identity.clone();
+        let shared = Shared {
+            identity: &identity,
+            channels,
+            wanted,
+        };
+        if std::mem::replace(&mut self.wanted, wanted) & !wanted != 0 {
+            let blocks = self.messages.0.iter_mut().chain(&mut self.figures.0);
+            blocks.for_each(|placed| placed.forget(&shared));
+            for piece in self.chunks.values_mut() {
+                if let Rows::Chunk(chunk) = &piece.rows {
+                    let rows = Rows::Chunk(chunk.clone());
+                    let new = Piece::new(piece.family(), Some(identity.clone()), rows);
+                    *piece = Arc::new(new.keep(piece, wanted));
+                }
+            }
+        }
+        self.messages.arrange(messages, &shared);
+        self.figures.arrange(figures, &shared);
+        let mut before = std::mem::take(&mut self.chunks);
+        let mut pieces: Vec<Vec<Arc<Piece>>> = families().iter().map(|_| Vec::new()).collect();
+        for placed in self.messages.0.iter().chain(&self.figures.0) {
+            for piece in &placed.pieces {
+                pieces[piece.family().index()].push(piece.clone());
+            }
+        }
+        for (family, chunk) in chunks {
+            let address = Arc::as_ptr(&chunk).cast::<()>() as usize;
+            let piece = before.remove(&address).unwrap_or_else(|| {
+                Arc::new(Piece::new(
+                    family,
+                    Some(identity.clone()),
+                    Rows::Chunk(chunk),
+                ))
+            });
+            pieces[family.index()].push(piece.clone());
+            self.chunks.insert(address, piece);
+        }
+        let pieces: Box<[_]> = pieces.into_iter().flatten().collect();
+        prepare.prepare(&pieces);
+        prepare.prepare(std::slice::from_ref(&self.not_held));
+        View {
+            pieces,
+            not_held: self.not_held.clone(),
+        }
+    }
+}
+
+/// What stands for an account that another replica holds.
+fn not_held(identity: &Arc<Identity>) -> Arc<Piece> {
+    let not = (Arc::from([]), Value::Gauge(Number::Count(0)));
+    let rows = Rows::Chunk(Arc::new(vec![not]));
+    Arc::new(Piece::new(id(Key::LeaseHeld), Some(identity.clone()), rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::series::{
+        groups::{Draft, Head, Shapes},
+        pieces::Unprepared,
+    };
+
+    const FAMILIES: u64 = 3;
+
+    fn group(shapes: &mut Shapes, number: i64, count: u64) -> Arc<Group> {
+        let mut draft = Draft::default();
+        for (index, measure) in ["sent", "delivered", "opened"].into_iter().enumerate() {
+            let labels = shapes.tuple(&["push"]);
+            // Only the first family changes.
+            let count = if index == 0 { count } else { 7 };
+            draft.add(id(Key::Message(measure)), labels, Number::Count(count));
+        }
+        let head = Head {
+            application: Arc::from("app"),
+            id: Arc::from(format!("message-{number:010}")),
+            campaign: Arc::from("spring"),
+            since: Timestamp::from_second(number).unwrap(),
+            sent: 1,
+            of_message: true,
+            common: 60,
+        };
+        Arc::new(
+            shapes
+                .group(head, &mut draft, Timestamp::MAX, None)
+                .unwrap(),
+        )
+    }
+
+    fn identity() -> Arc<Identity> {
+        Arc::new(Identity {
+            provider: "engagelab",
+            account: Arc::from("a"),
+            extra: Vec::new(),
+        })
+    }
+
+    fn view(layout: &mut Layout, messages: &[Arc<Group>]) -> View {
+        let material = Material {
+            identity: identity(),
+            channels: true,
+            messages: messages.to_vec(),
+            figures: Vec::new(),
+            chunks: Vec::new(),
+        };
+        layout.view(material, &Unprepared)
+    }
+
+    /// Every series once, newest message first, whatever has come and gone.
+    fn check(view: &View, messages: &[Arc<Group>]) {
+        let family = id(Key::Message("sent"));
+        let mut seen = Vec::new();
+        for piece in view.family(family, true) {
+            piece.visit(None, &mut |labels, value| {
+                let id = labels.pairs().find(|(name, _)| *name == "message_id");
+                seen.push((id.unwrap().1.to_owned(), value.clone()));
+            });
+        }
+        let all: Vec<_> = messages
+            .iter()
+            .map(|group| {
+                let (_, number) = group.values(family).next().unwrap();
+                (group.id.to_string(), Value::Gauge(number))
+            })
+            .collect();
+        assert_eq!(seen, all);
+    }
+
+    fn blocks(layout: &Layout) -> Vec<usize> {
+        layout
+            .messages
+            .0
+            .iter()
+            .map(|placed| placed.weight)
+            .collect()
+    }
+
+    #[test]
+    fn the_newest_messages_stand_in_small_blocks() {
+        let mut shapes = Shapes::default();
+        let mut layout = Layout::new(identity());
+        let messages: Vec<_> = (0..5000).rev().map(|n| group(&mut shapes, n, 1)).collect();
+        check(&view(&mut layout, &messages), &messages);
+        let blocks = blocks(&layout);
+        assert!(blocks[0] <= 2 * LEAST, "{blocks:?}");
+        assert!(
+            blocks.iter().all(|weight| *weight <= 2 * MOST),
+            "{blocks:?}"
+        );
+        let mut ahead = 0;
+        for weight in &blocks {
+            assert!(*weight <= 2 * allowed(ahead), "{blocks:?}");
+            ahead += weight;
+        }
+        assert!(blocks.len() < 80, "{} blocks", blocks.len());
+    }
+
+    #[test]
+    fn only_what_changed_is_made_anew() {
+        let mut shapes = Shapes::default();
+        let mut layout = Layout::new(identity());
+        let mut messages: Vec<_> = (0..5000).rev().map(|n| group(&mut shapes, n, 1)).collect();
+        let first = view(&mut layout, &messages);
+        messages[0] = group(&mut shapes, 4999, 2);
+        let second = view(&mut layout, &messages);
+        check(&second, &messages);
+        let kept = |old: &View, new: &View| {
+            let same = |piece: &&Arc<Piece>| old.pieces.iter().any(|old| Arc::ptr_eq(old, piece));
+            new.pieces.iter().filter(same).count()
+        };
+        // The other two families of the first block are new pieces that keep their forms.
+        assert_eq!(kept(&first, &second), second.pieces.len() - 3);
+        let third = view(&mut layout, &messages);
+        assert_eq!(kept(&second, &third), third.pieces.len());
+    }
+
+    #[test]
+    fn messages_come_and_go_and_pieces_last() {
+        let mut shapes = Shapes::default();
+        let mut layout = Layout::new(identity());
+        let mut messages: Vec<Arc<Group>> = Vec::new();
+        let (mut made, mut last) = (0, Vec::new());
+        for number in 0..6000 {
+            messages.insert(0, group(&mut shapes, number, 1));
+            if messages.len() > 3000 {
+                messages.pop();
+            }
+            if number % 17 == 0 && messages.len() > 40 {
+                messages.remove(usize::try_from(number % 31).unwrap());
+            }
+            let view = view(&mut layout, &messages);
+            if number % 500 == 0 {
+                check(&view, &messages);
+            }
+            let old: std::collections::HashSet<_> = last.iter().map(Arc::as_ptr).collect();
+            made += view
+                .pieces
+                .iter()
+                .filter(|piece| !old.contains(&Arc::as_ptr(piece)))
+                .count();
+            last = view.pieces.to_vec();
+        }
+        let each = made as u64 / FAMILIES / 6000;
+        assert!(each <= 5, "{each} blocks are made anew for one message");
+        assert!(blocks(&layout).len() < 60, "{:?}", blocks(&layout));
+    }
+}

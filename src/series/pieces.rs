@@ -1,0 +1,297 @@
+//! What is shown of an account, in pieces: runs of series of one family that are never changed, only
+//! replaced, so that whatever was made of a piece stays true of it.
+
+use std::{
+    collections::HashSet,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicI64, Ordering},
+    },
+};
+
+use bytes::Bytes;
+use jiff::Timestamp;
+
+use super::{
+    chunks::Chunk,
+    families::{FamilyId, Key, id},
+    groups::{Group, nanoseconds},
+    values::{Identity, Labels, Value},
+};
+
+/// How many forms a piece can be kept in.
+pub const FORMS: usize = 6;
+
+/// A set of forms: bit by bit.
+pub type FormSet = u8;
+
+/// The CRC-32 of a text, with its length: sums of parts give the sum of the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checksum {
+    /// The CRC-32.
+    pub crc: u32,
+    /// What the length does to the sum of what stands before: x to the power of eight times it.
+    pub shift: u32,
+    /// The length in bytes.
+    pub length: u64,
+}
+
+/// Bytes that an output made of a piece.
+#[derive(Debug)]
+pub struct Form {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// What a reader of the whole has to know of the text that they stand for.
+    pub sum: Checksum,
+}
+
+/// Groups of consecutive messages, newest first, with their families in pieces.
+pub(super) struct Block {
+    pub(super) groups: Box<[Arc<Group>]>,
+    /// No group is stale before then, in nanoseconds.
+    soonest: AtomicI64,
+}
+
+impl Block {
+    pub(super) fn new(groups: Box<[Arc<Group>]>) -> Block {
+        let block = Block {
+            groups,
+            soonest: AtomicI64::new(0),
+        };
+        block.look();
+        block
+    }
+
+    /// Looks when the first group becomes stale: they are renewed without the block knowing.
+    pub(super) fn look(&self) {
+        let soonest = self.groups.iter().map(|group| group.stale_at()).min();
+        self.soonest
+            .store(soonest.unwrap_or(i64::MAX), Ordering::Relaxed);
+    }
+}
+
+/// Where a piece's series are.
+pub(super) enum Rows {
+    /// In a block, with others.
+    Block(Arc<Block>),
+    /// In a chunk of their own.
+    Chunk(Arc<Chunk>),
+}
+
+/// A run of series of one family, of one account or of the process.
+pub struct Piece {
+    family: FamilyId,
+    /// Whose they are; `None`: the process's.
+    identity: Option<Arc<Identity>>,
+    pub(super) rows: Rows,
+    forms: [OnceLock<Arc<Form>>; FORMS],
+}
+
+impl Piece {
+    pub(super) fn new(family: FamilyId, identity: Option<Arc<Identity>>, rows: Rows) -> Piece {
+        Piece {
+            family,
+            identity,
+            rows,
+            forms: Default::default(),
+        }
+    }
+
+    /// The family of all its series.
+    pub fn family(&self) -> FamilyId {
+        self.family
+    }
+
+    /// Two pieces with the same key have the same series, as long as both are there.
+    pub fn key(&self) -> (FamilyId, usize) {
+        let address = match &self.rows {
+            Rows::Block(block) => Arc::as_ptr(block).cast::<()>(),
+            Rows::Chunk(chunk) => Arc::as_ptr(chunk).cast::<()>(),
+        };
+        (self.family, address as usize)
+    }
+
+    /// The same series, without what was made of them.
+    fn bare(&self) -> Arc<Piece> {
+        let rows = match &self.rows {
+            Rows::Block(block) => Rows::Block(block.clone()),
+            Rows::Chunk(chunk) => Rows::Chunk(chunk.clone()),
+        };
+        Arc::new(Piece::new(self.family, self.identity.clone(), rows))
+    }
+
+    /// A form of it, which `make` makes if it is not there. Whoever comes meanwhile waits for it.
+    pub fn form(&self, form: usize, make: impl FnOnce() -> Form) -> &Arc<Form> {
+        self.forms[form].get_or_init(|| Arc::new(make()))
+    }
+
+    /// A form of it, if it is there.
+    pub fn kept(&self, form: usize) -> Option<&Arc<Form>> {
+        self.forms[form].get()
+    }
+
+    /// Takes over those forms of a piece with the same series that are wanted.
+    pub(super) fn keep(self, other: &Piece, wanted: FormSet) -> Piece {
+        for (index, (own, form)) in self.forms.iter().zip(&other.forms).enumerate() {
+            if let Some(form) = form.get().filter(|_| wanted & (1 << index) != 0) {
+                // It is new: nothing is there.
+                let _ = own.set(form.clone());
+            }
+        }
+        self
+    }
+
+    /// Whether some of its series are not shown at `now`.
+    pub fn is_stale(&self, now: Timestamp) -> bool {
+        let Rows::Block(block) = &self.rows else {
+            return false;
+        };
+        let now = nanoseconds(now);
+        block.soonest.load(Ordering::Relaxed) <= now
+            && block.groups.iter().any(|group| group.stale_at() <= now)
+    }
+
+    /// Walks its series, at `now` without those that are stale by then.
+    pub fn visit(&self, now: Option<Timestamp>, each: &mut dyn FnMut(Labels<'_>, &Value)) {
+        let family = self.family.family();
+        let identity = self.identity.as_deref();
+        let mut own: Vec<&str> = Vec::with_capacity(family.labels.len());
+        match &self.rows {
+            Rows::Chunk(chunk) => {
+                for (labels, value) in chunk.iter() {
+                    own.clear();
+                    own.extend(labels.iter().map(|label| label.as_ref()));
+                    each(Labels::new(family, identity, &own), value);
+                }
+            }
+            Rows::Block(block) => {
+                let now = now.map_or(i64::MIN, nanoseconds);
+                for group in block.groups.iter().filter(|group| group.stale_at() > now) {
+                    let of_message = group.of_message;
+                    for (entry, number) in group.values(self.family) {
+                        let mut labels = entry.labels.iter();
+                        own.clear();
+                        own.extend(family.labels.iter().skip(2).map(|name| match *name {
+                            "application" => group.application.as_ref(),
+                            "campaign" if of_message => group.campaign.as_ref(),
+                            "message_id" if of_message => group.id.as_ref(),
+                            _ => labels.next().map_or("", |value| value.as_ref()),
+                        }));
+                        each(Labels::new(family, identity, &own), &Value::Gauge(number));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What is shown of an account: never changed, only replaced.
+pub(super) struct View {
+    /// In the order of the families.
+    pub(super) pieces: Box<[Arc<Piece>]>,
+    /// Instead of its `delivery_exporter_lease_held` while another replica holds the account.
+    pub(super) not_held: Arc<Piece>,
+}
+
+impl View {
+    /// The pieces of a family, which `held` tells to be this replica's.
+    pub(super) fn family(&self, family: FamilyId, held: bool) -> &[Arc<Piece>] {
+        // Everything else belongs to the replica that holds the account.
+        if !held && family == id(Key::LeaseHeld) {
+            return std::slice::from_ref(&self.not_held);
+        }
+        if !held && family != id(Key::WebhookRequests) {
+            return &[];
+        }
+        of_family(&self.pieces, family)
+    }
+}
+
+/// The pieces of a family, of pieces in the order of the families.
+pub(super) fn of_family(pieces: &[Arc<Piece>], family: FamilyId) -> &[Arc<Piece>] {
+    let from = pieces.partition_point(|piece| piece.family < family);
+    let len = pieces[from..].partition_point(|piece| piece.family == family);
+    &pieces[from..from + len]
+}
+
+/// Which series there were at a moment, without what was made of them.
+#[derive(Default)]
+pub struct Remembered {
+    /// In the order of the families.
+    pieces: Vec<Arc<Piece>>,
+    at: Timestamp,
+}
+
+impl Remembered {
+    /// The series that are shown at `at`.
+    pub(super) fn new<'a>(
+        pieces: impl Iterator<Item = &'a Arc<Piece>>,
+        at: Timestamp,
+    ) -> Remembered {
+        Remembered {
+            pieces: pieces.map(|piece| piece.bare()).collect(),
+            at,
+        }
+    }
+
+    /// Walks the series of a family that are not among `pieces` at `now`.
+    pub fn visit_left(
+        &self,
+        family: FamilyId,
+        pieces: &[&Arc<Piece>],
+        now: Timestamp,
+        each: &mut dyn FnMut(Labels<'_>),
+    ) {
+        let before = of_family(&self.pieces, family);
+        let there: HashSet<_> = pieces.iter().map(|piece| piece.key()).collect();
+        let changed = |piece: &Arc<Piece>, others: &HashSet<_>| {
+            !others.contains(&piece.key()) || piece.is_stale(now)
+        };
+        let old: Vec<_> = before
+            .iter()
+            .filter(|piece| changed(piece, &there))
+            .collect();
+        if old.is_empty() {
+            return;
+        }
+        let were: HashSet<_> = before.iter().map(|piece| piece.key()).collect();
+        let hasher = RandomState::new();
+        let hash = |labels: Labels<'_>| {
+            let pairs = labels.pairs();
+            pairs.fold(0, |hash: u64, pair| hasher.hash_one((hash, pair)))
+        };
+        let mut stay = HashSet::new();
+        for piece in pieces.iter().filter(|piece| changed(piece, &were)) {
+            piece.visit(Some(now), &mut |labels, _| {
+                stay.insert(hash(labels));
+            });
+        }
+        for piece in old {
+            piece.visit(Some(self.at), &mut |labels, _| {
+                if !stay.contains(&hash(labels)) {
+                    each(labels);
+                }
+            });
+        }
+    }
+}
+
+/// Makes forms of pieces before they are shown.
+pub trait Prepare: Send + Sync {
+    /// The forms that somebody reads at present.
+    fn wanted(&self) -> FormSet;
+    /// Makes those forms of a piece that are wanted.
+    fn prepare(&self, pieces: &[Arc<Piece>]);
+}
+
+/// Nothing is made beforehand.
+pub struct Unprepared;
+
+impl Prepare for Unprepared {
+    fn wanted(&self) -> FormSet {
+        0
+    }
+
+    fn prepare(&self, _: &[Arc<Piece>]) {}
+}

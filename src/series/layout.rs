@@ -15,7 +15,7 @@ use super::{
 };
 
 /// The smallest block that is divided further, by the text of its largest family.
-const LEAST: usize = 2 << 10;
+const LEAST: usize = 8 << 10;
 /// Blocks are divided when they are twice this: a piece has at most 64 KiB of text.
 const MOST: usize = 30 << 10;
 /// A block may be so large a part of what is newer than it.

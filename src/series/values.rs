@@ -1,6 +1,6 @@
 //! What a series holds, and how it is shown to the outputs.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use jiff::Timestamp;
 use rust_decimal::{Decimal, prelude::ToPrimitive};
@@ -116,6 +116,17 @@ impl<'a> Labels<'a> {
             identity,
             own,
         }
+    }
+
+    /// The values of the labels that differ between series of one family and account.
+    pub fn own(self) -> &'a [&'a str] {
+        self.own
+    }
+
+    /// Where those stand among all labels.
+    pub fn own_range(self) -> Range<usize> {
+        let common = self.family.labels.len() - self.own.len();
+        common..self.family.labels.len()
     }
 
     /// Names and values: the family's labels in order, then those that the configuration adds.

@@ -10,12 +10,17 @@ use std::cell::RefCell;
 use bytes::Bytes;
 use flate2::{Compress, Compression, FlushCompress, Status};
 
-use super::{Encoding, Format, checksum, writer};
-use crate::series::{Checksum, FORMS, FamilyId, Form, FormSet, Kind, Piece};
+use super::{
+    Encoding, Format, checksum, lines,
+    writer::{self, Lines},
+};
+use crate::series::{Checksum, FORMS, FamilyId, Form, FormSet, Kind, Piece, Value};
 use jiff::Timestamp;
 
 /// The level is a matter of what a pass may cost: the next ones take twice the time for a few percent.
 const DEFLATE_LEVEL: u32 = 2;
+/// Shorter texts are not worth that compressor's preparations.
+const SHORT: usize = 8 << 10;
 const ZSTD_LEVEL: i32 = 1;
 
 /// The head of a gzip file (RFC 1952, 2.3): deflate, no name, no time, no system.
@@ -86,8 +91,13 @@ pub(super) fn new(
 ) -> Form {
     TEXT.with_borrow_mut(|text| {
         text.clear();
-        piece.visit(now, &mut |labels, value| {
-            writer::sample(text, format, piece.family().family(), labels, value);
+        let family = piece.family().family();
+        let mut lines = None;
+        piece.visit(now, &mut |labels, value| match value {
+            Value::Gauge(number) | Value::Counter(number, _) => lines
+                .get_or_insert_with(|| Lines::new(family, labels))
+                .write(text, labels, *number),
+            Value::Histogram(..) => writer::sample(text, format, family, labels, value),
         });
         let sum = checksum::of(text.as_bytes());
         compressed(text.as_bytes(), sum, encoding)
@@ -110,9 +120,12 @@ fn compressed(text: &[u8], sum: Checksum, encoding: Encoding) -> Form {
         _ if text.is_empty() => Bytes::new(),
         Encoding::Identity => Bytes::copy_from_slice(text),
         Encoding::Gzip => DEFLATE.with_borrow_mut(|(deflate, out)| {
-            deflate.reset();
             out.clear();
-            deflated(deflate, text, out);
+            if text.len() < SHORT {
+                lines::deflate(text, out);
+            } else {
+                deflated(deflate, text, out);
+            }
             Bytes::copy_from_slice(out)
         }),
         Encoding::Zstd => zstd::bulk::compress(text, ZSTD_LEVEL)
@@ -124,13 +137,14 @@ fn compressed(text: &[u8], sum: Checksum, encoding: Encoding) -> Form {
 
 /// Deflates a text up to a full flush.
 fn deflated(deflate: &mut Compress, text: &[u8], out: &mut Vec<u8>) {
+    let begin = deflate.total_in();
     loop {
-        let done = usize::try_from(deflate.total_in()).unwrap_or(usize::MAX);
+        let done = usize::try_from(deflate.total_in() - begin).unwrap_or(usize::MAX);
         let rest = text.get(done..).unwrap_or_default();
         out.reserve(rest.len() / 8 + 1024);
         let status = deflate.compress_vec(rest, out, FlushCompress::Full);
         // With room left in the output, everything has been flushed.
-        let flushed = out.len() < out.capacity() && deflate.total_in() == text.len() as u64;
+        let flushed = out.len() < out.capacity() && deflate.total_in() - begin == text.len() as u64;
         if flushed || !matches!(status, Ok(Status::Ok)) {
             return;
         }

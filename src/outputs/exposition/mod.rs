@@ -7,6 +7,7 @@
 mod body;
 mod checksum;
 mod forms;
+mod lines;
 mod negotiate;
 #[cfg(test)]
 mod tests;

@@ -66,6 +66,62 @@ pub(super) fn head(text: &mut String, format: Format, family: &Family) {
     }
 }
 
+/// The lines of a run of series of one family and account: what they have in common is put together
+/// once.
+pub(super) struct Lines {
+    /// Up to the value of the first own label, or to the end of the labels.
+    begin: String,
+    /// Between the values of own labels.
+    between: Vec<String>,
+    /// After the last one.
+    end: String,
+}
+
+impl Lines {
+    /// As the first of them is.
+    pub(super) fn new(family: &Family, first: Labels<'_>) -> Lines {
+        let own = first.own_range();
+        let mut pieces = vec![family.name.clone()];
+        let mut separator = "{";
+        for (index, (name, value)) in first.pairs().enumerate() {
+            let mut last = pieces.pop().unwrap_or_default();
+            last.push_str(separator);
+            separator = "\",";
+            last.push_str(name);
+            last.push_str("=\"");
+            if own.contains(&index) {
+                pieces.extend([last, String::new()]);
+            } else {
+                escape(&mut last, value, true);
+                pieces.push(last);
+            }
+        }
+        let mut end = pieces.pop().unwrap_or_default();
+        end.push_str(if separator == "{" { " " } else { "\"} " });
+        let mut pieces = pieces.into_iter();
+        Lines {
+            begin: pieces.next().unwrap_or_default(),
+            between: pieces.collect(),
+            end,
+        }
+    }
+
+    /// One more line.
+    pub(super) fn write(&self, text: &mut String, labels: Labels<'_>, value: Number) {
+        text.push_str(&self.begin);
+        let mut between = self.between.iter();
+        for own in labels.own() {
+            escape(text, own, true);
+            if let Some(next) = between.next() {
+                text.push_str(next);
+            }
+        }
+        text.push_str(&self.end);
+        number(text, value);
+        text.push('\n');
+    }
+}
+
 /// The lines of a series.
 pub(super) fn sample(
     text: &mut String,

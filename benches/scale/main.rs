@@ -1,34 +1,543 @@
-//! The exporter at scale.
+//! The exporter beside what users do instead: a file for node_exporter's textfile collector,
+//! Pushgateway, and the file itself behind nginx. Everything on one machine, one after another.
+//!
+//! ```text
+//! cargo bench --bench scale -- --write
+//! ```
+//!
+//! The series come through a simulated vendor, the provider, the ledger and the table. The peers get
+//! what the exporter answers. It needs node_exporter, Pushgateway, nginx and python3, as Debian has
+//! them; `--write` puts the tables into `docs/performance.md`.
+
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     reason = "a benchmark may panic"
 )]
 
+mod client;
+#[allow(dead_code, reason = "the tests use the rest of it")]
+#[path = "../../tests/e2e/harness.rs"]
+mod harness;
+mod peers;
 mod render;
+mod world;
+
+use std::{
+    fmt::Write,
+    fs,
+    path::Path,
+    sync::atomic::Ordering,
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+
+use client::{Repeated, Target, median, memory, reset_peak};
+use world::{Running, Shape};
 
 const ACCOUNTS: usize = 20;
+/// Scrapes that begin together.
+const TOGETHER: usize = 50;
+
+#[derive(Parser)]
+struct Flags {
+    /// How many series, about.
+    #[arg(
+        long,
+        value_delimiter = ',',
+        default_value = "1000,10000,100000,1000000"
+    )]
+    sizes: Vec<usize>,
+    /// Puts the tables into docs/performance.md.
+    #[arg(long)]
+    write: bool,
+    /// Without the peers, which take most of the time.
+    #[arg(long)]
+    alone: bool,
+    /// Given by cargo.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn accounts(series: usize) -> usize {
+    (series / 5000).clamp(1, ACCOUNTS)
+}
+
+/// What one size comes to.
+#[derive(Default)]
+struct Measured {
+    series: usize,
+    /// The gzip body, the text.
+    bytes: [usize; 2],
+    /// First and repeated, gzip and identity; then the CPU of the repeated ones.
+    scrapes: [f64; 6],
+    /// nginx's times for the same bytes.
+    nginx: [f64; 2],
+    /// node_exporter's and Pushgateway's: time, CPU and peak memory of a gzip scrape.
+    others: [[f64; 3]; 2],
+    nginx_memory: f64,
+    /// The exporter's peak: gzip alone is read, then with identity and OTLP.
+    peak: [f64; 2],
+    /// A pass that changes nothing, 1 %, all: time and CPU.
+    passes: [[f64; 2]; 3],
+    restart: f64,
+    costs: Option<render::Costs>,
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+async fn repeat(target: &Target, encoding: &'static str) -> Repeated {
+    let target = target.clone();
+    blocking(move || target.repeat(encoding)).await
+}
+
+async fn first(target: &Target, encoding: &'static str) -> (f64, Vec<u8>) {
+    let target = target.clone();
+    blocking(move || {
+        let first = target.scrape(encoding, None).lasted.as_secs_f64();
+        let mut body = Vec::new();
+        target.scrape(encoding, Some(&mut body));
+        (first, body)
+    })
+    .await
+}
+
+/// A peer's scrape, with `mark` of how it went.
+async fn other(peer: peers::Peer) -> [f64; 3] {
+    let Repeated { median, cpu, .. } = repeat(&peer.target, "gzip").await;
+    let peak = memory(peer.target.pid, "VmHWM");
+    drop(peer);
+    [median, cpu, peak]
+}
+
+async fn measure(directory: &Path, series: usize, alone: bool) -> Measured {
+    let accounts = accounts(series);
+    let shape = Shape {
+        accounts,
+        messages: (series / accounts / render::SERIES_OF_A_MESSAGE).max(1),
+        gauges: true,
+        interval: Duration::from_secs(if series > 300_000 { 30 } else { 10 }),
+    };
+    let mut found = Measured::default();
+    eprintln!("{series} series: filling");
+    let running = Running::start(directory, shape).await;
+    let target = running.target();
+    for (index, share) in [0.0, 0.01, 1.0].into_iter().enumerate() {
+        // Gzip is read meanwhile, so that a pass makes it.
+        target.scrape("gzip", None);
+        let changed = (shape.messages as f64 * share).ceil() as usize;
+        running.change(index as u64 + 1, changed);
+        let (lasted, cpu) = running.pass().await;
+        found.passes[index] = [lasted, cpu];
+    }
+    eprintln!("{series} series: scrapes");
+    let (time, gzip) = first(&target, "gzip").await;
+    found.scrapes[0] = time;
+    let own = repeat(&target, "gzip").await;
+    (found.scrapes[1], found.scrapes[2]) = (own.median, own.cpu);
+    found.peak[0] = memory(target.pid, "VmHWM");
+    let (time, text) = first(&target, "identity").await;
+    found.scrapes[3] = time;
+    let own = repeat(&target, "identity").await;
+    (found.scrapes[4], found.scrapes[5]) = (own.median, own.cpu);
+    found.bytes = [gzip.len(), text.len()];
+    let lines = text.split(|byte| *byte == b'\n');
+    found.series = lines.filter(|line| line.starts_with(b"delivery_")).count();
+    // With a push and scrapes of both kinds going on.
+    let start = Instant::now();
+    let running = running.restart(true).await;
+    let target = running.target();
+    while blocking({
+        let target = target.clone();
+        move || target.scrape("gzip", None).body
+    })
+    .await
+        < gzip.len() / 2
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    found.restart = start.elapsed().as_secs_f64();
+    reset_peak(target.pid);
+    let pushed = running.pushed.clone();
+    while pushed.load(Ordering::Relaxed) < 2 * found.bytes[0] as u64 / 3 {
+        for encoding in ["gzip", "identity"] {
+            let target = target.clone();
+            blocking(move || target.scrape(encoding, None)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    found.peak[1] = memory(target.pid, "VmHWM");
+    running.exporter.terminate();
+
+    eprintln!("{series} series: nginx and the others");
+    let nginx = peers::nginx(directory, &text, &gzip);
+    found.nginx = [
+        repeat(&nginx.target, "gzip").await.median,
+        repeat(&nginx.target, "identity").await.median,
+    ];
+    found.nginx_memory = memory(nginx.target.pid, "VmHWM");
+    drop(nginx);
+    if !alone {
+        // They have families of their own with the process's names.
+        let delivery: Vec<u8> = text
+            .split_inclusive(|byte| *byte == b'\n')
+            .filter(|line| line.windows(9).take(8).any(|part| part == b"delivery_"))
+            .flatten()
+            .copied()
+            .collect();
+        found.others = [
+            other(peers::node_exporter(directory, &delivery)).await,
+            other(peers::pushgateway(directory, &delivery)).await,
+        ];
+    }
+    found.costs = Some(render::costs(series).await);
+    found
+}
+
+/// How soon the counters of a full ledger are there: the time, and how many there are.
+async fn cold_start(directory: &Path, counters: usize) -> (f64, usize) {
+    // Five counters of each campaign.
+    let shape = Shape {
+        accounts: accounts(counters),
+        messages: counters / 5 / accounts(counters),
+        gauges: false,
+        interval: Duration::from_secs(if counters > 300_000 { 60 } else { 10 }),
+    };
+    eprintln!("{counters} counters: filling");
+    let running = Running::start(directory, shape).await;
+    let start = Instant::now();
+    let running = running.restart(false).await;
+    let target = running.target();
+    loop {
+        let own = target.clone();
+        let count = blocking(move || {
+            let mut body = Vec::new();
+            own.scrape("identity", Some(&mut body));
+            let lines = body.split(|byte| *byte == b'\n');
+            lines
+                .filter(|line| line.starts_with(b"delivery_campaign_"))
+                .count()
+        })
+        .await;
+        if count >= shape.accounts * shape.messages * 5 {
+            running.exporter.terminate();
+            return (start.elapsed().as_secs_f64(), count);
+        }
+    }
+}
+
+/// Many scrapes that begin together, once a second; how long each took.
+fn many(target: &Target, length: Duration) -> Vec<f64> {
+    let start = Instant::now();
+    let mut times = Vec::new();
+    while start.elapsed() < length {
+        let second = Instant::now();
+        let threads: Vec<_> = (0..TOGETHER)
+            .map(|_| {
+                let target = target.clone();
+                std::thread::spawn(move || target.scrape("gzip", None).lasted.as_secs_f64())
+            })
+            .collect();
+        times.extend(threads.into_iter().map(|thread| thread.join().unwrap()));
+        std::thread::sleep(Duration::from_secs(1).saturating_sub(second.elapsed()));
+    }
+    times
+}
+
+/// What scrapes and passes do to each other.
+struct Together {
+    /// How long the queries of a pass take, without scrapes and with them.
+    passes: [f64; 2],
+    /// The median and the 99th percentile of scrapes, without passes and with them.
+    scrapes: [[f64; 2]; 2],
+}
+
+async fn together(directory: &Path, series: usize) -> Together {
+    let accounts = accounts(series);
+    let shape = Shape {
+        accounts,
+        messages: series / accounts / render::SERIES_OF_A_MESSAGE,
+        gauges: true,
+        interval: Duration::from_secs(5),
+    };
+    eprintln!("{TOGETHER} scrapes at once: filling");
+    let running = Running::start(directory, shape).await;
+    let target = running.target();
+    let rounds = async |from: u64| {
+        let mut times = Vec::new();
+        for round in from..from + 5 {
+            running.change(round, shape.messages.div_ceil(100));
+            times.push(running.asked().await);
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        median(&mut times)
+    };
+    target.scrape("gzip", None);
+    let quiet = rounds(10).await;
+    let scraping = {
+        let target = target.clone();
+        tokio::task::spawn_blocking(move || many(&target, Duration::from_secs(28)))
+    };
+    let busy = rounds(20).await;
+    let mut with = scraping.await.unwrap();
+    // Between two passes of ten seconds nothing is asked for.
+    running.asked().await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut without = blocking(move || many(&target, Duration::from_secs(3))).await;
+    let figures = |times: &mut [f64]| {
+        let middle = median(times);
+        [middle, times[times.len() * 99 / 100]]
+    };
+    Together {
+        passes: [quiet, busy],
+        scrapes: [figures(&mut without), figures(&mut with)],
+    }
+}
+
+/// A time, as people read it.
+fn time(seconds: f64) -> String {
+    match seconds {
+        s if s < 0.001 => format!("{:.2} ms", s * 1e3),
+        s if s < 0.1 => format!("{:.1} ms", s * 1e3),
+        s if s < 1.0 => format!("{:.0} ms", s * 1e3),
+        s => format!("{s:.1} s"),
+    }
+}
+
+/// A line of a table: what it is, its value, and how that is shown.
+type Line<'a> = (&'a str, &'a dyn Fn(&Measured) -> f64, fn(f64) -> String);
+
+/// A table whose columns are sizes, with the exponent of each row between the second and the last.
+fn table(all: &[Measured], rows: &[Line<'_>]) -> String {
+    let mut text = String::from("| |");
+    for own in all {
+        write!(text, " {} series |", own.series).unwrap();
+    }
+    text.push_str(" exponent |\n|---|");
+    text.push_str(&"---|".repeat(all.len() + 1));
+    text.push('\n');
+    for (name, value, shown) in rows {
+        write!(text, "| {name} |").unwrap();
+        for own in all {
+            write!(text, " {} |", shown(value(own))).unwrap();
+        }
+        let ends = all.iter().find(|own| own.series >= 8000).zip(all.last());
+        match ends.filter(|(small, large)| small.series < large.series) {
+            Some((small, large)) => {
+                let (from, to) = (value(small), value(large));
+                let growth = (to / from).ln() / (large.series as f64 / small.series as f64).ln();
+                writeln!(text, " {growth:.2} |").unwrap();
+            }
+            None => text.push_str(" |\n"),
+        }
+    }
+    text
+}
+
+/// What a scraper gets.
+fn scrapes(all: &[Measured], alone: bool) -> String {
+    fn megabytes(value: f64) -> String {
+        format!("{value:.0} MB")
+    }
+    let mut text = table(
+        all,
+        &[
+            ("**exporter**: gzip, first", &|own| own.scrapes[0], time),
+            ("gzip, repeated", &|own| own.scrapes[1], time),
+            ("gzip, repeated, CPU", &|own| own.scrapes[2], time),
+            ("identity, first", &|own| own.scrapes[3], time),
+            ("identity, repeated", &|own| own.scrapes[4], time),
+            ("identity, repeated, CPU", &|own| own.scrapes[5], time),
+            ("peak memory, gzip is read", &|own| own.peak[0], megabytes),
+            (
+                "peak memory, both are read, and OTLP",
+                &|own| own.peak[1],
+                megabytes,
+            ),
+            ("**nginx**, the same bytes: gzip", &|own| own.nginx[0], time),
+            ("identity", &|own| own.nginx[1], time),
+            ("peak memory", &|own| own.nginx_memory, megabytes),
+        ],
+    );
+    if !alone {
+        let more = table(
+            all,
+            &[
+                (
+                    "**node_exporter**, textfile: gzip",
+                    &|own| own.others[0][0],
+                    time,
+                ),
+                ("CPU", &|own| own.others[0][1], time),
+                ("peak memory", &|own| own.others[0][2], megabytes),
+                ("**Pushgateway**: gzip", &|own| own.others[1][0], time),
+                ("CPU", &|own| own.others[1][1], time),
+                ("peak memory", &|own| own.others[1][2], megabytes),
+            ],
+        );
+        text.extend(more.lines().skip(2).map(|line| format!("{line}\n")));
+    }
+    text
+}
+
+/// What a pass costs.
+fn passes(all: &[Measured]) -> String {
+    let of_costs = |index: usize| {
+        move |own: &Measured| {
+            own.costs
+                .as_ref()
+                .map_or(f64::NAN, |costs| costs.passes[index])
+        }
+    };
+    let zlib = |own: &Measured| own.costs.as_ref().map_or(f64::NAN, |costs| costs.zlib);
+    table(
+        all,
+        &[
+            ("nothing changes: queries", &|own| own.passes[0][0], time),
+            ("whole process, CPU", &|own| own.passes[0][1], time),
+            (
+                "1 % changes: whole process, CPU",
+                &|own| own.passes[1][1],
+                time,
+            ),
+            (
+                "all changes: whole process, CPU",
+                &|own| own.passes[2][1],
+                time,
+            ),
+            ("writing and compressing nothing, CPU", &of_costs(0), time),
+            ("writing and compressing 1 %, CPU", &of_costs(1), time),
+            ("writing and compressing all, CPU", &of_costs(2), time),
+            ("`zlib -1` of the whole body, CPU", &zlib, time),
+        ],
+    )
+}
+
+fn report(all: &[Measured], cold: &[(f64, usize)], together: &Together, alone: bool) -> String {
+    let mut text = scrapes(all, alone);
+    text.push('\n');
+    text.push_str(&passes(all));
+    if let Some(last) = all.last() {
+        let of = |value: f64, whole: f64| value / whole;
+        writeln!(
+            text,
+            "\nWith {} series ({:.0} MB of text, {:.1} MB gzipped; {:.0} and {:.1} bytes a series):\n",
+            last.series,
+            last.bytes[1] as f64 / 1e6,
+            last.bytes[0] as f64 / 1e6,
+            last.bytes[1] as f64 / last.series as f64,
+            last.bytes[0] as f64 / last.series as f64,
+        )
+        .unwrap();
+        let mut line = |name: &str, value: f64, goal: &str| {
+            writeln!(text, "- {name}: {value:.3} (goal: {goal})").unwrap();
+        };
+        line(
+            "gzip scrape, of nginx's time",
+            of(last.scrapes[1], last.nginx[0]),
+            "at most 1.5",
+        );
+        line(
+            "identity scrape, of nginx's time",
+            of(last.scrapes[4], last.nginx[1]),
+            "at most 1.2",
+        );
+        if !alone {
+            line(
+                "times faster than node_exporter",
+                of(last.others[0][0], last.scrapes[1]),
+                "2,000",
+            );
+            line(
+                "times faster than Pushgateway",
+                of(last.others[1][0], last.scrapes[1]),
+                "500",
+            );
+        }
+        if let Some(costs) = &last.costs {
+            line(
+                "a pass of 1 %, of `zlib -1` of the body",
+                of(costs.passes[1], costs.zlib),
+                "at most 0.03",
+            );
+            line(
+                "a pass of all, of the same",
+                of(costs.passes[2], costs.zlib),
+                "at most 2.5",
+            );
+        }
+    }
+    let Together { passes, scrapes } = together;
+    writeln!(
+        text,
+        "- {TOGETHER} gzip scrapes at once, every second: the queries of a pass take {} with them and {} \
+         without ({:.2} times; goal: at most 1.1); the scrapes' 99th percentile is {} with passes ({:.1} \
+         times their median; goal: at most 5), and {} between them ({:.1})",
+        time(passes[1]),
+        time(passes[0]),
+        passes[1] / passes[0],
+        time(scrapes[1][1]),
+        scrapes[1][1] / scrapes[1][0],
+        time(scrapes[0][1]),
+        scrapes[0][1] / scrapes[0][0],
+    )
+    .unwrap();
+    for (seconds, counters) in cold {
+        writeln!(
+            text,
+            "- from the start of the process over a ledger with {counters} counters until all of them are \
+             on `/metrics`: {}",
+            time(*seconds)
+        )
+        .unwrap();
+    }
+    text
+}
 
 #[tokio::main]
 async fn main() {
-    for series in [10_000, 100_000, 1_000_000] {
-        let costs = render::costs(series).await;
-        println!(
-            "{} series, text {} gzip {}: {:?} zlib {:.3}: {:?}",
-            costs.series,
-            costs.text,
-            costs.gzip,
-            costs.passes,
-            costs.zlib,
-            costs.passes.map(|pass| pass / costs.zlib)
+    let flags = Flags::parse();
+    // On a disk, as the ledger is in earnest.
+    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let mut all = Vec::new();
+    let largest = flags.sizes.iter().copied().max().unwrap_or(1000);
+    for series in &flags.sizes {
+        all.push(
+            measure(
+                &directory.path().join(series.to_string()),
+                *series,
+                flags.alone,
+            )
+            .await,
         );
-        let status = std::fs::read_to_string("/proc/self/status").unwrap();
-        println!(
-            "{:?}",
-            status
-                .lines()
-                .filter(|l| l.starts_with("VmHWM") || l.starts_with("VmRSS"))
-                .collect::<Vec<_>>()
-        );
+    }
+    let mut cold = Vec::new();
+    for counters in [largest / 10, largest] {
+        cold.push(cold_start(&directory.path().join(format!("cold-{counters}")), counters).await);
+    }
+    let together = together(
+        &directory.path().join("together"),
+        (largest / 10).max(10_000),
+    )
+    .await;
+    let text = report(&all, &cold, &together, flags.alone);
+    println!("{text}");
+    if flags.write {
+        const MARKS: [&str; 2] = [
+            "<!-- scale: written by the benchmark -->\n",
+            "<!-- end of scale -->",
+        ];
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/performance.md");
+        let old = fs::read_to_string(&file).unwrap();
+        let (head, rest) = old.split_once(MARKS[0]).expect("the first mark is there");
+        let (_, tail) = rest.split_once(MARKS[1]).expect("the second mark is there");
+        fs::write(
+            &file,
+            format!("{head}{}\n{text}\n{}{tail}", MARKS[0], MARKS[1]),
+        )
+        .unwrap();
     }
 }

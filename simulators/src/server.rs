@@ -98,6 +98,11 @@ impl Running {
         &self.faults
     }
 
+    /// How many requests have come in.
+    pub fn received_count(&self) -> usize {
+        lock(&self.received).len()
+    }
+
     /// Every request so far.
     pub fn received(&self) -> Vec<Received> {
         lock(&self.received).clone()

@@ -41,6 +41,12 @@ impl Process {
         }
     }
 
+    /// The id of the process.
+    #[allow(dead_code, reason = "benchmarks ask for it")]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Everything that it has written.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&fs::read(&self.log).unwrap_or_default()).into_owned()
@@ -193,6 +199,12 @@ impl Exporter {
             base,
             client: client(),
         }
+    }
+
+    /// The id of the process.
+    #[allow(dead_code, reason = "benchmarks ask for it")]
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Everything that it has logged.

@@ -14,6 +14,7 @@ mod golden;
 pub mod ledger;
 pub mod model;
 pub mod outputs;
+pub mod progress;
 pub mod providers;
 pub mod secret;
 pub mod series;

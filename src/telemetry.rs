@@ -1,7 +1,5 @@
 //! What the exporter tells about itself besides metrics: its log, and traces.
 
-use std::io;
-
 use tracing::{Level, Subscriber};
 use tracing_subscriber::{
     Layer,
@@ -15,6 +13,7 @@ use crate::{
     cli::{Flags, LogFormat, LogLevel},
     config::Config,
     outputs::otlp::Traces,
+    progress::Beside,
 };
 
 /// The target of the spans that become traces: passes and vendor requests.
@@ -74,14 +73,14 @@ where
             .with_span_name(false)
             .with_span_path(false)
             .layer()
-            .with_writer(io::stderr)
+            .with_writer(|| Beside)
             .boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer()
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
-            .with_writer(io::stderr)
+            .with_writer(|| Beside)
             .boxed(),
     }
 }

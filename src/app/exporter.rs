@@ -11,11 +11,12 @@ use tokio::sync::Mutex;
 
 use super::backend::Probes;
 use crate::{
-    collector::{self, CollectorHandle, Parts},
+    collector::{self, CollectorHandle, Parts, Progress},
     config::{Account, Config},
     ledger::{AccountLedger, Ledger, LedgerError},
     model::Dataset,
     outputs::{exposition::Exposition, otlp::Pusher},
+    progress::{Asking, Opening},
     providers::{self, Observer, Provider, RequestCode, http::BuildError},
     series::{AccountSeries, Table},
     web::{AccountNote, Notes},
@@ -147,8 +148,10 @@ impl Exporter {
         let mut tasks = tokio::task::JoinSet::new();
         let all = exporter.prepare(config)?;
         exporter.ledger.hold_all(config).await?;
+        let progress: Arc<dyn Progress> = Arc::new(Asking::new());
         for ready in all {
-            tasks.spawn(collector::run_once(exporter.parts(config, ready)?));
+            let parts = exporter.parts(config, ready, &progress)?;
+            tasks.spawn(collector::run_once(parts));
         }
         let mut all = true;
         while let Some(ended) = tasks.join_next().await {
@@ -196,7 +199,12 @@ impl Exporter {
         Ok(ready)
     }
 
-    fn parts(&self, config: &Config, ready: Ready) -> Result<Parts, StartError> {
+    fn parts(
+        &self,
+        config: &Config,
+        ready: Ready,
+        progress: &Arc<dyn Progress>,
+    ) -> Result<Parts, StartError> {
         let Ready {
             account,
             provider,
@@ -213,15 +221,17 @@ impl Exporter {
             relabelled,
             lease,
             clock: self.clock.clone(),
+            progress: progress.clone(),
         })
     }
 
     fn collect(&self, config: &Config, ready: Vec<Ready>) -> Result<Collected, StartError> {
+        let progress: Arc<dyn Progress> = Arc::new(Opening::new(ready.len()));
         let parts: Result<Vec<_>, _> = ready
             .into_iter()
             .map(|ready| {
                 let series = ready.series.clone();
-                Ok::<_, StartError>((series, self.parts(config, ready)?))
+                Ok::<_, StartError>((series, self.parts(config, ready, &progress)?))
             })
             .collect();
         let (mut collectors, mut live) = (Vec::new(), Vec::new());

@@ -70,7 +70,26 @@ pub struct Parts {
     pub lease: Lease,
     /// The time.
     pub clock: Clock,
+    /// Who is told how far it is.
+    pub progress: Arc<dyn Progress>,
 }
+
+/// Is told how far long work is.
+pub trait Progress: Send + Sync {
+    /// The ledger of an account is open.
+    fn opened(&self) {}
+    /// There are so many queries more.
+    fn planned(&self, queries: usize) {
+        let _ = queries;
+    }
+    /// So many were answered, or failed.
+    fn answered(&self, queries: usize) {
+        let _ = queries;
+    }
+}
+
+/// Nobody is told.
+impl Progress for () {}
 
 type LaneKey = (Dataset, usize);
 
@@ -200,6 +219,8 @@ impl Collector {
                 }
             }
         }
+        let planned = collector.lanes.values().map(Lane::len).sum();
+        collector.parts.progress.planned(planned);
         let mut new = 0;
         for entry in &account.messages.fixed {
             let Some(application) = account.applications.get(entry.application) else {
@@ -251,6 +272,7 @@ impl Collector {
         for ((dataset, of), lane) in &mut self.lanes {
             if *of == application && matches!(provider.plan(*dataset), Plan::Messages { .. }) {
                 lane.add(Job::Message(key.1.clone()), first);
+                self.parts.progress.planned(1);
             }
         }
         true
@@ -332,10 +354,15 @@ impl Collector {
     /// Returns when this process holds the account. What it still has in its spool is counted
     /// meanwhile: nobody else has it.
     async fn gained(&self) {
+        let mut waits = false;
         loop {
             tokio::select! {
                 () = self.parts.lease.gained() => return,
                 () = self.parts.clock.sleep(REOPEN_AFTER) => {}
+            }
+            if !std::mem::replace(&mut waits, true) {
+                // Another replica has it open.
+                self.parts.progress.opened();
             }
             if self.parts.account.collect.contains(&Dataset::Reports) {
                 let provider = &self.parts.provider;
@@ -403,6 +430,7 @@ impl Collector {
         if !reports {
             self.registered().await;
         }
+        self.parts.progress.opened();
         Ok(())
     }
 

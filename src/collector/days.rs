@@ -190,6 +190,7 @@ async fn days_over_http_cost_few_requests_and_miss_no_age() {
         relabelled: true,
         lease,
         clock: clock.clone(),
+        progress: Arc::new(()),
     });
     let all = Days {
         clock,

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::{sync::watch, task::JoinHandle};
 
-pub use account::{CollectorStatus, Parts};
+pub use account::{CollectorStatus, Parts, Progress};
 pub use recorder::{DatasetOutcome, PassOutcome, Recorder};
 
 use account::Collector;

@@ -71,6 +71,11 @@ impl Lane {
         }
     }
 
+    /// How many jobs there are.
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     /// Forgets a job.
     pub(super) fn remove(&mut self, job: &Job) {
         if let Some(slot) = self.slots.remove(job) {

@@ -254,6 +254,7 @@ impl Bench {
             relabelled: true,
             lease,
             clock,
+            progress: Arc::new(()),
         });
         Bench {
             handle,

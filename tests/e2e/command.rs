@@ -139,6 +139,70 @@ async fn collect_asks_once_and_prints_openmetrics() {
     );
 }
 
+/// Runs the binary on a terminal of its own until it ends, or has said `until`; what it wrote there.
+fn on_a_terminal(arguments: &[&str], directory: &std::path::Path, until: &str) -> String {
+    const TERMINAL: &str = "\
+import os, pty, signal, sys
+until = sys.argv[1].encode()
+pid, terminal = pty.fork()
+if pid == 0:
+    os.execv(sys.argv[2], sys.argv[2:])
+seen = b''
+while True:
+    try:
+        part = os.read(terminal, 65536)
+    except OSError:
+        break
+    if not part:
+        break
+    seen += part
+    if until and until in seen:
+        os.kill(pid, signal.SIGTERM)
+        until = b''
+os.waitpid(pid, 0)
+sys.stdout.buffer.write(seen)
+";
+    let exporter = binary();
+    let mut command = std::process::Command::new("python3");
+    command
+        .args(["-c", TERMINAL, until])
+        .arg(exporter.get_program())
+        .args(arguments)
+        .current_dir(directory)
+        .env("TERM", "xterm");
+    for (name, value) in exporter.get_envs() {
+        if value.is_none() {
+            command.env_remove(name);
+        }
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_work_shows_its_progress_on_a_terminal_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let world = world::start(&Clock::system()).await;
+    let config = world::configuration(&world, directory.path(), &json!({}));
+    fs::write(directory.path().join("config.yaml"), &config).unwrap();
+    let path = directory.path().to_owned();
+    let (shown, piped, served) = tokio::task::spawn_blocking(move || {
+        let shown = on_a_terminal(&["collect"], &path, "");
+        let (_, _, piped) = run(&["collect"], &path);
+        let arguments = ["--web.listen-address=127.0.0.1:0"];
+        let served = on_a_terminal(&arguments, &path, "opening the ledger");
+        (shown, piped, served)
+    })
+    .await
+    .unwrap();
+    assert!(shown.contains("asking the vendors"), "{shown}");
+    assert!(shown.contains("# EOF"), "{shown}");
+    assert!(!piped.contains("asking"), "{piped}");
+    assert!(!piped.contains('\u{1b}'), "{piped}");
+    assert!(served.contains("opening the ledger"), "{served}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_shows_every_family_with_data() {
     let directory = tempfile::tempdir().unwrap();

@@ -130,6 +130,7 @@ impl Collector {
             result,
         } = landed;
         pass.in_flight -= 1;
+        self.parts.progress.answered(jobs.len());
         let (dataset, index) = lane;
         let application = self.application(index);
         let next = schedule::after(pass.began, self.parts.account.dataset_interval(dataset));

@@ -1,0 +1,91 @@
+//! Progress of long work, on a terminal: piped, nothing of it is written.
+
+use std::{
+    io::{self, Write},
+    sync::LazyLock,
+    time::Duration,
+};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::collector::Progress;
+
+/// All bars. They hide by themselves where standard error is no terminal.
+static BARS: LazyLock<MultiProgress> =
+    LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
+
+/// Standard error for the log, whose lines and the bars do not disturb each other.
+pub struct Beside;
+
+impl Write for Beside {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        BARS.suspend(|| io::stderr().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+fn bar(template: &str, length: u64) -> ProgressBar {
+    let bar = BARS.add(ProgressBar::new(length));
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.tick();
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar
+}
+
+/// How many ledgers of accounts are open. It leaves when all are.
+pub struct Opening(ProgressBar);
+
+impl Opening {
+    /// Of so many accounts.
+    pub fn new(accounts: usize) -> Opening {
+        let template = "{spinner} opening the ledger {wide_bar} {pos}/{len} accounts {elapsed}";
+        Opening(bar(template, accounts as u64))
+    }
+}
+
+impl Progress for Opening {
+    fn opened(&self) {
+        // An account that was lost and gained is opened again.
+        if self.0.is_finished() {
+            return;
+        }
+        self.0.inc(1);
+        if self.0.length() <= Some(self.0.position()) {
+            self.0.finish_and_clear();
+        }
+    }
+}
+
+/// How many queries are answered, of those that are known. It leaves with its last owner.
+pub struct Asking(ProgressBar);
+
+impl Asking {
+    /// None is known yet.
+    #[expect(clippy::new_without_default, reason = "it appears on the screen")]
+    pub fn new() -> Asking {
+        let template =
+            "{spinner} asking the vendors {wide_bar} {pos}/{len} answers {elapsed}, {eta} left";
+        Asking(bar(template, 0))
+    }
+}
+
+impl Progress for Asking {
+    fn planned(&self, queries: usize) {
+        self.0.inc_length(queries as u64);
+    }
+
+    fn answered(&self, queries: usize) {
+        self.0.inc(queries as u64);
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

@@ -174,7 +174,7 @@ impl Running {
         running
     }
 
-    /// Stops the exporter and starts it again, with or without an OTLP receiver.
+    /// Stops the exporter and starts it again: with an OTLP receiver, or with nothing to ask for.
     pub(super) async fn restart(self, otlp: bool) -> Running {
         let Running {
             exporter,
@@ -188,6 +188,10 @@ impl Running {
             let endpoint = receiver(pushed.clone()).await;
             let interval = format!("{}s", self.shape.interval.as_secs().max(10));
             config["otlp"] = json!({"endpoint": endpoint, "interval": interval});
+        } else {
+            for provider in config["providers"].as_array_mut().unwrap() {
+                provider["messages"] = json!({});
+            }
         }
         let exporter = Exporter::start(&directory, &config.to_string()).await;
         Running {

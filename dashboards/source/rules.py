@@ -117,8 +117,9 @@ WHERE = "{{ $labels.provider }}/{{ $labels.account }}/{{ $labels.application }}"
 def cohorts(rules: Rules) -> None:
     """What was sent and delivered by part, at equal ages."""
     rules.group("delivery-cohorts", "1m")
-    for window in ("15m", "1h", "6h"):
-        for measure in ("sent", "delivered", "messages"):
+    for window in ("10m", "15m", "1h", "6h"):
+        # The shortest window tells bursts alone.
+        for measure in ("sent", "delivered", "messages") if window != "10m" else ("sent",):
             rules.record(
                 f"delivery:cohort_{measure}:increase{window}",
                 f"""
@@ -193,6 +194,16 @@ def shortfalls(rules: Rules) -> None:
                     / clamp_min(delivery:{level}_messages:increase{window}, 1)
                 )""",
             )
+    # How much of an hour's recipients had their messages within ten minutes: of one large message,
+    # however many small ones go out beside it, nearly all.
+    rules.record(
+        "delivery:application_sent:increase10m", f"sum without({PARTS}) (delivery:cohort_sent:increase10m)"
+    )
+    rules.record(
+        "delivery:application_burst:share1h",
+        f"max_over_time(delivery:application_sent:increase10m[1h])"
+        f" / (sum without({PARTS}) (delivery:cohort_sent:increase1h) > 0)",
+    )
     for level in ("part", "application"):
         rules.record(
             f"delivery:{level}_missing:hourly_score", f"delivery:{level}_missing:score1h{once_an_hour(rules)}"
@@ -333,12 +344,14 @@ def rate_alerts(rules: Rules) -> None:
           delivery:application_delivery:ratio15m < 0.93
           or (delivery:application_expected:increase1h unless delivery:application_delivery:ratio15m)
         )"""
+    # One message to an unusual audience wakes nobody, unless next to nothing of it arrives.
+    spread_out = "unless delivery:application_burst:share1h > 0.7"
     rules.alert(
         "DeliveryRateDropped",
         f"""
         max without(age) (
-          ({dropped("application", "1h", EARLY, 6, 0.85, 50, 3)} and {still})
-          or {dropped("application", "15m", EARLY, 7, 0.75, 50, 3)}
+          (({dropped("application", "1h", EARLY, 6, 0.85, 50, 3)} and {still}) {spread_out})
+          or ({dropped("application", "15m", EARLY, 7, 0.75, 50, 3)} {spread_out})
           or {dropped("application", "1h", EARLY, 5, 0.3, 300, 1)}
         )""",
         "page",

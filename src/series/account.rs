@@ -323,15 +323,20 @@ impl WebhookOutcome {
 
 /// A view of an account that is being read.
 #[derive(Clone)]
-pub(super) struct AccountView {
+pub struct AccountView {
     shown: Arc<View>,
     /// The lease ran when the reading began.
     held: bool,
 }
 
 impl AccountView {
+    /// The whole view, if the account is this replica's and nothing in it is stale at `now`.
+    pub fn whole(&self, now: Timestamp) -> Option<&View> {
+        (self.held && !self.shown.is_stale(now)).then_some(&*self.shown)
+    }
+
     /// The pieces of a family.
-    pub(super) fn pieces(&self, family: FamilyId) -> &[Arc<Piece>] {
+    pub fn pieces(&self, family: FamilyId) -> &[Arc<Piece>] {
         self.shown.family(family, self.held)
     }
 }

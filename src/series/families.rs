@@ -203,7 +203,7 @@ pub(super) fn by_name(name: &str) -> Option<FamilyId> {
 }
 
 /// The ids of all families, in the order of the exposition.
-pub(super) fn ids() -> impl Iterator<Item = FamilyId> {
+pub fn ids() -> impl Iterator<Item = FamilyId> {
     (0..TABLE.families.len()).filter_map(|index| index.try_into().ok().map(FamilyId))
 }
 

@@ -330,12 +330,11 @@ impl Layout {
             self.chunks.insert(address, piece);
         }
         let pieces: Box<[_]> = pieces.into_iter().flatten().collect();
-        prepare.prepare(&pieces);
-        prepare.prepare(std::slice::from_ref(&self.not_held));
-        View {
-            pieces,
-            not_held: self.not_held.clone(),
-        }
+        let blocks = self.messages.0.iter().chain(&self.figures.0);
+        let blocks = blocks.map(|placed| placed.block.clone()).collect();
+        let view = View::new(pieces, blocks, self.not_held.clone());
+        prepare.prepare(&view);
+        view
     }
 }
 
@@ -458,13 +457,13 @@ mod tests {
         let second = view(&mut layout, &messages);
         check(&second, &messages);
         let kept = |old: &View, new: &View| {
-            let same = |piece: &&Arc<Piece>| old.pieces.iter().any(|old| Arc::ptr_eq(old, piece));
-            new.pieces.iter().filter(same).count()
+            let same = |piece: &&Arc<Piece>| old.pieces().iter().any(|old| Arc::ptr_eq(old, piece));
+            new.pieces().iter().filter(same).count()
         };
         // The other two families of the first block are new pieces that keep their forms.
-        assert_eq!(kept(&first, &second), second.pieces.len() - 3);
+        assert_eq!(kept(&first, &second), second.pieces().len() - 3);
         let third = view(&mut layout, &messages);
-        assert_eq!(kept(&second, &third), third.pieces.len());
+        assert_eq!(kept(&second, &third), third.pieces().len());
     }
 
     #[test]
@@ -487,11 +486,11 @@ mod tests {
             }
             let old: std::collections::HashSet<_> = last.iter().map(Arc::as_ptr).collect();
             made += view
-                .pieces
+                .pieces()
                 .iter()
                 .filter(|piece| !old.contains(&Arc::as_ptr(piece)))
                 .count();
-            last = view.pieces.to_vec();
+            last = view.pieces().to_vec();
         }
         let each = made as u64 / FAMILIES / 6000;
         assert!(each <= 5, "{each} blocks are made anew for one message");

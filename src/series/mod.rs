@@ -23,15 +23,14 @@ use arc_swap::ArcSwap;
 use delivery_clock::Clock;
 use jiff::Timestamp;
 
-pub use account::{AccountSeries, NamedCounter, WebhookOutcome};
-pub use families::{Family, FamilyId, Key, Kind, families, id};
-pub use pieces::{Checksum, FORMS, Form, FormSet, Piece, Prepare, Remembered, Unprepared};
+pub use account::{AccountSeries, AccountView, NamedCounter, WebhookOutcome};
+pub use families::{Family, FamilyId, Key, Kind, families, id, ids};
+pub use pieces::{Checksum, FORMS, Form, FormSet, Piece, Prepare, Remembered, Unprepared, View};
 pub use probe::{Probed, show as show_probe};
 pub use process::{PointOutcome, ProcessSeries};
 pub use values::{Histogram, Identity, Labels, Number, Value, Visitor};
 
 use crate::{config::Config, ledger::Lease};
-use account::AccountView;
 use values::Show;
 
 /// All series of this process.
@@ -120,14 +119,23 @@ pub struct Shown {
 }
 
 impl Shown {
+    /// The accounts, in the order of the configuration.
+    pub fn accounts(&self) -> &[AccountView] {
+        &self.accounts
+    }
+
+    /// The process's pieces of a family.
+    pub fn process(&self, family: FamilyId) -> &[Arc<Piece>] {
+        pieces::of_family(&self.process, family)
+    }
+
     /// Families with their pieces, in the order of the exposition. The accounts come in the order
     /// of the configuration.
     pub fn families(&self) -> impl Iterator<Item = (FamilyId, impl Iterator<Item = &Arc<Piece>>)> {
         families::ids().map(|family| {
             let accounts = self.accounts.iter();
             let of_accounts = accounts.flat_map(move |account| account.pieces(family));
-            let process = pieces::of_family(&self.process, family);
-            (family, of_accounts.chain(process))
+            (family, of_accounts.chain(self.process(family)))
         })
     }
 

@@ -15,7 +15,7 @@ use jiff::Timestamp;
 
 use super::{
     chunks::Chunk,
-    families::{FamilyId, Key, id},
+    families::{self, FamilyId, Key, id},
     groups::{Group, nanoseconds},
     values::{Identity, Labels, Value},
 };
@@ -61,6 +61,12 @@ impl Block {
         };
         block.look();
         block
+    }
+
+    fn is_stale(&self, now: Timestamp) -> bool {
+        let now = nanoseconds(now);
+        self.soonest.load(Ordering::Relaxed) <= now
+            && self.groups.iter().any(|group| group.stale_at() <= now)
     }
 
     /// Looks when the first group becomes stale: they are renewed without the block knowing.
@@ -144,12 +150,10 @@ impl Piece {
 
     /// Whether some of its series are not shown at `now`.
     pub fn is_stale(&self, now: Timestamp) -> bool {
-        let Rows::Block(block) = &self.rows else {
-            return false;
-        };
-        let now = nanoseconds(now);
-        block.soonest.load(Ordering::Relaxed) <= now
-            && block.groups.iter().any(|group| group.stale_at() <= now)
+        match &self.rows {
+            Rows::Block(block) => block.is_stale(now),
+            Rows::Chunk(_) => false,
+        }
     }
 
     /// Walks its series, at `now` without those that are stale by then.
@@ -187,14 +191,36 @@ impl Piece {
 }
 
 /// What is shown of an account: never changed, only replaced.
-pub(super) struct View {
+pub struct View {
     /// In the order of the families.
-    pub(super) pieces: Box<[Arc<Piece>]>,
+    pieces: Box<[Arc<Piece>]>,
     /// Instead of its `delivery_exporter_lease_held` while another replica holds the account.
-    pub(super) not_held: Arc<Piece>,
+    not_held: Arc<Piece>,
+    /// The blocks that pieces are in.
+    blocks: Box<[Arc<Block>]>,
+    /// What the pieces of each family come to in a form, by the family's place.
+    runs: [OnceLock<Box<[Form]>>; FORMS],
 }
 
 impl View {
+    pub(super) fn new(
+        pieces: Box<[Arc<Piece>]>,
+        blocks: Box<[Arc<Block>]>,
+        not_held: Arc<Piece>,
+    ) -> View {
+        View {
+            pieces,
+            blocks,
+            not_held,
+            runs: Default::default(),
+        }
+    }
+
+    /// All pieces, in the order of the families.
+    pub fn pieces(&self) -> &[Arc<Piece>] {
+        &self.pieces
+    }
+
     /// The pieces of a family, which `held` tells to be this replica's.
     pub(super) fn family(&self, family: FamilyId, held: bool) -> &[Arc<Piece>] {
         // Everything else belongs to the replica that holds the account.
@@ -205,6 +231,26 @@ impl View {
             return &[];
         }
         of_family(&self.pieces, family)
+    }
+
+    /// Each family in a form, which `make` makes of its pieces if that was not done before.
+    pub fn runs(&self, form: usize, make: impl Fn(&[Arc<Piece>]) -> Form) -> &[Form] {
+        self.runs[form].get_or_init(|| {
+            let families = families::ids();
+            families
+                .map(|family| make(of_family(&self.pieces, family)))
+                .collect()
+        })
+    }
+
+    /// Whether [`View::runs`] is made.
+    pub fn has_runs(&self, form: usize) -> bool {
+        self.runs[form].get().is_some()
+    }
+
+    /// Whether some of its series are not shown at `now`.
+    pub(super) fn is_stale(&self, now: Timestamp) -> bool {
+        self.blocks.iter().any(|block| block.is_stale(now))
     }
 }
 
@@ -281,8 +327,8 @@ impl Remembered {
 pub trait Prepare: Send + Sync {
     /// The forms that somebody reads at present.
     fn wanted(&self) -> FormSet;
-    /// Makes those forms of a piece that are wanted.
-    fn prepare(&self, pieces: &[Arc<Piece>]);
+    /// Makes those forms of a view that are wanted.
+    fn prepare(&self, view: &View);
 }
 
 /// Nothing is made beforehand.
@@ -293,5 +339,5 @@ impl Prepare for Unprepared {
         0
     }
 
-    fn prepare(&self, _: &[Arc<Piece>]) {}
+    fn prepare(&self, _: &View) {}
 }

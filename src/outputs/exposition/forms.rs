@@ -5,16 +5,16 @@
 //! so a gzip body is one member, and a piece is a run of its deflate blocks that ends with a full
 //! flush: on a byte's edge, and without a memory that what follows could look back into.
 
-use std::cell::RefCell;
+use std::{cell::RefCell, sync::Arc};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use flate2::{Compress, Compression, FlushCompress, Status};
 
 use super::{
     Encoding, Format, checksum, lines,
     writer::{self, Lines},
 };
-use crate::series::{Checksum, FORMS, FamilyId, Form, FormSet, Kind, Piece, Value};
+use crate::series::{Checksum, FORMS, FamilyId, Form, FormSet, Kind, Piece, Value, View};
 use jiff::Timestamp;
 
 /// The level is a matter of what a pass may cost: the next ones take twice the time for a few percent.
@@ -73,6 +73,40 @@ pub(super) fn form(piece: &Piece, format: Format, encoding: Encoding) -> &Form {
             None => new(piece, None, format, encoding),
         }
     })
+}
+
+/// What the pieces of each family of an account come to, compressed; plain texts are large, and stay
+/// in their pieces alone.
+pub(super) fn runs(view: &View, format: Format, encoding: Encoding) -> Option<&[Form]> {
+    if encoding == Encoding::Identity {
+        return None;
+    }
+    let run = |pieces: &[Arc<Piece>]| {
+        let forms = pieces.iter().map(|piece| form(piece, format, encoding));
+        let mut bytes = BytesMut::new();
+        let mut sum = checksum::EMPTY;
+        for form in forms {
+            bytes.extend_from_slice(&form.bytes);
+            sum = checksum::join(sum, form.sum);
+        }
+        Form {
+            // What was reserved in vain would stay as long as the view.
+            bytes: Bytes::copy_from_slice(&bytes),
+            sum,
+        }
+    };
+    Some(view.runs(place(format, encoding), run))
+}
+
+/// Whether everything of an account is there.
+pub(super) fn is_ready(view: &View, format: Format, encoding: Encoding) -> bool {
+    match encoding {
+        Encoding::Identity => {
+            let mut pieces = view.pieces().iter();
+            pieces.all(|piece| is_kept(piece, format, encoding))
+        }
+        _ => view.has_runs(place(format, encoding)),
+    }
 }
 
 /// Whether a form is there.

@@ -30,7 +30,9 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 pub use body::Parts;
 pub use negotiate::{Encoding, Format};
 
-use crate::series::{FORMS, Form, FormSet, Piece, Prepare, Shown, Table, Visitor, families};
+use crate::series::{
+    FORMS, Form, FormSet, Piece, Prepare, Shown, Table, View, Visitor, families, ids,
+};
 
 /// A form that nobody has read for so long is made no more before it is asked for.
 const KEEP: Duration = Duration::from_secs(15 * 60);
@@ -108,9 +110,10 @@ impl Prepare for Exposition {
         })
     }
 
-    fn prepare(&self, pieces: &[Arc<Piece>]) {
+    fn prepare(&self, view: &View) {
         let choices: Vec<_> = self.read_now().collect();
-        let missing: Vec<_> = pieces
+        let missing: Vec<_> = view
+            .pieces()
             .iter()
             .flat_map(|piece| choices.iter().map(move |choice| (piece, *choice)))
             .filter(|(piece, (format, encoding))| !forms::is_kept(piece, *format, *encoding))
@@ -119,6 +122,9 @@ impl Prepare for Exposition {
         aside(many, || {
             for (piece, (format, encoding)) in missing {
                 forms::form(piece, format, encoding);
+            }
+            for (format, encoding) in &choices {
+                forms::runs(view, *format, *encoding);
             }
         });
     }
@@ -138,13 +144,9 @@ impl Scrape {
     /// Whether nothing is left to be written or compressed, but for the little that changes with
     /// each scrape.
     pub fn is_ready(&self) -> bool {
-        let of_accounts = self
-            .shown
-            .families()
-            .filter(|(family, _)| family.family().of_account());
-        let mut pieces = of_accounts.flat_map(|(_, pieces)| pieces);
-        pieces.all(|piece| {
-            forms::is_kept(piece, self.format, self.encoding) && !piece.is_stale(self.now)
+        self.shown.accounts().iter().all(|account| {
+            let whole = account.whole(self.now);
+            whole.is_some_and(|view| forms::is_ready(view, self.format, self.encoding))
         })
     }
 
@@ -155,26 +157,47 @@ impl Scrape {
         } = *self;
         let mut assembly = Assembly::new(encoding);
         let heads = &HEADS[forms::place(format, encoding)];
-        for (family, pieces) in self.shown.families() {
+        let accounts = self.shown.accounts();
+        let runs = accounts.iter().map(|account| {
+            let whole = account.whole(self.now)?;
+            forms::runs(whole, format, encoding)
+        });
+        let runs: Vec<_> = runs.collect();
+        for family in ids() {
             let mut head = Some(&heads[family.index()]);
-            for piece in pieces {
-                let once;
-                let form = if piece.is_stale(self.now) {
-                    once = forms::new(piece, Some(self.now), format, encoding);
-                    &once
-                } else {
-                    forms::form(piece, format, encoding)
-                };
+            let mut add = |form: &Form| {
                 if form.sum.length > 0 {
                     head.take().into_iter().for_each(|head| assembly.add(head));
                     assembly.add(form);
                 }
+            };
+            for (account, runs) in accounts.iter().zip(&runs) {
+                match runs {
+                    Some(runs) => add(&runs[family.index()]),
+                    None => self.add(account.pieces(family), &mut add),
+                }
             }
+            self.add(self.shown.process(family), &mut add);
         }
         if format == Format::OpenMetrics {
             assembly.add(&forms::of_text(writer::END, encoding));
         }
         (headers(format, encoding), Parts::new(assembly.finish()))
+    }
+
+    fn add(&self, pieces: &[Arc<Piece>], add: &mut impl FnMut(&Form)) {
+        for piece in pieces {
+            if piece.is_stale(self.now) {
+                add(&forms::new(
+                    piece,
+                    Some(self.now),
+                    self.format,
+                    self.encoding,
+                ));
+            } else {
+                add(forms::form(piece, self.format, self.encoding));
+            }
+        }
     }
 }
 

@@ -105,7 +105,7 @@ impl AccountSeries {
             count_drops: false,
         };
         let mut layout = Layout::new(identity.clone());
-        let view = layout.view(Material::none(identity), prepare.as_ref());
+        let view = layout.view(Material::none(identity), prepare.as_ref(), None);
         let series = AccountSeries {
             clock,
             lease,
@@ -260,7 +260,8 @@ impl AccountSeries {
             };
             if self.unpublished.swap(false, Ordering::AcqRel) {
                 let material = self.lock().material(self.clock.now());
-                let view = layout.view(material, self.prepare.as_ref());
+                let before = self.view.load();
+                let view = layout.view(material, self.prepare.as_ref(), Some(&before));
                 self.view.store(Arc::new(view));
             }
         }

@@ -278,7 +278,12 @@ impl Layout {
     }
 
     /// A view of the material, whose pieces are those of the last view where nothing has changed.
-    pub(super) fn view(&mut self, material: Material, prepare: &dyn Prepare) -> View {
+    pub(super) fn view(
+        &mut self,
+        material: Material,
+        prepare: &dyn Prepare,
+        last: Option<&View>,
+    ) -> View {
         let Material {
             identity,
             channels,
@@ -332,7 +337,10 @@ impl Layout {
         let pieces: Box<[_]> = pieces.into_iter().flatten().collect();
         let blocks = self.messages.0.iter().chain(&self.figures.0);
         let blocks = blocks.map(|placed| placed.block.clone()).collect();
-        let view = View::new(pieces, blocks, self.not_held.clone());
+        let mut view = View::new(pieces, blocks, self.not_held.clone());
+        if let Some(last) = last {
+            view.carry(last, wanted);
+        }
         prepare.prepare(&view);
         view
     }
@@ -395,7 +403,7 @@ mod tests {
             figures: Vec::new(),
             chunks: Vec::new(),
         };
-        layout.view(material, &Unprepared)
+        layout.view(material, &Unprepared, None)
     }
 
     /// Every series once, newest message first, whatever has come and gone.

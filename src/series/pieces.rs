@@ -199,8 +199,13 @@ pub struct View {
     /// The blocks that pieces are in.
     blocks: Box<[Arc<Block>]>,
     /// What the pieces of each family come to in a form, by the family's place.
-    runs: [OnceLock<Box<[Form]>>; FORMS],
+    runs: [OnceLock<Runs>; FORMS],
+    /// Those of the last view whose pieces are the same.
+    carried: [Box<[Option<Arc<Form>>]>; FORMS],
 }
+
+/// Families in one form, by their place.
+type Runs = Box<[Arc<Form>]>;
 
 impl View {
     pub(super) fn new(
@@ -213,6 +218,26 @@ impl View {
             blocks,
             not_held,
             runs: Default::default(),
+            carried: Default::default(),
+        }
+    }
+
+    /// Takes over what was made of families whose pieces are those of the last view, in forms that
+    /// are wanted.
+    pub(super) fn carry(&mut self, before: &View, wanted: FormSet) {
+        let same = |family: FamilyId| {
+            let (own, old) = (
+                of_family(&self.pieces, family),
+                of_family(&before.pieces, family),
+            );
+            own.len() == old.len() && own.iter().zip(old).all(|(own, old)| Arc::ptr_eq(own, old))
+        };
+        let same: Vec<bool> = families::ids().map(same).collect();
+        for (index, (carried, runs)) in self.carried.iter_mut().zip(&before.runs).enumerate() {
+            if let Some(runs) = runs.get().filter(|_| wanted & (1 << index) != 0) {
+                let runs = runs.iter().zip(&same);
+                *carried = runs.map(|(run, same)| same.then(|| run.clone())).collect();
+            }
         }
     }
 
@@ -234,12 +259,13 @@ impl View {
     }
 
     /// Each family in a form, which `make` makes of its pieces if that was not done before.
-    pub fn runs(&self, form: usize, make: impl Fn(&[Arc<Piece>]) -> Form) -> &[Form] {
+    pub fn runs(&self, form: usize, make: impl Fn(&[Arc<Piece>]) -> Form) -> &[Arc<Form>] {
         self.runs[form].get_or_init(|| {
-            let families = families::ids();
-            families
-                .map(|family| make(of_family(&self.pieces, family)))
-                .collect()
+            let run = |family: FamilyId| {
+                let carried = self.carried[form].get(family.index()).cloned().flatten();
+                carried.unwrap_or_else(|| Arc::new(make(of_family(&self.pieces, family))))
+            };
+            families::ids().map(run).collect()
         })
     }
 

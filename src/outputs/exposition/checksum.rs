@@ -66,13 +66,18 @@ pub(super) fn of(text: &[u8]) -> Checksum {
     }
 }
 
+/// The sum of a text so far, followed by another; what it does to one before it is not kept.
+pub(super) fn append(first: &mut Checksum, second: Checksum) {
+    first.crc = multiply(second.shift, first.crc) ^ second.crc;
+    first.length += second.length;
+}
+
 /// The sum of one text followed by another.
 pub(super) fn join(first: Checksum, second: Checksum) -> Checksum {
-    Checksum {
-        crc: multiply(second.shift, first.crc) ^ second.crc,
-        shift: multiply(second.shift, first.shift),
-        length: first.length + second.length,
-    }
+    let mut both = first;
+    append(&mut both, second);
+    both.shift = multiply(second.shift, first.shift);
+    both
 }
 
 #[cfg(test)]

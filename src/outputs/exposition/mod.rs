@@ -237,7 +237,7 @@ impl Assembly {
 
     fn add(&mut self, form: &Form) {
         if self.encoding == Encoding::Gzip {
-            self.sum = checksum::join(self.sum, form.sum);
+            checksum::append(&mut self.sum, form.sum);
         }
         self.parts.push(form.bytes.clone());
     }

@@ -74,6 +74,8 @@ struct Measured {
     scrapes: [f64; 6],
     /// nginx's times for the same bytes.
     nginx: [f64; 2],
+    /// Those of a bare handler.
+    bare: [f64; 2],
     /// node_exporter's and Pushgateway's: time, CPU and peak memory of a gzip scrape.
     others: [[f64; 3]; 2],
     nginx_memory: f64,
@@ -177,6 +179,11 @@ async fn measure(directory: &Path, series: usize, alone: bool) -> Measured {
     found.nginx = [
         repeat(&nginx.target, "gzip").await.median,
         repeat(&nginx.target, "identity").await.median,
+    ];
+    let bare = peers::bare(text.clone(), gzip).await;
+    found.bare = [
+        repeat(&bare, "gzip").await.median,
+        repeat(&bare, "identity").await.median,
     ];
     found.nginx_memory = memory(nginx.target.pid, "VmHWM");
     drop(nginx);
@@ -366,6 +373,12 @@ fn scrapes(all: &[Measured], alone: bool) -> String {
             ("**nginx**, the same bytes: gzip", &|own| own.nginx[0], time),
             ("identity", &|own| own.nginx[1], time),
             ("peak memory", &|own| own.nginx_memory, megabytes),
+            (
+                "**bare axum handler**, one buffer: gzip",
+                &|own| own.bare[0],
+                time,
+            ),
+            ("identity", &|own| own.bare[1], time),
         ],
     );
     if !alone {
@@ -450,6 +463,16 @@ fn report(all: &[Measured], cold: &[(f64, usize)], together: &Together, alone: b
             "identity scrape, of nginx's time",
             of(last.scrapes[4], last.nginx[1]),
             "at most 1.2",
+        );
+        line(
+            "gzip scrape, of the bare handler's",
+            of(last.scrapes[1], last.bare[0]),
+            "none",
+        );
+        line(
+            "identity scrape, of the bare handler's",
+            of(last.scrapes[4], last.bare[1]),
+            "none",
         );
         if !alone {
             line(

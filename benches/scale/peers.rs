@@ -10,6 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+use axum::{Router, routing::get};
+use bytes::Bytes;
+use http::{HeaderMap, header};
+
 use super::{
     client::Target,
     harness::{Process, free_port},
@@ -61,6 +65,25 @@ pub(super) fn nginx(directory: &Path, text: &[u8], gzip: &[u8]) -> Peer {
     let mut command = Command::new("nginx");
     command.arg("-c").arg(&file).arg("-p").arg(directory);
     peer(&mut command, &directory.join("nginx.log"), port, "/metrics")
+}
+
+/// A handler in this process that sends either as one buffer: what the web server alone costs.
+pub(super) async fn bare(text: Vec<u8>, gzip: Vec<u8>) -> Target {
+    let bodies = [text, gzip].map(Bytes::from);
+    let handler = move |headers: HeaderMap| {
+        let wanted = headers.get(header::ACCEPT_ENCODING);
+        let body = bodies[usize::from(wanted.is_some_and(|wanted| wanted == "gzip"))].clone();
+        async move { body }
+    };
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let router = Router::new().route("/metrics", get(handler));
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Target {
+        address,
+        path: "/metrics".to_owned(),
+        pid: std::process::id(),
+    }
 }
 
 /// node_exporter, which reads the file at each scrape.

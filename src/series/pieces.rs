@@ -20,6 +20,9 @@ use super::{
     values::{Identity, Labels, Value},
 };
 
+/// Where a family has many pieces, so many of the newest stand by themselves.
+const NEWEST: usize = 8;
+
 /// How many forms a piece can be kept in.
 pub const FORMS: usize = 6;
 
@@ -198,7 +201,7 @@ pub struct View {
     not_held: Arc<Piece>,
     /// The blocks that pieces are in.
     blocks: Box<[Arc<Block>]>,
-    /// What the pieces of each family come to in a form, by the family's place.
+    /// What the older pieces of each family come to in a form, by the family's place.
     runs: [OnceLock<Runs>; FORMS],
     /// Those of the last view whose pieces are the same.
     carried: [Box<[Option<Arc<Form>>]>; FORMS],
@@ -226,10 +229,7 @@ impl View {
     /// are wanted.
     pub(super) fn carry(&mut self, before: &View, wanted: FormSet) {
         let same = |family: FamilyId| {
-            let (own, old) = (
-                of_family(&self.pieces, family),
-                of_family(&before.pieces, family),
-            );
+            let (own, old) = (self.rest(family), before.rest(family));
             own.len() == old.len() && own.iter().zip(old).all(|(own, old)| Arc::ptr_eq(own, old))
         };
         let same: Vec<bool> = families::ids().map(same).collect();
@@ -258,12 +258,22 @@ impl View {
         of_family(&self.pieces, family)
     }
 
-    /// Each family in a form, which `make` makes of its pieces if that was not done before.
+    /// The newest pieces of a family, which are not part of its run.
+    pub fn newest(&self, family: FamilyId) -> &[Arc<Piece>] {
+        split(of_family(&self.pieces, family)).0
+    }
+
+    fn rest(&self, family: FamilyId) -> &[Arc<Piece>] {
+        split(of_family(&self.pieces, family)).1
+    }
+
+    /// What each family's other pieces come to in a form, which `make` makes of them if that was
+    /// not done before.
     pub fn runs(&self, form: usize, make: impl Fn(&[Arc<Piece>]) -> Form) -> &[Arc<Form>] {
         self.runs[form].get_or_init(|| {
             let run = |family: FamilyId| {
                 let carried = self.carried[form].get(family.index()).cloned().flatten();
-                carried.unwrap_or_else(|| Arc::new(make(of_family(&self.pieces, family))))
+                carried.unwrap_or_else(|| Arc::new(make(self.rest(family))))
             };
             families::ids().map(run).collect()
         })
@@ -278,6 +288,11 @@ impl View {
     pub(super) fn is_stale(&self, now: Timestamp) -> bool {
         self.blocks.iter().any(|block| block.is_stale(now))
     }
+}
+
+/// Where the pieces of a family end that change most: what follows them is put together.
+fn split(pieces: &[Arc<Piece>]) -> (&[Arc<Piece>], &[Arc<Piece>]) {
+    pieces.split_at(if pieces.len() > 2 * NEWEST { NEWEST } else { 0 })
 }
 
 /// The pieces of a family, of pieces in the order of the families.

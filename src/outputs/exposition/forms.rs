@@ -75,7 +75,7 @@ pub(super) fn form(piece: &Piece, format: Format, encoding: Encoding) -> &Form {
     })
 }
 
-/// What the pieces of each family of an account come to, compressed; plain texts are large, and stay
+/// What the older pieces of each family of an account come to, compressed; plain texts are large, and stay
 /// in their pieces alone.
 pub(super) fn runs(view: &View, format: Format, encoding: Encoding) -> Option<&[Arc<Form>]> {
     if encoding == Encoding::Identity {

@@ -160,7 +160,7 @@ impl Scrape {
         let accounts = self.shown.accounts();
         let runs = accounts.iter().map(|account| {
             let whole = account.whole(self.now)?;
-            forms::runs(whole, format, encoding)
+            Some((whole, forms::runs(whole, format, encoding)?))
         });
         let runs: Vec<_> = runs.collect();
         for family in ids() {
@@ -173,7 +173,10 @@ impl Scrape {
             };
             for (account, runs) in accounts.iter().zip(&runs) {
                 match runs {
-                    Some(runs) => add(&runs[family.index()]),
+                    Some((view, runs)) => {
+                        self.add(view.newest(family), &mut add);
+                        add(&runs[family.index()]);
+                    }
                     None => self.add(account.pieces(family), &mut add),
                 }
             }

@@ -5,6 +5,7 @@
 //! knows only the types at its doors. `docs/architecture.md` is the map.
 
 pub mod app;
+mod aside;
 pub mod cli;
 pub mod collector;
 pub mod config;

@@ -370,6 +370,7 @@ def rate_alerts(rules: Rules) -> None:
         max without(age) (
           {dropped("application", "15m", EARLY, 5, 0.9, 15, 3)}
           or {dropped("application", "1h", EARLY, 4, 0.96, 12, 3)}
+          or {dropped("application", "1h", EARLY, 5, 0.65, 100, 1)}
           or {dropped("application", "6h", EARLY, 4, 0.965, 25, 10)}
         )""",
         "warning",
@@ -405,10 +406,10 @@ def rate_alerts(rules: Rules) -> None:
         "DeliveryVendorChannelDropped",
         f"""
         max without(age) (
-          1 - (delivery:part_delivery:ratio1h{part} < 0.7)
-          and delivery:part_missing:score1h > 5 * {spread("part")}
-          and delivery:part_missing:increase1h > 10
-          and delivery:part_messages:increase1h >= 3
+          (
+            {dropped("part", "1h", part[1:-1], 5, 0.7, 10, 3)}
+            or {dropped("part", "1h", part[1:-1], 5, 0.4, 50, 1)}
+          )
           and {siblings}
         )""",
         "warning",

@@ -5,7 +5,7 @@ mod recorder;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -255,8 +255,10 @@ impl AccountSeries {
     fn publish(&self) {
         self.unpublished.store(true, Ordering::Release);
         while self.unpublished.load(Ordering::Acquire) {
-            let Ok(mut layout) = self.layout.try_lock() else {
-                return;
+            let mut layout = match self.layout.try_lock() {
+                Ok(layout) => layout,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
             };
             if self.unpublished.swap(false, Ordering::AcqRel) {
                 let material = self.lock().material(self.clock.now());

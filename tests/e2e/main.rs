@@ -18,6 +18,7 @@ mod postgres;
 mod powercut;
 mod prometheus;
 mod promql;
+mod readers;
 mod replicas;
 mod sets;
 mod world;

@@ -648,8 +648,8 @@ fn rows_of(connection: &Connection, account: &str, replica: &str) -> rusqlite::R
     while let Some(row) = rows.next()? {
         found.counters.push(CounterRow {
             key: row.get(0)?,
-            total: amount(&row.get::<_, String>(1)?, 1)?,
-            pending: amount(&row.get::<_, String>(2)?, 2)?,
+            total: amount(row.get_ref(1)?.as_str()?, 1)?,
+            pending: amount(row.get_ref(2)?.as_str()?, 2)?,
             changed_at: row.get(3)?,
         });
     }
@@ -660,7 +660,7 @@ fn rows_of(connection: &Connection, account: &str, replica: &str) -> rusqlite::R
     while let Some(row) = rows.next()? {
         found.releases.push(ReleaseRow {
             key: row.get(0)?,
-            shown: amount(&row.get::<_, String>(1)?, 1)?,
+            shown: amount(row.get_ref(1)?.as_str()?, 1)?,
             born_at: row.get(2)?,
         });
     }

@@ -25,11 +25,11 @@ use bytes::Bytes;
 use delivery_clock::Clock;
 use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
-use tokio::runtime::{Handle, RuntimeFlavor};
 
 pub use body::Parts;
 pub use negotiate::{Encoding, Format};
 
+use crate::aside::aside;
 use crate::series::{
     FORMS, Form, FormSet, Piece, Prepare, Shown, Table, View, Visitor, families, ids,
 };
@@ -127,16 +127,6 @@ impl Prepare for Exposition {
                 forms::runs(view, *format, *encoding);
             }
         });
-    }
-}
-
-/// Works at once; if it is long, whatever else waits for this thread goes to another one.
-fn aside(long: bool, work: impl FnOnce()) {
-    let runtime = Handle::try_current().map(|handle| handle.runtime_flavor());
-    if long && matches!(runtime, Ok(RuntimeFlavor::MultiThread)) {
-        tokio::task::block_in_place(work);
-    } else {
-        work();
     }
 }
 

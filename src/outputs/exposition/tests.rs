@@ -13,7 +13,7 @@ use crate::{
     },
     model::{Age, BounceKind, Dataset, ErrorReason, Measure, Message, Row, Snapshot, Totals},
     providers::{Failure, FailureKind, Observer, RequestCode},
-    series::{AccountSeries, Unprepared},
+    series::AccountSeries,
 };
 
 fn configuration(more: &str) -> Config {
@@ -74,9 +74,8 @@ fn record(series: &AccountSeries, config: &Config, id: &str, sent_at: Timestamp,
 
 fn table(config: &Config) -> (Table, Vec<Arc<AccountSeries>>) {
     let (clock, _) = Clock::manual(at("2026-11-26T10:00:00Z"));
-    let table = Table::new(clock.clone(), Arc::new(Unprepared));
-    let series = table.configure(config, &|_| Lease::always(clock.clone()));
-    (table, series.into_iter().map(|(own, _)| own).collect())
+    let (_, table, series) = exposed(config, &clock);
+    (table, series)
 }
 
 /// The families that do not differ between machines.
@@ -298,13 +297,20 @@ async fn text_of(scrape: &Scrape) -> String {
     String::from_utf8(text).unwrap()
 }
 
+/// A table that an exposition prepares, with the series of its accounts.
+fn exposed(config: &Config, clock: &Clock) -> (Arc<Exposition>, Table, Vec<Arc<AccountSeries>>) {
+    let exposition = Arc::new(Exposition::new(clock.clone()));
+    let table = Table::new(clock.clone(), exposition.clone());
+    let series = table.configure(config, &|_| Lease::always(clock.clone()));
+    let series = series.into_iter().map(|(own, _)| own).collect();
+    (exposition, table, series)
+}
+
 #[tokio::test]
 async fn every_form_of_a_scrape_holds_the_same() {
     let config = configuration("");
     let (clock, manual) = Clock::manual(at("2026-11-26T10:00:00Z"));
-    let exposition = Arc::new(Exposition::new(clock.clone()));
-    let table = Table::new(clock.clone(), exposition.clone());
-    let series = table.configure(&config, &|_| Lease::always(clock.clone()));
+    let (exposition, table, series) = exposed(&config, &clock);
     let forms = [
         ("identity", "text/plain", Format::Text),
         ("gzip", "text/plain", Format::Text),
@@ -319,8 +325,8 @@ async fn every_form_of_a_scrape_holds_the_same() {
     ];
     for round in 0..40 {
         let id = format!("m{round}");
-        record(&series[0].0, &config, &id, clock.now(), "fcm");
-        series[0].0.publish();
+        record(&series[0], &config, &id, clock.now(), "fcm");
+        series[0].publish();
         for (encoding, accepted, format) in forms {
             let scrape = exposition.scrape(&table, &accepting(encoding, accepted));
             // What was read once is ready the next time.
@@ -332,8 +338,8 @@ async fn every_form_of_a_scrape_holds_the_same() {
     }
     manual.advance(KEEP);
     let other = exposition.scrape(&table, &accepting("zstd", "text/plain"));
-    record(&series[0].0, &config, "last", clock.now(), "fcm");
-    series[0].0.publish();
+    record(&series[0], &config, "last", clock.now(), "fcm");
+    series[0].publish();
     let scrape = exposition.scrape(&table, &accepting("gzip", "text/plain"));
     assert!(!scrape.is_ready(), "what nobody reads is not kept");
     assert!(
@@ -348,20 +354,16 @@ async fn every_form_of_a_scrape_holds_the_same() {
 async fn a_scrape_leaves_out_what_became_stale_since_the_last_pass() {
     let config = configuration("");
     let (clock, manual) = Clock::manual(at("2026-11-26T10:00:00Z"));
-    let exposition = Arc::new(Exposition::new(clock.clone()));
-    let table = Table::new(clock.clone(), exposition.clone());
-    let series = table.configure(&config, &|_| Lease::always(clock.clone()));
+    let (exposition, table, series) = exposed(&config, &clock);
     for id in ["1", "2"] {
-        record(&series[0].0, &config, id, clock.now(), "fcm");
+        record(&series[0], &config, id, clock.now(), "fcm");
     }
-    series[0].0.publish();
+    series[0].publish();
     let scrape = || exposition.scrape(&table, &accepting("gzip", "text/plain"));
     assert!(text_of(&scrape()).await.contains("delivery_message_sent{"));
     let application = config.accounts[0].applications[0].clone();
     let renewed = at("2026-11-26T11:00:00Z");
-    series[0]
-        .0
-        .renewed(Dataset::Statistics, &application, "1", renewed);
+    series[0].renewed(Dataset::Statistics, &application, "1", renewed);
     manual.advance(Duration::from_secs(16 * 60));
     let text = text_of(&scrape()).await;
     assert!(
@@ -384,10 +386,8 @@ async fn a_scrape_leaves_out_what_became_stale_since_the_last_pass() {
 async fn a_scrape_while_everything_changes_is_one_state() {
     let config = configuration("");
     let clock = Clock::system();
-    let exposition = Arc::new(Exposition::new(clock.clone()));
-    let table = Arc::new(Table::new(clock.clone(), exposition.clone()));
-    let series = table.configure(&config, &|_| Lease::always(clock.clone()));
-    let own = series[0].0.clone();
+    let (exposition, table, series) = exposed(&config, &clock);
+    let own = series[0].clone();
     let application = config.accounts[0].applications[0].clone();
     let writing = std::thread::spawn(move || {
         let stale_at = at("2100-01-01T00:00:00Z");

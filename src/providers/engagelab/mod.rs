@@ -25,6 +25,7 @@ use super::{
     verdict::{by_status, said, undecodable},
 };
 use crate::{
+    aside::{LARGE_ANSWER, aside},
     config::{self, Credentials},
     model::{Dataset, Message},
     secret::Secret,
@@ -122,23 +123,27 @@ impl Engagelab {
                 };
             }
         };
-        let mut object: Object<'_> = serde_json::from_slice(&body).unwrap_or_default();
         let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
-        for message in messages {
-            let asked = message.id.clone();
-            let observation = match object.remove(message.id.as_ref()) {
-                None => Observation::NotYet { asked, asked_at },
-                Some(raw) => match wire::snapshot(raw.get(), asked.clone(), asked_at, unknown) {
-                    Ok(Some(snapshot)) => Observation::Snapshot(Box::new(snapshot)),
-                    Ok(None) => Observation::NotYet { asked, asked_at },
-                    Err(text) => Observation::Failed {
-                        asked,
-                        failure: Failure::bad_count(&text),
-                    },
-                },
-            };
-            take(observation);
-        }
+        aside(body.len() > LARGE_ANSWER, || {
+            let mut object: Object<'_> = serde_json::from_slice(&body).unwrap_or_default();
+            for message in messages {
+                let asked = message.id.clone();
+                let observation = match object.remove(message.id.as_ref()) {
+                    None => Observation::NotYet { asked, asked_at },
+                    Some(raw) => {
+                        match wire::snapshot(raw.get(), asked.clone(), asked_at, unknown) {
+                            Ok(Some(snapshot)) => Observation::Snapshot(Box::new(snapshot)),
+                            Ok(None) => Observation::NotYet { asked, asked_at },
+                            Err(text) => Observation::Failed {
+                                asked,
+                                failure: Failure::bad_count(&text),
+                            },
+                        }
+                    }
+                };
+                take(observation);
+            }
+        });
         Ok(Batch::Answered)
     }
 

@@ -12,6 +12,7 @@ use tracing::Instrument;
 
 use super::{Answer, Request, Verdict, limiter::Limiter};
 use crate::{
+    aside::{LARGE_ANSWER, aside},
     config::{Account, Tls},
     model::Dataset,
     providers::{
@@ -157,7 +158,8 @@ impl Http {
             let (code, outcome) = match attempt.instrument(span.clone()).await {
                 Err(broken) => (broken.code, Outcome::again(broken.failure)),
                 Ok(answer) => {
-                    let outcome = self.outcome(&answer, &judge);
+                    let long = answer.body.len() > LARGE_ANSWER;
+                    let outcome = aside(long, || self.outcome(&answer, &judge));
                     (outcome.code(answer.status.as_u16()), outcome)
                 }
             };

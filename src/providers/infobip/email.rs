@@ -6,6 +6,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{Access, events, reports};
 use crate::{
+    aside::{LARGE_ANSWER, aside},
     config,
     model::Dataset,
     providers::{
@@ -77,7 +78,9 @@ impl Provider for InfobipEmail {
     }
 
     fn read_reports(&self, body: &[u8]) -> ReportsRead {
-        reports::read(&self.account, body)
+        aside(body.len() > LARGE_ANSWER, || {
+            reports::read(&self.account, body)
+        })
     }
 
     fn read_pushed(&self, body: &[u8]) -> Pushed {

@@ -184,10 +184,12 @@ impl Recorder for AccountSeries {
                 state.counters.remove(family, &own);
             }
         }
-        for shown in &news.shown {
-            let Some((family, own)) = state.place(&shown.key) else {
-                continue;
-            };
+        let places = news.shown.iter();
+        let places = places.filter_map(|shown| Some((state.place(&shown.key)?, shown)));
+        let mut places: Vec<_> = places.collect();
+        // In order, a ledger that is opened fills chunk after chunk. The last word stays the last.
+        places.sort_by(|(left, _), (right, _)| left.cmp(right));
+        for ((family, own), shown) in places {
             let value = value(family, &shown.amount, shown.born_at);
             state.counters.insert(family, own, value);
         }

@@ -42,7 +42,7 @@ async fn every_reader_reads_a_scrape_to_its_end() {
     let directory = tempfile::tempdir().unwrap();
     let world = world::start(&Clock::system()).await;
     // Nothing is asked for again while the readers read.
-    let more = json!({"collection": {"interval": "1h"}});
+    let more = json!({"collection": {"interval": "1h", "stale_after": "3h"}});
     let config = world::configuration(&world, directory.path(), &more);
     let exporter = Exporter::start(directory.path(), &config).await;
     exporter

@@ -10,8 +10,10 @@ pub(super) type Own = Arc<[Arc<str>]>;
 /// Series of one family in the order of their labels.
 pub(super) type Chunk = Vec<(Own, Value)>;
 
-/// So many series in a chunk, and it is divided: some 30 KiB of text.
+/// More series than this in a chunk, and it is divided: some 30 KiB of text.
 const MOST: usize = 128;
+/// Or more text than this in the values of its labels.
+const MOST_TEXT: usize = 24 << 10;
 
 /// Series by family and labels.
 #[derive(Default)]
@@ -127,14 +129,25 @@ impl Chunks {
     }
 }
 
+/// The length of the values of a series' labels.
+fn text((own, _): &(Own, Value)) -> usize {
+    own.iter().map(|value| value.len()).sum()
+}
+
 fn put(chunks: &mut Vec<Arc<Chunk>>, index: usize, place: usize, series: (Own, Value)) {
     let Some(chunk) = chunks.get_mut(index) else {
         chunks.push(Arc::new(vec![series]));
         return;
     };
     let chunk = Arc::make_mut(chunk);
+    let is_long = text(&series) > MOST_TEXT / MOST;
     chunk.insert(place, series);
-    if chunk.len() > MOST {
+    // As long as all are short, their number is the bound.
+    let has_much = is_long && chunk.len() > 1 && chunk.iter().map(text).sum::<usize>() > MOST_TEXT;
+    if has_much {
+        let rest = chunk.split_off(chunk.len() / 2);
+        chunks.insert(index + 1, Arc::new(rest));
+    } else if chunk.len() > MOST {
         // Series that arrive in order fill their chunks.
         let at = if place == chunk.len() - 1 {
             MOST
@@ -187,6 +200,21 @@ mod tests {
             .flat_map(|(_, chunk)| chunk.iter().cloned())
             .collect();
         assert_eq!(all, model.into_iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn long_labels_make_short_chunks() {
+        let family = id(Key::Up);
+        let mut chunks = Chunks::default();
+        for number in 0..400 {
+            let long: Own = [Arc::from(format!("{number:02000}"))].into();
+            chunks.insert(family, long, count(1));
+        }
+        let lengths = chunks
+            .chunks()
+            .map(|(_, chunk)| chunk.iter().map(text).sum::<usize>());
+        let longest = lengths.max().unwrap();
+        assert!(longest <= MOST_TEXT, "{longest}");
     }
 
     #[test]

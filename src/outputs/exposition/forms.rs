@@ -83,15 +83,14 @@ pub(super) fn runs(view: &View, format: Format, encoding: Encoding) -> Option<&[
     }
     let run = |pieces: &[Arc<Piece>]| {
         let forms = pieces.iter().map(|piece| form(piece, format, encoding));
-        let mut bytes = BytesMut::new();
+        let mut bytes = BytesMut::with_capacity(forms.clone().map(|form| form.bytes.len()).sum());
         let mut sum = checksum::EMPTY;
         for form in forms {
             bytes.extend_from_slice(&form.bytes);
             sum = checksum::join(sum, form.sum);
         }
         Form {
-            // What was reserved in vain would stay as long as the view.
-            bytes: Bytes::copy_from_slice(&bytes),
+            bytes: bytes.freeze(),
             sum,
         }
     };

@@ -6,7 +6,7 @@ use std::{borrow::Cow, collections::BTreeMap, fmt, sync::Arc};
 use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{self, IgnoredAny, IntoDeserializer, MapAccess, SeqAccess, Visitor},
 };
 
 use crate::model::{Counts, MAX_COUNT, Measure};
@@ -185,6 +185,82 @@ impl<'de> Deserialize<'de> for Skipped {
     }
 }
 
+/// Counts on several levels, whatever their names: read once, with the names borrowed from the text.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Levels<'a> {
+    /// A level, by names in order; of a name that comes twice, the last value.
+    Level(Vec<(Cow<'a, str>, Levels<'a>)>),
+    /// A count, or what stands in its place.
+    Count(Count),
+    /// A list.
+    List,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Levels<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Levels<'a>, D::Error> {
+        struct LevelsVisitor;
+        /// Hands a scalar on to what reads counts.
+        fn count<'a, 'de, E: de::Error>(
+            value: impl IntoDeserializer<'de, E>,
+        ) -> Result<Levels<'a>, E> {
+            Count::deserialize(value.into_deserializer()).map(Levels::Count)
+        }
+        impl<'de> Visitor<'de> for LevelsVisitor {
+            type Value = Levels<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a count, or an object with counts")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut level: Vec<(Cow<'de, str>, Levels<'de>)> = Vec::new();
+                while let Some(Name(name)) = map.next_key()? {
+                    let value = map.next_value()?;
+                    match level.binary_search_by(|(own, _)| own.cmp(&name)) {
+                        Ok(place) => level[place].1 = value,
+                        Err(place) => level.insert(place, (name, value)),
+                    }
+                }
+                Ok(Levels::Level(level))
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
+                while seq.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Levels::List)
+            }
+
+            fn visit_u64<E: de::Error>(self, value: u64) -> Result<Self::Value, E> {
+                count(value)
+            }
+
+            fn visit_i64<E: de::Error>(self, value: i64) -> Result<Self::Value, E> {
+                count(value)
+            }
+
+            fn visit_f64<E: de::Error>(self, value: f64) -> Result<Self::Value, E> {
+                count(value)
+            }
+
+            fn visit_str<E: de::Error>(self, value: &str) -> Result<Self::Value, E> {
+                count(value)
+            }
+
+            fn visit_bool<E: de::Error>(self, value: bool) -> Result<Self::Value, E> {
+                count(value)
+            }
+
+            fn visit_unit<E: de::Error>(self) -> Result<Self::Value, E> {
+                count(())
+            }
+        }
+        deserializer.deserialize_any(LevelsVisitor)
+    }
+}
+
+/// A field's name, borrowed where nothing in it is escaped.
+#[derive(Deserialize)]
+pub(super) struct Name<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
 /// An object whose values are looked at one by one.
 pub(super) type Object<'a> = BTreeMap<String, &'a serde_json::value::RawValue>;
 
@@ -239,6 +315,25 @@ mod tests {
 
     fn count(json: &str) -> Count {
         serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn levels_are_read_once_with_the_last_of_what_comes_twice() {
+        let json = r#"{"b": {"sent": "7", "x": [1, {"y": 2}]}, "a": 1, "a": null, "c\u0064": -1}"#;
+        let levels: Levels<'_> = serde_json::from_str(json).unwrap();
+        let Levels::Level(level) = levels else {
+            panic!("an object");
+        };
+        let names: Vec<&str> = level.iter().map(|(name, _)| name.as_ref()).collect();
+        assert_eq!(names, ["a", "b", "cd"]);
+        assert_eq!(level[0].1, Levels::Count(Count::Absent));
+        let inner = vec![
+            (Cow::Borrowed("sent"), Levels::Count(Count::Value(7))),
+            (Cow::Borrowed("x"), Levels::List),
+        ];
+        assert_eq!(level[1].1, Levels::Level(inner));
+        assert!(matches!(level[2].1, Levels::Count(Count::Bad(_))));
+        assert!(matches!(level[1].0, Cow::Borrowed(_)));
     }
 
     #[test]

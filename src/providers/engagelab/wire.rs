@@ -1,14 +1,18 @@
 //! What the vendor sends: a message with numbers on up to three levels, and spellings that differ
 //! from place to place.
 
-use std::sync::Arc;
+use std::{borrow::Cow, fmt, sync::Arc};
 
 use jiff::Timestamp;
+use serde::{
+    Deserialize, Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
 use crate::{
     model::{Counts, Measure, Row, Snapshot, Totals, TypeTotals},
-    providers::json::{Count, Object, Text, problem},
+    providers::json::{Count, Levels, Name, Object, Text, problem},
 };
 
 /// The five numbers in both spellings: `target` and `click` stand in some places where `targets`
@@ -27,24 +31,92 @@ fn is_number(name: &str) -> bool {
         .any(|(plural, singular, _)| name == *plural || name == *singular)
 }
 
+/// Where something stands, for whoever reads that it is wrong.
+#[derive(Clone, Copy)]
+struct Place<'p>(Option<&'p Place<'p>>, &'p str);
+
+impl fmt::Display for Place<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(outer) = self.0 {
+            write!(f, "{outer}.")?;
+        }
+        f.write_str(self.1)
+    }
+}
+
+type Level<'a> = [(Cow<'a, str>, Levels<'a>)];
+
+/// The fields of a level; `null` has none.
+fn level<'n, 'a>(levels: &'n Levels<'a>, place: Place<'_>) -> Result<&'n Level<'a>, String> {
+    match levels {
+        Levels::Level(level) => Ok(level),
+        Levels::Count(Count::Absent) => Ok(&[]),
+        _ => Err(format!("{place} is no object")),
+    }
+}
+
 /// The numbers of one level. What is not there is not in the result; an empty object has none.
-fn counts(object: &Object<'_>, place: &str) -> Result<Counts, String> {
+fn counts(level: &Level<'_>, place: Option<&Place<'_>>) -> Result<Counts, String> {
+    let find = |name: &str| {
+        let found = level.iter().find(|(own, _)| own == name);
+        found.map(|(_, value)| value)
+    };
     let mut counts = Counts::new();
     for (plural, singular, measure) in FIELDS {
-        let Some(raw) = object.get(plural).or_else(|| object.get(singular)) else {
+        let Some(value) = find(plural).or_else(|| find(singular)) else {
             continue;
         };
-        let count: Count = parse(raw, place)?;
-        let name = if place.is_empty() {
-            plural.to_owned()
-        } else {
-            format!("{place}.{plural}")
-        };
-        if let Some(count) = count.get(&name)? {
-            counts.push((measure, count));
+        let name = || Place(place, plural).to_string();
+        match value {
+            Levels::Count(Count::Absent) => {}
+            Levels::Count(Count::Value(count)) => counts.push((measure, *count)),
+            Levels::Count(Count::Bad(what)) => {
+                return Err(format!("{} is no count: {what}", name()));
+            }
+            _ => return Err(format!("{} is no count", name())),
         }
     }
     Ok(counts)
+}
+
+/// A message with everything that is counted of it.
+#[derive(Default)]
+struct WholeMessage<'a> {
+    plan_id: Text,
+    levels: Vec<(Cow<'a, str>, Levels<'a>)>,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for WholeMessage<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<WholeMessage<'a>, D::Error> {
+        struct MessageVisitor;
+        impl<'de> Visitor<'de> for MessageVisitor {
+            type Value = WholeMessage<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a message")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut message = WholeMessage::default();
+                while let Some(Name(name)) = map.next_key()? {
+                    match name.as_ref() {
+                        "plan_id" => message.plan_id = map.next_value()?,
+                        // The customer's text: skipped.
+                        "pushContent" => {
+                            map.next_value::<IgnoredAny>()?;
+                        }
+                        _ => {
+                            let value = map.next_value()?;
+                            message.levels.retain(|(own, _)| *own != name);
+                            message.levels.push((name, value));
+                        }
+                    }
+                }
+                Ok(message)
+            }
+        }
+        deserializer.deserialize_map(MessageVisitor)
+    }
 }
 
 pub(super) fn parse<'a, T: serde::Deserialize<'a>>(
@@ -79,24 +151,20 @@ pub(super) fn snapshot(
     asked_at: Timestamp,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Option<Snapshot>, String> {
-    let message: Option<Object<'_>> =
+    let message: Option<WholeMessage<'_>> =
         serde_json::from_str(json).map_err(|error| problem(&error))?;
     let message = message.unwrap_or_default();
-    let total = counts(&message, "")?;
-    let mut campaign = None;
+    let total = counts(&message.levels, None)?;
+    let campaign = message.plan_id.get().map(Arc::from);
     let mut types = Vec::new();
     let mut breakdown = Vec::new();
-    for (key, raw) in &message {
-        match key.as_str() {
-            "plan_id" => {
-                let plan: Text = parse(raw, "plan_id")?;
-                campaign = plan.get().map(Arc::from);
-            }
-            // The customer's text: skipped.
-            "pushContent" => {}
+    for (key, value) in &message.levels {
+        match key.as_ref() {
             "sub" => {
-                for (message_type, raw) in object(raw, "sub")? {
-                    read_type(&message_type, raw, &mut types, &mut breakdown, unknown)?;
+                let sub = Place(None, "sub");
+                for (message_type, value) in level(value, sub)? {
+                    let place = Place(Some(&sub), message_type);
+                    read_type(value, place, &mut types, &mut breakdown, unknown)?;
                 }
             }
             key if is_number(key) => {}
@@ -128,37 +196,36 @@ pub(super) fn snapshot(
 
 /// One message type under `sub`: its own numbers, and vendor channels under each platform.
 fn read_type(
-    key: &str,
-    raw: &RawValue,
+    value: &Levels<'_>,
+    place: Place<'_>,
     types: &mut Vec<TypeTotals>,
     breakdown: &mut Vec<Row>,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<(), String> {
-    let place = format!("sub.{key}");
-    let value = object(raw, &place)?;
-    let message_type: Arc<str> = Arc::from(key);
-    let own = counts(&value, &place)?;
+    let value = level(value, place)?;
+    let message_type: Arc<str> = Arc::from(place.1);
+    let own = counts(value, Some(&place))?;
     if !own.is_empty() {
         types.push(TypeTotals {
             message_type: message_type.clone(),
             counts: own,
         });
     }
-    for (key, raw) in &value {
+    for (key, value) in value {
+        let here = Place(Some(&place), key);
         let Some(platform) = platform(key) else {
             if !is_number(key) {
-                unknown(&format!("{place}.{key}"));
+                unknown(&here.to_string());
             }
             continue;
         };
-        let place = format!("{place}.{key}");
-        for (channel, raw) in object(raw, &place)? {
-            let place = format!("{place}.{channel}");
-            let leaf = object(raw, &place)?;
-            for name in leaf.keys().filter(|name| !is_number(name)) {
-                unknown(&format!("{place}.{name}"));
+        for (channel, value) in level(value, here)? {
+            let here = Place(Some(&here), channel);
+            let leaf = level(value, here)?;
+            for (name, _) in leaf.iter().filter(|(name, _)| !is_number(name)) {
+                unknown(&Place(Some(&here), name).to_string());
             }
-            let counts = counts(&leaf, &place)?;
+            let counts = counts(leaf, Some(&here))?;
             if !counts.is_empty() {
                 let row = Row {
                     message_type: message_type.clone(),

@@ -635,7 +635,7 @@ impl State {
             }
         };
         let mut figures: Vec<_> = self.figures.0.values().flat_map(HashMap::values).collect();
-        figures.sort_unstable_by_key(|group| group.order());
+        figures.sort_by_cached_key(|group| group.order());
         figures.into_iter().for_each(|group| show(group, true));
         let messages = self.newest.values();
         messages

@@ -247,9 +247,8 @@ def report(seed: int, made: world.World, fired: dict, verbose: bool) -> tuple[li
                 for name, labels, begin in sorted(cases, key=lambda case: case[2]):
                     who = {key: value for key, value in labels.items() if key not in ("alertname", "severity", "job", "instance")}
                     said.append(f"  false {severity}: {name} {who} on day {(begin - made.first) / DAY:.2f}")
-            told = {index: delay for index, delay in zip(own["found"], own["delays"])}
             kinds = collections.defaultdict(list)
-            for index, delay in told.items():
+            for index, delay in zip(own["found"], own["delays"]):
                 kinds[made.incidents[index].kind].append(delay)
             said += [f"  minutes to detect: {kind} {sorted(delays)}" for kind, delays in sorted(kinds.items())]
             for index in own["missed"]:

@@ -401,14 +401,14 @@ def rate_alerts(rules: Rules) -> None:
           < 0.15 *
           (sum without(platform, vendor_channel) (delivery:part_expected:increase1h)
             - on(job, provider, account, application, channel, age) group_right delivery:part_expected:increase1h)"""
-    part = '{vendor_channel!="",' + EARLY + "}"
+    part = 'vendor_channel!="",' + EARLY
     rules.alert(
         "DeliveryVendorChannelDropped",
         f"""
         max without(age) (
           (
-            {dropped("part", "1h", part[1:-1], 5, 0.7, 10, 3)}
-            or {dropped("part", "1h", part[1:-1], 5, 0.4, 50, 1)}
+            {dropped("part", "1h", part, 5, 0.7, 10, 3)}
+            or {dropped("part", "1h", part, 5, 0.4, 50, 1)}
           )
           and {siblings}
         )""",
@@ -426,7 +426,7 @@ def rate_alerts(rules: Rules) -> None:
         "DeliveryVendorChannelOutage",
         f"""
         max without(age) (
-          1 - (delivery:vendor_channel_delivery:ratio1h{part} < 0.75)
+          1 - (delivery:vendor_channel_delivery:ratio1h{{{part}}} < 0.75)
           and delivery:vendor_channel_missing:score1h > 6
           and delivery:vendor_channel_missing:increase1h > 50
           and on(platform, vendor_channel, age)

@@ -25,7 +25,7 @@ pub(super) enum Count {
 
 impl Count {
     /// The count, if there is one; a bad one is an error that names `field`.
-    pub(super) fn get(&self, field: &str) -> Result<Option<u64>, String> {
+    pub(super) fn get(&self, field: impl fmt::Display) -> Result<Option<u64>, String> {
         match self {
             Count::Absent => Ok(None),
             Count::Value(value) => Ok(Some(*value)),
@@ -216,10 +216,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Levels<'a> {
                 let mut level: Vec<(Cow<'de, str>, Levels<'de>)> = Vec::new();
                 while let Some(Name(name)) = map.next_key()? {
                     let value = map.next_value()?;
-                    match level.binary_search_by(|(own, _)| own.cmp(&name)) {
-                        Ok(place) => level[place].1 = value,
-                        Err(place) => level.insert(place, (name, value)),
-                    }
+                    put(&mut level, name, value);
                 }
                 Ok(Levels::Level(level))
             }
@@ -254,6 +251,18 @@ impl<'de: 'a, 'a> Deserialize<'de> for Levels<'a> {
             }
         }
         deserializer.deserialize_any(LevelsVisitor)
+    }
+}
+
+/// Puts a value in its place in a level, instead of one of the same name.
+pub(super) fn put<'a>(
+    level: &mut Vec<(Cow<'a, str>, Levels<'a>)>,
+    name: Cow<'a, str>,
+    value: Levels<'a>,
+) {
+    match level.binary_search_by(|(own, _)| own.cmp(&name)) {
+        Ok(place) => level[place].1 = value,
+        Err(place) => level.insert(place, (name, value)),
     }
 }
 

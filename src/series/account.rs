@@ -325,7 +325,6 @@ impl WebhookOutcome {
 }
 
 /// A view of an account that is being read.
-#[derive(Clone)]
 pub struct AccountView {
     shown: Arc<View>,
     /// The lease ran when the reading began.
@@ -531,13 +530,12 @@ impl State {
 
     /// Shows a message's group instead of the one before.
     fn show_message(&mut self, dataset: Dataset, application: &Arc<str>, group: Arc<Group>) {
-        let order = |group: &Group| group.order();
         let of = self.messages.of(dataset, application);
         if let Some(before) = of.insert(group.id.clone(), group.clone()) {
             self.newest
-                .remove(&(order(&before), dataset, application.clone()));
+                .remove(&(before.order(), dataset, application.clone()));
         }
-        let place = (order(&group), dataset, application.clone());
+        let place = (group.order(), dataset, application.clone());
         self.newest.insert(place, group);
     }
 

@@ -308,7 +308,7 @@ impl Shapes {
         new
     }
 
-    /// A group of what was added to the draft; `None`: it shows what `before` does.
+    /// A group of what was added to the draft; `None`: it shows what `before` does, which is renewed.
     pub(super) fn group(
         &mut self,
         head: Head,
@@ -324,10 +324,9 @@ impl Shapes {
                 && before.campaign == head.campaign
                 && before.application == head.application
         };
-        if before
-            .filter(same_head)
-            .is_some_and(|before| draft.is(before))
-        {
+        let same = before.filter(same_head).filter(|before| draft.is(before));
+        if let Some(before) = same {
+            before.renew(stale_at);
             return None;
         }
         let shape = self.shape(draft);

@@ -253,15 +253,6 @@ impl Placed {
             weight: cut.weight,
         }
     }
-
-    /// Gives up the forms that nobody wants.
-    fn forget(&mut self, shared: &Shared<'_>) {
-        for piece in &mut self.pieces {
-            let rows = Rows::Block(self.block.clone());
-            let new = Piece::new(piece.family(), Some(shared.identity.clone()), rows);
-            *piece = Arc::new(new.keep(piece, shared.wanted));
-        }
-    }
 }
 
 impl Layout {
@@ -303,14 +294,11 @@ impl Layout {
             wanted,
         };
         if std::mem::replace(&mut self.wanted, wanted) & !wanted != 0 {
+            // What nobody reads any more is given up.
             let blocks = self.messages.0.iter_mut().chain(&mut self.figures.0);
-            blocks.for_each(|placed| placed.forget(&shared));
-            for piece in self.chunks.values_mut() {
-                if let Rows::Chunk(chunk) = &piece.rows {
-                    let rows = Rows::Chunk(chunk.clone());
-                    let new = Piece::new(piece.family(), Some(identity.clone()), rows);
-                    *piece = Arc::new(new.keep(piece, wanted));
-                }
+            let of_blocks = blocks.flat_map(|placed| &mut placed.pieces);
+            for piece in of_blocks.chain(self.chunks.values_mut()) {
+                *piece = piece.only(wanted);
             }
         }
         self.messages.arrange(messages, &shared);

@@ -100,7 +100,7 @@ impl Table {
         let accounts = self.accounts.load();
         Shown {
             accounts: accounts.iter().map(|account| account.view()).collect(),
-            process: self.process.collect().into(),
+            process: self.process.collect(),
         }
     }
 
@@ -111,11 +111,10 @@ impl Table {
 }
 
 /// All series at one moment; what is recorded later does not change it.
-#[derive(Clone)]
 pub struct Shown {
     accounts: Vec<AccountView>,
     /// In the order of the families.
-    process: Arc<[Arc<Piece>]>,
+    process: Vec<Arc<Piece>>,
 }
 
 impl Shown {

@@ -121,13 +121,14 @@ impl Piece {
         (self.family, address as usize)
     }
 
-    /// The same series, without what was made of them.
-    fn bare(&self) -> Arc<Piece> {
+    /// The same series, with those forms alone that are wanted.
+    pub(super) fn only(&self, wanted: FormSet) -> Arc<Piece> {
         let rows = match &self.rows {
             Rows::Block(block) => Rows::Block(block.clone()),
             Rows::Chunk(chunk) => Rows::Chunk(chunk.clone()),
         };
-        Arc::new(Piece::new(self.family, self.identity.clone(), rows))
+        let bare = Piece::new(self.family, self.identity.clone(), rows);
+        Arc::new(bare.keep(self, wanted))
     }
 
     /// A form of it, which `make` makes if it is not there. Whoever comes meanwhile waits for it.
@@ -317,7 +318,7 @@ impl Remembered {
         at: Timestamp,
     ) -> Remembered {
         Remembered {
-            pieces: pieces.map(|piece| piece.bare()).collect(),
+            pieces: pieces.map(|piece| piece.only(0)).collect(),
             at,
         }
     }

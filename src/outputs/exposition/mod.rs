@@ -29,9 +29,11 @@ use jiff::Timestamp;
 pub use body::Parts;
 pub use negotiate::{Encoding, Format};
 
-use crate::aside::aside;
-use crate::series::{
-    FORMS, Form, FormSet, Piece, Prepare, Shown, Table, View, Visitor, families, ids,
+use crate::{
+    aside::aside,
+    series::{
+        Checksum, FORMS, Form, FormSet, Piece, Prepare, Shown, Table, View, Visitor, families, ids,
+    },
 };
 
 /// A form that nobody has read for so long is made no more before it is asked for.
@@ -212,7 +214,7 @@ static HEADS: LazyLock<[Vec<Form>; FORMS]> = LazyLock::new(|| {
 struct Assembly {
     encoding: Encoding,
     parts: Vec<Bytes>,
-    sum: crate::series::Checksum,
+    sum: Checksum,
 }
 
 impl Assembly {

@@ -133,7 +133,7 @@ pub(super) fn figures(
                 continue;
             };
             let count: Count = parse(raw, key)?;
-            if let Some(count) = count.get(&format!("items.{key}.{name}"))? {
+            if let Some(count) = count.get(format_args!("items.{key}.{name}"))? {
                 #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
                 let value = count as f64;
                 figures.push(Figure { kind, value });

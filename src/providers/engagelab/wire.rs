@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     model::{Counts, Measure, Row, Snapshot, Totals, TypeTotals},
-    providers::json::{Count, Levels, Name, Object, Text, problem},
+    providers::json::{Count, Levels, Name, Object, Text, problem, put},
 };
 
 /// The five numbers in both spellings: `target` and `click` stand in some places where `targets`
@@ -66,14 +66,12 @@ fn counts(level: &Level<'_>, place: Option<&Place<'_>>) -> Result<Counts, String
         let Some(value) = find(plural).or_else(|| find(singular)) else {
             continue;
         };
-        let name = || Place(place, plural).to_string();
-        match value {
-            Levels::Count(Count::Absent) => {}
-            Levels::Count(Count::Value(count)) => counts.push((measure, *count)),
-            Levels::Count(Count::Bad(what)) => {
-                return Err(format!("{} is no count: {what}", name()));
-            }
-            _ => return Err(format!("{} is no count", name())),
+        let name = Place(place, plural);
+        let Levels::Count(count) = value else {
+            return Err(format!("{name} is no count"));
+        };
+        if let Some(count) = count.get(name)? {
+            counts.push((measure, count));
         }
     }
     Ok(counts)
@@ -107,8 +105,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for WholeMessage<'a> {
                         }
                         _ => {
                             let value = map.next_value()?;
-                            message.levels.retain(|(own, _)| *own != name);
-                            message.levels.push((name, value));
+                            put(&mut message.levels, name, value);
                         }
                     }
                 }

@@ -85,6 +85,6 @@ impl Provider for InfobipEmail {
 
     fn read_pushed(&self, body: &[u8]) -> Pushed {
         events::read(&self.account, body)
-            .unwrap_or_else(|| Pushed::Reports(reports::read(&self.account, body)))
+            .unwrap_or_else(|| Pushed::Reports(self.read_reports(body)))
     }
 }

@@ -95,13 +95,8 @@ impl Recorder for AccountSeries {
             common,
         };
         let before = messages.of(dataset, &application.id).get(&snapshot.id);
-        match shapes.group(head, draft, stale_at, before.map(AsRef::as_ref)) {
-            Some(group) => state.show_message(dataset, &application.id, Arc::new(group)),
-            None => {
-                if let Some(before) = before {
-                    before.renew(stale_at);
-                }
-            }
+        if let Some(group) = shapes.group(head, draft, stale_at, before.map(AsRef::as_ref)) {
+            state.show_message(dataset, &application.id, Arc::new(group));
         }
     }
 
@@ -156,15 +151,8 @@ impl Recorder for AccountSeries {
         };
         let own = all.of(dataset, &application.id);
         let before = own.get(&message);
-        match shapes.group(head, draft, stale_at, before.map(AsRef::as_ref)) {
-            Some(group) => {
-                own.insert(message, Arc::new(group));
-            }
-            None => {
-                if let Some(before) = before {
-                    before.renew(stale_at);
-                }
-            }
+        if let Some(group) = shapes.group(head, draft, stale_at, before.map(AsRef::as_ref)) {
+            own.insert(message, Arc::new(group));
         }
     }
 

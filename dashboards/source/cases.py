@@ -119,7 +119,7 @@ CASES = [
     Case("DeliveryVolumeLow", "warning", [
         Line("delivery_sent_total", TARGET | SHOP | {"channel": "push"}, 300, 15, 200),
         _gauge("delivery_up", {"provider": "infobip_push", "account": "global"}, 1, 1, 1),
-    ], (1050, 24, 60), "10m"),
+    ], (1050, 30, 60), "10m"),
     Case("DeliverySendersVanished", "warning", [
         Line("delivery_sent_total", TARGET | SHOP | {"channel": "push"}, 20, "stale", 0),
     ], (70, 50, 90)),

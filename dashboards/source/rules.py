@@ -290,10 +290,10 @@ def volumes(rules: Rules) -> None:
         + on(job, provider, account, application, channel) group_left() delivery:sent_base:increase1h""",
     )
     rules.record("delivery:errors:ratio1h", "delivery:errors:increase1h / delivery:errors_base:increase1h")
-    for measure in ("complaints", "bounces"):
+    for measure, window in (("complaints", "1d"), ("bounces", "1d"), ("bounces", "1h")):
         rules.record(
-            f"delivery:{measure}:increase1d",
-            f"sum without({REPLICA}) (increase(delivery_{measure}_total[1d]))",
+            f"delivery:{measure}:increase{window}",
+            f"sum without({REPLICA}) (increase(delivery_{measure}_total[{window}]))",
         )
     rules.record(
         "delivery:report:increase1h",
@@ -408,6 +408,7 @@ def rate_alerts(rules: Rules) -> None:
         max without(age) (
           (
             {dropped("part", "1h", part, 5, 0.7, 10, 3)}
+            or {dropped("part", "15m", part, 6, 0.6, 30, 3)}
             or {dropped("part", "1h", part, 5, 0.4, 50, 1)}
           )
           and {siblings}
@@ -528,19 +529,26 @@ def mail_alerts(rules: Rules) -> None:
     rules.group("delivery-mail", "1m")
     # Between two newsletters the denominator leaves the day before the late bounces do.
     there = '(delivery:sent:increase1d{channel="email"} > 0.5 * (delivery:sent:increase1d offset 12h or delivery:sent:increase1d * 0))'
-    hard = 'sum without(kind) (delivery:bounces:increase1d{channel="email",kind="hard"})'
-    for severity, limit in (("page", 0.10), ("warning", 0.05)):
+    hard = 'sum without(kind) (delivery:bounces:increase{window}{{channel="email",kind="hard"}})'
+    day, hour = hard.format(window="1d"), hard.format(window="1h")
+    # Of the last hour only while the sending goes on: its end leaves late bounces without their sends.
+    going_on = (
+        '(delivery:sent_base:increase1h{channel="email"}'
+        ' > 0.2 * max_over_time(delivery:sent:increase1h{channel="email"}[6h]))'
+    )
+    for severity, limit, least in (("page", 0.10, 200), ("warning", 0.05, 50)):
         rules.alert(
             "DeliveryHardBounces",
             f"""
-            {wilson_lower(hard, there, 3)} > {limit}
-            and {hard} > 50""",
+            ({wilson_lower(day, there, 3)} > {limit} and {day} > 50)
+            or ({wilson_lower(hour, going_on, 4)} > {limit} and {hour} > {least})""",
             severity,
-            f"{WHERE}: more than {limit:.0%} hard bounces in a day",
+            f"{WHERE}: more than {limit:.0%} hard bounces in a day or in the last hour",
             """
-            The hard bounces of the last day are above {{ $value | humanizePercentage }} with certainty. Mailbox providers
-            and Amazon SES review senders from 5 % on and stop them at 10 %. An old or bought list, or a form without
-            confirmation, is the usual cause. The provider's own figure has another denominator.""",
+            The hard bounces of the last day, or of the last hour while the sending goes on, are above
+            {{ $value | humanizePercentage }} with certainty. Mailbox providers and Amazon SES review senders from 5 % on
+            and stop them at 10 %, so stop a campaign that bounces. An old or bought list, or a form without confirmation,
+            is the usual cause. The provider's own figure has another denominator.""",
             wait="15m",
             keep="1h",
         )
@@ -604,7 +612,8 @@ def volume_alerts(rules: Rules) -> None:
         """
         The last hour's volume is below a fifth of the least that this hour of the day had within a week. For Infobip e-mail, where
         sent means reported on, this is also how an outage of the reports looks.""",
-        wait="15m",
+        # Who sends campaigns alone may have an hour without one.
+        wait="1h",
         keep="30m",
     )
     rules.alert(

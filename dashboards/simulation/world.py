@@ -13,9 +13,9 @@ HOUR = 3600 // STEP
 DAY = 24 * HOUR
 # Seconds, the label, and the share of what is delivered in the end that is delivered by then.
 AGES = [(300, "5m", 0.86), (900, "15m", 0.92), (3600, "1h", 0.96), (21600, "6h", 0.985), (86400, "24h", 0.997), (259200, "72h", 1.0)]
+DAILY_AGES = [(86400, "24h", 1.0), (259200, "72h", 1.0)]
 # From what loss on an incident counts and is visible: a decay is smaller in its first hours.
 VISIBLE = 0.05
-DAILY_AGES = [(86400, "24h", 1.0), (259200, "72h", 1.0)]
 
 
 @dataclasses.dataclass(frozen=True)

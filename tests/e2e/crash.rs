@@ -9,6 +9,17 @@ use serde_json::{Value, json};
 
 use super::harness::{Exporter, Metrics, eventually};
 
+/// Waits until no body is left to count in an account's spool. Its bytes are no sign of that: the
+/// end of an answer that was cut in the middle of a report stays behind, in quarantine.
+pub async fn all_counted(spool: &Path, account: &str) {
+    eventually("the spool is counted", async || {
+        let entries = std::fs::read_dir(spool.join(account)).ok()?.flatten();
+        let mut bodies = entries.filter(|own| own.path().is_file());
+        bodies.next().is_none().then_some(())
+    })
+    .await;
+}
+
 pub async fn vendor() -> (infobip::Infobip, Running) {
     let clock = Clock::system();
     let options = infobip::Options {

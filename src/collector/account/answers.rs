@@ -11,7 +11,8 @@ use super::{
         queue::{Job, Lane},
         schedule,
     },
-    Collector, Counted, Event, Flights, Landed, LaneKey, MAX_UNREADABLE, Parts, Pass, of_store,
+    Collector, LaneKey, MAX_UNREADABLE, Parts,
+    pass::{Counted, Event, Flights, Landed, Pass, of_store},
 };
 use crate::{
     discovery::{MessageKey, Tracked},

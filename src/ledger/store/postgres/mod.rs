@@ -5,24 +5,25 @@
 //! nothing when it wakes up. Renewing a lease touches another row, so that it never waits for a
 //! long transaction.
 
+mod apply;
+mod parts;
+
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, RwLock},
     time::Duration,
 };
 
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio_postgres::{
-    Client, Config, NoTls, Transaction, config::Host, config::SslMode, types::ToSql,
-};
+use tokio_postgres::{Client, Config, NoTls, config::Host, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    AccountRows, Ask, Batch, CounterRow, MessageId, PART_AGE, PART_ROWS, RegisteredRow, ReleaseRow,
-    Renewal, Store, StoreError, Told, Work, filter::Filter,
+    AccountRows, Ask, CounterRow, MessageId, RegisteredRow, ReleaseRow, Renewal, Store, StoreError,
+    Told, Work, filter::Filter,
 };
-use crate::{ledger::amount::Amount, providers::Digest};
+use crate::ledger::amount::Amount;
 
 /// The version of the tables.
 const SCHEMA: i32 = 1;
@@ -30,10 +31,7 @@ const SCHEMA: i32 = 1;
 const CONNECTIONS: usize = 4;
 /// Locks of this application in the database's space of advisory locks.
 const MIGRATION_LOCK: i64 = 0x4445_4C56_0001;
-const PARTS_LOCK: i64 = 0x4445_4C56_0002;
 const REGISTRATION_LOCK: i64 = 0x4445_4C56_0003;
-/// A replica that nobody has seen for so long is forgotten.
-const REPLICA_DAYS: i32 = 30;
 
 const TABLES: &str = "
 CREATE TABLE delivery_exporter.meta (version INTEGER NOT NULL);
@@ -333,74 +331,6 @@ impl Postgres {
         transaction.commit().await.map_err(failed)
     }
 
-    fn filter(&self, id: i64) -> Option<Arc<Filter>> {
-        let filters = self.filters.read().unwrap_or_else(PoisonError::into_inner);
-        filters.get(&id).cloned()
-    }
-
-    /// What there is under digests, and the part that is written to.
-    async fn recall(
-        &self,
-        transaction: &Transaction<'_>,
-        digests: &[Digest],
-        told: &mut Told,
-    ) -> Result<(), Trouble> {
-        // A part is closed, or dropped, by nobody else meanwhile.
-        transaction
-            .execute("SELECT pg_advisory_xact_lock_shared($1)", &[&PARTS_LOCK])
-            .await?;
-        let parts = transaction
-            .query(
-                "SELECT id, filter IS NOT NULL FROM delivery_exporter.parts ORDER BY id DESC",
-                &[],
-            )
-            .await?;
-        let mut open: Vec<&Digest> = digests.iter().collect();
-        for part in parts {
-            let (id, closed): (i64, bool) = (part.get(0), part.get(1));
-            let mut wanted: Vec<&[u8]> = Vec::new();
-            if closed {
-                if self.filter(id).is_none() {
-                    let row = transaction
-                        .query_one(
-                            "SELECT filter FROM delivery_exporter.parts WHERE id = $1",
-                            &[&id],
-                        )
-                        .await?;
-                    if let Some(filter) = Filter::from_bytes(row.get(0)) {
-                        let mut filters =
-                            self.filters.write().unwrap_or_else(PoisonError::into_inner);
-                        filters.insert(id, Arc::new(filter));
-                    }
-                }
-                let filter = self.filter(id);
-                for digest in &open {
-                    if filter.as_ref().is_none_or(|filter| filter.can_hold(digest)) {
-                        wanted.push(digest.as_slice());
-                    }
-                }
-            } else {
-                wanted.extend(open.iter().map(|digest| digest.as_slice()));
-            }
-            if wanted.is_empty() {
-                continue;
-            }
-            let rows = transaction
-                .query(
-                    &format!("SELECT digest, memory FROM delivery_exporter.seen_{id} WHERE digest = ANY($1)"),
-                    &[&wanted],
-                )
-                .await?;
-            for row in rows {
-                if let Ok(digest) = Digest::try_from(row.get::<_, &[u8]>(0)) {
-                    told.memories.insert(digest, row.get(1));
-                }
-            }
-            open.retain(|digest| !told.memories.contains_key(*digest));
-        }
-        Ok(())
-    }
-
     async fn work(&self, client: &mut Client, ask: &Ask, work: Work) -> Result<(), Trouble> {
         let transaction = client.transaction().await?;
         let row = transaction
@@ -466,7 +396,7 @@ impl Postgres {
             transaction.rollback().await?;
             return Ok(());
         }
-        apply(&transaction, ask, &batch).await?;
+        apply::apply(&transaction, ask, &batch).await?;
         transaction.commit().await?;
         Ok(())
     }
@@ -587,312 +517,6 @@ impl From<tokio_postgres::Error> for Trouble {
 
 fn amount(text: &str) -> Result<Amount, Trouble> {
     Amount::parse(text).ok_or_else(|| Trouble::Row(format!("{text:?} is no amount")))
-}
-
-/// Executes a statement on columns of rows; without rows, nothing.
-async fn each<const N: usize>(
-    transaction: &Transaction<'_>,
-    rows: usize,
-    statement: &str,
-    parameters: [&(dyn ToSql + Sync); N],
-) -> Result<(), Trouble> {
-    if rows > 0 {
-        transaction.execute(statement, &parameters).await?;
-    }
-    Ok(())
-}
-
-async fn apply(transaction: &Transaction<'_>, ask: &Ask, batch: &Batch) -> Result<(), Trouble> {
-    let account = text(&ask.account);
-    let replica = text(&ask.replica);
-    let column = |all: &mut dyn Iterator<Item = String>| all.collect::<Vec<String>>();
-    each(
-        transaction,
-        batch.births.len(),
-        "INSERT INTO delivery_exporter.births
-         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[]) ON CONFLICT DO NOTHING",
-        [
-            &account,
-            &column(&mut batch.births.iter().map(|own| text(&own.0))),
-            &column(&mut batch.births.iter().map(|own| own.1.clone())),
-            &batch.births.iter().map(|own| own.2).collect::<Vec<i64>>(),
-        ],
-    )
-    .await?;
-    each(
-        transaction,
-        batch.cursors.len(),
-        "INSERT INTO delivery_exporter.cursors
-         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[])
-         ON CONFLICT (account, application, dataset) DO UPDATE SET at = excluded.at",
-        [
-            &account,
-            &column(&mut batch.cursors.iter().map(|own| text(&own.0))),
-            &column(&mut batch.cursors.iter().map(|own| own.1.clone())),
-            &batch.cursors.iter().map(|own| own.2).collect::<Vec<i64>>(),
-        ],
-    )
-    .await?;
-    each(
-        transaction,
-        batch.names.len(),
-        "INSERT INTO delivery_exporter.names
-         SELECT $1, * FROM unnest($2::text[], $3::text[]) ON CONFLICT DO NOTHING",
-        [
-            &account,
-            &column(&mut batch.names.iter().map(|own| text(&own.0))),
-            &column(&mut batch.names.iter().map(|own| text(&own.1))),
-        ],
-    )
-    .await?;
-    each(
-        transaction,
-        batch.counters.len(),
-        "INSERT INTO delivery_exporter.counters
-         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::text[], $5::bigint[])
-         ON CONFLICT (account, key) DO UPDATE
-         SET total = excluded.total, pending = excluded.pending, changed_at = excluded.changed_at",
-        [
-            &account,
-            &column(&mut batch.counters.iter().map(|own| text(&own.key))),
-            &column(&mut batch.counters.iter().map(|own| own.total.to_text())),
-            &column(&mut batch.counters.iter().map(|own| own.pending.to_text())),
-            &batch
-                .counters
-                .iter()
-                .map(|own| own.changed_at)
-                .collect::<Vec<i64>>(),
-        ],
-    )
-    .await?;
-    each(
-        transaction,
-        batch.releases.len(),
-        "INSERT INTO delivery_exporter.releases
-         SELECT $1, $2, * FROM unnest($3::text[], $4::text[], $5::bigint[])
-         ON CONFLICT (account, replica, key) DO UPDATE SET shown = excluded.shown",
-        [
-            &account,
-            &replica,
-            &column(&mut batch.releases.iter().map(|own| text(&own.key))),
-            &column(&mut batch.releases.iter().map(|own| own.shown.to_text())),
-            &batch
-                .releases
-                .iter()
-                .map(|own| own.born_at)
-                .collect::<Vec<i64>>(),
-        ],
-    )
-    .await?;
-    each(
-        transaction,
-        batch.messages.len(),
-        "INSERT INTO delivery_exporter.messages
-         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bytea[], $5::bigint[])
-         ON CONFLICT (account, application, id) DO UPDATE
-         SET state = excluded.state, since = excluded.since",
-        [
-            &account,
-            &column(&mut batch.messages.iter().map(|own| text(&own.id.0))),
-            &column(&mut batch.messages.iter().map(|own| text(&own.id.1))),
-            &batch
-                .messages
-                .iter()
-                .map(|own| own.state.as_slice())
-                .collect::<Vec<&[u8]>>(),
-            &batch
-                .messages
-                .iter()
-                .map(|own| own.since)
-                .collect::<Vec<i64>>(),
-        ],
-    )
-    .await?;
-    let gone = column(&mut batch.gone_counters.iter().map(|key| text(key)));
-    for table in ["counters", "releases"] {
-        let statement =
-            format!("DELETE FROM delivery_exporter.{table} WHERE account = $1 AND key = ANY($2)");
-        each(transaction, gone.len(), &statement, [&account, &gone]).await?;
-    }
-    each(
-        transaction,
-        batch.gone_names.len(),
-        "DELETE FROM delivery_exporter.names
-         WHERE account = $1 AND (label, value) IN (SELECT * FROM unnest($2::text[], $3::text[]))",
-        [
-            &account,
-            &column(&mut batch.gone_names.iter().map(|own| text(&own.0))),
-            &column(&mut batch.gone_names.iter().map(|own| text(&own.1))),
-        ],
-    )
-    .await?;
-    each(
-        transaction,
-        batch.gone_messages.len(),
-        "DELETE FROM delivery_exporter.messages
-         WHERE account = $1 AND (application, id) IN (SELECT * FROM unnest($2::text[], $3::text[]))",
-        [
-            &account,
-            &column(&mut batch.gone_messages.iter().map(|own| text(&own.0))),
-            &column(&mut batch.gone_messages.iter().map(|own| text(&own.1))),
-        ],
-    )
-    .await?;
-    each(
-        transaction,
-        batch.inbox.len(),
-        "INSERT INTO delivery_exporter.inbox (account, key, amount)
-         SELECT $1, * FROM unnest($2::text[], $3::text[])",
-        [
-            &account,
-            &column(&mut batch.inbox.iter().map(|own| text(&own.0))),
-            &column(&mut batch.inbox.iter().map(|own| own.1.to_text())),
-        ],
-    )
-    .await?;
-    each(
-        transaction,
-        batch.absorbed.len(),
-        "DELETE FROM delivery_exporter.inbox WHERE id = ANY($1)",
-        [&batch.absorbed],
-    )
-    .await?;
-    remember(transaction, batch).await
-}
-
-/// Keeps memories in the open part.
-async fn remember(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Trouble> {
-    if batch.memories.is_empty() {
-        return Ok(());
-    }
-    let open = transaction
-        .query_opt(
-            "SELECT id, touched_at FROM delivery_exporter.parts WHERE filter IS NULL ORDER BY id DESC LIMIT 1",
-            &[],
-        )
-        .await?;
-    let id = match open {
-        Some(row) => {
-            let id: i64 = row.get(0);
-            // Seldom: everyone who remembers something writes this row.
-            if batch.now - row.get::<_, i64>(1) > 60_000 {
-                transaction
-                    .execute(
-                        "UPDATE delivery_exporter.parts SET touched_at = $2 WHERE id = $1",
-                        &[&id, &batch.now],
-                    )
-                    .await?;
-            }
-            id
-        }
-        None => return Err(Trouble::Row("no part of the memory is open".into())),
-    };
-    let mut sorted: Vec<_> = batch.memories.iter().collect();
-    sorted.sort_unstable_by_key(|(digest, _)| *digest);
-    let digests: Vec<&[u8]> = sorted.iter().map(|(digest, _)| digest.as_slice()).collect();
-    let memories: Vec<&[u8]> = sorted.iter().map(|(_, memory)| memory.as_slice()).collect();
-    transaction
-        .execute(
-            &format!(
-                "INSERT INTO delivery_exporter.seen_{id} SELECT * FROM unnest($1::bytea[], $2::bytea[])
-                 ON CONFLICT (digest) DO UPDATE SET memory = excluded.memory"
-            ),
-            &[&digests, &memories],
-        )
-        .await?;
-    Ok(())
-}
-
-/// Sees to it that a part is open that is neither full nor old, and drops those that are older
-/// than `before`.
-async fn tend_parts(client: &mut Client, before: i64, now: i64) -> Result<(), Trouble> {
-    let transaction = client.transaction().await?;
-    // Nobody remembers anything meanwhile.
-    transaction
-        .execute("SELECT pg_advisory_xact_lock($1)", &[&PARTS_LOCK])
-        .await?;
-    let parts = transaction
-        .query(
-            "SELECT id, opened_at, touched_at, filter IS NULL FROM delivery_exporter.parts ORDER BY id",
-            &[],
-        )
-        .await?;
-    let last: i64 = parts.last().map_or(0, |row| row.get(0));
-    let mut open = false;
-    for row in parts {
-        let (id, opened_at, touched_at): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
-        let is_open: bool = row.get(3);
-        if touched_at < before {
-            transaction
-                .batch_execute(&format!(
-                    "DROP TABLE delivery_exporter.seen_{id}; DELETE FROM delivery_exporter.parts WHERE id = {id}"
-                ))
-                .await?;
-            continue;
-        }
-        if !is_open {
-            continue;
-        }
-        let rows: i64 = transaction
-            .query_one(
-                &format!("SELECT count(*) FROM delivery_exporter.seen_{id}"),
-                &[],
-            )
-            .await?
-            .get(0);
-        if rows.unsigned_abs() < PART_ROWS && now - opened_at < PART_AGE {
-            open = true;
-            continue;
-        }
-        let digests = transaction
-            .query(
-                &format!("SELECT digest FROM delivery_exporter.seen_{id}"),
-                &[],
-            )
-            .await?;
-        match Filter::build(digests.iter().map(|row| row.get::<_, &[u8]>(0))) {
-            Some(filter) => {
-                transaction
-                    .execute(
-                        "UPDATE delivery_exporter.parts SET filter = $2 WHERE id = $1",
-                        &[&id, &filter.as_bytes()],
-                    )
-                    .await?;
-            }
-            None => open = true,
-        }
-    }
-    if !open {
-        let id = last + 1;
-        transaction
-            .batch_execute(&format!(
-                "CREATE TABLE delivery_exporter.seen_{id} (digest BYTEA PRIMARY KEY, memory BYTEA NOT NULL)"
-            ))
-            .await?;
-        transaction
-            .execute(
-                "INSERT INTO delivery_exporter.parts VALUES ($1, $2, $2, NULL)",
-                &[&id, &now],
-            )
-            .await?;
-    }
-    // Who has not been seen for long starts at 0 when it comes back.
-    transaction
-        .execute(
-            "DELETE FROM delivery_exporter.releases WHERE replica IN (
-                SELECT replica FROM delivery_exporter.processes
-                GROUP BY replica HAVING max(seen_at) < clock_timestamp() - make_interval(days => $1))",
-            &[&REPLICA_DAYS],
-        )
-        .await?;
-    transaction
-        .execute(
-            "DELETE FROM delivery_exporter.processes WHERE seen_at < clock_timestamp() - make_interval(days => $1)",
-            &[&REPLICA_DAYS],
-        )
-        .await?;
-    transaction.commit().await?;
-    Ok(())
 }
 
 impl Store for Postgres {
@@ -1176,7 +800,7 @@ impl Store for Postgres {
     fn tend(&self, before: i64, now: i64) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             let slot = self.connection().await;
-            let work = async |client: &mut Client| tend_parts(client, before, now).await;
+            let work = async |client: &mut Client| parts::tend_parts(client, before, now).await;
             self.on(slot, self.lease * 4, work).await
         }
         .boxed()

@@ -1,0 +1,222 @@
+//! Digests and what is remembered under them, in tables by age. A closed part never changes, and has
+//! a filter that says what it cannot hold.
+
+use std::sync::{Arc, PoisonError};
+
+use tokio_postgres::{Client, Transaction};
+
+use super::{
+    super::{Batch, PART_AGE, PART_ROWS, Told, filter::Filter},
+    Postgres, Trouble,
+};
+use crate::providers::Digest;
+
+/// Whoever opens, closes or drops a part holds it; who reads or writes one shares it.
+const PARTS_LOCK: i64 = 0x4445_4C56_0002;
+/// A replica that nobody has seen for so long is forgotten.
+const REPLICA_DAYS: i32 = 30;
+
+impl Postgres {
+    fn filter(&self, id: i64) -> Option<Arc<Filter>> {
+        let filters = self.filters.read().unwrap_or_else(PoisonError::into_inner);
+        filters.get(&id).cloned()
+    }
+
+    /// What there is under digests, and the part that is written to.
+    pub(super) async fn recall(
+        &self,
+        transaction: &Transaction<'_>,
+        digests: &[Digest],
+        told: &mut Told,
+    ) -> Result<(), Trouble> {
+        // A part is closed, or dropped, by nobody else meanwhile.
+        transaction
+            .execute("SELECT pg_advisory_xact_lock_shared($1)", &[&PARTS_LOCK])
+            .await?;
+        let parts = transaction
+            .query(
+                "SELECT id, filter IS NOT NULL FROM delivery_exporter.parts ORDER BY id DESC",
+                &[],
+            )
+            .await?;
+        let mut open: Vec<&Digest> = digests.iter().collect();
+        for part in parts {
+            let (id, closed): (i64, bool) = (part.get(0), part.get(1));
+            let mut wanted: Vec<&[u8]> = Vec::new();
+            if closed {
+                if self.filter(id).is_none() {
+                    let row = transaction
+                        .query_one(
+                            "SELECT filter FROM delivery_exporter.parts WHERE id = $1",
+                            &[&id],
+                        )
+                        .await?;
+                    if let Some(filter) = Filter::from_bytes(row.get(0)) {
+                        let mut filters =
+                            self.filters.write().unwrap_or_else(PoisonError::into_inner);
+                        filters.insert(id, Arc::new(filter));
+                    }
+                }
+                let filter = self.filter(id);
+                for digest in &open {
+                    if filter.as_ref().is_none_or(|filter| filter.can_hold(digest)) {
+                        wanted.push(digest.as_slice());
+                    }
+                }
+            } else {
+                wanted.extend(open.iter().map(|digest| digest.as_slice()));
+            }
+            if wanted.is_empty() {
+                continue;
+            }
+            let rows = transaction
+                .query(
+                    &format!("SELECT digest, memory FROM delivery_exporter.seen_{id} WHERE digest = ANY($1)"),
+                    &[&wanted],
+                )
+                .await?;
+            for row in rows {
+                if let Ok(digest) = Digest::try_from(row.get::<_, &[u8]>(0)) {
+                    told.memories.insert(digest, row.get(1));
+                }
+            }
+            open.retain(|digest| !told.memories.contains_key(*digest));
+        }
+        Ok(())
+    }
+}
+
+/// Keeps memories in the open part.
+pub(super) async fn remember(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Trouble> {
+    if batch.memories.is_empty() {
+        return Ok(());
+    }
+    let open = transaction
+        .query_opt(
+            "SELECT id, touched_at FROM delivery_exporter.parts WHERE filter IS NULL ORDER BY id DESC LIMIT 1",
+            &[],
+        )
+        .await?;
+    let id = match open {
+        Some(row) => {
+            let id: i64 = row.get(0);
+            // Seldom: everyone who remembers something writes this row.
+            if batch.now - row.get::<_, i64>(1) > 60_000 {
+                transaction
+                    .execute(
+                        "UPDATE delivery_exporter.parts SET touched_at = $2 WHERE id = $1",
+                        &[&id, &batch.now],
+                    )
+                    .await?;
+            }
+            id
+        }
+        None => return Err(Trouble::Row("no part of the memory is open".into())),
+    };
+    let mut sorted: Vec<_> = batch.memories.iter().collect();
+    sorted.sort_unstable_by_key(|(digest, _)| *digest);
+    let digests: Vec<&[u8]> = sorted.iter().map(|(digest, _)| digest.as_slice()).collect();
+    let memories: Vec<&[u8]> = sorted.iter().map(|(_, memory)| memory.as_slice()).collect();
+    transaction
+        .execute(
+            &format!(
+                "INSERT INTO delivery_exporter.seen_{id} SELECT * FROM unnest($1::bytea[], $2::bytea[])
+                 ON CONFLICT (digest) DO UPDATE SET memory = excluded.memory"
+            ),
+            &[&digests, &memories],
+        )
+        .await?;
+    Ok(())
+}
+
+/// Sees to it that a part is open that is neither full nor old, and drops those that are older
+/// than `before`.
+pub(super) async fn tend_parts(client: &mut Client, before: i64, now: i64) -> Result<(), Trouble> {
+    let transaction = client.transaction().await?;
+    // Nobody remembers anything meanwhile.
+    transaction
+        .execute("SELECT pg_advisory_xact_lock($1)", &[&PARTS_LOCK])
+        .await?;
+    let parts = transaction
+        .query(
+            "SELECT id, opened_at, touched_at, filter IS NULL FROM delivery_exporter.parts ORDER BY id",
+            &[],
+        )
+        .await?;
+    let last: i64 = parts.last().map_or(0, |row| row.get(0));
+    let mut open = false;
+    for row in parts {
+        let (id, opened_at, touched_at): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
+        let is_open: bool = row.get(3);
+        if touched_at < before {
+            transaction
+                .batch_execute(&format!(
+                    "DROP TABLE delivery_exporter.seen_{id}; DELETE FROM delivery_exporter.parts WHERE id = {id}"
+                ))
+                .await?;
+            continue;
+        }
+        if !is_open {
+            continue;
+        }
+        let rows: i64 = transaction
+            .query_one(
+                &format!("SELECT count(*) FROM delivery_exporter.seen_{id}"),
+                &[],
+            )
+            .await?
+            .get(0);
+        if rows.unsigned_abs() < PART_ROWS && now - opened_at < PART_AGE {
+            open = true;
+            continue;
+        }
+        let digests = transaction
+            .query(
+                &format!("SELECT digest FROM delivery_exporter.seen_{id}"),
+                &[],
+            )
+            .await?;
+        match Filter::build(digests.iter().map(|row| row.get::<_, &[u8]>(0))) {
+            Some(filter) => {
+                transaction
+                    .execute(
+                        "UPDATE delivery_exporter.parts SET filter = $2 WHERE id = $1",
+                        &[&id, &filter.as_bytes()],
+                    )
+                    .await?;
+            }
+            None => open = true,
+        }
+    }
+    if !open {
+        let id = last + 1;
+        transaction
+            .batch_execute(&format!(
+                "CREATE TABLE delivery_exporter.seen_{id} (digest BYTEA PRIMARY KEY, memory BYTEA NOT NULL)"
+            ))
+            .await?;
+        transaction
+            .execute(
+                "INSERT INTO delivery_exporter.parts VALUES ($1, $2, $2, NULL)",
+                &[&id, &now],
+            )
+            .await?;
+    }
+    // Who has not been seen for long starts at 0 when it comes back.
+    transaction
+        .execute(
+            "DELETE FROM delivery_exporter.releases WHERE replica IN (
+                SELECT replica FROM delivery_exporter.processes
+                GROUP BY replica HAVING max(seen_at) < clock_timestamp() - make_interval(days => $1))",
+            &[&REPLICA_DAYS],
+        )
+        .await?;
+    transaction
+        .execute(
+            "DELETE FROM delivery_exporter.processes WHERE seen_at < clock_timestamp() - make_interval(days => $1)",
+            &[&REPLICA_DAYS],
+        )
+        .await?;
+    transaction.commit().await?;
+    Ok(())
+}

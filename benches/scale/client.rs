@@ -4,6 +4,7 @@ use std::{
     fs,
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
+    process::Command,
     time::{Duration, Instant},
 };
 
@@ -74,21 +75,45 @@ impl Target {
         }
     }
 
-    /// Scrapes again and again: at least three times, and for a second or two.
+    /// How long curl takes for a scrape that it throws away, from its connecting to the last byte.
+    fn curl(&self, encoding: &str) -> f64 {
+        let output = Command::new("curl")
+            .args(["--silent", "--fail", "--output", "/dev/null"])
+            .args(["--write-out", "%{time_total}"])
+            .args(["--header", "Accept: text/plain;version=0.0.4"])
+            .args(["--header", &format!("Accept-Encoding: {encoding}")])
+            .arg(format!("http://{}{}", self.address, self.path))
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap().parse().unwrap()
+    }
+
+    /// Scrapes again and again.
     pub(super) fn repeat(&self, encoding: &str) -> Repeated {
         let before = cpu_of(self.pid);
-        let start = Instant::now();
-        let mut times = Vec::new();
-        while times.len() < 3 || (start.elapsed() < Duration::from_secs(2) && times.len() < 500) {
-            let scraped = self.scrape(encoding, None);
-            times.push(scraped.lasted.as_secs_f64());
-        }
+        let mut times = again(|| self.scrape(encoding, None).lasted.as_secs_f64());
         let cpu = (cpu_of(self.pid) - before) / times.len() as f64;
         Repeated {
             median: median(&mut times),
             cpu,
         }
     }
+
+    /// The median of scrapes by curl.
+    pub(super) fn repeat_curl(&self, encoding: &str) -> f64 {
+        median(&mut again(|| self.curl(encoding)))
+    }
+}
+
+/// What something says at least three times, and for a second or two.
+fn again(mut once: impl FnMut() -> f64) -> Vec<f64> {
+    let start = Instant::now();
+    let mut times = Vec::new();
+    while times.len() < 3 || (start.elapsed() < Duration::from_secs(2) && times.len() < 500) {
+        times.push(once());
+    }
+    times
 }
 
 pub(super) fn median(times: &mut [f64]) -> f64 {

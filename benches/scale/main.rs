@@ -76,6 +76,8 @@ struct Measured {
     nginx: [f64; 2],
     /// Those of a bare handler.
     bare: [f64; 2],
+    /// Repeated scrapes by curl, gzip and identity: the exporter's, nginx's, the bare handler's.
+    curl: [[f64; 2]; 3],
     /// node_exporter's and Pushgateway's: time, CPU and peak memory of a gzip scrape.
     others: [[f64; 3]; 2],
     nginx_memory: f64,
@@ -94,6 +96,20 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 async fn repeat(target: &Target, encoding: &'static str) -> Repeated {
     let target = target.clone();
     blocking(move || target.repeat(encoding)).await
+}
+
+/// The medians of a target's scrapes, gzip and identity.
+async fn both(target: &Target) -> [f64; 2] {
+    [
+        repeat(target, "gzip").await.median,
+        repeat(target, "identity").await.median,
+    ]
+}
+
+/// The same by curl.
+async fn curl(target: &Target) -> [f64; 2] {
+    let target = target.clone();
+    blocking(move || ["gzip", "identity"].map(|encoding| target.repeat_curl(encoding))).await
 }
 
 async fn first(target: &Target, encoding: &'static str) -> (f64, Vec<u8>) {
@@ -145,6 +161,7 @@ async fn measure(directory: &Path, series: usize, alone: bool) -> Measured {
     found.scrapes[3] = time;
     let own = repeat(&target, "identity").await;
     (found.scrapes[4], found.scrapes[5]) = (own.median, own.cpu);
+    found.curl[0] = curl(&target).await;
     found.bytes = [gzip.len(), text.len()];
     let lines = text.split(|byte| *byte == b'\n');
     found.series = lines.filter(|line| line.starts_with(b"delivery_")).count();
@@ -176,15 +193,11 @@ async fn measure(directory: &Path, series: usize, alone: bool) -> Measured {
 
     eprintln!("{series} series: nginx and the others");
     let nginx = peers::nginx(directory, &text, &gzip);
-    found.nginx = [
-        repeat(&nginx.target, "gzip").await.median,
-        repeat(&nginx.target, "identity").await.median,
-    ];
+    found.nginx = both(&nginx.target).await;
+    found.curl[1] = curl(&nginx.target).await;
     let bare = peers::bare(text.clone(), gzip).await;
-    found.bare = [
-        repeat(&bare, "gzip").await.median,
-        repeat(&bare, "identity").await.median,
-    ];
+    found.bare = both(&bare).await;
+    found.curl[2] = curl(&bare).await;
     found.nginx_memory = memory(nginx.target.pid, "VmHWM");
     drop(nginx);
     if !alone {
@@ -379,6 +392,12 @@ fn scrapes(all: &[Measured], alone: bool) -> String {
                 time,
             ),
             ("identity", &|own| own.bare[1], time),
+            ("**by curl**: gzip, exporter", &|own| own.curl[0][0], time),
+            ("gzip, nginx", &|own| own.curl[1][0], time),
+            ("gzip, bare handler", &|own| own.curl[2][0], time),
+            ("identity, exporter", &|own| own.curl[0][1], time),
+            ("identity, nginx", &|own| own.curl[1][1], time),
+            ("identity, bare handler", &|own| own.curl[2][1], time),
         ],
     );
     if !alone {
@@ -462,6 +481,16 @@ fn report(all: &[Measured], cold: &[(f64, usize)], together: &Together, alone: b
         line(
             "identity scrape, of nginx's time",
             of(last.scrapes[4], last.nginx[1]),
+            "at most 1.2",
+        );
+        line(
+            "gzip scrape by curl, of nginx's time",
+            of(last.curl[0][0], last.curl[1][0]),
+            "at most 1.5",
+        );
+        line(
+            "identity scrape by curl, of nginx's time",
+            of(last.curl[0][1], last.curl[1][1]),
             "at most 1.2",
         );
         line(

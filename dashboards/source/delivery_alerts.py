@@ -1,0 +1,362 @@
+"""Alerts on what is sent and delivered: rates, errors, e-mail, volumes."""
+
+from . import families
+from .writing import PARTS, Rules, wilson_lower
+
+# Ages that are early enough to wake somebody for; the later ones are the net for throttled sends.
+EARLY = r'age=~"first|[0-9]+[sm]|1h"'
+LATE = r'age!~"first|[0-9]+[sm]|1h"'
+WHERE = "{{ $labels.provider }}/{{ $labels.account }}/{{ $labels.application }}"
+
+
+def spread(level: str) -> str:
+    """The factor of a level's tolerance: its own, or a cautious one while it has no past."""
+    return f"(delivery:{level}_spread:score14d or delivery:{level}_expected:increase1h * 0 + 1.5)"
+
+
+def shares(*equal: str, by: str) -> str:
+    """What is delivered of what is usual, by other labels, for whoever reads the alert."""
+    matchers = ",".join(f"{label}=%q" for label in equal)
+    values = " ".join(f"$labels.{label}" for label in equal)
+    query = f"min by({by}) (delivery:part_delivery:ratio1h{{{matchers}}})"
+    families.check(query.replace("%q", '""'))
+    name = " ".join(f"{{{{ .Labels.{label} }}}}" for label in by.split(", "))
+    return f" {{{{ range printf `{query}` {values} | query }}}}{name} {{{{ .Value | humanizePercentage }}}}; {{{{ end }}}}"
+
+
+def rate_alerts(rules: Rules) -> None:
+    """Drops of the delivery rate against the own past at equal age and equal mix."""
+    rules.group("delivery-rate", "1m")
+
+    def dropped(level, window, ages, score, ratio, missing, messages):
+        return f"""(
+          1 - (delivery:{level}_delivery:ratio{window}{{{ages}}} < {ratio})
+          and delivery:{level}_missing:score{window} > {score} * {spread(level)}
+          and delivery:{level}_missing:increase{window} > {missing}
+          and delivery:{level}_messages:increase{window} >= {messages}
+        )"""
+
+    still = """(
+          delivery:application_delivery:ratio15m < 0.93
+          or (delivery:application_expected:increase1h unless delivery:application_delivery:ratio15m)
+        )"""
+    # One message to an unusual audience wakes nobody, unless next to nothing of it arrives.
+    spread_out = "unless delivery:application_burst:share1h > 0.7"
+    rules.alert(
+        "DeliveryRateDropped",
+        f"""
+        max without(age) (
+          (({dropped("application", "1h", EARLY, 6, 0.85, 50, 3)} and {still}) {spread_out})
+          or ({dropped("application", "15m", EARLY, 7, 0.75, 50, 3)} {spread_out})
+          or {dropped("application", "1h", EARLY, 5, 0.3, 300, 1)}
+        )""",
+        "page",
+        f"{WHERE}: {{{{ $value | humanizePercentage }}}} of what is usually delivered is missing ({{{{ $labels.channel }}}})",
+        """
+        Of the messages of the last hour, {{ $value | humanizePercentage }} of the deliveries that their own past at the
+        same age and the same mix of channels lets expect are missing. If a vendor channel or the vendor alerts too, the
+        cause is there. If only this application does, look at its credentials and certificates, at what its newest
+        release changed, and at whom its newest campaign was sent to. Its channels, as shares of what is usual:"""
+        + shares("account", "application", by="vendor_channel"),
+        keep="15m",
+    )
+    rules.alert(
+        "DeliveryRateLow",
+        f"""
+        max without(age) (
+          {dropped("application", "15m", EARLY, 5, 0.9, 15, 3)}
+          or {dropped("application", "1h", EARLY, 4, 0.96, 12, 3)}
+          or {dropped("application", "1h", EARLY, 5, 0.65, 100, 1)}
+          or {dropped("application", "6h", EARLY, 4, 0.965, 25, 10)}
+        )""",
+        "warning",
+        f"{WHERE}: {{{{ $value | humanizePercentage }}}} fewer deliveries than usual ({{{{ $labels.channel }}}})",
+        """
+        As of the last messages, {{ $value | humanizePercentage }} of the expected deliveries are missing, more than
+        chance and this application's own unrest explain. A decay over days, one weak channel, a vendor's partial trouble
+        or an unusual audience look like this.""",
+        keep="30m",
+    )
+    rules.alert(
+        "DeliveryRateLowLater",
+        f"""
+        max without(age) {dropped("application", "6h", LATE, 6, 0.9, 50, 10)}
+        unless on(provider, account, application, channel)
+          max_over_time(ALERTS{{alertname=~"DeliveryRateDropped|DeliveryRateLow",alertstate="firing"}}[4d])""",
+        "warning",
+        f"{WHERE}: {{{{ $value | humanizePercentage }}}} fewer deliveries than usual, hours after the sending ({{{{ $labels.channel }}}})",
+        """
+        Messages that looked well in their first hour, or were still being sent then, are below their own past at a later
+        age. Sends that the vendor throttles or spreads over time zones are seen here alone.""",
+        wait="10m",
+        keep="30m",
+    )
+    siblings = """
+          (sum without(platform, vendor_channel) (delivery:part_missing:increase1h)
+            - on(job, provider, account, application, channel, age) group_right delivery:part_missing:increase1h)
+          < 0.15 *
+          (sum without(platform, vendor_channel) (delivery:part_expected:increase1h)
+            - on(job, provider, account, application, channel, age) group_right delivery:part_expected:increase1h)"""
+    part = 'vendor_channel!="",' + EARLY
+    rules.alert(
+        "DeliveryVendorChannelDropped",
+        f"""
+        max without(age) (
+          (
+            {dropped("part", "1h", part, 5, 0.7, 10, 3)}
+            or {dropped("part", "15m", part, 6, 0.6, 15, 3)}
+            or {dropped("part", "1h", part, 5, 0.4, 50, 1)}
+          )
+          and {siblings}
+        )""",
+        "warning",
+        WHERE
+        + ": {{ $labels.vendor_channel }} ({{ $labels.platform }}) misses {{ $value | humanizePercentage }} of its deliveries",
+        """
+        This vendor channel delivers far less than its own past at the same age, while the other channels of the
+        application are well. If the same channel is low elsewhere too, it is the channel itself; otherwise look at its
+        credentials at the vendor (certificate, service account, quota). The channel elsewhere, as shares of what is usual:"""
+        + shares("platform", "vendor_channel", by="provider, application"),
+        keep="15m",
+    )
+
+    def everywhere(window, score, ratio):
+        return f"""(
+          1 - (delivery:vendor_channel_delivery:ratio{window}{{{part}}} < {ratio})
+          and delivery:vendor_channel_missing:score{window} > {score}
+          and delivery:vendor_channel_missing:increase{window} > 50
+          and on(platform, vendor_channel, age)
+            count by(platform, vendor_channel, age) (
+              count by(platform, vendor_channel, age, provider) (
+                delivery:part_delivery:ratio{window} < {ratio} and delivery:part_missing:score{window} > 4
+              )
+            ) >= 2
+        )"""
+
+    rules.alert(
+        "DeliveryVendorChannelOutage",
+        f"""
+        max without(age) ({everywhere("1h", 6, 0.75)} or {everywhere("15m", 7, 0.65)})""",
+        "page",
+        "{{ $labels.vendor_channel }} ({{ $labels.platform }}) is down at several vendors: {{ $value | humanizePercentage }} is missing",
+        """
+        The same vendor channel is low at two vendors or more at the same time, so the channel itself (FCM, APNs, the
+        handset maker's service) is in trouble, not a vendor or an application. Look at the channel's own status page.""",
+        keep="15m",
+    )
+    rules.alert(
+        "DeliveryVendorDropped",
+        f"""
+        max without(age) (
+          1 - (
+            sum without(application, channel) (
+              delivery:application_expected:increase1h{{{EARLY}}} - delivery:application_missing:increase1h
+            )
+            / sum without(application, channel) (delivery:application_expected:increase1h{{{EARLY}}})
+            < 0.8
+          )
+          and
+            count without(application, channel) (
+              delivery:application_delivery:ratio1h < 0.85 and delivery:application_missing:score1h > 5
+            ) >= 2
+          unless
+            count without(application, channel) (
+              delivery:application_delivery:ratio1h > 0.95 and delivery:application_messages:increase1h >= 3
+            ) >= 1
+        )""",
+        "page",
+        "{{ $labels.provider }}/{{ $labels.account }}: all applications miss deliveries, {{ $value | humanizePercentage }} in all",
+        """
+        Two applications of this account or more are low at the same time, and none is well: the vendor is in trouble,
+        or the account (blocked, out of credit, credentials). Look at the vendor's status page and console.""",
+        keep="15m",
+    )
+
+
+def error_alerts(rules: Rules) -> None:
+    """Errors by their reason: whose side it is."""
+    rules.group("delivery-errors", "1m")
+    # The hour sees what is small or thin; the quarter does not wait until the hour before has left the
+    # window. A large campaign's last errors come for hours: they are not those of the few sends of a
+    # quarter after it.
+    busy = """
+              and on(job, provider, account, application, channel)
+                delivery:sent_base:increase15m > 0.1 * max_over_time(delivery:sent:increase1h[6h])"""
+    for name, reason, severity, share, summary, description in (
+        (
+            "DeliveryCloudErrors",
+            "cloud|send_failed|undelivered|system",
+            "warning",
+            0.03,
+            "errors on the vendor's side",
+            """
+            Errors of the cloud push services (FCM, APNs, and the like) or of the vendor's sending have risen far above
+            their own past. It is not the audience: look at the vendor's status page, and at credentials and quotas of
+            the push services.""",
+        ),
+        (
+            "DeliveryRegistrationErrors",
+            "registration|unregistered|invalid_token",
+            "warning",
+            0.02,
+            "unregistered devices (uninstalls)",
+            """
+            Far more devices than usual are no longer registered: the application was uninstalled, or a release lost the
+            tokens. It is not the vendor: look at the newest release, and at the age of the audience.""",
+        ),
+        (
+            "DeliveryExpiredErrors",
+            "expired",
+            "warning",
+            0.03,
+            "messages that expired before delivery",
+            """
+            Far more messages than usual expired undelivered: a time to live that is too short, a night's sending to
+            handsets that are off, or a channel that is stalled.""",
+        ),
+    ):
+        surges = [
+            f"""(
+              {wilson_lower(f'delivery:errors:increase{window}{{reason=~"{reason}"}}', f"delivery:errors_base:increase{window}", 4)}
+              > 1.5 * (delivery:errors_past:ratio14d or delivery:errors:increase{window} * 0) + {share}
+              and delivery:errors:increase{window} > 20{beside}
+            )"""
+            for window, beside in (("1h", ""), ("15m", busy))
+        ]
+        rules.alert(
+            name,
+            "\n" + " or ".join(surges),
+            severity,
+            f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} {summary}",
+            description,
+            wait="5m",
+            keep="30m",
+        )
+
+
+def mail_alerts(rules: Rules) -> None:
+    """E-mail: bounces, complaints, the time to delivery."""
+    rules.group("delivery-mail", "1m")
+    # Between two newsletters the denominator leaves the day before the late bounces do.
+    there = '(delivery:sent:increase1d{channel="email"} > 0.5 * (delivery:sent:increase1d offset 12h or delivery:sent:increase1d * 0))'
+    hard = 'sum without(kind) (delivery:bounces:increase{window}{{channel="email",kind="hard"}})'
+    day, hour = hard.format(window="1d"), hard.format(window="1h")
+    # Of the last hour only while the sending goes on: its end leaves late bounces without their sends.
+    going_on = (
+        '(delivery:sent_base:increase1h{channel="email"}'
+        ' > 0.1 * max_over_time(delivery:sent:increase1h{channel="email"}[6h]))'
+    )
+    for severity, limit, least in (("page", 0.10, 200), ("warning", 0.05, 50)):
+        rules.alert(
+            "DeliveryHardBounces",
+            f"""
+            ({wilson_lower(day, there, 3)} > {limit} and {day} > 50)
+            or ({wilson_lower(hour, going_on, 4)} > {limit} and {hour} > {least})""",
+            severity,
+            f"{WHERE}: more than {limit:.0%} hard bounces in a day or in the last hour",
+            """
+            The hard bounces of the last day, or of the last hour while the sending goes on, are above
+            {{ $value | humanizePercentage }} with certainty. Mailbox providers and Amazon SES review senders from 5 % on
+            and stop them at 10 %, so stop a campaign that bounces. An old or bought list, or a form without confirmation,
+            is the usual cause. The provider's own figure has another denominator.""",
+            wait="15m",
+            keep="1h",
+        )
+    complaints = 'delivery:complaints:increase1d{channel="email"}'
+    for severity, limit, z in (("page", 0.003, 2.5), ("warning", 0.001, 2.5)):
+        rules.alert(
+            "DeliveryComplaints",
+            f"""
+            {wilson_lower(complaints, there, z)} > {limit}
+            and {complaints} > 5""",
+            severity,
+            f"{WHERE}: complaint rate above {limit:.1%}",
+            """
+            At least {{ $value | humanizePercentage }} of a day's recipients marked the mail as spam. Google asks senders to
+            stay below 0.1 % and never to reach 0.3 %. Stop the campaign that they complain about. Mailbox providers count
+            only their own recipients, so their figure differs.""",
+            wait="15m",
+            keep="1h",
+        )
+    slow = wilson_lower("delivery:report_slow:increase1h", "delivery:report:increase1h", 3)
+    rules.alert(
+        "DeliveryReportsSlow",
+        f"""
+        {slow} > 0.2
+        and {slow} > 0.15 + 2 * (delivery:report_slow_usual:ratio7d or delivery:report_slow:ratio1h * 0)""",
+        "warning",
+        f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} of the e-mails take more than ten minutes",
+        """
+        Time from sending to the final report is far above its own past. Mailbox providers defer (greylisting, rate
+        limits, reputation), or the vendor's queue is long.""",
+        wait="10m",
+        keep="30m",
+    )
+
+
+def volume_alerts(rules: Rules) -> None:
+    """Nothing sent where there always was, and what vanished."""
+    rules.group("delivery-volume", "1m")
+    rules.alert(
+        "DeliveryNothingSent",
+        """
+        (
+          (delivery:sent:increase15m == 0) and delivery:sent_quarter_usual:min24h > 5
+          or (delivery:sent:increase30m == 0) and delivery:sent_usual:min24h > 20
+        )
+        and on(account) (max by(account) (delivery_up) == 1)""",
+        "page",
+        f"{WHERE}: nothing is sent any more ({{{{ $labels.channel }}}})",
+        """
+        In each quarter or each hour of the last day something was sent here, and now for a quarter or half an hour nothing
+        was, while the vendor answers. The sender
+        stopped, or the vendor takes nothing, or new messages are no longer found: look at
+        delivery_exporter_discovery_success and at the registering system.""",
+        wait="5m",
+        keep="15m",
+    )
+    rules.alert(
+        "DeliveryVolumeLow",
+        """
+        delivery:sent:increase1h < 0.2 * (delivery:sent_usual:min7d > 100)
+        and on(account) (max by(account) (delivery_up) == 1)""",
+        "warning",
+        f"{WHERE}: far fewer messages than at this hour of any day of a week ({{{{ $labels.channel }}}})",
+        """
+        The last hour's volume is below a fifth of the least that this hour of the day had within a week. For Infobip e-mail, where
+        sent means reported on, this is also how an outage of the reports looks.""",
+        # Who sends campaigns alone may have an hour without one.
+        wait="1h",
+        keep="30m",
+    )
+    rules.alert(
+        "DeliverySendersVanished",
+        """
+        sum by(job, provider, account, application, channel) (delivery_sent_total offset 1h)
+        unless sum by(job, provider, account, application, channel) (delivery_sent_total)""",
+        "warning",
+        f"{WHERE}: its series are gone",
+        """
+        An hour ago there were numbers of this application, and now there are none. Was the account or application taken
+        out of the configuration, is the exporter down, or does no replica hold the account?""",
+        wait="15m",
+    )
+
+
+def settings(rules: Rules, limits: dict[str, float]) -> None:
+    """Absolute limits, for who wants them: push has no rate that is good everywhere."""
+    if not limits:
+        return
+    rules.group("delivery-limits", "1m")
+    for application, limit in limits.items():
+        delivered = f'sum without({PARTS}, age) (delivery:cohort_delivered:increase1h{{application="{application}",age="1h"}})'
+        sent = f'sum without({PARTS}, age) (delivery:cohort_sent:increase1h{{application="{application}",age="1h"}})'
+        rules.alert(
+            "DeliveryRateBelowLimit",
+            f"1 - {wilson_lower(f'{sent} - {delivered}', sent, 3)} < {limit} and {sent} > 100",
+            "warning",
+            f"{WHERE}: fewer than {limit:.0%} are delivered within an hour",
+            "The delivery rate at the age of one hour is below the limit that is set for this application.",
+            wait="5m",
+            keep="30m",
+        )

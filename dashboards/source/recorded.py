@@ -1,0 +1,221 @@
+"""What is recorded: volumes, cohorts, what was usual, and what is missing of it."""
+
+import dataclasses
+
+from .writing import PARTS, REPLICA, Rules
+
+# How much messages differ in their delivery rate, as a share of it, where nothing is broken.
+BETWEEN_MESSAGES = 0.05
+
+
+def cohorts(rules: Rules) -> None:
+    """What was sent and delivered by part, at equal ages."""
+    rules.group("delivery-cohorts", "1m")
+    for window in ("10m", "15m", "1h", "6h"):
+        # The shortest window tells bursts alone.
+        for measure in ("sent", "delivered", "messages") if window != "10m" else ("sent",):
+            rules.record(
+                f"delivery:cohort_{measure}:increase{window}",
+                f"""
+                label_replace(
+                  sum without({REPLICA}) (increase(delivery_cohort_channel_{measure}_total[{window}])),
+                  "channel", "push", "", ""
+                )
+                or (
+                  sum without({REPLICA}) (increase(delivery_cohort_{measure}_total[{window}]))
+                  unless label_replace(
+                    sum without({REPLICA}, {PARTS}) (delivery_cohort_channel_messages_total),
+                    "channel", "push", "", ""
+                  )
+                )""",
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """What a shortfall is of: parts by themselves, or sums of them."""
+
+    name: str
+    # The labels over which its parts are summed.
+    over: str = ""
+    # Which parts.
+    some: str = ""
+    # A message that goes out by several parts of an application is one.
+    messages: str = "sum"
+    windows: tuple[str, ...] = ("15m", "1h", "6h")
+
+    def of(self, measure: str, window: str, how: str = "sum") -> str:
+        """A measure of the level, of parts that have a past."""
+        series = f"delivery:cohort_{measure}:increase{window}{self.some}"
+        if measure in ("delivered", "messages"):
+            series += f" and delivery:cohort_expected:increase{window}"
+        return f"{how} without({self.over}) ({series})" if self.over else f"({series})"
+
+    def shortfall(self, rules: Rules, window: str) -> None:
+        """What is missing, as a number, as a ratio, and in standard deviations."""
+        level = self.name
+        rules.record(f"delivery:{level}_expected:increase{window}", f"{self.of('expected', window)} > 0")
+        rules.record(
+            f"delivery:{level}_missing:increase{window}",
+            f"delivery:{level}_expected:increase{window} - ({self.of('delivered', window)})",
+        )
+        rules.record(
+            f"delivery:{level}_delivery:ratio{window}",
+            f"1 - delivery:{level}_missing:increase{window} / delivery:{level}_expected:increase{window}",
+        )
+        rules.record(f"delivery:{level}_messages:increase{window}", self.of("messages", window, self.messages))
+        rules.record(
+            f"delivery:{level}_missing:score{window}",
+            f"""
+            delivery:{level}_missing:increase{window}
+            / sqrt(
+              {self.of("variance", window)}
+              + ({BETWEEN_MESSAGES} * delivery:{level}_expected:increase{window}) ^ 2
+                / clamp_min(delivery:{level}_messages:increase{window}, 1)
+            )""",
+        )
+
+
+LEVELS = (
+    Level("part"),
+    Level("application", PARTS, messages="max"),
+    Level("vendor_channel", "application, account, provider, job", '{vendor_channel!=""}', windows=("15m", "1h")),
+)
+
+
+def shortfalls(rules: Rules) -> None:
+    """What is missing of what the past lets expect, by part, by application and by vendor channel."""
+    rules.group("delivery-shortfalls", "1m")
+    for window in ("15m", "1h", "6h"):
+        rules.record(
+            f"delivery:cohort_expected:increase{window}",
+            f"delivery:cohort_sent:increase{window} * delivery:cohort_past:ratio14d",
+        )
+        # Of a part: recipients' variance, and that of the messages.
+        rules.record(
+            f"delivery:cohort_variance:increase{window}",
+            f"delivery:cohort_expected:increase{window}"
+            " * clamp_min(1 - delivery:cohort_past:ratio14d, 0.01)",
+        )
+        for level in LEVELS:
+            if window in level.windows:
+                level.shortfall(rules, window)
+    # How much of an hour's recipients had their messages within ten minutes: of one large message,
+    # however many small ones go out beside it, nearly all.
+    rules.record(
+        "delivery:application_sent:increase10m", f"sum without({PARTS}) (delivery:cohort_sent:increase10m)"
+    )
+    rules.record(
+        "delivery:application_burst:share1h",
+        f"max_over_time(delivery:application_sent:increase10m[1h])"
+        f" / (sum without({PARTS}) (delivery:cohort_sent:increase1h) > 0)",
+    )
+    for level in ("part", "application"):
+        rules.record(
+            f"delivery:{level}_missing:hourly_score", f"delivery:{level}_missing:score1h{once_an_hour(rules)}"
+        )
+    # How far an application's usual hours lie apart, beside what chance explains: from nineteen
+    # twentieths of them, so that the last outage does not make the next one look usual.
+    for level in ("part", "application"):
+        rules.record(
+            f"delivery:{level}_spread:score14d",
+            f"clamp(quantile_over_time(0.95, delivery:{level}_missing:hourly_score[14d] offset 1d) / 1.64, 1, 4)",
+        )
+
+
+def once_an_hour(rules: Rules) -> str:
+    """A condition that holds at one evaluation an hour."""
+    return f" and on() (vector(time()) % {3600 // rules.scale.factor} < {60 // rules.scale.factor})"
+
+
+def past(rules: Rules) -> None:
+    """What was usual, from hourly points, so that no rule reads two weeks of samples."""
+    # Evaluated each minute and kept once an hour, not evaluated once an hour: so it is the same
+    # wherever the interval of a group is not heeded, as in promtool's tests.
+    rules.group("delivery-hourly", "1m")
+    hourly = once_an_hour(rules)
+    # Sums of these over days are whole: each hour is in one of them.
+    for measure in ("sent", "delivered"):
+        rules.record(f"delivery:cohort_{measure}:hourly", f"delivery:cohort_{measure}:increase1h{hourly}")
+    for measure in ("sent", "errors"):
+        rules.record(f"delivery:{measure}:hourly", f"delivery:{measure}:increase1h{hourly}")
+    rules.record("delivery:report_slow:hourly", f"delivery:report_slow:ratio1h{hourly}")
+    rules.group("delivery-past", "1m")
+    rules.record(
+        "delivery:cohort_past:ratio14d",
+        """
+        sum_over_time(delivery:cohort_delivered:hourly[14d] offset 1d)
+        / (sum_over_time(delivery:cohort_sent:hourly[14d] offset 1d) > 300)""",
+    )
+    rules.record(
+        "delivery:errors_past:ratio14d",
+        """
+        sum_over_time(delivery:errors:hourly[14d] offset 1d)
+        / on(job, provider, account, application, channel) group_left()
+          (sum_over_time(delivery:sent:hourly[14d] offset 1d) > 300)""",
+    )
+    rules.record("delivery:sent_usual:min24h", "min_over_time(delivery:sent:hourly[24h] offset 1h) and delivery:sent:increase1h offset 24h")
+    # For who is asked seldom, or hands numbers out seldom, this is 0.
+    rules.record("delivery:sent_quarter_usual:min24h", "min_over_time(delivery:sent:increase15m[24h] offset 15m) and delivery:sent:increase15m offset 24h")
+    # The least that this hour of the day had within a week: of who sends in bursts that is nothing.
+    days = " or ".join(
+        f'label_replace(delivery:sent:increase1h offset {day}d, "day", "{day}", "", "")' for day in range(1, 8)
+    )
+    rules.record("delivery:sent_usual:min7d", f"min without(day) ({days}) and delivery:sent:increase1h offset 7d")
+    rules.record(
+        "delivery:report_slow_usual:ratio7d",
+        "quantile_over_time(0.75, delivery:report_slow:hourly[7d] offset 1h)",
+    )
+
+
+def volumes(rules: Rules) -> None:
+    """What went out, and what came back as an error."""
+    rules.group("delivery-volumes", "1m")
+    for window in ("15m", "30m", "1h", "1d"):
+        rules.record(
+            f"delivery:sent:increase{window}",
+            f"sum without({REPLICA}) (increase(delivery_sent_total[{window}]))",
+        )
+    for window, before in (("15m", "15m"), ("1h", "30m")):
+        rules.record(
+            f"delivery:errors:increase{window}",
+            f"sum without({REPLICA}) (increase(delivery_errors_total[{window}]))",
+        )
+        # Errors come some minutes after the sends that they belong to.
+        rules.record(
+            f"delivery:sent_base:increase{window}",
+            f"""
+            (
+              delivery:sent:increase{window} >= delivery:sent:increase{window} offset {before}
+              or delivery:sent:increase{window} offset {before}
+              or delivery:sent:increase{window}
+            ) > 0""",
+        )
+        # The same for each reason.
+        rules.record(
+            f"delivery:errors_base:increase{window}",
+            f"""
+            delivery:errors:increase{window} * 0
+            + on(job, provider, account, application, channel) group_left() delivery:sent_base:increase{window}""",
+        )
+    for measure, window in (("complaints", "1d"), ("bounces", "1d"), ("bounces", "1h")):
+        rules.record(
+            f"delivery:{measure}:increase{window}",
+            f"sum without({REPLICA}) (increase(delivery_{measure}_total[{window}]))",
+        )
+    rules.record(
+        "delivery:report:increase1h",
+        f"sum without({REPLICA}, status_group) (increase(delivery_report_latency_seconds_count[1h]))",
+    )
+    # Both ways in which the bound is written, by text format.
+    rules.record(
+        "delivery:report_slow:increase1h",
+        f"""
+        delivery:report:increase1h
+        - sum without({REPLICA}, status_group, le) (
+            increase(delivery_report_latency_seconds_bucket{{le=~"600(.0)?"}}[1h])
+          )""",
+    )
+    rules.record(
+        "delivery:report_slow:ratio1h", "delivery:report_slow:increase1h / (delivery:report:increase1h > 50)"
+    )

@@ -1,0 +1,94 @@
+"""How a rule is written: durations to a scale, queries checked against the families."""
+
+import dataclasses
+import re
+
+from . import families
+
+RUNBOOKS = "https://github.com/delivery-exporter/delivery-exporter/blob/main/docs/runbooks"
+# A takeover moves an account's series to another replica.
+REPLICA = "instance, pod"
+# What a part has beyond its application.
+PARTS = "platform, vendor_channel"
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+
+
+@dataclasses.dataclass
+class Scale:
+    """Durations as they are, or all of them shorter by one factor, for tests."""
+
+    factor: int = 1
+
+    def text(self, duration: str) -> str:
+        """A duration of the rules, such as 1h."""
+        if self.factor == 1:
+            return duration
+        seconds = int(duration[:-1]) * _UNITS[duration[-1]]
+        return f"{seconds * 1000 // self.factor}ms"
+
+    def expression(self, text: str) -> str:
+        """A query; its durations are written as [1h] and offset 1d."""
+        text = re.sub(r"\[(\d+[smhdw])\]", lambda m: f"[{self.text(m[1])}]", text)
+        return re.sub(r"offset (\d+[smhdw])", lambda m: f"offset {self.text(m[1])}", text)
+
+
+def wilson_lower(part: str, whole: str, z: float) -> str:
+    """The lower end of Wilson's interval of part / whole at z standard deviations; nothing without volume."""
+    share = f"(({part}) / ({whole} > 0))"
+    n = f"({whole})"
+    squared = z * z
+    return (
+        f"(({share} + {squared / 2:g} / {n}"
+        f" - {z:g} * sqrt(clamp_min({share} * (1 - {share}), 0) / {n} + {squared / 4:g} / {n} ^ 2))"
+        f" / (1 + {squared:g} / {n}))"
+    )
+
+
+class Rules:
+    """The groups, in the making."""
+
+    def __init__(self, scale: Scale):
+        self.scale = scale
+        self.groups: list[dict] = []
+
+    def group(self, name: str, interval: str) -> None:
+        """What follows is evaluated together."""
+        self.groups.append({"name": name, "interval": self.scale.text(interval), "rules": []})
+
+    def record(self, name: str, expression: str) -> None:
+        """A recorded series."""
+        labels = families.check(expression)
+        families.RECORDED[name] = labels | families.RECORDED.get(name, set())
+        rule = {"record": name, "expr": self.scale.expression(_tidy(expression))}
+        self.groups[-1]["rules"].append(rule)
+
+    def alert(
+        self,
+        name: str,
+        expression: str,
+        severity: str,
+        summary: str,
+        description: str,
+        wait: str | None = None,
+        keep: str | None = None,
+    ) -> None:
+        """An alert; `wait` is its `for`."""
+        families.check(expression)
+        rule = {"alert": name, "expr": self.scale.expression(_tidy(expression))}
+        if wait:
+            rule["for"] = self.scale.text(wait)
+        if keep:
+            rule["keep_firing_for"] = self.scale.text(keep)
+        rule["labels"] = {"severity": severity}
+        rule["annotations"] = {
+            "summary": summary,
+            "description": _tidy(description),
+            "runbook_url": f"{RUNBOOKS}/{name}.md",
+        }
+        self.groups[-1]["rules"].append(rule)
+
+
+def _tidy(text: str) -> str:
+    lines = [line.strip() for line in text.strip().splitlines()]
+    return "\n".join(lines) if "\n" in text.strip() else lines[0]

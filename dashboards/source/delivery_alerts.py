@@ -40,14 +40,17 @@ def rate_alerts(rules: Rules) -> None:
           delivery:application_delivery:ratio15m < 0.93
           or (delivery:application_expected:increase1h unless delivery:application_delivery:ratio15m)
         )"""
-    # One message to an unusual audience wakes nobody, unless next to nothing of it arrives.
+    # One message to an unusual audience wakes nobody, unless next to nothing of it arrives; nor do two
+    # of them among a handful.
     spread_out = "unless delivery:application_burst:share1h > 0.7"
     rules.alert(
         "DeliveryRateDropped",
         f"""
         max without(age) (
-          (({dropped("application", "1h", EARLY, 6, 0.85, 50, 3)} and {still}) {spread_out})
-          or ({dropped("application", "15m", EARLY, 7, 0.75, 50, 3)} {spread_out})
+          ((({dropped("application", "1h", EARLY, 6, 0.85, 50, 6)}
+            or {dropped("application", "1h", EARLY, 6, 0.65, 50, 3)}) and {still}) {spread_out})
+          or (({dropped("application", "15m", EARLY, 7, 0.75, 50, 6)}
+            or {dropped("application", "15m", EARLY, 7, 0.65, 50, 3)}) {spread_out})
           or {dropped("application", "1h", EARLY, 5, 0.3, 300, 1)}
         )""",
         "page",

@@ -340,6 +340,7 @@ fn history(directory: &Path, metrics: &Metrics, instance: &str) {
                 write("delivery:sent:hourly", labels, &own, &|_| 1000.0);
                 let scraped = [("job", "delivery"), ("instance", instance)];
                 write("delivery:sent:increase1h", labels, &own, &|_| 1000.0);
+                write("delivery:sent:increase15m", labels, &own, &|_| 250.0);
                 write(name, labels, &scraped, &|minute| {
                     value * (300 - minute) as f64 / 300.0
                 });

@@ -56,12 +56,12 @@ pub(super) struct Pass {
     pub(super) began: Timestamp,
     pub(super) began_at: Moment,
     /// Nothing is begun after it; `None`: until nothing is due.
-    pub(super) ends: Option<Timestamp>,
-    pub(super) deadline: Moment,
+    ends: Option<Timestamp>,
+    deadline: Moment,
     pub(super) up: bool,
     pub(super) asked: BTreeMap<LaneKey, bool>,
     pub(super) lasted: BTreeMap<Dataset, Duration>,
-    pub(super) shown_at: Moment,
+    shown_at: Moment,
     /// Queries that have not landed.
     pub(super) in_flight: usize,
 }

@@ -16,7 +16,7 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use tokio::sync::{Mutex, MutexGuard};
-use tokio_postgres::{Client, Config, NoTls, config::Host, config::SslMode};
+use tokio_postgres::{Client, Config, NoTls, Transaction, config::Host, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
@@ -32,6 +32,8 @@ const CONNECTIONS: usize = 4;
 /// Locks of this application in the database's space of advisory locks.
 const MIGRATION_LOCK: i64 = 0x4445_4C56_0001;
 const REGISTRATION_LOCK: i64 = 0x4445_4C56_0003;
+/// A replica that nobody has seen for so long is forgotten.
+const REPLICA_DAYS: i32 = 30;
 
 const TABLES: &str = "
 CREATE TABLE delivery_exporter.meta (version INTEGER NOT NULL);
@@ -519,6 +521,25 @@ fn amount(text: &str) -> Result<Amount, Trouble> {
     Amount::parse(text).ok_or_else(|| Trouble::Row(format!("{text:?} is no amount")))
 }
 
+/// Who has not been seen for long starts at 0 when it comes back.
+async fn forget_replicas(transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+    transaction
+        .execute(
+            "DELETE FROM delivery_exporter.releases WHERE replica IN (
+                SELECT replica FROM delivery_exporter.processes
+                GROUP BY replica HAVING max(seen_at) < clock_timestamp() - make_interval(days => $1))",
+            &[&REPLICA_DAYS],
+        )
+        .await?;
+    transaction
+        .execute(
+            "DELETE FROM delivery_exporter.processes WHERE seen_at < clock_timestamp() - make_interval(days => $1)",
+            &[&REPLICA_DAYS],
+        )
+        .await?;
+    Ok(())
+}
+
 impl Store for Postgres {
     fn shared(&self) -> bool {
         true
@@ -800,7 +821,13 @@ impl Store for Postgres {
     fn tend(&self, before: i64, now: i64) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             let slot = self.connection().await;
-            let work = async |client: &mut Client| parts::tend_parts(client, before, now).await;
+            let work = async |client: &mut Client| {
+                let transaction = client.transaction().await?;
+                parts::tend(&transaction, before, now).await?;
+                forget_replicas(&transaction).await?;
+                transaction.commit().await?;
+                Ok(())
+            };
             self.on(slot, self.lease * 4, work).await
         }
         .boxed()

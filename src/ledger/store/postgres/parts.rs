@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, PoisonError};
 
-use tokio_postgres::{Client, Transaction};
+use tokio_postgres::Transaction;
 
 use super::{
     super::{Batch, PART_AGE, PART_ROWS, Told, filter::Filter},
@@ -13,8 +13,6 @@ use crate::providers::Digest;
 
 /// Whoever opens, closes or drops a part holds it; who reads or writes one shares it.
 const PARTS_LOCK: i64 = 0x4445_4C56_0002;
-/// A replica that nobody has seen for so long is forgotten.
-const REPLICA_DAYS: i32 = 30;
 
 impl Postgres {
     fn filter(&self, id: i64) -> Option<Arc<Filter>> {
@@ -131,8 +129,11 @@ pub(super) async fn remember(transaction: &Transaction<'_>, batch: &Batch) -> Re
 
 /// Sees to it that a part is open that is neither full nor old, and drops those that are older
 /// than `before`.
-pub(super) async fn tend_parts(client: &mut Client, before: i64, now: i64) -> Result<(), Trouble> {
-    let transaction = client.transaction().await?;
+pub(super) async fn tend(
+    transaction: &Transaction<'_>,
+    before: i64,
+    now: i64,
+) -> Result<(), Trouble> {
     // Nobody remembers anything meanwhile.
     transaction
         .execute("SELECT pg_advisory_xact_lock($1)", &[&PARTS_LOCK])
@@ -202,21 +203,5 @@ pub(super) async fn tend_parts(client: &mut Client, before: i64, now: i64) -> Re
             )
             .await?;
     }
-    // Who has not been seen for long starts at 0 when it comes back.
-    transaction
-        .execute(
-            "DELETE FROM delivery_exporter.releases WHERE replica IN (
-                SELECT replica FROM delivery_exporter.processes
-                GROUP BY replica HAVING max(seen_at) < clock_timestamp() - make_interval(days => $1))",
-            &[&REPLICA_DAYS],
-        )
-        .await?;
-    transaction
-        .execute(
-            "DELETE FROM delivery_exporter.processes WHERE seen_at < clock_timestamp() - make_interval(days => $1)",
-            &[&REPLICA_DAYS],
-        )
-        .await?;
-    transaction.commit().await?;
     Ok(())
 }

@@ -24,6 +24,12 @@ def shares(*equal: str, by: str) -> str:
     return f" {{{{ range printf `{query}` {values} | query }}}}{name} {{{{ .Value | humanizePercentage }}}}; {{{{ end }}}}"
 
 
+def going_on(window: str, some: str = "") -> str:
+    """The sends of a window while the sending goes on: what comes back of a large campaign comes for
+    hours, and is not of the few sends after it."""
+    return f"(delivery:sent_base:increase{window}{some} > 0.1 * max_over_time(delivery:sent:increase1h{some}[6h]))"
+
+
 def rate_alerts(rules: Rules) -> None:
     """Drops of the delivery rate against the own past at equal age and equal mix."""
     rules.group("delivery-rate", "1m")
@@ -43,14 +49,16 @@ def rate_alerts(rules: Rules) -> None:
     # One message to an unusual audience wakes nobody, unless next to nothing of it arrives; nor do two
     # of them among a handful.
     spread_out = "unless delivery:application_burst:share1h > 0.7"
+
+    def paged(window, score, ratio):
+        few = dropped("application", window, EARLY, score, 0.65, 50, 3)
+        return f"{dropped('application', window, EARLY, score, ratio, 50, 6)} or {few}"
+
     rules.alert(
         "DeliveryRateDropped",
         f"""
         max without(age) (
-          ((({dropped("application", "1h", EARLY, 6, 0.85, 50, 6)}
-            or {dropped("application", "1h", EARLY, 6, 0.65, 50, 3)}) and {still}) {spread_out})
-          or (({dropped("application", "15m", EARLY, 7, 0.75, 50, 6)}
-            or {dropped("application", "15m", EARLY, 7, 0.65, 50, 3)}) {spread_out})
+          ((({paged("1h", 6, 0.85)}) and {still} or {paged("15m", 7, 0.75)}) {spread_out})
           or {dropped("application", "1h", EARLY, 5, 0.3, 300, 1)}
         )""",
         "page",
@@ -180,11 +188,8 @@ def error_alerts(rules: Rules) -> None:
     """Errors by their reason: whose side it is."""
     rules.group("delivery-errors", "1m")
     # The hour sees what is small or thin; the quarter does not wait until the hour before has left the
-    # window. A large campaign's last errors come for hours: they are not those of the few sends of a
-    # quarter after it.
-    busy = """
-              and on(job, provider, account, application, channel)
-                delivery:sent_base:increase15m > 0.1 * max_over_time(delivery:sent:increase1h[6h])"""
+    # window.
+    busy = f" and on(job, provider, account, application, channel) {going_on('15m')}"
     for name, reason, severity, share, summary, description in (
         (
             "DeliveryCloudErrors",
@@ -244,17 +249,13 @@ def mail_alerts(rules: Rules) -> None:
     there = '(delivery:sent:increase1d{channel="email"} > 0.5 * (delivery:sent:increase1d offset 12h or delivery:sent:increase1d * 0))'
     hard = 'sum without(kind) (delivery:bounces:increase{window}{{channel="email",kind="hard"}})'
     day, hour = hard.format(window="1d"), hard.format(window="1h")
-    # Of the last hour only while the sending goes on: its end leaves late bounces without their sends.
-    going_on = (
-        '(delivery:sent_base:increase1h{channel="email"}'
-        ' > 0.1 * max_over_time(delivery:sent:increase1h{channel="email"}[6h]))'
-    )
+    lately = going_on("1h", '{channel="email"}')
     for severity, limit, least in (("page", 0.10, 200), ("warning", 0.05, 50)):
         rules.alert(
             "DeliveryHardBounces",
             f"""
             ({wilson_lower(day, there, 3)} > {limit} and {day} > 50)
-            or ({wilson_lower(hour, going_on, 4)} > {limit} and {hour} > {least})""",
+            or ({wilson_lower(hour, lately, 4)} > {limit} and {hour} > {least})""",
             severity,
             f"{WHERE}: more than {limit:.0%} hard bounces in a day or in the last hour",
             """

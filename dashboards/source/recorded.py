@@ -6,6 +6,8 @@ from .writing import PARTS, REPLICA, Rules
 
 # How much messages differ in their delivery rate, as a share of it, where nothing is broken.
 BETWEEN_MESSAGES = 0.05
+# What a shortfall is looked for in.
+WINDOWS = ("15m", "1h", "6h")
 
 
 def cohorts(rules: Rules) -> None:
@@ -42,13 +44,14 @@ class Level:
     some: str = ""
     # A message that goes out by several parts of an application is one.
     messages: str = "sum"
-    windows: tuple[str, ...] = ("15m", "1h", "6h")
+    windows: tuple[str, ...] = WINDOWS
 
-    def of(self, measure: str, window: str, how: str = "sum") -> str:
+    def of(self, measure: str, window: str) -> str:
         """A measure of the level, of parts that have a past."""
         series = f"delivery:cohort_{measure}:increase{window}{self.some}"
         if measure in ("delivered", "messages"):
             series += f" and delivery:cohort_expected:increase{window}"
+        how = self.messages if measure == "messages" else "sum"
         return f"{how} without({self.over}) ({series})" if self.over else f"({series})"
 
     def shortfall(self, rules: Rules, window: str) -> None:
@@ -63,7 +66,7 @@ class Level:
             f"delivery:{level}_delivery:ratio{window}",
             f"1 - delivery:{level}_missing:increase{window} / delivery:{level}_expected:increase{window}",
         )
-        rules.record(f"delivery:{level}_messages:increase{window}", self.of("messages", window, self.messages))
+        rules.record(f"delivery:{level}_messages:increase{window}", self.of("messages", window))
         rules.record(
             f"delivery:{level}_missing:score{window}",
             f"""
@@ -86,7 +89,7 @@ LEVELS = (
 def shortfalls(rules: Rules) -> None:
     """What is missing of what the past lets expect, by part, by application and by vendor channel."""
     rules.group("delivery-shortfalls", "1m")
-    for window in ("15m", "1h", "6h"):
+    for window in WINDOWS:
         rules.record(
             f"delivery:cohort_expected:increase{window}",
             f"delivery:cohort_sent:increase{window} * delivery:cohort_past:ratio14d",
@@ -154,9 +157,15 @@ def past(rules: Rules) -> None:
         / on(job, provider, account, application, channel) group_left()
           (sum_over_time(delivery:sent:hourly[14d] offset 1d) > 300)""",
     )
-    rules.record("delivery:sent_usual:min24h", "min_over_time(delivery:sent:hourly[24h] offset 1h) and delivery:sent:increase1h offset 24h")
+    rules.record(
+        "delivery:sent_usual:min24h",
+        "min_over_time(delivery:sent:hourly[24h] offset 1h) and delivery:sent:increase1h offset 24h",
+    )
     # For who is asked seldom, or hands numbers out seldom, this is 0.
-    rules.record("delivery:sent_quarter_usual:min24h", "min_over_time(delivery:sent:increase15m[24h] offset 15m) and delivery:sent:increase15m offset 24h")
+    rules.record(
+        "delivery:sent_quarter_usual:min24h",
+        "min_over_time(delivery:sent:increase15m[24h] offset 15m) and delivery:sent:increase15m offset 24h",
+    )
     # The least that this hour of the day had within a week: of who sends in bursts that is nothing.
     days = " or ".join(
         f'label_replace(delivery:sent:increase1h offset {day}d, "day", "{day}", "", "")' for day in range(1, 8)
@@ -168,19 +177,21 @@ def past(rules: Rules) -> None:
     )
 
 
+def count(rules: Rules, measure: str, window: str) -> None:
+    """How much of a counter came in a window."""
+    rules.record(
+        f"delivery:{measure}:increase{window}",
+        f"sum without({REPLICA}) (increase(delivery_{measure}_total[{window}]))",
+    )
+
+
 def volumes(rules: Rules) -> None:
     """What went out, and what came back as an error."""
     rules.group("delivery-volumes", "1m")
     for window in ("15m", "30m", "1h", "1d"):
-        rules.record(
-            f"delivery:sent:increase{window}",
-            f"sum without({REPLICA}) (increase(delivery_sent_total[{window}]))",
-        )
+        count(rules, "sent", window)
     for window, before in (("15m", "15m"), ("1h", "30m")):
-        rules.record(
-            f"delivery:errors:increase{window}",
-            f"sum without({REPLICA}) (increase(delivery_errors_total[{window}]))",
-        )
+        count(rules, "errors", window)
         # Errors come some minutes after the sends that they belong to.
         rules.record(
             f"delivery:sent_base:increase{window}",
@@ -199,10 +210,7 @@ def volumes(rules: Rules) -> None:
             + on(job, provider, account, application, channel) group_left() delivery:sent_base:increase{window}""",
         )
     for measure, window in (("complaints", "1d"), ("bounces", "1d"), ("bounces", "1h")):
-        rules.record(
-            f"delivery:{measure}:increase{window}",
-            f"sum without({REPLICA}) (increase(delivery_{measure}_total[{window}]))",
-        )
+        count(rules, measure, window)
     rules.record(
         "delivery:report:increase1h",
         f"sum without({REPLICA}, status_group) (increase(delivery_report_latency_seconds_count[1h]))",

@@ -25,7 +25,7 @@ use clap::Parser;
 use delivery_clock::Clock;
 use delivery_exporter::{
     config::{self, Config},
-    ledger::{AccountLedger, Ledger, Place, Seen, StoreNotes},
+    ledger::{AccountLedger, Ledger, Place, Purpose, Seen, StoreNotes},
     model::{Dataset, Measure, Message, Snapshot, Totals},
     providers::{self, Observer, RequestCode},
 };
@@ -421,7 +421,7 @@ async fn main() {
     // On the disk, not in memory: syncing is what is measured.
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let config = configuration(&flags.store, directory.path());
-    let ledger = Ledger::open(&config, Clock::system(), Arc::new(Quiet), false)
+    let ledger = Ledger::open(&config, Clock::system(), Arc::new(Quiet), Purpose::Serve)
         .await
         .unwrap();
     ledger.want(&config);

@@ -40,9 +40,8 @@ pub enum Command {
     /// History that vendors keep, for promtool. Comes with a later version.
     #[command(hide = true)]
     Backfill(Rest),
-    /// Quarantined report bodies, read again. Comes with a later version.
-    #[command(hide = true)]
-    Replay(Rest),
+    /// Read what lies in quarantine once more, and count what can be read now.
+    Replay,
 }
 
 /// Arguments of a subcommand that a later version brings: taken in so that it can be refused by
@@ -169,20 +168,11 @@ impl Cli {
                 instead: "leave it out, and put a reverse proxy with TLS and authentication in front",
             });
         }
-        match &self.command {
-            Some(Command::Backfill(_)) => {
-                return Err(CliError::Later {
-                    what: "the subcommand backfill",
-                    instead: "see delivery-exporter --help for those that exist",
-                });
-            }
-            Some(Command::Replay(_)) => {
-                return Err(CliError::Later {
-                    what: "the subcommand replay",
-                    instead: "quarantined bodies stay in the spool until then",
-                });
-            }
-            _ => {}
+        if let Some(Command::Backfill(_)) = &self.command {
+            return Err(CliError::Later {
+                what: "the subcommand backfill",
+                instead: "see delivery-exporter --help for those that exist",
+            });
         }
         let path = &self.flags.telemetry_path;
         if !path.starts_with('/')
@@ -254,7 +244,6 @@ mod tests {
         let refused = |arguments: &[&str]| parse(arguments).refuse_later().unwrap_err().to_string();
         assert!(refused(&["--web.config.file=web.yaml"]).starts_with("--web.config.file"));
         assert!(refused(&["backfill", "--from", "2026-11-01", "--output=x"]).contains("backfill"));
-        assert!(refused(&["replay"]).contains("replay"));
         assert!(refused(&["--web.telemetry-path=metrics"]).contains("telemetry-path"));
         assert!(refused(&["--web.telemetry-path=/"]).contains("telemetry-path"));
     }

@@ -61,20 +61,31 @@ impl Progress for Opening {
     }
 }
 
-/// How many queries are answered, of those that are known. It leaves with its last owner.
-pub struct Asking(ProgressBar);
+/// How much is done of what is known. It leaves with its last owner.
+pub struct Bar(ProgressBar);
 
-impl Asking {
-    /// None is known yet.
-    #[expect(clippy::new_without_default, reason = "it appears on the screen")]
-    pub fn new() -> Asking {
+impl Bar {
+    /// Queries that are answered.
+    pub fn asking() -> Bar {
         let template =
             "{spinner} asking the vendors {wide_bar} {pos}/{len} answers {elapsed}, {eta} left";
-        Asking(bar(template, 0))
+        Bar(bar(template, 0))
+    }
+
+    /// Bodies of reports that are read again.
+    pub fn replaying() -> Bar {
+        let template =
+            "{spinner} reading the quarantine {wide_bar} {pos}/{len} bodies {elapsed}, {eta} left";
+        Bar(bar(template, 0))
+    }
+
+    /// Writes something that the bars must not disturb.
+    pub fn beside(&self, write: impl FnOnce()) {
+        BARS.suspend(write);
     }
 }
 
-impl Progress for Asking {
+impl Progress for Bar {
     fn planned(&self, queries: usize) {
         self.0.inc_length(queries as u64);
     }
@@ -84,7 +95,7 @@ impl Progress for Asking {
     }
 }
 
-impl Drop for Asking {
+impl Drop for Bar {
     fn drop(&mut self) {
         self.0.finish_and_clear();
     }

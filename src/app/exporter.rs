@@ -13,10 +13,10 @@ use super::backend::Probes;
 use crate::{
     collector::{self, CollectorHandle, Parts, Progress},
     config::{Account, Config},
-    ledger::{AccountLedger, Ledger, LedgerError},
+    ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError},
     model::Dataset,
     outputs::{exposition::Exposition, otlp::Pusher},
-    progress::{Asking, Opening},
+    progress::{Bar, Opening},
     providers::{self, Observer, Provider, RequestCode, http::BuildError},
     series::{AccountSeries, Table},
     web::{AccountNote, Notes},
@@ -99,7 +99,7 @@ impl Exporter {
     ///
     /// The spool, a certificate or a connection cannot be used.
     pub async fn start(config: &Config, clock: Clock) -> Result<Exporter, StartError> {
-        let exporter = Exporter::idle(config, clock, false).await?;
+        let exporter = Exporter::idle(config, clock, Purpose::Serve).await?;
         let ready = exporter.prepare(config)?;
         let (collectors, live) = exporter.collect(config, ready)?;
         exporter.note(config, &collectors, live);
@@ -114,10 +114,14 @@ impl Exporter {
     }
 
     /// An exporter that does nothing yet.
-    async fn idle(config: &Config, clock: Clock, once: bool) -> Result<Exporter, StartError> {
+    pub(super) async fn idle(
+        config: &Config,
+        clock: Clock,
+        purpose: Purpose,
+    ) -> Result<Exporter, StartError> {
         let exposition = Arc::new(Exposition::new(clock.clone()));
         let table = Arc::new(Table::new(clock.clone(), exposition.clone()));
-        let ledger = Ledger::open(config, clock.clone(), table.process().clone(), once).await?;
+        let ledger = Ledger::open(config, clock.clone(), table.process().clone(), purpose).await?;
         table.process().reloaded(true, clock.now());
         Ok(Exporter {
             started: clock.monotonic(),
@@ -144,11 +148,11 @@ impl Exporter {
     ///
     /// As of [`Exporter::start`].
     pub async fn once(config: &Config, clock: Clock) -> Result<(Exporter, bool), StartError> {
-        let exporter = Exporter::idle(config, clock, true).await?;
+        let exporter = Exporter::idle(config, clock, Purpose::Collect).await?;
         let mut tasks = tokio::task::JoinSet::new();
         let all = exporter.prepare(config)?;
         exporter.ledger.hold_all(config).await?;
-        let progress: Arc<dyn Progress> = Arc::new(Asking::new());
+        let progress: Arc<dyn Progress> = Arc::new(Bar::asking());
         for ready in all {
             let parts = exporter.parts(config, ready, &progress)?;
             tasks.spawn(collector::run_once(parts));
@@ -370,8 +374,13 @@ async fn stop_all(collectors: Vec<Arc<CollectorHandle>>) {
     futures_util::future::join_all(stops).await;
 }
 
+/// A store that failed under a ledger that is open.
+pub(super) fn of_store(error: StoreError) -> StartError {
+    LedgerError::from(error).into()
+}
+
 /// Whom a client that is only tried out tells.
-struct Nobody;
+pub(super) struct Nobody;
 
 impl Observer for Nobody {
     fn request(&self, _: Dataset, _: RequestCode) {}

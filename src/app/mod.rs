@@ -4,6 +4,7 @@ mod backend;
 mod collect;
 mod demo;
 mod exporter;
+mod replay;
 mod serve;
 
 use std::{path::Path, process::ExitCode};
@@ -20,7 +21,8 @@ use crate::{
 const OK: u8 = 0;
 /// Something that the person has to change, or an error that ends the process.
 const FAILED: u8 = 1;
-/// `collect`: some account failed, the others' metrics are printed.
+/// `collect`: some account failed, the others' metrics are printed. `replay`: something stays in
+/// quarantine.
 const PARTLY: u8 = 2;
 
 /// Runs the command line to its end, and gives the exit status.
@@ -51,8 +53,9 @@ async fn run(cli: &Cli) -> u8 {
         Command::Check => check(&cli.flags.config_file),
         Command::Collect => collect::run(cli).await,
         Command::Demo => demo::run(cli).await,
+        Command::Replay => replay::run(cli).await,
         // Refused before.
-        Command::Backfill(_) | Command::Replay(_) => FAILED,
+        Command::Backfill(_) => FAILED,
     }
 }
 

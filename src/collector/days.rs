@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     config,
-    ledger::{Ledger, Missed, Registration},
+    ledger::{Ledger, Missed, Purpose, Registration},
     model::{Dataset, Message},
     providers::{self, Failure, Observation, Plan, Provider, Query},
 };
@@ -159,7 +159,7 @@ async fn days_over_http_cost_few_requests_and_miss_no_age() {
         asked: Mutex::default(),
         stalest_new: Mutex::new(SignedDuration::ZERO),
     });
-    let ledger = Ledger::open(&config, clock.clone(), Arc::new(NoNotes), false)
+    let ledger = Ledger::open(&config, clock.clone(), Arc::new(NoNotes), Purpose::Serve)
         .await
         .unwrap();
     let own = ledger.account(&config, &account).unwrap();

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::{
     config::{self, Config},
-    ledger::{Ledger, Missed, Names, News, StoreNotes},
+    ledger::{Ledger, Missed, Names, News, Purpose, StoreNotes},
     model::{Age, Application, Dataset, Measure, Message, Snapshot, Source, Totals},
     providers::{
         Failure, FailureKind, Observation, Observer, Plan, Provider, Query, Refusal, RequestCode,
@@ -239,7 +239,7 @@ impl Bench {
             slow,
             clock: clock.clone(),
         });
-        let ledger = Ledger::open(&config, clock.clone(), Arc::new(NoNotes), false)
+        let ledger = Ledger::open(&config, clock.clone(), Arc::new(NoNotes), Purpose::Serve)
             .await
             .unwrap();
         let account = Arc::new(config.accounts[0].clone());

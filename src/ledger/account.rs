@@ -3,6 +3,8 @@
 mod messages;
 mod once;
 
+pub use once::Replayed;
+
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},

@@ -30,7 +30,7 @@ use std::{
 use delivery_clock::Clock;
 use jiff::Timestamp;
 
-pub use account::{AccountLedger, Met, Policy, Seen};
+pub use account::{AccountLedger, Met, Policy, Replayed, Seen};
 pub use amount::{Amount, Times};
 pub use cohort::{Missed, Windows};
 pub use key::{CohortPart, Counter, CounterKey};
@@ -104,6 +104,17 @@ impl From<SpoolError> for LedgerError {
     }
 }
 
+/// What a ledger is opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be shown for as long as the process lives, beside other replicas.
+    Serve,
+    /// To be shown once, with nobody else.
+    Collect,
+    /// Not to be shown at all.
+    Replay,
+}
+
 /// The ledger of this process.
 pub struct Ledger {
     url: StoreUrl,
@@ -112,7 +123,7 @@ pub struct Ledger {
     clock: Clock,
     store: Arc<dyn Store>,
     leases: Arc<Leases>,
-    once: bool,
+    purpose: Purpose,
     notes: Arc<dyn StoreNotes>,
     accounts: Mutex<HashMap<Arc<str>, Arc<AccountLedger>>>,
     /// Held as long as the process lives: two of them would count everything twice.
@@ -197,8 +208,7 @@ fn disk(path: &Path, error: &io::Error) -> String {
 }
 
 impl Ledger {
-    /// Opens the store and the spool's directory, and makes them if they are not there. `once` is
-    /// for one pass over all accounts, with nobody else.
+    /// Opens the store and the spool's directory, and makes them if they are not there.
     ///
     /// # Errors
     ///
@@ -207,7 +217,7 @@ impl Ledger {
         config: &Config,
         clock: Clock,
         notes: Arc<dyn StoreNotes>,
-        once: bool,
+        purpose: Purpose,
     ) -> Result<Ledger, LedgerError> {
         let root = &config.spool;
         fs::create_dir_all(root).map_err(|error| LedgerError::Spool(disk(root, &error)))?;
@@ -233,7 +243,8 @@ impl Ledger {
                 Arc::new(Postgres::open(source.value.expose(), lease, replica).await?)
             }
         };
-        let leases = Leases::new(store.clone(), clock.clone(), notes.clone(), lease, once);
+        let alone = purpose != Purpose::Serve;
+        let leases = Leases::new(store.clone(), clock.clone(), notes.clone(), lease, alone);
         if store.shared() {
             tokio::spawn(leases.clone().run());
         }
@@ -246,7 +257,7 @@ impl Ledger {
             clock,
             store,
             leases,
-            once,
+            purpose,
             notes,
             accounts: Mutex::default(),
             _locks: locks,
@@ -321,7 +332,7 @@ impl Ledger {
             zero_hold: config.zero_hold,
             adopt_age: config.adopt_age,
             windows: Windows::of(account),
-            once: self.once,
+            once: self.purpose == Purpose::Collect,
         };
         if let Some(known) = self.accounts().get(&account.name) {
             known.set_policy(policy);

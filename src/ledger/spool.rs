@@ -118,22 +118,45 @@ impl AccountSpool {
         fs::remove_file(&path).map_err(at(&path))
     }
 
-    /// Sets the rest of a body aside, from byte `from` on, durably. `false`: it was set aside
-    /// before.
-    pub(super) fn quarantine(&self, body: &SpooledBody, from: usize) -> Result<bool, SpoolError> {
-        let path = self.quarantine_path(body);
-        if path.exists() {
+    /// Sets the rest of a body aside, durably. `false`: it was set aside before.
+    pub(super) fn quarantine(&self, body: &SpooledBody, rest: &[u8]) -> Result<bool, SpoolError> {
+        if self.quarantine_path(body).exists() {
             return Ok(false);
         }
-        let bytes = self.read(body)?;
-        let rest = bytes.get(from..).unwrap_or_default();
+        self.set_aside(body, rest)?;
+        Ok(true)
+    }
+
+    /// The bodies of which something lies in quarantine, in the order of arrival.
+    pub(super) fn quarantined(&self) -> Result<Vec<SpooledBody>, SpoolError> {
+        let numbers = numbers_in(&self.directory.join(QUARANTINE))?;
+        let named = numbers
+            .into_iter()
+            .map(|own| SpooledBody(file_name(own).into()));
+        Ok(named.collect())
+    }
+
+    /// What of a body lies in quarantine.
+    pub(super) fn read_quarantined(&self, body: &SpooledBody) -> Result<Vec<u8>, SpoolError> {
+        let path = self.quarantine_path(body);
+        fs::read(&path).map_err(at(&path))
+    }
+
+    /// Nothing of a body needs to lie in quarantine any more.
+    pub(super) fn redeem(&self, body: &SpooledBody) -> Result<(), SpoolError> {
+        let path = self.quarantine_path(body);
+        fs::remove_file(&path).map_err(at(&path))
+    }
+
+    /// Lets `rest` be what of a body lies in quarantine, durably.
+    pub(super) fn set_aside(&self, body: &SpooledBody, rest: &[u8]) -> Result<(), SpoolError> {
+        let path = self.quarantine_path(body);
         let unfinished = path.with_extension("part");
         let mut file = File::create(&unfinished).map_err(at(&unfinished))?;
         file.write_all(rest).map_err(at(&unfinished))?;
         file.sync_all().map_err(at(&unfinished))?;
         fs::rename(&unfinished, &path).map_err(at(&path))?;
-        sync_directory(&self.directory.join(QUARANTINE)).map_err(at(&path))?;
-        Ok(true)
+        sync_directory(&self.directory.join(QUARANTINE)).map_err(at(&path))
     }
 
     /// Bytes of all bodies, quarantined rests included, and how many of the latter there are.

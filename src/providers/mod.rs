@@ -69,6 +69,7 @@ pub trait Provider: Send + Sync {
             damage: Some(Damage {
                 at: 0,
                 what: "no reports are known for this vendor".into(),
+                rest: body.into(),
             }),
             empty: body.is_empty(),
         }
@@ -287,17 +288,20 @@ pub struct ReportsRead {
     pub reports: Vec<Report>,
     /// The vendor said that it has nothing: `results` is there, whole, and empty.
     pub empty: bool,
-    /// From where on nothing could be read; `None` if everything was.
+    /// What could not be read; `None` if everything was.
     pub damage: Option<Damage>,
 }
 
-/// The part of a body that could not be read.
+/// The parts of a body that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Damage {
-    /// The first byte after the last whole report.
+    /// Where the first of them begins.
     pub at: usize,
     /// What is wrong there, without the content.
     pub what: String,
+    /// All of them, and no report that was read: a body of the same form, so that a version that
+    /// understands more of it can read it.
+    pub rest: Arc<[u8]>,
 }
 
 /// Where bodies are kept that will not come again.

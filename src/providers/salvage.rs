@@ -3,28 +3,64 @@
 
 use std::ops::Range;
 
-use super::Damage;
+/// Where a body stops being one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Broken {
+    /// The first byte after the last whole item.
+    pub(super) at: usize,
+    /// What is wrong there, without the content.
+    pub(super) what: String,
+}
 
 /// The items of the top-level list `name`, as ranges of `body`, and what is wrong with the rest.
-pub(super) fn items(body: &[u8], name: &str) -> (Vec<Range<usize>>, Option<Damage>) {
+pub(super) fn items(body: &[u8], name: &str) -> (Vec<Range<usize>>, Option<Broken>) {
     let mut found = Vec::new();
     let mut scanner = Scanner { body, at: 0 };
-    let damage = match scanner.object(name, &mut found) {
+    let broken = match scanner.object(name, &mut found) {
         Ok(true) => None,
-        Ok(false) => Some(Damage {
+        Ok(false) => Some(Broken {
             at: 0,
             what: format!("there is no list {name}"),
         }),
         Err(what) => {
             // Everything after the last whole item is the rest.
             let at = found.last().map_or(0, |item: &Range<usize>| item.end);
-            Some(Damage {
+            Some(Broken {
                 at,
                 what: what.to_owned(),
             })
         }
     };
-    (found, damage)
+    (found, broken)
+}
+
+/// A body with the list `name` alone: these items of `body`, and what follows the last whole one in
+/// a broken body.
+pub(super) fn rest(
+    body: &[u8],
+    name: &str,
+    items: &[Range<usize>],
+    broken: Option<&Broken>,
+) -> Vec<u8> {
+    if items.is_empty() && broken.is_some_and(|broken| broken.at == 0) {
+        return body.to_vec();
+    }
+    let mut rest = format!("{{\"{name}\":[").into_bytes();
+    let items: Vec<&[u8]> = items.iter().map(|item| &body[item.clone()]).collect();
+    rest.extend(items.join(&b','));
+    match broken {
+        None => rest.extend(b"]}"),
+        Some(broken) => {
+            let end = body[broken.at..].trim_ascii_start();
+            // The comma after an item that is not here.
+            let end = match end.strip_prefix(b",") {
+                Some(next) if items.is_empty() => next,
+                _ => end,
+            };
+            rest.extend(end);
+        }
+    }
+    rest
 }
 
 struct Scanner<'b> {
@@ -186,9 +222,9 @@ impl Scanner<'_> {
 mod tests {
     use super::*;
 
-    fn read(body: &str) -> (Vec<&str>, Option<Damage>) {
-        let (items, damage) = items(body.as_bytes(), "results");
-        (items.into_iter().map(|item| &body[item]).collect(), damage)
+    fn read(body: &str) -> (Vec<&str>, Option<Broken>) {
+        let (items, broken) = items(body.as_bytes(), "results");
+        (items.into_iter().map(|item| &body[item]).collect(), broken)
     }
 
     #[test]

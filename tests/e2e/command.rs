@@ -14,7 +14,7 @@ use super::{
 const GOOD: &str = "providers: [{name: mail, type: infobip_email, base_url: 'http://127.0.0.1:1', interval: 1s, credentials: {api_key: secret-key}}]\n";
 
 /// Runs the binary to its end: status, standard output, standard error.
-fn run(arguments: &[&str], directory: &std::path::Path) -> (Option<i32>, String, String) {
+pub fn run(arguments: &[&str], directory: &std::path::Path) -> (Option<i32>, String, String) {
     let output = binary()
         .args(arguments)
         .current_dir(directory)
@@ -75,7 +75,6 @@ fn what_a_later_version_brings_is_refused() {
             "--output",
             "x",
         ],
-        &["replay"],
     ] {
         let (status, _, said) = run(arguments, directory.path());
         assert_eq!(status, Some(1), "{arguments:?}");

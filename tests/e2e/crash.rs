@@ -53,7 +53,7 @@ pub fn reports(from: usize, count: usize) -> impl Iterator<Item = Value> {
     })
 }
 
-fn configuration(server: &Running) -> String {
+pub fn configuration(server: &Running) -> String {
     json!({
         "store": {"spool": "spool"},
         "collection": {"zero_hold": "0s"},

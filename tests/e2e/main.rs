@@ -19,6 +19,7 @@ mod powercut;
 mod prometheus;
 mod promql;
 mod readers;
+mod replay;
 mod replicas;
 mod sets;
 mod world;

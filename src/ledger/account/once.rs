@@ -23,6 +23,17 @@ use crate::{
     providers::{Damage, Digest, Report, ReportsRead, SpoolError, SpooledBody},
 };
 
+/// What became of a body in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replayed {
+    /// Reports that were counted.
+    pub counted: u64,
+    /// Reports that had been counted before.
+    pub duplicates: u64,
+    /// Why something is left in quarantine; `None`: nothing is.
+    pub left: Option<String>,
+}
+
 impl AccountLedger {
     /// Counts the bodies that are in the spool and not counted yet: those of a process that ended,
     /// and those that the store could not take.
@@ -86,20 +97,42 @@ impl AccountLedger {
     ) -> Result<News, StoreError> {
         let of_spool = |error: SpoolError| StoreError::Failed(error.0);
         for (body, read) in &bodies {
-            if let Some(Damage { at, what }) = &read.damage
-                && self.spool.quarantine(body, *at).map_err(of_spool)?
+            if let Some(Damage { at, what, rest }) = &read.damage
+                && self.spool.quarantine(body, rest).map_err(of_spool)?
             {
                 let body = body.0.as_ref();
                 tracing::warn!(
                     account = %self.name, body, at, what,
-                    "a body of reports cannot be read whole; the rest is quarantined"
+                    "a body of reports cannot be read whole; what is left of it is quarantined"
                 );
                 self.quarantined.fetch_add(1, Ordering::Relaxed);
             }
         }
         let names: Vec<_> = bodies.iter().map(|(body, _)| body.clone()).collect();
         let reads = bodies.into_iter().map(|(_, read)| read);
-        let reports: Arc<Vec<Report>> = Arc::new(reads.flat_map(|read| read.reports).collect());
+        let reports = reads.flat_map(|read| read.reports).collect();
+        let mut news = self.tally(application, reports).await?;
+        if !fresh {
+            news.duplicates = 0;
+        }
+        news.quarantined = self.quarantined.swap(0, Ordering::Relaxed);
+        for body in &names {
+            // It is counted: what cannot be removed now is known as a repeat later.
+            if let Err(error) = self.spool.remove(body) {
+                tracing::warn!(account = %self.name, %error, "a counted body cannot be removed from the spool");
+            }
+        }
+        self.measure();
+        Ok(news)
+    }
+
+    /// Counts reports, each once, in one transaction.
+    async fn tally(
+        &self,
+        application: &Application,
+        reports: Vec<Report>,
+    ) -> Result<News, StoreError> {
+        let reports = Arc::new(reports);
         let mut news = News::default();
         if !reports.is_empty() {
             let mut digests: Vec<Digest> = reports.iter().map(|own| own.message).collect();
@@ -127,18 +160,50 @@ impl AccountLedger {
                 Err(error) => return Err(error),
             };
         }
-        if !fresh {
-            news.duplicates = 0;
-        }
-        news.quarantined = self.quarantined.swap(0, Ordering::Relaxed);
-        for body in &names {
-            // It is counted: what cannot be removed now is known as a repeat later.
-            if let Err(error) = self.spool.remove(body) {
-                tracing::warn!(account = %self.name, %error, "a counted body cannot be removed from the spool");
-            }
-        }
-        self.measure();
         Ok(news)
+    }
+
+    /// The bodies of which something lies in quarantine.
+    ///
+    /// # Errors
+    ///
+    /// The spool failed.
+    pub fn quarantine(&self) -> Result<Vec<SpooledBody>, SpoolError> {
+        self.spool.quarantined()
+    }
+
+    /// Reads once more what of a body lies in quarantine, counts what can be read now, and leaves
+    /// the rest there. If the process ends in the middle, nothing is counted twice: the next time,
+    /// what was counted is known.
+    ///
+    /// # Errors
+    ///
+    /// The store or the spool failed.
+    pub async fn replay(
+        &self,
+        application: &Application,
+        body: &SpooledBody,
+        read: &(dyn Fn(&[u8]) -> ReportsRead + Sync),
+    ) -> Result<Replayed, StoreError> {
+        let of_spool = |error: SpoolError| StoreError::Failed(error.0);
+        let bytes = self.spool.read_quarantined(body).map_err(of_spool)?;
+        let ReportsRead {
+            reports, damage, ..
+        } = read(&bytes);
+        let found = reports.len() as u64;
+        let duplicates = self.tally(application, reports).await?.duplicates;
+        match &damage {
+            None => self.spool.redeem(body).map_err(of_spool)?,
+            Some(damage) if *damage.rest != *bytes => {
+                self.spool.set_aside(body, &damage.rest).map_err(of_spool)?;
+            }
+            Some(_) => {}
+        }
+        Ok(Replayed {
+            counted: found - duplicates,
+            duplicates,
+            left: damage.map(|damage| damage.what),
+        })
     }
 
     /// Counts for the replica that holds the account, which will release it.

@@ -124,7 +124,14 @@ async fn counted(body: &[u8], places: &[Range<usize>], cut: usize, over_a_start:
         .map(|entry| std::fs::read(entry.unwrap().path()).unwrap())
         .collect();
     if cut < body.len() - 1 && cut > 0 {
-        assert!(kept.len() == 1 && kept[0] == body[rest..cut], "{cut}");
+        // A list of what follows the last whole report; nothing of it was counted.
+        let end = body[rest..cut].trim_ascii_start();
+        let end = end.strip_prefix(b",").unwrap_or(end);
+        let expected = match count {
+            0 => end.to_vec(),
+            _ => [br#"{"results":["#, end].concat(),
+        };
+        assert!(kept.len() == 1 && kept[0] == expected, "{cut}");
     } else {
         assert!(kept.is_empty(), "{cut}");
     }

@@ -106,9 +106,14 @@ impl Bench {
         self.born.clear();
         (self.decreases, self.duplicates) = (0, 0);
         self.missed.clear();
-        let mut ledger = Ledger::open(&self.config, self.clock.clone(), self.notes.clone(), false)
-            .await
-            .unwrap();
+        let mut ledger = Ledger::open(
+            &self.config,
+            self.clock.clone(),
+            self.notes.clone(),
+            Purpose::Serve,
+        )
+        .await
+        .unwrap();
         self.faulty = Some(faulty::Faulty::beneath(&mut ledger));
         let account = ledger
             .account(&self.config, &self.config.accounts[0])
@@ -542,6 +547,7 @@ fn read(body: &[u8]) -> ReportsRead {
     let damage = (good < body.len()).then(|| Damage {
         at: good,
         what: "a capital".into(),
+        rest: body[good..].into(),
     });
     ReportsRead {
         reports: reports.collect(),
@@ -597,11 +603,69 @@ async fn what_was_spooled_and_not_counted_is_counted_at_the_next_start_once() {
 }
 
 #[tokio::test]
+async fn what_lies_in_quarantine_is_read_again_and_counted_once() {
+    let mut bench = Bench::new(MAIL, "zero_hold: 0s", "10:00:00");
+    bench.start().await;
+    let application = bench.application();
+    let body = spool(&bench.account(), b"abXcd").await;
+    let bodies = vec![(body.clone(), read(b"abXcd"))];
+    let counted = bench.account().reports(&application, bodies).await;
+    bench.take(counted.unwrap());
+    assert_eq!(bench.total(Measure::Sent), Some(2));
+    let place = bench.directory.path().join("data/spool/mail/quarantine");
+    let place = place.join(body.0.as_ref());
+    let rest = || std::fs::read(&place).ok();
+    assert_eq!(rest().as_deref(), Some(&b"Xcd"[..]));
+    let replay = async |bench: &Bench, read: &(dyn Fn(&[u8]) -> ReportsRead + Sync)| {
+        let account = bench.account();
+        assert_eq!(account.quarantine().unwrap(), std::slice::from_ref(&body));
+        account.replay(&application, &body, read).await.unwrap()
+    };
+    // This version reads no more of it than before.
+    let outcome = replay(&bench, &read).await;
+    assert_eq!(
+        (outcome.counted, outcome.left),
+        (0, Some("a capital".into()))
+    );
+    assert_eq!(rest().as_deref(), Some(&b"Xcd"[..]));
+    // One that skips the capital reads all, and leaves it alone. `b` was counted before.
+    let skips = |body: &[u8]| ReportsRead {
+        damage: Some(Damage {
+            at: 0,
+            what: "a capital".into(),
+            rest: b"X"[..].into(),
+        }),
+        ..read(&[&body[1..], b"b"].concat())
+    };
+    let outcome = replay(&bench, &skips).await;
+    assert_eq!((outcome.counted, outcome.duplicates), (2, 1));
+    assert_eq!(rest().as_deref(), Some(&b"X"[..]));
+    // As if the process had died before the file was written: what was counted is known.
+    std::fs::write(&place, b"Xcd").unwrap();
+    bench.start().await;
+    let outcome = replay(&bench, &skips).await;
+    assert_eq!((outcome.counted, outcome.duplicates), (0, 3));
+    // And one that understands it all leaves nothing.
+    let understands = |body: &[u8]| read(&body.to_ascii_lowercase());
+    let outcome = replay(&bench, &understands).await;
+    assert_eq!((outcome.counted, outcome.left), (1, None));
+    assert!(bench.account().quarantine().unwrap().is_empty() && rest().is_none());
+    bench.start().await;
+    assert_eq!(bench.total(Measure::Sent), Some(5));
+}
+
+#[tokio::test]
 async fn a_store_and_a_spool_belong_to_one_process() {
     let mut bench = Bench::new(MAIL, "", "10:00:00");
     bench.start().await;
     let open = async |config: &Config| {
-        let second = Ledger::open(config, bench.clock.clone(), bench.notes.clone(), false).await;
+        let second = Ledger::open(
+            config,
+            bench.clock.clone(),
+            bench.notes.clone(),
+            Purpose::Serve,
+        )
+        .await;
         second.err().unwrap().to_string()
     };
     let said = open(&bench.config).await;

@@ -33,7 +33,7 @@ impl Place {
 
     async fn open(&self) -> Result<Ledger, LedgerError> {
         let (clock, _) = Clock::manual(at("10:00:00"));
-        Ledger::open(&self.config, clock, Arc::<Notes>::default(), false).await
+        Ledger::open(&self.config, clock, Arc::<Notes>::default(), Purpose::Serve).await
     }
 
     /// A ledger that a process left behind, large enough to have pages in the middle.
@@ -188,7 +188,7 @@ async fn a_directory_in_place_of_the_file_is_named() {
         ..place.config
     };
     let (clock, _) = Clock::manual(at("10:00:00"));
-    let said = Ledger::open(&config, clock, Arc::<Notes>::default(), false).await;
+    let said = Ledger::open(&config, clock, Arc::<Notes>::default(), Purpose::Serve).await;
     let said = said.err().unwrap().to_string();
     assert!(said.contains(&beside.display().to_string()), "{said}");
     assert_eq!(fs::read(beside).unwrap(), b"x");

@@ -221,6 +221,7 @@ fn letters(body: &[u8]) -> ReportsRead {
         damage: (good.len() < body.len()).then(|| Damage {
             at: good.len(),
             what: "a capital".into(),
+            rest: body[good.len()..].into(),
         }),
     }
 }
@@ -292,7 +293,7 @@ providers:
             &self.config,
             self.clock.clone(),
             Arc::<Notes>::default(),
-            false,
+            Purpose::Serve,
         )
         .await
         .unwrap();

@@ -17,30 +17,47 @@ use crate::{
     },
 };
 
+/// The list of reports in a body.
+const LIST: &str = "results";
+
 /// Every whole report of a body.
 pub(super) fn read(account: &str, body: &[u8]) -> ReportsRead {
-    let (items, mut damage) = salvage::items(body, "results");
-    let empty = items.is_empty() && damage.is_none();
+    let (items, broken) = salvage::items(body, LIST);
+    let empty = items.is_empty() && broken.is_none();
     let mut reports = Vec::with_capacity(items.len());
+    let mut unread = Vec::new();
+    let mut problem = None;
     for item in items {
-        let at = item.start;
-        match serde_json::from_slice::<Wire>(&body[item]) {
+        match wire(&body[item.clone()]) {
             Ok(wire) => reports.push(wire.report(account)),
-            Err(error) if damage.as_ref().is_none_or(|damage| at < damage.at) => {
-                let what = format!(
-                    "a report cannot be read: {}",
-                    super::super::json::problem(&error)
-                );
-                damage = Some(Damage { at, what });
+            Err(what) => {
+                problem.get_or_insert_with(|| {
+                    (item.start, format!("a report cannot be read: {what}"))
+                });
+                unread.push(item);
             }
-            Err(_) => {}
         }
     }
+    let rest = || salvage::rest(body, LIST, &unread, broken.as_ref()).into();
+    let end = || broken.as_ref().map(|own| (own.at, own.what.clone()));
+    let damage = problem.or_else(end).map(|(at, what)| Damage {
+        at,
+        what,
+        rest: rest(),
+    });
     ReportsRead {
         reports,
         empty,
         damage,
     }
+}
+
+fn wire(item: &[u8]) -> Result<Wire, String> {
+    // A list would be taken for the fields in their order.
+    if !item.starts_with(b"{") {
+        return Err("it is no JSON object".into());
+    }
+    serde_json::from_slice(item).map_err(|error| super::super::json::problem(&error))
 }
 
 /// A report, as the vendor documents it; every field is optional in its current models.
@@ -427,7 +444,27 @@ mod tests {
         let body = format!(r#"{{"results":[{EXAMPLE},7,{EXAMPLE}]}}"#);
         let read = read("mail", body.as_bytes());
         assert_eq!(read.reports.len(), 2);
-        assert!(read.damage.is_some());
+        let rest = |read: &ReportsRead| {
+            let damage = read.damage.clone().unwrap();
+            String::from_utf8(damage.rest.to_vec()).unwrap()
+        };
+        assert_eq!(rest(&read), r#"{"results":[7]}"#);
+        // What was read is in no rest, wherever the body breaks off; and a rest's rest is itself.
+        let end = format!(r#", {EXAMPLE}"#);
+        for body in [
+            format!(r#"{{"results":[{EXAMPLE}, 7 ,{EXAMPLE},[8]{}"#, &end[..60]),
+            format!(r#"{{"results":[{EXAMPLE}{}"#, &end[..60]),
+            format!(r#"{{"a":1,"results":[{EXAMPLE}], x"#),
+            format!(r#"{{"results":[{}"#, &EXAMPLE[..60]),
+            "<html>".into(),
+        ] {
+            let first = super::read("mail", body.as_bytes());
+            assert_eq!(first.reports.len(), body.matches("NO_ERROR").count());
+            let left = rest(&first);
+            assert!(!left.contains("NO_ERROR"), "{left}");
+            let again = super::read("mail", left.as_bytes());
+            assert_eq!((again.reports.len(), rest(&again)), (0, left));
+        }
         assert!(super::read("mail", br#"{"results":[]}"#).empty);
         assert!(!super::read("mail", br#"{"results":null}"#).empty);
     }

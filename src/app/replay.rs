@@ -1,0 +1,133 @@
+//! `replay`: what lies in quarantine, read once more. No vendor is asked and nothing is shown: the
+//! exporter that starts next, or the replica that holds the account, releases what is counted here.
+
+use std::sync::Arc;
+
+use delivery_clock::Clock;
+
+use super::{
+    Exporter, FAILED, OK, PARTLY, StartError,
+    exporter::{Nobody, of_store},
+    load,
+};
+use crate::{
+    cli::Cli,
+    collector::Progress,
+    config::{Account, Config},
+    ledger::{AccountLedger, Purpose, Replayed, StoreError},
+    model::Dataset,
+    progress::Bar,
+    providers::{self, SpooledBody},
+    telemetry,
+};
+
+pub(super) async fn run(cli: &Cli) -> u8 {
+    let config = match load(&cli.flags.config_file) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return FAILED;
+        }
+    };
+    let _ = telemetry::start(&cli.flags, None);
+    match all(&config).await {
+        Ok(all) => {
+            println!("{}", all.text());
+            if all.left == 0 { OK } else { PARTLY }
+        }
+        Err(error) => {
+            eprintln!("delivery-exporter: {error}");
+            FAILED
+        }
+    }
+}
+
+/// What became of the quarantine.
+#[derive(Default)]
+struct All {
+    bodies: usize,
+    counted: u64,
+    left: usize,
+}
+
+impl All {
+    fn text(&self) -> String {
+        match self {
+            All { bodies: 0, .. } => "nothing is in quarantine".into(),
+            All {
+                counted, left: 0, ..
+            } => format!("{counted} reports counted; the quarantine is empty"),
+            All { counted, left, .. } => format!(
+                "{counted} reports counted; of {left} bodies something stays in quarantine: a later version may read it, and what never will can be deleted"
+            ),
+        }
+    }
+}
+
+async fn all(config: &Config) -> Result<All, StartError> {
+    let exporter = Exporter::idle(config, Clock::system(), Purpose::Replay).await?;
+    let mut waiting = Vec::new();
+    let progress = Bar::replaying();
+    for account in &config.accounts {
+        let ledger = exporter.ledger().account(config, account)?;
+        let bodies = ledger.quarantine()?;
+        progress.planned(bodies.len());
+        waiting.push((account, ledger, bodies));
+    }
+    let mut all = All::default();
+    for (account, ledger, bodies) in waiting {
+        if !bodies.is_empty() {
+            replay(account, &ledger, bodies, &progress, &mut all).await?;
+        }
+    }
+    exporter.stop().await;
+    Ok(all)
+}
+
+async fn replay(
+    account: &Account,
+    ledger: &AccountLedger,
+    bodies: Vec<SpooledBody>,
+    progress: &Bar,
+    all: &mut All,
+) -> Result<(), StartError> {
+    let provider = providers::build(account, Clock::system(), Arc::new(Nobody))?;
+    // Reports are the account's: it has one application.
+    let Some(application) = account.applications.first() else {
+        return Ok(());
+    };
+    let applications = std::slice::from_ref(application);
+    match ledger.open(applications, &[Dataset::Reports], false).await {
+        // Another replica may hold the account: then it is counted for that one.
+        Ok(_) | Err(StoreError::Fenced) => {}
+        Err(error) => return Err(of_store(error)),
+    }
+    let read = |body: &[u8]| provider.read_reports(body);
+    for body in bodies {
+        let replayed = ledger.replay(application, &body, &read).await;
+        let replayed = replayed.map_err(of_store)?;
+        progress.answered(1);
+        progress.beside(|| println!("{} {}: {}", account.name, body.0, words(&replayed)));
+        all.bodies += 1;
+        all.counted += replayed.counted;
+        all.left += usize::from(replayed.left.is_some());
+    }
+    Ok(())
+}
+
+fn words(replayed: &Replayed) -> String {
+    let Replayed {
+        counted,
+        duplicates,
+        left,
+    } = replayed;
+    let mut text = format!("{counted} reports counted");
+    if *duplicates > 0 {
+        text.push_str(&format!(", {duplicates} counted before"));
+    }
+    match left {
+        None => text.push_str("; all of it could be read"),
+        Some(why) => text.push_str(&format!("; something stays: {why}")),
+    }
+    text
+}

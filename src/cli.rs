@@ -1,8 +1,9 @@
 //! The command line: subcommands and flags in the form of the Prometheus ecosystem.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jiff::Timestamp;
 
 /// The text of `--version`.
 const VERSION: &str = concat!(
@@ -37,19 +38,51 @@ pub enum Command {
     Collect,
     /// Start simulators of all vendors on loopback, and the exporter on them.
     Demo,
-    /// History that vendors keep, for promtool. Comes with a later version.
-    #[command(hide = true)]
-    Backfill(Rest),
+    /// Write the history that vendors keep to a file for promtool.
+    Backfill(Backfill),
     /// Read what lies in quarantine once more, and count what can be read now.
     Replay,
 }
 
-/// Arguments of a subcommand that a later version brings: taken in so that it can be refused by
-/// its name.
+/// What history is wanted, and where it goes.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
-pub struct Rest {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
-    rest: Vec<String>,
+pub struct Backfill {
+    /// From when on: a day (2026-11-01, its beginning in UTC) or a time (2026-11-01T08:00:00Z).
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub from: Timestamp,
+    /// Until when, in the same forms.
+    #[arg(long, value_name = "DATE", value_parser = date)]
+    pub to: Timestamp,
+    /// The file, in OpenMetrics with timestamps.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// A label that Prometheus adds when it scrapes: job=NAME, instance=HOST:PORT. Repeatable.
+    #[arg(long = "label", value_name = "NAME=VALUE", value_parser = label)]
+    pub labels: Vec<(Arc<str>, Arc<str>)>,
+}
+
+fn date(text: &str) -> Result<Timestamp, String> {
+    let of_day = |text: &str| {
+        let date: jiff::civil::Date = text.parse().ok()?;
+        let begin = date.to_datetime(jiff::civil::Time::midnight());
+        jiff::tz::Offset::UTC.to_timestamp(begin).ok()
+    };
+    let time = text.parse().ok().or_else(|| of_day(text));
+    time.ok_or_else(|| "write a day as 2026-11-01, or a time as 2026-11-01T08:00:00Z".to_owned())
+}
+
+fn label(text: &str) -> Result<(Arc<str>, Arc<str>), String> {
+    let (name, value) = text
+        .split_once('=')
+        .ok_or("write a label as NAME=VALUE, such as job=delivery")?;
+    let begins = name.starts_with(|own: char| own.is_ascii_alphabetic() || own == '_');
+    let goes_on = name
+        .chars()
+        .all(|own| own.is_ascii_alphanumeric() || own == '_');
+    if !begins || !goes_on || name.starts_with("__") {
+        return Err(format!("{name:?} is no name of a label"));
+    }
+    Ok((Arc::from(name), Arc::from(value)))
 }
 
 /// The flags of every subcommand.
@@ -168,12 +201,6 @@ impl Cli {
                 instead: "leave it out, and put a reverse proxy with TLS and authentication in front",
             });
         }
-        if let Some(Command::Backfill(_)) = &self.command {
-            return Err(CliError::Later {
-                what: "the subcommand backfill",
-                instead: "see delivery-exporter --help for those that exist",
-            });
-        }
         let path = &self.flags.telemetry_path;
         if !path.starts_with('/')
             || path == "/"
@@ -240,10 +267,49 @@ mod tests {
     }
 
     #[test]
+    fn history_has_days_or_times_and_labels() {
+        let given = parse(&[
+            "backfill",
+            "--from=2026-11-01",
+            "--to",
+            "2026-11-02T08:00:00+01:00",
+            "--output=x",
+            "--label",
+            "job=delivery",
+            "--label=instance=a:9847",
+        ]);
+        let Some(Command::Backfill(given)) = given.command else {
+            panic!("{given:?}");
+        };
+        let times = [given.from, given.to].map(|at| at.to_string());
+        assert_eq!(times, ["2026-11-01T00:00:00Z", "2026-11-02T07:00:00Z"]);
+        let label = |name: &str, value: &str| (Arc::from(name), Arc::from(value));
+        assert_eq!(
+            given.labels,
+            [label("job", "delivery"), label("instance", "a:9847")]
+        );
+        for bad in [
+            "--from=yesterday",
+            "--label=job",
+            "--label=1=x",
+            "--label=__name__=x",
+        ] {
+            let all = [
+                "x",
+                "backfill",
+                "--from=2026-11-01",
+                "--to=2026-11-02",
+                "--output=x",
+                bad,
+            ];
+            assert!(Cli::try_parse_from(all).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn what_a_later_version_brings_is_refused_by_name() {
         let refused = |arguments: &[&str]| parse(arguments).refuse_later().unwrap_err().to_string();
         assert!(refused(&["--web.config.file=web.yaml"]).starts_with("--web.config.file"));
-        assert!(refused(&["backfill", "--from", "2026-11-01", "--output=x"]).contains("backfill"));
         assert!(refused(&["--web.telemetry-path=metrics"]).contains("telemetry-path"));
         assert!(refused(&["--web.telemetry-path=/"]).contains("telemetry-path"));
     }

@@ -72,6 +72,13 @@ impl Bar {
         Bar(bar(template, 0))
     }
 
+    /// Parts of the history that are had.
+    pub fn recalling() -> Bar {
+        let template =
+            "{spinner} asking for history {wide_bar} {pos}/{len} answers {elapsed}, {eta} left";
+        Bar(bar(template, 0))
+    }
+
     /// Bodies of reports that are read again.
     pub fn replaying() -> Bar {
         let template =

@@ -157,6 +157,24 @@ impl Pushwoosh {
         Value::Object(books)
     }
 
+    /// The message as it was at any time, by its code. One that was put in does not change.
+    fn message(&self, code: &str) -> Option<impl Fn(Timestamp) -> Value> {
+        let fixed = lock(&self.0.fixed).clone();
+        let fixed = fixed.into_iter().map(|(_, item)| item);
+        let fixed = fixed.into_iter().find(|item| item["code"] == code);
+        let now = self.0.clock.now();
+        let mut campaigns = self.0.traffic.campaigns(now).into_iter();
+        let campaign = campaigns.find(|campaign| item_of(campaign, now)["code"] == code);
+        if fixed.is_none() && campaign.is_none() {
+            return None;
+        }
+        Some(move |at| match (&fixed, &campaign) {
+            (Some(item), _) => item.clone(),
+            (None, Some(campaign)) => item_of(campaign, at),
+            (None, None) => Value::Null,
+        })
+    }
+
     /// All messages of an application, the newest first.
     fn items(&self, application: &str) -> Vec<Value> {
         let now = self.0.clock.now();

@@ -1,6 +1,7 @@
 //! The wiring: subcommands, signals, reload. Everything here calls the rooms; none calls back.
 
 mod backend;
+mod backfill;
 mod collect;
 mod demo;
 mod exporter;
@@ -22,7 +23,7 @@ const OK: u8 = 0;
 /// Something that the person has to change, or an error that ends the process.
 const FAILED: u8 = 1;
 /// `collect`: some account failed, the others' metrics are printed. `replay`: something stays in
-/// quarantine.
+/// quarantine. `backfill`: some history could not be had, the rest is written.
 const PARTLY: u8 = 2;
 
 /// Runs the command line to its end, and gives the exit status.
@@ -54,8 +55,7 @@ async fn run(cli: &Cli) -> u8 {
         Command::Collect => collect::run(cli).await,
         Command::Demo => demo::run(cli).await,
         Command::Replay => replay::run(cli).await,
-        // Refused before.
-        Command::Backfill(_) => FAILED,
+        Command::Backfill(wanted) => backfill::run(cli, wanted).await,
     }
 }
 

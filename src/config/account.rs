@@ -125,6 +125,11 @@ const OWN_LABELS: [&str; 38] = [
     "otel_scope_name",
 ];
 
+/// Whether series have a label of this name already, or Prometheus sets it.
+pub fn is_own_label(name: &str) -> bool {
+    OWN_LABELS.contains(&name)
+}
+
 pub(super) fn read(
     context: &Context,
     node: &Node,

@@ -18,7 +18,7 @@ mod tests;
 mod tree;
 mod types;
 
-pub use account::message_list;
+pub use account::{is_own_label, message_list};
 pub use docs::reference;
 pub use errors::{ConfigError, ConfigErrors, Place};
 pub use load::{load, parse, summary};

@@ -3,7 +3,9 @@
 mod messages;
 mod once;
 
+pub(super) use messages::unpack;
 pub use once::Replayed;
+pub(super) use once::counters_of;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -14,8 +16,6 @@ use std::{
 use delivery_clock::{Clock, Moment};
 use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedMutexGuard};
-
-use messages::unpack;
 
 use super::{
     News, Place, StoreNotes,

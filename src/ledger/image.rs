@@ -394,57 +394,8 @@ impl Draft<'_> {
     /// A key whose texts keep to the limits.
     pub(super) fn bounded(&mut self, application: &Arc<str>, counter: Counter) -> CounterKey {
         let mut folded = false;
-        let mut bound = |label: &str, text: &mut Arc<str>| {
-            *text = self.name(label, text, &mut folded);
-        };
         let mut counter = counter;
-        match &mut counter {
-            Counter::Total { .. } | Counter::Cohort { .. } => {}
-            Counter::Campaign { campaign, .. } => bound("campaign", campaign),
-            Counter::Channel {
-                message_type,
-                platform,
-                vendor_channel,
-                ..
-            } => {
-                bound("message_type", message_type);
-                bound("platform", platform);
-                bound("vendor_channel", vendor_channel);
-            }
-            Counter::CohortChannel {
-                platform,
-                vendor_channel,
-                ..
-            } => {
-                bound("platform", platform);
-                bound("vendor_channel", vendor_channel);
-            }
-            Counter::Report {
-                status_group,
-                status,
-                error_group,
-                error,
-                ..
-            } => {
-                bound("status_group", status_group);
-                bound("status", status);
-                bound("error_group", error_group);
-                bound("error", error);
-            }
-            Counter::Latency { status_group, .. } => bound("status_group", status_group),
-            Counter::Cost { currency, .. } => bound("currency", currency),
-            Counter::Log {
-                action,
-                platform,
-                status,
-            } => {
-                bound("action", action);
-                bound("platform", platform);
-                bound("status", status);
-            }
-            // A small fixed set.
-            Counter::BouncedAddress { .. } => {}
-        }
+        counter.bound(&mut |label, text| *text = self.name(label, text, &mut folded));
         let key = CounterKey {
             application: application.clone(),
             counter,

@@ -74,6 +74,59 @@ pub enum Counter {
     },
 }
 
+impl Counter {
+    /// Hands each text that a vendor or a customer fills, with its label, to what bounds it.
+    pub(super) fn bound(&mut self, bound: &mut dyn FnMut(&str, &mut Arc<str>)) {
+        match self {
+            Counter::Total { .. } | Counter::Cohort { .. } => {}
+            Counter::Campaign { campaign, .. } => bound("campaign", campaign),
+            Counter::Channel {
+                message_type,
+                platform,
+                vendor_channel,
+                ..
+            } => {
+                bound("message_type", message_type);
+                bound("platform", platform);
+                bound("vendor_channel", vendor_channel);
+            }
+            Counter::CohortChannel {
+                platform,
+                vendor_channel,
+                ..
+            } => {
+                bound("platform", platform);
+                bound("vendor_channel", vendor_channel);
+            }
+            Counter::Report {
+                status_group,
+                status,
+                error_group,
+                error,
+                ..
+            } => {
+                bound("status_group", status_group);
+                bound("status", status);
+                bound("error_group", error_group);
+                bound("error", error);
+            }
+            Counter::Latency { status_group, .. } => bound("status_group", status_group),
+            Counter::Cost { currency, .. } => bound("currency", currency),
+            Counter::Log {
+                action,
+                platform,
+                status,
+            } => {
+                bound("action", action);
+                bound("platform", platform);
+                bound("status", status);
+            }
+            // A small fixed set.
+            Counter::BouncedAddress { .. } => {}
+        }
+    }
+}
+
 /// What is counted of a cohort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CohortPart {

@@ -207,6 +207,27 @@ impl MessageState {
         );
     }
 
+    /// Whether a part of its numbers is history.
+    pub(super) fn has_base(&self) -> bool {
+        let totals = self.totals.iter().map(|own| &own.1);
+        let rows = self.rows.iter().map(|own| &own.3);
+        totals.chain(rows).flatten().any(|cell| cell.base > 0)
+    }
+
+    /// How much of a total is history.
+    pub(super) fn base_of_total(&self, channel: &str, measure: Measure) -> u64 {
+        let found = self.totals.iter().find(|own| own.0 == channel);
+        base(found.map(|own| &own.1), measure)
+    }
+
+    /// How much of a row of the breakdown is history.
+    pub(super) fn base_of_row(&self, names: [&Arc<str>; 3], measure: Measure) -> u64 {
+        let is_own = |own: &&(String, String, String, _)| {
+            own.0 == **names[0] && own.1 == **names[1] && own.2 == **names[2]
+        };
+        base(self.rows.iter().find(is_own).map(|own| &own.3), measure)
+    }
+
     /// Whether a snapshot with the same numbers as before matters to an age.
     pub(super) fn tells_half(&self, snapshot: &Snapshot, windows: &Windows) -> bool {
         let tells = |sent_at| cohort::tells_half(&self.ages, sent_at, snapshot, windows);
@@ -259,6 +280,14 @@ fn entry<T>(all: &mut Vec<T>, is_own: impl Fn(&T) -> bool, new: impl FnOnce() ->
         }
     };
     &mut all[place]
+}
+
+fn base(cells: Option<&Vec<Cell>>, measure: Measure) -> u64 {
+    let own = index(measure);
+    let mut cells = cells.into_iter().flatten();
+    cells
+        .find(|cell| cell.measure == own)
+        .map_or(0, |cell| cell.base)
 }
 
 impl Cell {

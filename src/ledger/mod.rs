@@ -6,6 +6,7 @@
 
 mod account;
 mod amount;
+mod before;
 mod cohort;
 mod image;
 mod key;
@@ -32,6 +33,7 @@ use jiff::Timestamp;
 
 pub use account::{AccountLedger, Met, Policy, Replayed, Seen};
 pub use amount::{Amount, Times};
+pub use before::{Before, Increase};
 pub use cohort::{Missed, Windows};
 pub use key::{CohortPart, Counter, CounterKey};
 pub use lease::Lease;

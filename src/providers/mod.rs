@@ -14,6 +14,7 @@ mod engagelab;
 pub mod http;
 mod infobip;
 mod json;
+mod past;
 mod pushwoosh;
 mod salvage;
 mod secrets;
@@ -30,6 +31,7 @@ use crate::{
     model::{Application, Dataset, Figure, Happening, Message, ProviderType, Snapshot},
 };
 use http::{BuildError, Http};
+pub use past::{Grown, Past, PastPlan, PastQuery};
 
 /// A vendor's statistics API, with the credentials of one account.
 pub trait Provider: Send + Sync {
@@ -54,6 +56,26 @@ pub trait Provider: Send + Sync {
         query: Query<'a>,
         take: &'a mut (dyn FnMut(Observation) + Send),
     ) -> BoxFuture<'a, Result<(), Failure>>;
+
+    /// How the history of a data set can be asked for; `None`: the API tells none.
+    fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
+        let _ = dataset;
+        None
+    }
+
+    /// Asks for history, and hands it over as it comes.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Provider::ask`].
+    fn past<'a>(
+        &'a self,
+        query: PastQuery<'a>,
+        take: &'a mut (dyn FnMut(Past) + Send),
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        let _ = (query, take);
+        Box::pin(std::future::ready(Err(Failure::unsupported())))
+    }
 
     /// What is in a body that the vendor pushed.
     fn read_pushed(&self, body: &[u8]) -> Pushed {

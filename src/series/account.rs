@@ -72,8 +72,8 @@ struct Groups(HashMap<(Dataset, Arc<str>), ById>);
 type ById = HashMap<Arc<str>, Arc<Group>>;
 
 /// What the configuration says about the account's series.
-struct Settings {
-    identity: Arc<Identity>,
+pub(super) struct Settings {
+    pub(super) identity: Arc<Identity>,
     per_message: PerMessage,
     max_series: usize,
     applications: HashMap<Arc<str>, Arc<str>>,
@@ -146,7 +146,7 @@ impl AccountSeries {
 
     /// The name and labels of a counter of the ledger; `None`: its application is not configured.
     pub fn named(&self, key: &CounterKey) -> Option<NamedCounter> {
-        let (family, own) = self.lock().place(key)?;
+        let (family, own) = self.lock().settings.place(key)?;
         let family = family.family();
         // The first two are the account's own.
         let labels = family
@@ -344,64 +344,9 @@ impl AccountView {
 }
 
 impl Settings {
-    fn new(account: &Account, label_names: &[Arc<str>], limits: &Limits) -> Settings {
-        let empty: Arc<str> = Arc::from("");
-        let extra = label_names
-            .iter()
-            .map(|name| {
-                (
-                    name.clone(),
-                    account.labels.get(name).unwrap_or(&empty).clone(),
-                )
-            })
-            .collect();
-        Settings {
-            identity: Arc::new(Identity {
-                provider: account.provider.as_str(),
-                account: account.name.clone(),
-                extra,
-            }),
-            per_message: account.per_message,
-            max_series: limits.max_series_per_account,
-            applications: account
-                .applications
-                .iter()
-                .map(|application| (application.id.clone(), application.name.clone()))
-                .collect(),
-        }
-    }
-}
-
-/// What a counter shows, as a series.
-fn value(family: FamilyId, amount: &Amount, born_at: Timestamp) -> Value {
-    match amount {
-        Amount::Count(count) => Value::Counter(Number::Count(*count), born_at),
-        Amount::Money(money) => Value::Counter(Number::Decimal(*money), born_at),
-        Amount::Times(times) => {
-            let Value::Histogram(mut histogram, _) = born(family.family(), born_at) else {
-                return Value::Counter(Number::Count(times.count()), born_at);
-            };
-            for (own, count) in histogram.buckets.iter_mut().zip(&times.buckets) {
-                *own = *count;
-            }
-            #[expect(
-                clippy::cast_precision_loss,
-                reason = "2^53 microseconds are 285 years"
-            )]
-            let sum = times.micros as f64 / 1e6;
-            histogram.sum = sum;
-            Value::Histogram(histogram, born_at)
-        }
-    }
-}
-
-/// A counter's name and labels, without those that the configuration adds.
-pub type NamedCounter = (&'static str, Vec<(&'static str, Arc<str>)>);
-
-impl State {
     /// Where a counter of the ledger stands; `None`: its application is not configured.
-    fn place(&self, key: &CounterKey) -> Option<(FamilyId, Own)> {
-        let application = self.settings.applications.get(&key.application)?;
+    pub(super) fn place(&self, key: &CounterKey) -> Option<(FamilyId, Own)> {
+        let application = self.applications.get(&key.application)?;
         let mut own = vec![application.clone()];
         let measured = |own: &mut Vec<Arc<str>>, measure: &Measure| {
             own.extend(measure.detail().map(Arc::from));
@@ -501,6 +446,61 @@ impl State {
         Some((id(family), own.into()))
     }
 
+    pub(super) fn new(account: &Account, label_names: &[Arc<str>], limits: &Limits) -> Settings {
+        let empty: Arc<str> = Arc::from("");
+        let extra = label_names
+            .iter()
+            .map(|name| {
+                (
+                    name.clone(),
+                    account.labels.get(name).unwrap_or(&empty).clone(),
+                )
+            })
+            .collect();
+        Settings {
+            identity: Arc::new(Identity {
+                provider: account.provider.as_str(),
+                account: account.name.clone(),
+                extra,
+            }),
+            per_message: account.per_message,
+            max_series: limits.max_series_per_account,
+            applications: account
+                .applications
+                .iter()
+                .map(|application| (application.id.clone(), application.name.clone()))
+                .collect(),
+        }
+    }
+}
+
+/// What a counter shows, as a series.
+fn value(family: FamilyId, amount: &Amount, born_at: Timestamp) -> Value {
+    match amount {
+        Amount::Count(count) => Value::Counter(Number::Count(*count), born_at),
+        Amount::Money(money) => Value::Counter(Number::Decimal(*money), born_at),
+        Amount::Times(times) => {
+            let Value::Histogram(mut histogram, _) = born(family.family(), born_at) else {
+                return Value::Counter(Number::Count(times.count()), born_at);
+            };
+            for (own, count) in histogram.buckets.iter_mut().zip(&times.buckets) {
+                *own = *count;
+            }
+            #[expect(
+                clippy::cast_precision_loss,
+                reason = "2^53 microseconds are 285 years"
+            )]
+            let sum = times.micros as f64 / 1e6;
+            histogram.sum = sum;
+            Value::Histogram(histogram, born_at)
+        }
+    }
+}
+
+/// A counter's name and labels, without those that the configuration adds.
+pub type NamedCounter = (&'static str, Vec<(&'static str, Arc<str>)>);
+
+impl State {
     /// Adds to a counter, which is born with the first addition.
     fn add(&mut self, family: FamilyId, own: Own, by: Number, now: Timestamp) {
         let born = || born(family.family(), now);

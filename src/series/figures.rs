@@ -31,7 +31,7 @@ pub(super) fn add(draft: &mut Draft, shapes: &mut Shapes, figures: &[Figure], na
 }
 
 /// Whole numbers are written as such.
-fn number(value: f64) -> Number {
+pub(super) fn number(value: f64) -> Number {
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -44,7 +44,7 @@ fn number(value: f64) -> Number {
     }
 }
 
-fn place(kind: &FigureKind, name: Name<'_>) -> (FamilyId, Vec<Arc<str>>, bool) {
+pub(super) fn place(kind: &FigureKind, name: Name<'_>) -> (FamilyId, Vec<Arc<str>>, bool) {
     let users = |key: Key, platform: &Arc<str>, time_unit: &'static str| {
         let (platform, lost) = name("platform", platform);
         (id(key), vec![platform, Arc::from(time_unit)], lost)

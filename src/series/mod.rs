@@ -11,6 +11,7 @@ pub mod docs;
 mod families;
 mod figures;
 mod groups;
+mod history;
 mod layout;
 mod pieces;
 mod probe;
@@ -25,6 +26,7 @@ use jiff::Timestamp;
 
 pub use account::{AccountSeries, AccountView, NamedCounter, WebhookOutcome};
 pub use families::{Family, FamilyId, Key, Kind, families, id, ids};
+pub use history::{Dated, History, walk};
 pub use pieces::{Checksum, FORMS, Form, FormSet, Piece, Prepare, Remembered, Unprepared, View};
 pub use probe::{Probed, show as show_probe};
 pub use process::{PointOutcome, ProcessSeries};

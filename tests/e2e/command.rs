@@ -66,15 +66,6 @@ fn what_a_later_version_brings_is_refused() {
     for arguments in [
         &["--web.config.file=web.yaml"][..],
         &["check", "--web.config.file=web.yaml"],
-        &[
-            "backfill",
-            "--from",
-            "2026-11-01",
-            "--to",
-            "2026-11-02",
-            "--output",
-            "x",
-        ],
     ] {
         let (status, _, said) = run(arguments, directory.path());
         assert_eq!(status, Some(1), "{arguments:?}");
@@ -186,12 +177,26 @@ async fn long_work_shows_its_progress_on_a_terminal_alone() {
     let config = world::configuration(&world, directory.path(), &json!({}));
     fs::write(directory.path().join("config.yaml"), &config).unwrap();
     let path = directory.path().to_owned();
-    let (shown, piped, served) = tokio::task::spawn_blocking(move || {
+    let quarantine = path.join("spool/mail/quarantine");
+    fs::create_dir_all(&quarantine).unwrap();
+    fs::write(
+        quarantine.join("00000000000000000900.body"),
+        "{\"results\":[]}",
+    )
+    .unwrap();
+    let (shown, piped, served, others) = tokio::task::spawn_blocking(move || {
         let shown = on_a_terminal(&["collect"], &path, "");
         let (_, _, piped) = run(&["collect"], &path);
         let arguments = ["--web.listen-address=127.0.0.1:0"];
         let served = on_a_terminal(&arguments, &path, "opening the ledger");
-        (shown, piped, served)
+        let backfill = [
+            "backfill",
+            "--from=2026-11-01",
+            "--to=2099-01-01",
+            "--output=history.om",
+        ];
+        let others = [&backfill[..], &["replay"]].map(|own| on_a_terminal(own, &path, ""));
+        (shown, piped, served, others)
     })
     .await
     .unwrap();
@@ -200,6 +205,12 @@ async fn long_work_shows_its_progress_on_a_terminal_alone() {
     assert!(!piped.contains("asking"), "{piped}");
     assert!(!piped.contains('\u{1b}'), "{piped}");
     assert!(served.contains("opening the ledger"), "{served}");
+    assert!(others[0].contains("asking for history"), "{}", others[0]);
+    assert!(
+        others[1].contains("reading the quarantine"),
+        "{}",
+        others[1]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -145,30 +145,7 @@ impl Alibaba {
         {
             return Published::Counting;
         }
-        // The numbers grow for three days.
-        let end = campaign.sent_at + SignedDuration::from_hours(72);
-        let android = campaign.numbers(ANDROID, midnight.min(end));
-        let ios = campaign.numbers(IOS, midnight.min(end));
-        let sent = android.sent + ios.sent;
-        let mut numbers = json!({
-            "AcceptCount": android.targets + ios.targets,
-            "SentCount": sent,
-            // What APNs takes without an error counts as received.
-            "ReceivedCount": android.delivered + ios.sent,
-            "OpenedCount": android.opened + ios.opened,
-            "DeletedCount": android.opened / 3,
-            "SmsSentCount": null,
-            "SmsSkipCount": null,
-        });
-        if campaign.number.is_multiple_of(5) {
-            let sms = scale(sent, 0.02);
-            numbers["SmsSentCount"] = json!(sms);
-            numbers["SmsSkipCount"] = json!(sms / 7);
-            numbers["SmsFailedCount"] = json!(sms / 50);
-            numbers["SmsReceiveSuccessCount"] = json!(scale(sms, 0.94));
-            numbers["SmsReceiveFailedCount"] = json!(scale(sms, 0.03));
-        }
-        Published::Numbers(numbers)
+        Published::Numbers(numbers_of(campaign, midnight))
     }
 
     /// Whether one more call of `action` is allowed now, and else for how long not.
@@ -189,6 +166,34 @@ impl Alibaba {
         calls.push_back(now);
         None
     }
+}
+
+/// The numbers of a campaign as of a midnight.
+fn numbers_of(campaign: &Campaign, midnight: Timestamp) -> Value {
+    // The numbers grow for three days.
+    let end = campaign.sent_at + SignedDuration::from_hours(72);
+    let android = campaign.numbers(ANDROID, midnight.min(end));
+    let ios = campaign.numbers(IOS, midnight.min(end));
+    let sent = android.sent + ios.sent;
+    let mut numbers = json!({
+        "AcceptCount": android.targets + ios.targets,
+        "SentCount": sent,
+        // What APNs takes without an error counts as received.
+        "ReceivedCount": android.delivered + ios.sent,
+        "OpenedCount": android.opened + ios.opened,
+        "DeletedCount": android.opened / 3,
+        "SmsSentCount": null,
+        "SmsSkipCount": null,
+    });
+    if campaign.number.is_multiple_of(5) {
+        let sms = scale(sent, 0.02);
+        numbers["SmsSentCount"] = json!(sms);
+        numbers["SmsSkipCount"] = json!(sms / 7);
+        numbers["SmsFailedCount"] = json!(sms / 50);
+        numbers["SmsReceiveSuccessCount"] = json!(scale(sms, 0.94));
+        numbers["SmsReceiveFailedCount"] = json!(scale(sms, 0.03));
+    }
+    numbers
 }
 
 enum Published {
@@ -285,6 +290,7 @@ async fn call(State(own): State<Alibaba>, request: Request) -> Response {
     let outcome = match signed.action.as_str() {
         "QueryPushStatByMsg" => statistics(&own, &options, &signed, now),
         "QueryPushRecords" => records(&own, &signed, now),
+        "QueryPushStatByApp" => days(&own, &signed, now),
         _ => Err(Refused::new(
             404,
             "InvalidApi.NotFound",
@@ -397,7 +403,8 @@ fn statistics(
     Ok(json!({"RequestId": request_id, "PushStats": {"PushStat": rows}}))
 }
 
-fn records(own: &Alibaba, signed: &Signed, now: Timestamp) -> Result<Value, Refused> {
+/// The period that a request names.
+fn period(signed: &Signed) -> Result<(Timestamp, Timestamp), Refused> {
     let time = |name: &str| {
         let missing = || Refused::new(400, &format!("Missing{name}"), "A time is missing.");
         let text = signed.parameter(name).ok_or_else(missing)?;
@@ -409,6 +416,45 @@ fn records(own: &Alibaba, signed: &Signed, now: Timestamp) -> Result<Value, Refu
         let text = "The period between specified EndTime and StartTime exceeds 31 days.";
         return Err(Refused::new(400, "InvalidPeriod.ExceedDays", text));
     }
+    Ok((start, end))
+}
+
+/// What came to the application's numbers on each day in Beijing that begins in the period.
+fn days(own: &Alibaba, signed: &Signed, now: Timestamp) -> Result<Value, Refused> {
+    let (start, end) = period(signed)?;
+    if signed.parameter("Granularity") != Some("DAY") {
+        let text = "Granularity is invalid.";
+        return Err(Refused::new(400, "InvalidGranularity", text));
+    }
+    let midnight = |day: i64| Timestamp::from_second(day * DAY - BEIJING).unwrap_or(now);
+    let day_of = |time: Timestamp| (time.as_second() + BEIJING).div_euclid(DAY);
+    let mut rows = Vec::new();
+    let first = day_of(start) + i64::from(midnight(day_of(start)) < start);
+    for day in first..=day_of(end) {
+        let (begin, over) = (midnight(day), midnight(day + 1));
+        if over > now {
+            break;
+        }
+        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+        for campaign in own.0.traffic.campaigns(over) {
+            let (was, is) = (numbers_of(&campaign, begin), numbers_of(&campaign, over));
+            for (name, value) in is.as_object().into_iter().flatten() {
+                let was = was[name].as_u64().unwrap_or(0);
+                let grown = value.as_u64().unwrap_or(0).saturating_sub(was);
+                *sums.entry(name.clone()).or_default() += grown;
+            }
+        }
+        let mut row = json!(sums);
+        row["Time"] = json!(begin.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
+        rows.push(row);
+    }
+    Ok(
+        json!({"RequestId": "9998B3CC-ED9E-4CB3-A8FB-DCC61296BFBC", "AppPushStats": {"AppPushStat": rows}}),
+    )
+}
+
+fn records(own: &Alibaba, signed: &Signed, now: Timestamp) -> Result<Value, Refused> {
+    let (start, end) = period(signed)?;
     let number = |name: &str, default: usize| {
         signed
             .parameter(name)

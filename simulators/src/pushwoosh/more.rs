@@ -291,15 +291,53 @@ pub(super) async fn totals(
     let Some((code, at, _)) = all.find(|sent| sent.0 == code) else {
         return Err(refused(&own, 404, 5, "message not found"));
     };
-    let hour = at.strftime("%Y-%m-%d %H:00:00").to_string();
-    let mut body = json!({"metrics": [
-        {"timestamp": hour, "platform": 3, "sends": "55902", "opens": "382", "deliveries": "22931",
-         "inbox_opens": "0", "unshowable_sends": "2", "errors": "0"},
-    ]});
+    let mut body = json!({"metrics": hours(&own, &code, at)});
     if let Some(conversion) = conversion(&own, &code, at) {
         body["conversion"] = conversion;
     }
     Ok(answer(200, &body))
+}
+
+/// What came to a message's push numbers, hour by hour and platform by platform; hours in which
+/// nothing happened have no row, and the current one still grows.
+fn hours(own: &Pushwoosh, code: &str, sent_at: Timestamp) -> Vec<Value> {
+    let now = own.0.clock.now();
+    let Some(message) = own.message(code) else {
+        return Vec::new();
+    };
+    let mut begin =
+        Timestamp::from_second(sent_at.as_second().div_euclid(3600) * 3600).unwrap_or(sent_at);
+    let mut before: BTreeMap<u64, Map<String, Value>> = BTreeMap::new();
+    let mut rows = Vec::new();
+    while begin <= now {
+        let end = later(begin, 3600);
+        let item = message(end.min(now));
+        for row in item["push_info"]["metrics"]
+            .as_array()
+            .into_iter()
+            .flatten()
+        {
+            let mut numbers = row.as_object().cloned().unwrap_or_default();
+            let platform = numbers.remove("platform").and_then(|own| own.as_u64());
+            let platform = platform.unwrap_or(0);
+            let last = before.insert(platform, numbers.clone()).unwrap_or_default();
+            let mut row = Map::new();
+            for (name, value) in &numbers {
+                let was = last.get(name).and_then(Value::as_u64).unwrap_or(0);
+                let grown = value.as_u64().unwrap_or(0).saturating_sub(was);
+                row.insert(name.clone(), json!(grown.to_string()));
+            }
+            if row.values().all(|grown| grown == "0") {
+                continue;
+            }
+            let hour = begin.strftime("%Y-%m-%d %H:00:00").to_string();
+            row.insert("timestamp".into(), json!(hour));
+            row.insert("platform".into(), json!(platform));
+            rows.push(Value::Object(row));
+        }
+        begin = end;
+    }
+    rows
 }
 
 /// The clicks on the e-mails that a request names.

@@ -228,7 +228,7 @@ impl AccountLedger {
 
 /// A message's state as it was stored. One that cannot be read stops the account: without it the
 /// message would count once more from the beginning.
-pub(super) fn unpack(id: &MessageId, row: &[u8]) -> Result<MessageState, StoreError> {
+pub(in crate::ledger) fn unpack(id: &MessageId, row: &[u8]) -> Result<MessageState, StoreError> {
     postcard::from_bytes(row).map_err(|error| {
         StoreError::Failed(format!(
             "the stored numbers of message {} cannot be read ({error}); the store is damaged or \

@@ -350,7 +350,8 @@ fn count_happenings(
     new
 }
 
-fn counters_of(kind: &HappeningKind) -> Vec<Counter> {
+/// The counters that something is counted in.
+pub(in crate::ledger) fn counters_of(kind: &HappeningKind) -> Vec<Counter> {
     match kind {
         HappeningKind::Log {
             action,

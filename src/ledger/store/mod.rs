@@ -30,6 +30,9 @@ pub enum StoreError {
 /// A message's key: application id and message id.
 pub(super) type MessageId = (Arc<str>, Arc<str>);
 
+/// A message with its packed state.
+pub(super) type StateRow = (MessageId, Vec<u8>);
+
 /// What is stored of a counter over all replicas.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct CounterRow {
@@ -175,6 +178,9 @@ pub(super) trait Store: Send + Sync {
         account: &Arc<str>,
         before: i64,
     ) -> BoxFuture<'_, Result<Vec<MessageId>, StoreError>>;
+
+    /// The packed states of all messages of an account.
+    fn states(&self, account: &Arc<str>) -> BoxFuture<'_, Result<Vec<StateRow>, StoreError>>;
 
     /// Registers messages, all of them or none; what was registered before is completed. They are
     /// durable when this returns.

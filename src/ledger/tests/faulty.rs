@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
-    super::store::{AccountRows, Ask, Batch, MessageId, RegisteredRow, Work},
+    super::store::{AccountRows, Ask, Batch, MessageId, RegisteredRow, StateRow, Work},
     *,
 };
 
@@ -72,6 +72,10 @@ impl Store for Faulty {
         before: i64,
     ) -> BoxFuture<'_, Result<Vec<MessageId>, StoreError>> {
         self.inner.old_messages(account, before)
+    }
+
+    fn states(&self, account: &Arc<str>) -> BoxFuture<'_, Result<Vec<StateRow>, StoreError>> {
+        self.inner.states(account)
     }
 
     fn size(&self) -> BoxFuture<'_, Result<u64, StoreError>> {

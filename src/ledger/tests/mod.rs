@@ -1,6 +1,7 @@
 //! The contract's worked cases, and the spool with the store.
 
 mod amounts;
+mod before;
 mod cut;
 mod edges;
 mod faulty;

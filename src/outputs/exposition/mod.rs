@@ -14,6 +14,7 @@ mod tests;
 mod writer;
 
 use std::{
+    io,
     sync::{
         Arc, LazyLock,
         atomic::{AtomicU64, Ordering},
@@ -32,7 +33,8 @@ pub use negotiate::{Encoding, Format};
 use crate::{
     aside::aside,
     series::{
-        Checksum, FORMS, Form, FormSet, Piece, Prepare, Shown, Table, View, Visitor, families, ids,
+        Checksum, FORMS, Form, FormSet, History, Piece, Prepare, Shown, Table, View, Visitor,
+        families, ids, walk,
     },
 };
 
@@ -271,6 +273,30 @@ pub fn answer(request: &HeaderMap, show: impl FnOnce(&mut dyn Visitor)) -> (Head
     let mut assembly = Assembly::new(encoding);
     assembly.add(&forms::of_text(&writer.finish(), encoding));
     (headers(format, encoding), Parts::new(assembly.finish()))
+}
+
+/// Writes the past of series, in OpenMetrics with timestamps.
+///
+/// # Errors
+///
+/// It cannot be written.
+pub fn write_history(histories: &[History], output: &mut dyn io::Write) -> io::Result<()> {
+    let mut text = String::new();
+    let mut last = None;
+    let mut done = Ok(());
+    walk(histories, &mut |family, dated| {
+        if done.is_err() {
+            return;
+        }
+        if last.replace(&raw const *family) != Some(&raw const *family) {
+            writer::head(&mut text, Format::OpenMetrics, family);
+        }
+        writer::dated(&mut text, family, &dated);
+        done = output.write_all(text.as_bytes());
+        text.clear();
+    });
+    done?;
+    output.write_all(writer::END.as_bytes())
 }
 
 /// All series as they are at `now`, as text.

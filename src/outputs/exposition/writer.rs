@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use super::Format;
-use crate::series::{Family, Histogram, Kind, Labels, Number, Value, Visitor};
+use crate::series::{Dated, Family, Histogram, Kind, Labels, Number, Value, Visitor};
 
 /// What ends a text in OpenMetrics.
 pub(super) const END: &str = "# EOF\n";
@@ -152,6 +152,13 @@ fn line(
     bound: Option<(Format, f64)>,
     value: Number,
 ) {
+    begin(text, name, labels, bound);
+    number(text, value);
+    text.push('\n');
+}
+
+/// A line up to its value.
+fn begin(text: &mut String, name: [&str; 2], labels: Labels<'_>, bound: Option<(Format, f64)>) {
     name.into_iter().for_each(|part| text.push_str(part));
     let mut separator = "{";
     for (name, value) in labels.pairs() {
@@ -168,8 +175,21 @@ fn line(
         write_bound(text, format, bound);
     }
     text.push_str(if separator == "{" { " " } else { "\"} " });
-    number(text, value);
-    text.push('\n');
+}
+
+/// The lines of a series with a past: one for each sample, with its time in seconds.
+pub(super) fn dated(text: &mut String, family: &Family, dated: &Dated<'_>) {
+    let mut series = String::new();
+    begin(&mut series, [&family.name, ""], dated.labels, None);
+    for (at, value) in &dated.samples {
+        text.push_str(&series);
+        number(text, *value);
+        // Writing to a string does not fail.
+        let _ = match at.subsec_millisecond() {
+            0 => writeln!(text, " {}", at.as_second()),
+            milliseconds => writeln!(text, " {}.{milliseconds:03}", at.as_second()),
+        };
+    }
 }
 
 /// OpenMetrics wants bounds in one canonical form, in which they always look like doubles.

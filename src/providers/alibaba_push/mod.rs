@@ -15,7 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use rand::RngExt;
 
 use super::{
-    Failure, Observation, Plan, Provider, Query, Refusal,
+    Failure, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Refusal,
     decode::decode,
     encode::query,
     http::{Answer, Http, Request, Verdict, redact::redact},
@@ -226,6 +226,45 @@ impl AlibabaPush {
         })
     }
 
+    /// What came to the application's numbers, day by day, as far as the days are over.
+    async fn days(
+        &self,
+        query: PastQuery<'_>,
+        take: &mut (dyn FnMut(Past) + Send),
+    ) -> Result<(), Failure> {
+        let end = query.to.min(self.http.clock().now());
+        let mut start = query.from;
+        let mut seen = HashSet::new();
+        while start < end {
+            let stop = start.checked_add(MAX_SPAN).unwrap_or(end).min(end);
+            let (from, to) = (time(start), time(stop));
+            let parameters = [
+                ("AppKey", &*query.application.id),
+                ("StartTime", &from),
+                ("EndTime", &to),
+                ("Granularity", "DAY"),
+            ];
+            let action = "QueryPushStatByApp";
+            let asked = self
+                .operation(query.dataset, action, &parameters, query.deadline)
+                .await?;
+            if let (Asked::Answer(body), _) = asked {
+                let observer = self.http.observer();
+                let unknown = &mut |field: &str| observer.unknown_field(query.dataset, field);
+                let days = wire::days(&body, unknown);
+                let days = days.map_err(|problem| Failure::bad_count(&problem))?;
+                // A day that two spans share may be told with both.
+                for day in days {
+                    if day.to <= end && seen.insert(day.from) {
+                        take(Past::Grown(day));
+                    }
+                }
+            }
+            start = stop;
+        }
+        Ok(())
+    }
+
     /// All messages that were sent since, window by window and page by page to the end.
     async fn list(
         &self,
@@ -292,6 +331,18 @@ impl Provider for AlibabaPush {
     /// Numbers can be seen on the next day, in Beijing.
     fn first_numbers(&self, message: &Message) -> Option<Timestamp> {
         next_day(message.sent_at?)
+    }
+
+    fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
+        (dataset == Dataset::Messages).then_some(PastPlan::Whole)
+    }
+
+    fn past<'a>(
+        &'a self,
+        query: PastQuery<'a>,
+        take: &'a mut (dyn FnMut(Past) + Send),
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        self.days(query, take).boxed()
     }
 
     fn ask<'a>(

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use crate::{
     model::{ErrorReason, Measure, Snapshot, Totals},
     providers::{
+        Grown,
         decode::decode,
         json::{Count, Skipped, Text, counts, time},
     },
@@ -33,6 +34,9 @@ struct PushStats {
 #[serde(default, rename_all = "PascalCase")]
 struct PushStat {
     message_id: Text,
+    /// Only of days.
+    #[serde(alias = "time")]
+    time: Text,
     accept_count: Count,
     sent_count: Count,
     received_count: Count,
@@ -45,22 +49,8 @@ struct PushStat {
     sms_receive_failed_count: Count,
 }
 
-/// The state of the message `id`; `None`: there are no numbers (not yet, or no longer).
-pub(super) fn snapshot(
-    body: &[u8],
-    id: &Arc<str>,
-    asked_at: Timestamp,
-    unknown: &mut dyn FnMut(&str),
-) -> Result<Option<Snapshot>, String> {
-    let statistics: Statistics = decode(body, unknown)?;
-    let stats = statistics
-        .push_stats
-        .and_then(|stats| stats.push_stat)
-        .unwrap_or_default();
-    let own = |stat: &&PushStat| stat.message_id.get().is_none_or(|own| own == &**id);
-    let Some(stat) = stats.iter().find(own) else {
-        return Ok(None);
-    };
+/// What was counted, by channel.
+fn totals(stat: &PushStat) -> Result<Vec<Totals>, String> {
     let push = counts(&[
         (Measure::Accepted, "AcceptCount", &stat.accept_count),
         (Measure::Sent, "SentCount", &stat.sent_count),
@@ -87,7 +77,7 @@ pub(super) fn snapshot(
             &stat.sms_receive_failed_count,
         ),
     ])?;
-    let totals: Vec<_> = [("push", push), ("sms", sms)]
+    Ok([("push", push), ("sms", sms)]
         .into_iter()
         .filter(|(_, counts)| !counts.is_empty())
         .map(|(channel, counts)| Totals {
@@ -95,7 +85,56 @@ pub(super) fn snapshot(
             counts,
             reported_ratio: None,
         })
-        .collect();
+        .collect())
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct Days {
+    request_id: Skipped,
+    app_push_stats: Option<DayStats>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "PascalCase")]
+struct DayStats {
+    app_push_stat: Option<Vec<PushStat>>,
+}
+
+/// What came to the numbers of an application, day by day. When a day begins is taken as it comes.
+pub(super) fn days(body: &[u8], unknown: &mut dyn FnMut(&str)) -> Result<Vec<Grown>, String> {
+    let days: Days = decode(body, unknown)?;
+    let days = days.app_push_stats.and_then(|days| days.app_push_stat);
+    let grown = |stat: &PushStat| {
+        let from = stat.time.get().and_then(time).ok_or("Time is no time")?;
+        let day = SignedDuration::from_hours(24);
+        Ok(Grown {
+            from,
+            to: from.checked_add(day).unwrap_or(from),
+            totals: totals(stat)?,
+            breakdown: Vec::new(),
+        })
+    };
+    days.unwrap_or_default().iter().map(grown).collect()
+}
+
+/// The state of the message `id`; `None`: there are no numbers (not yet, or no longer).
+pub(super) fn snapshot(
+    body: &[u8],
+    id: &Arc<str>,
+    asked_at: Timestamp,
+    unknown: &mut dyn FnMut(&str),
+) -> Result<Option<Snapshot>, String> {
+    let statistics: Statistics = decode(body, unknown)?;
+    let stats = statistics
+        .push_stats
+        .and_then(|stats| stats.push_stat)
+        .unwrap_or_default();
+    let own = |stat: &&PushStat| stat.message_id.get().is_none_or(|own| own == &**id);
+    let Some(stat) = stats.iter().find(own) else {
+        return Ok(None);
+    };
+    let totals = totals(stat)?;
     if totals.is_empty() {
         return Ok(None);
     }
@@ -196,6 +235,29 @@ pub(super) fn records(body: &[u8], unknown: &mut dyn FnMut(&str)) -> Result<Reco
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn days_begin_where_the_vendor_says() {
+        let body = br#"{"RequestId":"9998B3CC","AppPushStats":{"AppPushStat":[
+            {"Time":"2016-07-25T00:00:00Z","DeletedCount":10,"OpenedCount":30,"SmsSentCount":0,"ReceivedCount":60,"SentCount":100,"AcceptCount":120},
+            {"time":"2016-07-25T16:00:00Z","SentCount":"7"}]}}"#;
+        let days = days(body, &mut |field| panic!("{field} is unknown")).unwrap();
+        let spans: Vec<_> = days
+            .iter()
+            .map(|day| format!("{} {}", day.from, day.to))
+            .collect();
+        assert_eq!(
+            spans,
+            [
+                "2016-07-25T00:00:00Z 2016-07-26T00:00:00Z",
+                "2016-07-25T16:00:00Z 2016-07-26T16:00:00Z"
+            ]
+        );
+        assert_eq!(days[0].totals.len(), 2);
+        assert_eq!(days[1].totals[0].counts, [(Measure::Sent, 7)]);
+        assert!(super::days(br#"{"AppPushStats":{"AppPushStat":[{}]}}"#, &mut |_| {}).is_err());
+        assert!(super::days(b"{}", &mut |_| {}).unwrap().is_empty());
+    }
 
     fn read(json: &str) -> Result<Option<Snapshot>, String> {
         snapshot(

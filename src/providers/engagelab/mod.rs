@@ -11,12 +11,13 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use bytes::Bytes;
 use delivery_clock::Moment;
 use futures_util::{FutureExt, future::BoxFuture};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use users::Unit;
 
 use super::{
-    Failure, FailureKind, Observation, Plan, Provider, Query, Refusal, Scope,
+    Failure, FailureKind, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Refusal,
+    Scope,
     bisect::Halves,
     encode::percent_encode,
     http::{Answer, Http, Request, Verdict, redact::redact},
@@ -171,6 +172,30 @@ impl Engagelab {
         })
     }
 
+    /// The users of the days whose numbers were the newest from a time to another.
+    async fn days_of_users(
+        &self,
+        query: PastQuery<'_>,
+        take: &mut (dyn FnMut(Past) + Send),
+    ) -> Result<(), Failure> {
+        let now = self.http.clock().now();
+        let Some(of_days) = users::days_query(query.from, query.to, now) else {
+            return Ok(());
+        };
+        let path = format!("/v4/status/users?{of_days}");
+        let (body, _) = self.get(query.dataset, path, query.deadline).await?;
+        let observer = self.http.observer();
+        let unknown = &mut |field: &str| observer.unknown_field(query.dataset, field);
+        let days = users::days(&body, unknown);
+        for (day, figures) in days.map_err(|problem| Failure::bad_count(&problem))? {
+            // A day's numbers are complete when it is over, and the newest until the next one is.
+            let after = |days: i64| day.checked_add(SignedDuration::from_hours(24 * days));
+            let (from, to) = (after(1).unwrap_or(day), after(2).unwrap_or(day));
+            take(Past::Newest { from, to, figures });
+        }
+        Ok(())
+    }
+
     /// In which status a message is on each of the test devices.
     async fn lifecycle(
         &self,
@@ -275,6 +300,18 @@ impl Provider for Engagelab {
             Dataset::Lifecycle => Plan::Messages { batch: 1 },
             _ => Plan::Messages { batch: BATCH },
         }
+    }
+
+    fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
+        (dataset == Dataset::Users).then_some(PastPlan::Whole)
+    }
+
+    fn past<'a>(
+        &'a self,
+        query: PastQuery<'a>,
+        take: &'a mut (dyn FnMut(Past) + Send),
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        self.days_of_users(query, take).boxed()
     }
 
     fn ask<'a>(

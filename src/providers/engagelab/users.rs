@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use jiff::{Timestamp, civil::DateTime, tz::Offset};
+use jiff::{
+    Timestamp,
+    civil::{DateTime, Time},
+    tz::Offset,
+};
 use serde_json::value::RawValue;
 
 use super::wire::{object, parse, platform_name};
@@ -10,6 +14,9 @@ use crate::{
     model::{Figure, FigureKind},
     providers::json::{Count, Object, Text},
 };
+
+/// The vendor tells the last 60 days; one less is never refused.
+const DAYS_KEPT: i64 = 59;
 
 /// A length of time by which users are counted, and the label `time_unit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,6 +79,34 @@ fn back(from: DateTime, days: i64) -> Option<DateTime> {
     from.checked_sub(jiff::Span::new().days(days)).ok()
 }
 
+/// The query for the complete days whose numbers were the newest from a time to another; `None`:
+/// there are none that the vendor still tells.
+pub(super) fn days_query(from: Timestamp, to: Timestamp, now: Timestamp) -> Option<String> {
+    let day = |at: Timestamp| Offset::UTC.to_datetime(at).date();
+    let yesterday = |date: jiff::civil::Date| date.yesterday().ok();
+    let oldest = back(Offset::UTC.to_datetime(now), DAYS_KEPT)?.date();
+    let first = yesterday(day(from))?.max(oldest);
+    let last = yesterday(day(to).min(day(now)))?;
+    let days = first.until(last).ok()?.get_days() + 1;
+    (days > 0).then(|| format!("time_unit=DAY&start={first}&duration={days}"))
+}
+
+/// The days of an answer: each with its figures.
+pub(super) fn days(
+    body: &[u8],
+    unknown: &mut dyn FnMut(&str),
+) -> Result<Vec<(Timestamp, Vec<Figure>)>, String> {
+    let mut days = Vec::new();
+    for (time, item) in items(body)? {
+        let date = time.parse::<jiff::civil::Date>();
+        let begin =
+            date.and_then(|date| Offset::UTC.to_timestamp(date.to_datetime(Time::midnight())));
+        let begin = begin.map_err(|_| "items.time is no day".to_owned())?;
+        days.push((begin, figures_of(&item, Unit::Day, unknown)?));
+    }
+    Ok(days)
+}
+
 /// The figures of the newest complete period in an answer.
 pub(super) fn figures(
     body: &[u8],
@@ -79,33 +114,45 @@ pub(super) fn figures(
     now: Timestamp,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Vec<Figure>, String> {
+    let current = unit.period(Offset::UTC.to_datetime(now));
+    // The current period still grows.
+    let complete = items(body)?.into_iter().filter(|(time, _)| *time < current);
+    let newest = complete.max_by(|(left, _), (right, _)| left.cmp(right));
+    match newest {
+        Some((_, item)) => figures_of(&item, unit, unknown),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// The items of an answer, each with the name of its period.
+fn items(body: &[u8]) -> Result<Vec<(String, Object<'_>)>, String> {
     let answer: Object<'_> =
         serde_json::from_slice(body).map_err(|error| crate::providers::json::problem(&error))?;
-    let current = unit.period(Offset::UTC.to_datetime(now));
     let items: Vec<&RawValue> = match answer.get("items") {
         Some(raw) => parse::<Option<Vec<&RawValue>>>(raw, "items")?.unwrap_or_default(),
         None => Vec::new(),
     };
-    let mut newest: Option<(String, Object<'_>)> = None;
+    let mut named = Vec::new();
     for raw in items {
         let item = object(raw, "items")?;
         let Some(time) = item.get("time") else {
             continue;
         };
         let time: Text = parse(time, "items.time")?;
-        let Some(time) = time.get().map(str::to_owned) else {
-            continue;
-        };
-        // The current period still grows.
-        let newer = newest.as_ref().is_none_or(|(newest, _)| *newest < time);
-        if time < current && newer {
-            newest = Some((time, item));
+        if let Some(time) = time.get().map(str::to_owned) {
+            named.push((time, item));
         }
     }
+    Ok(named)
+}
+
+/// The figures of one period.
+fn figures_of(
+    item: &Object<'_>,
+    unit: Unit,
+    unknown: &mut dyn FnMut(&str),
+) -> Result<Vec<Figure>, String> {
     let mut figures = Vec::new();
-    let Some((_, item)) = newest else {
-        return Ok(figures);
-    };
     for (key, raw) in item.iter().filter(|(key, _)| *key != "time") {
         let users = object(raw, key)?;
         let platform = platform_name(key);
@@ -168,6 +215,37 @@ mod tests {
             Unit::Month.query(at("2026-01-31T00:30:00Z")).unwrap(),
             "time_unit=MONTH&start=2025-12&duration=1"
         );
+    }
+
+    #[test]
+    fn the_days_of_a_time_are_those_before_it_that_are_over_and_kept() {
+        let now = at("2026-11-26T10:30:00Z");
+        let query = |from: &str, to: &str| days_query(at(from), at(to), now);
+        let days =
+            |start: &str, days: u32| Some(format!("time_unit=DAY&start={start}&duration={days}"));
+        let (from, to) = ("2026-11-20T00:00:00Z", "2026-11-23T00:00:00Z");
+        assert_eq!(query(from, to), days("2026-11-19", 4));
+        assert_eq!(
+            query("2026-11-25T08:00:00Z", "2026-12-01T00:00:00Z"),
+            days("2026-11-24", 2)
+        );
+        assert_eq!(
+            query("2026-01-01T00:00:00Z", "2026-10-01T00:00:00Z"),
+            days("2026-09-28", 3)
+        );
+        assert_eq!(query("2026-01-01T00:00:00Z", "2026-09-01T00:00:00Z"), None);
+        let body = br#"{"items":[{"time":"2026-11-24","ios":{"new":4}},{"time":"2026-11-20"}]}"#;
+        let days = super::days(body, &mut |_| {}).unwrap();
+        let sizes: Vec<_> = days
+            .iter()
+            .map(|(day, figures)| (day.to_string(), figures.len()))
+            .collect();
+        let expected = [
+            ("2026-11-24T00:00:00Z".to_owned(), 1),
+            ("2026-11-20T00:00:00Z".to_owned(), 0),
+        ];
+        assert_eq!(sizes, expected);
+        assert!(super::days(br#"{"items":[{"time":"2026-11"}]}"#, &mut |_| {}).is_err());
     }
 
     #[test]

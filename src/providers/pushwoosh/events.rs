@@ -242,10 +242,26 @@ impl Pushwoosh {
         let now = self.http.clock().now();
         // Without a past, what is older counts nothing.
         let overlap = since.map_or(BOUNCES_RANGE, |_| BOUNCES_OVERLAP);
-        let mut from = later(since.unwrap_or(now), -overlap);
+        let from = later(since.unwrap_or(now), -overlap);
+        let happened = &mut |happened| take(Observation::Happened(happened));
+        self.bounced_between(application, from, now, deadline, happened)
+            .await?;
+        take(Observation::ReadUntil(now));
+        Ok(())
+    }
+
+    /// The e-mails that bounced from a time to another.
+    pub(super) async fn bounced_between(
+        &self,
+        application: &Application,
+        mut from: Timestamp,
+        end: Timestamp,
+        deadline: Moment,
+        take: &mut (dyn FnMut(Vec<Happening>) + Send),
+    ) -> Result<(), Failure> {
         let form = |time: Timestamp| time.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string();
-        while from < now {
-            let to = later(from, BOUNCES_RANGE).min(later(now, SignedDuration::from_secs(1)));
+        while from < end {
+            let to = later(from, BOUNCES_RANGE).min(later(end, SignedDuration::from_secs(1)));
             for page in 0..MAX_PAGES {
                 let body = json!({
                     "application": &*application.id, "date_from": form(from), "date_to": form(to),
@@ -255,7 +271,7 @@ impl Pushwoosh {
                     .rows(Dataset::Bounces, BOUNCED_EMAILS, &body, deadline)
                     .await?;
                 let happening = |row: &Bounce| row.happening(&self.account, &application.id);
-                take(Observation::Happened(rows.iter().map(happening).collect()));
+                take(rows.iter().map(happening).collect());
                 if rows.len() < BOUNCES_PER_PAGE {
                     break;
                 }
@@ -265,7 +281,6 @@ impl Pushwoosh {
             }
             from = to;
         }
-        take(Observation::ReadUntil(now));
         Ok(())
     }
 
@@ -278,10 +293,30 @@ impl Pushwoosh {
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let now = self.http.clock().now();
-        let from = later(since.unwrap_or(now), -LOG_OVERLAP).max(later(now, -LOG_KEPT));
+        let from = later(since.unwrap_or(now), -LOG_OVERLAP);
+        let happened = &mut |happened| take(Observation::Happened(happened));
+        self.logged_between(application, from, now, deadline, happened)
+            .await?;
+        take(Observation::ReadUntil(now));
+        Ok(())
+    }
+
+    /// The events of the log from a time to another, as far as it goes back.
+    pub(super) async fn logged_between(
+        &self,
+        application: &Application,
+        from: Timestamp,
+        to: Timestamp,
+        deadline: Moment,
+        take: &mut (dyn FnMut(Vec<Happening>) + Send),
+    ) -> Result<(), Failure> {
+        let from = from.max(later(self.http.clock().now(), -LOG_KEPT));
+        if from >= to {
+            return Ok(());
+        }
         let form = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M:%S").to_string();
         let mut body = json!({
-            "application_code": &*application.id, "date_from": form(from), "date_to": form(now),
+            "application_code": &*application.id, "date_from": form(from), "date_to": form(to),
             "limit": LOG_PER_PAGE,
         });
         let mut tokens = HashSet::new();
@@ -300,7 +335,7 @@ impl Pushwoosh {
                 break;
             }
             let happening = |row: &Event| row.happening(&self.account, &application.id);
-            take(Observation::Happened(rows.iter().map(happening).collect()));
+            take(rows.iter().map(happening).collect());
             match token {
                 Some(token) if tokens.insert(token.clone()) => {
                     body["pagination_token"] = json!(token)
@@ -308,7 +343,6 @@ impl Pushwoosh {
                 _ => break,
             }
         }
-        take(Observation::ReadUntil(now));
         Ok(())
     }
 }

@@ -15,7 +15,7 @@ use super::{BATCH, Endpoint, MAX_PAGES, PER_PAGE, Page, Pushwoosh, date, later};
 use crate::{
     model::{Dataset, Figure, FigureKind, Message},
     providers::{
-        Digest, Failure, FailureKind, Observation,
+        Digest, Failure, FailureKind, Grown, Observation,
         digest::digest,
         json::{Count, Skipped, Text},
     },
@@ -173,6 +173,23 @@ impl Pushwoosh {
                 let asked_at = self.http.clock().now();
                 Ok(Observation::NotYet { asked, asked_at })
             }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// What came to the numbers of one message, hour by hour; the current hour's still grow.
+    pub(super) async fn hours(
+        &self,
+        message: &Message,
+        deadline: Moment,
+    ) -> Result<Vec<Grown>, Failure> {
+        let body = json!({"message_code": &*message.id});
+        let read = |page: &Page<'_>, unknown: &mut dyn FnMut(&str)| page.hours(unknown);
+        let asked = self.post(Dataset::Messages, TOTALS, &body, deadline, read);
+        match asked.await {
+            Ok((hours, _)) => Ok(hours),
+            // A message that has not been sent, or that has no code.
+            Err(failure) if failure.kind == FailureKind::NotFound => Ok(Vec::new()),
             Err(failure) => Err(failure),
         }
     }

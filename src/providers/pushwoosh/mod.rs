@@ -19,7 +19,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Failure, FailureKind, Observation, Plan, Provider, Query, Scope,
+    Failure, FailureKind, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Scope,
     decode::decode,
     http::{Answer, Http, Request, Verdict, redact::redact},
     secrets::Secrets,
@@ -302,6 +302,48 @@ impl Provider for Pushwoosh {
             Dataset::Intervals => Plan::Messages { batch: 1 },
             _ => Plan::Messages { batch: BATCH },
         }
+    }
+
+    fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
+        match dataset {
+            Dataset::Messages => Some(PastPlan::Message),
+            Dataset::Bounces | Dataset::Log => Some(PastPlan::Whole),
+            _ => None,
+        }
+    }
+
+    fn past<'a>(
+        &'a self,
+        query: PastQuery<'a>,
+        take: &'a mut (dyn FnMut(Past) + Send),
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        async move {
+            let PastQuery {
+                application,
+                from,
+                to,
+                deadline,
+                ..
+            } = query;
+            let happened = &mut |happened| take(Past::Happened(happened));
+            match (query.dataset, query.message) {
+                (Dataset::Messages, Some(message)) => {
+                    let hours = self.hours(message, deadline).await?;
+                    hours.into_iter().for_each(|hour| take(Past::Grown(hour)));
+                    Ok(())
+                }
+                (Dataset::Bounces, _) => {
+                    self.bounced_between(application, from, to, deadline, happened)
+                        .await
+                }
+                (Dataset::Log, _) => {
+                    self.logged_between(application, from, to, deadline, happened)
+                        .await
+                }
+                _ => Err(Failure::unsupported()),
+            }
+        }
+        .boxed()
     }
 
     fn ask<'a>(

@@ -2,18 +2,22 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::later;
 use crate::{
     model::{BounceKind, Counts, ErrorReason, Measure, Row, Snapshot, Totals},
     providers::{
-        Failure, Observation,
+        Failure, Grown, Observation,
         decode::decode,
         json::{Count, Skipped, Text, counts, lenient, time},
     },
 };
+
+/// Rows of a message's history are by the hour.
+const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// An answer of `messages:list`, or an error in one of its shapes.
 #[derive(Debug, Default, Deserialize)]
@@ -28,7 +32,9 @@ pub(super) struct Page<'a> {
     data: Option<Vec<&'a RawValue>>,
     #[serde(borrow)]
     conversion: Option<&'a RawValue>,
-    metrics: Skipped,
+    /// Rows of hours, beside a message's conversions.
+    #[serde(borrow)]
+    metrics: Option<Vec<&'a RawValue>>,
     pagination_token: Text,
     error: Text,
     code: Text,
@@ -43,7 +49,7 @@ impl Page<'_> {
     /// Whether it is an error: some come with HTTP 200.
     pub(super) fn is_error(&self) -> bool {
         let old = self.status_code.get().is_some_and(|code| code != "200");
-        let empty = self.rows().is_none() && self.conversion.is_none();
+        let empty = self.rows().is_none() && self.conversion.is_none() && self.metrics.is_none();
         let coded = self.code.get().is_some_and(|code| code != "0") && empty;
         old || coded || self.error.get().is_some()
     }
@@ -67,6 +73,28 @@ impl Page<'_> {
     /// The conversions of a message, as they came.
     pub(super) fn conversion(&self) -> Option<&str> {
         self.conversion.map(RawValue::get)
+    }
+
+    /// What came to a message's numbers, hour by hour. The hour is named by its beginning.
+    pub(super) fn hours(&self, unknown: &mut dyn FnMut(&str)) -> Result<Vec<Grown>, String> {
+        let mut hours: BTreeMap<Timestamp, Vec<Metrics>> = BTreeMap::new();
+        for raw in self.metrics.iter().flatten() {
+            let row: Metrics = decode(raw.get().as_bytes(), unknown)?;
+            let from = row.timestamp.get().and_then(time);
+            let from = from.ok_or("metrics.timestamp is no time")?;
+            hours.entry(from).or_default().push(row);
+        }
+        let grown = |(from, rows): (Timestamp, Vec<Metrics>)| {
+            let (totals, breakdown) = sums(rows.iter(), None::<std::iter::Empty<_>>)?;
+            let to = later(from, HOUR);
+            Ok(Grown {
+                from,
+                to,
+                totals,
+                breakdown,
+            })
+        };
+        hours.into_iter().map(grown).collect()
     }
 
     /// The token of the next page, if there is one.
@@ -146,6 +174,8 @@ struct Info {
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 struct Metrics {
+    /// Only of rows of hours.
+    timestamp: Text,
     platform: Text,
     sends: Count,
     opens: Count,
@@ -164,6 +194,7 @@ struct Metrics {
 impl Metrics {
     fn plus(self, other: Metrics) -> Metrics {
         Metrics {
+            timestamp: self.timestamp,
             platform: self.platform,
             sends: self.sends.plus(other.sends),
             opens: self.opens.plus(other.opens),
@@ -299,57 +330,9 @@ impl Item {
             // Not sent: its zeros are no numbers.
             return Ok(None);
         }
-        let mut channels: BTreeMap<&'static str, Metrics> = BTreeMap::new();
-        let mut rows: BTreeMap<(Arc<str>, Arc<str>), Metrics> = BTreeMap::new();
-        let add = |channels: &mut BTreeMap<_, Metrics>, channel, row: &Metrics| {
-            let sum = channels
-                .remove(channel)
-                .map_or_else(|| row.clone(), |sum| sum.plus(row.clone()));
-            channels.insert(channel, sum);
-        };
-        for row in rows_of(wire.push_info.as_ref()) {
-            let code = row.platform.get().unwrap_or_default();
-            let place = match platform(code) {
-                Platform::Channel("email") if wire.email_info.is_some() => continue,
-                Platform::Channel(channel) => {
-                    add(&mut channels, channel, row);
-                    continue;
-                }
-                Platform::Push(platform, channel) => (Arc::from(platform), Arc::from(channel)),
-                Platform::Unknown => (Arc::from("other"), Arc::from(code)),
-            };
-            add(&mut channels, "push", row);
-            let sum = rows
-                .remove(&place)
-                .map_or_else(|| row.clone(), |sum| sum.plus(row.clone()));
-            rows.insert(place, sum);
-        }
-        for row in rows_of(wire.email_info.as_ref()) {
-            add(&mut channels, "email", row);
-        }
-        let mut totals = Vec::new();
-        for (channel, sum) in channels {
-            let counts = sum.counts()?;
-            if !counts.is_empty() {
-                totals.push(Totals {
-                    channel,
-                    counts,
-                    reported_ratio: None,
-                });
-            }
-        }
-        let message_type: Arc<str> = Arc::from("notification");
-        let mut breakdown = Vec::new();
-        for ((platform, vendor_channel), sum) in rows {
-            let message_type = message_type.clone();
-            breakdown.push(Row {
-                message_type,
-                platform,
-                vendor_channel,
-                counts: sum.counts()?,
-            });
-        }
-        breakdown.retain(|row| !row.counts.is_empty());
+        let push = rows_of(wire.push_info.as_ref());
+        let email = wire.email_info.as_ref().map(|info| rows_of(Some(info)));
+        let (totals, breakdown) = sums(push, email)?;
         if totals.is_empty() {
             return Ok(None);
         }
@@ -364,6 +347,66 @@ impl Item {
             types: Vec::new(),
         }))
     }
+}
+
+/// Rows of numbers by channel, and the rows of push by platform. Where there are rows of e-mail, they
+/// alone are its numbers.
+fn sums<'m>(
+    push: impl Iterator<Item = &'m Metrics>,
+    email: Option<impl Iterator<Item = &'m Metrics>>,
+) -> Result<(Vec<Totals>, Vec<Row>), String> {
+    let mut channels: BTreeMap<&'static str, Metrics> = BTreeMap::new();
+    let mut rows: BTreeMap<(Arc<str>, Arc<str>), Metrics> = BTreeMap::new();
+    let add = |channels: &mut BTreeMap<_, Metrics>, channel, row: &Metrics| {
+        let sum = channels
+            .remove(channel)
+            .map_or_else(|| row.clone(), |sum| sum.plus(row.clone()));
+        channels.insert(channel, sum);
+    };
+    for row in push {
+        let code = row.platform.get().unwrap_or_default();
+        let place = match platform(code) {
+            Platform::Channel("email") if email.is_some() => continue,
+            Platform::Channel(channel) => {
+                add(&mut channels, channel, row);
+                continue;
+            }
+            Platform::Push(platform, channel) => (Arc::from(platform), Arc::from(channel)),
+            Platform::Unknown => (Arc::from("other"), Arc::from(code)),
+        };
+        add(&mut channels, "push", row);
+        let sum = rows
+            .remove(&place)
+            .map_or_else(|| row.clone(), |sum| sum.plus(row.clone()));
+        rows.insert(place, sum);
+    }
+    for row in email.into_iter().flatten() {
+        add(&mut channels, "email", row);
+    }
+    let mut totals = Vec::new();
+    for (channel, sum) in channels {
+        let counts = sum.counts()?;
+        if !counts.is_empty() {
+            totals.push(Totals {
+                channel,
+                counts,
+                reported_ratio: None,
+            });
+        }
+    }
+    let message_type: Arc<str> = Arc::from("notification");
+    let mut breakdown = Vec::new();
+    for ((platform, vendor_channel), sum) in rows {
+        let message_type = message_type.clone();
+        breakdown.push(Row {
+            message_type,
+            platform,
+            vendor_channel,
+            counts: sum.counts()?,
+        });
+    }
+    breakdown.retain(|row| !row.counts.is_empty());
+    Ok((totals, breakdown))
 }
 
 fn rows_of(info: Option<&Info>) -> impl Iterator<Item = &Metrics> {
@@ -426,6 +469,44 @@ mod tests {
                 ("other", "99", 3)
             ]
         );
+    }
+
+    #[test]
+    fn rows_of_one_hour_are_put_together() {
+        let json = r#"{"metrics": [
+            {"timestamp": "2024-08-03 15:00:00", "platform": 3, "sends": "55902", "opens": "382", "deliveries": "22931",
+             "inbox_opens": "0", "unshowable_sends": "2", "errors": "0"},
+            {"timestamp": "2024-08-03 14:00:00", "platform": 3, "sends": "1"},
+            {"timestamp": "2024-08-03 15:00:00", "platform": 1, "sends": "98"}], "conversion": {"sends": "55902"}}"#;
+        let page = decode::<Page<'_>>(json.as_bytes(), &mut |_| {}).unwrap();
+        assert!(!page.is_error());
+        let hours = page
+            .hours(&mut |field| panic!("{field} is unknown"))
+            .unwrap();
+        let sent: Vec<_> = hours
+            .iter()
+            .map(|hour| {
+                (
+                    hour.to.to_string(),
+                    hour.totals[0].counts[0].1,
+                    hour.breakdown.len(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            sent,
+            [
+                ("2024-08-03T15:00:00Z".to_owned(), 1, 1),
+                ("2024-08-03T16:00:00Z".to_owned(), 56_000, 2)
+            ]
+        );
+        for bad in [
+            r#"{"metrics": [{"sends": 1}]}"#,
+            r#"{"metrics": [{"timestamp": "2024-08-03 15:00:00", "sends": -1}]}"#,
+        ] {
+            let page = decode::<Page<'_>>(bad.as_bytes(), &mut |_| {}).unwrap();
+            assert!(page.hours(&mut |_| {}).is_err(), "{bad}");
+        }
     }
 
     #[test]

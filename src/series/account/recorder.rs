@@ -168,12 +168,12 @@ impl Recorder for AccountSeries {
         let now = self.clock.now();
         let mut state = self.lock();
         for key in &news.gone {
-            if let Some((family, own)) = state.place(key) {
+            if let Some((family, own)) = state.settings.place(key) {
                 state.counters.remove(family, &own);
             }
         }
         let places = news.shown.iter();
-        let places = places.filter_map(|shown| Some((state.place(&shown.key)?, shown)));
+        let places = places.filter_map(|shown| Some((state.settings.place(&shown.key)?, shown)));
         let mut places: Vec<_> = places.collect();
         // In order, a ledger that is opened fills chunk after chunk. The last word stays the last.
         places.sort_by(|(left, _), (right, _)| left.cmp(right));
@@ -182,7 +182,7 @@ impl Recorder for AccountSeries {
             state.counters.insert(family, own, value);
         }
         for key in &news.folded {
-            if let Some((family, _)) = state.place(key) {
+            if let Some((family, _)) = state.settings.place(key) {
                 state.folded.insert(family);
             }
         }

@@ -20,8 +20,8 @@ use tokio_postgres::{Client, Config, NoTls, Transaction, config::Host, config::S
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    AccountRows, Ask, CounterRow, MessageId, RegisteredRow, ReleaseRow, Renewal, Store, StoreError,
-    Told, Work, filter::Filter,
+    AccountRows, Ask, CounterRow, MessageId, RegisteredRow, ReleaseRow, Renewal, StateRow, Store,
+    StoreError, Told, Work, filter::Filter,
 };
 use crate::ledger::amount::Amount;
 
@@ -682,6 +682,28 @@ impl Store for Postgres {
             let limit = self.lease * 2;
             let run = async |client: &mut Client| self.work(client, &ask, work).await;
             self.on(slot, limit, run).await
+        }
+        .boxed()
+    }
+
+    fn states(&self, account: &Arc<str>) -> BoxFuture<'_, Result<Vec<StateRow>, StoreError>> {
+        let account = text(account);
+        async move {
+            let slot = self.connection().await;
+            let work = async |client: &mut Client| {
+                let rows = client
+                    .query(
+                        "SELECT application, id, state FROM delivery_exporter.messages WHERE account = $1",
+                        &[&account],
+                    )
+                    .await?;
+                let state = |row: &tokio_postgres::Row| {
+                    let (application, id): (&str, &str) = (row.get(0), row.get(1));
+                    ((Arc::from(application), Arc::from(id)), row.get(2))
+                };
+                Ok(rows.iter().map(state).collect())
+            };
+            self.on(slot, self.lease, work).await
         }
         .boxed()
     }

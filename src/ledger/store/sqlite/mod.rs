@@ -19,8 +19,8 @@ use rusqlite::{
 use tokio::sync::oneshot;
 
 use super::{
-    AccountRows, Ask, Batch, CounterRow, MessageId, RegisteredRow, ReleaseRow, Store, StoreError,
-    Told, Work,
+    AccountRows, Ask, Batch, CounterRow, MessageId, RegisteredRow, ReleaseRow, StateRow, Store,
+    StoreError, Told, Work,
 };
 use crate::ledger::amount::Amount;
 use parts::{Part, recall, remember};
@@ -156,8 +156,27 @@ impl Sqlite {
             .and_then(|directory| directory.sync_all())
             .map_err(|error| refuse(path, &error.to_string()))?;
         }
+        let parts = parts::load(&connection).map_err(&failed)?;
+        Sqlite::start(path, connection, parts)
+    }
+
+    /// Opens the file to read it, while another process may write to it; `None`: there is none.
+    ///
+    /// # Errors
+    ///
+    /// It is another program's, of a later version, or cannot be read.
+    pub(in crate::ledger) fn open_to_read(path: &Path) -> Result<Option<Sqlite>, StoreError> {
+        if !check(path)? {
+            return Ok(None);
+        }
+        let connection = read_only(path)?;
+        Sqlite::start(path, connection, Vec::new()).map(Some)
+    }
+
+    /// Gives the connection to a thread of its own.
+    fn start(path: &Path, connection: Connection, parts: Vec<Part>) -> Result<Sqlite, StoreError> {
         let memory = Memory {
-            parts: parts::load(&connection).map_err(&failed)?,
+            parts,
             connection,
             path: path.to_owned(),
         };
@@ -261,12 +280,19 @@ fn check(path: &Path) -> Result<bool, StoreError> {
     Ok(true)
 }
 
+/// A connection that writes nothing.
+fn read_only(path: &Path) -> Result<Connection, StoreError> {
+    let failed = failed(path);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let connection = Connection::open_with_flags(path, flags).map_err(&failed)?;
+    connection.busy_timeout(BUSY).map_err(&failed)?;
+    Ok(connection)
+}
+
 /// Looks for damage without writing.
 fn examine(path: &Path) -> Result<(), StoreError> {
     let failed = failed(path);
-    let connection =
-        Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(&failed)?;
-    connection.busy_timeout(BUSY).map_err(&failed)?;
+    let connection = read_only(path)?;
     // Not the memory of reports: it is large, and a damaged part shows itself when it is read.
     for table in [
         "births",
@@ -550,6 +576,20 @@ impl Store for Sqlite {
             self.send(Job::Transact(ask, work, reply))?;
             answer.await.unwrap_or_else(|_| Err(self.gone()))
         }
+        .boxed()
+    }
+
+    fn states(&self, account: &Arc<str>) -> BoxFuture<'_, Result<Vec<StateRow>, StoreError>> {
+        let account = account.clone();
+        self.run(move |memory| {
+            let mut statement = memory
+                .connection
+                .prepare_cached("SELECT application, id, state FROM messages WHERE account = ?1")?;
+            let rows = statement.query_map(params![account], |row| {
+                Ok(((row.get(0)?, row.get(1)?), row.get(2)?))
+            })?;
+            rows.collect()
+        })
         .boxed()
     }
 

@@ -1,0 +1,373 @@
+//! `backfill`: the history that vendors keep, as a file for `promtool tsdb create-blocks-from
+//! openmetrics`. It reads the ledger, so that no number is in the file and in a living counter too.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fs::{self, File},
+    io::{self, BufWriter, Write},
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
+
+use delivery_clock::Clock;
+use futures_util::StreamExt;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{FAILED, OK, PARTLY, exporter::Nobody, load};
+use crate::{
+    cli::{Backfill, Cli},
+    collector::Progress,
+    config::{self, Account, Config},
+    discovery::Sources,
+    ledger::{Before, Increase},
+    model::{Application, Dataset, Message},
+    outputs::exposition,
+    progress::Bar,
+    providers::{self, Failure, Observation, Past, PastPlan, PastQuery, Provider, Query},
+    series::History,
+    telemetry,
+};
+
+/// A message's numbers grow so long after it was sent.
+const GROWS: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Retries of one query go on for so long at most.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// Prometheus keeps what is younger in memory: blocks of it would overlap.
+const HEAD: SignedDuration = SignedDuration::from_hours(3);
+
+pub(super) async fn run(cli: &Cli, wanted: &Backfill) -> u8 {
+    let config = match load(&cli.flags.config_file) {
+        Ok(config) => config,
+        Err(errors) => {
+            eprintln!("{errors}");
+            return FAILED;
+        }
+    };
+    let _ = telemetry::start(&cli.flags, None);
+    match backfill(&config, wanted).await {
+        Ok(problems) if problems.is_empty() => OK,
+        Ok(problems) => {
+            eprintln!("{}", problems.join("\n"));
+            PARTLY
+        }
+        Err(error) => {
+            eprintln!("delivery-exporter: {error}");
+            FAILED
+        }
+    }
+}
+
+/// Writes the file; what could not be had.
+async fn backfill(config: &Config, wanted: &Backfill) -> Result<Vec<String>, String> {
+    let clock = Clock::system();
+    let now = clock.now();
+    if let Some((name, _)) = wanted
+        .labels
+        .iter()
+        .find(|(name, _)| is_taken(config, name))
+    {
+        return Err(format!(
+            "--label {name}: the exporter sets this label itself"
+        ));
+    }
+    let to = wanted.to.min(now);
+    if wanted.from >= to {
+        return Err("--from must be before --to, and before now".into());
+    }
+    if later(to, HEAD) > now {
+        eprintln!(
+            "warning: the last three hours are still in Prometheus's memory, and blocks of them overlap it; with --to {} there is nothing to merge",
+            later(now, -HEAD).strftime("%Y-%m-%dT%H:00:00Z")
+        );
+    }
+    let before = Before::read(config, &clock).await;
+    let before = before.map_err(|error| error.to_string())?;
+    let progress = Bar::recalling();
+    let recalls = config
+        .accounts
+        .iter()
+        .zip(&before)
+        .map(|(account, before)| {
+            let history = History::new(account, config, &wanted.labels, wanted.from, to);
+            Recall {
+                account,
+                before,
+                clock: &clock,
+                progress: &progress,
+                from: wanted.from,
+                to,
+                history,
+                problems: BTreeMap::new(),
+            }
+            .run()
+        });
+    let (mut histories, mut problems) = (Vec::new(), Vec::new());
+    for recalled in futures_util::future::join_all(recalls).await {
+        let (history, own) = recalled?;
+        histories.push(history);
+        problems.extend(own);
+    }
+    drop(progress);
+    write(&histories, &wanted.output)
+        .map_err(|error| format!("--output {}: {error}", wanted.output.display()))?;
+    let sizes: Vec<_> = histories.iter().map(History::size).collect();
+    let series: usize = sizes.iter().map(|(series, _)| series).sum();
+    let samples: usize = sizes.iter().map(|(_, samples)| samples).sum();
+    println!(
+        "{series} series with {samples} samples are in {}; stop Prometheus or let it be, and run: promtool tsdb create-blocks-from openmetrics {} DATA-DIRECTORY",
+        wanted.output.display(),
+        wanted.output.display()
+    );
+    Ok(problems)
+}
+
+fn is_taken(config: &Config, name: &str) -> bool {
+    let added = config.label_names.iter().any(|own| **own == *name);
+    added || (!matches!(name, "job" | "instance") && config::is_own_label(name))
+}
+
+/// Whole or not at all.
+fn write(histories: &[History], path: &Path) -> io::Result<()> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(".part");
+    let mut output = BufWriter::new(File::create(&unfinished)?);
+    exposition::write_history(histories, &mut output)?;
+    output.flush()?;
+    output.get_ref().sync_all()?;
+    fs::rename(&unfinished, path)
+}
+
+fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
+    time.checked_add(by).unwrap_or(time)
+}
+
+/// One account, while its vendor is asked.
+struct Recall<'a> {
+    account: &'a Account,
+    before: &'a Before,
+    clock: &'a Clock,
+    progress: &'a Bar,
+    from: Timestamp,
+    to: Timestamp,
+    history: History,
+    /// What went wrong, by data set and application, and how often.
+    problems: BTreeMap<(Dataset, Arc<str>, String), usize>,
+}
+
+impl Recall<'_> {
+    async fn run(mut self) -> Result<(History, Vec<String>), String> {
+        let provider = providers::build(self.account, self.clock.clone(), Arc::new(Nobody));
+        let provider = provider.map_err(|error| error.to_string())?;
+        for dataset in &self.account.collect {
+            let Some(plan) = provider.past_plan(*dataset) else {
+                continue;
+            };
+            for application in &self.account.applications {
+                match plan {
+                    PastPlan::Message => {
+                        self.messages(provider.as_ref(), *dataset, application)
+                            .await;
+                    }
+                    PastPlan::Whole => {
+                        self.whole(provider.as_ref(), *dataset, application).await;
+                    }
+                }
+            }
+        }
+        let name = &self.account.name;
+        let problems = self
+            .problems
+            .iter()
+            .map(|((dataset, application, text), count)| {
+                let dataset = dataset.as_str();
+                match count {
+                    1 => format!("{name}, {dataset} of {application}: {text}"),
+                    count => format!("{name}, {dataset} of {application}: {text} ({count} times)"),
+                }
+            });
+        let problems = problems.collect();
+        Ok((self.history, problems))
+    }
+
+    fn failed(&mut self, dataset: Dataset, application: &Application, failure: &Failure) {
+        let key = (dataset, application.name.clone(), failure.to_string());
+        *self.problems.entry(key).or_default() += 1;
+    }
+
+    fn count(
+        &mut self,
+        dataset: Dataset,
+        application: &Application,
+        increases: Vec<(Timestamp, Increase)>,
+    ) {
+        let birth = self.before.birth(application, dataset);
+        for (began, own) in increases {
+            self.history.grown(&own.key, began, own.at, own.by, birth);
+        }
+    }
+
+    /// A data set that is told as a whole.
+    async fn whole(
+        &mut self,
+        provider: &dyn Provider,
+        dataset: Dataset,
+        application: &Application,
+    ) {
+        let birth = self.before.birth(application, dataset);
+        let query = self.query(dataset, application, None, self.to.min(birth));
+        if query.from >= query.to {
+            return;
+        }
+        self.progress.planned(1);
+        let mut told = Vec::new();
+        let asked = provider.past(query, &mut |past| told.push(past)).await;
+        self.progress.answered(1);
+        if let Err(failure) = asked {
+            self.failed(dataset, application, &failure);
+        }
+        let (mut days, mut seen) = (Vec::new(), HashSet::new());
+        for past in told {
+            match past {
+                Past::Grown(day) => days.push(day),
+                Past::Happened(happenings) => {
+                    let before = self.before;
+                    let increases =
+                        before.of_happenings(application, dataset, &happenings, &mut seen);
+                    self.count(dataset, application, increases);
+                }
+                Past::Newest { from, to, figures } => {
+                    let to = to.min(birth);
+                    self.history.newest(application, &figures, from, to);
+                }
+            }
+        }
+        let increases = self.before.of_application(application, dataset, days);
+        self.count(dataset, application, increases);
+    }
+
+    fn query<'a>(
+        &self,
+        dataset: Dataset,
+        application: &'a Application,
+        message: Option<&'a Message>,
+        to: Timestamp,
+    ) -> PastQuery<'a> {
+        PastQuery {
+            dataset,
+            application,
+            message,
+            from: self.from,
+            to,
+            deadline: self.clock.monotonic() + PATIENCE,
+        }
+    }
+
+    /// A data set that is told message by message.
+    async fn messages(
+        &mut self,
+        provider: &dyn Provider,
+        dataset: Dataset,
+        application: &Application,
+    ) {
+        let birth = self.before.birth(application, dataset);
+        if self.from >= birth {
+            return;
+        }
+        let mut messages = self.known(provider, dataset, application).await;
+        let (oldest, to) = (later(self.from, -GROWS), self.to);
+        messages.retain(|message| {
+            message.sent_at.is_none_or(|at| (oldest..to).contains(&at))
+                && self.before.has_history(application, dataset, message)
+        });
+        self.progress.planned(messages.len());
+        let asked = messages.iter().map(|message| {
+            let query = self.query(dataset, application, Some(message), to);
+            async move {
+                let mut hours = Vec::new();
+                let mut take = |past| {
+                    if let Past::Grown(hour) = past {
+                        hours.push(hour);
+                    }
+                };
+                let asked = provider.past(query, &mut take).await;
+                asked.map(|()| (message, hours))
+            }
+        });
+        let asked: Vec<_> = asked.collect();
+        let progress = self.progress;
+        let answers: Vec<_> = futures_util::stream::iter(asked)
+            .buffer_unordered(self.account.max_concurrency)
+            .inspect(|_| progress.answered(1))
+            .collect()
+            .await;
+        for answer in answers {
+            match answer {
+                Ok((message, hours)) => {
+                    let before = self.before;
+                    let increases = before.of_message(application, dataset, message, hours);
+                    self.count(dataset, application, increases);
+                }
+                Err(failure) => self.failed(dataset, application, &failure),
+            }
+        }
+    }
+
+    /// The messages that the ledger, the configuration's sources and the vendor know.
+    async fn known(
+        &mut self,
+        provider: &dyn Provider,
+        dataset: Dataset,
+        application: &Application,
+    ) -> Vec<Message> {
+        let mut known: BTreeMap<Arc<str>, Message> = BTreeMap::new();
+        let mut add = |message: Message| {
+            let own = known
+                .entry(message.id.clone())
+                .or_insert_with(|| message.clone());
+            own.campaign = own.campaign.take().or(message.campaign);
+            own.sent_at = own.sent_at.or(message.sent_at);
+        };
+        let messages = self.before.messages().iter();
+        messages
+            .filter(|message| message.application == application.id)
+            .cloned()
+            .for_each(&mut add);
+        let updates = Sources::once(self.account).await;
+        let entries = updates.iter().flat_map(|update| &update.entries);
+        for entry in self.account.messages.fixed.iter().chain(entries) {
+            let own = self.account.applications.get(entry.application);
+            if own.is_some_and(|own| own.id == application.id) {
+                add(Message {
+                    application: application.id.clone(),
+                    id: entry.id.clone(),
+                    campaign: entry.campaign.clone(),
+                    sent_at: entry.sent_at,
+                });
+            }
+        }
+        if self.account.messages.list {
+            let query = Query::List {
+                dataset,
+                application,
+                since: later(self.from, -GROWS),
+                deadline: self.clock.monotonic() + PATIENCE,
+            };
+            let mut listed = Vec::new();
+            let mut take = |observation| {
+                if let Observation::Listed(message) = observation {
+                    listed.push(message);
+                }
+            };
+            if let Err(failure) = provider.ask(query, &mut take).await {
+                self.failed(dataset, application, &failure);
+            }
+            listed.into_iter().for_each(&mut add);
+        }
+        for problem in updates.into_iter().filter_map(|update| update.problem) {
+            let key = (dataset, application.name.clone(), problem);
+            *self.problems.entry(key).or_default() += 1;
+        }
+        known.into_values().collect()
+    }
+}

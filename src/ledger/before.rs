@@ -1,0 +1,320 @@
+//! What the counters of an account do not have, because it was there before them: `backfill` writes
+//! it. Each number is in one of the two.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use delivery_clock::Clock;
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    LedgerError, Names,
+    account::{counters_of, unpack},
+    key::{Counter, CounterKey},
+    message::{Adoption, MessageState},
+    store::{MessageId, Store, StoreError, postgres::Postgres, sqlite::Sqlite},
+};
+use crate::{
+    config::{Account, Config, StoreUrl},
+    model::{Application, Dataset, Happening, Message},
+    providers::{Digest, Grown},
+};
+
+/// With `adopt_age: 0s` everything that is read counts, and nothing is read that is older than this
+/// when an application is first asked for what happened.
+const FIRST_REACH: Duration = Duration::from_secs(24 * 3600);
+
+/// What was counted of an account, as its ledger has it: read without a lease, while another process
+/// goes on.
+pub struct Before {
+    births: HashMap<(Arc<str>, String), Timestamp>,
+    /// Messages that the vendor gave numbers of.
+    met: HashMap<MessageId, MessageState>,
+    messages: Vec<Message>,
+    names: Names,
+    adopt_age: Duration,
+    max_age: Duration,
+    now: Timestamp,
+}
+
+/// A part of a counter's past.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Increase {
+    /// Which counter.
+    pub key: CounterKey,
+    /// When the period in which it happened was over.
+    pub at: Timestamp,
+    /// By how much it grew.
+    pub by: u64,
+}
+
+/// The store of the ledger, to be read; `None`: there is none yet.
+async fn open(config: &Config) -> Result<Option<Arc<dyn Store>>, StoreError> {
+    Ok(match &config.store {
+        StoreUrl::Sqlite(path) => match Sqlite::open_to_read(path)? {
+            Some(store) => Some(Arc::new(store)),
+            None => None,
+        },
+        StoreUrl::Postgres(source) => {
+            let (url, replica) = (source.value.expose(), config.replica.clone());
+            Some(Arc::new(Postgres::open(url, config.lease, replica).await?))
+        }
+    })
+}
+
+impl Before {
+    /// What there is of these accounts, in their order.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be read.
+    pub async fn read(config: &Config, clock: &Clock) -> Result<Vec<Before>, LedgerError> {
+        let store = open(config).await?;
+        let mut all = Vec::new();
+        for account in &config.accounts {
+            let mut own = Before {
+                births: HashMap::new(),
+                met: HashMap::new(),
+                messages: Vec::new(),
+                names: Names::new(&config.limits),
+                adopt_age: config.adopt_age,
+                max_age: account.messages.max_age,
+                now: clock.now(),
+            };
+            if let Some(store) = &store {
+                own.load(store.as_ref(), config, account).await?;
+            }
+            all.push(own);
+        }
+        Ok(all)
+    }
+
+    async fn load(
+        &mut self,
+        store: &dyn Store,
+        config: &Config,
+        account: &Account,
+    ) -> Result<(), StoreError> {
+        let time = |at: i64| Timestamp::from_millisecond(at).unwrap_or_default();
+        let rows = store.account(&account.name, &config.replica).await?;
+        self.names.load(rows.names);
+        let births = rows.births.into_iter();
+        self.births = births
+            .map(|(application, dataset, at)| ((application, dataset), time(at)))
+            .collect();
+        for row in store.registered(&account.name, 0).await? {
+            self.messages.push(Message {
+                application: row.id.0,
+                id: row.id.1,
+                campaign: row.campaign,
+                sent_at: Some(time(row.sent_at)),
+            });
+        }
+        for (id, row) in store.states(&account.name).await? {
+            let state = unpack(&id, &row)?;
+            self.messages.push(Message {
+                application: id.0.clone(),
+                id: id.1.clone(),
+                campaign: state.campaign.as_deref().map(Arc::from),
+                sent_at: state.sent_at.map(time),
+            });
+            if state.met {
+                self.met.insert(id, state);
+            }
+        }
+        Ok(())
+    }
+
+    /// The messages that are known: those that were registered, and those that were watched.
+    pub fn messages(&self) -> &[Message] {
+        &self.messages
+    }
+
+    /// Where the counters of a data set begin: when it was first asked for; before that, now.
+    pub fn birth(&self, application: &Application, dataset: Dataset) -> Timestamp {
+        let key = (application.id.clone(), dataset.as_str().to_owned());
+        self.births.get(&key).copied().unwrap_or(self.now)
+    }
+
+    fn adoption(&self, application: &Application, dataset: Dataset) -> Adoption {
+        Adoption {
+            birth: self.birth(application, dataset),
+            age: self.adopt_age,
+        }
+    }
+
+    fn state(&self, application: &Application, message: &Message) -> Option<&MessageState> {
+        self.met.get(&(application.id.clone(), message.id.clone()))
+    }
+
+    /// Whether a part of a message's numbers is in no counter.
+    pub fn has_history(
+        &self,
+        application: &Application,
+        dataset: Dataset,
+        message: &Message,
+    ) -> bool {
+        match self.state(application, message) {
+            Some(state) => state.has_base(),
+            None => {
+                let adoption = self.adoption(application, dataset);
+                let sent_at = message.sent_at;
+                let never_asked = less(adoption.birth, self.max_age);
+                adoption.is_history(sent_at.map(|at| at.as_millisecond()))
+                    || sent_at.is_some_and(|at| at < never_asked)
+            }
+        }
+    }
+
+    /// What of the hours of a message is in no counter: of one whose first numbers counted nothing,
+    /// up to those; of one that has no numbers yet, and of one that is forgotten, the hours that were
+    /// over when the counters began. What is later than that is told as of then.
+    pub fn of_message(
+        &self,
+        application: &Application,
+        dataset: Dataset,
+        message: &Message,
+        mut hours: Vec<Grown>,
+    ) -> Vec<(Timestamp, Increase)> {
+        if !self.has_history(application, dataset, message) {
+            return Vec::new();
+        }
+        let birth = self.birth(application, dataset);
+        let state = self.state(application, message);
+        let campaign = state.and_then(|state| state.campaign.as_deref().map(Arc::from));
+        let campaign = campaign.or_else(|| message.campaign.clone());
+        hours.sort_by_key(|hour| hour.to);
+        let mut used: HashMap<Counter, u64> = HashMap::new();
+        let mut increases = Vec::new();
+        for hour in hours {
+            if state.is_none() && hour.to > birth {
+                continue;
+            }
+            let mut add = |counter: Counter, base: Option<u64>, count: u64| {
+                let used = used.entry(counter.clone()).or_default();
+                let left = base.map_or(count, |base| base.saturating_sub(*used).min(count));
+                *used += left;
+                let key = self.bounded(application, counter);
+                let at = hour.to.min(birth);
+                increases.push((hour.from, Increase { key, at, by: left }));
+                left
+            };
+            for totals in &hour.totals {
+                let channel: Arc<str> = Arc::from(totals.channel);
+                for (measure, count) in &totals.counts {
+                    let (channel, measure) = (channel.clone(), *measure);
+                    let base = state.map(|state| state.base_of_total(&channel, measure));
+                    let counter = Counter::Total {
+                        channel: channel.clone(),
+                        measure,
+                    };
+                    let by = add(counter, base, *count);
+                    if let Some(campaign) = campaign.clone() {
+                        let counter = Counter::Campaign {
+                            channel,
+                            campaign,
+                            measure,
+                        };
+                        add(counter, None, by);
+                    }
+                }
+            }
+            for row in &hour.breakdown {
+                for (measure, count) in &row.counts {
+                    let names = [&row.message_type, &row.platform, &row.vendor_channel];
+                    let base = state.map(|state| state.base_of_row(names, *measure));
+                    let counter = Counter::Channel {
+                        message_type: row.message_type.clone(),
+                        platform: row.platform.clone(),
+                        vendor_channel: row.vendor_channel.clone(),
+                        measure: *measure,
+                    };
+                    add(counter, base, *count);
+                }
+            }
+        }
+        increases
+    }
+
+    /// What of the days of an application is in no counter: those that were over before the first
+    /// message that counted was sent.
+    pub fn of_application(
+        &self,
+        application: &Application,
+        dataset: Dataset,
+        days: Vec<Grown>,
+    ) -> Vec<(Timestamp, Increase)> {
+        let birth = self.birth(application, dataset);
+        let reach = match self.adopt_age {
+            Duration::ZERO => self.max_age,
+            age => age,
+        };
+        let end = less(birth, reach);
+        let mut increases = Vec::new();
+        for day in days.into_iter().filter(|day| day.to <= end) {
+            for totals in day.totals {
+                for (measure, by) in totals.counts {
+                    let channel = Arc::from(totals.channel);
+                    let key = self.bounded(application, Counter::Total { channel, measure });
+                    increases.push((
+                        day.from,
+                        Increase {
+                            key,
+                            at: day.to,
+                            by,
+                        },
+                    ));
+                }
+            }
+        }
+        increases
+    }
+
+    /// What of things that happened is in no counter: those that were history when the counters
+    /// began. `seen` are those that were told before.
+    pub fn of_happenings(
+        &self,
+        application: &Application,
+        dataset: Dataset,
+        happenings: &[Happening],
+        seen: &mut HashSet<Digest>,
+    ) -> Vec<(Timestamp, Increase)> {
+        let mut adoption = self.adoption(application, dataset);
+        if adoption.age.is_zero() {
+            adoption.age = FIRST_REACH;
+        }
+        let mut increases = Vec::new();
+        for own in happenings {
+            let Some(at) = own
+                .at
+                .filter(|at| adoption.is_history(Some(at.as_millisecond())))
+            else {
+                continue;
+            };
+            if !seen.insert(own.digest) {
+                continue;
+            }
+            for counter in counters_of(&own.kind) {
+                let key = self.bounded(application, counter);
+                increases.push((at, Increase { key, at, by: 1 }));
+            }
+        }
+        increases
+    }
+
+    fn bounded(&self, application: &Application, mut counter: Counter) -> CounterKey {
+        counter.bound(&mut |label, text| *text = self.names.name(label, text));
+        CounterKey {
+            application: application.id.clone(),
+            counter,
+        }
+    }
+}
+
+fn less(time: Timestamp, by: Duration) -> Timestamp {
+    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
+    time.checked_sub(by).unwrap_or(Timestamp::MIN)
+}

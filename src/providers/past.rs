@@ -1,0 +1,63 @@
+//! What a vendor still tells of the past.
+
+use delivery_clock::Moment;
+use jiff::Timestamp;
+
+use crate::model::{Application, Dataset, Figure, Happening, Message, Row, Totals};
+
+/// How the history of a data set is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PastPlan {
+    /// Message by message.
+    Message,
+    /// All of an application at once.
+    Whole,
+}
+
+/// What is asked of the past.
+#[derive(Clone, Copy)]
+pub struct PastQuery<'a> {
+    /// Which data set.
+    pub dataset: Dataset,
+    /// Whose.
+    pub application: &'a Application,
+    /// Of which message, where the plan is [`PastPlan::Message`].
+    pub message: Option<&'a Message>,
+    /// From when on.
+    pub from: Timestamp,
+    /// Until when.
+    pub to: Timestamp,
+    /// No retry starts after this.
+    pub deadline: Moment,
+}
+
+/// A part of the past.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Past {
+    /// What came to the numbers of the message, or of all the application's.
+    Grown(Grown),
+    /// Things that happened, some of which may have been told before.
+    Happened(Vec<Happening>),
+    /// Figures that were the newest for a time.
+    Newest {
+        /// From when on.
+        from: Timestamp,
+        /// Until when.
+        to: Timestamp,
+        /// The figures.
+        figures: Vec<Figure>,
+    },
+}
+
+/// What came to numbers within a period.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Grown {
+    /// The period's beginning.
+    pub from: Timestamp,
+    /// Its end.
+    pub to: Timestamp,
+    /// By channel.
+    pub totals: Vec<Totals>,
+    /// By message type, platform and vendor channel.
+    pub breakdown: Vec<Row>,
+}

@@ -7,6 +7,7 @@
 mod body;
 mod checksum;
 mod forms;
+mod joined;
 mod lines;
 mod negotiate;
 #[cfg(test)]
@@ -27,6 +28,8 @@ use delivery_clock::Clock;
 use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
 
+use joined::Joined;
+
 pub use body::Parts;
 pub use negotiate::{Encoding, Format};
 
@@ -46,11 +49,13 @@ pub struct Exposition {
     clock: Clock,
     /// When each format and encoding was last read, in milliseconds since the start, plus 1.
     read: [AtomicU64; FORMS],
+    joined: Arc<Joined>,
 }
 
 /// A scrape that has begun: one state of all series.
 pub struct Scrape {
     shown: Shown,
+    joined: Arc<Joined>,
     now: Timestamp,
     format: Format,
     encoding: Encoding,
@@ -62,6 +67,7 @@ impl Exposition {
         Exposition {
             clock,
             read: Default::default(),
+            joined: Arc::new(Joined::new()),
         }
     }
 
@@ -72,6 +78,7 @@ impl Exposition {
         self.read[forms::place(format, encoding)].store(self.time() + 1, Ordering::Relaxed);
         Scrape {
             shown: table.shown(),
+            joined: self.joined.clone(),
             now: self.clock.now(),
             format,
             encoding,
@@ -108,6 +115,11 @@ const CHOICES: [(Format, Encoding); FORMS] = [
 
 impl Prepare for Exposition {
     fn wanted(&self) -> FormSet {
+        let kept: Vec<_> = self
+            .read_now()
+            .map(|(own, of)| forms::place(own, of))
+            .collect();
+        self.joined.keep(|form| kept.contains(&form));
         let needed = self.read_now();
         needed.fold(0, |all, (format, encoding)| {
             all | forms::needed(format, encoding)
@@ -165,15 +177,18 @@ impl Scrape {
                     assembly.add(form);
                 }
             };
+            let mut older = Vec::with_capacity(runs.len());
             for (account, runs) in accounts.iter().zip(&runs) {
                 match runs {
                     Some((view, runs)) => {
                         self.add(view.newest(family), &mut add);
-                        add(&runs[family.index()]);
+                        older.push(&runs[family.index()]);
                     }
                     None => self.add(account.pieces(family), &mut add),
                 }
             }
+            let form = forms::place(format, encoding);
+            self.joined.add(form, family, &older, &mut add);
             self.add(self.shown.process(family), &mut add);
         }
         if format == Format::OpenMetrics {

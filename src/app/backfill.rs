@@ -14,7 +14,7 @@ use delivery_clock::Clock;
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{FAILED, OK, PARTLY, exporter::Nobody, load};
+use super::{FAILED, OK, PARTLY, exporter::Nobody, prepared};
 use crate::{
     cli::{Backfill, Cli},
     collector::Progress,
@@ -26,7 +26,6 @@ use crate::{
     progress::Bar,
     providers::{self, Failure, Observation, Past, PastPlan, PastQuery, Provider, Query},
     series::History,
-    telemetry,
 };
 
 /// A message's numbers grow so long after it was sent.
@@ -37,14 +36,9 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const HEAD: SignedDuration = SignedDuration::from_hours(3);
 
 pub(super) async fn run(cli: &Cli, wanted: &Backfill) -> u8 {
-    let config = match load(&cli.flags.config_file) {
-        Ok(config) => config,
-        Err(errors) => {
-            eprintln!("{errors}");
-            return FAILED;
-        }
+    let Some(config) = prepared(cli) else {
+        return FAILED;
     };
-    let _ = telemetry::start(&cli.flags, None);
     match backfill(&config, wanted).await {
         Ok(problems) if problems.is_empty() => OK,
         Ok(problems) => {

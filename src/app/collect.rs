@@ -4,23 +4,16 @@ use std::io::Write;
 
 use delivery_clock::Clock;
 
-use super::{Exporter, FAILED, OK, PARTLY, load};
+use super::{Exporter, FAILED, OK, PARTLY, prepared};
 use crate::{
     cli::Cli,
     outputs::exposition::{self, Format},
-    telemetry,
 };
 
 pub(super) async fn run(cli: &Cli) -> u8 {
-    let config = match load(&cli.flags.config_file) {
-        Ok(config) => config,
-        Err(errors) => {
-            eprintln!("{errors}");
-            return FAILED;
-        }
+    let Some(config) = prepared(cli) else {
+        return FAILED;
     };
-    // Without the configuration: one pass pushes no traces.
-    let _ = telemetry::start(&cli.flags, None);
     let clock = Clock::system();
     let (exporter, all) = match Exporter::once(&config, clock.clone()).await {
         Ok(outcome) => outcome,

@@ -15,7 +15,7 @@ pub use exporter::{Exporter, StartError};
 use crate::{
     cli::{Cli, Command},
     config::{self, Config, ConfigErrors},
-    discovery,
+    discovery, telemetry,
 };
 
 /// Everything went well.
@@ -62,6 +62,22 @@ async fn run(cli: &Cli) -> u8 {
 /// Reads the configuration with this process's environment.
 fn load(path: &Path) -> Result<Config, ConfigErrors> {
     config::load(path, &|name| std::env::var(name).ok())
+}
+
+/// The configuration of a command that ends by itself, whose log begins; `None`: what is wrong with
+/// it is told.
+fn prepared(cli: &Cli) -> Option<Config> {
+    match load(&cli.flags.config_file) {
+        Ok(config) => {
+            // Without the configuration: such a command pushes no traces.
+            let _ = telemetry::start(&cli.flags, None);
+            Some(config)
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            None
+        }
+    }
 }
 
 fn check(path: &Path) -> u8 {

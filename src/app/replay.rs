@@ -8,7 +8,7 @@ use delivery_clock::Clock;
 use super::{
     Exporter, FAILED, OK, PARTLY, StartError,
     exporter::{Nobody, of_store},
-    load,
+    prepared,
 };
 use crate::{
     cli::Cli,
@@ -18,18 +18,12 @@ use crate::{
     model::Dataset,
     progress::Bar,
     providers::{self, SpooledBody},
-    telemetry,
 };
 
 pub(super) async fn run(cli: &Cli) -> u8 {
-    let config = match load(&cli.flags.config_file) {
-        Ok(config) => config,
-        Err(errors) => {
-            eprintln!("{errors}");
-            return FAILED;
-        }
+    let Some(config) = prepared(cli) else {
+        return FAILED;
     };
-    let _ = telemetry::start(&cli.flags, None);
     match all(&config).await {
         Ok(all) => {
             println!("{}", all.text());

@@ -288,14 +288,11 @@ impl Recall<'_> {
                 asked.map(|()| (message, hours))
             }
         });
+        // In their order, so that the same names are kept each time.
         let asked: Vec<_> = asked.collect();
-        let progress = self.progress;
-        let answers: Vec<_> = futures_util::stream::iter(asked)
-            .buffer_unordered(self.account.max_concurrency)
-            .inspect(|_| progress.answered(1))
-            .collect()
-            .await;
-        for answer in answers {
+        let mut answers = futures_util::stream::iter(asked).buffered(self.account.max_concurrency);
+        while let Some(answer) = answers.next().await {
+            self.progress.answered(1);
             match answer {
                 Ok((message, hours)) => {
                     let before = self.before;

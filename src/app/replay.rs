@@ -15,7 +15,7 @@ use crate::{
     collector::Progress,
     config::{Account, Config},
     ledger::{AccountLedger, Purpose, Replayed, StoreError},
-    model::Dataset,
+    model::{Dataset, ProviderType},
     progress::Bar,
     providers::{self, SpooledBody},
 };
@@ -90,11 +90,14 @@ async fn replay(
     let Some(application) = account.applications.first() else {
         return Ok(());
     };
-    let applications = std::slice::from_ref(application);
-    match ledger.open(applications, &[Dataset::Reports], false).await {
-        // Another replica may hold the account: then it is counted for that one.
-        Ok(_) | Err(StoreError::Fenced) => {}
-        Err(error) => return Err(of_store(error)),
+    // The name may have been another vendor's: of such bodies nothing can be read.
+    if account.provider == ProviderType::InfobipEmail {
+        let applications = std::slice::from_ref(application);
+        match ledger.open(applications, &[Dataset::Reports], false).await {
+            // Another replica may hold the account: then it is counted for that one.
+            Ok(_) | Err(StoreError::Fenced) => {}
+            Err(error) => return Err(of_store(error)),
+        }
     }
     let read = |body: &[u8]| provider.read_reports(body);
     for body in bodies {

@@ -235,6 +235,7 @@ async fn a_vendor_that_does_not_answer_costs_no_other_its_history() {
     for (more, problem) in [
         (&["--label", "account=x"][..], "--label account"),
         (&["--label", "team=x"], "--label team"),
+        (&["--label", "job=x", "--label", "job=y"], "--label job"),
         (&["--from", "2999-01-01"], "--from must be before --to"),
     ] {
         let all: Vec<&str> = arguments.iter().chain(more).copied().collect();

@@ -63,7 +63,9 @@ pub struct Backfill {
 
 fn date(text: &str) -> Result<Timestamp, String> {
     let of_day = |text: &str| {
-        let date: jiff::civil::Date = text.parse().ok()?;
+        // A date with a time but no zone is no day.
+        let date = text.parse::<jiff::civil::Date>().ok()?;
+        (text.len() == "2026-11-01".len()).then_some(())?;
         let begin = date.to_datetime(jiff::civil::Time::midnight());
         jiff::tz::Offset::UTC.to_timestamp(begin).ok()
     };
@@ -290,6 +292,7 @@ mod tests {
         );
         for bad in [
             "--from=yesterday",
+            "--from=2026-11-01T08:00:00",
             "--label=job",
             "--label=1=x",
             "--label=__name__=x",

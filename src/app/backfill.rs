@@ -5,7 +5,7 @@ use std::{
     collections::{BTreeMap, HashSet},
     fs::{self, File},
     io::{self, BufWriter, Write},
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -18,20 +18,20 @@ use super::{FAILED, OK, PARTLY, exporter::Nobody, prepared};
 use crate::{
     cli::{Backfill, Cli},
     collector::Progress,
-    config::{self, Account, Config},
+    config::{self, Account, Config, MessageEntry},
     discovery::Sources,
     ledger::{Before, Increase},
     model::{Application, Dataset, Message},
     outputs::exposition,
     progress::Bar,
-    providers::{self, Failure, Observation, Past, PastPlan, PastQuery, Provider, Query},
+    providers::{self, Failure, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query},
     series::History,
 };
 
 /// A message's numbers grow so long after it was sent.
 const GROWS: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// Retries of one query go on for so long at most.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// Retries of a query go on for so long at most; one of a whole data set is many requests.
+const PATIENCE: Duration = Duration::from_secs(3600);
 /// Prometheus keeps what is younger in memory: blocks of it would overlap.
 const HEAD: SignedDuration = SignedDuration::from_hours(3);
 
@@ -65,6 +65,10 @@ async fn backfill(config: &Config, wanted: &Backfill) -> Result<Vec<String>, Str
             "--label {name}: the exporter sets this label itself"
         ));
     }
+    let mut names = HashSet::new();
+    if let Some((name, _)) = wanted.labels.iter().find(|(name, _)| !names.insert(name)) {
+        return Err(format!("--label {name}: is given twice"));
+    }
     let to = wanted.to.min(now);
     if wanted.from >= to {
         return Err("--from must be before --to, and before now".into());
@@ -77,6 +81,13 @@ async fn backfill(config: &Config, wanted: &Backfill) -> Result<Vec<String>, Str
     }
     let before = Before::read(config, &clock).await;
     let before = before.map_err(|error| error.to_string())?;
+    if before.iter().any(|own| !own.is_there()) {
+        eprintln!(
+            "warning: there is no ledger at store.url yet; what the exporter counts later is taken to begin now"
+        );
+    }
+    let output = Output::create(&wanted.output)
+        .map_err(|error| format!("--output {}: {error}", wanted.output.display()))?;
     let progress = Bar::recalling();
     let recalls = config
         .accounts
@@ -103,7 +114,8 @@ async fn backfill(config: &Config, wanted: &Backfill) -> Result<Vec<String>, Str
         problems.extend(own);
     }
     drop(progress);
-    write(&histories, &wanted.output)
+    output
+        .write(&histories)
         .map_err(|error| format!("--output {}: {error}", wanted.output.display()))?;
     let sizes: Vec<_> = histories.iter().map(History::size).collect();
     let series: usize = sizes.iter().map(|(series, _)| series).sum();
@@ -121,19 +133,64 @@ fn is_taken(config: &Config, name: &str) -> bool {
     added || (!matches!(name, "job" | "instance") && config::is_own_label(name))
 }
 
-/// Whole or not at all.
-fn write(histories: &[History], path: &Path) -> io::Result<()> {
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(".part");
-    let mut output = BufWriter::new(File::create(&unfinished)?);
-    exposition::write_history(histories, &mut output)?;
-    output.flush()?;
-    output.get_ref().sync_all()?;
-    fs::rename(&unfinished, path)
+/// The file, which is there whole or not at all.
+struct Output<'a> {
+    path: &'a Path,
+    unfinished: PathBuf,
+    file: File,
+}
+
+impl<'a> Output<'a> {
+    fn create(path: &'a Path) -> io::Result<Output<'a>> {
+        if path.is_dir() {
+            return Err(io::ErrorKind::IsADirectory.into());
+        }
+        let mut unfinished = path.as_os_str().to_owned();
+        unfinished.push(".part");
+        let unfinished = PathBuf::from(unfinished);
+        let file = File::create(&unfinished)?;
+        Ok(Output {
+            path,
+            unfinished,
+            file,
+        })
+    }
+
+    fn write(&self, histories: &[History]) -> io::Result<()> {
+        let mut output = BufWriter::new(&self.file);
+        exposition::write_history(histories, &mut output)?;
+        output.flush()?;
+        self.file.sync_all()?;
+        fs::rename(&self.unfinished, self.path)
+    }
+}
+
+impl Drop for Output<'_> {
+    fn drop(&mut self) {
+        // It has its name by now, or it is not wanted.
+        let _ = fs::remove_file(&self.unfinished);
+    }
 }
 
 fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.checked_add(by).unwrap_or(time)
+}
+
+fn query<'a>(
+    clock: &Clock,
+    dataset: Dataset,
+    application: &'a Application,
+    message: Option<&'a Message>,
+    (from, to): (Timestamp, Timestamp),
+) -> PastQuery<'a> {
+    PastQuery {
+        dataset,
+        application,
+        message,
+        from,
+        to,
+        deadline: clock.monotonic() + PATIENCE,
+    }
 }
 
 /// One account, while its vendor is asked.
@@ -163,8 +220,9 @@ impl Recall<'_> {
                         self.messages(provider.as_ref(), *dataset, application)
                             .await;
                     }
-                    PastPlan::Whole => {
-                        self.whole(provider.as_ref(), *dataset, application).await;
+                    PastPlan::Whole { reach } => {
+                        self.whole(provider.as_ref(), *dataset, application, reach)
+                            .await;
                     }
                 }
             }
@@ -185,7 +243,11 @@ impl Recall<'_> {
     }
 
     fn failed(&mut self, dataset: Dataset, application: &Application, failure: &Failure) {
-        let key = (dataset, application.name.clone(), failure.to_string());
+        self.problem(dataset, application, failure.to_string());
+    }
+
+    fn problem(&mut self, dataset: Dataset, application: &Application, text: String) {
+        let key = (dataset, application.name.clone(), text);
         *self.problems.entry(key).or_default() += 1;
     }
 
@@ -207,9 +269,11 @@ impl Recall<'_> {
         provider: &dyn Provider,
         dataset: Dataset,
         application: &Application,
+        reach: Duration,
     ) {
         let birth = self.before.birth(application, dataset);
-        let query = self.query(dataset, application, None, self.to.min(birth));
+        let span = (self.from, self.to.min(birth));
+        let query = query(self.clock, dataset, application, None, span);
         if query.from >= query.to {
             return;
         }
@@ -227,7 +291,7 @@ impl Recall<'_> {
                 Past::Happened(happenings) => {
                     let before = self.before;
                     let increases =
-                        before.of_happenings(application, dataset, &happenings, &mut seen);
+                        before.of_happenings(application, dataset, &happenings, reach, &mut seen);
                     self.count(dataset, application, increases);
                 }
                 Past::Newest { from, to, figures } => {
@@ -236,25 +300,30 @@ impl Recall<'_> {
                 }
             }
         }
+        if days.is_empty() {
+            return;
+        }
+        // They are those of all messages: of what the counters have, only the time tells.
+        if !self.account.messages.list {
+            self.problem(
+                dataset,
+                application,
+                "the days are of all messages, and the counters are not without messages.list"
+                    .into(),
+            );
+            return;
+        }
+        let fixed = self.account.messages.fixed.iter();
+        let fixed = fixed
+            .filter(|entry| entry.sent_at.is_none())
+            .map(|entry| &entry.id);
+        let undated = self.before.undated(application).map(|message| &message.id);
+        if let Some(id) = fixed.chain(undated).next() {
+            self.problem(dataset, application, format!("message {id} has no sent_at, and is counted whole: the days, which have it too, are left out"));
+            return;
+        }
         let increases = self.before.of_application(application, dataset, days);
         self.count(dataset, application, increases);
-    }
-
-    fn query<'a>(
-        &self,
-        dataset: Dataset,
-        application: &'a Application,
-        message: Option<&'a Message>,
-        to: Timestamp,
-    ) -> PastQuery<'a> {
-        PastQuery {
-            dataset,
-            application,
-            message,
-            from: self.from,
-            to,
-            deadline: self.clock.monotonic() + PATIENCE,
-        }
     }
 
     /// A data set that is told message by message.
@@ -276,8 +345,10 @@ impl Recall<'_> {
         });
         self.progress.planned(messages.len());
         let asked = messages.iter().map(|message| {
-            let query = self.query(dataset, application, Some(message), to);
+            let (clock, span) = (self.clock, (self.from, to));
             async move {
+                // The time for it begins when its turn comes.
+                let query = query(clock, dataset, application, Some(message), span);
                 let mut hours = Vec::new();
                 let mut take = |past| {
                     if let Past::Grown(hour) = past {
@@ -311,32 +382,11 @@ impl Recall<'_> {
         dataset: Dataset,
         application: &Application,
     ) -> Vec<Message> {
-        let mut known: BTreeMap<Arc<str>, Message> = BTreeMap::new();
-        let mut add = |message: Message| {
-            let own = known
-                .entry(message.id.clone())
-                .or_insert_with(|| message.clone());
-            own.campaign = own.campaign.take().or(message.campaign);
-            own.sent_at = own.sent_at.or(message.sent_at);
-        };
+        let mut known = Known::default();
         let messages = self.before.messages().iter();
         messages
             .filter(|message| message.application == application.id)
-            .cloned()
-            .for_each(&mut add);
-        let updates = Sources::once(self.account).await;
-        let entries = updates.iter().flat_map(|update| &update.entries);
-        for entry in self.account.messages.fixed.iter().chain(entries) {
-            let own = self.account.applications.get(entry.application);
-            if own.is_some_and(|own| own.id == application.id) {
-                add(Message {
-                    application: application.id.clone(),
-                    id: entry.id.clone(),
-                    campaign: entry.campaign.clone(),
-                    sent_at: entry.sent_at,
-                });
-            }
-        }
+            .for_each(|message| known.add(message.clone()));
         if self.account.messages.list {
             let query = Query::List {
                 dataset,
@@ -344,21 +394,85 @@ impl Recall<'_> {
                 since: later(self.from, -GROWS),
                 deadline: self.clock.monotonic() + PATIENCE,
             };
-            let mut listed = Vec::new();
             let mut take = |observation| {
                 if let Observation::Listed(message) = observation {
-                    listed.push(message);
+                    known.add(message);
                 }
             };
             if let Err(failure) = provider.ask(query, &mut take).await {
                 self.failed(dataset, application, &failure);
             }
-            listed.into_iter().for_each(&mut add);
         }
-        for problem in updates.into_iter().filter_map(|update| update.problem) {
-            let key = (dataset, application.name.clone(), problem);
-            *self.problems.entry(key).or_default() += 1;
+        let (named, problems) = self.named(application).await;
+        for problem in problems {
+            self.problem(dataset, application, problem);
         }
-        known.into_values().collect()
+        // What nobody else knows may have another name at the vendor, which also knows when it was
+        // sent.
+        let (others, more): (Vec<_>, Vec<_>) = named
+            .into_iter()
+            .partition(|message| known.0.contains_key(&message.id));
+        others.into_iter().for_each(|message| known.add(message));
+        let batch = match provider.plan(dataset) {
+            Plan::Messages { batch } => batch,
+            Plan::Whole | Plan::Drain => 1,
+        };
+        for messages in more.chunks(batch) {
+            let query = Query::Messages {
+                dataset,
+                application,
+                messages,
+                deadline: self.clock.monotonic() + PATIENCE,
+            };
+            let mut take = |observation| {
+                if let Observation::Snapshot(snapshot) = observation
+                    && let Some(own) = messages.iter().find(|own| own.id == snapshot.asked)
+                {
+                    known.add(Message {
+                        id: snapshot.id.clone(),
+                        sent_at: own.sent_at.or(snapshot.sent_at),
+                        ..own.clone()
+                    });
+                }
+            };
+            if let Err(failure) = provider.ask(query, &mut take).await {
+                self.failed(dataset, application, &failure);
+            }
+        }
+        known.0.into_values().collect()
+    }
+
+    /// The messages of an application that the configuration's sources name, those that decide about
+    /// a campaign first; and what is wrong with the sources.
+    async fn named(&self, application: &Application) -> (Vec<Message>, Vec<String>) {
+        let updates = Sources::once(self.account).await;
+        let entries = updates.iter().flat_map(|update| &update.entries);
+        let own = |entry: &&MessageEntry| {
+            let of = self.account.applications.get(entry.application);
+            of.is_some_and(|of| of.id == application.id)
+        };
+        let named = entries.chain(&self.account.messages.fixed).filter(own);
+        let named = named.map(|entry| Message {
+            application: application.id.clone(),
+            id: entry.id.clone(),
+            campaign: entry.campaign.clone(),
+            sent_at: entry.sent_at,
+        });
+        let named = named.collect();
+        let problems = updates.into_iter().filter_map(|update| update.problem);
+        (named, problems.collect())
+    }
+}
+
+/// Messages by id; what one source knows and another does not is put together.
+#[derive(Default)]
+struct Known(BTreeMap<Arc<str>, Message>);
+
+impl Known {
+    fn add(&mut self, message: Message) {
+        let own = self.0.entry(message.id.clone());
+        let own = own.or_insert_with(|| message.clone());
+        own.campaign = own.campaign.take().or(message.campaign);
+        own.sent_at = own.sent_at.or(message.sent_at);
     }
 }

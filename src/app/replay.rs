@@ -27,7 +27,11 @@ pub(super) async fn run(cli: &Cli) -> u8 {
     match all(&config).await {
         Ok(all) => {
             println!("{}", all.text());
-            if all.left == 0 { OK } else { PARTLY }
+            match all {
+                All { failed: 1.., .. } => FAILED,
+                All { left: 1.., .. } => PARTLY,
+                _ => OK,
+            }
         }
         Err(error) => {
             eprintln!("delivery-exporter: {error}");
@@ -42,11 +46,17 @@ struct All {
     bodies: usize,
     counted: u64,
     left: usize,
+    failed: usize,
 }
 
 impl All {
     fn text(&self) -> String {
         match self {
+            All {
+                failed: failed @ 1..,
+                counted,
+                ..
+            } => format!("{counted} reports counted; {failed} bodies failed"),
             All { bodies: 0, .. } => "nothing is in quarantine".into(),
             All {
                 counted, left: 0, ..
@@ -102,7 +112,15 @@ async fn replay(
     let read = |body: &[u8]| provider.read_reports(body);
     for body in bodies {
         let replayed = ledger.replay(application, &body, &read).await;
-        let replayed = replayed.map_err(of_store)?;
+        let replayed = match replayed {
+            Ok(replayed) => replayed,
+            // The others can be had all the same.
+            Err(error) => {
+                progress.beside(|| eprintln!("{} {}: {error}", account.name, body.0));
+                all.failed += 1;
+                continue;
+            }
+        };
         progress.answered(1);
         progress.beside(|| println!("{} {}: {}", account.name, body.0, words(&replayed)));
         all.bodies += 1;

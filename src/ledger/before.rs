@@ -23,10 +23,6 @@ use crate::{
     providers::{Digest, Grown},
 };
 
-/// With `adopt_age: 0s` everything that is read counts, and nothing is read that is older than this
-/// when an application is first asked for what happened.
-const FIRST_REACH: Duration = Duration::from_secs(24 * 3600);
-
 /// What was counted of an account, as its ledger has it: read without a lease, while another process
 /// goes on.
 pub struct Before {
@@ -38,6 +34,7 @@ pub struct Before {
     adopt_age: Duration,
     max_age: Duration,
     now: Timestamp,
+    there: bool,
 }
 
 /// A part of a counter's past.
@@ -83,6 +80,7 @@ impl Before {
                 adopt_age: config.adopt_age,
                 max_age: account.messages.max_age,
                 now: clock.now(),
+                there: store.is_some(),
             };
             if let Some(store) = &store {
                 own.load(store.as_ref(), config, account).await?;
@@ -126,6 +124,17 @@ impl Before {
             }
         }
         Ok(())
+    }
+
+    /// A message of an application that may have counted whole, whenever it was sent.
+    pub fn undated(&self, application: &Application) -> Option<&Message> {
+        let mut messages = self.messages.iter();
+        messages.find(|own| own.application == application.id && own.sent_at.is_none())
+    }
+
+    /// Whether it was there.
+    pub fn is_there(&self) -> bool {
+        self.there
     }
 
     /// The messages that are known: those that were registered, and those that were watched.
@@ -274,17 +283,20 @@ impl Before {
     }
 
     /// What of things that happened is in no counter: those that were history when the counters
-    /// began. `seen` are those that were told before.
+    /// began, or that the first query, which went back as far as `reach`, did not bring. `seen` are
+    /// those that were told before.
     pub fn of_happenings(
         &self,
         application: &Application,
         dataset: Dataset,
         happenings: &[Happening],
+        reach: Duration,
         seen: &mut HashSet<Digest>,
     ) -> Vec<(Timestamp, Increase)> {
         let mut adoption = self.adoption(application, dataset);
-        if adoption.age.is_zero() {
-            adoption.age = FIRST_REACH;
+        // With 0s, everything that is read counts.
+        if adoption.age.is_zero() || adoption.age > reach {
+            adoption.age = reach;
         }
         let mut increases = Vec::new();
         for own in happenings {

@@ -4,7 +4,6 @@
 //! of a body that cannot be read lies below `quarantine/`, under the body's name.
 
 use std::{
-    ffi::OsStr,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -69,7 +68,7 @@ impl AccountSpool {
         let quarantined = numbers_in(&quarantine)?.last().copied().unwrap_or(0);
         spool
             .next
-            .store(last.max(quarantined) + 1, Ordering::Relaxed);
+            .store(last.max(quarantined).saturating_add(1), Ordering::Relaxed);
         Ok(spool)
     }
 
@@ -174,7 +173,9 @@ impl AccountSpool {
         };
         let quarantined = files(&self.directory.join(QUARANTINE));
         let bytes = files(&self.directory).iter().chain(&quarantined).sum();
-        (bytes, quarantined.len() as u64)
+        // One that is being written is no body yet.
+        let bodies = numbers_in(&self.directory.join(QUARANTINE));
+        (bytes, bodies.map_or(0, |bodies| bodies.len() as u64))
     }
 }
 
@@ -186,10 +187,15 @@ fn file_name(number: u64) -> String {
 fn numbers_in(directory: &Path) -> Result<Vec<u64>, SpoolError> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(directory).map_err(at(directory))? {
-        let path = entry.map_err(at(directory))?.path();
-        if path.extension() == Some(OsStr::new(BODY))
-            && let Some(number) = path.file_stem().and_then(OsStr::to_str)
-            && let Ok(number) = number.parse()
+        let entry = entry.map_err(at(directory))?;
+        let name = entry.file_name();
+        let number = name.to_str().and_then(|name| {
+            let number = name.strip_suffix(BODY)?.strip_suffix('.')?.parse().ok()?;
+            (file_name(number) == name).then_some(number)
+        });
+        // Anything else is none of ours.
+        if let Some(number) = number
+            && entry.file_type().is_ok_and(|kind| kind.is_file())
         {
             numbers.push(number);
         }

@@ -1,5 +1,7 @@
 //! What a vendor still tells of the past.
 
+use std::time::Duration;
+
 use delivery_clock::Moment;
 use jiff::Timestamp;
 
@@ -10,8 +12,12 @@ use crate::model::{Application, Dataset, Figure, Happening, Message, Row, Totals
 pub enum PastPlan {
     /// Message by message.
     Message,
-    /// All of an application at once.
-    Whole,
+    /// All of an application at once. What is older than `reach` when an application is first asked
+    /// for is not read then.
+    Whole {
+        /// How far back the first query goes.
+        reach: Duration,
+    },
 }
 
 /// What is asked of the past.

@@ -76,6 +76,10 @@ async fn replay_counts_what_can_be_read_now_and_leaves_the_rest() {
     let [body] = bodies().try_into().unwrap();
     put(directory, &body, &[one(20), json!(7), one(0)]);
     put(directory, "00000000000000000900.body", &[one(21), one(22)]);
+    // What the exporter has not put there is left alone.
+    put(directory, "9.body", &[one(40)]);
+    put(directory, "18446744073709551616.body", &[one(41)]);
+    fs::create_dir(quarantine.join("00000000000000000901.body")).unwrap();
     let (status, said) = replay(directory).await;
     assert_eq!(status, Some(2), "{said}");
     assert!(
@@ -84,6 +88,10 @@ async fn replay_counts_what_can_be_read_now_and_leaves_the_rest() {
             && said.contains("3 reports counted; of 1 bodies something stays"),
         "{said}"
     );
+    for other in ["9.body", "18446744073709551616.body"] {
+        fs::remove_file(quarantine.join(other)).unwrap();
+    }
+    fs::remove_dir(quarantine.join("00000000000000000901.body")).unwrap();
     assert_eq!(bodies(), std::slice::from_ref(&body));
     let left = fs::read_to_string(quarantine.join(&body)).unwrap();
     assert_eq!(left, r#"{"results":[7]}"#);

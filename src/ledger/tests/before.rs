@@ -170,8 +170,9 @@ async fn what_counts_or_would_count_is_no_history() {
         happening(3, None),
     ];
     let mut seen = std::collections::HashSet::new();
-    let told = before.of_happenings(&application, dataset, &happened, &mut seen);
-    let again = before.of_happenings(&application, dataset, &happened, &mut seen);
+    let reach = Duration::from_secs(7200);
+    let told = before.of_happenings(&application, dataset, &happened, reach, &mut seen);
+    let again = before.of_happenings(&application, dataset, &happened, reach, &mut seen);
     assert_eq!((told.len(), again.len()), (1, 0));
     assert_eq!((told[0].1.at, told[0].1.by), (at("08:59:59"), 1));
 }

@@ -5,7 +5,7 @@ mod errors;
 mod sign;
 mod wire;
 
-use std::{collections::HashSet, sync::Arc};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use delivery_clock::Moment;
@@ -233,7 +233,10 @@ impl AlibabaPush {
         take: &mut (dyn FnMut(Past) + Send),
     ) -> Result<(), Failure> {
         let end = query.to.min(self.http.clock().now());
-        let mut start = query.from;
+        // Whole days, so that none is cut in two.
+        let day = (query.from.as_second() + BEIJING).div_euclid(DAY);
+        let begin = Timestamp::from_second(day * DAY - BEIJING);
+        let mut start = begin.unwrap_or(query.from);
         let mut seen = HashSet::new();
         while start < end {
             let stop = start.checked_add(MAX_SPAN).unwrap_or(end).min(end);
@@ -334,7 +337,9 @@ impl Provider for AlibabaPush {
     }
 
     fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
-        (dataset == Dataset::Messages).then_some(PastPlan::Whole)
+        (dataset == Dataset::Messages).then_some(PastPlan::Whole {
+            reach: Duration::ZERO,
+        })
     }
 
     fn past<'a>(

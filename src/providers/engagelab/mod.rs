@@ -303,7 +303,9 @@ impl Provider for Engagelab {
     }
 
     fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
-        (dataset == Dataset::Users).then_some(PastPlan::Whole)
+        (dataset == Dataset::Users).then_some(PastPlan::Whole {
+            reach: Duration::ZERO,
+        })
     }
 
     fn past<'a>(

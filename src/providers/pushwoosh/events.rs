@@ -26,11 +26,11 @@ const BOUNCES_PER_PAGE: usize = 5000;
 /// Complaints arrive days after their messages.
 const BOUNCES_OVERLAP: SignedDuration = SignedDuration::from_hours(72);
 /// A longest range of dates is not documented; a day is safe.
-const BOUNCES_RANGE: SignedDuration = SignedDuration::from_hours(24);
+pub(super) const BOUNCES_RANGE: SignedDuration = SignedDuration::from_hours(24);
 /// The most events in a page: 100000 would be 30 MB.
 const LOG_PER_PAGE: usize = 10_000;
 /// Phones that were off report late.
-const LOG_OVERLAP: SignedDuration = SignedDuration::from_hours(2);
+pub(super) const LOG_OVERLAP: SignedDuration = SignedDuration::from_hours(2);
 /// The log goes back 30 days; a little less is never refused.
 const LOG_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24 - 1);
 /// A vendor that repeats itself must not be asked for ever.

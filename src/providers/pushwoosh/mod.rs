@@ -307,7 +307,12 @@ impl Provider for Pushwoosh {
     fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
         match dataset {
             Dataset::Messages => Some(PastPlan::Message),
-            Dataset::Bounces | Dataset::Log => Some(PastPlan::Whole),
+            Dataset::Bounces => Some(PastPlan::Whole {
+                reach: events::BOUNCES_RANGE.unsigned_abs(),
+            }),
+            Dataset::Log => Some(PastPlan::Whole {
+                reach: events::LOG_OVERLAP.unsigned_abs(),
+            }),
             _ => None,
         }
     }

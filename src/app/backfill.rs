@@ -24,14 +24,20 @@ use crate::{
     model::{Application, Dataset, Message},
     outputs::exposition,
     progress::Bar,
-    providers::{self, Failure, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query},
+    providers::{
+        self, Failure, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Scope,
+    },
     series::History,
 };
 
 /// A message's numbers grow so long after it was sent.
 const GROWS: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// Retries of a query go on for so long at most; one of a whole data set is many requests.
-const PATIENCE: Duration = Duration::from_secs(3600);
+/// Retries of a request go on for so long at most.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// A list is many requests.
+const LIST_PATIENCE: Duration = Duration::from_secs(600);
+/// After so many failures one after another, the vendor is asked for no more of the messages.
+const ENOUGH: usize = 10;
 /// Prometheus keeps what is younger in memory: blocks of it would overlap.
 const HEAD: SignedDuration = SignedDuration::from_hours(3);
 
@@ -177,7 +183,6 @@ fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
 }
 
 fn query<'a>(
-    clock: &Clock,
     dataset: Dataset,
     application: &'a Application,
     message: Option<&'a Message>,
@@ -189,7 +194,7 @@ fn query<'a>(
         message,
         from,
         to,
-        deadline: clock.monotonic() + PATIENCE,
+        patience: PATIENCE,
     }
 }
 
@@ -273,7 +278,7 @@ impl Recall<'_> {
     ) {
         let birth = self.before.birth(application, dataset);
         let span = (self.from, self.to.min(birth));
-        let query = query(self.clock, dataset, application, None, span);
+        let query = query(dataset, application, None, span);
         if query.from >= query.to {
             return;
         }
@@ -345,10 +350,8 @@ impl Recall<'_> {
         });
         self.progress.planned(messages.len());
         let asked = messages.iter().map(|message| {
-            let (clock, span) = (self.clock, (self.from, to));
+            let query = query(dataset, application, Some(message), (self.from, to));
             async move {
-                // The time for it begins when its turn comes.
-                let query = query(clock, dataset, application, Some(message), span);
                 let mut hours = Vec::new();
                 let mut take = |past| {
                     if let Past::Grown(hour) = past {
@@ -362,15 +365,25 @@ impl Recall<'_> {
         // In their order, so that the same names are kept each time.
         let asked: Vec<_> = asked.collect();
         let mut answers = futures_util::stream::iter(asked).buffered(self.account.max_concurrency);
+        let mut failures = 0;
         while let Some(answer) = answers.next().await {
             self.progress.answered(1);
             match answer {
                 Ok((message, hours)) => {
+                    failures = 0;
                     let before = self.before;
                     let increases = before.of_message(application, dataset, message, hours);
                     self.count(dataset, application, increases);
                 }
-                Err(failure) => self.failed(dataset, application, &failure),
+                Err(failure) => {
+                    self.failed(dataset, application, &failure);
+                    failures += 1;
+                    if failures >= ENOUGH || failure.scope == Scope::Account {
+                        let text = "no more messages were asked for";
+                        self.problem(dataset, application, text.into());
+                        return;
+                    }
+                }
             }
         }
     }
@@ -392,7 +405,7 @@ impl Recall<'_> {
                 dataset,
                 application,
                 since: later(self.from, -GROWS),
-                deadline: self.clock.monotonic() + PATIENCE,
+                deadline: self.clock.monotonic() + LIST_PATIENCE,
             };
             let mut take = |observation| {
                 if let Observation::Listed(message) = observation {
@@ -422,7 +435,7 @@ impl Recall<'_> {
                 dataset,
                 application,
                 messages,
-                deadline: self.clock.monotonic() + PATIENCE,
+                deadline: self.clock.monotonic() + LIST_PATIENCE,
             };
             let mut take = |observation| {
                 if let Observation::Snapshot(snapshot) = observation

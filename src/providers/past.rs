@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use delivery_clock::Moment;
 use jiff::Timestamp;
 
 use crate::model::{Application, Dataset, Figure, Happening, Message, Row, Totals};
@@ -33,8 +32,8 @@ pub struct PastQuery<'a> {
     pub from: Timestamp,
     /// Until when.
     pub to: Timestamp,
-    /// No retry starts after this.
-    pub deadline: Moment,
+    /// No retry of a request starts so long after it.
+    pub patience: Duration,
 }
 
 /// A part of the past.

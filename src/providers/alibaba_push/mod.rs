@@ -248,8 +248,9 @@ impl AlibabaPush {
                 ("Granularity", "DAY"),
             ];
             let action = "QueryPushStatByApp";
+            let deadline = self.http.clock().monotonic() + query.patience;
             let asked = self
-                .operation(query.dataset, action, &parameters, query.deadline)
+                .operation(query.dataset, action, &parameters, deadline)
                 .await?;
             if let (Asked::Answer(body), _) = asked {
                 let observer = self.http.observer();

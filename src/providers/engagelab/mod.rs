@@ -183,7 +183,8 @@ impl Engagelab {
             return Ok(());
         };
         let path = format!("/v4/status/users?{of_days}");
-        let (body, _) = self.get(query.dataset, path, query.deadline).await?;
+        let deadline = self.http.clock().monotonic() + query.patience;
+        let (body, _) = self.get(query.dataset, path, deadline).await?;
         let observer = self.http.observer();
         let unknown = &mut |field: &str| observer.unknown_field(query.dataset, field);
         let days = users::days(&body, unknown);

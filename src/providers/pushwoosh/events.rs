@@ -244,7 +244,7 @@ impl Pushwoosh {
         let overlap = since.map_or(BOUNCES_RANGE, |_| BOUNCES_OVERLAP);
         let from = later(since.unwrap_or(now), -overlap);
         let happened = &mut |happened| take(Observation::Happened(happened));
-        self.bounced_between(application, from, now, deadline, happened)
+        self.bounced_between(application, from, now, &|| deadline, happened)
             .await?;
         take(Observation::ReadUntil(now));
         Ok(())
@@ -256,7 +256,7 @@ impl Pushwoosh {
         application: &Application,
         mut from: Timestamp,
         end: Timestamp,
-        deadline: Moment,
+        deadline: &(dyn Fn() -> Moment + Sync),
         take: &mut (dyn FnMut(Vec<Happening>) + Send),
     ) -> Result<(), Failure> {
         let form = |time: Timestamp| time.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string();
@@ -268,7 +268,7 @@ impl Pushwoosh {
                     "per_page": BOUNCES_PER_PAGE, "page": page,
                 });
                 let rows: Vec<Bounce> = self
-                    .rows(Dataset::Bounces, BOUNCED_EMAILS, &body, deadline)
+                    .rows(Dataset::Bounces, BOUNCED_EMAILS, &body, deadline())
                     .await?;
                 let happening = |row: &Bounce| row.happening(&self.account, &application.id);
                 take(rows.iter().map(happening).collect());
@@ -295,7 +295,7 @@ impl Pushwoosh {
         let now = self.http.clock().now();
         let from = later(since.unwrap_or(now), -LOG_OVERLAP);
         let happened = &mut |happened| take(Observation::Happened(happened));
-        self.logged_between(application, from, now, deadline, happened)
+        self.logged_between(application, from, now, &|| deadline, happened)
             .await?;
         take(Observation::ReadUntil(now));
         Ok(())
@@ -307,7 +307,7 @@ impl Pushwoosh {
         application: &Application,
         from: Timestamp,
         to: Timestamp,
-        deadline: Moment,
+        deadline: &(dyn Fn() -> Moment + Sync),
         take: &mut (dyn FnMut(Vec<Happening>) + Send),
     ) -> Result<(), Failure> {
         let from = from.max(later(self.http.clock().now(), -LOG_KEPT));
@@ -328,7 +328,7 @@ impl Pushwoosh {
                 Ok((page.read::<Event>(unknown)?, page.next()))
             };
             let ((rows, token), _) = self
-                .post(Dataset::Log, MESSAGE_LOG, &body, deadline, read)
+                .post(Dataset::Log, MESSAGE_LOG, &body, deadline(), read)
                 .await?;
             // How the end looks is not documented; a short page is not it.
             if rows.is_empty() {

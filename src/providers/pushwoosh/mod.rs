@@ -327,13 +327,14 @@ impl Provider for Pushwoosh {
                 application,
                 from,
                 to,
-                deadline,
+                patience,
                 ..
             } = query;
+            let deadline = &|| self.http.clock().monotonic() + patience;
             let happened = &mut |happened| take(Past::Happened(happened));
             match (query.dataset, query.message) {
                 (Dataset::Messages, Some(message)) => {
-                    let hours = self.hours(message, deadline).await?;
+                    let hours = self.hours(message, deadline()).await?;
                     hours.into_iter().for_each(|hour| take(Past::Grown(hour)));
                     Ok(())
                 }

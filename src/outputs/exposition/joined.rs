@@ -1,13 +1,16 @@
 //! The older series of a family over all accounts, as one run of bytes: few and large parts are sent
 //! faster than many small ones.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicU8, Ordering},
+};
 
 use arc_swap::ArcSwapOption;
 use bytes::BytesMut;
 
 use super::checksum;
-use crate::series::{FORMS, FamilyId, Form, ids};
+use crate::series::{FORMS, FamilyId, Form, FormSet, ids};
 
 /// Smaller ones are put together with what stands around them.
 const LEAST: usize = 32 << 10;
@@ -16,7 +19,10 @@ const MOST: usize = 256 << 10;
 
 /// What was put together last, by form and family. Whoever finds that an account has changed since
 /// puts it together again; nobody waits for that.
-pub(super) struct Joined([Box<[ArcSwapOption<Whole>]>; FORMS]);
+pub(super) struct Joined {
+    forms: [Box<[ArcSwapOption<Whole>]>; FORMS],
+    kept: AtomicU8,
+}
 
 struct Whole {
     /// What it is made of.
@@ -26,9 +32,10 @@ struct Whole {
 
 impl Joined {
     pub(super) fn new() -> Joined {
-        Joined(std::array::from_fn(|_| {
-            ids().map(|_| ArcSwapOption::empty()).collect()
-        }))
+        Joined {
+            forms: std::array::from_fn(|_| ids().map(|_| ArcSwapOption::empty()).collect()),
+            kept: AtomicU8::new(0),
+        }
     }
 
     /// Adds the runs of a family, as few parts.
@@ -44,7 +51,7 @@ impl Joined {
             runs.iter().for_each(|run| add(run));
             return;
         }
-        let place = &self.0[form][family.index()];
+        let place = &self.forms[form][family.index()];
         let last = place.load();
         let is_same = |whole: &&Arc<Whole>| {
             whole.runs.len() == runs.len()
@@ -73,10 +80,11 @@ impl Joined {
         place.store(Some(Arc::new(Whole { runs, form })));
     }
 
-    /// Forgets what was put together in forms that are not wanted.
-    pub(super) fn keep(&self, wanted: impl Fn(usize) -> bool) {
-        for (form, families) in self.0.iter().enumerate() {
-            if !wanted(form) {
+    /// Forgets what was put together in forms that nobody reads any more.
+    pub(super) fn keep(&self, read: FormSet) {
+        let gone = self.kept.swap(read, Ordering::Relaxed) & !read;
+        for (form, families) in self.forms.iter().enumerate() {
+            if gone & (1 << form) != 0 {
                 families.iter().for_each(|place| place.store(None));
             }
         }
@@ -125,7 +133,8 @@ mod tests {
         assert_eq!(parts(&joined, &[&small, &small]).len(), 2);
         let large = run(5, 300 << 10);
         assert_eq!(parts(&joined, &[&large, &large]).len(), 2);
-        joined.keep(|_| false);
+        joined.keep(0b11);
+        joined.keep(0b01);
         let four = parts(&joined, &[first, &changed, none]);
         assert_ne!(four[0].as_ptr(), three[0].as_ptr());
     }

@@ -115,15 +115,14 @@ const CHOICES: [(Format, Encoding); FORMS] = [
 
 impl Prepare for Exposition {
     fn wanted(&self) -> FormSet {
-        let kept: Vec<_> = self
-            .read_now()
-            .map(|(own, of)| forms::place(own, of))
-            .collect();
-        self.joined.keep(|form| kept.contains(&form));
-        let needed = self.read_now();
-        needed.fold(0, |all, (format, encoding)| {
-            all | forms::needed(format, encoding)
-        })
+        let mut needed = 0;
+        let mut read = 0;
+        for (format, encoding) in self.read_now() {
+            needed |= forms::needed(format, encoding);
+            read |= 1 << forms::place(format, encoding);
+        }
+        self.joined.keep(read);
+        needed
     }
 
     fn prepare(&self, view: &View) {

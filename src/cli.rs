@@ -106,13 +106,8 @@ pub struct Flags {
         global = true
     )]
     pub listen_addresses: Vec<String>,
-    /// TLS and users of the endpoints. Comes with a later version.
-    #[arg(
-        long = "web.config.file",
-        value_name = "FILE",
-        hide = true,
-        global = true
-    )]
+    /// TLS and users of the endpoints, in the file format of the Prometheus exporter-toolkit.
+    #[arg(long = "web.config.file", value_name = "FILE", global = true)]
     pub web_config_file: Option<PathBuf>,
     /// Where metrics are served.
     #[arg(
@@ -171,17 +166,9 @@ pub enum LogFormat {
     Json,
 }
 
-/// A flag or subcommand that cannot be taken.
+/// A flag that cannot be taken.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CliError {
-    /// A later version has it.
-    #[error("{what} comes with a later version of delivery-exporter; {instead}")]
-    Later {
-        /// The flag or subcommand.
-        what: &'static str,
-        /// What to do until then.
-        instead: &'static str,
-    },
     /// The telemetry path cannot be served.
     #[error(
         "--web.telemetry-path={0:?}: must start with / and be another path than those of the exporter itself (/, /-/…)"
@@ -190,19 +177,12 @@ pub enum CliError {
 }
 
 impl Cli {
-    /// Refuses what this version does not have, so that nobody relies on it: an exporter that
-    /// ignored `--web.config.file` would serve without the TLS and the users that were asked for.
+    /// Checks what the parser of the flags cannot.
     ///
     /// # Errors
     ///
-    /// The first flag or subcommand that cannot be taken.
-    pub fn refuse_later(&self) -> Result<(), CliError> {
-        if self.flags.web_config_file.is_some() {
-            return Err(CliError::Later {
-                what: "--web.config.file (TLS and users)",
-                instead: "leave it out, and put a reverse proxy with TLS and authentication in front",
-            });
-        }
+    /// The first flag that cannot be taken.
+    pub fn checked(&self) -> Result<(), CliError> {
         let path = &self.flags.telemetry_path;
         if !path.starts_with('/')
             || path == "/"
@@ -235,7 +215,7 @@ mod tests {
             (cli.flags.log_level, cli.flags.log_format),
             (LogLevel::Info, LogFormat::Logfmt)
         );
-        assert_eq!(cli.refuse_later(), Ok(()));
+        assert_eq!(cli.checked(), Ok(()));
     }
 
     #[test]
@@ -310,9 +290,8 @@ mod tests {
     }
 
     #[test]
-    fn what_a_later_version_brings_is_refused_by_name() {
-        let refused = |arguments: &[&str]| parse(arguments).refuse_later().unwrap_err().to_string();
-        assert!(refused(&["--web.config.file=web.yaml"]).starts_with("--web.config.file"));
+    fn a_telemetry_path_is_another_than_the_exporters_own() {
+        let refused = |arguments: &[&str]| parse(arguments).checked().unwrap_err().to_string();
         assert!(refused(&["--web.telemetry-path=metrics"]).contains("telemetry-path"));
         assert!(refused(&["--web.telemetry-path=/"]).contains("telemetry-path"));
     }

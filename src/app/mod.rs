@@ -16,6 +16,7 @@ use crate::{
     cli::{Cli, Command},
     config::{self, Config, ConfigErrors},
     discovery, telemetry,
+    web::guard::Guard,
 };
 
 /// Everything went well.
@@ -28,7 +29,7 @@ const PARTLY: u8 = 2;
 
 /// Runs the command line to its end, and gives the exit status.
 pub fn main(cli: &Cli) -> ExitCode {
-    if let Err(error) = cli.refuse_later() {
+    if let Err(error) = cli.checked() {
         eprintln!("delivery-exporter: {error}");
         return FAILED.into();
     }
@@ -51,7 +52,7 @@ pub fn main(cli: &Cli) -> ExitCode {
 async fn run(cli: &Cli) -> u8 {
     match cli.command.as_ref().unwrap_or(&Command::Serve) {
         Command::Serve => serve::run(cli).await,
-        Command::Check => check(&cli.flags.config_file),
+        Command::Check => check(cli),
         Command::Collect => collect::run(cli).await,
         Command::Demo => demo::run(cli).await,
         Command::Replay => replay::run(cli).await,
@@ -80,12 +81,19 @@ fn prepared(cli: &Cli) -> Option<Config> {
     }
 }
 
-fn check(path: &Path) -> u8 {
-    match load(path) {
+fn check(cli: &Cli) -> u8 {
+    let web = cli.flags.web_config_file.as_deref().map(Guard::read);
+    if let Some(Err(problems)) = &web {
+        eprintln!("{problems}");
+    }
+    match load(&cli.flags.config_file) {
         Ok(config) => {
             let problems: Vec<_> = config.accounts.iter().flat_map(discovery::check).collect();
             if !problems.is_empty() {
                 eprintln!("{}", problems.join("\n"));
+                return FAILED;
+            }
+            if matches!(web, Some(Err(_))) {
                 return FAILED;
             }
             print!("{}", config::summary(&config));

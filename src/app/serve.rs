@@ -14,7 +14,7 @@ use crate::{
     cli::Cli,
     config::Config,
     telemetry,
-    web::{self, ReloadRequest, Site},
+    web::{self, ReloadRequest, Site, guard::Guard},
 };
 
 /// Requests that are being answered have so long to end.
@@ -47,6 +47,16 @@ pub(super) async fn run(cli: &Cli) -> u8 {
 
 /// Serves a configuration until a signal ends it. `path` is where a reload reads it again.
 pub(super) async fn serve(cli: &Cli, config: &Config, clock: Clock, path: Option<&Path>) -> u8 {
+    let guard = match cli.flags.web_config_file.as_deref().map(Guard::read) {
+        None => Guard::open(),
+        Some(Ok(guard)) => guard,
+        Some(Err(problems)) => {
+            for problem in problems.lines() {
+                tracing::error!(problem, "the web configuration cannot be taken");
+            }
+            return FAILED;
+        }
+    };
     for warning in &config.warnings {
         tracing::warn!(warning, "the configuration is odd");
     }
@@ -67,7 +77,7 @@ pub(super) async fn serve(cli: &Cli, config: &Config, clock: Clock, path: Option
             return FAILED;
         }
     };
-    match run_with(cli, exporter, listeners, path).await {
+    match run_with(cli, exporter, listeners, Arc::new(guard), path).await {
         Ok(()) => OK,
         Err(error) => {
             tracing::error!(%error, "signals cannot be handled");
@@ -80,6 +90,7 @@ async fn run_with(
     cli: &Cli,
     exporter: Arc<Exporter>,
     listeners: Vec<TcpListener>,
+    guard: Arc<Guard>,
     path: Option<&Path>,
 ) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -108,7 +119,8 @@ async fn run_with(
     let watching = tokio::spawn(web::keep_courses(site.clone()));
     let server = tokio::spawn(web::server::serve(
         listeners,
-        web::router(site),
+        web::router(site, &guard),
+        guard,
         stopped,
         WEB_GRACE,
     ));

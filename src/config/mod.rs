@@ -17,9 +17,11 @@ mod schema;
 mod tests;
 mod tree;
 mod types;
+mod web;
 
 pub use account::{is_own_label, message_list};
 pub use docs::reference;
 pub use errors::{ConfigError, ConfigErrors, Place};
 pub use load::{load, parse, summary};
 pub use types::*;
+pub use web::{ClientAuth, Pem, WebConfig, WebTls, web};

@@ -12,6 +12,7 @@
 
 mod api;
 mod backend;
+pub mod guard;
 mod probe;
 pub mod scrapers;
 pub mod server;
@@ -26,6 +27,7 @@ use axum::{
     body::Body,
     extract::State,
     http::{HeaderMap, StatusCode, header},
+    middleware,
     response::{Html, IntoResponse, Response},
     routing::{get, post},
 };
@@ -33,6 +35,7 @@ use delivery_clock::Clock;
 use tokio::sync::{mpsc, oneshot};
 
 pub use backend::Backend;
+use guard::Guard;
 use scrapers::{Client, Scrapers};
 pub use status::{AccountNote, Courses, Notes};
 
@@ -74,8 +77,8 @@ pub struct Site {
     pub backend: Arc<dyn Backend>,
 }
 
-/// All routes.
-pub fn router(site: Site) -> Router {
+/// All routes, behind the guard.
+pub fn router(site: Site, guard: &Arc<Guard>) -> Router {
     Router::new()
         .route("/", get(status_page))
         .route(&site.telemetry_path.clone(), get(metrics))
@@ -89,6 +92,7 @@ pub fn router(site: Site) -> Router {
         .merge(api::router())
         .merge(webhooks::router())
         .with_state(site)
+        .layer(middleware::from_fn_with_state(guard.clone(), guard::watch))
 }
 
 async fn metrics(

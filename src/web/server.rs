@@ -1,7 +1,7 @@
 //! The accept loop: listens, limits, and stops in good order.
 //!
 //! `axum::serve` can neither limit the time for a request's head nor the number of connections,
-//! so connections are served by hyper-util's builder. TLS fits in where a connection is accepted.
+//! so connections are served by hyper-util's builder, with TLS where the guard asks for it.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -11,12 +11,17 @@ use hyper_util::{
     server::{conn::auto, graceful::GracefulShutdown},
     service::TowerToHyperService,
 };
+use rustls::ServerConfig;
 use tokio::{
+    io::AsyncWriteExt,
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
     task::JoinSet,
 };
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tower::util::MapRequest;
+
+use super::guard::Guard;
 
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -24,6 +29,9 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 const MAX_CONNECTIONS: usize = 512;
 /// The pause after a failed accept: it fails while the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The answer to a request that comes without TLS.
+const PLAIN: &[u8] = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nThis server speaks HTTPS.\n";
 
 /// Who is at the other end of a request's connection.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +117,7 @@ pub async fn listen(address: &str) -> Result<Vec<TcpListener>, ListenError> {
 pub async fn serve(
     listeners: Vec<TcpListener>,
     router: Router,
+    guard: Arc<Guard>,
     stop: watch::Receiver<bool>,
     grace: Duration,
 ) {
@@ -118,6 +127,7 @@ pub async fn serve(
         loops.spawn(accept(
             listener,
             router.clone(),
+            guard.clone(),
             stop.clone(),
             connections.clone(),
             grace,
@@ -129,6 +139,7 @@ pub async fn serve(
 async fn accept(
     listener: TcpListener,
     router: Router,
+    guard: Arc<Guard>,
     mut stop: watch::Receiver<bool>,
     connections: Arc<Semaphore>,
     grace: Duration,
@@ -167,18 +178,40 @@ async fn accept(
             request
         });
         let service = TowerToHyperService::new(service);
-        let connection = builder
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
-        let connection = open.watch(connection);
+        let (builder, watcher, guard) = (builder.clone(), open.watcher(), guard.clone());
         tokio::spawn(async move {
-            // A client that goes away is its own affair.
-            let _ = connection.await;
+            let rules = guard.rules().await;
+            // A client that goes away, or speaks no TLS, is its own affair.
+            match &rules.tls {
+                None => {
+                    let connection = builder.serve_connection(TokioIo::new(stream), service);
+                    let _ = watcher.watch(connection.into_owned()).await;
+                }
+                Some(tls) => {
+                    if let Some(stream) = handshake(stream, tls).await {
+                        let connection = builder.serve_connection(TokioIo::new(stream), service);
+                        let _ = watcher.watch(connection.into_owned()).await;
+                    }
+                }
+            }
             drop(permit);
         });
     }
     drop(listener);
     let _ = tokio::time::timeout(grace, open.shutdown()).await;
+}
+
+/// TLS, unless the client takes too long for it or speaks none: one that speaks HTTP is told.
+async fn handshake(mut stream: TcpStream, tls: &Arc<ServerConfig>) -> Option<TlsStream<TcpStream>> {
+    let work = async {
+        let mut first = [0];
+        if stream.peek(&mut first).await.ok()? > 0 && first[0].is_ascii_uppercase() {
+            let _ = stream.write_all(PLAIN).await;
+            return None;
+        }
+        TlsAcceptor::from(tls.clone()).accept(stream).await.ok()
+    };
+    tokio::time::timeout(HEAD_TIMEOUT, work).await.ok()?
 }
 
 /// Answers are written at once: a scrape is one big write, a health check a small one.

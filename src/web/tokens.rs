@@ -11,12 +11,17 @@ pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme(headers, "bearer").map(str::to_owned)
 }
 
-/// The password of `Basic`, whatever the user is called.
-pub(super) fn basic_password(headers: &HeaderMap) -> Option<String> {
+/// The user and the password of `Basic`.
+pub(super) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let bytes = STANDARD.decode(scheme(headers, "basic")?).ok()?;
     let text = String::from_utf8(bytes).ok()?;
-    text.split_once(':')
-        .map(|(_, password)| password.to_owned())
+    let (user, password) = text.split_once(':')?;
+    Some((user.to_owned(), password.to_owned()))
+}
+
+/// The password of `Basic`, whatever the user is called.
+pub(super) fn basic_password(headers: &HeaderMap) -> Option<String> {
+    basic(headers).map(|(_, password)| password)
 }
 
 fn scheme<'h>(headers: &'h HeaderMap, scheme: &str) -> Option<&'h str> {

@@ -22,5 +22,6 @@ mod promql;
 mod readers;
 mod replay;
 mod replicas;
+mod secure;
 mod sets;
 mod world;

@@ -96,6 +96,14 @@ CASES = [
         + _cohort(_channel(GAMES, "android", "fcm"), 10, 9, 2, 9),
     ),
     Case(
+        "DeliveryVendorChannelOutage", "page",
+        _cohort(_channel(NEWS, "android", "fcm"), 10, 9, 1, 1)
+        + _cohort(_channel(GAMES, "android", "fcm"), 10, 9, 2, 2)
+        # At the near miss the applications' other channels are as low: it is their audiences.
+        + _cohort(_channel(NEWS, "android", "xiaomi"), 10, 9, 9, 1)
+        + _cohort(_channel(GAMES, "web", "chrome"), 10, 9, 9, 2),
+    ),
+    Case(
         "DeliveryVendorDropped", "page",
         _cohort(_channel(NEWS, "android", "fcm"), 10, 9, 1, 1)
         # At the near miss another application of the account is well.

@@ -102,12 +102,15 @@ def rate_alerts(rules: Rules) -> None:
         wait="10m",
         keep="30m",
     )
-    siblings = """
-          (sum without(platform, vendor_channel) (delivery:part_missing:increase1h)
-            - on(job, provider, account, application, channel, age) group_right delivery:part_missing:increase1h)
-          < 0.15 *
-          (sum without(platform, vendor_channel) (delivery:part_expected:increase1h)
-            - on(job, provider, account, application, channel, age) group_right delivery:part_expected:increase1h)"""
+
+    def siblings(window, below="<"):
+        return f"""
+          (sum without(platform, vendor_channel) (delivery:part_missing:increase{window})
+            - on(job, provider, account, application, channel, age) group_right delivery:part_missing:increase{window})
+          {below} 0.15 *
+          (sum without(platform, vendor_channel) (delivery:part_expected:increase{window})
+            - on(job, provider, account, application, channel, age) group_right delivery:part_expected:increase{window})"""
+
     part = 'vendor_channel!="",' + EARLY
     rules.alert(
         "DeliveryVendorChannelDropped",
@@ -118,7 +121,7 @@ def rate_alerts(rules: Rules) -> None:
             or {dropped("part", "15m", part, 6, 0.6, 15, 3)}
             or {dropped("part", "1h", part, 5, 0.4, 50, 1)}
           )
-          and {siblings}
+          and {siblings('1h')}
         )""",
         "warning",
         WHERE
@@ -131,6 +134,8 @@ def rate_alerts(rules: Rules) -> None:
         keep="15m",
     )
 
+    # Where an application's other channels are low as well, it is its audience or its vendor; an
+    # application with this channel alone (nothing of nothing) counts.
     def everywhere(window, score, ratio):
         return f"""(
           1 - (delivery:vendor_channel_delivery:ratio{window}{{{part}}} < {ratio})
@@ -140,6 +145,7 @@ def rate_alerts(rules: Rules) -> None:
             count by(platform, vendor_channel, age) (
               count by(platform, vendor_channel, age, provider) (
                 delivery:part_delivery:ratio{window} < {ratio} and delivery:part_missing:score{window} > 4
+                and {siblings(window, "<=")}
               )
             ) >= 2
         )"""

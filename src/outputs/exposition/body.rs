@@ -14,7 +14,7 @@ use hyper::body::{Body, Frame, SizeHint};
 /// calls; larger ones are sent as they are.
 const CHUNK: usize = 64 << 10;
 /// A part of this size is worth a place of its own.
-const LARGE: usize = 32 << 10;
+const LARGE: usize = 8 << 10;
 
 /// Parts of a body, one after another.
 #[derive(Debug)]

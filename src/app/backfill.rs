@@ -19,7 +19,7 @@ use crate::{
     cli::{Backfill, Cli},
     collector::Progress,
     config::{self, Account, Config, MessageEntry},
-    discovery::Sources,
+    discovery::{Sources, Update},
     ledger::{Before, Increase},
     model::{Application, Dataset, Message},
     outputs::exposition,
@@ -109,6 +109,7 @@ async fn backfill(config: &Config, wanted: &Backfill) -> Result<Vec<String>, Str
                 from: wanted.from,
                 to,
                 history,
+                updates: Vec::new(),
                 problems: BTreeMap::new(),
             }
             .run()
@@ -120,12 +121,9 @@ async fn backfill(config: &Config, wanted: &Backfill) -> Result<Vec<String>, Str
         problems.extend(own);
     }
     drop(progress);
-    output
+    let (series, samples) = output
         .write(&histories)
         .map_err(|error| format!("--output {}: {error}", wanted.output.display()))?;
-    let sizes: Vec<_> = histories.iter().map(History::size).collect();
-    let series: usize = sizes.iter().map(|(series, _)| series).sum();
-    let samples: usize = sizes.iter().map(|(_, samples)| samples).sum();
     println!(
         "{series} series with {samples} samples are in {}; stop Prometheus or let it be, and run: promtool tsdb create-blocks-from openmetrics {} DATA-DIRECTORY",
         wanted.output.display(),
@@ -162,12 +160,14 @@ impl<'a> Output<'a> {
         })
     }
 
-    fn write(&self, histories: &[History]) -> io::Result<()> {
+    /// How many series and samples were written.
+    fn write(&self, histories: &[History]) -> io::Result<(usize, usize)> {
         let mut output = BufWriter::new(&self.file);
-        exposition::write_history(histories, &mut output)?;
+        let sizes = exposition::write_history(histories, &mut output)?;
         output.flush()?;
         self.file.sync_all()?;
-        fs::rename(&self.unfinished, self.path)
+        fs::rename(&self.unfinished, self.path)?;
+        Ok(sizes)
     }
 }
 
@@ -207,6 +207,8 @@ struct Recall<'a> {
     from: Timestamp,
     to: Timestamp,
     history: History,
+    /// What the configuration's sources name, where a data set is told message by message.
+    updates: Vec<Update>,
     /// What went wrong, by data set and application, and how often.
     problems: BTreeMap<(Dataset, Arc<str>, String), usize>,
 }
@@ -215,7 +217,14 @@ impl Recall<'_> {
     async fn run(mut self) -> Result<(History, Vec<String>), String> {
         let provider = providers::build(self.account, self.clock.clone(), Arc::new(Nobody));
         let provider = provider.map_err(|error| error.to_string())?;
-        for dataset in &self.account.collect {
+        let plans = self.account.collect.iter();
+        if plans
+            .clone()
+            .any(|own| provider.past_plan(*own) == Some(PastPlan::Message))
+        {
+            self.updates = Sources::once(self.account).await;
+        }
+        for dataset in plans {
             let Some(plan) = provider.past_plan(*dataset) else {
                 continue;
             };
@@ -256,15 +265,10 @@ impl Recall<'_> {
         *self.problems.entry(key).or_default() += 1;
     }
 
-    fn count(
-        &mut self,
-        dataset: Dataset,
-        application: &Application,
-        increases: Vec<(Timestamp, Increase)>,
-    ) {
+    fn count(&mut self, dataset: Dataset, application: &Application, increases: Vec<Increase>) {
         let birth = self.before.birth(application, dataset);
-        for (began, own) in increases {
-            self.history.grown(&own.key, began, own.at, own.by, birth);
+        for own in increases {
+            self.history.grown(&own, birth);
         }
     }
 
@@ -416,13 +420,14 @@ impl Recall<'_> {
                 self.failed(dataset, application, &failure);
             }
         }
-        let (named, problems) = self.named(application).await;
-        for problem in problems {
+        let problems = self.updates.iter().filter_map(|own| own.problem.clone());
+        for problem in problems.collect::<Vec<_>>() {
             self.problem(dataset, application, problem);
         }
         // What nobody else knows may have another name at the vendor, which also knows when it was
         // sent.
-        let (others, more): (Vec<_>, Vec<_>) = named
+        let (others, more): (Vec<_>, Vec<_>) = self
+            .named(application)
             .into_iter()
             .partition(|message| known.0.contains_key(&message.id));
         others.into_iter().for_each(|message| known.add(message));
@@ -456,10 +461,9 @@ impl Recall<'_> {
     }
 
     /// The messages of an application that the configuration's sources name, those that decide about
-    /// a campaign first; and what is wrong with the sources.
-    async fn named(&self, application: &Application) -> (Vec<Message>, Vec<String>) {
-        let updates = Sources::once(self.account).await;
-        let entries = updates.iter().flat_map(|update| &update.entries);
+    /// a campaign first.
+    fn named(&self, application: &Application) -> Vec<Message> {
+        let entries = self.updates.iter().flat_map(|update| &update.entries);
         let own = |entry: &&MessageEntry| {
             let of = self.account.applications.get(entry.application);
             of.is_some_and(|of| of.id == application.id)
@@ -471,9 +475,7 @@ impl Recall<'_> {
             campaign: entry.campaign.clone(),
             sent_at: entry.sent_at,
         });
-        let named = named.collect();
-        let problems = updates.into_iter().filter_map(|update| update.problem);
-        (named, problems.collect())
+        named.collect()
     }
 }
 

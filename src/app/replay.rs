@@ -112,6 +112,7 @@ async fn replay(
     let read = |body: &[u8]| provider.read_reports(body);
     for body in bodies {
         let replayed = ledger.replay(application, &body, &read).await;
+        progress.answered(1);
         let replayed = match replayed {
             Ok(replayed) => replayed,
             // The others can be had all the same.
@@ -121,7 +122,6 @@ async fn replay(
                 continue;
             }
         };
-        progress.answered(1);
         progress.beside(|| println!("{} {}: {}", account.name, body.0, words(&replayed)));
         all.bodies += 1;
         all.counted += replayed.counted;

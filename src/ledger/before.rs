@@ -42,6 +42,8 @@ pub struct Before {
 pub struct Increase {
     /// Which counter.
     pub key: CounterKey,
+    /// When the period in which it happened began.
+    pub began: Timestamp,
     /// When the period in which it happened was over.
     pub at: Timestamp,
     /// By how much it grew.
@@ -187,7 +189,7 @@ impl Before {
         dataset: Dataset,
         message: &Message,
         mut hours: Vec<Grown>,
-    ) -> Vec<(Timestamp, Increase)> {
+    ) -> Vec<Increase> {
         if !self.has_history(application, dataset, message) {
             return Vec::new();
         }
@@ -208,7 +210,12 @@ impl Before {
                 *used += left;
                 let key = self.bounded(application, counter);
                 let at = hour.to.min(birth);
-                increases.push((hour.from, Increase { key, at, by: left }));
+                increases.push(Increase {
+                    key,
+                    began: hour.from,
+                    at,
+                    by: left,
+                });
                 left
             };
             for totals in &hour.totals {
@@ -255,7 +262,7 @@ impl Before {
         application: &Application,
         dataset: Dataset,
         days: Vec<Grown>,
-    ) -> Vec<(Timestamp, Increase)> {
+    ) -> Vec<Increase> {
         let birth = self.birth(application, dataset);
         let reach = match self.adopt_age {
             Duration::ZERO => self.max_age,
@@ -268,14 +275,12 @@ impl Before {
                 for (measure, by) in totals.counts {
                     let channel = Arc::from(totals.channel);
                     let key = self.bounded(application, Counter::Total { channel, measure });
-                    increases.push((
-                        day.from,
-                        Increase {
-                            key,
-                            at: day.to,
-                            by,
-                        },
-                    ));
+                    increases.push(Increase {
+                        key,
+                        began: day.from,
+                        at: day.to,
+                        by,
+                    });
                 }
             }
         }
@@ -292,7 +297,7 @@ impl Before {
         happenings: &[Happening],
         reach: Duration,
         seen: &mut HashSet<Digest>,
-    ) -> Vec<(Timestamp, Increase)> {
+    ) -> Vec<Increase> {
         let mut adoption = self.adoption(application, dataset);
         // With 0s, everything that is read counts.
         if adoption.age.is_zero() || adoption.age > reach {
@@ -311,7 +316,12 @@ impl Before {
             }
             for counter in counters_of(&own.kind) {
                 let key = self.bounded(application, counter);
-                increases.push((at, Increase { key, at, by: 1 }));
+                increases.push(Increase {
+                    key,
+                    began: at,
+                    at,
+                    by: 1,
+                });
             }
         }
         increases

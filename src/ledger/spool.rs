@@ -4,6 +4,7 @@
 //! of a body that cannot be read lies below `quarantine/`, under the body's name.
 
 use std::{
+    ffi::OsStr,
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
@@ -167,15 +168,17 @@ impl AccountSpool {
                 .flatten()
                 .filter_map(|entry| {
                     let metadata = entry.metadata().ok()?;
-                    metadata.is_file().then_some(metadata.len())
+                    let is_body = number_of(&entry.file_name()).is_some();
+                    metadata.is_file().then_some((metadata.len(), is_body))
                 })
                 .collect::<Vec<_>>()
         };
         let quarantined = files(&self.directory.join(QUARANTINE));
-        let bytes = files(&self.directory).iter().chain(&quarantined).sum();
+        let all = files(&self.directory);
+        let bytes = all.iter().chain(&quarantined).map(|(bytes, _)| bytes);
         // One that is being written is no body yet.
-        let bodies = numbers_in(&self.directory.join(QUARANTINE));
-        (bytes, bodies.map_or(0, |bodies| bodies.len() as u64))
+        let bodies = quarantined.iter().filter(|(_, is_body)| *is_body);
+        (bytes.sum(), bodies.count() as u64)
     }
 }
 
@@ -183,16 +186,19 @@ fn file_name(number: u64) -> String {
     format!("{number:020}.{BODY}")
 }
 
+/// The number in a body's name; `None`: it is another's name.
+fn number_of(name: &OsStr) -> Option<u64> {
+    let name = name.to_str()?;
+    let number = name.strip_suffix(BODY)?.strip_suffix('.')?.parse().ok()?;
+    (file_name(number) == name).then_some(number)
+}
+
 /// The numbers of the bodies in a directory, in order.
 fn numbers_in(directory: &Path) -> Result<Vec<u64>, SpoolError> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(directory).map_err(at(directory))? {
         let entry = entry.map_err(at(directory))?;
-        let name = entry.file_name();
-        let number = name.to_str().and_then(|name| {
-            let number = name.strip_suffix(BODY)?.strip_suffix('.')?.parse().ok()?;
-            (file_name(number) == name).then_some(number)
-        });
+        let number = number_of(&entry.file_name());
         // Anything else is none of ours.
         if let Some(number) = number
             && entry.file_type().is_ok_and(|kind| kind.is_file())

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config::{Account, Config},
-    ledger::CounterKey,
+    ledger::Increase,
     model::{Application, Figure},
 };
 
@@ -76,23 +76,15 @@ impl History {
         }
     }
 
-    /// A counter grew within a period that began at `began` and was over at `at`. It is told until
-    /// `end`, where the living counter begins.
-    pub fn grown(
-        &mut self,
-        key: &CounterKey,
-        began: Timestamp,
-        at: Timestamp,
-        by: u64,
-        end: Timestamp,
-    ) {
-        if began < self.from || at > self.to {
+    /// A counter grew. It is told until `end`, where the living counter begins.
+    pub fn grown(&mut self, increase: &Increase, end: Timestamp) {
+        if increase.began < self.from || increase.at > self.to {
             return;
         }
-        if let Some(place) = self.settings.place(key) {
+        if let Some(place) = self.settings.place(&increase.key) {
             let counted = self.counters.entry(place).or_default();
             counted.end = counted.end.max(end.min(self.to));
-            *counted.grown.entry(at).or_default() += by;
+            *counted.grown.entry(increase.at).or_default() += increase.by;
         }
     }
 
@@ -115,14 +107,6 @@ impl History {
             let newest = self.gauges.entry((family, own)).or_default();
             newest.push(Newest { from, to, value });
         }
-    }
-
-    /// How many series there are, and how many samples.
-    pub fn size(&self) -> (usize, usize) {
-        let counters = self.counters.values().map(|own| self.counter(own).len());
-        let gauges = self.gauges.values().map(|own| self.gauge(own).len());
-        let sizes: Vec<_> = counters.chain(gauges).filter(|size| *size > 0).collect();
-        (sizes.len(), sizes.iter().sum())
     }
 
     /// The samples of a counter: 0 at the beginning, then what was counted by each hour's end, and at
@@ -200,7 +184,7 @@ mod tests {
     use super::*;
     use crate::{
         config,
-        ledger::Counter,
+        ledger::{Counter, CounterKey},
         model::{FigureKind, Measure},
     };
 
@@ -230,10 +214,22 @@ mod tests {
             ("01T02:00:00", "01T03:00:00", 1),
             ("01T02:59:00", "01T03:10:00.5", 2),
         ] {
-            history.grown(&key("X"), at(began), at(over), by, birth);
+            let increase = Increase {
+                key: key("X"),
+                began: at(began),
+                at: at(over),
+                by,
+            };
+            history.grown(&increase, birth);
         }
         // Of an application that is not configured any more.
-        history.grown(&key("Y"), at("01T01:00:00"), at("01T02:00:00"), 7, birth);
+        let other = Increase {
+            key: key("Y"),
+            began: at("01T01:00:00"),
+            at: at("01T02:00:00"),
+            by: 7,
+        };
+        history.grown(&other, birth);
         let (platform, time_unit) = (Arc::from("ios"), "day");
         let kind = FigureKind::UsersNew {
             platform,

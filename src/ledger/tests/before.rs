@@ -38,9 +38,9 @@ fn hours() -> Vec<Grown> {
 }
 
 /// The sums by counter, without the application.
-fn sums(increases: &[(Timestamp, Increase)]) -> HashMap<Counter, u64> {
+fn sums(increases: &[Increase]) -> HashMap<Counter, u64> {
     let mut sums = HashMap::new();
-    for (_, own) in increases {
+    for own in increases {
         *sums.entry(own.key.counter.clone()).or_default() += own.by;
     }
     sums
@@ -105,7 +105,7 @@ async fn a_message_whose_first_numbers_counted_nothing_has_a_past_up_to_those() 
     // What came between the beginning of the counters and the first numbers stands at the beginning.
     let birth = before.birth(&application, dataset);
     assert_eq!(birth, at("10:00:00"));
-    assert!(increases.iter().all(|(_, own)| own.at <= birth));
+    assert!(increases.iter().all(|own| own.at <= birth));
 }
 
 #[tokio::test]
@@ -174,7 +174,7 @@ async fn what_counts_or_would_count_is_no_history() {
     let told = before.of_happenings(&application, dataset, &happened, reach, &mut seen);
     let again = before.of_happenings(&application, dataset, &happened, reach, &mut seen);
     assert_eq!((told.len(), again.len()), (1, 0));
-    assert_eq!((told[0].1.at, told[0].1.by), (at("08:59:59"), 1));
+    assert_eq!((told[0].at, told[0].by), (at("08:59:59"), 1));
 }
 
 #[tokio::test]

@@ -289,28 +289,35 @@ pub fn answer(request: &HeaderMap, show: impl FnOnce(&mut dyn Visitor)) -> (Head
     (headers(format, encoding), Parts::new(assembly.finish()))
 }
 
-/// Writes the past of series, in OpenMetrics with timestamps.
+/// Writes the past of series, in OpenMetrics with timestamps: how many series and samples they are.
 ///
 /// # Errors
 ///
 /// It cannot be written.
-pub fn write_history(histories: &[History], output: &mut dyn io::Write) -> io::Result<()> {
+pub fn write_history(
+    histories: &[History],
+    output: &mut dyn io::Write,
+) -> io::Result<(usize, usize)> {
     let mut text = String::new();
-    let mut last = None;
+    let mut last = "";
+    let (mut series, mut samples) = (0, 0);
     let mut done = Ok(());
     walk(histories, &mut |family, dated| {
         if done.is_err() {
             return;
         }
-        if last.replace(&raw const *family) != Some(&raw const *family) {
+        if std::mem::replace(&mut last, &family.name) != family.name {
             writer::head(&mut text, Format::OpenMetrics, family);
         }
         writer::dated(&mut text, family, &dated);
+        series += 1;
+        samples += dated.samples.len();
         done = output.write_all(text.as_bytes());
         text.clear();
     });
     done?;
-    output.write_all(writer::END.as_bytes())
+    output.write_all(writer::END.as_bytes())?;
+    Ok((series, samples))
 }
 
 /// All series as they are at `now`, as text.

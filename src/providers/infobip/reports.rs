@@ -38,12 +38,11 @@ pub(super) fn read(account: &str, body: &[u8]) -> ReportsRead {
             }
         }
     }
-    let rest = || salvage::rest(body, LIST, &unread, broken.as_ref()).into();
     let end = || broken.as_ref().map(|own| (own.at, own.what.clone()));
     let damage = problem.or_else(end).map(|(at, what)| Damage {
         at,
         what,
-        rest: rest(),
+        rest: salvage::rest(body, LIST, &unread, broken.as_ref()).into(),
     });
     ReportsRead {
         reports,

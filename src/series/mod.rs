@@ -27,7 +27,10 @@ use jiff::Timestamp;
 pub use account::{AccountSeries, AccountView, NamedCounter, WebhookOutcome};
 pub use families::{Family, FamilyId, Key, Kind, families, id, ids};
 pub use history::{Dated, History, walk};
-pub use pieces::{Checksum, FORMS, Form, FormSet, Piece, Prepare, Remembered, Unprepared, View};
+pub use pieces::{
+    AGES, Checksum, FORMS, Form, FormSet, Piece, Prepare, Remembered, Run, Unprepared, View,
+    ViewNumber,
+};
 pub use probe::{Probed, show as show_probe};
 pub use process::{PointOutcome, ProcessSeries};
 pub use values::{Histogram, Identity, Labels, Number, Value, Visitor};

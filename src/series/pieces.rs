@@ -6,7 +6,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicI64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
 };
 
@@ -194,22 +194,42 @@ impl Piece {
     }
 }
 
+/// Tells a view from all others of this process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ViewNumber(u64);
+
+impl ViewNumber {
+    pub(crate) fn next() -> ViewNumber {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        ViewNumber(LAST.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
 /// What is shown of an account: never changed, only replaced.
 pub struct View {
+    number: ViewNumber,
     /// In the order of the families.
     pieces: Box<[Arc<Piece>]>,
     /// Instead of its `delivery_exporter_lease_held` while another replica holds the account.
     not_held: Arc<Piece>,
     /// The blocks that pieces are in.
     blocks: Box<[Arc<Block>]>,
-    /// What the older pieces of each family come to in a form, by the family's place.
-    runs: [OnceLock<Runs>; FORMS],
+    /// No block is stale before then, in nanoseconds.
+    soonest: AtomicI64,
+    /// What the pieces of each family come to in a form, by the family's place.
+    runs: [OnceLock<Box<[Run]>>; FORMS],
     /// Those of the last view whose pieces are the same.
-    carried: [Box<[Option<Arc<Form>>]>; FORMS],
+    carried: [Box<[Carried]>; FORMS],
 }
 
-/// Families in one form, by their place.
-type Runs = Box<[Arc<Form>]>;
+/// A family has its newest pieces, which change most, and the others.
+pub const AGES: usize = 2;
+
+/// What a family of an account comes to in one form, by age.
+pub type Run = [Arc<Form>; AGES];
+
+/// What is left of a family's run.
+type Carried = [Option<Arc<Form>>; AGES];
 
 impl View {
     pub(super) fn new(
@@ -218,8 +238,10 @@ impl View {
         not_held: Arc<Piece>,
     ) -> View {
         View {
+            number: ViewNumber::next(),
             pieces,
             blocks,
+            soonest: AtomicI64::new(i64::MIN),
             not_held,
             runs: Default::default(),
             carried: Default::default(),
@@ -229,17 +251,28 @@ impl View {
     /// Takes over what was made of families whose pieces are those of the last view, in forms that
     /// are wanted.
     pub(super) fn carry(&mut self, before: &View, wanted: FormSet) {
-        let same = |family: FamilyId| {
-            let (own, old) = (self.rest(family), before.rest(family));
+        let is_same = |own: &[Arc<Piece>], old: &[Arc<Piece>]| {
             own.len() == old.len() && own.iter().zip(old).all(|(own, old)| Arc::ptr_eq(own, old))
         };
-        let same: Vec<bool> = families::ids().map(same).collect();
+        let same = |family: FamilyId| {
+            let (own, old) = (self.by_age(family), before.by_age(family));
+            std::array::from_fn(|age| is_same(own[age], old[age]))
+        };
+        let same: Vec<[bool; AGES]> = families::ids().map(same).collect();
         for (index, (carried, runs)) in self.carried.iter_mut().zip(&before.runs).enumerate() {
             if let Some(runs) = runs.get().filter(|_| wanted & (1 << index) != 0) {
                 let runs = runs.iter().zip(&same);
-                *carried = runs.map(|(run, same)| same.then(|| run.clone())).collect();
+                let kept = |(run, same): (&Run, &[bool; AGES])| {
+                    std::array::from_fn(|age| same[age].then(|| run[age].clone()))
+                };
+                *carried = runs.map(kept).collect();
             }
         }
+    }
+
+    /// Which one it is.
+    pub fn number(&self) -> ViewNumber {
+        self.number
     }
 
     /// All pieces, in the order of the families.
@@ -259,22 +292,25 @@ impl View {
         of_family(&self.pieces, family)
     }
 
-    /// The newest pieces of a family, which are not part of its run.
-    pub fn newest(&self, family: FamilyId) -> &[Arc<Piece>] {
-        split(of_family(&self.pieces, family)).0
+    /// The pieces of a family, by age.
+    fn by_age(&self, family: FamilyId) -> [&[Arc<Piece>]; AGES] {
+        let pieces = of_family(&self.pieces, family);
+        let many = pieces.len() > 2 * NEWEST;
+        let (newest, others) = pieces.split_at(if many { NEWEST } else { 0 });
+        [newest, others]
     }
 
-    fn rest(&self, family: FamilyId) -> &[Arc<Piece>] {
-        split(of_family(&self.pieces, family)).1
-    }
-
-    /// What each family's other pieces come to in a form, which `make` makes of them if that was
-    /// not done before.
-    pub fn runs(&self, form: usize, make: impl Fn(&[Arc<Piece>]) -> Form) -> &[Arc<Form>] {
+    /// What each family comes to in a form, which `make` makes of its pieces if that was not done
+    /// before.
+    pub fn runs(&self, form: usize, make: impl Fn(&[Arc<Piece>]) -> Form) -> &[Run] {
         self.runs[form].get_or_init(|| {
             let run = |family: FamilyId| {
-                let carried = self.carried[form].get(family.index()).cloned().flatten();
-                carried.unwrap_or_else(|| Arc::new(make(self.rest(family))))
+                let pieces = self.by_age(family);
+                let carried = self.carried[form].get(family.index());
+                std::array::from_fn(|age| {
+                    let carried = carried.and_then(|carried| carried[age].clone());
+                    carried.unwrap_or_else(|| Arc::new(make(pieces[age])))
+                })
             };
             families::ids().map(run).collect()
         })
@@ -287,13 +323,18 @@ impl View {
 
     /// Whether some of its series are not shown at `now`.
     pub(super) fn is_stale(&self, now: Timestamp) -> bool {
+        if self.soonest.load(Ordering::Relaxed) > nanoseconds(now) {
+            return false;
+        }
+        // Blocks are renewed without the view knowing, but only to be stale later.
+        let soonest = self
+            .blocks
+            .iter()
+            .map(|block| block.soonest.load(Ordering::Relaxed));
+        self.soonest
+            .store(soonest.min().unwrap_or(i64::MAX), Ordering::Relaxed);
         self.blocks.iter().any(|block| block.is_stale(now))
     }
-}
-
-/// Where the pieces of a family end that change most: what follows them is put together.
-fn split(pieces: &[Arc<Piece>]) -> (&[Arc<Piece>], &[Arc<Piece>]) {
-    pieces.split_at(if pieces.len() > 2 * NEWEST { NEWEST } else { 0 })
 }
 
 /// The pieces of a family, of pieces in the order of the families.

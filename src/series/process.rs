@@ -4,8 +4,9 @@
 use std::{
     collections::{BTreeMap, HashMap},
     fmt::Debug,
-    fs,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicU64},
+    fs::{self, File},
+    io::Read,
+    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicU64},
 };
 
 use jiff::Timestamp;
@@ -268,7 +269,7 @@ impl Collector for System {
                 _ => write_as(&ConstGauge::new(value)),
             }
         };
-        let stat = fs::read_to_string("/proc/self/stat").unwrap_or_default();
+        let stat = proc("/proc/self/stat").unwrap_or_default();
         // The command's name, in parentheses, can hold blanks: fields are counted after it.
         let fields: Vec<f64> = stat
             .rsplit_once(')')
@@ -326,17 +327,29 @@ impl<M: EncodeMetric> EncodeAny for M {
     }
 }
 
+/// A file of `/proc`, read at once: the kernel writes it anew for each read of a small part.
+fn proc(path: &str) -> Option<String> {
+    let mut text = String::with_capacity(4096);
+    File::open(path).ok()?.read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// When the machine was started. The kernel's answer moves when its clock is set, but a process has
+/// one start.
 fn boot_time() -> Option<f64> {
-    let stat = fs::read_to_string("/proc/stat").ok()?;
-    stat.lines()
-        .find_map(|line| line.strip_prefix("btime "))?
-        .trim()
-        .parse()
-        .ok()
+    static BOOT: OnceLock<Option<f64>> = OnceLock::new();
+    *BOOT.get_or_init(|| {
+        proc("/proc/stat")?
+            .lines()
+            .find_map(|line| line.strip_prefix("btime "))?
+            .trim()
+            .parse()
+            .ok()
+    })
 }
 
 fn max_fds() -> Option<f64> {
-    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let limits = proc("/proc/self/limits")?;
     let line = limits
         .lines()
         .find_map(|line| line.strip_prefix("Max open files"))?;
@@ -344,7 +357,7 @@ fn max_fds() -> Option<f64> {
 }
 
 fn network() -> Option<(f64, f64)> {
-    let devices = fs::read_to_string("/proc/self/net/dev").ok()?;
+    let devices = proc("/proc/self/net/dev")?;
     let mut sums = (0.0, 0.0);
     for line in devices.lines().skip(2) {
         let fields: Vec<f64> = line

@@ -14,7 +14,7 @@ use super::{
     Encoding, Format, checksum, lines,
     writer::{self, Lines},
 };
-use crate::series::{Checksum, FORMS, FamilyId, Form, FormSet, Kind, Piece, Value, View};
+use crate::series::{Checksum, FORMS, FamilyId, Form, FormSet, Kind, Piece, Run, Value, View};
 use jiff::Timestamp;
 
 /// The level is a matter of what a pass may cost: the next ones take twice the time for a few percent.
@@ -75,26 +75,29 @@ pub(super) fn form(piece: &Piece, format: Format, encoding: Encoding) -> &Form {
     })
 }
 
-/// What the older pieces of each family of an account come to, compressed; plain texts are large, and stay
-/// in their pieces alone.
-pub(super) fn runs(view: &View, format: Format, encoding: Encoding) -> Option<&[Arc<Form>]> {
+/// What each family of an account comes to, compressed; plain texts are large, and stay in their
+/// pieces alone.
+pub(super) fn runs(view: &View, format: Format, encoding: Encoding) -> Option<&[Run]> {
     if encoding == Encoding::Identity {
         return None;
     }
-    let run = |pieces: &[Arc<Piece>]| {
-        let forms = pieces.iter().map(|piece| form(piece, format, encoding));
-        let mut bytes = BytesMut::with_capacity(forms.clone().map(|form| form.bytes.len()).sum());
-        let mut sum = checksum::EMPTY;
-        for form in forms {
-            bytes.extend_from_slice(&form.bytes);
-            sum = checksum::join(sum, form.sum);
-        }
-        Form {
-            bytes: bytes.freeze(),
-            sum,
-        }
-    };
+    let run =
+        |pieces: &[Arc<Piece>]| together(pieces.iter().map(|piece| form(piece, format, encoding)));
     Some(view.runs(place(format, encoding), run))
+}
+
+/// Forms of one encoding, one after another.
+pub(super) fn together<'a>(forms: impl Iterator<Item = &'a Form> + Clone) -> Form {
+    let mut bytes = BytesMut::with_capacity(forms.clone().map(|form| form.bytes.len()).sum());
+    let mut sum = checksum::EMPTY;
+    for form in forms {
+        bytes.extend_from_slice(&form.bytes);
+        sum = checksum::join(sum, form.sum);
+    }
+    Form {
+        bytes: bytes.freeze(),
+        sum,
+    }
 }
 
 /// Whether everything of an account is there.

@@ -1,5 +1,5 @@
-//! The older series of a family over all accounts, as one run of bytes: few and large parts are sent
-//! faster than many small ones.
+//! The series of a family over all accounts, as one run of bytes by age: few and large parts are
+//! sent faster than many small ones.
 
 use std::sync::{
     Arc,
@@ -7,77 +7,76 @@ use std::sync::{
 };
 
 use arc_swap::ArcSwapOption;
-use bytes::BytesMut;
 
-use super::checksum;
-use crate::series::{FORMS, FamilyId, Form, FormSet, ids};
+use super::forms;
+use crate::series::{AGES, FORMS, FamilyId, Form, FormSet, Run, ViewNumber, ids};
 
-/// Smaller ones are put together with what stands around them.
-const LEAST: usize = 32 << 10;
-/// Larger ones need not be put together.
+/// Larger ones, in the mean, need not be put together.
 const MOST: usize = 256 << 10;
 
-/// What was put together last, by form and family. Whoever finds that an account has changed since
-/// puts it together again; nobody waits for that.
+/// What was put together last, by form. Whoever finds that an account has changed since puts it
+/// together again; nobody waits for that.
 pub(super) struct Joined {
-    forms: [Box<[ArcSwapOption<Whole>]>; FORMS],
+    forms: [ArcSwapOption<Families>; FORMS],
     kept: AtomicU8,
 }
 
+/// The series of some accounts in one form.
+pub(super) struct Families {
+    views: Box<[ViewNumber]>,
+    /// By place, by age.
+    families: Box<[[Arc<Whole>; AGES]]>,
+}
+
 struct Whole {
-    /// What it is made of.
+    /// What it is made of, without what is empty.
     runs: Box<[Arc<Form>]>,
-    form: Form,
+    /// Where it is worth it.
+    joined: Option<Form>,
 }
 
 impl Joined {
     pub(super) fn new() -> Joined {
         Joined {
-            forms: std::array::from_fn(|_| ids().map(|_| ArcSwapOption::empty()).collect()),
+            forms: Default::default(),
             kept: AtomicU8::new(0),
         }
     }
 
-    /// Adds the runs of a family, as few parts.
-    pub(super) fn add(
-        &self,
-        form: usize,
-        family: FamilyId,
-        runs: &[&Arc<Form>],
-        add: &mut dyn FnMut(&Form),
-    ) {
-        let size: usize = runs.iter().map(|run| run.bytes.len()).sum();
-        if runs.len() < 2 || size < LEAST || size > MOST * runs.len() {
-            runs.iter().for_each(|run| add(run));
-            return;
+    /// The views together, each with its runs of the form.
+    pub(super) fn of(&self, form: usize, views: &[(ViewNumber, &[Run])]) -> Arc<Families> {
+        let last = self.forms[form].load_full();
+        let numbers = views.iter().map(|(number, _)| number);
+        if let Some(last) = last
+            .as_ref()
+            .filter(|last| last.views.iter().eq(numbers.clone()))
+        {
+            return last.clone();
         }
-        let place = &self.forms[form][family.index()];
-        let last = place.load();
-        let is_same = |whole: &&Arc<Whole>| {
-            whole.runs.len() == runs.len()
-                && whole
-                    .runs
+        let whole = |family: FamilyId, age: usize| {
+            let runs = views.iter().map(|(_, runs)| &runs[family.index()][age]);
+            let runs = runs.filter(|run| run.sum.length > 0);
+            let old = last
+                .as_ref()
+                .map(|last| &last.families[family.index()][age]);
+            let is_same = |old: &&Arc<Whole>| {
+                old.runs
                     .iter()
-                    .zip(runs)
-                    .all(|(old, new)| Arc::ptr_eq(old, new))
+                    .map(Arc::as_ptr)
+                    .eq(runs.clone().map(Arc::as_ptr))
+            };
+            match old.filter(is_same) {
+                Some(old) => old.clone(),
+                None => Arc::new(Whole::new(runs.cloned().collect())),
+            }
         };
-        if let Some(whole) = last.as_ref().filter(is_same) {
-            add(&whole.form);
-            return;
-        }
-        let mut bytes = BytesMut::with_capacity(size);
-        let mut sum = checksum::EMPTY;
-        for run in runs {
-            bytes.extend_from_slice(&run.bytes);
-            sum = checksum::join(sum, run.sum);
-        }
-        let form = Form {
-            bytes: bytes.freeze(),
-            sum,
-        };
-        add(&form);
-        let runs = runs.iter().map(|run| (*run).clone()).collect();
-        place.store(Some(Arc::new(Whole { runs, form })));
+        let families = ids().map(|family| std::array::from_fn(|age| whole(family, age)));
+        let families = Arc::new(Families {
+            views: numbers.copied().collect(),
+            families: families.collect(),
+        });
+        self.forms[form].store(Some(families.clone()));
+        families
     }
 
     /// Forgets what was put together in forms that nobody reads any more.
@@ -85,9 +84,30 @@ impl Joined {
         let gone = self.kept.swap(read, Ordering::Relaxed) & !read;
         for (form, families) in self.forms.iter().enumerate() {
             if gone & (1 << form) != 0 {
-                families.iter().for_each(|place| place.store(None));
+                families.store(None);
             }
         }
+    }
+}
+
+impl Families {
+    /// Adds a family, as few parts.
+    pub(super) fn add(&self, family: FamilyId, add: &mut impl FnMut(&Form)) {
+        for whole in &self.families[family.index()] {
+            match &whole.joined {
+                Some(form) => add(form),
+                None => whole.runs.iter().for_each(|run| add(run)),
+            }
+        }
+    }
+}
+
+impl Whole {
+    fn new(runs: Box<[Arc<Form>]>) -> Whole {
+        let size: usize = runs.iter().map(|run| run.bytes.len()).sum();
+        let worth = runs.len() > 1 && size <= MOST * runs.len();
+        let joined = worth.then(|| forms::together(runs.iter().map(|run| &**run)));
+        Whole { runs, joined }
     }
 }
 
@@ -96,7 +116,10 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::series::{Key, id};
+    use crate::{
+        outputs::exposition::checksum,
+        series::{Key, id},
+    };
 
     fn run(byte: u8, size: usize) -> Arc<Form> {
         let bytes = vec![byte; size];
@@ -105,9 +128,22 @@ mod tests {
         Arc::new(Form { bytes, sum })
     }
 
+    /// The parts of a family of which each account has one run; all others are empty.
     fn parts(joined: &Joined, runs: &[&Arc<Form>]) -> Vec<Bytes> {
         let (mut parts, mut sum) = (Vec::new(), checksum::EMPTY);
-        joined.add(1, id(Key::LeaseHeld), runs, &mut |form| {
+        let family = id(Key::LeaseHeld);
+        let empty = run(0, 0);
+        let families = runs.iter().map(|run| {
+            let mut families: Vec<Run> = ids().map(|_| [empty.clone(), empty.clone()]).collect();
+            families[family.index()][1] = (*run).clone();
+            families
+        });
+        let families: Vec<_> = families.collect();
+        let views = families.iter().map(|runs| (ViewNumber::next(), &**runs));
+        let views: Vec<_> = views.collect();
+        let whole = joined.of(1, &views);
+        assert!(Arc::ptr_eq(&whole, &joined.of(1, &views)));
+        whole.add(family, &mut |form: &Form| {
             parts.push(form.bytes.clone());
             checksum::append(&mut sum, form.sum);
         });
@@ -128,9 +164,7 @@ mod tests {
         let changed = run(2, 20 << 10);
         let three = parts(&joined, &[first, &changed, none]);
         assert_ne!(three[0].as_ptr(), one[0].as_ptr());
-        // What is small stands with its neighbours, what is large by itself.
-        let small = run(4, 100);
-        assert_eq!(parts(&joined, &[&small, &small]).len(), 2);
+        // What is large stands by itself.
         let large = run(5, 300 << 10);
         assert_eq!(parts(&joined, &[&large, &large]).len(), 2);
         joined.keep(0b11);

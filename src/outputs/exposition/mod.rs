@@ -163,11 +163,16 @@ impl Scrape {
         let mut assembly = Assembly::new(encoding);
         let heads = &HEADS[forms::place(format, encoding)];
         let accounts = self.shown.accounts();
-        let runs = accounts.iter().map(|account| {
-            let whole = account.whole(self.now)?;
-            Some((whole, forms::runs(whole, format, encoding)?))
-        });
-        let runs: Vec<_> = runs.collect();
+        let (mut ready, mut others) = (Vec::with_capacity(accounts.len()), Vec::new());
+        for account in accounts {
+            let whole = account.whole(self.now);
+            let runs = whole.and_then(|view| Some((view, forms::runs(view, format, encoding)?)));
+            match runs {
+                Some((view, runs)) => ready.push((view.number(), runs)),
+                None => others.push(account),
+            }
+        }
+        let joined = self.joined.of(forms::place(format, encoding), &ready);
         for family in ids() {
             let mut head = Some(&heads[family.index()]);
             let mut add = |form: &Form| {
@@ -176,18 +181,10 @@ impl Scrape {
                     assembly.add(form);
                 }
             };
-            let mut older = Vec::with_capacity(runs.len());
-            for (account, runs) in accounts.iter().zip(&runs) {
-                match runs {
-                    Some((view, runs)) => {
-                        self.add(view.newest(family), &mut add);
-                        older.push(&runs[family.index()]);
-                    }
-                    None => self.add(account.pieces(family), &mut add),
-                }
+            for account in &others {
+                self.add(account.pieces(family), &mut add);
             }
-            let form = forms::place(format, encoding);
-            self.joined.add(form, family, &older, &mut add);
+            joined.add(family, &mut add);
             self.add(self.shown.process(family), &mut add);
         }
         if format == Format::OpenMetrics {

@@ -247,13 +247,12 @@ impl AccountLedger {
                     }
                     // A series that this replica has not shown is born at zero, durably; and what
                     // `collect` has shown before, it shows whole.
-                    let keys: Vec<_> = draft.image.counters.keys().cloned().collect();
-                    for key in keys {
-                        let open = draft.image.counters.get(&key).map(|own| own.hold);
-                        if open == Some(Hold::Open) {
-                            draft.release(&key);
-                        } else {
-                            draft.bear(&key);
+                    for (key, own) in &draft.image.counters {
+                        match own.hold {
+                            Hold::Open if own.pending.is_zero() && own.stored => {}
+                            Hold::Open => draft.release(key),
+                            _ if own.stored => {}
+                            _ => draft.bear(key),
                         }
                     }
                 },

@@ -357,7 +357,11 @@ fn table(all: &[Measured], rows: &[Line<'_>]) -> String {
             Some((small, large)) => {
                 let (from, to) = (value(small), value(large));
                 let growth = (to / from).ln() / (large.series as f64 / small.series as f64).ln();
-                writeln!(text, " {growth:.2} |").unwrap();
+                // CPU is counted in hundredths of a second: what takes less has no growth.
+                let shown = format!("{growth:.2}");
+                let shown = shown.replace("-0.00", "0.00");
+                let shown = if growth.is_finite() { &shown } else { "–" };
+                writeln!(text, " {shown} |").unwrap();
             }
             None => text.push_str(" |\n"),
         }

@@ -236,7 +236,8 @@ async fn each_number_is_in_the_history_or_in_a_living_counter() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_vendor_that_does_not_answer_costs_no_other_its_history() {
     let mut rig = Rig::new().await;
-    let (from, to) = (hours_ago(48), hours_ago(4));
+    // Wherever days begin, a whole one lies in it.
+    let (from, to) = (hours_ago(72), hours_ago(4));
     let arguments = ["--from", &from, "--to", &to, "--output", OUTPUT];
     for (more, problem) in [
         (&["--label", "account=x"][..], "--label account"),

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::oneshot;
 
 /// A point of monotonic time: the time since the clock was made. It never goes back, and stands
@@ -86,8 +86,8 @@ impl Clock {
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System { .. } => Timestamp::now(),
-            Source::Scaled { wall, .. } => later(*wall, self.monotonic().0),
-            Source::Manual(manual) => later(manual.wall, manual.elapsed()),
+            Source::Scaled { wall, .. } => after(*wall, self.monotonic().0),
+            Source::Manual(manual) => after(manual.wall, manual.elapsed()),
         }
     }
 
@@ -128,9 +128,21 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// `wall` plus `length`, or the last time that can be written.
-fn later(wall: Timestamp, length: Duration) -> Timestamp {
-    wall.checked_add(length).unwrap_or(Timestamp::MAX)
+/// `time` plus `by`, which may be negative; or the last or first time that can be written.
+pub fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
+    let end = if by.is_negative() {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    };
+    time.checked_add(by).unwrap_or(end)
+}
+
+fn after(wall: Timestamp, length: Duration) -> Timestamp {
+    later(
+        wall,
+        SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX),
+    )
 }
 
 /// The hand that moves a manual clock. Made by [`Clock::manual`].

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use delivery_clock::Clock;
+use delivery_clock::{Clock, later};
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 
@@ -176,10 +176,6 @@ impl Drop for Output<'_> {
         // It has its name by now, or it is not wanted.
         let _ = fs::remove_file(&self.unfinished);
     }
-}
-
-fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
-    time.checked_add(by).unwrap_or(time)
 }
 
 fn query<'a>(

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use delivery_clock::Clock;
+use delivery_clock::{Clock, later};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -173,7 +173,7 @@ impl Before {
             None => {
                 let adoption = self.adoption(application, dataset);
                 let sent_at = message.sent_at;
-                let never_asked = less(adoption.birth, self.max_age);
+                let never_asked = before(adoption.birth, self.max_age);
                 adoption.is_history(sent_at.map(|at| at.as_millisecond()))
                     || sent_at.is_some_and(|at| at < never_asked)
             }
@@ -268,7 +268,7 @@ impl Before {
             Duration::ZERO => self.max_age,
             age => age,
         };
-        let end = less(birth, reach);
+        let end = before(birth, reach);
         let mut increases = Vec::new();
         for day in days.into_iter().filter(|day| day.to <= end) {
             for totals in day.totals {
@@ -336,7 +336,9 @@ impl Before {
     }
 }
 
-fn less(time: Timestamp, by: Duration) -> Timestamp {
-    let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX);
-    time.checked_sub(by).unwrap_or(Timestamp::MIN)
+fn before(time: Timestamp, by: Duration) -> Timestamp {
+    later(
+        time,
+        -SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX),
+    )
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use delivery_clock::Moment;
+use delivery_clock::{Moment, later};
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Method, header};
 use jiff::{SignedDuration, Timestamp};
@@ -409,10 +409,6 @@ impl Provider for Pushwoosh {
         }
         .boxed()
     }
-}
-
-fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
-    time.checked_add(by).unwrap_or(time)
 }
 
 /// A date in UTC, as the vendor writes it.

@@ -337,15 +337,14 @@ fn proc(path: &str) -> Option<String> {
 /// When the machine was started. The kernel's answer moves when its clock is set, but a process has
 /// one start.
 fn boot_time() -> Option<f64> {
-    static BOOT: OnceLock<Option<f64>> = OnceLock::new();
-    *BOOT.get_or_init(|| {
-        proc("/proc/stat")?
-            .lines()
-            .find_map(|line| line.strip_prefix("btime "))?
-            .trim()
-            .parse()
-            .ok()
-    })
+    static BOOT: OnceLock<f64> = OnceLock::new();
+    if let Some(known) = BOOT.get() {
+        return Some(*known);
+    }
+    let stat = proc("/proc/stat")?;
+    let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
+    let read = line.trim().parse().ok()?;
+    Some(*BOOT.get_or_init(|| read))
 }
 
 fn max_fds() -> Option<f64> {

@@ -1,10 +1,7 @@
 //! The series of a family over all accounts, as one run of bytes by age: few and large parts are
 //! sent faster than many small ones.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU8, Ordering},
-};
+use std::sync::Arc;
 
 use arc_swap::ArcSwapOption;
 
@@ -18,7 +15,6 @@ const MOST: usize = 256 << 10;
 /// together again; nobody waits for that.
 pub(super) struct Joined {
     forms: [ArcSwapOption<Families>; FORMS],
-    kept: AtomicU8,
 }
 
 /// The series of some accounts in one form.
@@ -39,7 +35,6 @@ impl Joined {
     pub(super) fn new() -> Joined {
         Joined {
             forms: Default::default(),
-            kept: AtomicU8::new(0),
         }
     }
 
@@ -81,9 +76,8 @@ impl Joined {
 
     /// Forgets what was put together in forms that nobody reads any more.
     pub(super) fn keep(&self, read: FormSet) {
-        let gone = self.kept.swap(read, Ordering::Relaxed) & !read;
         for (form, families) in self.forms.iter().enumerate() {
-            if gone & (1 << form) != 0 {
+            if read & (1 << form) == 0 && families.load().is_some() {
                 families.store(None);
             }
         }

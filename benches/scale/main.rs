@@ -154,17 +154,19 @@ async fn measure(directory: &Path, series: usize, alone: bool) -> Measured {
     eprintln!("{series} series: filling");
     let running = Running::start(directory, shape).await;
     let target = running.target();
+    found.scrapes[0] = first(&target, "gzip").await.0;
     for (index, share) in [0.0, 0.01, 1.0].into_iter().enumerate() {
         // Gzip is read meanwhile, so that a pass makes it.
         target.scrape("gzip", None);
         let changed = (shape.messages as f64 * share).ceil() as usize;
         running.change(index as u64 + 1, changed);
-        let (lasted, cpu) = running.pass().await;
-        found.passes[index] = [lasted, cpu];
+        let before = running.passes().await;
+        let cpu = running.pass().await;
+        found.passes[index] = [running.mean_since(before).await, cpu];
     }
     eprintln!("{series} series: scrapes");
-    let (time, gzip) = first(&target, "gzip").await;
-    found.scrapes[0] = time;
+    let mut gzip = Vec::new();
+    target.scrape("gzip", Some(&mut gzip));
     let own = repeat(&target, "gzip").await;
     (found.scrapes[1], found.scrapes[2]) = (own.median, own.cpu);
     let mut after = Vec::new();
@@ -300,7 +302,7 @@ fn many(target: &Target, length: Duration) -> Vec<f64> {
 
 /// What scrapes and passes do to each other.
 struct Together {
-    /// How long the queries of a pass take, without scrapes and with them.
+    /// How long an account's pass takes, without scrapes and with them.
     passes: [f64; 2],
     /// The median and the 99th percentile of scrapes, without passes and with them.
     scrapes: [[f64; 2]; 2],
@@ -318,13 +320,13 @@ async fn together(directory: &Path, series: usize) -> Together {
     let running = Running::start(directory, shape).await;
     let target = running.target();
     let rounds = async |from: u64| {
-        let mut times = Vec::new();
+        let before = running.passes().await;
         for round in from..from + 5 {
             running.change(round, shape.messages.div_ceil(100));
-            times.push(running.asked().await);
+            running.asked().await;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        median(&mut times)
+        running.mean_since(before).await
     };
     target.scrape("gzip", None);
     let quiet = rounds(10).await;
@@ -469,11 +471,23 @@ fn passes(all: &[Measured]) -> String {
     table(
         all,
         &[
-            ("nothing changes: queries", &|own| own.passes[0][0], time),
+            (
+                "nothing changes: an account's pass",
+                &|own| own.passes[0][0],
+                time,
+            ),
             ("whole process, CPU", &|own| own.passes[0][1], time),
-            ("1 % changes: queries", &|own| own.passes[1][0], time),
+            (
+                "1 % changes: an account's pass",
+                &|own| own.passes[1][0],
+                time,
+            ),
             ("whole process, CPU", &|own| own.passes[1][1], time),
-            ("all changes: queries", &|own| own.passes[2][0], time),
+            (
+                "all changes: an account's pass",
+                &|own| own.passes[2][0],
+                time,
+            ),
             ("whole process, CPU", &|own| own.passes[2][1], time),
             ("writing and compressing nothing, CPU", &of_costs(0), time),
             ("writing and compressing 1 %, CPU", &of_costs(1), time),
@@ -565,7 +579,7 @@ fn report(all: &[Measured], cold: &[(f64, usize)], together: &Together, alone: b
     let Together { passes, scrapes } = together;
     writeln!(
         text,
-        "- {TOGETHER} gzip scrapes at once, every second: the queries of a pass take {} with them and {} \
+        "- {TOGETHER} gzip scrapes at once, every second: an account's pass takes {} with them and {} \
          without ({:.2} times; goal: at most 1.1); the scrapes' 99th percentile is {} with passes ({:.1} \
          times their median; goal: at most 5), and {} between them ({:.1})",
         time(passes[1]),

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -13,6 +14,7 @@ use std::{
 use axum::{Router, body::Body, routing::post};
 use delivery_clock::Clock;
 use delivery_simulators::{Options, World, credentials, faults::Fault};
+use flate2::read::GzDecoder;
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -222,18 +224,13 @@ impl Running {
         put(&self.world, self.shape, round, messages);
     }
 
-    /// Waits until every message has been asked for once more, from a moment on in which nothing
-    /// is; how long it took, in seconds.
-    pub(super) async fn asked(&self) -> f64 {
+    /// Waits until every message has been asked for once more.
+    pub(super) async fn asked(&self) {
         let vendor = &self.world.servers[1];
         let wanted = self.shape.accounts * self.shape.messages.div_ceil(BATCH);
         let so_far = vendor.received_count();
         let patience = Instant::now() + self.shape.interval * 4 + Duration::from_secs(60);
-        let mut began = None;
         while vendor.received_count() < so_far + wanted {
-            if began.is_none() && vendor.received_count() > so_far {
-                began = Some(Instant::now());
-            }
             assert!(
                 Instant::now() < patience,
                 "a pass does not end: {}",
@@ -242,21 +239,54 @@ impl Running {
             tokio::time::sleep(Duration::from_millis(2)).await;
         }
         tokio::time::sleep(LATENCY).await;
-        began.map_or(LATENCY, |began| began.elapsed()).as_secs_f64()
     }
 
-    /// Waits for one whole pass of every account, and until all of it is counted and shown; how long
-    /// the queries took, and the exporter's CPU time, in seconds.
-    pub(super) async fn pass(&self) -> (f64, f64) {
+    /// How long the passes of all accounts took so far, in seconds, and how many they were: what the
+    /// exporter says.
+    pub(super) async fn passes(&self) -> [f64; 2] {
+        let target = self.target();
+        tokio::task::spawn_blocking(move || {
+            // Plain text is not read, or it would be made ready from then on.
+            let mut body = Vec::new();
+            target.scrape("gzip", Some(&mut body));
+            let lines = BufReader::new(GzDecoder::new(&*body)).lines();
+            let mut passes = [0.0; 2];
+            for line in lines.map(Result::unwrap) {
+                let Some(own) = line.strip_prefix("delivery_exporter_collect_duration_seconds_")
+                else {
+                    continue;
+                };
+                let value = || own.rsplit(' ').next().unwrap().parse::<f64>().unwrap();
+                match own {
+                    own if own.starts_with("sum{") => passes[0] += value(),
+                    own if own.starts_with("count{") => passes[1] += value(),
+                    _ => {}
+                }
+            }
+            passes
+        })
+        .await
+        .unwrap()
+    }
+
+    /// The mean of the passes since then.
+    pub(super) async fn mean_since(&self, [sum, count]: [f64; 2]) -> f64 {
+        let now = self.passes().await;
+        (now[0] - sum) / (now[1] - count)
+    }
+
+    /// Waits for one whole pass of every account, and until all of it is counted and shown; the
+    /// exporter's CPU time, in seconds.
+    pub(super) async fn pass(&self) -> f64 {
         let pid = self.exporter.id();
         let before = cpu_of(pid);
-        let lasted = self.asked().await;
+        self.asked().await;
         let mut last = cpu_of(pid);
         loop {
             tokio::time::sleep(Duration::from_millis(200)).await;
             let now = cpu_of(pid);
             if now - std::mem::replace(&mut last, now) < 0.015 {
-                return (lasted, now - before);
+                return now - before;
             }
         }
     }

@@ -39,7 +39,7 @@ use world::{Running, Shape};
 const ACCOUNTS: usize = 20;
 /// Scrapes that begin together.
 const TOGETHER: usize = 50;
-/// Passes that change a little, each with a scrape after it.
+/// Passes that change a little.
 const ROUNDS: u64 = 5;
 
 #[derive(Parser)]
@@ -102,19 +102,19 @@ async fn repeat(target: &Target, encoding: &'static str) -> Repeated {
     blocking(move || target.repeat(encoding)).await
 }
 
+/// A gzip scrape as a scraper's is: by itself, after a rest.
+async fn rested(target: &Target) -> f64 {
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let target = target.clone();
+    blocking(move || target.scrape("gzip", None).lasted.as_secs_f64()).await
+}
+
 /// The medians of a target's scrapes, gzip and identity.
 async fn both(target: &Target) -> [f64; 2] {
     [
         repeat(target, "gzip").await.median,
         repeat(target, "identity").await.median,
     ]
-}
-
-/// A gzip scrape as a scraper's is: by itself, after a rest.
-async fn rested(target: &Target) -> f64 {
-    tokio::time::sleep(Duration::from_secs(2)).await;
-    let target = target.clone();
-    blocking(move || target.scrape("gzip", None).lasted.as_secs_f64()).await
 }
 
 /// The same by curl.
@@ -156,10 +156,9 @@ async fn measure(directory: &Path, series: usize, alone: bool) -> Measured {
     let target = running.target();
     found.scrapes[0] = first(&target, "gzip").await.0;
     for (index, share) in [0.0, 0.01, 1.0].into_iter().enumerate() {
-        // Gzip is read meanwhile, so that a pass makes it.
-        target.scrape("gzip", None);
         let changed = (shape.messages as f64 * share).ceil() as usize;
         running.change(index as u64 + 1, changed);
+        // This reads gzip, so that the pass makes it.
         let before = running.passes().await;
         let cpu = running.pass().await;
         found.passes[index] = [running.mean_since(before).await, cpu];
@@ -321,7 +320,7 @@ async fn together(directory: &Path, series: usize) -> Together {
     let target = running.target();
     let rounds = async |from: u64| {
         let before = running.passes().await;
-        for round in from..from + 5 {
+        for round in from..from + ROUNDS {
             running.change(round, shape.messages.div_ceil(100));
             running.asked().await;
             tokio::time::sleep(Duration::from_secs(1)).await;

@@ -246,13 +246,14 @@ impl AccountLedger {
                         }
                     }
                     // A series that this replica has not shown is born at zero, durably; and what
-                    // `collect` has shown before, it shows whole.
+                    // `collect` has shown before, it shows whole. All others are as they are stored.
                     for (key, own) in &draft.image.counters {
                         match own.hold {
-                            Hold::Open if own.pending.is_zero() && own.stored => {}
-                            Hold::Open => draft.release(key),
-                            _ if own.stored => {}
-                            _ => draft.bear(key),
+                            Hold::Open if !own.stored || !own.pending.is_zero() => {
+                                draft.release(key);
+                            }
+                            _ if !own.stored => draft.bear(key),
+                            _ => {}
                         }
                     }
                 },

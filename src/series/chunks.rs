@@ -29,16 +29,12 @@ enum Place {
 }
 
 fn find(chunks: &[Arc<Chunk>], own: &[Arc<str>]) -> Place {
-    // Series that arrive in order come last.
-    if let Some((chunk, (last, _))) = chunks.last().and_then(|chunk| Some((chunk, chunk.last()?)))
-        && last.as_ref() < own
-    {
-        return Place::Missing(chunks.len() - 1, chunk.len());
-    }
     let before = |chunk: &Arc<Chunk>| chunk.last().is_some_and(|(last, _)| last.as_ref() < own);
-    let index = chunks
-        .partition_point(before)
-        .min(chunks.len().saturating_sub(1));
+    // Series that arrive in order come last.
+    if let Some(last) = chunks.last().filter(|chunk| before(chunk)) {
+        return Place::Missing(chunks.len() - 1, last.len());
+    }
+    let index = chunks.partition_point(before);
     let Some(chunk) = chunks.get(index) else {
         return Place::Missing(0, 0);
     };

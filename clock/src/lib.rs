@@ -138,11 +138,18 @@ pub fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.checked_add(by).unwrap_or(end)
 }
 
-fn after(wall: Timestamp, length: Duration) -> Timestamp {
-    later(
-        wall,
-        SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX),
-    )
+/// `time` plus `length`, or the last time that can be written.
+pub fn after(time: Timestamp, length: Duration) -> Timestamp {
+    later(time, signed(length))
+}
+
+/// `time` less `length`, or the first time that can be written.
+pub fn before(time: Timestamp, length: Duration) -> Timestamp {
+    later(time, -signed(length))
+}
+
+fn signed(length: Duration) -> SignedDuration {
+    SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX)
 }
 
 /// The hand that moves a manual clock. Made by [`Clock::manual`].

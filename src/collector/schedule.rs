@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub(super) use delivery_clock::{after, before};
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt;
 
@@ -87,18 +88,6 @@ pub(super) fn spread(interval: Duration) -> Duration {
     MAX_SPREAD
         .min(interval)
         .mul_f64(rand::rng().random_range(0.0..1.0))
-}
-
-/// `time` plus `length`.
-pub(super) fn after(time: Timestamp, length: Duration) -> Timestamp {
-    let length = SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX);
-    time.checked_add(length).unwrap_or(Timestamp::MAX)
-}
-
-/// `time` less `length`.
-pub(super) fn before(time: Timestamp, length: Duration) -> Timestamp {
-    let length = SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX);
-    time.checked_sub(length).unwrap_or(Timestamp::MIN)
 }
 
 #[cfg(test)]

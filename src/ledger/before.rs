@@ -7,8 +7,8 @@ use std::{
     time::Duration,
 };
 
-use delivery_clock::{Clock, later};
-use jiff::{SignedDuration, Timestamp};
+use delivery_clock::{Clock, before};
+use jiff::Timestamp;
 
 use super::{
     LedgerError, Names,
@@ -334,11 +334,4 @@ impl Before {
             counter,
         }
     }
-}
-
-fn before(time: Timestamp, by: Duration) -> Timestamp {
-    later(
-        time,
-        -SignedDuration::try_from(by).unwrap_or(SignedDuration::MAX),
-    )
 }

@@ -3,7 +3,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 /// The type of a provider: one per vendor API, the label `provider`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -177,10 +177,13 @@ impl ProviderType {
         }
     }
 
-    /// Whether the vendor publishes its numbers once a day, so that only ages of a day and more
-    /// can be told apart.
-    pub fn publishes_daily(self) -> bool {
-        self == ProviderType::AlibabaPush
+    /// How the vendor publishes where it does so once a day, so that only ages of a day and more
+    /// can be told apart. The hour of completeness is a default.
+    pub fn daily_publication(self) -> Option<DailyPublication> {
+        (self == ProviderType::AlibabaPush).then_some(DailyPublication {
+            utc_offset: SignedDuration::from_hours(8),
+            complete_at: Duration::from_secs(6 * 3600),
+        })
     }
 
     /// Whether the vendor can list the messages that were sent.
@@ -204,6 +207,31 @@ impl fmt::Display for ProviderType {
         f.write_str(self.as_str())
     }
 }
+
+/// How a vendor publishes numbers once a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DailyPublication {
+    /// The vendor's days begin at midnight of this offset from UTC.
+    pub utc_offset: SignedDuration,
+    /// How long after midnight the numbers of the day before are expected to be complete.
+    pub complete_at: Duration,
+}
+
+impl DailyPublication {
+    /// The begin of the vendor's day in which `at` lies.
+    pub fn day_of(self, at: Timestamp) -> Timestamp {
+        let offset = self.utc_offset.as_secs();
+        let into = (at.as_second() + offset).rem_euclid(SECONDS_OF_A_DAY);
+        Timestamp::from_second(at.as_second() - into).unwrap_or(at)
+    }
+
+    /// When the numbers are expected to be complete on the vendor's day in which `at` lies.
+    pub fn complete_on_day_of(self, at: Timestamp) -> Timestamp {
+        delivery_clock::after(self.day_of(at), self.complete_at)
+    }
+}
+
+const SECONDS_OF_A_DAY: i64 = 86_400;
 
 /// A data set of a vendor: what `collect` names, and the label `dataset`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -638,6 +666,9 @@ impl FigureKind {
 pub struct Happening {
     /// Stands for it: nothing that names a person is kept.
     pub digest: [u8; 16],
+    /// The digest that version 0.1 made of the same row, where it differs: a ledger that knows it
+    /// has counted the row.
+    pub former: Option<[u8; 16]>,
     /// What it is.
     pub kind: HappeningKind,
     /// When it happened, if the vendor says so: what is older than the application's birth counts

@@ -404,6 +404,7 @@ impl Recall<'_> {
             let query = Query::List {
                 dataset,
                 application,
+                oldest: later(self.from, -GROWS),
                 since: later(self.from, -GROWS),
                 deadline: self.clock.monotonic() + LIST_PATIENCE,
             };

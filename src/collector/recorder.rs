@@ -30,13 +30,13 @@ pub trait Recorder: Observer {
     /// The vendor answered, and the state of the message is what it was.
     fn renewed(&self, dataset: Dataset, application: &Application, id: &str, stale_at: Timestamp);
 
-    /// All figures of a data set, or of one message of it: they replace those before, and are true
-    /// until `stale_at`.
+    /// All figures of a data set, or of one `group` of it (a message's id, or the name of a part):
+    /// they replace those before, and are true until `stale_at`.
     fn figures(
         &self,
         dataset: Dataset,
         application: &Application,
-        message: Option<&str>,
+        group: &str,
         figures: Vec<Figure>,
         stale_at: Timestamp,
     );

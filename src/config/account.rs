@@ -22,7 +22,7 @@ use super::{
     },
 };
 use crate::{
-    model::{Application, Dataset, ProviderType},
+    model::{Application, DailyPublication, Dataset, ProviderType},
     secret::Secret,
 };
 
@@ -197,6 +197,7 @@ pub(super) fn read(
         dataset_intervals: dataset_intervals(context, &map, provider),
         timeout,
         stale_after,
+        daily: daily(context, &map, provider),
         cohort_ages: collection.cohort_ages.clone(),
         max_interval: collection.max_interval,
         proxy_url: proxy(context, &map),
@@ -231,6 +232,35 @@ pub(super) fn read(
         context.warnings.borrow_mut().push(warning);
     }
     Some(account)
+}
+
+/// How the vendor publishes once a day, with `daily_complete_at`.
+fn daily(context: &Context, map: &Map<'_>, provider: ProviderType) -> Option<DailyPublication> {
+    let default = provider.daily_publication();
+    let Some(node) = map.get("daily_complete_at") else {
+        return default;
+    };
+    let Some(default) = default else {
+        let text = format!(
+            "daily_complete_at is for vendors that publish once a day; {provider} is not one"
+        );
+        context.error(&node.place, text);
+        return None;
+    };
+    let text = map.text("daily_complete_at")?;
+    let time = text.split_once(':').and_then(|(hours, minutes)| {
+        let (hours, minutes): (u64, u64) = (hours.parse().ok()?, minutes.parse().ok()?);
+        (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)
+    });
+    let Some(minutes) = time else {
+        let text = format!("daily_complete_at: {text} is no time of day; write it like 06:00");
+        context.error(&node.place, text);
+        return Some(default);
+    };
+    Some(DailyPublication {
+        complete_at: Duration::from_secs(minutes * 60),
+        ..default
+    })
 }
 
 /// `canaries`: the registration ids of test devices. They name devices, and are never shown.
@@ -633,7 +663,9 @@ fn messages(
     applications: &[Application],
 ) -> Messages {
     let section = map.section("messages", Section::Messages);
-    let list = section.truth("list");
+    let list = section
+        .optional_truth("list")
+        .unwrap_or_else(|| provider.can_list());
     if list && !provider.can_list() {
         let text = format!("{provider} cannot list its messages; name them under static");
         context.error(&section.place, text);

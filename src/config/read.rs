@@ -233,15 +233,11 @@ impl<'c> Map<'c> {
     }
 
     pub(super) fn truth(&self, name: &str) -> bool {
-        self.or_default(
-            name,
-            "truth value: write true or false",
-            |text| match text {
-                "true" => Some(true),
-                "false" => Some(false),
-                _ => None,
-            },
-        )
+        self.or_default(name, TRUTH, truth)
+    }
+
+    pub(super) fn optional_truth(&self, name: &str) -> Option<bool> {
+        self.value(name, TRUTH, truth)
     }
 
     pub(super) fn time(&self, name: &str) -> Option<Timestamp> {
@@ -324,6 +320,15 @@ impl<'c> Map<'c> {
 }
 
 const DURATION: &str = "duration; write it like 30s, 5m, 1h30m or 7d";
+const TRUTH: &str = "truth value: write true or false";
+
+fn truth(text: &str) -> Option<bool> {
+    match text {
+        "true" => Some(true),
+        "false" => Some(false),
+        _ => None,
+    }
+}
 
 /// The secret in a file.
 fn secret_in(path: &Path) -> Result<Secret, String> {

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use reqwest::Url;
 
 use crate::{
-    model::{Application, Dataset, ProviderType},
+    model::{Application, DailyPublication, Dataset, ProviderType},
     secret::{Secret, SecretSource},
 };
 
@@ -126,6 +126,8 @@ pub struct Account {
     pub timeout: Duration,
     /// How long gauges outlive a due and unanswered query.
     pub stale_after: Duration,
+    /// How the vendor publishes its numbers, where it does so once a day (`daily_complete_at`).
+    pub daily: Option<DailyPublication>,
     /// The ages of its cohorts (`collection.cohort_ages`).
     pub cohort_ages: Vec<Duration>,
     /// A proxy, instead of the environment's. It can hold a password.

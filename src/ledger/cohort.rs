@@ -111,7 +111,7 @@ impl Windows {
             Some(dataset) => Windows::new(
                 &account.cohort_ages,
                 account.dataset_interval(*dataset),
-                account.provider.publishes_daily(),
+                account.daily.is_some(),
             ),
             None => Windows::default(),
         }

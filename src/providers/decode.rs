@@ -2,13 +2,15 @@
 
 use serde::Deserialize;
 
-/// Decodes JSON. `unknown` is told the path of every field that the type does not know, without
+use super::json::Fields;
+
+/// Decodes a JSON object. `unknown` is told the path of every field that the type does not know, without
 /// ids and list places in it: the vendor's answers have changed shape.
 ///
 /// # Errors
 ///
 /// What is wrong, without any of the content.
-pub(super) fn decode<'de, T: Deserialize<'de>>(
+pub(super) fn decode<'de, T: Deserialize<'de> + Default>(
     json: &'de [u8],
     unknown: &mut dyn FnMut(&str),
 ) -> Result<T, String> {
@@ -20,7 +22,7 @@ pub(super) fn decode<'de, T: Deserialize<'de>>(
             .filter(|word| *word != "?" && !word.bytes().all(|byte| byte.is_ascii_digit()));
         unknown(&words.collect::<Vec<_>>().join("."));
     };
-    let value = serde_ignored::deserialize(&mut deserializer, &mut note)
+    let Fields(value) = serde_ignored::deserialize(&mut deserializer, &mut note)
         .map_err(|error| super::json::problem(&error))?;
     deserializer
         .end()

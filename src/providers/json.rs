@@ -144,8 +144,45 @@ pub(super) fn counts(fields: &[(Measure, &str, &Count)]) -> Result<Counts, Strin
     Ok(counts)
 }
 
+/// A struct that is read from a JSON object alone, at any depth of an answer. serde would take a
+/// list for the struct's fields in their order, and so read `[7]` as if the vendor had sent a count
+/// of 7. `null` is an object without fields.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Fields<T>(pub(super) T);
+
+impl<T> std::ops::Deref for Fields<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for Fields<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Fields<T>, D::Error> {
+        struct FieldsVisitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for FieldsVisitor<T> {
+            type Value = Fields<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Fields<T>, M::Error> {
+                T::deserialize(de::value::MapAccessDeserializer::new(map)).map(Fields)
+            }
+
+            fn visit_unit<E>(self) -> Result<Fields<T>, E> {
+                Ok(Fields(T::default()))
+            }
+        }
+        deserializer.deserialize_any(FieldsVisitor(std::marker::PhantomData))
+    }
+}
+
 /// A text that may come as a number. Integers keep every digit: an id of 19 digits does not
-/// survive a double. `null` and anything else are no text.
+/// survive a double. A whole number that is written with a fraction or an exponent (`17.0`) is the
+/// same text as without. `null` and anything else are no text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Text(pub(super) Option<String>);
 
@@ -169,10 +206,24 @@ impl<'de> Deserialize<'de> for Text {
             Some(b'"') => serde_json::from_str::<Cow<'_, str>>(raw)
                 .ok()
                 .map(Cow::into_owned),
-            Some(b'-' | b'0'..=b'9') => Some(raw.to_owned()),
+            Some(b'-' | b'0'..=b'9') => Some(whole_number(raw).unwrap_or_else(|| raw.to_owned())),
             _ => None,
         }))
     }
+}
+
+/// The digits of a number that is whole and written as if it were not; `None`: it is written as a
+/// whole number, or is none.
+fn whole_number(raw: &str) -> Option<String> {
+    if !raw.contains(['.', 'e', 'E']) {
+        return None;
+    }
+    let number = rust_decimal::Decimal::from_scientific(raw)
+        .or_else(|_| raw.parse())
+        .ok()?;
+    number
+        .is_integer()
+        .then(|| number.trunc().normalize().to_string())
 }
 
 /// A field that is known and not wanted: people's texts, mostly. It is skipped, not kept.
@@ -390,6 +441,42 @@ mod tests {
         );
         assert_eq!(text("null"), None);
         assert_eq!(text("{}"), None);
+    }
+
+    #[test]
+    fn a_whole_number_is_one_text_however_it_is_written() {
+        let text = |json| serde_json::from_str::<Text>(json).unwrap().0;
+        for json in [
+            "12345678900",
+            "12345678900.0",
+            "1.23456789e10",
+            "\"12345678900\"",
+        ] {
+            assert_eq!(text(json).as_deref(), Some("12345678900"), "{json}");
+        }
+        for json in ["0.0025", "1.5e-3", "1e999"] {
+            assert_eq!(text(json).as_deref(), Some(json));
+        }
+    }
+
+    #[test]
+    fn a_list_is_no_object() {
+        #[derive(Debug, Default, PartialEq, Deserialize)]
+        #[serde(default)]
+        struct Inner {
+            sent: Count,
+        }
+        #[derive(Debug, Default, Deserialize)]
+        #[serde(default)]
+        struct Outer {
+            inner: Fields<Inner>,
+        }
+        let read = |json| serde_json::from_str::<Fields<Outer>>(json).map(|own| own.0.inner.0.sent);
+        assert_eq!(read(r#"{"inner": {"sent": 7}}"#).unwrap(), Count::Value(7));
+        assert_eq!(read(r#"{"inner": null}"#).unwrap(), Count::Absent);
+        for json in [r#"[{"sent": 7}]"#, r#"{"inner": [7]}"#, r#"{"inner": 7}"#] {
+            assert!(read(json).is_err(), "{json}");
+        }
     }
 
     #[test]

@@ -38,6 +38,19 @@ pub trait Provider: Send + Sync {
     /// How a data set of this vendor is asked for.
     fn plan(&self, dataset: Dataset) -> Plan;
 
+    /// Whether the vendor's list of messages has their numbers too, so that a message that is due
+    /// can wait for a list that is on its way.
+    fn list_has_numbers(&self) -> bool {
+        false
+    }
+
+    /// Whether a data set can be queried only once the messages of the application are known: it
+    /// waits for the first list, or the first answers, of this process.
+    fn needs_messages(&self, dataset: Dataset) -> bool {
+        let _ = dataset;
+        false
+    }
+
     /// The first moment at which the vendor can have numbers of `message`; `None`: at once.
     fn first_numbers(&self, message: &Message) -> Option<Timestamp> {
         let _ = message;
@@ -92,8 +105,10 @@ pub trait Provider: Send + Sync {
                 at: 0,
                 what: "no reports are known for this vendor".into(),
                 rest: body.into(),
+                sample_of: None,
             }),
             empty: body.is_empty(),
+            failure: None,
         }
     }
 }
@@ -146,13 +161,15 @@ pub enum Query<'a> {
         /// No retry starts after this.
         deadline: Moment,
     },
-    /// The messages that were sent from `since` on, paged to the end.
+    /// The messages that the vendor lists from `since` on, paged to the end.
     List {
         /// Which data set the messages are wanted for.
         dataset: Dataset,
         /// Whose messages.
         application: &'a Application,
-        /// Only messages sent at or after this.
+        /// Messages sent before this are not wanted.
+        oldest: Timestamp,
+        /// The list was complete up to here before, with an overlap taken off; at least `oldest`.
         since: Timestamp,
         /// No retry starts after this.
         deadline: Moment,
@@ -194,13 +211,13 @@ pub enum Observation {
         /// The start of the request.
         asked_at: Timestamp,
     },
-    /// The vendor does not want to be asked for this message with others (or at all).
+    /// The vendor refuses this message: the refusal is the message's, not the data set's.
     Refused {
         /// The id that was asked for.
         asked: Arc<str>,
-        /// The vendor's code, the label `reason`.
+        /// The vendor's code, or `not_found`: the label `reason`.
         reason: Arc<str>,
-        /// What to do about it.
+        /// Whether it may just be too new.
         then: Refusal,
     },
     /// The answer's part about this message could not be taken; the others' parts were.
@@ -210,10 +227,13 @@ pub enum Observation {
         /// Why.
         failure: Failure,
     },
-    /// All figures of a data set, or of one message of it: they replace those before.
+    /// All figures of a data set (or of one part or message of it): they replace those before.
     Figures {
         /// The message that was asked for; `None`: they are the application's.
         asked: Option<Arc<str>>,
+        /// The part of the data set, where its parts are queried one by one and one can fail
+        /// without the others; empty: there are no parts.
+        part: &'static str,
         /// The figures.
         figures: Vec<Figure>,
     },
@@ -222,6 +242,12 @@ pub enum Observation {
     /// The data set was read until this time: the next query begins there, less what the vendor
     /// tells late. Only after everything before it was handed over.
     ReadUntil(Timestamp),
+    /// The query stopped in the middle to keep the memory bounded: the rest is to be queried at
+    /// once, in turn with other queries.
+    More,
+    /// There was nothing to query: no message of the kind that the data set is about is known yet.
+    /// No request was made.
+    NothingToQuery,
     /// A message that the vendor lists. Its numbers, where the list has them, come as a
     /// [`Observation::Snapshot`] after it.
     Listed(Message),
@@ -236,13 +262,15 @@ pub enum Observation {
     },
 }
 
-/// What to do about a message that a vendor refuses by itself.
+/// When a message that a vendor refuses is set aside: from then on it is queried once a day, by
+/// itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// Never ask again.
-    ForGood,
-    /// While it is younger than this, ask for it alone; then never again.
-    OlderThan(Duration),
+    /// At once: more time will not mend it.
+    AtOnce,
+    /// Once it is five minutes old: until then it may not be known everywhere at the vendor, and
+    /// is queried alone every interval.
+    UnlessNew,
 }
 
 /// One delivery report, in the vocabulary of contract 4.3. Nothing in it names a person.
@@ -252,6 +280,9 @@ pub struct Report {
     pub report: Digest,
     /// Digest of account, message and recipient; the report's own where no message is named.
     pub message: Digest,
+    /// `report` and `message` as version 0.1 made them of the same text, where they differ: a
+    /// ledger that knows those has counted the report.
+    pub former: Option<(Digest, Digest)>,
     /// The label `channel`.
     pub channel: &'static str,
     /// The campaign that the report names.
@@ -312,6 +343,8 @@ pub struct ReportsRead {
     pub empty: bool,
     /// What could not be read; `None` if everything was.
     pub damage: Option<Damage>,
+    /// The body is no body of reports but an error, a page or nothing: why the query failed.
+    pub failure: Option<Failure>,
 }
 
 /// The parts of a body that could not be read.
@@ -324,6 +357,9 @@ pub struct Damage {
     /// All of them, and no report that was read: a body of the same form, so that a version that
     /// understands more of it can read it.
     pub rest: Arc<[u8]>,
+    /// Set where the body holds no report for certain (an error's text, a page): of each kind an
+    /// account keeps one copy in quarantine, to be looked at.
+    pub sample_of: Option<&'static str>,
 }
 
 /// Where bodies are kept that will not come again.

@@ -175,7 +175,11 @@ impl Collector {
                         counting.push((key, seen));
                     }
                 }
-                Observation::Figures { asked, figures } => {
+                Observation::Figures {
+                    asked,
+                    part,
+                    figures,
+                } => {
                     let (message, stale_at) = match asked {
                         Some(asked) => {
                             let key = self.tracker.resolve(&(index, asked));
@@ -185,10 +189,12 @@ impl Collector {
                         None => (None, schedule::after(next, stale_after)),
                     };
                     let recorder = &self.parts.recorder;
-                    recorder.figures(dataset, &application, message.as_deref(), figures, stale_at);
+                    let group = message.as_deref().unwrap_or(part);
+                    recorder.figures(dataset, &application, group, figures, stale_at);
                 }
                 // The ledger has them.
                 Observation::Happened(_) | Observation::ReadUntil(_) => {}
+                Observation::More | Observation::NothingToQuery => {}
                 Observation::NotYet { asked, asked_at } => {
                     let key = self.tracker.resolve(&(index, asked));
                     let next = self.answered(lane, &key.1, pass.began);
@@ -340,8 +346,8 @@ impl Collector {
         };
         let age = self.parts.clock.now().duration_since(tracked.since());
         let young = match then {
-            Refusal::ForGood => false,
-            Refusal::OlderThan(limit) => Duration::try_from(age).unwrap_or_default() < limit,
+            Refusal::AtOnce => false,
+            Refusal::UnlessNew => age < SignedDuration::from_mins(5),
         };
         if young {
             self.lane(lane).alone(&job);

@@ -200,6 +200,7 @@ impl Collector {
                 Some(Job::List) => Query::List {
                     dataset,
                     application: &application,
+                    oldest: since.unwrap_or_default(),
                     since: since.unwrap_or_default(),
                     deadline,
                 },

@@ -97,7 +97,7 @@ impl AccountLedger {
     ) -> Result<News, StoreError> {
         let of_spool = |error: SpoolError| StoreError::Failed(error.0);
         for (body, read) in &bodies {
-            if let Some(Damage { at, what, rest }) = &read.damage
+            if let Some(Damage { at, what, rest, .. }) = &read.damage
                 && self.spool.quarantine(body, rest).map_err(of_spool)?
             {
                 let body = body.0.as_ref();

@@ -156,6 +156,7 @@ async fn what_counts_or_would_count_is_no_history() {
     assert_eq!(sums(&days)[&total(Measure::Sent)], 7);
     // Of things that happened: those that the counters left out, each once.
     let happening = |byte: u8, time: Option<&str>| Happening {
+        former: None,
         digest: [byte; 16],
         kind: HappeningKind::BouncedAddress {
             kind: "hard",

@@ -428,6 +428,7 @@ fn report(name: &str, outcome: Outcome) -> Report {
     Report {
         report: digest,
         message: [1; 16],
+        former: None,
         channel: "email",
         campaign: None,
         status_group: Arc::from(name),
@@ -549,11 +550,13 @@ fn read(body: &[u8]) -> ReportsRead {
         at: good,
         what: "a capital".into(),
         rest: body[good..].into(),
+        sample_of: None,
     });
     ReportsRead {
         reports: reports.collect(),
         empty: body.is_empty(),
         damage,
+        failure: None,
     }
 }
 
@@ -635,6 +638,7 @@ async fn what_lies_in_quarantine_is_read_again_and_counted_once() {
             at: 0,
             what: "a capital".into(),
             rest: b"X"[..].into(),
+            sample_of: None,
         }),
         ..read(&[&body[1..], b"b"].concat())
     };

@@ -222,7 +222,9 @@ fn letters(body: &[u8]) -> ReportsRead {
             at: good.len(),
             what: "a capital".into(),
             rest: body[good.len()..].into(),
+            sample_of: None,
         }),
+        failure: None,
     }
 }
 

@@ -195,7 +195,7 @@ impl AlibabaPush {
             return Ok(Observation::Refused {
                 asked,
                 reason,
-                then: Refusal::ForGood,
+                then: Refusal::AtOnce,
             });
         }
         let parameters = [("AppKey", &*application.id), ("MessageId", &*asked)];
@@ -211,7 +211,7 @@ impl AlibabaPush {
                 return Ok(Observation::Refused {
                     asked,
                     reason,
-                    then: Refusal::ForGood,
+                    then: Refusal::AtOnce,
                 });
             }
         };
@@ -361,9 +361,13 @@ impl Provider for AlibabaPush {
                 Query::List {
                     dataset,
                     application,
-                    since,
+                    oldest,
+                    since: _,
                     deadline,
-                } => self.list(dataset, application, since, deadline, take).await,
+                } => {
+                    self.list(dataset, application, oldest, deadline, take)
+                        .await
+                }
                 Query::Messages {
                     dataset,
                     application,

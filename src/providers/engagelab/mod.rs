@@ -34,8 +34,6 @@ use crate::{
 
 /// The most ids that the vendor takes.
 const BATCH: usize = 100;
-/// A message that has just been sent may not be known everywhere yet.
-const MAYBE_NEW: Duration = Duration::from_secs(300);
 
 /// What became of a batch.
 enum Batch {
@@ -168,6 +166,7 @@ impl Engagelab {
         }
         Ok(Observation::Figures {
             asked: None,
+            part: "",
             figures,
         })
     }
@@ -232,7 +231,11 @@ impl Engagelab {
         }
         let figures = tally.figures(&message.id);
         let asked = Some(asked);
-        Ok(Observation::Figures { asked, figures })
+        Ok(Observation::Figures {
+            asked,
+            part: "",
+            figures,
+        })
     }
 
     /// The verdict on an error: by the vendor's code, which stands in a nested or a flat body, and
@@ -357,7 +360,7 @@ impl Provider for Engagelab {
                 take(Observation::Refused {
                     asked: message.id,
                     reason,
-                    then: Refusal::ForGood,
+                    then: Refusal::AtOnce,
                 });
             }
             let mut halves = Halves::new(&good);
@@ -368,8 +371,8 @@ impl Provider for Engagelab {
                 };
                 if let Some(message) = halves.refused(batch) {
                     let then = match code {
-                        27201 => Refusal::OlderThan(MAYBE_NEW),
-                        _ => Refusal::ForGood,
+                        27201 => Refusal::UnlessNew,
+                        _ => Refusal::AtOnce,
                     };
                     let reason = code.to_string().into();
                     take(Observation::Refused {

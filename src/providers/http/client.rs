@@ -5,7 +5,7 @@ use std::{error::Error, fs, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use delivery_clock::{Clock, Moment};
 use futures_util::StreamExt;
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
 use rand::RngExt;
 use tracing::Instrument;
@@ -200,7 +200,12 @@ impl Http {
                 .begin()
                 .await
                 .map_err(|error| store_failure(&error.0))?;
-            let request = build();
+            let mut request = build();
+            // A compressed body that is cut off would lose more than the bytes that are missing.
+            request.headers.insert(
+                header::ACCEPT_ENCODING,
+                HeaderValue::from_static("identity"),
+            );
             let span = self.span(dataset, &request);
             let attempt = async {
                 let sent = tokio::time::timeout(self.timeout, self.send(request)).await;
@@ -306,7 +311,7 @@ impl Http {
         Ok(Answer {
             status,
             headers,
-            body: body.freeze(),
+            body: without_byte_order_mark(body.freeze()),
         })
     }
 
@@ -354,6 +359,16 @@ impl Http {
                 ..failure
             };
             return Outcome::Fail(failure.advise("check base_url"));
+        }
+        if answer.status.is_success()
+            && let Some(what) = not_json(&answer.headers)
+        {
+            let failure = Failure {
+                status: Some(answer.status.as_u16()),
+                ..Failure::new(FailureKind::Decode, what)
+            };
+            let advice = "it is a page, not JSON: is base_url right, is a proxy in between?";
+            return Outcome::Fail(failure.advise(advice));
         }
         match judge(answer) {
             Verdict::Done(value) => Outcome::Done(value),
@@ -549,6 +564,26 @@ impl<'h> Attempts<'h> {
         self.pauses += 1;
         self.http.observer.retry(self.dataset);
         Next::Again
+    }
+}
+
+/// What the answer says that it is, if that is a page or XML. A type that is missing, or one that
+/// servers send when they were not told another (`text/plain`), says nothing: the body decides.
+fn not_json(headers: &HeaderMap) -> Option<&'static str> {
+    let kind = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+    let kind = kind.split(';').next()?.trim().to_ascii_lowercase();
+    match kind.as_str() {
+        "text/html" | "application/xhtml+xml" => Some("the answer is an HTML page"),
+        "text/xml" | "application/xml" => Some("the answer is XML"),
+        _ => None,
+    }
+}
+
+/// JSON without the mark that some servers put before it.
+fn without_byte_order_mark(body: Bytes) -> Bytes {
+    match body.strip_prefix(b"\xef\xbb\xbf") {
+        Some(_) => body.slice(3..),
+        None => body,
     }
 }
 

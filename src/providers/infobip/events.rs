@@ -48,6 +48,7 @@ pub(super) fn read(account: &str, body: &[u8]) -> Option<Pushed> {
     let campaign = wire.campaign_reference_id.get().map(Arc::from);
     Some(Pushed::Event(Happening {
         digest,
+        former: None,
         kind: HappeningKind::Tracked { measure, campaign },
         // However late it is told, it is news.
         at: None,

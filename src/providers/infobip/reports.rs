@@ -43,11 +43,13 @@ pub(super) fn read(account: &str, body: &[u8]) -> ReportsRead {
         at,
         what,
         rest: salvage::rest(body, LIST, &unread, broken.as_ref()).into(),
+        sample_of: None,
     });
     ReportsRead {
         reports,
         empty,
         damage,
+        failure: None,
     }
 }
 
@@ -253,6 +255,7 @@ impl Wire {
         Report {
             report,
             message,
+            former: None,
             channel: "email",
             campaign: self.campaign_reference_id.get().map(Arc::from),
             status_group: Arc::from(group),

@@ -67,6 +67,7 @@ impl Bounce {
         ];
         Happening {
             digest: digest(&parts),
+            former: None,
             kind: HappeningKind::BouncedAddress {
                 kind: kind_of(&kind),
                 reason: reason_of(&reason),
@@ -206,6 +207,7 @@ impl Event {
         ];
         Happening {
             digest: digest(&parts),
+            former: None,
             kind: HappeningKind::Log {
                 action: Arc::from(action),
                 platform: Arc::from(platform_of(&platform)),

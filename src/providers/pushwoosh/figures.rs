@@ -166,7 +166,11 @@ impl Pushwoosh {
         {
             Ok((figures, _)) => {
                 let asked = Some(asked);
-                Ok(Observation::Figures { asked, figures })
+                Ok(Observation::Figures {
+                    asked,
+                    part: "",
+                    figures,
+                })
             }
             // A message that has not been sent, or that has no code.
             Err(failure) if failure.kind == FailureKind::NotFound => {
@@ -250,6 +254,7 @@ impl Pushwoosh {
         };
         Ok(Observation::Figures {
             asked: None,
+            part: "",
             figures: named.into_iter().chain(other).map(figure).collect(),
         })
     }
@@ -289,6 +294,7 @@ impl Pushwoosh {
         };
         Ok(Observation::Figures {
             asked: None,
+            part: "",
             figures: named.into_iter().chain(other).map(figure).collect(),
         })
     }

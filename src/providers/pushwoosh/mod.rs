@@ -121,7 +121,7 @@ impl Pushwoosh {
         deadline: Moment,
     ) -> Result<Vec<T>, Failure>
     where
-        T: for<'de> Deserialize<'de>,
+        T: for<'de> Deserialize<'de> + Default,
     {
         let read = |page: &Page<'_>, unknown: &mut dyn FnMut(&str)| page.read(unknown);
         let (rows, _) = self.post(dataset, endpoint, body, deadline, read).await?;
@@ -362,9 +362,13 @@ impl Provider for Pushwoosh {
                 Query::List {
                     dataset,
                     application,
-                    since,
+                    oldest,
+                    since: _,
                     deadline,
-                } => self.list(dataset, application, since, deadline, take).await,
+                } => {
+                    self.list(dataset, application, oldest, deadline, take)
+                        .await
+                }
                 Query::Messages {
                     dataset: Dataset::Intervals,
                     messages,

@@ -63,7 +63,7 @@ impl Page<'_> {
     /// The rows of the answer.
     pub(super) fn read<T>(&self, unknown: &mut dyn FnMut(&str)) -> Result<Vec<T>, String>
     where
-        T: for<'de> Deserialize<'de>,
+        T: for<'de> Deserialize<'de> + Default,
     {
         let rows = self.rows().unwrap_or_default().iter();
         rows.map(|raw| decode(raw.get().as_bytes(), unknown))

@@ -122,11 +122,11 @@ impl Recorder for AccountSeries {
         &self,
         dataset: Dataset,
         application: &Application,
-        message: Option<&str>,
+        group: &str,
         figures: Vec<Figure>,
         stale_at: Timestamp,
     ) {
-        let message: Arc<str> = Arc::from(message.unwrap_or_default());
+        let key: Arc<str> = Arc::from(group);
         let mut state = self.lock();
         let common = state.common();
         let State {
@@ -142,7 +142,7 @@ impl Recorder for AccountSeries {
         figures::add(draft, shapes, &figures, &name);
         let head = Head {
             application: application.name.clone(),
-            id: Arc::from(format!("{dataset} {} {message}", application.id)),
+            id: Arc::from(format!("{dataset} {} {key}", application.id)),
             campaign: Arc::from(""),
             since: Timestamp::MIN,
             sent: 0,
@@ -150,9 +150,9 @@ impl Recorder for AccountSeries {
             common,
         };
         let own = all.of(dataset, &application.id);
-        let before = own.get(&message);
+        let before = own.get(&key);
         if let Some(group) = shapes.group(head, draft, stale_at, before.map(AsRef::as_ref)) {
-            own.insert(message, Arc::new(group));
+            own.insert(key, Arc::new(group));
         }
     }
 

@@ -283,9 +283,7 @@ fn endless() -> Failure {
     Failure::new(FailureKind::Vendor, "the vendor's pages do not end")
 }
 
-/// Reads windows of a list one after the other, each to its end, and hands over the rows of each
-/// page that are new in their window. Windows may share rows: to hand over each once is up to
-/// `take`. A window that is too long is read in halves, as far as `split` divides it.
+/// Reads windows of a list as [`read_windows_apart`], and fails also if a window is not complete.
 ///
 /// # Errors
 ///
@@ -293,10 +291,32 @@ fn endless() -> Failure {
 pub(super) async fn read_windows<'f, W, K, T>(
     windows: Vec<W>,
     paging: Paging,
+    fetch: impl FnMut(&W, PageRequest) -> BoxFuture<'f, Result<Page<K, T>, Failure>>,
+    split: impl Fn(&W) -> Option<(W, W)>,
+    take: impl FnMut(Vec<T>),
+) -> Result<(), Failure>
+where
+    K: Eq + Hash,
+{
+    let incomplete = read_windows_apart(windows, paging, fetch, split, take).await?;
+    incomplete.map_or(Ok(()), Err)
+}
+
+/// Reads windows of a list one after the other, each to its end, and hands over the rows of each
+/// page that are new in their window. Windows may share rows: to hand over each once is up to
+/// `take`. A window that is too long is read in halves, as far as `split` divides it. Gives what is
+/// wrong with the first window that is not complete.
+///
+/// # Errors
+///
+/// A request failed: nothing more was read.
+pub(super) async fn read_windows_apart<'f, W, K, T>(
+    windows: Vec<W>,
+    paging: Paging,
     mut fetch: impl FnMut(&W, PageRequest) -> BoxFuture<'f, Result<Page<K, T>, Failure>>,
     split: impl Fn(&W) -> Option<(W, W)>,
     mut take: impl FnMut(Vec<T>),
-) -> Result<(), Failure>
+) -> Result<Option<Failure>, Failure>
 where
     K: Eq + Hash,
 {
@@ -325,7 +345,7 @@ where
             }
         }
     }
-    incomplete.map_or(Ok(()), Err)
+    Ok(incomplete)
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ mod engagelab;
 pub mod http;
 mod infobip;
 mod json;
+mod paging;
 mod past;
 mod pushwoosh;
 mod salvage;

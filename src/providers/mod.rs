@@ -17,6 +17,8 @@ mod json;
 mod past;
 mod pushwoosh;
 mod salvage;
+#[cfg(test)]
+mod scripted;
 mod secrets;
 mod verdict;
 

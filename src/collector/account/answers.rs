@@ -195,6 +195,7 @@ impl Collector {
                 // The ledger has them.
                 Observation::Happened(_) | Observation::ReadUntil(_) => {}
                 Observation::More | Observation::NothingToQuery => {}
+                Observation::Named { .. } => {}
                 Observation::NotYet { asked, asked_at } => {
                     let key = self.tracker.resolve(&(index, asked));
                     let next = self.answered(lane, &key.1, pass.began);

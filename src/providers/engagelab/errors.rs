@@ -1,7 +1,6 @@
 //! The vendor's errors: recognised by the body, whatever the HTTP status says, and judged by the
 //! vendor's code before the status.
 
-use http::StatusCode;
 use serde_json::value::RawValue;
 
 use crate::{
@@ -9,7 +8,7 @@ use crate::{
         Failure, FailureKind, Refusal, Scope,
         http::{Answer, Verdict, redact::redact},
         json::{Object, Text},
-        verdict::{by_status, said},
+        verdict::{by_status, said, speaks_of_message, with_meant_status},
     },
     secret::Secret,
 };
@@ -140,24 +139,6 @@ pub(super) fn find(outer: &Object<'_>) -> Option<VendorError> {
     }
 }
 
-/// Whether a text without a known code speaks of a message's id: it names the parameter, or an id
-/// that the request named.
-fn speaks_of_message(text: &str, path_and_query: &str) -> bool {
-    let text = text.to_lowercase();
-    let words = [
-        "message_id",
-        "message id",
-        "messageid",
-        "msg_id",
-        "msg id",
-        "msgid",
-    ];
-    let names_id = text
-        .split(|letter: char| !letter.is_ascii_digit())
-        .any(|digits| digits.len() >= 4 && path_and_query.contains(digits));
-    names_id || words.iter().any(|word| text.contains(word))
-}
-
 /// The verdict on an error: by the vendor's code, and without one by the HTTP status.
 /// `path_and_query` is the request's.
 pub(super) fn judge(
@@ -226,19 +207,8 @@ pub(super) fn judge(
                 let failure = vendor();
                 return Verdict::Done(Reply::Refused(Refused { code, failure }));
             }
-            // A gateway's code is the HTTP status that it would have sent.
-            let meant = code.and_then(|code| u16::try_from(code).ok());
-            let meant = meant.filter(|meant| status == 200 && (400..600).contains(meant));
-            match meant.and_then(|meant| StatusCode::from_u16(meant).ok()) {
-                Some(meant) => {
-                    let answer = Answer {
-                        status: meant,
-                        ..answer.clone()
-                    };
-                    by_status(&answer, error.code.as_deref(), &text)
-                }
-                None => by_status(answer, error.code.as_deref(), &text),
-            }
+            let answer = with_meant_status(answer, code);
+            by_status(&answer, error.code.as_deref(), &text)
         }
     }
 }
@@ -246,7 +216,7 @@ pub(super) fn judge(
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::HeaderMap;
+    use http::{HeaderMap, StatusCode};
 
     use super::*;
 

@@ -18,6 +18,8 @@ mod paging;
 mod past;
 mod pushwoosh;
 mod salvage;
+#[cfg(test)]
+mod scripted;
 mod secrets;
 mod verdict;
 

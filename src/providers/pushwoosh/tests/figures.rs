@@ -99,3 +99,39 @@ async fn a_message_without_conversions_is_not_yet_and_a_refused_one_is_its_own()
             .contains("conversion.events.new")
     );
 }
+
+#[tokio::test]
+async fn an_email_that_the_vendor_knows_no_longer_costs_no_other_its_clicks() {
+    let script = |path: &str, request: &Value| {
+        if path == "messages:list" {
+            let mail =
+                |index: usize| json!({"code": format!("M-{index}"), "email_info": {"metrics": []}});
+            let mails: Vec<Value> = (0..5).map(mail).collect();
+            return (200, json!({"items": page(request, &mails, 10)}));
+        }
+        let codes = request["filters"]["messages_codes"].as_array().unwrap();
+        if codes.iter().any(|code| code == "M-3") {
+            return (404, json!({"code": 5, "message": "message not found"}));
+        }
+        let row = |code: &Value| json!({"link": "https://a.example/x", "clicks": 1, "hwid": code});
+        let rows: Vec<Value> = codes.iter().map(row).collect();
+        if path == "linksInteractions" {
+            return (200, json!({"items": rows}));
+        }
+        (
+            200,
+            json!({"total": rows.len(), "items": page(request, &rows, 10)}),
+        )
+    };
+    let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
+    bench.list("2026-11-25T08:00:00Z").await.1.unwrap();
+    let names = ["M-0", "M-1", "M-2", "M-3", "M-4"];
+    for dataset in [Dataset::Links, Dataset::LinkDevices] {
+        let (observed, result) = bench.whole(dataset, &names, None).await;
+        result.unwrap();
+        let [Observation::Figures { figures, .. }] = &observed[..] else {
+            panic!("{observed:?}");
+        };
+        assert_eq!(figures[0].value, 4.0);
+    }
+}

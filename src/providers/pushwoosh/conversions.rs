@@ -5,7 +5,7 @@ use std::sync::Arc;
 use delivery_clock::Moment;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Endpoint, Pushwoosh, is_refusal, refusal_reason, wire};
+use super::{Answer, Endpoint, Pushwoosh, is_refusal, metrics, refusal_reason};
 use crate::{
     model::{Dataset, Figure, FigureKind, Message},
     providers::{
@@ -176,7 +176,7 @@ impl Pushwoosh {
     ) -> Result<Vec<Grown>, Failure> {
         let body = json!({"message_code": &*message.id});
         let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
-            wire::hours(&answer.list("metrics")?, unknown)
+            metrics::hours(&answer.list("metrics")?, unknown)
         };
         let asked = self.post(Dataset::Messages, &TOTALS, &body, deadline, read);
         match asked.await {

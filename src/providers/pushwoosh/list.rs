@@ -68,25 +68,30 @@ impl Pushwoosh {
             "page": request.page,
         });
         let read = |answer: &super::Answer<'_>, unknown: &mut dyn FnMut(&str)| {
-            let rows = answer.list("items")?;
-            let raw: Vec<String> = rows.iter().map(|raw| raw.get().to_owned()).collect();
-            Ok((items(&rows, unknown), raw, answer.total()))
+            let raw = answer.list("items")?;
+            let items = items(&raw, unknown).into_iter().zip(raw);
+            // A row without a name is known by its text.
+            let rows = items.map(|(item, raw)| match item.name() {
+                Some(_) => Ok(item),
+                None => Err(Arc::from(raw.get())),
+            });
+            Ok((rows.collect::<Vec<_>>(), answer.total()))
         };
-        let ((items, raw, total), asked_at) = self
+        let ((items, total), asked_at) = self
             .post(dataset, &MESSAGES_LIST, &body, deadline, read)
             .await?;
         let mut emails = self.emails.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = items.iter().filter(|item| item.is_email());
+        let found = items.iter().flatten().filter(|item| item.is_email());
         emails.extend(found.filter_map(Item::name));
         drop(emails);
         let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = items
-            .into_iter()
-            .zip(raw)
-            .map(|(item, raw)| match keys.key(&item) {
-                Some(key) => (key, (Some(item), asked_at)),
-                None => (Arc::from(raw), (None, asked_at)),
-            });
+        let rows = items.into_iter().map(|item| match item {
+            Ok(item) => {
+                let key = keys.key(&item).unwrap_or_default();
+                (key, (Some(item), asked_at))
+            }
+            Err(raw) => (raw, (None, asked_at)),
+        });
         let rows = rows.collect();
         Ok(Page { rows, total })
     }

@@ -8,6 +8,7 @@ mod identity;
 mod links;
 mod list;
 mod log;
+mod metrics;
 mod names;
 mod platform;
 mod reasons;

@@ -24,4 +24,5 @@ mod replay;
 mod replicas;
 mod secure;
 mod sets;
+mod vendor_clients;
 mod world;

@@ -12,6 +12,7 @@ mod disks;
 mod doors;
 mod faults;
 mod harness;
+mod hooks;
 mod kills;
 mod otlp;
 mod page;

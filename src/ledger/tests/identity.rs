@@ -304,9 +304,9 @@ async fn a_rename_that_the_store_does_not_answer_happens_once_or_not_at_all() {
             .await;
         bench.told("A-1", None, vec![(Measure::Sent, 40)]).await;
         *bench.faulty.as_ref().unwrap().next.lock().unwrap() = Some(fault);
-        let (from, to) = (Arc::from("123"), Arc::from("A-1"));
+        let renames = vec![(Arc::from("123"), Arc::from("A-1"))];
         let (account, application) = (bench.account(), bench.application());
-        let failed = account.rename_message(&application, &from, &to);
+        let failed = account.rename_messages(&application, renames);
         assert!(
             failed.now_or_never().is_none_or(|own| own.is_err()),
             "{fault:?}"

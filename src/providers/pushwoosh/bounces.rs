@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use delivery_clock::Moment;
 use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -133,7 +132,7 @@ impl Pushwoosh {
         &self,
         application: &Application,
         since: Option<Timestamp>,
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let (now, dataset) = (self.http.clock().now(), Dataset::Bounces);
@@ -146,9 +145,8 @@ impl Pushwoosh {
         let end = later(begin, DAY);
         let oldest = round.floor;
         let happened = &mut |happened| take(Observation::Happened(happened));
-        let deadline = || deadline;
         let day = vec![(begin, end)];
-        let read = self.bounced_in(application, day, oldest, &deadline, happened);
+        let read = self.bounced_in(application, day, oldest, patience, happened);
         match read.await {
             Ok(flaws) => {
                 self.rounds
@@ -176,12 +174,11 @@ impl Pushwoosh {
             spans.push((begin, later(begin, DAY)));
             begin = later(begin, DAY);
         }
-        let deadline = || self.http.clock().monotonic() + patience;
         let within = &mut |mut rows: Vec<Happening>| {
             rows.retain(|row| row.at.is_none_or(|at| at <= end));
             take(rows);
         };
-        let read = self.bounced_in(application, spans, from, &deadline, within);
+        let read = self.bounced_in(application, spans, from, patience, within);
         let flaws = read.await?;
         flaws.incomplete.or(flaws.unreadable).map_or(Ok(()), Err)
     }
@@ -192,7 +189,7 @@ impl Pushwoosh {
         application: &Application,
         spans: Vec<Span>,
         oldest: Timestamp,
-        deadline: &(dyn Fn() -> Moment + Sync),
+        patience: Duration,
         take: &mut (dyn FnMut(Vec<Happening>) + Send),
     ) -> Result<SliceFlaws, Failure> {
         let fetch = |(from, to): &Span, request: PageRequest| {
@@ -212,7 +209,7 @@ impl Pushwoosh {
                         .map(|raw| self.bounce(application, raw.get(), unknown));
                     Ok((rows.collect::<Vec<_>>(), answer.total()))
                 };
-                let asked = self.post(Dataset::Bounces, &BOUNCED_EMAILS, &body, deadline(), read);
+                let asked = self.post(Dataset::Bounces, &BOUNCED_EMAILS, &body, patience, read);
                 let ((rows, total), _) = asked.await?;
                 Ok(Page { rows, total })
             }

@@ -7,9 +7,9 @@ use std::{
         Arc, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use delivery_clock::Moment;
 use futures_util::FutureExt;
 use jiff::SignedDuration;
 use serde::Deserialize;
@@ -179,7 +179,7 @@ impl Pushwoosh {
     pub(super) async fn links(
         &self,
         messages: &[Message],
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let all_filters = self.email_filters(messages);
@@ -199,7 +199,7 @@ impl Pushwoosh {
                     .map(|raw| decode::<Link>(raw.get().as_bytes(), unknown));
                 Ok(rows.collect::<Vec<_>>())
             };
-            let asked = self.post(Dataset::Links, &LINKS, &body, deadline, read);
+            let asked = self.post(Dataset::Links, &LINKS, &body, patience, read);
             let Some((rows, _)) = known_emails(asked.await, &filters, &mut waiting)? else {
                 continue;
             };
@@ -250,7 +250,7 @@ impl Pushwoosh {
     pub(super) async fn link_devices(
         &self,
         messages: &[Message],
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let windows = self.email_filters(messages);
@@ -274,7 +274,7 @@ impl Pushwoosh {
                     });
                     Ok((rows.collect::<Vec<_>>(), answer.total()))
                 };
-                let asked = self.post(Dataset::LinkDevices, &LINK_DEVICES, &body, deadline, read);
+                let asked = self.post(Dataset::LinkDevices, &LINK_DEVICES, &body, patience, read);
                 let ((rows, total), _) = asked.await?;
                 Ok(Page { rows, total })
             }

@@ -3,9 +3,9 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use delivery_clock::Moment;
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ impl Pushwoosh {
         dataset: Dataset,
         filters: &Value,
         request: PageRequest,
-        deadline: Moment,
+        patience: Duration,
         keys: &Mutex<MessageKeys>,
     ) -> Result<Page<Arc<str>, Row>, Failure> {
         let body = json!({
@@ -78,7 +78,7 @@ impl Pushwoosh {
             Ok((rows.collect::<Vec<_>>(), answer.total()))
         };
         let ((items, total), asked_at) = self
-            .post(dataset, &MESSAGES_LIST, &body, deadline, read)
+            .post(dataset, &MESSAGES_LIST, &body, patience, read)
             .await?;
         let mut emails = self.emails.lock().unwrap_or_else(PoisonError::into_inner);
         let found = items.iter().flatten().filter(|item| item.is_email());
@@ -104,7 +104,7 @@ impl Pushwoosh {
         dataset: Dataset,
         application: &Application,
         (oldest, since): (Timestamp, Timestamp),
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let day = |time: Timestamp| time.as_second().div_euclid(DAY);
@@ -125,7 +125,7 @@ impl Pushwoosh {
                 "date_range": {"date_from": date(from - 1), "date_to": date(to)},
             });
             async move {
-                self.messages_page(dataset, &filters, request, deadline, keys)
+                self.messages_page(dataset, &filters, request, patience, keys)
                     .await
             }
             .boxed()
@@ -178,7 +178,7 @@ impl Pushwoosh {
         dataset: Dataset,
         application: &Application,
         messages: &[Message],
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         // Digits alone are the vendor's `id`, anything else its `code`.
@@ -189,12 +189,12 @@ impl Pushwoosh {
             for batch in batches(&messages) {
                 let mut halves = Halves::new(batch);
                 while let Some(batch) = halves.next() {
-                    let asked = self.batch(dataset, application, filter, batch, deadline, take);
+                    let asked = self.batch(dataset, application, filter, batch, patience, take);
                     match asked.await {
                         Ok(()) => {}
                         Err(failure) if is_refusal(&failure) => {
                             if !std::mem::replace(&mut probed, true) {
-                                self.probe(dataset, application, deadline).await?;
+                                self.probe(dataset, application, patience).await?;
                             }
                             if let Some(message) = halves.refused(batch) {
                                 take(Observation::Refused {
@@ -217,7 +217,7 @@ impl Pushwoosh {
         &self,
         dataset: Dataset,
         application: &Application,
-        deadline: Moment,
+        patience: Duration,
     ) -> Result<(), Failure> {
         let today = super::date(self.http.clock().now());
         let filters = json!({
@@ -229,7 +229,7 @@ impl Pushwoosh {
             per_page: 1,
         };
         let keys = Mutex::default();
-        let asked = self.messages_page(dataset, &filters, request, deadline, &keys);
+        let asked = self.messages_page(dataset, &filters, request, patience, &keys);
         asked.await.map(|_| ())
     }
 
@@ -240,7 +240,7 @@ impl Pushwoosh {
         application: &Application,
         filter: &str,
         messages: &[Message],
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let value = |message: &Message| match message.id.parse::<u64>() {
@@ -257,7 +257,7 @@ impl Pushwoosh {
         let mut pager = Pager::new(PAGING, false);
         let (mut nameless, mut last_asked_at) = (false, self.http.clock().now());
         while let Some(request) = pager.next().filter(|_| !missing.is_empty()) {
-            let asked = self.messages_page(dataset, &filters, request, deadline, &keys);
+            let asked = self.messages_page(dataset, &filters, request, patience, &keys);
             let page = match asked.await {
                 Ok(page) => page,
                 Err(failure) => {

@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use delivery_clock::Moment;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
@@ -171,7 +170,7 @@ impl Pushwoosh {
         &self,
         application: &Application,
         since: Option<Timestamp>,
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let (now, dataset) = (self.http.clock().now(), Dataset::Log);
@@ -189,8 +188,7 @@ impl Pushwoosh {
         let happened = &mut |happened| take(Observation::Happened(happened));
         let divisible = length > SHORTEST_WINDOW;
         let window = (begin, end);
-        let deadline = || deadline;
-        let read = self.log_window(application, window, floor, divisible, &deadline, happened);
+        let read = self.log_window(application, window, floor, divisible, patience, happened);
         match read.await {
             Ok(WindowRead::Whole(pages, flaws)) => {
                 self.log_windows.set(&application.id, grown(length, pages));
@@ -221,14 +219,13 @@ impl Pushwoosh {
         patience: Duration,
         take: &mut (dyn FnMut(Vec<Happening>) + Send),
     ) -> Result<(), Failure> {
-        let deadline = || self.http.clock().monotonic() + patience;
         let mut begin = from.max(later(self.http.clock().now(), -REACH.kept));
         let (mut length, mut flaw) = (LONGEST_WINDOW, None);
         while begin < to {
             let end = later(begin, length).min(to);
             let divisible = length > SHORTEST_WINDOW;
             let window = (begin, end);
-            let read = self.log_window(application, window, from, divisible, &deadline, take);
+            let read = self.log_window(application, window, from, divisible, patience, take);
             match read.await? {
                 WindowRead::Whole(pages, flaws) => {
                     length = grown(length, pages);
@@ -248,7 +245,7 @@ impl Pushwoosh {
         (from, to): (Timestamp, Timestamp),
         floor: Timestamp,
         divisible: bool,
-        deadline: &(dyn Fn() -> Moment + Sync),
+        patience: Duration,
         take: &mut (dyn FnMut(Vec<Happening>) + Send),
     ) -> Result<WindowRead, Failure> {
         let form = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M:%S").to_string();
@@ -266,7 +263,7 @@ impl Pushwoosh {
         let mut pages = 0;
         let last_of_round = to > self.http.clock().now();
         loop {
-            let mut asked = self.log_page(application, &body, deadline()).await;
+            let mut asked = self.log_page(application, &body, patience).await;
             // A vendor that takes no time in its future has nothing from there.
             let now = self.http.clock().now();
             for to in [now.min(to), later(now, -SKEW)] {
@@ -275,7 +272,7 @@ impl Pushwoosh {
                     break;
                 }
                 body["date_to"] = json!(form(to));
-                asked = self.log_page(application, &body, deadline()).await;
+                asked = self.log_page(application, &body, patience).await;
             }
             let (rows, token) = asked?;
             pages += 1;
@@ -326,7 +323,7 @@ impl Pushwoosh {
         &self,
         application: &Application,
         body: &serde_json::Value,
-        deadline: Moment,
+        patience: Duration,
     ) -> Result<(Vec<Result<Happening, String>>, Option<String>), Failure> {
         let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
             let rows = answer.list("data")?;
@@ -336,7 +333,7 @@ impl Pushwoosh {
             };
             Ok((rows.iter().map(event).collect(), answer.next_token()))
         };
-        let asked = self.post(Dataset::Log, &MESSAGE_LOG, body, deadline, read);
+        let asked = self.post(Dataset::Log, &MESSAGE_LOG, body, patience, read);
         asked.await.map(|(page, _)| page)
     }
 }

@@ -4,7 +4,7 @@ mod events;
 mod figures;
 mod messages;
 
-use std::{collections::BTreeSet, path::Path, sync::PoisonError};
+use std::{collections::BTreeSet, path::Path, sync::PoisonError, time::Duration};
 
 use axum::{Router, extract::Request as AxumRequest, response::IntoResponse};
 use delivery_clock::{Clock, ManualClock};
@@ -40,7 +40,6 @@ struct Bench {
     /// The bodies of all requests.
     requests: Requests,
     hand: ManualClock,
-    clock: Clock,
     application: Application,
 }
 
@@ -89,13 +88,12 @@ impl Bench {
         let config: Config = config::parse(Path::new("config.yaml"), &text, &|_| None).unwrap();
         let (clock, hand) = Clock::manual(now.parse().unwrap());
         let notes = Arc::new(Notes::default());
-        let http = Http::new(&config.accounts[0], clock.clone(), notes.clone()).unwrap();
+        let http = Http::new(&config.accounts[0], clock, notes.clone()).unwrap();
         Bench {
             provider: Pushwoosh::new(http, &config.accounts[0]),
             notes,
             requests,
             hand,
-            clock,
             application: config.accounts[0].applications[0].clone(),
         }
     }
@@ -116,7 +114,7 @@ impl Bench {
             application: &self.application,
             oldest: since,
             since,
-            deadline: self.clock.monotonic(),
+            patience: Duration::ZERO,
         })
         .await
     }
@@ -131,7 +129,7 @@ impl Bench {
             dataset,
             application: &self.application,
             messages: &messages,
-            deadline: self.clock.monotonic(),
+            patience: Duration::ZERO,
         })
         .await
     }
@@ -148,7 +146,7 @@ impl Bench {
             application: &self.application,
             messages: &messages,
             since,
-            deadline: self.clock.monotonic(),
+            patience: Duration::ZERO,
         })
         .await
     }

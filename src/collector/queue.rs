@@ -256,8 +256,8 @@ impl Lane {
 
     /// When the first job that is not due now is tried.
     pub(super) fn next_try_after(&self, now: Timestamp) -> Option<Timestamp> {
-        let waiting = self.waiting.iter().map(|(at, _)| *at);
-        waiting.skip_while(|at| *at <= now).next()
+        let mut waiting = self.waiting.iter().map(|(at, _)| *at);
+        waiting.find(|at| *at > now)
     }
 
     /// When the oldest unanswered query was due, or when the next will be.

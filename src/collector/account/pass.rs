@@ -38,7 +38,7 @@ pub(super) enum Event {
 
 /// Why a pass that waits goes on.
 enum Woken {
-    Ended(Event),
+    Ended(Box<Event>),
     Named(Update),
     Registered,
     Due,
@@ -129,7 +129,7 @@ impl Collector {
             let wake = self.next_wake(&pass);
             let ledger = self.parts.ledger.clone();
             let woken = tokio::select! {
-                Some(event) = flights.next() => Woken::Ended(event),
+                Some(event) = flights.next() => Woken::Ended(Box::new(event)),
                 () = sleep_until(&clock, wake) => Woken::Due,
                 update = next_update(&mut sources) => Woken::Named(update),
                 () = ledger.registration(), if pass.ends.is_some() => Woken::Registered,
@@ -137,7 +137,7 @@ impl Collector {
             };
             match woken {
                 Woken::Ended(event) => {
-                    self.take(event, &mut pass, flights);
+                    self.take(*event, &mut pass, flights);
                     self.show(&mut pass);
                 }
                 Woken::Named(update) => self.named(update),

@@ -27,6 +27,7 @@ pub use more::CANARIES;
 
 use crate::{
     Known,
+    mood::{Acting, Told},
     server::{Running, json as answer, parameters},
     traffic::{Campaign, Numbers, Traffic, Way},
 };
@@ -74,6 +75,8 @@ pub struct Engagelab(Arc<Inner>);
 struct Inner {
     clock: Clock,
     traffic: Traffic,
+    acting: Acting,
+    told: Told,
     options: Mutex<Options>,
     fixed: Mutex<BTreeMap<String, Value>>,
 }
@@ -90,6 +93,8 @@ impl Engagelab {
         Engagelab(Arc::new(Inner {
             clock,
             traffic: Traffic::new(seed, begin, gap),
+            acting: Acting::default(),
+            told: Told::default(),
             options: Mutex::new(options),
             fixed: Mutex::default(),
         }))
@@ -111,6 +116,21 @@ impl Engagelab {
         let books = self.clone();
         let clock = self.0.clock.clone();
         Running::start(address, router, Arc::new(move || books.books()), clock).await
+    }
+
+    /// The account's mood, and what was done in it.
+    pub fn acting(&self) -> &Acting {
+        &self.0.acting
+    }
+
+    /// What was said in good answers: see [`Told`].
+    pub fn told(&self) -> Value {
+        self.0.told.value()
+    }
+
+    /// The ids that are refused for good.
+    pub fn refused(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Changes how the vendor behaves.

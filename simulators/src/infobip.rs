@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 
 use crate::{
     Known,
+    mood::{Acting, Told},
     server::{Running, json as answer, parameters},
     traffic::{Campaign, Numbers, Traffic, Way, mix, part},
 };
@@ -69,6 +70,9 @@ pub struct Infobip(Arc<Inner>);
 struct Inner {
     clock: Clock,
     traffic: Traffic,
+    acting_push: Acting,
+    acting_email: Acting,
+    told: Told,
     options: Mutex<Options>,
     /// Bulks with numbers that were put in.
     fixed: Mutex<BTreeMap<String, Value>>,
@@ -111,6 +115,9 @@ impl Infobip {
         Infobip(Arc::new(Inner {
             clock,
             traffic: Traffic::new(seed, begin, gap),
+            acting_push: Acting::default(),
+            acting_email: Acting::default(),
+            told: Told::default(),
             options: Mutex::new(options),
             fixed: Mutex::default(),
             mail: Mutex::new(mail),
@@ -132,6 +139,26 @@ impl Infobip {
         let books = self.clone();
         let clock = self.0.clock.clone();
         Running::start(address, router, Arc::new(move || books.books()), clock).await
+    }
+
+    /// The mood of the account of push, and what was done in it.
+    pub fn acting_push(&self) -> &Acting {
+        &self.0.acting_push
+    }
+
+    /// The mood of the account of e-mail, and what was done in it.
+    pub fn acting_email(&self) -> &Acting {
+        &self.0.acting_email
+    }
+
+    /// What was said in good answers: see [`Told`].
+    pub fn told(&self) -> Value {
+        self.0.told.value()
+    }
+
+    /// The bulks that are refused for good.
+    pub fn refused(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Changes how the vendor behaves.

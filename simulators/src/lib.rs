@@ -9,15 +9,18 @@ pub mod alibaba;
 pub mod engagelab;
 pub mod faults;
 pub mod infobip;
+pub mod mood;
 pub mod pushwoosh;
 mod server;
 pub mod traffic;
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, io, net::SocketAddr, time::Duration};
 
 use delivery_clock::Clock;
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
+pub use mood::{Account, Mood, Moods};
 pub use server::{Received, Running};
 
 /// A message that the customer has sent, as the customer's own systems know it.
@@ -82,6 +85,10 @@ pub struct Options {
     pub gap: Duration,
     /// The first of four ports in a row; 0: free ones.
     pub port: u16,
+    /// How each account's vendor differs from its documentation.
+    pub moods: Moods,
+    /// By how much the slow answers of a mood are late, in real time.
+    pub slow_by: Duration,
 }
 
 impl Default for Options {
@@ -91,6 +98,8 @@ impl Default for Options {
             history: Duration::from_secs(8 * 86_400),
             gap: Duration::from_secs(2 * 3600),
             port: 0,
+            moods: Moods::calm(),
+            slow_by: Duration::from_millis(5),
         }
     }
 }
@@ -106,7 +115,12 @@ impl World {
         let history = SignedDuration::try_from(options.history).unwrap_or_default();
         let begin = clock.now() - history;
         let Options {
-            seed, gap, port, ..
+            seed,
+            gap,
+            port,
+            moods,
+            slow_by,
+            ..
         } = options;
         let own = || clock.clone();
         let account =
@@ -128,12 +142,85 @@ impl World {
             pushwoosh.start(address(2)).await?,
             alibaba.start(address(3)).await?,
         ];
-        Ok(World {
+        let world = World {
             infobip,
             engagelab,
             pushwoosh,
             alibaba,
             servers,
-        })
+        };
+        for account in Account::ALL {
+            world.acting(account).set_slow_by(slow_by);
+            world.set_mood(account, *moods.of(account));
+        }
+        Ok(world)
+    }
+
+    /// The mood of an account, and what was done in it.
+    pub fn acting(&self, account: Account) -> &mood::Acting {
+        match account {
+            Account::InfobipPush => self.infobip.acting_push(),
+            Account::InfobipEmail => self.infobip.acting_email(),
+            Account::Engagelab => self.engagelab.acting(),
+            Account::Pushwoosh => self.pushwoosh.acting(),
+            Account::Alibaba => self.alibaba.acting(),
+        }
+    }
+
+    /// The mood of an account.
+    pub fn mood(&self, account: Account) -> Mood {
+        self.acting(account).mood()
+    }
+
+    /// Changes the mood of an account.
+    pub fn set_mood(&self, account: Account, mood: Mood) {
+        self.acting(account).set_mood(mood);
+    }
+
+    /// What is true now at an account's vendor, in the documented form. Both of Infobip's accounts
+    /// have one book.
+    pub fn books(&self, account: Account) -> Value {
+        match account {
+            Account::InfobipPush | Account::InfobipEmail => self.infobip.books(),
+            Account::Engagelab => self.engagelab.books(),
+            Account::Pushwoosh => self.pushwoosh.books(),
+            Account::Alibaba => self.alibaba.books(),
+        }
+    }
+
+    /// What an account's vendor said in good answers, in the documented form.
+    pub fn told(&self, account: Account) -> Value {
+        match account {
+            Account::InfobipPush | Account::InfobipEmail => self.infobip.told(),
+            Account::Engagelab => self.engagelab.told(),
+            Account::Pushwoosh => self.pushwoosh.told(),
+            Account::Alibaba => self.alibaba.told(),
+        }
+    }
+
+    /// The ids that an account's vendor refuses for good.
+    pub fn refused(&self, account: Account) -> Vec<String> {
+        match account {
+            Account::InfobipPush => self.infobip.refused(),
+            Account::InfobipEmail => Vec::new(),
+            Account::Engagelab => self.engagelab.refused(),
+            Account::Pushwoosh => self.pushwoosh.refused(),
+            Account::Alibaba => self.alibaba.refused(),
+        }
+    }
+
+    /// How many requests each endpoint of an account has had.
+    pub fn requests(&self, account: Account) -> BTreeMap<String, u64> {
+        self.acting(account).requests()
+    }
+
+    /// When each endpoint of an account last answered with an error.
+    pub fn last_errors(&self, account: Account) -> BTreeMap<String, Timestamp> {
+        self.acting(account).last_errors()
+    }
+
+    /// How often each unusual thing was done, by the name of the mood's dimension.
+    pub fn acted(&self, account: Account) -> BTreeMap<&'static str, u64> {
+        self.acting(account).acted()
     }
 }

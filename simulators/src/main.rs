@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use clap::Parser;
 use delivery_clock::Clock;
-use delivery_simulators::{Options, World, credentials};
+use delivery_simulators::{Account, Mood, Moods, Options, World, credentials};
 
 /// Simulators of the statistics APIs of Infobip, EngageLab, Pushwoosh and Alibaba Cloud Mobile Push.
 #[derive(Parser)]
@@ -22,6 +22,42 @@ struct Cli {
     /// The first of four ports in a row; 0: free ones.
     #[arg(long, default_value_t = 0)]
     port: u16,
+    /// Vendors that differ from their documentation, each in its own way, drawn from this seed.
+    #[arg(long, value_name = "SEED")]
+    mood: Option<u64>,
+    /// One way in which they differ, for all vendors or for one: `key=value` or `vendor.key=value`,
+    /// such as `order=oldest` or `pushwoosh.page_cap=7`. May be given more than once. Vendors:
+    /// infobip_push, infobip_email, engagelab, pushwoosh, alibaba_push. The keys are those of
+    /// `Mood` in this crate; a wrong one is answered with all of them.
+    #[arg(long, value_name = "KEY=VALUE")]
+    mood_set: Vec<String>,
+    /// How many milliseconds the answers of a slow vendor are late.
+    #[arg(long, default_value_t = 5)]
+    slow_ms: u64,
+}
+
+/// The moods that the flags describe.
+fn moods(seed: Option<u64>, settings: &[String]) -> Result<Moods, String> {
+    let mut moods = seed.map_or_else(Moods::calm, Moods::from_seed);
+    for setting in settings {
+        let (key, value) = setting
+            .split_once('=')
+            .ok_or_else(|| format!("{setting:?} is not key=value"))?;
+        let (vendor, key) = key
+            .split_once('.')
+            .map_or((None, key), |(vendor, key)| (Some(vendor), key));
+        let meant: Vec<Account> = Account::ALL
+            .into_iter()
+            .filter(|account| vendor.is_none_or(|name| account.name() == name))
+            .collect();
+        if meant.is_empty() {
+            return Err(format!("{setting:?} names no vendor"));
+        }
+        for account in meant {
+            Mood::set(moods.of_mut(account), key, value)?;
+        }
+    }
+    Ok(moods)
 }
 
 #[tokio::main]
@@ -32,6 +68,8 @@ async fn main() -> io::Result<()> {
         history: Duration::from_secs(cli.history_hours * 3600),
         gap: Duration::from_secs(cli.gap_minutes.max(1) * 60),
         port: cli.port,
+        moods: moods(cli.mood, &cli.mood_set).map_err(io::Error::other)?,
+        slow_by: Duration::from_millis(cli.slow_ms),
     };
     let world = World::start(options, &Clock::system()).await?;
     let [infobip, engagelab, pushwoosh, alibaba] = &world.servers;
@@ -62,5 +100,8 @@ async fn main() -> io::Result<()> {
         credentials::ALIBABA_APP_KEY
     );
     println!("faults: POST /_simulator/faults, DELETE; books: GET /_simulator/books");
+    for account in Account::ALL {
+        println!("mood of {}: {}", account.name(), world.mood(account));
+    }
     tokio::signal::ctrl_c().await
 }

@@ -22,6 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
+    mood::{Acting, Told},
     server::{Running, json as answer},
     traffic::{Campaign, Numbers, Traffic, Way, part, scale},
 };
@@ -82,6 +83,8 @@ pub struct Pushwoosh(Arc<Inner>);
 struct Inner {
     clock: Clock,
     traffic: Traffic,
+    acting: Acting,
+    told: Told,
     options: Mutex<Options>,
     /// Items that were put in, with their application.
     fixed: Mutex<Vec<(String, Value)>>,
@@ -99,6 +102,8 @@ impl Pushwoosh {
         Pushwoosh(Arc::new(Inner {
             clock,
             traffic: Traffic::new(seed, begin, gap),
+            acting: Acting::default(),
+            told: Told::default(),
             options: Mutex::new(options),
             fixed: Mutex::default(),
         }))
@@ -134,6 +139,21 @@ impl Pushwoosh {
         let books = self.clone();
         let clock = self.0.clock.clone();
         Running::start(address, router, Arc::new(move || books.books()), clock).await
+    }
+
+    /// The account's mood, and what was done in it.
+    pub fn acting(&self) -> &Acting {
+        &self.0.acting
+    }
+
+    /// What was said in good answers: see [`Told`].
+    pub fn told(&self) -> Value {
+        self.0.told.value()
+    }
+
+    /// The ids that are refused for good.
+    pub fn refused(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Changes how the vendor behaves.

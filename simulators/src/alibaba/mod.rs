@@ -23,6 +23,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
+    mood::{Acting, Told},
     server::{Running, json as answer},
     traffic::{Campaign, Traffic, Way, scale},
 };
@@ -71,6 +72,8 @@ pub struct Alibaba(Arc<Inner>);
 struct Inner {
     clock: Clock,
     traffic: Traffic,
+    acting: Acting,
+    told: Told,
     options: Mutex<Options>,
     fixed: Mutex<BTreeMap<String, Value>>,
     nonces: Mutex<HashSet<String>>,
@@ -90,6 +93,8 @@ impl Alibaba {
         Alibaba(Arc::new(Inner {
             clock,
             traffic: Traffic::new(seed, begin, gap),
+            acting: Acting::default(),
+            told: Told::default(),
             options: Mutex::new(options),
             fixed: Mutex::default(),
             nonces: Mutex::default(),
@@ -107,6 +112,21 @@ impl Alibaba {
         let books = self.clone();
         let clock = self.0.clock.clone();
         Running::start(address, router, Arc::new(move || books.books()), clock).await
+    }
+
+    /// The account's mood, and what was done in it.
+    pub fn acting(&self) -> &Acting {
+        &self.0.acting
+    }
+
+    /// What was said in good answers: see [`Told`].
+    pub fn told(&self) -> Value {
+        self.0.told.value()
+    }
+
+    /// The ids that are refused for good.
+    pub fn refused(&self) -> Vec<String> {
+        Vec::new()
     }
 
     /// Changes how the vendor behaves.

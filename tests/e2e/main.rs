@@ -13,6 +13,7 @@ mod doors;
 mod faults;
 mod harness;
 mod kills;
+mod moods;
 mod otlp;
 mod page;
 mod postgres;

@@ -3,16 +3,15 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Duration,
+    rc::Rc,
 };
 
 use delivery_simulators::{credentials, engagelab};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    super::harness::{Labels, Metrics},
     rig::INTERVAL,
-    truth::{ACCOUNTS, CHINA, Facts, LOYALTY, NEWS, Series},
+    truth::{ACCOUNTS, Facts, LOYALTY, MAIL, NEWS, PUSH, Series, series},
 };
 
 /// Prices are sums of fractions.
@@ -56,16 +55,64 @@ impl std::fmt::Display for Fault {
     }
 }
 
-/// How much the exporter may be behind an account's vendor now.
+/// A scrape, read by a reader that is not the exporter's.
+pub struct Scrape {
+    text: String,
+    samples: Series,
+    /// Series that are there more than once.
+    twice: Vec<String>,
+}
+
+impl Scrape {
+    /// Reads an exposition.
+    pub fn read(text: String) -> Scrape {
+        let (mut samples, mut twice) = (Series::with_capacity(4096), Vec::new());
+        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        for line in lines {
+            let (name, value) = line.rsplit_once(' ').expect("a value");
+            let value: f64 = value.parse().expect("a number");
+            let (family, labels) = name.split_once('{').unwrap_or((name, "}"));
+            // No value of the simulators has a quote in it.
+            let pairs = labels.trim_end_matches('}').split("\",");
+            let pairs: Vec<(&str, &str)> = pairs.filter_map(|pair| pair.split_once("=\"")).collect();
+            let pairs: Vec<(&str, &str)> = pairs
+                .into_iter()
+                .map(|(name, value)| (name, value.trim_end_matches('"')))
+                .collect();
+            if let Some(value) = samples.insert(series(family, &pairs), value) {
+                twice.push(format!("{line} and {value}"));
+            }
+        }
+        Scrape {
+            text,
+            samples,
+            twice,
+        }
+    }
+
+    fn family<'s>(&'s self, family: &'s str) -> impl Iterator<Item = (&'s str, f64)> + 's {
+        let all = self.samples.iter();
+        all.filter(move |(key, _)| family_of(key) == family)
+            .map(|(key, value)| (key.as_str(), *value))
+    }
+}
+
+fn family_of(key: &str) -> &str {
+    key.split('{').next().unwrap_or(key)
+}
+
+/// What is expected of an account.
 #[derive(Clone, Debug, Default)]
 pub struct Expectation {
-    /// It has to show at least this.
-    pub lower: Series,
+    /// It has to show at least this, of its own series.
+    pub lower: Rc<Facts>,
+    /// Of gauges too; else of counters alone.
+    pub gauges: bool,
     /// Gauges may be away, as the vendor leaves fields out.
     pub absent: bool,
     /// Series that the books do not have may be shown, as the vendor tells of things that are new.
     pub unknown: bool,
-    /// Nothing may fail.
+    /// Nothing may fail, and nothing may be late.
     pub calm: bool,
     /// The reasons that failures may have; `None`: any.
     pub reasons: Option<BTreeSet<&'static str>>,
@@ -78,8 +125,6 @@ pub struct Judge {
     scrapes: Vec<(Timestamp, Exporter)>,
     /// The last value of each counter.
     counters: Series,
-    /// The newest books, and those before them.
-    books: Vec<Facts>,
     /// What is wrong so far.
     pub faults: Vec<Fault>,
 }
@@ -97,37 +142,45 @@ struct Exporter {
     undiscovered: BTreeSet<String>,
 }
 
-fn label<'l>(labels: &'l Labels, name: &str) -> &'l str {
-    labels.get(name).map_or("", String::as_str)
+/// The value of a label in the text of a series.
+fn label<'l>(key: &'l str, name: &str) -> &'l str {
+    let mut rest = key;
+    while let Some(at) = rest.find(name) {
+        let before = rest[..at].chars().next_back();
+        let after = &rest[at + name.len()..];
+        if matches!(before, Some('{' | ','))
+            && let Some(value) = after.strip_prefix("=\"")
+        {
+            return value.split('"').next().unwrap_or_default();
+        }
+        rest = after;
+    }
+    ""
 }
 
 impl Exporter {
-    fn of(metrics: &Metrics) -> Exporter {
+    fn of(scrape: &Scrape) -> Exporter {
         let mut own = Exporter::default();
-        let all =
-            |name: &'static str| metrics.find(name, &[]).map(|(labels, v)| (labels.clone(), v));
-        for (labels, value) in all("delivery_exporter_collect_failures_total") {
-            let get = |name: &str| label(&labels, name).to_owned();
-            let key = (get("account"), get("dataset"), get("reason"));
-            *own.failures.entry(key).or_default() += value;
-        }
-        for (labels, value) in all("delivery_exporter_rejected_messages_total") {
-            let key = (
-                label(&labels, "account").to_owned(),
-                label(&labels, "reason").to_owned(),
-            );
-            own.rejected.insert(key, value);
-        }
-        for (labels, value) in all("delivery_exporter_collect_success") {
-            if value == 0.0 {
-                let get = |name: &str| label(&labels, name).to_owned();
-                own.unsuccessful.insert((get("account"), get("dataset")));
-            }
-        }
-        for (labels, value) in all("delivery_exporter_discovery_success") {
-            if value == 0.0 {
-                let account = label(&labels, "account").to_owned();
-                own.undiscovered.insert(account);
+        let get = |key: &str, name: &str| label(key, name).to_owned();
+        for (key, value) in &scrape.samples {
+            let account = get(key, "account");
+            match family_of(key) {
+                "delivery_exporter_collect_failures_total" => {
+                    let key = (account, get(key, "dataset"), get(key, "reason"));
+                    *own.failures.entry(key).or_default() += value;
+                }
+                "delivery_exporter_rejected_messages_total" => {
+                    own.rejected.insert((account, get(key, "reason")), *value);
+                }
+                "delivery_exporter_collect_success" if *value == 0.0 => {
+                    own.unsuccessful.insert((account, get(key, "dataset")));
+                }
+                "delivery_exporter_discovery_success" if *value == 0.0 => {
+                    if label(key, "source") == "list" {
+                        own.undiscovered.insert(account);
+                    }
+                }
+                _ => {}
             }
         }
         own
@@ -152,8 +205,8 @@ impl Exporter {
 /// The data set that a family comes from.
 fn dataset(account: &str, family: &str) -> &'static str {
     match (account, family) {
-        ("push", _) => "statistics",
-        ("mail", _) => "reports",
+        (PUSH, _) => "statistics",
+        (MAIL, _) => "reports",
         (NEWS, own) if own.starts_with("delivery_app_users") => "users",
         (NEWS, "delivery_canary_devices") => "lifecycle",
         (LOYALTY, own) if own.starts_with("delivery_conversion") => "intervals",
@@ -203,33 +256,28 @@ impl Judge {
         }
     }
 
-    /// The newest books that are at least so old.
-    pub fn books_before(&self, at: Timestamp, length: Duration) -> Option<&Facts> {
-        let length = SignedDuration::try_from(length).unwrap_or_default();
-        let before = at.checked_sub(length).ok()?;
-        self.books.iter().rev().find(|own| own.at <= before)
-    }
-
     /// The exporter starts anew: its own counters begin at 0.
     pub fn restarted(&mut self) {
         self.scrapes.clear();
     }
 
-    /// Judges a scrape against the books of the same moment and what has to be shown of each account.
+    /// Judges a scrape against the books of the same moment and what is expected of each account.
     pub fn look(
         &mut self,
-        metrics: &Metrics,
-        upper: Facts,
+        scrape: &Scrape,
+        upper: &Facts,
         expected: &BTreeMap<&'static str, Expectation>,
     ) {
         let now = upper.at;
-        let exporter = Exporter::of(metrics);
+        for line in &scrape.twice {
+            self.fault("twice", "", "", line.clone());
+        }
+        let exporter = Exporter::of(scrape);
         self.failures(&exporter, expected, now);
-        self.counters(metrics, &upper, expected, now);
-        self.gauges(metrics, &upper, expected, now);
-        self.missing(metrics, expected, &exporter, now);
-        self.secrets(metrics);
-        self.books.push(upper);
+        self.counters(scrape, upper, expected, now);
+        self.gauges(scrape, upper, expected, now);
+        self.missing(scrape, expected, &exporter, now);
+        self.secrets(scrape);
         self.scrapes.push((now, exporter));
     }
 
@@ -279,102 +327,91 @@ impl Judge {
 
     fn counters(
         &mut self,
-        metrics: &Metrics,
+        scrape: &Scrape,
         upper: &Facts,
         expected: &BTreeMap<&'static str, Expectation>,
         now: Timestamp,
     ) {
-        let before = std::mem::take(&mut self.counters);
-        let mut after = before.clone();
-        for ((family, labels), value) in &metrics.samples {
+        let mut known = std::mem::take(&mut self.counters);
+        for (key, was) in &known {
+            let value = scrape.samples.get(key).copied();
+            if value.is_none_or(|value| value + ALIKE < *was) {
+                let text = format!("{key} goes from {was} to {value:?} at {now}");
+                self.fault("falls", label(key, "account"), family_of(key), text);
+            }
+        }
+        for (key, value) in &scrape.samples {
+            let family = family_of(key);
             if !is_counter(family) {
                 continue;
             }
-            let key = (family.clone(), labels.clone());
-            let account = label(labels, "account").to_owned();
-            if let Some(was) = before.get(&key)
-                && *was > *value + ALIKE
-            {
-                let text = format!("{labels:?} fell from {was} to {value} at {now}");
-                self.fault("falls", &account, family, text);
+            match known.get_mut(key) {
+                Some(known) => *known = known.max(*value),
+                None => {
+                    known.insert(key.clone(), *value);
+                }
             }
-            after.insert(key.clone(), *value);
             if !is_modelled(family) {
                 continue;
             }
-            let true_value = upper.counters.get(&key).copied();
-            let unknown = expected
-                .get(account.as_str())
-                .is_some_and(|own| own.unknown);
-            if true_value.is_none() && unknown {
+            let account = label(key, "account");
+            let most = upper.counters.get(key).copied();
+            if most.is_none() && expected.get(account).is_some_and(|own| own.unknown) {
                 continue;
             }
-            let most = true_value.unwrap_or(0.0);
+            let most = most.unwrap_or(0.0);
             if *value > most + ALIKE {
-                let text = format!("{labels:?} is {value}, the books say {most} at {now}");
-                self.fault("counted too much", &account, family, text);
+                let text = format!("{key} is {value}, the books say {most} at {now}");
+                self.fault("counted too much", account, family, text);
             }
         }
-        for key in before.keys() {
-            if metrics.samples.contains_key(key) {
-                continue;
-            }
-            let account = label(&key.1, "account").to_owned();
-            let text = format!("{:?} is away at {now}", key.1);
-            self.fault("falls", &account, &key.0, text);
-        }
-        self.counters = after;
+        self.counters = known;
     }
 
     fn gauges(
         &mut self,
-        metrics: &Metrics,
+        scrape: &Scrape,
         upper: &Facts,
         expected: &BTreeMap<&'static str, Expectation>,
         now: Timestamp,
     ) {
-        for ((family, labels), value) in &metrics.samples {
+        for (key, value) in &scrape.samples {
+            let family = family_of(key);
             if !is_gauge(family) {
                 continue;
             }
-            let account = label(labels, "account").to_owned();
+            let account = label(key, "account");
             if family == RATIO {
-                self.ratio(metrics, labels, *value, now);
+                self.ratio(scrape, key, *value, now);
                 continue;
             }
-            let key = (family.clone(), labels.clone());
             let loose = family.starts_with("delivery_app_users_")
                 || family == "delivery_canary_devices"
                 || family == REPORTED_RATIO;
             if loose {
                 continue;
             }
-            let unknown = expected
-                .get(account.as_str())
-                .is_some_and(|own| own.unknown);
-            match upper.gauges.get(&key) {
-                None if unknown => {}
+            match upper.gauges.get(key) {
+                None if expected.get(account).is_some_and(|own| own.unknown) => {}
                 None => {
-                    let text = format!("{labels:?} {value} is not in the books at {now}");
-                    self.fault("not in the books", &account, family, text);
+                    let text = format!("{key} {value} is not in the books at {now}");
+                    self.fault("not in the books", account, family, text);
                 }
                 Some(most) if *value > most + ALIKE => {
-                    let text = format!("{labels:?} is {value}, the books say {most} at {now}");
-                    self.fault("too high", &account, family, text);
+                    let text = format!("{key} is {value}, the books say {most} at {now}");
+                    self.fault("too high", account, family, text);
                 }
                 Some(_) => {}
             }
         }
     }
 
-    fn ratio(&mut self, metrics: &Metrics, labels: &Labels, value: f64, now: Timestamp) {
-        let get = |family: &str| {
-            let key = (family.to_owned(), labels.clone());
-            metrics.samples.get(&key).copied()
-        };
+    /// A ratio is made of the two numbers beside it.
+    fn ratio(&mut self, scrape: &Scrape, key: &str, value: f64, now: Timestamp) {
+        let part = |family: &str| scrape.samples.get(&key.replace(RATIO, family)).copied();
         let parts = (
-            get("delivery_message_sent"),
-            get("delivery_message_delivered"),
+            part("delivery_message_sent"),
+            part("delivery_message_delivered"),
         );
         let right = match parts {
             (Some(sent), Some(delivered)) => {
@@ -383,9 +420,8 @@ impl Judge {
             _ => false,
         };
         if !right {
-            let text = format!("{labels:?} is {value}, of {parts:?} at {now}");
-            let account = label(labels, "account").to_owned();
-            self.fault("ratio", &account, RATIO, text);
+            let text = format!("{key} is {value}, of {parts:?} at {now}");
+            self.fault("ratio", label(key, "account"), RATIO, text);
         }
     }
 
@@ -417,34 +453,49 @@ impl Judge {
 
     fn missing(
         &mut self,
-        metrics: &Metrics,
+        scrape: &Scrape,
         expected: &BTreeMap<&'static str, Expectation>,
         exporter: &Exporter,
         now: Timestamp,
     ) {
-        for (account, own) in expected {
-            for (key, least) in &own.lower {
-                let (family, labels) = key;
-                let found = metrics.samples.get(key).copied();
+        let mut sources: Vec<&Rc<Facts>> = Vec::new();
+        for own in expected.values() {
+            if !sources.iter().any(|known| Rc::ptr_eq(known, &own.lower)) {
+                sources.push(&own.lower);
+            }
+        }
+        for source in sources {
+            let all = source.counters.iter().map(|own| (own, false));
+            let gauges = source.gauges.iter().map(|own| (own, true));
+            let loose = source.loose.iter().map(|own| (own, true));
+            for ((key, least), gauge) in all.chain(gauges).chain(loose) {
+                let account = label(key, "account");
+                let Some(own) = expected.get(account) else {
+                    continue;
+                };
+                if !Rc::ptr_eq(source, &own.lower) || gauge && !own.gauges {
+                    continue;
+                }
+                let found = scrape.samples.get(key).copied();
                 if found.is_some_and(|found| found + ALIKE >= *least) {
                     continue;
                 }
-                if found.is_none() && (own.absent && is_gauge(family) || *least == 0.0) {
+                if found.is_none() && (gauge && own.absent || *least == 0.0) {
                     continue;
                 }
-                let set = dataset(account, family);
+                let set = dataset(account, family_of(key));
                 if !own.calm && self.explains(exporter, account, set, now) {
                     continue;
                 }
                 let promise = if own.calm { "missing" } else { "unexplained" };
                 let whose = format!("{account} {set}");
-                let text = format!("{labels:?} is {found:?}, at least {least} at {now}");
-                self.fault(promise, &whose, family, text);
+                let text = format!("{key} is {found:?}, at least {least} at {now}");
+                self.fault(promise, &whose, family_of(key), text);
             }
         }
     }
 
-    fn secrets(&mut self, metrics: &Metrics) {
+    fn secrets(&mut self, metrics: &Scrape) {
         let secret = [
             credentials::INFOBIP_PASSWORD,
             credentials::ENGAGELAB_MASTER_SECRET,
@@ -462,40 +513,18 @@ impl Judge {
     }
 
     /// An account that no trouble has must not wait for anything.
-    pub fn due(&mut self, metrics: &Metrics, account: &str, now: Timestamp) {
-        let late: Vec<_> = metrics
-            .find(
-                "delivery_exporter_due_timestamp_seconds",
-                &[("account", account)],
-            )
-            .filter(|(_, due)| *due <= now.as_second() as f64)
-            .map(|(labels, due)| format!("{labels:?} {due}"))
-            .collect();
-        for text in late {
-            self.fault("late", account, "delivery_exporter_due_timestamp_seconds", text);
+    pub fn due(&mut self, scrape: &Scrape, account: &str, now: Timestamp) {
+        let family = "delivery_exporter_due_timestamp_seconds";
+        for (key, due) in scrape.family(family) {
+            if label(key, "account") == account && due <= now.as_second() as f64 {
+                let text = format!("{key} {due} at {now}");
+                self.fault("late", account, family, text);
+            }
         }
     }
 
     /// Something else is wrong.
     pub fn broken(&mut self, promise: &'static str, whose: &str, text: String) {
         self.fault(promise, whose, "", text);
-    }
-}
-
-/// The series of one account.
-pub fn of_account(series: &Series, account: &str) -> Series {
-    series
-        .iter()
-        .filter(|((_, labels), _)| label(labels, "account") == account)
-        .map(|(key, value)| (key.clone(), *value))
-        .collect()
-}
-
-/// How much later than asked Alibaba's numbers may be taken.
-pub fn slack(account: &str) -> Duration {
-    if account == CHINA {
-        Duration::from_secs(3600)
-    } else {
-        Duration::ZERO
     }
 }

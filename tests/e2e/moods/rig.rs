@@ -19,7 +19,7 @@ use delivery_exporter::{
     ledger::Registration,
     model::Message,
     outputs::exposition::{Format, render},
-    web::{AccountNote, Backend},
+    web::Backend,
 };
 use delivery_simulators::{Known, Received, World, credentials, engagelab};
 use jiff::Timestamp;
@@ -27,10 +27,8 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::{
-    super::{
-        harness::{Metrics, PATIENCE},
-        world,
-    },
+    super::{harness::PATIENCE, world},
+    judge::Scrape,
     truth::{CHINA, LOYALTY, LOYALTY_APPLICATIONS, MAIL, NEWS, PUSH},
 };
 
@@ -185,7 +183,7 @@ impl Rig {
 
     /// `collect`: the metrics that it prints, whether all went well, and how much simulated time it
     /// took; `None` if it has not ended after `most`.
-    pub fn once(&mut self, most: Duration) -> Option<(Metrics, bool, Duration)> {
+    pub fn once(&mut self, most: Duration) -> Option<(Scrape, bool, Duration)> {
         let runtime = runtime("collect");
         let began = self.clock.monotonic();
         let (config, clock) = (self.config.clone(), self.clock.clone());
@@ -217,7 +215,7 @@ impl Rig {
         drop(exporter);
         runtime.shutdown_timeout(Duration::from_secs(5));
         let passed = self.clock.monotonic().since(began);
-        Some((Metrics::read(&text), all, passed))
+        Some((Scrape::read(text), all, passed))
     }
 
     /// Waits until nothing happens any more unless the time goes on.
@@ -262,6 +260,12 @@ impl Rig {
         self.quiet();
     }
 
+    /// Moves the time on at once, and lets the exporter work for so long in real time.
+    pub fn jump_into(&mut self, length: Duration, work: Duration) {
+        self.advance(length);
+        std::thread::sleep(work);
+    }
+
     /// The customer registers what it has sent since.
     pub fn register(&mut self) {
         let mut new = Vec::new();
@@ -301,14 +305,9 @@ impl Rig {
     }
 
     /// A scrape.
-    pub fn scrape(&self) -> Metrics {
+    pub fn scrape(&self) -> Scrape {
         let text = render(self.exporter().table(), self.now(), Format::OpenMetrics);
-        Metrics::read(&text)
-    }
-
-    /// What the exporter says of its accounts besides.
-    pub fn notes(&self) -> Vec<AccountNote> {
-        self.exporter().notes().accounts
+        Scrape::read(text)
     }
 
     /// Every request so far, of all vendors.

@@ -7,14 +7,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use delivery_simulators::{World, credentials};
+use delivery_simulators::{Account, World, credentials};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::super::harness::Labels;
-
-/// Values of series, by family and labels.
-pub type Series = BTreeMap<(String, Labels), f64>;
+/// Values of series, by their text: the family, and the labels sorted by name.
+pub type Series = HashMap<String, f64>;
 
 /// The accounts of the configuration: name, type, and the applications' ids and names.
 pub const PUSH: &str = "push";
@@ -32,7 +30,7 @@ pub const LOYALTY_APPLICATIONS: [(&str, &str); 2] = [
 ];
 
 /// The books at one moment.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Facts {
     /// When.
     pub at: Timestamp,
@@ -44,11 +42,21 @@ pub struct Facts {
     pub counters: Series,
 }
 
-fn labels(pairs: &[(&str, &str)]) -> Labels {
-    pairs
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+/// The text of a series.
+pub fn series(family: &str, labels: &[(&str, &str)]) -> String {
+    let mut labels = labels.to_vec();
+    labels.sort_unstable();
+    let mut text = String::with_capacity(200);
+    text.push_str(family);
+    text.push('{');
+    for (name, value) in labels {
+        text.push_str(name);
+        text.push_str("=\"");
+        text.push_str(value);
+        text.push_str("\",");
+    }
+    text.push('}');
+    text
 }
 
 /// A number in any of the forms in which a vendor writes it.
@@ -85,13 +93,13 @@ impl Book<'_> {
         let mut all = self.common();
         all.extend([("campaign", self.campaign), ("message_id", self.id)]);
         all.extend(more);
-        let key = (family.to_owned(), labels(&all));
+        let key = series(family, &all);
         *self.facts.gauges.entry(key).or_default() += value;
     }
 
-    fn count(&mut self, family: String, more: &[(&str, &str)], value: f64) {
+    fn count(&mut self, family: &str, more: &[(&str, &str)], value: f64) {
         let all = [&self.common()[..], more].concat();
-        let key = (family, labels(&all));
+        let key = series(family, &all);
         *self.facts.counters.entry(key).or_default() += value;
     }
 
@@ -101,11 +109,11 @@ impl Book<'_> {
             return;
         };
         self.gauge(&format!("delivery_message_{measure}"), more, value);
-        self.count(format!("delivery_{measure}_total"), more, value);
+        self.count(&format!("delivery_{measure}_total"), more, value);
         if !self.campaign.is_empty() {
             let campaign = self.campaign.to_owned();
             let more = [more, &[("campaign", campaign.as_str())]].concat();
-            self.count(format!("delivery_campaign_{measure}_total"), &more, value);
+            self.count(&format!("delivery_campaign_{measure}_total"), &more, value);
         }
     }
 
@@ -113,7 +121,7 @@ impl Book<'_> {
     fn leaf(&mut self, measure: &str, more: &[(&str, &str)], value: &Value) {
         if let Some(value) = number(value) {
             self.gauge(&format!("delivery_message_channel_{measure}"), more, value);
-            self.count(format!("delivery_channel_{measure}_total"), more, value);
+            self.count(&format!("delivery_channel_{measure}_total"), more, value);
         }
     }
 }
@@ -206,7 +214,7 @@ fn engagelab(books: &Value, facts: &mut Facts) {
                 ("message_id", id.as_str()),
                 ("status", status.as_str()),
             ];
-            let key = ("delivery_canary_devices".to_owned(), labels(&all));
+            let key = series("delivery_canary_devices", &all);
             *facts.loose.entry(key).or_default() += 1.0;
         }
     }
@@ -242,7 +250,7 @@ fn engagelab_users(users: &Value, facts: &mut Facts) {
                     ("platform", &platform),
                     ("time_unit", label),
                 ];
-                let key = (format!("delivery_app_users_{name}"), labels(&all));
+                let key = series(&format!("delivery_app_users_{name}"), &all);
                 if let Some(value) = number(&users[name]) {
                     facts.loose.insert(key, value);
                 }
@@ -389,13 +397,13 @@ fn pushwoosh(books: &Value, oldest: Timestamp, facts: &mut Facts) {
     }
 }
 
-fn loyalty(family: &str, application: &str, more: &[(&str, &str)]) -> (String, Labels) {
+fn loyalty(family: &str, application: &str, more: &[(&str, &str)]) -> String {
     let common = [
         ("provider", "pushwoosh"),
         ("account", LOYALTY),
         ("application", application),
     ];
-    (family.to_owned(), labels(&[&common[..], more].concat()))
+    series(family, &[&common[..], more].concat())
 }
 
 /// Bounced e-mails and the events of the log.
@@ -499,9 +507,8 @@ pub fn reports(handed_out: &[Value]) -> Series {
                 ("application", MAIL),
                 ("channel", "email"),
             ];
-            let all = labels(&[&common[..], more].concat());
-            let entry = counted.entry((family.to_owned(), all)).or_default();
-            *entry += value;
+            let key = series(family, &[&common[..], more].concat());
+            *counted.entry(key).or_default() += value;
         };
         let permanent_text = permanent.map(|own| own.to_string()).unwrap_or_default();
         let more = [
@@ -579,6 +586,41 @@ impl Source {
             loyalty: world.pushwoosh.books(),
             china: world.alibaba.books()["messages"].take(),
             reports: world.infobip.handed_out(),
+        }
+    }
+
+    /// What stood in good answers until now, each number at its highest.
+    pub fn told(world: &World) -> Source {
+        let mut loyalty = world.told(Account::Pushwoosh);
+        let mut events = loyalty["events"].take();
+        for (code, _) in LOYALTY_APPLICATIONS {
+            let ids = loyalty["listed"][code].as_object();
+            let ids: Vec<String> = ids.into_iter().flatten().map(|own| own.0.clone()).collect();
+            let items = ids.iter().filter_map(|id| {
+                let mut item = loyalty["messages"].get(id)?.clone();
+                item["code"] = Value::from(id.as_str());
+                Some(item)
+            });
+            loyalty[code] = items.collect();
+        }
+        for kind in ["bounces", "log"] {
+            loyalty[kind] = events[kind].take();
+        }
+        let mut news = world.told(Account::Engagelab);
+        // Users that were told once are not those of the newest period.
+        news["users"] = Value::Null;
+        let mut mail = world.told(Account::InfobipEmail);
+        let reports = match mail["reports"].take() {
+            Value::Array(reports) => reports,
+            Value::Object(reports) => reports.into_iter().map(|own| own.1).collect(),
+            _ => Vec::new(),
+        };
+        Source {
+            bulks: world.told(Account::InfobipPush)["messages"].take(),
+            news,
+            loyalty,
+            china: world.told(Account::Alibaba)["messages"].take(),
+            reports,
         }
     }
 

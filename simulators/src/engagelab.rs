@@ -1,5 +1,6 @@
 //! EngageLab AppPush: the numbers of messages, up to 100 ids a request.
 
+mod mood;
 mod more;
 
 use std::{
@@ -27,7 +28,7 @@ pub use more::CANARIES;
 
 use crate::{
     Known,
-    mood::{Acting, Told},
+    mood::{Acting, Call, Told, Unknown},
     server::{Running, json as answer, parameters},
     traffic::{Campaign, Numbers, Traffic, Way},
 };
@@ -113,9 +114,8 @@ impl Engagelab {
             .fallback(wrong_path)
             .layer(middleware::from_fn_with_state(self.clone(), authorized))
             .with_state(self.clone());
-        let books = self.clone();
         let clock = self.0.clock.clone();
-        Running::start(address, router, Arc::new(move || books.books()), clock).await
+        Running::start(address, router, Arc::new(self.clone()), clock).await
     }
 
     /// The account's mood, and what was done in it.
@@ -130,7 +130,15 @@ impl Engagelab {
 
     /// The ids that are refused for good.
     pub fn refused(&self) -> Vec<String> {
-        Vec::new()
+        let mood = self.0.acting.mood();
+        let campaigns = self.0.traffic.campaigns(self.now());
+        let refused = campaigns.iter().filter(|own| mood.refuses(own.number));
+        refused.map(message_id).collect()
+    }
+
+    /// The vendor's clock.
+    fn now(&self) -> Timestamp {
+        self.0.acting.clock(self.0.clock.now())
     }
 
     /// Changes how the vendor behaves.
@@ -145,30 +153,39 @@ impl Engagelab {
 
     /// The messages that the customer has sent.
     pub fn messages(&self) -> Vec<Known> {
-        let sent = self.0.traffic.campaigns(self.0.clock.now());
+        let now = self.0.clock.now();
+        let skew = self.now().duration_since(now);
+        let sent = self.0.traffic.campaigns(now + skew);
         sent.iter()
             .map(|campaign| Known {
                 application: String::new(),
                 id: message_id(campaign),
                 campaign: None,
-                sent_at: Some(campaign.sent_at),
+                sent_at: Some(campaign.sent_at - skew),
             })
             .collect()
     }
 
     /// What is true now: the numbers of each message, by its id.
     pub fn books(&self) -> Value {
-        let now = self.0.clock.now();
+        let now = self.now();
         let swap = lock(&self.0.options).swap_spelling;
+        let mood = self.0.acting.mood();
         let mut messages = lock(&self.0.fixed).clone();
-        for campaign in self.0.traffic.campaigns(now) {
-            messages.insert(message_id(&campaign), numbers_of(&campaign, now, swap));
+        let campaigns = self.0.traffic.campaigns(now);
+        for campaign in campaigns.iter() {
+            messages.insert(message_id(campaign), numbers_of(campaign, now, swap));
         }
-        let lifecycle: Map<String, Value> = messages
-            .keys()
-            .map(|id| (id.clone(), more::devices(self, id, &more::CANARIES)))
-            .collect();
-        json!({"messages": messages, "users": more::books(now), "lifecycle": lifecycle})
+        for (id, numbers) in &mut messages {
+            mood::enrich(id, numbers, &mood);
+        }
+        let mut lifecycle = Map::new();
+        for id in messages.keys() {
+            let mut devices = more::devices(self, id, &more::CANARIES);
+            mood::enrich_devices(id, &mut devices, &mood);
+            lifecycle.insert(id.clone(), devices);
+        }
+        json!({"messages": messages, "users": more::books(now, &mood), "lifecycle": lifecycle})
     }
 }
 
@@ -441,7 +458,8 @@ async fn detail(State(own): State<Engagelab>, request: Request) -> Response {
     if ids.len() > 100 || !ids.iter().all(digits) {
         return error(&own, 400, 21003, "Parameter value is invalid");
     }
-    let now = own.0.clock.now();
+    let now = own.now();
+    let call = request.extensions().get::<Call>();
     let options = lock(&own.0.options).clone();
     let campaigns = own.0.traffic.campaigns(now);
     let mut found = Map::new();
@@ -451,6 +469,13 @@ async fn detail(State(own): State<Engagelab>, request: Request) -> Response {
         } else if let Some(campaign) = campaigns.iter().find(|own| message_id(own) == id) {
             if now.duration_since(campaign.sent_at) > KEPT {
                 return error(&own, 400, 23007, "The message is older than 30 days");
+            }
+            match call.map_or(Unknown::Never, |call| call.unknown(campaign, now)) {
+                Unknown::Never => {}
+                Unknown::Refused => {
+                    return error(&own, 400, 27201, "The message id does not exist");
+                }
+                Unknown::LeftOut => continue,
             }
             found.insert(
                 id.to_owned(),

@@ -87,6 +87,9 @@ pub struct Options {
     pub port: u16,
     /// How each account's vendor differs from its documentation.
     pub moods: Moods,
+    /// Whether what the vendors say is kept for [`World::told`]. Where a mood is not calm, it is in
+    /// any case.
+    pub record: bool,
     /// By how much the slow answers of a mood are late, in real time.
     pub slow_by: Duration,
 }
@@ -99,6 +102,7 @@ impl Default for Options {
             gap: Duration::from_secs(2 * 3600),
             port: 0,
             moods: Moods::calm(),
+            record: false,
             slow_by: Duration::from_millis(5),
         }
     }
@@ -119,6 +123,7 @@ impl World {
             gap,
             port,
             moods,
+            record,
             slow_by,
             ..
         } = options;
@@ -152,6 +157,9 @@ impl World {
         for account in Account::ALL {
             world.acting(account).set_slow_by(slow_by);
             world.set_mood(account, *moods.of(account));
+            if record {
+                world.acting(account).record();
+            }
         }
         Ok(world)
     }

@@ -69,6 +69,7 @@ async fn main() -> io::Result<()> {
         gap: Duration::from_secs(cli.gap_minutes.max(1) * 60),
         port: cli.port,
         moods: moods(cli.mood, &cli.mood_set).map_err(io::Error::other)?,
+        record: true,
         slow_by: Duration::from_millis(cli.slow_ms),
     };
     let world = World::start(options, &Clock::system()).await?;

@@ -29,13 +29,16 @@
 //!   answer that was an error, and how often each unusual thing was really done.
 
 mod acting;
+pub(crate) mod lists;
 mod setting;
+pub(crate) mod shape;
 mod told;
+pub(crate) mod transport;
 
 use std::fmt;
 
 pub use acting::Acting;
-pub(crate) use acting::Chance;
+pub(crate) use acting::{Call, text_hash};
 pub use setting::Setting;
 use setting::choice;
 pub use told::Told;
@@ -99,6 +102,22 @@ choice! {
         High = "high",
         /// Is a little too low.
         Low = "low",
+    }
+}
+
+choice! {
+    /// The token of the last page of a list.
+    pub enum LastToken {
+        /// As the calm vendor has it: a new one, and the page after it is empty.
+        Usual = "usual",
+        /// Is not there.
+        Missing = "missing",
+        /// Is `null`.
+        Null = "null",
+        /// Is an empty text.
+        Empty = "empty",
+        /// Is the one that was asked with.
+        Same = "same",
     }
 }
 
@@ -240,7 +259,7 @@ setting::mood! {
     /// The ends of ranges.
     bounds: Bounds = Bounds::unusual,
     /// At most so many rows in a page, whatever was asked for; 0: as many as were asked for.
-    page_cap: u32 = |luck| one_of(&[100, 7, 7, 3], luck),
+    page_cap: u32 = |luck| one_of(&[100, 20, 7], luck),
     /// A row moves to another page while the pages are read.
     moving_rows: bool = |_| true,
     /// A message is sent between the requests for two pages (twelve times at most).
@@ -249,6 +268,8 @@ setting::mood! {
     repeats: Repeats = Repeats::unusual,
     /// The number of rows over all pages.
     total: Total = Total::unusual,
+    /// How a list that is read by token ends.
+    last_token: LastToken = LastToken::unusual,
     /// How numbers are written.
     digits: Digits = Digits::unusual,
     /// Documented fields that have no value are `null`.
@@ -311,6 +332,19 @@ impl Mood {
     /// As documented: every answer is, byte for byte, what the simulator says without moods.
     pub fn calm() -> Mood {
         Mood::default()
+    }
+
+    /// Whether a campaign of this number is refused for good.
+    pub(crate) fn refuses(&self, number: u64) -> bool {
+        self.refused_ids && number % 16 == self.seed % 4
+    }
+
+    /// For how many seconds a message is not known.
+    pub(crate) fn unknown_for(&self) -> i64 {
+        match self.unknown_seconds {
+            0 => 180,
+            seconds => seconds.into(),
+        }
     }
 
     /// Whether nothing is unusual.

@@ -29,7 +29,10 @@ use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tower::ServiceExt;
 
-use crate::faults::{Described, Faults, spoil};
+use crate::{
+    faults::{Described, Fault, Faults, spoil},
+    mood::transport,
+};
 
 /// A request that came in.
 #[derive(Clone, Debug)]
@@ -46,9 +49,6 @@ pub struct Received {
     pub body: bytes::Bytes,
 }
 
-/// What a vendor's server shows of itself.
-pub type Books = Arc<dyn Fn() -> Value + Send + Sync>;
-
 /// A simulator that runs.
 pub struct Running {
     address: SocketAddr,
@@ -63,7 +63,7 @@ impl Running {
     pub(crate) async fn start(
         address: SocketAddr,
         router: Router,
-        books: Books,
+        account: Arc<dyn transport::Vendor>,
         clock: Clock,
     ) -> io::Result<Running> {
         let listener = TcpListener::bind(address).await?;
@@ -71,8 +71,9 @@ impl Running {
         let faults = Faults::default();
         let received = Arc::new(Mutex::new(Vec::new()));
         let in_flight = Arc::default();
-        let admin = admin(faults.clone(), books);
+        let admin = admin(faults.clone(), account.clone());
         let vendor = Vendor {
+            account,
             router,
             admin,
             faults: faults.clone(),
@@ -133,6 +134,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[derive(Clone)]
 struct Vendor {
+    account: Arc<dyn transport::Vendor>,
     router: Router,
     admin: Router,
     faults: Faults,
@@ -198,15 +200,31 @@ impl Vendor {
             body: body.clone(),
         });
         let fault = self.faults.meet(&path);
+        let call = self.account.endpoint(&parts).and_then(|(name, acting)| {
+            let request = || self.account.request(&parts, &body);
+            acting.call(name, request, self.account.volatile())
+        });
+        // The client gets nothing of such an answer.
+        let lost = matches!(fault, Some(Fault::Reset | Fault::Cut(_)));
         let answer = async {
-            let request = Request::from_parts(parts, Body::from(body));
-            let mut response = never(self.router.oneshot(request).await);
+            let asked = parts.headers.clone();
+            let mut request = Request::from_parts(parts, Body::from(body));
+            let (mut response, now) = match call {
+                None => {
+                    let response = never(self.router.oneshot(request).await);
+                    (response, self.clock.now())
+                }
+                Some(call) => {
+                    request.extensions_mut().insert(call.clone());
+                    let good = async { never(self.router.oneshot(request).await) };
+                    let now = self.clock.now();
+                    let account = self.account.as_ref();
+                    let response = transport::answer(account, &call, &asked, now, lost, good).await;
+                    (response, call.acting.clock(self.clock.now()))
+                }
+            };
             // The vendor's clock, not the machine's.
-            let date = self
-                .clock
-                .now()
-                .strftime("%a, %d %b %Y %H:%M:%S GMT")
-                .to_string();
+            let date = now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
             if let Ok(date) = date.parse() {
                 response.headers_mut().insert(header::DATE, date);
             }
@@ -228,9 +246,9 @@ fn never<T>(result: Result<T, std::convert::Infallible>) -> T {
     }
 }
 
-fn admin(faults: Faults, books: Books) -> Router {
-    let set = async |State((faults, _)): State<(Faults, Books)>,
-                     Json(described): Json<Described>| {
+fn admin(faults: Faults, account: Arc<dyn transport::Vendor>) -> Router {
+    type Shown = (Faults, Arc<dyn transport::Vendor>);
+    let set = async |State((faults, _)): State<Shown>, Json(described): Json<Described>| {
         if faults.add_described(described) {
             StatusCode::NO_CONTENT.into_response()
         } else {
@@ -238,15 +256,17 @@ fn admin(faults: Faults, books: Books) -> Router {
             (StatusCode::BAD_REQUEST, text).into_response()
         }
     };
-    let clear = async |State((faults, _)): State<(Faults, Books)>| {
+    let clear = async |State((faults, _)): State<Shown>| {
         faults.clear();
         StatusCode::NO_CONTENT
     };
-    let show = async |State((_, books)): State<(Faults, Books)>| Json(books());
+    let show = async |State((_, account)): State<Shown>| Json(account.books());
+    let told = async |State((_, account)): State<Shown>| Json(account.told());
     Router::new()
         .route("/_simulator/faults", post(set).delete(clear))
         .route("/_simulator/books", get(show))
-        .with_state((faults, books))
+        .route("/_simulator/told", get(told))
+        .with_state((faults, account))
 }
 
 /// An answer in JSON.

@@ -3,7 +3,10 @@
 //! Everything is a pure function of the seed and the time, and no number ever falls: the books can
 //! be asked for any moment.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -13,6 +16,8 @@ pub struct Traffic {
     seed: u64,
     begin: Timestamp,
     gap: SignedDuration,
+    /// The campaigns that were last asked for: most requests come at one moment.
+    last: Arc<Mutex<Option<(Timestamp, Arc<[Campaign]>)>>>,
 }
 
 /// One campaign: a message to many.
@@ -43,20 +48,33 @@ impl Traffic {
     /// Campaigns from `begin` on, one in every `gap` on the average.
     pub fn new(seed: u64, begin: Timestamp, gap: Duration) -> Traffic {
         let gap = SignedDuration::try_from(gap).unwrap_or(SignedDuration::from_hours(1));
-        Traffic { seed, begin, gap }
+        Traffic {
+            seed,
+            begin,
+            gap,
+            last: Arc::default(),
+        }
     }
 
     /// The campaigns that have been sent by `now`, the oldest first.
-    pub fn campaigns(&self, now: Timestamp) -> Vec<Campaign> {
+    pub fn campaigns(&self, now: Timestamp) -> Arc<[Campaign]> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, campaigns)) = &*last
+            && *at == now
+        {
+            return campaigns.clone();
+        }
         let gaps = now
             .duration_since(self.begin)
             .as_secs()
             .div_euclid(self.gap.as_secs().max(1));
         let numbers = 0..=u64::try_from(gaps).unwrap_or(0);
-        numbers
+        let campaigns: Arc<[Campaign]> = numbers
             .map(|number| self.campaign(number))
             .filter(|own| own.sent_at <= now)
-            .collect()
+            .collect();
+        *last = Some((now, campaigns.clone()));
+        campaigns
     }
 
     /// The campaign of that number, sent or not.

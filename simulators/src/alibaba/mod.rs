@@ -1,6 +1,9 @@
 //! Alibaba Cloud EMAS Mobile Push: the numbers of one message and the list of pushes, with both
 //! signatures verified.
 
+mod lists;
+mod mood;
+mod publication;
 mod verify;
 
 use std::{
@@ -23,16 +26,15 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::{
-    mood::{Acting, Told},
+    mood::{Acting, Call, Told, Unknown},
     server::{Running, json as answer},
-    traffic::{Campaign, Traffic, Way, scale},
+    traffic::{Campaign, Traffic},
 };
+use publication::Published;
 pub use verify::{Refused, Signed};
 
 /// How far the clocks may be apart.
 const MAX_SKEW: SignedDuration = SignedDuration::from_mins(15);
-const BEIJING: i64 = 8 * 3600;
-const DAY: i64 = 86_400;
 
 /// How the account is known, and what the vendor does.
 #[derive(Clone, Debug)]
@@ -76,6 +78,8 @@ struct Inner {
     told: Told,
     options: Mutex<Options>,
     fixed: Mutex<BTreeMap<String, Value>>,
+    /// Campaigns that were sent between two pages.
+    more: Mutex<Vec<Campaign>>,
     nonces: Mutex<HashSet<String>>,
     /// The times of the calls of the last second, by action.
     calls: Mutex<BTreeMap<String, VecDeque<Timestamp>>>,
@@ -97,6 +101,7 @@ impl Alibaba {
             told: Told::default(),
             options: Mutex::new(options),
             fixed: Mutex::default(),
+            more: Mutex::default(),
             nonces: Mutex::default(),
             calls: Mutex::default(),
         }))
@@ -109,9 +114,8 @@ impl Alibaba {
     /// The address cannot be listened on.
     pub async fn start(&self, address: SocketAddr) -> io::Result<Running> {
         let router = Router::new().fallback(call).with_state(self.clone());
-        let books = self.clone();
         let clock = self.0.clock.clone();
-        Running::start(address, router, Arc::new(move || books.books()), clock).await
+        Running::start(address, router, Arc::new(self.clone()), clock).await
     }
 
     /// The account's mood, and what was done in it.
@@ -126,7 +130,27 @@ impl Alibaba {
 
     /// The ids that are refused for good.
     pub fn refused(&self) -> Vec<String> {
-        Vec::new()
+        let mood = self.0.acting.mood();
+        let campaigns = self.campaigns(self.now());
+        let refused = campaigns.iter().filter(|own| mood.refuses(own.number));
+        refused.map(message_id).collect()
+    }
+
+    /// The vendor's clock.
+    fn now(&self) -> Timestamp {
+        self.0.acting.clock(self.0.clock.now())
+    }
+
+    /// All campaigns, those that were sent between two pages too.
+    fn campaigns(&self, now: Timestamp) -> Arc<[Campaign]> {
+        let campaigns = self.0.traffic.campaigns(now);
+        let more = lock(&self.0.more);
+        if more.is_empty() {
+            return campaigns;
+        }
+        let mut all: Vec<Campaign> = campaigns.iter().chain(more.iter()).cloned().collect();
+        all.sort_by_key(|campaign| campaign.sent_at);
+        all.into()
     }
 
     /// Changes how the vendor behaves.
@@ -141,31 +165,14 @@ impl Alibaba {
 
     /// What is published now: the numbers of each message that has any, by its id.
     pub fn books(&self) -> Value {
-        let now = self.0.clock.now();
+        let now = self.now();
         let mut messages = lock(&self.0.fixed).clone();
-        for campaign in self.0.traffic.campaigns(now) {
-            if let Published::Numbers(numbers) = self.published(&campaign, now) {
-                messages.insert(message_id(&campaign), numbers);
+        for campaign in self.campaigns(now).iter() {
+            if let Published::Numbers(numbers) = self.published(campaign, now) {
+                messages.insert(message_id(campaign), numbers);
             }
         }
         json!({"messages": messages})
-    }
-
-    /// The numbers of a campaign as of the last midnight in Beijing.
-    fn published(&self, campaign: &Campaign, now: Timestamp) -> Published {
-        let day = |time: Timestamp| (time.as_second() + BEIJING).div_euclid(DAY);
-        let days = day(now) - day(campaign.sent_at);
-        if days < 1 {
-            return Published::Nothing;
-        }
-        let midnight = Timestamp::from_second(day(now) * DAY - BEIJING).unwrap_or(now);
-        let counting = lock(&self.0.options).counting;
-        if days == 1
-            && now.duration_since(midnight) < SignedDuration::try_from(counting).unwrap_or_default()
-        {
-            return Published::Counting;
-        }
-        Published::Numbers(numbers_of(campaign, midnight))
     }
 
     /// Whether one more call of `action` is allowed now, and else for how long not.
@@ -188,54 +195,9 @@ impl Alibaba {
     }
 }
 
-/// The numbers of a campaign as of a midnight.
-fn numbers_of(campaign: &Campaign, midnight: Timestamp) -> Value {
-    // The numbers grow for three days.
-    let end = campaign.sent_at + SignedDuration::from_hours(72);
-    let android = campaign.numbers(ANDROID, midnight.min(end));
-    let ios = campaign.numbers(IOS, midnight.min(end));
-    let sent = android.sent + ios.sent;
-    let mut numbers = json!({
-        "AcceptCount": android.targets + ios.targets,
-        "SentCount": sent,
-        // What APNs takes without an error counts as received.
-        "ReceivedCount": android.delivered + ios.sent,
-        "OpenedCount": android.opened + ios.opened,
-        "DeletedCount": android.opened / 3,
-        "SmsSentCount": null,
-        "SmsSkipCount": null,
-    });
-    if campaign.number.is_multiple_of(5) {
-        let sms = scale(sent, 0.02);
-        numbers["SmsSentCount"] = json!(sms);
-        numbers["SmsSkipCount"] = json!(sms / 7);
-        numbers["SmsFailedCount"] = json!(sms / 50);
-        numbers["SmsReceiveSuccessCount"] = json!(scale(sms, 0.94));
-        numbers["SmsReceiveFailedCount"] = json!(scale(sms, 0.03));
-    }
-    numbers
-}
-
-enum Published {
-    Nothing,
-    Counting,
-    Numbers(Value),
-}
-
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-
-const ANDROID: Way = Way {
-    share: 0.7,
-    rate: 0.86,
-    seconds: 3000.0,
-};
-const IOS: Way = Way {
-    share: 0.3,
-    rate: 0.99,
-    seconds: 60.0,
-};
 
 fn message_id(campaign: &Campaign) -> String {
     // Seventeen digits, as newer ids have.
@@ -277,7 +239,9 @@ async fn call(State(own): State<Alibaba>, request: Request) -> Response {
         .get(header::ACCEPT)
         .is_some_and(|accept| accept.as_bytes().starts_with(b"application/json"));
     let options = lock(&own.0.options).clone();
-    let now = own.0.clock.now();
+    let now = own.now();
+    let call = parts.extensions.get::<Call>().cloned();
+    let call = call.as_ref();
     let signed = match verify::verify(
         &parts,
         &body,
@@ -308,9 +272,9 @@ async fn call(State(own): State<Alibaba>, request: Request) -> Response {
         return response;
     }
     let outcome = match signed.action.as_str() {
-        "QueryPushStatByMsg" => statistics(&own, &options, &signed, now),
-        "QueryPushRecords" => records(&own, &signed, now),
-        "QueryPushStatByApp" => days(&own, &signed, now),
+        "QueryPushStatByMsg" => statistics(&own, &options, &signed, now, call),
+        "QueryPushRecords" => lists::records(&own, &signed, now, call),
+        "QueryPushStatByApp" => lists::days(&own, &signed, now, call),
         _ => Err(Refused::new(
             404,
             "InvalidApi.NotFound",
@@ -384,6 +348,7 @@ fn statistics(
     options: &Options,
     signed: &Signed,
     now: Timestamp,
+    call: Option<&Call>,
 ) -> Result<Value, Refused> {
     let Some(id) = signed.parameter("MessageId") else {
         let text = "MessageId is mandatory for this action.";
@@ -397,9 +362,22 @@ fn statistics(
     let found = match fixed {
         Some(fixed) => Published::Numbers(fixed),
         None => {
-            let campaigns = own.0.traffic.campaigns(now);
+            let campaigns = own.campaigns(now);
             let campaign = campaigns.iter().find(|campaign| message_id(campaign) == id);
-            campaign.map_or(Published::Nothing, |campaign| own.published(campaign, now))
+            let unknown = match (call, campaign) {
+                (Some(call), Some(campaign)) => call.unknown(campaign, now),
+                _ => Unknown::Never,
+            };
+            match unknown {
+                Unknown::Never => {
+                    campaign.map_or(Published::Nothing, |campaign| own.published(campaign, now))
+                }
+                Unknown::Refused => {
+                    let text = "The specified MessageId does not exist.";
+                    return Err(Refused::new(400, "InvalidMessageId.NotExist", text));
+                }
+                Unknown::LeftOut => Published::Nothing,
+            }
         }
     };
     let rows = match found {
@@ -421,101 +399,4 @@ fn statistics(
     };
     let request_id = "CF195C34-98FB-491A-98D7-19CBC1FA880B";
     Ok(json!({"RequestId": request_id, "PushStats": {"PushStat": rows}}))
-}
-
-/// The period that a request names.
-fn period(signed: &Signed) -> Result<(Timestamp, Timestamp), Refused> {
-    let time = |name: &str| {
-        let missing = || Refused::new(400, &format!("Missing{name}"), "A time is missing.");
-        let text = signed.parameter(name).ok_or_else(missing)?;
-        let invalid = || Refused::new(400, &format!("Invalid{name}.Format"), "It is no time.");
-        text.parse::<Timestamp>().map_err(|_| invalid())
-    };
-    let (start, end) = (time("StartTime")?, time("EndTime")?);
-    if end.duration_since(start) > SignedDuration::from_hours(31 * 24) {
-        let text = "The period between specified EndTime and StartTime exceeds 31 days.";
-        return Err(Refused::new(400, "InvalidPeriod.ExceedDays", text));
-    }
-    Ok((start, end))
-}
-
-/// What came to the application's numbers on each day in Beijing that begins in the period.
-fn days(own: &Alibaba, signed: &Signed, now: Timestamp) -> Result<Value, Refused> {
-    let (start, end) = period(signed)?;
-    if signed.parameter("Granularity") != Some("DAY") {
-        let text = "Granularity is invalid.";
-        return Err(Refused::new(400, "InvalidGranularity", text));
-    }
-    let midnight = |day: i64| Timestamp::from_second(day * DAY - BEIJING).unwrap_or(now);
-    let day_of = |time: Timestamp| (time.as_second() + BEIJING).div_euclid(DAY);
-    let mut rows = Vec::new();
-    let first = day_of(start) + i64::from(midnight(day_of(start)) < start);
-    for day in first..=day_of(end) {
-        let (begin, over) = (midnight(day), midnight(day + 1));
-        if over > now {
-            break;
-        }
-        let mut sums: BTreeMap<String, u64> = BTreeMap::new();
-        for campaign in own.0.traffic.campaigns(over) {
-            let (was, is) = (numbers_of(&campaign, begin), numbers_of(&campaign, over));
-            for (name, value) in is.as_object().into_iter().flatten() {
-                let was = was[name].as_u64().unwrap_or(0);
-                let grown = value.as_u64().unwrap_or(0).saturating_sub(was);
-                *sums.entry(name.clone()).or_default() += grown;
-            }
-        }
-        let mut row = json!(sums);
-        row["Time"] = json!(begin.strftime("%Y-%m-%dT%H:%M:%SZ").to_string());
-        rows.push(row);
-    }
-    Ok(
-        json!({"RequestId": "9998B3CC-ED9E-4CB3-A8FB-DCC61296BFBC", "AppPushStats": {"AppPushStat": rows}}),
-    )
-}
-
-fn records(own: &Alibaba, signed: &Signed, now: Timestamp) -> Result<Value, Refused> {
-    let (start, end) = period(signed)?;
-    let number = |name: &str, default: usize| {
-        signed
-            .parameter(name)
-            .map_or(Some(default), |text| text.parse().ok())
-    };
-    let page = number("Page", 1).filter(|page| (1..=10_000).contains(page));
-    let size = number("PageSize", 20).filter(|size| (1..=100).contains(size));
-    let (Some(page), Some(size)) = (page, size) else {
-        return Err(Refused::new(
-            400,
-            "Invalid.Parameter",
-            "Page or PageSize is invalid.",
-        ));
-    };
-    let key: u64 = signed
-        .parameter("AppKey")
-        .and_then(|key| key.parse().ok())
-        .unwrap_or(0);
-    let mut campaigns = own.0.traffic.campaigns(now);
-    campaigns.retain(|campaign| campaign.sent_at >= start && campaign.sent_at <= end);
-    campaigns.reverse();
-    let rows = campaigns.iter().map(|campaign| {
-        let id = message_id(campaign);
-        let row = |status: &str, id: String| {
-            json!({"Status": status, "MessageId": id, "AppKey": key, "DeviceType": "ALL",
-                "PushType": "NOTICE", "Title": "A title", "Body": "A text for one person",
-                "Source": "API", "Target": "ALL",
-                "PushTime": campaign.sent_at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()})
-        };
-        let mut rows = vec![row("SENT", id.clone())];
-        match campaign.number % 10 {
-            4 => rows.push(row("CANCELED", format!("8{}", &id[1..]))),
-            7 => rows.push(row("WAITING", format!("9{}", &id[1..]))),
-            _ => {}
-        }
-        rows
-    });
-    let rows: Vec<Value> = rows.flatten().collect();
-    let shown: Vec<_> = rows.iter().skip((page - 1) * size).take(size).collect();
-    Ok(
-        json!({"RequestId": "9B24B396", "NextToken": "i91D", "Page": page, "PageSize": size,
-        "Total": rows.len(), "PushInfos": {"PushInfo": shown}}),
-    )
 }

@@ -12,7 +12,10 @@ use jiff::{
 use serde_json::{Map, Value, json};
 
 use super::{Engagelab, error, lock, message_id};
-use crate::server::{json as answer, parameters};
+use crate::{
+    mood::{Call, Mood, Unknown},
+    server::{json as answer, parameters},
+};
 
 /// Test devices of the customer: two that work, one that is another application's, one that is no
 /// device at all.
@@ -99,7 +102,7 @@ fn scale(unit: &str) -> u64 {
 }
 
 /// What is true: items by unit and period, of the periods that a customer can ask for.
-pub(super) fn books(now: Timestamp) -> Value {
+pub(super) fn books(now: Timestamp, mood: &Mood) -> Value {
     let now = Offset::UTC.to_datetime(now);
     let mut books = Map::new();
     let day = now.strftime("%Y-%m-%d").to_string();
@@ -113,7 +116,11 @@ pub(super) fn books(now: Timestamp) -> Value {
         let periods = periods(unit, &start, duration, now).unwrap_or_default();
         let begun = periods.into_iter().filter(|(_, begun)| *begun);
         let items: Map<String, Value> = begun
-            .filter_map(|(time, _)| Some((time.clone(), item(&time, scale(unit))?)))
+            .filter_map(|(time, _)| {
+                let mut item = item(&time, scale(unit))?;
+                super::mood::enrich_users(&mut item, mood);
+                Some((time, item))
+            })
             .collect();
         books.insert(unit.to_owned(), Value::Object(items));
     }
@@ -131,7 +138,7 @@ pub(super) async fn users(State(own): State<Engagelab>, request: Request) -> Res
     else {
         return error(&own, 400, 23002, "A parameter is missing");
     };
-    let now = Offset::UTC.to_datetime(own.0.clock.now());
+    let now = Offset::UTC.to_datetime(own.now());
     let form = match unit.as_str() {
         "HOUR" => start.len() == 13 && start.contains(' '),
         "DAY" => start.len() == 10,
@@ -177,7 +184,7 @@ pub(super) async fn users(State(own): State<Engagelab>, request: Request) -> Res
 
 /// The lifecycle of a message on some devices, as the vendor answers it.
 pub(super) fn devices(own: &Engagelab, message: &str, devices: &[&str]) -> Value {
-    let now = own.0.clock.now();
+    let now = own.now();
     let campaigns = own.0.traffic.campaigns(now);
     let sent_at = campaigns
         .iter()
@@ -219,13 +226,17 @@ pub(super) async fn lifecycle(State(own): State<Engagelab>, request: Request) ->
     if ids.is_empty() || ids.len() > 1000 {
         return error(&own, 400, 21003, "Parameter value is invalid");
     }
-    let known = lock(&own.0.fixed).contains_key(message)
-        || own
-            .0
-            .traffic
-            .campaigns(own.0.clock.now())
-            .iter()
-            .any(|own| message_id(own) == *message);
+    let now = own.now();
+    let call = request.extensions().get::<Call>();
+    let campaigns = own.0.traffic.campaigns(now);
+    let campaign = campaigns.iter().find(|own| message_id(own) == *message);
+    let known = campaign.map_or_else(
+        || lock(&own.0.fixed).contains_key(message),
+        |campaign| match call {
+            Some(call) => call.unknown(campaign, now) == Unknown::Never,
+            None => true,
+        },
+    );
     if !known {
         return error(&own, 400, 27201, "The message id does not exist");
     }

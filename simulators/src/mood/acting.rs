@@ -7,9 +7,10 @@ use std::{
 };
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 
-use super::Mood;
-use crate::traffic::mix;
+use super::{Mood, Unknown};
+use crate::traffic::{Campaign, mix};
 
 /// The mood of one account, and what the account has done. Clones are one.
 #[derive(Clone, Default)]
@@ -18,6 +19,7 @@ pub struct Acting(Arc<Mutex<State>>);
 #[derive(Default)]
 struct State {
     mood: Mood,
+    records: bool,
     slow_by: Duration,
     requests: BTreeMap<String, u64>,
     /// How often the same thing was asked for, by endpoint and target.
@@ -36,9 +38,11 @@ impl Acting {
         self.lock().mood
     }
 
-    /// Changes the mood.
+    /// Changes the mood. One that is not calm begins to record.
     pub fn set_mood(&self, mood: Mood) {
-        self.lock().mood = mood;
+        let mut state = self.lock();
+        state.records |= !mood.is_calm();
+        state.mood = mood;
     }
 
     /// By how much slow answers are late.
@@ -85,38 +89,130 @@ impl Acting {
         self.lock().last_errors.insert(endpoint.to_owned(), at);
     }
 
-    /// A request for `target` came to `endpoint`: the source of its chance.
-    pub(crate) fn request(&self, endpoint: &str, target: &str) -> Chance {
+    /// Whether what is said is kept.
+    pub(crate) fn records(&self) -> bool {
+        self.lock().records
+    }
+
+    /// Keeps what is said from now on, in every mood.
+    pub fn record(&self) {
+        self.lock().records = true;
+    }
+
+    /// A request came to `endpoint`; `request` and what makes it unlike any other request (such as
+    /// a nonce) is read only if something depends on it.
+    pub(crate) fn call(
+        &self,
+        endpoint: &'static str,
+        request: impl FnOnce() -> Value,
+        volatile: &[&str],
+    ) -> Option<Call> {
         let mut state = self.lock();
-        *state.requests.entry(endpoint.to_owned()).or_default() += 1;
-        let what = mix(text_hash(endpoint), text_hash(target));
+        match state.requests.get_mut(endpoint) {
+            Some(count) => *count += 1,
+            None => {
+                state.requests.insert(endpoint.to_owned(), 1);
+            }
+        }
+        let mood = state.mood;
+        if mood.is_calm() && !state.records {
+            return None;
+        }
+        let request = request();
+        let mut target = request.clone();
+        if let Some(fields) = target.as_object_mut() {
+            fields.retain(|name, _| !volatile.contains(&name.as_str()));
+        }
+        let what = mix(text_hash(endpoint), text_hash(&target.to_string()));
         let asked = state.asked.entry(what).or_default();
         *asked += 1;
         let number = *asked;
-        Chance {
-            seed: mix(mix(state.mood.seed, what), number),
+        drop(state);
+        Some(Call {
+            endpoint,
+            request,
+            acting: self.clone(),
+            mood,
             number,
-        }
+            seed: mix(mix(mood.seed, what), number),
+        })
     }
 }
 
-/// The chance of one request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Chance {
-    seed: u64,
+/// A request to an endpoint in a mood, and its chance.
+#[derive(Clone)]
+pub(crate) struct Call {
+    /// The endpoint.
+    pub endpoint: &'static str,
+    /// What was asked: the parameters, or the body.
+    pub request: Value,
+    /// The account's mood and what was done in it.
+    pub acting: Acting,
+    /// The mood.
+    pub mood: Mood,
     /// How many times the same was asked for, with this time.
     pub number: u64,
+    seed: u64,
 }
 
-impl Chance {
-    /// A number for one purpose.
-    pub(crate) fn luck(self, purpose: &str) -> u64 {
+impl Call {
+    /// A number for one purpose, another one at every request.
+    pub(crate) fn luck(&self, purpose: &str) -> u64 {
         mix(self.seed, text_hash(purpose))
     }
 
+    /// A number for one purpose and one row, another one at every request.
+    pub(crate) fn row(&self, purpose: &str, row: u64) -> u64 {
+        mix(self.luck(purpose), row)
+    }
+
+    /// A number for one purpose and one row, the same at every request.
+    pub(crate) fn fixed(&self, purpose: &str, row: u64) -> u64 {
+        mix(mix(self.mood.seed, text_hash(purpose)), row)
+    }
+
     /// True in so many of 1,000 requests.
-    pub(crate) fn happens(self, purpose: &str, per_mille: u32) -> bool {
-        self.luck(purpose) % 1000 < u64::from(per_mille)
+    pub(crate) fn happens(&self, purpose: &str, per_mille: u32) -> bool {
+        per_mille > 0 && self.luck(purpose) % 1000 < u64::from(per_mille)
+    }
+
+    /// How a message is known at `now` by the vendor's clock.
+    pub(crate) fn unknown(&self, campaign: &Campaign, now: Timestamp) -> Unknown {
+        if self.mood.refuses(campaign.number) {
+            self.note("refused_ids");
+            return Unknown::Refused;
+        }
+        let age = now.duration_since(campaign.sent_at).as_secs();
+        if self.mood.unknown == Unknown::Never || age >= self.mood.unknown_for() {
+            return Unknown::Never;
+        }
+        self.note("unknown");
+        self.mood.unknown
+    }
+
+    /// Whether a list has a message at `now`.
+    pub(crate) fn lists_now(&self, campaign: &Campaign, now: Timestamp) -> bool {
+        let age = now.duration_since(campaign.sent_at).as_secs();
+        let is_listed = self.mood.unknown == Unknown::Never || age >= self.mood.unknown_for();
+        if !is_listed {
+            self.note("unknown");
+        }
+        is_listed
+    }
+
+    /// A parameter or field of the request as text; empty: there is none.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        self.request[name].as_str().unwrap_or_default()
+    }
+
+    /// Something unusual is done.
+    pub(crate) fn note(&self, what: &'static str) {
+        self.acting.note(what);
+    }
+
+    /// Where the answer is noted, if it is.
+    pub(crate) fn records(&self) -> bool {
+        self.acting.records()
     }
 }
 

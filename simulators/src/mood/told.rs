@@ -11,7 +11,9 @@ use serde_json::{Map, Value, json};
 ///
 /// - `messages`: by the id of each message (Infobip: of each bulk), its numbers as the books write
 ///   them, each the highest that was ever said;
-/// - other numbers by a name of their own (`users`, `days`, `conversions`, `links`), in the same way;
+/// - other numbers by a name of their own (`users` and `lifecycle` of EngageLab, `days` of Alibaba, `hours`,
+///   `conversions` and `links` of Pushwoosh), in the same way;
+/// - `listed`: by application (an empty text where there is none) and id, the rows of lists;
 /// - `events`: by kind and application, the distinct rows, as the books write them;
 /// - `reports`, `reports_odd`, `reports_lost`: the distinct e-mail reports that were handed out; those
 ///   that were only handed out in a form that is documented nowhere; and those that left the queue
@@ -58,6 +60,13 @@ impl Told {
         reports.insert(report.to_string(), report.clone());
     }
 
+    /// Whether a report was handed out.
+    pub(crate) fn has_report(&self, report: &Value) -> bool {
+        let state = self.lock();
+        let reports = state.reports.get("reports");
+        reports.is_some_and(|reports| reports.contains_key(&report.to_string()))
+    }
+
     /// Everything.
     pub(crate) fn value(&self) -> Value {
         let state = self.lock();
@@ -76,8 +85,13 @@ impl Told {
         }
         value.insert("events".to_owned(), Value::Object(events));
         for kind in ["reports", "reports_odd", "reports_lost"] {
-            let reports = state.reports.get(kind);
-            let rows: Vec<&Value> = reports.into_iter().flat_map(BTreeMap::values).collect();
+            let good = state.reports.get("reports").filter(|_| kind != "reports");
+            let is_good = |text: &&String| good.is_some_and(|good| good.contains_key(*text));
+            let reports = state.reports.get(kind).into_iter().flatten();
+            let rows: Vec<&Value> = reports
+                .filter(|(text, _)| !is_good(text))
+                .map(|(_, report)| report)
+                .collect();
             value.insert(kind.to_owned(), json!(rows));
         }
         Value::Object(value)

@@ -2,14 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use axum::{extract::State, response::Response};
+use axum::{Extension, extract::State, response::Response};
 use bytes::Bytes;
 use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
-use super::{Pushwoosh, Refused, allowed, authorized, lock, page_of, per_page, refused};
-use crate::server::json as answer;
+use super::{
+    Pushwoosh, Refused, allowed, authorized, lock, messages::NUMBERS, mood, per_page, refused,
+};
+use crate::{
+    mood::{
+        Call, LastToken, Order, Unknown,
+        lists::{self, Wanted, named, within},
+        shape::read_time,
+    },
+    server::json as answer,
+};
 
 /// Events are told in pages of at most so many, whatever limit is asked for.
 const LOG_PAGE: usize = 40;
@@ -25,17 +34,15 @@ fn hash(text: &str) -> u64 {
 
 /// A sent message: its code, when it was sent, and whether it is an e-mail.
 fn sent(own: &Pushwoosh, application: &str) -> Vec<(String, Timestamp, bool)> {
-    let now = own.0.clock.now();
-    let read = |item: Value| {
-        let code = item["code"].as_str()?.to_owned();
-        let at = item["send_date"].as_str()?.replace(' ', "T") + "Z";
+    let now = own.now();
+    let messages = own.messages(application, None);
+    let read = |message: &super::messages::Message| {
+        let code = message.head["code"].as_str()?.to_owned();
+        let at = message.head["send_date"].as_str()?.replace(' ', "T") + "Z";
         let at: Timestamp = at.parse().ok()?;
-        (at <= now).then(|| (code, at, item["email_info"].is_object()))
+        (at <= now).then(|| (code, at, message.is_email()))
     };
-    own.items(application)
-        .into_iter()
-        .filter_map(read)
-        .collect()
+    messages.iter().filter_map(read).collect()
 }
 
 fn later(at: Timestamp, seconds: u64) -> Timestamp {
@@ -46,7 +53,8 @@ fn later(at: Timestamp, seconds: u64) -> Timestamp {
 
 /// The bounced e-mails of an application.
 fn bounces(own: &Pushwoosh, application: &str) -> Vec<Value> {
-    let now = own.0.clock.now();
+    let now = own.now();
+    let mood = own.0.acting.mood();
     let mut rows = Vec::new();
     for (code, at, _) in sent(own, application).iter().filter(|sent| sent.2) {
         for index in 0..3 + hash(code) % 9 {
@@ -62,11 +70,13 @@ fn bounces(own: &Pushwoosh, application: &str) -> Vec<Value> {
                 _ => ("hardbounce", "blocked by policy".to_owned()),
             };
             if date <= now {
-                rows.push(json!({
+                let mut row = json!({
                     "email": format!("person{index}-{code}@example.com"),
                     "date": date.strftime("%Y-%m-%dT%H:%M:%S.000Z").to_string(),
                     "reason": reason, "type": kind,
-                }));
+                });
+                mood::enrich_bounce(&mut row, &mood);
+                rows.push(row);
             }
         }
     }
@@ -75,7 +85,8 @@ fn bounces(own: &Pushwoosh, application: &str) -> Vec<Value> {
 
 /// The events of an application, the oldest first. Every third is told half an hour late.
 fn events(own: &Pushwoosh, application: &str) -> Vec<Value> {
-    let now = own.0.clock.now();
+    let now = own.now();
+    let mood = own.0.acting.mood();
     let mut rows = Vec::new();
     for (code, at, is_email) in sent(own, application) {
         for index in 0..6 + hash(&code) % 20 {
@@ -97,6 +108,7 @@ fn events(own: &Pushwoosh, application: &str) -> Vec<Value> {
             if action == "sent" {
                 event["status"] = json!("success");
             }
+            mood::enrich_event(&mut event, &mood);
             rows.push((time, event));
         }
     }
@@ -109,14 +121,7 @@ fn conversion(own: &Pushwoosh, code: &str, at: Timestamp) -> Option<Value> {
     if hash(code).is_multiple_of(4) {
         return None;
     }
-    let minutes = own
-        .0
-        .clock
-        .now()
-        .duration_since(at)
-        .as_secs()
-        .unsigned_abs()
-        / 60;
+    let minutes = own.now().duration_since(at).as_secs().unsigned_abs() / 60;
     let hits = (hash(code) % 900).min(minutes);
     Some(json!({
         "sends": "55902", "opens": "772",
@@ -129,7 +134,7 @@ fn conversion(own: &Pushwoosh, code: &str, at: Timestamp) -> Option<Value> {
 
 /// The clicks on a message's links.
 fn clicks(own: &Pushwoosh, code: &str, at: Timestamp) -> Vec<Value> {
-    let now = own.0.clock.now();
+    let now = own.now();
     let mut rows = Vec::new();
     for index in 0..hash(code) % 12 {
         let time = later(at, 60 + index * 300);
@@ -190,9 +195,11 @@ pub(super) fn books(own: &Pushwoosh, applications: &[String]) -> Map<String, Val
 
 pub(super) async fn bounced_emails(
     State(own): State<Pushwoosh>,
+    call: Option<Extension<Call>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refused> {
+    let call = call.as_ref().map(|Extension(call)| call);
     let request = authorized(&own, &headers, &body, "Api")?;
     let application = request["application"].as_str().unwrap_or_default();
     allowed(&own, application, "application")?;
@@ -209,24 +216,48 @@ pub(super) async fn bounced_emails(
     let found: Vec<Value> = bounces(&own, application)
         .into_iter()
         .filter(|row| {
-            row["date"]
-                .as_str()
-                .is_some_and(|date| date >= from && date < to)
+            let date = row["date"].as_str().unwrap_or_default();
+            within(date, Some(from), Some(to), (true, false), call)
         })
         .collect();
-    let total = found.len();
-    let rows = page_of(&request, per_page, found);
-    Ok(answer(
-        200,
-        &json!({"total": total, "bounced_emails": rows}),
-    ))
+    paged(&request, per_page, found, "date", "bounced_emails", call)
+}
+
+/// A page of rows, by the time in a field, and the number of all of them.
+fn paged(
+    request: &Value,
+    size: usize,
+    rows: Vec<Value>,
+    time: &str,
+    list: &str,
+    call: Option<&Call>,
+) -> Result<Response, Refused> {
+    let page = request["page"].as_u64().unwrap_or(0);
+    let wanted = Wanted {
+        page: usize::try_from(page).unwrap_or(usize::MAX),
+        size,
+    };
+    let cut = lists::page(rows, &wanted, call, |row| when(row, time));
+    let mut body = json!({list: cut.rows});
+    if let Some(total) = lists::total(cut.total, call) {
+        body["total"] = total;
+    }
+    Ok(answer(200, &body))
+}
+
+/// When a row was, by a field, and what names it.
+fn when(row: &Value, field: &str) -> (i64, u64) {
+    let at = row[field].as_str().and_then(read_time);
+    (at.map_or(0, Timestamp::as_second), named(&row.to_string()))
 }
 
 pub(super) async fn message_log(
     State(own): State<Pushwoosh>,
+    call: Option<Extension<Call>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refused> {
+    let call = call.as_ref().map(|Extension(call)| call);
     let request = authorized(&own, &headers, &body, "Key")?;
     let application = request["application_code"].as_str().unwrap_or_default();
     allowed(&own, application, "application_code")?;
@@ -242,7 +273,7 @@ pub(super) async fn message_log(
             "one of message_id, message_code, campaign_code, hwid, user_id, or dates is required",
         ));
     };
-    let oldest = own.0.clock.now() - SignedDuration::from_hours(24 * LOG_DAYS);
+    let oldest = own.now() - SignedDuration::from_hours(24 * LOG_DAYS);
     if from < oldest {
         return Err(refused(
             &own,
@@ -261,34 +292,61 @@ pub(super) async fn message_log(
         .as_str()
         .and_then(|token| token.parse().ok());
     let skip: usize = skip.unwrap_or(0);
-    let within = |event: &Value| {
-        let at = event["timestamp"]
-            .as_str()
-            .and_then(|at| at.parse::<Timestamp>().ok());
-        at.is_some_and(|at| at >= from && at <= to)
+    let is_in = |event: &Value| {
+        let at = event["timestamp"].as_str().and_then(read_time);
+        at.is_some_and(|at| within(&at, Some(&from), Some(&to), (true, true), call))
     };
-    let all = events(&own, application).into_iter().filter(within);
-    let page: Vec<Value> = all.skip(skip).take(LOG_PAGE).collect();
-    let next = (skip + page.len()).to_string();
+    let all: Vec<Value> = events(&own, application)
+        .into_iter()
+        .filter(is_in)
+        .collect();
+    // A token goes on where it was given: the order stays, and no row moves.
+    let call = call.cloned().map(|mut call| {
+        if call.mood.order == Order::Reshuffled {
+            call.mood.order = Order::Shuffled;
+        }
+        call.mood.moving_rows = false;
+        call
+    });
+    let count = all.len();
+    let page = lists::page_from(all, skip, LOG_PAGE, call.as_ref(), |row| {
+        when(row, "timestamp")
+    });
+    let is_last = page.next >= page.total.max(count);
     // The last page has a token too, and the one after it is empty.
-    Ok(answer(
-        200,
-        &json!({"pagination_token": next, "data": page}),
-    ))
+    let mut token = Some(json!(page.next.to_string()));
+    let last = call
+        .as_ref()
+        .map_or(LastToken::Usual, |call| call.mood.last_token);
+    if is_last && last != LastToken::Usual {
+        if let Some(call) = &call {
+            call.note("last_token");
+        }
+        token = match last {
+            LastToken::Usual | LastToken::Missing => None,
+            LastToken::Null => Some(Value::Null),
+            LastToken::Empty => Some(json!("")),
+            LastToken::Same => Some(request["pagination_token"].clone()),
+        };
+    }
+    let mut body = json!({"data": page.rows});
+    if let Some(token) = token {
+        body["pagination_token"] = token;
+    }
+    Ok(answer(200, &body))
 }
 
 pub(super) async fn totals(
     State(own): State<Pushwoosh>,
+    call: Option<Extension<Call>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refused> {
+    let call = call.as_ref().map(|Extension(call)| call);
     let request = authorized(&own, &headers, &body, "Api")?;
-    let applications = lock(&own.0.options).applications.clone();
     let code = request["message_code"].as_str().unwrap_or_default();
-    let mut all = applications
-        .iter()
-        .flat_map(|application| sent(&own, application));
-    let Some((code, at, _)) = all.find(|sent| sent.0 == code) else {
+    let sent = find_sent(&own, code).filter(|_| call.is_none_or(|call| is_known(&own, call, code)));
+    let Some((code, at, _)) = sent else {
         return Err(refused(&own, 404, 5, "message not found"));
     };
     let mut body = json!({"metrics": hours(&own, &code, at)});
@@ -298,42 +356,49 @@ pub(super) async fn totals(
     Ok(answer(200, &body))
 }
 
+/// A sent message of any application.
+fn find_sent(own: &Pushwoosh, code: &str) -> Option<(String, Timestamp, bool)> {
+    let applications = lock(&own.0.options).applications.clone();
+    let mut all = applications
+        .iter()
+        .flat_map(|application| sent(own, application));
+    all.find(|sent| sent.0 == code)
+}
+
+/// Whether a message is known to the vendor by its code.
+fn is_known(own: &Pushwoosh, call: &Call, code: &str) -> bool {
+    let now = own.now();
+    let campaigns = own.campaigns(now);
+    let campaign = campaigns
+        .iter()
+        .find(|campaign| super::messages::code_of(campaign) == code);
+    campaign.is_none_or(|campaign| call.unknown(campaign, now) == Unknown::Never)
+}
+
 /// What came to a message's push numbers, hour by hour and platform by platform; hours in which
 /// nothing happened have no row, and the current one still grows.
 fn hours(own: &Pushwoosh, code: &str, sent_at: Timestamp) -> Vec<Value> {
-    let now = own.0.clock.now();
+    let now = own.now();
     let Some(message) = own.message(code) else {
         return Vec::new();
     };
     let mut begin =
         Timestamp::from_second(sent_at.as_second().div_euclid(3600) * 3600).unwrap_or(sent_at);
-    let mut before: BTreeMap<u64, Map<String, Value>> = BTreeMap::new();
+    let mut before: BTreeMap<u64, [u64; 6]> = BTreeMap::new();
     let mut rows = Vec::new();
     while begin <= now {
         let end = later(begin, 3600);
-        let item = message(end.min(now));
-        for row in item["push_info"]["metrics"]
-            .as_array()
-            .into_iter()
-            .flatten()
-        {
-            let mut numbers = row.as_object().cloned().unwrap_or_default();
-            let platform = numbers.remove("platform").and_then(|own| own.as_u64());
-            let platform = platform.unwrap_or(0);
-            let last = before.insert(platform, numbers.clone()).unwrap_or_default();
-            let mut row = Map::new();
-            for (name, value) in &numbers {
-                let was = last.get(name).and_then(Value::as_u64).unwrap_or(0);
-                let grown = value.as_u64().unwrap_or(0).saturating_sub(was);
-                row.insert(name.clone(), json!(grown.to_string()));
-            }
-            if row.values().all(|grown| grown == "0") {
+        for (platform, numbers) in message.platforms(end.min(now)) {
+            let last = before.insert(platform, numbers).unwrap_or_default();
+            if numbers.iter().zip(last).all(|(is, was)| *is <= was) {
                 continue;
             }
-            let hour = begin.strftime("%Y-%m-%d %H:00:00").to_string();
-            row.insert("timestamp".into(), json!(hour));
-            row.insert("platform".into(), json!(platform));
-            rows.push(Value::Object(row));
+            let mut row = json!({"platform": platform,
+                "timestamp": begin.strftime("%Y-%m-%d %H:00:00").to_string()});
+            for (name, (is, was)) in NUMBERS.iter().zip(numbers.iter().zip(last)) {
+                row[*name] = json!(is.saturating_sub(was).to_string());
+            }
+            rows.push(row);
         }
         begin = end;
     }
@@ -341,7 +406,11 @@ fn hours(own: &Pushwoosh, code: &str, sent_at: Timestamp) -> Vec<Value> {
 }
 
 /// The clicks on the e-mails that a request names.
-fn asked_clicks(own: &Pushwoosh, request: &Value) -> Result<Vec<Value>, Refused> {
+fn asked_clicks(
+    own: &Pushwoosh,
+    request: &Value,
+    call: Option<&Call>,
+) -> Result<Vec<Value>, Refused> {
     let filters = &request["filters"];
     let Some(codes) = filters["messages_codes"]
         .as_array()
@@ -354,6 +423,13 @@ fn asked_clicks(own: &Pushwoosh, request: &Value) -> Result<Vec<Value>, Refused>
         };
         return Err(refused(own, 400, 3, text));
     };
+    let is_known = |call: &Call| {
+        let mut texts = codes.iter().filter_map(Value::as_str);
+        texts.all(|code| is_known(own, call, code))
+    };
+    if !call.is_none_or(is_known) {
+        return Err(refused(own, 400, 3, "message not found"));
+    }
     let applications = lock(&own.0.options).applications.clone();
     let all = applications
         .iter()
@@ -366,23 +442,25 @@ fn asked_clicks(own: &Pushwoosh, request: &Value) -> Result<Vec<Value>, Refused>
 
 pub(super) async fn link_clicks(
     State(own): State<Pushwoosh>,
+    call: Option<Extension<Call>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refused> {
+    let call = call.as_ref().map(|Extension(call)| call);
     let request = authorized(&own, &headers, &body, "Api")?;
-    let clicks = asked_clicks(&own, &request)?;
+    let clicks = asked_clicks(&own, &request, call)?;
     Ok(answer(200, &json!({"items": links(&clicks)})))
 }
 
 pub(super) async fn link_devices(
     State(own): State<Pushwoosh>,
+    call: Option<Extension<Call>>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refused> {
+    let call = call.as_ref().map(|Extension(call)| call);
     let request = authorized(&own, &headers, &body, "Api")?;
     let per_page = per_page(&own, request["per_page"].as_u64().unwrap_or(0), 1000)?;
-    let clicks = asked_clicks(&own, &request)?;
-    let total = clicks.len();
-    let items = page_of(&request, per_page, clicks);
-    Ok(answer(200, &json!({"total": total, "items": items})))
+    let clicks = asked_clicks(&own, &request, call)?;
+    paged(&request, per_page, clicks, "timestamp", "items", call)
 }

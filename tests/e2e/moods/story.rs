@@ -425,9 +425,18 @@ impl Telling {
     fn begin(&mut self) {
         self.judge.restarted();
         self.rig.start();
+        self.campaigns = campaigns(&self.rig.world);
+        self.rig.register();
         let due = self.facts(&Source::books(&self.rig.world));
         self.rig.go_on(SETTLE);
         self.look(due);
+    }
+
+    /// Ends the exporter; it knows every message that was sent.
+    fn stop(&mut self) {
+        self.campaigns = campaigns(&self.rig.world);
+        self.rig.register();
+        self.rig.stop();
     }
 
     fn collect(&mut self) {
@@ -535,7 +544,7 @@ pub fn tell(case: &Case) -> Vec<Fault> {
         telling.step(STEP);
         telling.step(STEP);
         if case.collect && case.collect_in_outage {
-            telling.rig.stop();
+            telling.stop();
             telling.collect();
             telling.begin();
         }
@@ -566,7 +575,7 @@ pub fn tell(case: &Case) -> Vec<Fault> {
         }
     }
     if case.collect {
-        telling.rig.stop();
+        telling.stop();
         telling.collect();
         telling.begin();
         telling.step(STEP);

@@ -278,6 +278,11 @@ impl Dataset {
         matches!(self, Dataset::Statistics | Dataset::Messages)
     }
 
+    /// Whether it is about messages that only the vendor's answers about messages tell from others.
+    pub fn is_about_listed_messages(self) -> bool {
+        matches!(self, Dataset::Links | Dataset::LinkDevices)
+    }
+
     /// How often it is asked for unless the configuration says otherwise; `None`: every `interval`.
     pub fn default_interval(self) -> Option<Duration> {
         let minutes = match self {

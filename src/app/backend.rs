@@ -20,7 +20,7 @@ use crate::{
     model::{Application, Dataset, Message},
     providers::{Observation, Pushed, Query},
     secret::Secret,
-    series::{self, Probed, Visitor, WebhookOutcome},
+    series::{self, NamedCounter, Probed, Visitor, WebhookOutcome},
     web::Backend,
 };
 
@@ -224,19 +224,36 @@ impl Backend for Exporter {
             let mut accounts = Vec::new();
             for live in self.all_live() {
                 let note = notes.accounts.iter().find(|own| own.name == live.account.name);
-                let mut totals = Vec::new();
+                // Counters that are one series add up, as they do there.
+                let mut named: Vec<(NamedCounter, Amount, Amount)> = Vec::new();
+                let mut places: HashMap<NamedCounter, usize> = HashMap::new();
                 for (key, total, pending) in live.ledger.totals().await? {
-                    if let Some((metric, labels)) = live.series.named(&key) {
+                    if let Some(name) = live.series.named(&key) {
+                        match places.get(&name) {
+                            Some(place) => {
+                                named[*place].1.add(&total);
+                                named[*place].2.add(&pending);
+                            }
+                            None => {
+                                places.insert(name.clone(), named.len());
+                                named.push((name, total, pending));
+                            }
+                        }
+                    }
+                }
+                let totals: Vec<Value> = named
+                    .into_iter()
+                    .map(|((metric, labels), total, pending)| {
                         let labels: serde_json::Map<String, Value> = labels
                             .into_iter()
                             .map(|(name, value)| (name.to_owned(), json!(value)))
                             .collect();
-                        totals.push(json!({
+                        json!({
                             "metric": metric, "labels": labels,
                             "total": amount(&total), "pending": amount(&pending),
-                        }));
-                    }
-                }
+                        })
+                    })
+                    .collect();
                 accounts.push(json!({
                     "account": live.account.name,
                     "provider": live.account.provider.as_str(),

@@ -354,10 +354,16 @@ impl Exporter {
             let status = collector.status();
             let name = collector.account().clone();
             let own = live.iter().find(|own| own.account.name == name);
+            // Another replica's accounts are not waited for.
+            let ready = if self.ledger.lease(&name).runs() {
+                status.opened && (status.answered || waited)
+            } else {
+                self.ledger.leases_are_settled()
+            };
             AccountNote {
                 provider: own.map_or("", |own| own.account.provider.as_str()),
                 name,
-                ready: status.answered || waited,
+                ready,
                 next: status.next,
                 last_error: status.last_error,
             }

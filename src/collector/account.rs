@@ -14,6 +14,8 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::Instrument;
 
+use pass::Flights;
+
 use super::{
     Recorder,
     queue::{Job, Lane},
@@ -40,6 +42,8 @@ const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 /// What people are told about an account's collector.
 #[derive(Clone, Debug, Default)]
 pub struct CollectorStatus {
+    /// The account's counters are shown.
+    pub opened: bool,
     /// There was an answer, good or bad, or nothing is due.
     pub answered: bool,
     /// When something is tried next.
@@ -92,8 +96,16 @@ pub(super) struct Collector {
     parts: Parts,
     lanes: BTreeMap<LaneKey, Lane>,
     tracker: Tracker,
-    /// Messages that the vendor refused for good.
-    set_aside: BTreeSet<MessageKey>,
+    /// Messages that the vendor refuses in a data set, and that were counted as rejected.
+    set_aside: BTreeSet<(Dataset, MessageKey)>,
+    /// Lists that are being queried, with when each began.
+    listing: BTreeMap<LaneKey, Moment>,
+    /// How far the vendor's lists have been read.
+    lists: BTreeMap<LaneKey, ListProgress>,
+    /// The applications whose messages are known as far as they can be.
+    known_applications: BTreeSet<usize>,
+    /// Queries that have not landed.
+    in_flight: usize,
     /// What is wrong now, so that it is logged once.
     troubles: HashMap<LaneKey, FailureKind>,
     status: Arc<Mutex<CollectorStatus>>,
@@ -112,6 +124,15 @@ pub(super) struct Collector {
     sources: Option<Sources>,
     /// Sources that could not be read when they were last tried.
     broken_sources: BTreeSet<Source>,
+}
+
+/// How far a vendor's list of messages has been read.
+#[derive(Clone, Copy, Debug)]
+struct ListProgress {
+    /// When the whole list, back to `max_age`, was last read to its end.
+    whole_at: Moment,
+    /// When the last list that was read to its end began: what was sent before is known.
+    complete_until: Timestamp,
 }
 
 /// Why a collector that waits goes on.
@@ -136,6 +157,10 @@ impl Collector {
             parts,
             lanes: BTreeMap::new(),
             set_aside: BTreeSet::new(),
+            listing: BTreeMap::new(),
+            lists: BTreeMap::new(),
+            known_applications: BTreeSet::new(),
+            in_flight: 0,
             troubles: HashMap::new(),
             status,
             unreadable: 0,
@@ -147,6 +172,12 @@ impl Collector {
             sources: None,
             broken_sources: BTreeSet::new(),
         };
+        // One list is enough for all data sets.
+        let list_of = account
+            .messages
+            .list
+            .then(|| account.collect.iter().max_by_key(|own| own.has_snapshots()))
+            .flatten();
         for dataset in &account.collect {
             match collector.parts.provider.plan(*dataset) {
                 Plan::Drain => {
@@ -164,12 +195,14 @@ impl Collector {
                 }
                 Plan::Messages { .. } => {
                     for application in 0..account.applications.len() {
-                        let lane = collector.lanes.entry((*dataset, application)).or_default();
-                        // One list is enough for all data sets.
-                        if account.messages.list && dataset.has_snapshots() {
-                            lane.add(Job::List, first);
-                        }
+                        collector.lanes.entry((*dataset, application)).or_default();
                     }
+                }
+            }
+            if Some(dataset) == list_of {
+                for application in 0..account.applications.len() {
+                    let lane = collector.lanes.entry((*dataset, application)).or_default();
+                    lane.add(Job::List, first);
                 }
             }
         }
@@ -233,7 +266,7 @@ impl Collector {
     }
 
     /// A source was read.
-    fn named(&mut self, update: Update) {
+    pub(super) fn named(&mut self, update: Update) {
         let now = self.parts.clock.now();
         let mut new = 0;
         for entry in update.entries {
@@ -250,9 +283,7 @@ impl Collector {
                 campaign: entry.campaign,
                 sent_at: if known { entry.sent_at } else { sent_at },
             };
-            if !self.set_aside.contains(&key) {
-                new += usize::from(self.name(entry.application, message, update.source, now));
-            }
+            new += usize::from(self.name(entry.application, message, update.source, now));
         }
         let account = &self.parts.account.name;
         let good = update.problem.is_none();
@@ -302,6 +333,10 @@ impl Collector {
             self.parts.recorder.publish();
             let now = self.parts.clock.now();
             self.lanes.values_mut().for_each(|lane| lane.reset(now));
+            self.listing.clear();
+            self.lists.clear();
+            self.known_applications.clear();
+            self.in_flight = 0;
         }
     }
 
@@ -385,11 +420,12 @@ impl Collector {
             self.registered().await;
         }
         self.parts.progress.opened();
+        self.tell(|status| status.opened = true);
         Ok(())
     }
 
     /// Takes what was registered since this was last looked for.
-    async fn registered(&mut self) {
+    pub(super) async fn registered(&mut self) {
         let found = self.parts.ledger.registered(self.registered_until).await;
         let (messages, problem) = match found {
             Ok((messages, last)) => {
@@ -423,6 +459,7 @@ impl Collector {
     }
 
     async fn passes(&mut self, stop: &mut watch::Receiver<bool>, sources: &mut Sources) {
+        let mut flights = Flights::new();
         loop {
             let next = self.lanes.values().filter_map(Lane::next_try).min();
             self.tell(|status| {
@@ -430,8 +467,11 @@ impl Collector {
                 status.answered |= next.is_none();
             });
             let (clock, ledger) = (self.parts.clock.clone(), self.parts.ledger.clone());
+            // A query that was begun in the pass before may land at any time.
+            let carried_over = !flights.is_empty();
             let due = async {
                 match next {
+                    _ if carried_over => {}
                     Some(next) => {
                         // Read first: if the time goes on in between, this wakes too soon, not too late.
                         let begun = clock.monotonic();
@@ -463,7 +503,9 @@ impl Collector {
             let span = tracing::info_span!(
                 target: TRACE_TARGET, "pass", account = %self.parts.account.name
             );
-            self.pass(Some(interval), stop).instrument(span).await;
+            self.pass(Some(interval), &mut flights, Some(sources), stop)
+                .instrument(span)
+                .await;
             if *stop.borrow() {
                 return;
             }
@@ -480,7 +522,8 @@ impl Collector {
         for update in Sources::once(&self.parts.account).await {
             self.named(update);
         }
-        let failed = self.pass(None, &mut stop).await;
+        self.lanes.values_mut().for_each(Lane::query_once);
+        let failed = self.pass(None, &mut Flights::new(), None, &mut stop).await;
         if failed { Err(()) } else { Ok(()) }
     }
 
@@ -494,7 +537,7 @@ impl Collector {
                     lane.remove(&Job::Message(key.1.clone()));
                 }
             }
-            self.set_aside.remove(&key);
+            self.set_aside.retain(|(_, own)| *own != key);
             let application = self.application(key.0);
             self.parts.recorder.forgotten(&application, &key.1);
             over.push((application.id, key.1));

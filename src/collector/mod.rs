@@ -14,6 +14,8 @@ mod recorder;
 mod schedule;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod turns;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -14,7 +14,7 @@ const LOOK_AHEAD: usize = 4;
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Job {
-    /// The vendor's list of messages. It comes first: what it answers need not be asked again.
+    /// The vendor's list of messages.
     List,
     /// The account's queue.
     Drain,
@@ -42,6 +42,8 @@ struct Slot {
     /// The vendor refuses it in a batch.
     alone: bool,
     in_flight: bool,
+    /// A query for it has ended since the process got the account, well or badly.
+    tried: bool,
 }
 
 /// The jobs of one data set of one application.
@@ -52,9 +54,16 @@ pub(super) struct Lane {
     waiting: BTreeSet<(Timestamp, Job)>,
     /// All jobs, by the time at which they are due.
     dues: BTreeSet<(Timestamp, Job)>,
+    /// Each job is queried at most once: what was answered, or was not, does not wait again.
+    once: bool,
 }
 
 impl Lane {
+    /// From now on each job is queried at most once.
+    pub(super) fn query_once(&mut self) {
+        self.once = true;
+    }
+
     /// A job that is due at `at`; one that is known stays as it is.
     pub(super) fn add(&mut self, job: Job, at: Timestamp) {
         if !self.slots.contains_key(&job) {
@@ -64,6 +73,7 @@ impl Lane {
                 early: SignedDuration::ZERO,
                 alone: false,
                 in_flight: false,
+                tried: false,
             };
             self.waiting.insert((at, job.clone()));
             self.dues.insert((at, job.clone()));
@@ -85,17 +95,9 @@ impl Lane {
     }
 
     /// The jobs for the next query: a list or drain by itself, a message that has to be alone, or
-    /// up to `batch` messages. While the list is being asked for, messages wait for what it says.
+    /// up to `batch` messages; of several that are due, a list first.
     pub(super) fn take(&mut self, now: Timestamp, batch: usize) -> Vec<Job> {
-        if self
-            .slots
-            .get(&Job::List)
-            .is_some_and(|slot| slot.in_flight)
-        {
-            return Vec::new();
-        }
-        let list = self.slots.get(&Job::List).filter(|slot| slot.try_at <= now);
-        let jobs = if list.is_some() {
+        let jobs = if self.list_is_due(now) {
             vec![Job::List]
         } else {
             let mut jobs = Vec::new();
@@ -177,13 +179,54 @@ impl Lane {
         }
     }
 
+    /// The job may be asked for with others again.
+    pub(super) fn together(&mut self, job: &Job) {
+        if let Some(slot) = self.slots.get_mut(job) {
+            slot.alone = false;
+        }
+    }
+
+    /// The job's query stopped in the middle: it goes on at `at`, even where each job is queried
+    /// once.
+    pub(super) fn go_on(&mut self, job: &Job, at: Timestamp) {
+        let once = std::mem::take(&mut self.once);
+        self.answered(job, at, Duration::ZERO);
+        self.once = once;
+    }
+
+    /// Whether there is a list.
+    pub(super) fn has_list(&self) -> bool {
+        self.slots.contains_key(&Job::List)
+    }
+
+    /// Whether the list is the next that would be queried.
+    pub(super) fn list_is_due(&self, now: Timestamp) -> bool {
+        let is_due =
+            |slot: &Slot| slot.try_at <= now && self.waiting.contains(&(slot.try_at, Job::List));
+        self.slots.get(&Job::List).is_some_and(is_due)
+    }
+
+    /// Whether what the application's messages are is known as far as it can be: its list was
+    /// queried, and where there is none, every message that is due.
+    pub(super) fn knows_messages(&self, now: Timestamp) -> bool {
+        match self.slots.get(&Job::List) {
+            Some(list) => list.tried,
+            None => self
+                .slots
+                .values()
+                .all(|slot| slot.tried || slot.try_at > now),
+        }
+    }
+
     fn reschedule(&mut self, job: &Job, change: impl Fn(&mut Slot)) {
         if let Some(slot) = self.slots.get_mut(job) {
             self.waiting.remove(&(slot.try_at, job.clone()));
             self.dues.remove(&(slot.due_at, job.clone()));
-            slot.in_flight = false;
+            slot.tried |= std::mem::take(&mut slot.in_flight);
             change(slot);
-            self.waiting.insert((slot.try_at, job.clone()));
+            if !self.once {
+                self.waiting.insert((slot.try_at, job.clone()));
+            }
             self.dues.insert((slot.due_at, job.clone()));
         }
     }
@@ -209,6 +252,12 @@ impl Lane {
     /// When the next job is tried.
     pub(super) fn next_try(&self) -> Option<Timestamp> {
         self.waiting.first().map(|(at, _)| *at)
+    }
+
+    /// When the first job that is not due now is tried.
+    pub(super) fn next_try_after(&self, now: Timestamp) -> Option<Timestamp> {
+        let waiting = self.waiting.iter().map(|(at, _)| *at);
+        waiting.skip_while(|at| *at <= now).next()
     }
 
     /// When the oldest unanswered query was due, or when the next will be.
@@ -263,16 +312,39 @@ mod tests {
     }
 
     #[test]
-    fn the_list_comes_first_and_messages_wait_for_it() {
+    fn the_list_comes_first_and_holds_up_no_message() {
         let mut lane = Lane::default();
         lane.add(message(1), at(0));
         lane.add(Job::List, at(5));
+        assert!(!lane.knows_messages(at(9)));
         assert_eq!(lane.take(at(9), 100), [Job::List]);
-        assert!(lane.take(at(9), 100).is_empty());
+        assert!(lane.is_in_flight(&Job::List));
+        assert_eq!(lane.take(at(9), 100), [message(1)]);
         lane.answered(&message(1), at(60), Duration::ZERO);
-        lane.answered(&Job::List, at(60), Duration::ZERO);
+        lane.answered(&Job::List, at(70), Duration::ZERO);
+        assert!(lane.knows_messages(at(9)) && lane.has_list());
         assert!(lane.take(at(9), 100).is_empty());
         assert_eq!(lane.next_try(), Some(at(60)));
+        assert_eq!(lane.next_try_after(at(60)), Some(at(70)));
+    }
+
+    #[test]
+    fn a_job_that_is_queried_once_does_not_wait_again_unless_it_goes_on() {
+        let mut lane = Lane::default();
+        lane.query_once();
+        for job in [message(1), message(2), Job::Drain] {
+            lane.add(job, at(0));
+        }
+        assert!(!lane.knows_messages(at(0)));
+        assert_eq!(lane.take(at(0), 1), [Job::Drain]);
+        lane.go_on(&Job::Drain, at(0));
+        assert_eq!(lane.take(at(0), 1), [Job::Drain]);
+        lane.answered(&Job::Drain, at(0), Duration::ZERO);
+        assert_eq!(lane.take(at(0), 2), [message(1), message(2)]);
+        lane.unanswered(&message(1), at(0));
+        lane.answered(&message(2), at(0), Duration::ZERO);
+        assert!(lane.take(at(9), 2).is_empty() && lane.knows_messages(at(9)));
+        assert_eq!((lane.next_try(), lane.due()), (None, Some(at(0))));
     }
 
     #[test]

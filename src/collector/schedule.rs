@@ -6,6 +6,8 @@ pub(super) use delivery_clock::{after, before};
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt;
 
+use crate::model::DailyPublication;
+
 /// First queries are spread over at most this long.
 const MAX_SPREAD: Duration = Duration::from_secs(5);
 
@@ -73,6 +75,40 @@ pub(super) fn next(
     (next, early(pause, interval))
 }
 
+/// When a message of a vendor that publishes once a day is asked for again, if `next` is when it
+/// would be by its age. From the vendor's midnight on, a message whose first numbers may be out is
+/// asked for every hour until the numbers are expected to be complete, and every hour after that as
+/// long as the vendor has none on that day. Older messages are asked for when the day's numbers are
+/// complete, and then by their age.
+pub(super) fn next_daily(
+    asked: Timestamp,
+    next: Timestamp,
+    is_first_day: bool,
+    has_numbers: bool,
+    daily: DailyPublication,
+) -> Timestamp {
+    let hour = after(asked, HOURLY);
+    let complete = daily.complete_on_day_of(asked);
+    let tomorrow = daily.day_of(after(daily.day_of(asked), LONGEST_DAY));
+    let first_of_tomorrow = daily.complete_on_day_of(tomorrow);
+    if asked < complete {
+        return if is_first_day {
+            hour.min(complete)
+        } else {
+            complete
+        };
+    }
+    if !has_numbers && is_first_day {
+        return hour;
+    }
+    next.max(hour).min(first_of_tomorrow)
+}
+
+/// How often a vendor that publishes once a day is asked whether it has.
+const HOURLY: Duration = Duration::from_secs(3600);
+/// Leads from the begin of a day into the next one.
+const LONGEST_DAY: Duration = Duration::from_secs(25 * 3600);
+
 /// When a message is asked for that is wanted at `at`, and not before.
 pub(super) fn wanted(at: Timestamp, beat: Option<Beat>) -> Timestamp {
     beat.map_or(at, |beat| beat.from(at))
@@ -114,6 +150,28 @@ mod tests {
         // An interval that is longer than all of that.
         let hour = Duration::from_secs(3600);
         assert_eq!(pause(SignedDuration::from_hours(2), hour, hour / 2), hour);
+    }
+
+    #[test]
+    fn a_daily_vendor_is_asked_every_hour_until_its_numbers_are_complete() {
+        let daily = DailyPublication {
+            utc_offset: SignedDuration::from_hours(8),
+            complete_at: Duration::from_secs(6 * 3600),
+        };
+        let at = |text: &str| -> Timestamp { format!("2026-11-{text}:00Z").parse().unwrap() };
+        let next = |asked: &str, next: &str, first: bool, numbers: bool| {
+            let next = next_daily(at(asked), at(next), first, numbers, daily);
+            next.strftime("%dT%H:%M").to_string()
+        };
+        // 16:00 UTC is midnight there, 22:00 UTC six in the morning.
+        assert_eq!(next("20T16:00", "20T16:01", true, true), "20T17:00");
+        assert_eq!(next("20T21:30", "20T21:31", true, false), "20T22:00");
+        assert_eq!(next("20T16:00", "20T16:01", false, true), "20T22:00");
+        assert_eq!(next("20T22:00", "20T22:01", true, false), "20T23:00");
+        assert_eq!(next("20T22:00", "20T22:01", true, true), "20T23:00");
+        assert_eq!(next("20T22:00", "21T04:00", true, true), "21T04:00");
+        assert_eq!(next("21T15:00", "21T21:00", true, true), "21T21:00");
+        assert_eq!(next("21T15:00", "21T23:00", true, true), "21T22:00");
     }
 
     #[test]

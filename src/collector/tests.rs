@@ -35,7 +35,7 @@ impl Record {
     }
 
     /// What was recorded since this was last asked, without what begins with `without`.
-    fn take(&self) -> Vec<String> {
+    pub(super) fn take(&self) -> Vec<String> {
         std::mem::take(&mut self.lines.lock().unwrap())
     }
 }
@@ -131,6 +131,10 @@ impl Provider for Scripted {
         Plan::Messages { batch: self.batch }
     }
 
+    fn list_has_numbers(&self) -> bool {
+        true
+    }
+
     fn ask<'a>(
         &'a self,
         query: Query<'a>,
@@ -171,7 +175,7 @@ impl Provider for Scripted {
     }
 }
 
-fn snapshot(asked: &str, id: &str, sent: u64) -> Observation {
+pub(super) fn snapshot(asked: &str, id: &str, sent: u64) -> Observation {
     Observation::Snapshot(Box::new(Snapshot {
         asked: Arc::from(asked),
         id: Arc::from(id),

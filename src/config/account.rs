@@ -222,6 +222,16 @@ pub(super) fn read(
         let text = "lifecycle needs canaries: the registration ids of test devices";
         context.error(place("collect"), text);
     }
+    let finds_messages =
+        account.messages.list || account.collect.iter().any(|own| own.has_snapshots());
+    for dataset in &account.collect {
+        if dataset.is_about_listed_messages() && !finds_messages {
+            let text = format!(
+                "{dataset} needs messages in collect, or messages.list: without them nothing tells which messages are e-mails"
+            );
+            context.error(place("collect"), text);
+        }
+    }
     if account.provider.has_messages()
         && account.messages.fixed.is_empty()
         && account.messages.files.is_empty()

@@ -3,13 +3,13 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use jiff::tz::Offset;
+use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::message::Effects;
 use crate::{
     config::Account,
-    model::{Age, Counts, Measure, Snapshot},
+    model::{Age, Counts, DailyPublication, Measure, Snapshot},
 };
 
 /// Why an age of a message was not counted: the label `reason`.
@@ -67,32 +67,45 @@ pub(super) struct Taken<'a> {
 pub struct Windows {
     ages: Vec<Age>,
     interval: Duration,
-    daily: bool,
+    daily: Option<DailyPublication>,
 }
 
 const DAY: i64 = 86_400_000;
-/// The vendor that publishes once a day does so by this clock.
-const BEIJING: Offset = Offset::constant(8);
 
-/// The first midnight in Beijing at or after a time.
-fn midnight(at: i64) -> i64 {
-    let offset = i64::from(BEIJING.seconds()) * 1000;
-    let into = (at + offset).rem_euclid(DAY);
-    if into == 0 { at } else { at + DAY - into }
+/// The first begin of a vendor's day at or after a time.
+fn midnight(daily: DailyPublication, at: i64) -> i64 {
+    let offset = daily.utc_offset.as_secs().saturating_mul(1000);
+    let into = at.saturating_add(offset).rem_euclid(DAY);
+    if into == 0 {
+        at
+    } else {
+        at.saturating_add(DAY - into)
+    }
+}
+
+/// When, on the vendor's day that begins at `day`, the first answer can be asked for that stands
+/// for an age, and the last moment of that day. Before, the vendor's numbers of the day before may
+/// be incomplete, or those of two days before.
+fn complete(daily: DailyPublication, day: i64) -> (i64, i64) {
+    let after = i64::try_from(daily.complete_at.as_millis()).unwrap_or(DAY);
+    (
+        day.saturating_add(after.min(DAY - 1)),
+        day.saturating_add(DAY - 1),
+    )
 }
 
 impl Windows {
     /// The windows of an account. A vendor whose numbers come once a day has only the ages of a
     /// day and more, and the first state that it publishes.
-    pub fn new(ages: &[Duration], interval: Duration, daily: bool) -> Windows {
+    pub fn new(ages: &[Duration], interval: Duration, daily: Option<DailyPublication>) -> Windows {
         let seconds = |age: &Duration| u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
         let mut ages: Vec<Age> = ages
             .iter()
             .map(seconds)
-            .filter(|age| !daily || *age >= 86_400)
+            .filter(|age| daily.is_none() || *age >= 86_400)
             .map(Age::Seconds)
             .collect();
-        if daily && !ages.is_empty() {
+        if daily.is_some() && !ages.is_empty() {
             ages.push(Age::First);
         }
         ages.sort_unstable();
@@ -111,7 +124,7 @@ impl Windows {
             Some(dataset) => Windows::new(
                 &account.cohort_ages,
                 account.dataset_interval(*dataset),
-                account.daily.is_some(),
+                account.daily,
             ),
             None => Windows::default(),
         }
@@ -129,18 +142,23 @@ impl Windows {
 
     /// When an age is reached, and the first and the last moment of the answer that stands for it.
     fn window(&self, age: Age, sent_at: i64) -> (i64, i64, i64) {
-        match age {
-            // The numbers of a day come with the next one.
-            Age::First => {
-                let begins = midnight(sent_at + 1);
-                (begins + DAY, begins, begins + DAY - 1)
+        match (age, self.daily) {
+            // The numbers of a day come with the next one. `First` is the state published then; it
+            // is never past when a message that is at most a day old is first known.
+            (Age::First, daily) => {
+                let daily = daily.unwrap_or(DailyPublication {
+                    utc_offset: SignedDuration::ZERO,
+                    complete_at: Duration::ZERO,
+                });
+                let (begins, ends) = complete(daily, midnight(daily, sent_at + 1));
+                (ends + 1, begins, ends)
             }
-            Age::Seconds(seconds) if self.daily => {
+            (Age::Seconds(seconds), Some(daily)) => {
                 let reached = sent_at + i64::from(seconds) * 1000;
-                let begins = midnight(reached);
-                (reached, begins, begins + DAY - 1)
+                let (begins, ends) = complete(daily, midnight(daily, reached));
+                (reached, begins, ends)
             }
-            Age::Seconds(seconds) => {
+            (Age::Seconds(seconds), None) => {
                 let age = i64::from(seconds) * 1000;
                 let twice = i64::try_from(self.interval.as_millis()).unwrap_or(DAY) * 2;
                 let reached = sent_at + age;
@@ -338,6 +356,21 @@ pub(super) fn close(
         }
     }
     changed
+}
+
+/// Merges the ages of the same message under another id: an age that is done in either is done.
+pub(super) fn merge(states: &mut Vec<AgeState>, others: &[AgeState]) {
+    for other in others {
+        match states.iter_mut().find(|own| own.age == other.age) {
+            Some(own) => {
+                own.done |= other.done;
+                own.answered |= other.answered;
+                // The newer of the two.
+                own.half = own.half.max(other.half);
+            }
+            None => states.push(other.clone()),
+        }
+    }
 }
 
 /// What the ages of a message wait for.

@@ -3,7 +3,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -110,6 +113,8 @@ pub(super) struct Leases {
     /// The configured accounts, in their order.
     wanted: Mutex<Vec<Arc<str>>>,
     changed: Notify,
+    /// The store has said which accounts are free, and this process has taken its share of them.
+    settled: AtomicBool,
     stopped: watch::Sender<bool>,
     /// Takes whatever is free, and is not one of those that share: `collect`.
     alone: bool,
@@ -123,6 +128,7 @@ impl Leases {
         length: Duration,
         alone: bool,
     ) -> Arc<Leases> {
+        let settled = AtomicBool::new(!store.shared());
         Arc::new(Leases {
             store,
             clock,
@@ -130,6 +136,7 @@ impl Leases {
             length,
             states: Mutex::default(),
             wanted: Mutex::default(),
+            settled,
             changed: Notify::new(),
             stopped: watch::Sender::new(false),
             alone,
@@ -155,6 +162,11 @@ impl Leases {
             clock: self.clock.clone(),
             held: state.subscribe(),
         }
+    }
+
+    /// Whether it is known who holds which account. It stays so: who loses an account later had it.
+    pub(super) fn are_settled(&self) -> bool {
+        self.settled.load(Ordering::Relaxed)
     }
 
     /// These accounts are configured: they are to be held, and no others.
@@ -227,6 +239,9 @@ impl Leases {
             };
             let next = self.clock.monotonic() + pause;
             loop {
+                if !failing && takeovers.is_empty() {
+                    self.settled.store(true, Ordering::Relaxed);
+                }
                 tokio::select! {
                     () = self.clock.sleep_until(next) => break,
                     () = self.changed.notified() => break,

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::cohort::{self, AgeState, NextAges, Taken, Windows};
-use crate::model::{Counts, Measure, Message, Snapshot};
+use crate::model::{BounceKind, Counts, ErrorReason, Measure, Message, Snapshot};
 
 /// A message's numbers and ages, as they are stored: one packed row per message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -84,9 +84,46 @@ impl Adoption {
     }
 }
 
+/// The number of a measure in stored states: its place in [`Measure::ALL`]. A new measure does not
+/// compile until it has a number here, as a wrong one would count under another measure's name.
 fn index(measure: Measure) -> u8 {
-    let place = Measure::ALL.iter().position(|own| *own == measure);
-    place.and_then(|place| place.try_into().ok()).unwrap_or(0)
+    use BounceKind::{Hard, Soft};
+    use ErrorReason::{
+        Cloud, Dropped, Expired, Other, Registration, Rejected, SendFailed, Suppressed, System,
+        Undelivered, Unspecified,
+    };
+    use Measure::{
+        Accepted, Bounces, Complaints, Confirmed, Delivered, Dismissed, Displayed, Errors,
+        InboxOpened, Opened, Sent, Skipped, Targeted, Unshowable, Unsubscribed,
+    };
+    match measure {
+        Targeted => 0,
+        Accepted => 1,
+        Sent => 2,
+        Delivered => 3,
+        Displayed => 4,
+        Opened => 5,
+        Dismissed => 6,
+        InboxOpened => 7,
+        Unshowable => 8,
+        Confirmed => 9,
+        Unsubscribed => 10,
+        Complaints => 11,
+        Skipped => 12,
+        Errors(Registration) => 13,
+        Errors(Expired) => 14,
+        Errors(Cloud) => 15,
+        Errors(Unspecified) => 16,
+        Errors(Rejected) => 17,
+        Errors(SendFailed) => 18,
+        Errors(Undelivered) => 19,
+        Errors(Suppressed) => 20,
+        Errors(Dropped) => 21,
+        Errors(System) => 22,
+        Errors(Other) => 23,
+        Bounces(Hard) => 24,
+        Bounces(Soft) => 25,
+    }
 }
 
 impl MessageState {
@@ -127,8 +164,9 @@ impl MessageState {
             // What has been counted so far is the campaign's too.
             for (channel, cells) in &self.totals {
                 for cell in cells {
-                    let counted = cell.highest - cell.base;
-                    effects.campaign(channel, campaign, cell.measure(), counted);
+                    if let Some(measure) = cell.measure() {
+                        effects.campaign(channel, campaign, measure, cell.counted());
+                    }
                 }
             }
             self.campaign = Some(campaign.to_string());
@@ -207,6 +245,73 @@ impl MessageState {
         );
     }
 
+    /// Merges the state of the same message under another id, whose numbers were counted too. Per
+    /// value the higher of the two stays: nothing more counts until the vendor's value exceeds it.
+    /// What both have counted beyond that cannot be taken back.
+    pub(super) fn merge(&mut self, other: &MessageState, effects: &mut dyn Effects) {
+        let campaign = match (&self.campaign, &other.campaign) {
+            // What the other state counted is not in the campaign's counters.
+            (Some(name), None) => Some((name.clone(), self.totals.clone())),
+            (None, Some(name)) => Some((name.clone(), other.totals.clone())),
+            _ => None,
+        };
+        for (channel, cells) in &other.totals {
+            let own = entry(
+                &mut self.totals,
+                |(own, _)| own == channel,
+                || (channel.clone(), Vec::new()),
+            );
+            merge_cells(&mut own.1, cells);
+        }
+        for (message_type, platform, vendor_channel, cells) in &other.rows {
+            let own = entry(
+                &mut self.rows,
+                |own| own.0 == *message_type && own.1 == *platform && own.2 == *vendor_channel,
+                || {
+                    let names = (
+                        message_type.clone(),
+                        platform.clone(),
+                        vendor_channel.clone(),
+                    );
+                    (names.0, names.1, names.2, Vec::new())
+                },
+            );
+            merge_cells(&mut own.3, cells);
+        }
+        for (message_type, cells) in &other.types {
+            let own = entry(
+                &mut self.types,
+                |(own, _)| own == message_type,
+                || (message_type.clone(), Vec::new()),
+            );
+            merge_cells(&mut own.1, cells);
+        }
+        if let Some((name, counted)) = campaign {
+            let label: Arc<str> = Arc::from(name.as_str());
+            for (channel, cells) in &self.totals {
+                let before = counted.iter().find(|(own, _)| own == channel);
+                for cell in cells {
+                    let before = before
+                        .and_then(|(_, cells)| cells.iter().find(|own| own.measure == cell.measure))
+                        .map_or(0, Cell::counted);
+                    let more = cell.counted().saturating_sub(before);
+                    if let Some(measure) = cell.measure().filter(|_| more > 0) {
+                        effects.campaign(channel, &label, measure, more);
+                    }
+                }
+            }
+            self.campaign = Some(name);
+        }
+        self.first_seen = self.first_seen.min(other.first_seen);
+        self.sent_at = match (self.sent_at, other.sent_at) {
+            (Some(own), Some(others)) => Some(own.min(others)),
+            (own, others) => own.or(others),
+        };
+        self.met |= other.met;
+        self.age_unknown |= other.age_unknown;
+        cohort::merge(&mut self.ages, &other.ages);
+    }
+
     /// Whether a part of its numbers is history.
     pub(super) fn has_base(&self) -> bool {
         let totals = self.totals.iter().map(|own| &own.1);
@@ -282,6 +387,20 @@ fn entry<T>(all: &mut Vec<T>, is_own: impl Fn(&T) -> bool, new: impl FnOnce() ->
     &mut all[place]
 }
 
+fn merge_cells(cells: &mut Vec<Cell>, others: &[Cell]) {
+    for other in others {
+        match cells.iter_mut().find(|own| own.measure == other.measure) {
+            Some(own) => {
+                let counted = own.counted().saturating_add(other.counted());
+                own.highest = own.highest.max(other.highest);
+                // What of it is in no counter.
+                own.base = own.highest.saturating_sub(counted);
+            }
+            None => cells.push(*other),
+        }
+    }
+}
+
 fn base(cells: Option<&Vec<Cell>>, measure: Measure) -> u64 {
     let own = index(measure);
     let mut cells = cells.into_iter().flatten();
@@ -291,9 +410,14 @@ fn base(cells: Option<&Vec<Cell>>, measure: Measure) -> u64 {
 }
 
 impl Cell {
-    fn measure(&self) -> Measure {
-        let place = usize::from(self.measure);
-        Measure::ALL.get(place).copied().unwrap_or(Measure::Sent)
+    /// `None`: a later version wrote it.
+    fn measure(&self) -> Option<Measure> {
+        Measure::ALL.get(usize::from(self.measure)).copied()
+    }
+
+    /// How much of it is in the counters.
+    fn counted(&self) -> u64 {
+        self.highest.saturating_sub(self.base)
     }
 }
 
@@ -351,6 +475,18 @@ impl Meter<'_> {
             if *count < highest {
                 self.lower.push(((level, names.clone(), *measure), *count));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_of_a_measure_is_its_place() {
+        for (place, measure) in Measure::ALL.into_iter().enumerate() {
+            assert_eq!(usize::from(index(measure)), place, "{measure:?}");
         }
     }
 }

@@ -298,6 +298,11 @@ impl Ledger {
         self.leases.of(account)
     }
 
+    /// Whether the store is open, and it is known which accounts are this replica's.
+    pub fn leases_are_settled(&self) -> bool {
+        self.leases.are_settled()
+    }
+
     /// Gives the accounts to other replicas. Nothing of them is collected any more.
     pub async fn stop(&self) {
         self.leases.stop().await;

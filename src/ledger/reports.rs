@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::Measure,
-    providers::{Outcome, Report},
+    providers::{Digest, Outcome, Report},
 };
 
 /// What is remembered of one message: no address, only what was counted.
@@ -48,18 +48,34 @@ impl Memory {
         bytes
     }
 
-    /// Counts a report; `false`: it was counted before.
-    pub(super) fn count(&mut self, report: &Report, bounds: &[f64], tally: &mut Tally) -> bool {
-        let own = report
-            .report
-            .first_chunk::<8>()
-            .copied()
-            .unwrap_or_default();
+    /// Takes in what another memory of the same message holds; whether that was news to this one.
+    pub(super) fn merge(&mut self, other: &Memory) -> bool {
+        let before = self.clone();
+        self.delivered |= other.delivered;
+        self.ended |= other.ended;
+        self.priced |= other.priced;
+        for report in &other.reports {
+            if !self.reports.contains(report) {
+                self.reports.push(*report);
+            }
+        }
+        *self != before
+    }
+
+    /// Counts a report, unless it was counted before: under its digest, or under the one that
+    /// version 0.1 made of it.
+    pub(super) fn count(&mut self, report: &Report, bounds: &[f64], tally: &mut Tally) -> Counted {
+        let own = first_bytes(&report.report);
         if self.reports.contains(&own) {
-            return false;
+            return Counted::Repeat { noted: false };
         }
         let first = self.reports.is_empty();
         self.reports.push(own);
+        if let Some((former, _)) = &report.former
+            && self.reports.contains(&first_bytes(former))
+        {
+            return Counted::Repeat { noted: true };
+        }
         let channel = tally.channel(report.channel);
         tally.one(
             Slot::Report,
@@ -124,8 +140,24 @@ impl Memory {
                 .amount(Slot::Cost, counter, zero)
                 .add(&Amount::Money(*money));
         }
-        true
+        Counted::New
     }
+}
+
+/// What became of a report.
+pub(super) enum Counted {
+    /// It was counted now.
+    New,
+    /// It had been counted before.
+    Repeat {
+        /// It was remembered under its former digest only, and is now under its own too.
+        noted: bool,
+    },
+}
+
+/// What is remembered of a report's digest.
+fn first_bytes(digest: &Digest) -> [u8; 8] {
+    std::array::from_fn(|index| digest[index])
 }
 
 /// Where a tally looks first.

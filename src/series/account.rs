@@ -1,6 +1,8 @@
 //! The series of one account: what its collector records, and what is shown of it.
 
 mod recorder;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -17,7 +19,7 @@ use jiff::Timestamp;
 use super::{
     bounds::Bounds,
     chunks::{Chunks, Own},
-    families::{FamilyId, Key, id, is_breakdown},
+    families::{FamilyId, Key, WordKey, find, id, is_breakdown},
     groups::{Draft, Group, Shapes, nanoseconds},
     layout::{Layout, Material, OrderKey},
     pieces::{Piece, Prepare, View},
@@ -58,6 +60,8 @@ struct State {
     lasting: Chunks,
     /// What the ledger has released.
     counters: Chunks,
+    /// Counters that add up to one series, as a breakdown has no label for the reason of an error.
+    parts: HashMap<(FamilyId, Own), BTreeMap<CounterKey, (Amount, Timestamp)>>,
     /// Families whose counters hold what has lost its name, until the pass ends.
     folded: BTreeSet<FamilyId>,
     bounds: Bounds,
@@ -70,6 +74,15 @@ struct State {
 struct Groups(HashMap<(Dataset, Arc<str>), ById>);
 
 type ById = HashMap<Arc<str>, Arc<Group>>;
+
+/// Why a counter of the ledger has no series.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unplaced {
+    /// Its application is not configured.
+    NotConfigured,
+    /// No family holds its measure.
+    NoFamily(WordKey),
+}
 
 /// What the configuration says about the account's series.
 pub(super) struct Settings {
@@ -100,6 +113,7 @@ impl AccountSeries {
             shapes: Shapes::default(),
             lasting: Chunks::default(),
             counters: Chunks::default(),
+            parts: HashMap::new(),
             folded: BTreeSet::new(),
             bounds: Bounds::new(Arc::new(Names::new(limits))),
             count_drops: false,
@@ -144,9 +158,10 @@ impl AccountSeries {
         relabelled
     }
 
-    /// The name and labels of a counter of the ledger; `None`: its application is not configured.
+    /// The name and labels of a counter of the ledger; `None`: its application is not configured, or
+    /// no family holds it. Counters of several reasons can have one name and the same labels.
     pub fn named(&self, key: &CounterKey) -> Option<NamedCounter> {
-        let (family, own) = self.lock().settings.place(key)?;
+        let (family, own) = self.lock().settings.place(key).ok()?;
         let family = family.family();
         // The first two are the account's own.
         let labels = family
@@ -344,18 +359,20 @@ impl AccountView {
 }
 
 impl Settings {
-    /// Where a counter of the ledger stands; `None`: its application is not configured.
-    pub(super) fn place(&self, key: &CounterKey) -> Option<(FamilyId, Own)> {
-        let application = self.applications.get(&key.application)?;
+    /// The family and labels of a counter of the ledger.
+    pub(super) fn place(&self, key: &CounterKey) -> Result<(FamilyId, Own), Unplaced> {
+        let application = self.applications.get(&key.application);
+        let application = application.ok_or(Unplaced::NotConfigured)?;
         let mut own = vec![application.clone()];
         let measured = |own: &mut Vec<Arc<str>>, measure: &Measure| {
             own.extend(measure.detail().map(Arc::from));
         };
+        let found = |key| find(key).ok_or(Unplaced::NoFamily(key));
         let family = match &key.counter {
             Counter::Total { channel, measure } => {
                 own.push(channel.clone());
                 measured(&mut own, measure);
-                Key::Total(measure.as_str())
+                found(WordKey::Total(measure.as_str()))?
             }
             Counter::Campaign {
                 channel,
@@ -364,7 +381,7 @@ impl Settings {
             } => {
                 own.extend([channel.clone(), campaign.clone()]);
                 measured(&mut own, measure);
-                Key::Campaign(measure.as_str())
+                found(WordKey::Campaign(measure.as_str()))?
             }
             Counter::Channel {
                 message_type,
@@ -377,11 +394,11 @@ impl Settings {
                     platform.clone(),
                     vendor_channel.clone(),
                 ]);
-                Key::ChannelTotal(measure.as_str())
+                found(WordKey::ChannelTotal(measure.as_str()))?
             }
             Counter::Cohort { channel, age, part } => {
                 own.extend([channel.clone(), Arc::from(age.to_string())]);
-                Key::Cohort(part.as_str())
+                found(WordKey::Cohort(part.as_str()))?
             }
             Counter::CohortChannel {
                 platform,
@@ -394,7 +411,7 @@ impl Settings {
                     vendor_channel.clone(),
                     Arc::from(age.to_string()),
                 ]);
-                Key::CohortChannel(part.as_str())
+                found(WordKey::CohortChannel(part.as_str()))?
             }
             Counter::Report {
                 channel,
@@ -417,18 +434,18 @@ impl Settings {
                     error.clone(),
                     Arc::from(permanent),
                 ]);
-                Key::Reports
+                id(Key::Reports)
             }
             Counter::Latency {
                 channel,
                 status_group,
             } => {
                 own.extend([channel.clone(), status_group.clone()]);
-                Key::ReportLatency
+                id(Key::ReportLatency)
             }
             Counter::Cost { channel, currency } => {
                 own.extend([channel.clone(), currency.clone()]);
-                Key::ReportCost
+                id(Key::ReportCost)
             }
             Counter::Log {
                 action,
@@ -436,14 +453,14 @@ impl Settings {
                 status,
             } => {
                 own.extend([action.clone(), platform.clone(), status.clone()]);
-                Key::LogEvents
+                id(Key::LogEvents)
             }
             Counter::BouncedAddress { kind, reason } => {
                 own.extend([kind.clone(), reason.clone()]);
-                Key::BouncedAddresses
+                id(Key::BouncedAddresses)
             }
         };
-        Some((id(family), own.into()))
+        Ok((family, own.into()))
     }
 
     pub(super) fn new(account: &Account, label_names: &[Arc<str>], limits: &Limits) -> Settings {
@@ -472,6 +489,12 @@ impl Settings {
                 .collect(),
         }
     }
+}
+
+/// Whether several counters of the ledger can be one series: it has no label for their measures'
+/// reason or kind.
+fn is_part(counter: &Counter) -> bool {
+    matches!(counter, Counter::Channel { measure, .. } if measure.detail().is_some())
 }
 
 /// What a counter shows, as a series.
@@ -517,6 +540,62 @@ impl State {
                 };
             }
         });
+    }
+
+    /// Shows what the ledger has released of a counter.
+    fn show_counter(
+        &mut self,
+        (family, own): (FamilyId, Own),
+        key: &CounterKey,
+        amount: &Amount,
+        born_at: Timestamp,
+    ) {
+        if is_part(&key.counter) {
+            let parts = self.parts.entry((family, own.clone())).or_default();
+            parts.insert(key.clone(), (amount.clone(), born_at));
+            self.show_parts(family, own);
+        } else {
+            self.counters
+                .insert(family, own, value(family, amount, born_at));
+        }
+    }
+
+    /// The ledger has forgotten a counter.
+    fn hide_counter(&mut self, (family, own): (FamilyId, Own), key: &CounterKey) {
+        if let Some(parts) = self.parts.get_mut(&(family, own.clone())) {
+            parts.remove(key);
+            self.show_parts(family, own);
+        } else {
+            self.counters.remove(family, &own);
+        }
+    }
+
+    /// Shows the sum of the counters that are one series; it counts since the first of them did.
+    fn show_parts(&mut self, family: FamilyId, own: Own) {
+        let parts = self.parts.get(&(family, own.clone()));
+        let mut parts = parts.into_iter().flat_map(BTreeMap::values).cloned();
+        let first = parts.next();
+        let sum = first.map(|first| {
+            parts.fold(first, |(mut sum, born_at), (amount, other)| {
+                sum.add(&amount);
+                (sum, born_at.min(other))
+            })
+        });
+        match sum {
+            Some((sum, born_at)) => {
+                self.counters
+                    .insert(family, own, value(family, &sum, born_at));
+            }
+            None => {
+                self.parts.remove(&(family, own.clone()));
+                self.counters.remove(family, &own);
+            }
+        }
+    }
+
+    fn clear_counters(&mut self) {
+        self.counters = Chunks::default();
+        self.parts.clear();
     }
 
     fn observe(&mut self, family: FamilyId, own: Own, value: f64, now: Timestamp) {
@@ -648,8 +727,13 @@ impl State {
             for (family, count) in self.bounds.take_dropped() {
                 *dropped.entry((family, "max_label_values")).or_default() += count;
             }
-            for ((family, reason), count) in dropped {
-                let own = [Arc::from(family.family().name.as_str()), Arc::from(reason)].into();
+            let dropped = dropped.into_iter();
+            let dropped = dropped
+                .map(|((family, reason), count)| (family.family().name.clone(), reason, count));
+            let unplaced = self.bounds.take_unplaced().into_iter();
+            let unplaced = unplaced.map(|(key, count)| (key.name(), "no_family", count));
+            for (family, reason, count) in dropped.chain(unplaced) {
+                let own = [Arc::from(family), Arc::from(reason)].into();
                 self.add(id(Key::SeriesDropped), own, Number::Count(count), now);
             }
         }

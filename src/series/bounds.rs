@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::families::FamilyId;
+use super::families::{FamilyId, WordKey};
 use crate::ledger::{Names, OTHER};
 
 /// The label values that keep their names, and what lost one.
@@ -10,6 +10,8 @@ pub(super) struct Bounds {
     names: Arc<Names>,
     /// Series that lost a name since they were last taken.
     dropped: BTreeMap<FamilyId, u64>,
+    /// Values that no family holds, since they were last taken.
+    unplaced: BTreeMap<WordKey, u64>,
 }
 
 impl Bounds {
@@ -18,6 +20,7 @@ impl Bounds {
         Bounds {
             names,
             dropped: BTreeMap::new(),
+            unplaced: BTreeMap::new(),
         }
     }
 
@@ -43,6 +46,16 @@ impl Bounds {
     /// A series of this family lost a name.
     pub(super) fn lost(&mut self, family: FamilyId) {
         *self.dropped.entry(family).or_default() += 1;
+    }
+
+    /// A value was dropped that no family holds.
+    pub(super) fn unplaced(&mut self, key: WordKey) {
+        *self.unplaced.entry(key).or_default() += 1;
+    }
+
+    /// How many values no family holds, since this was last asked.
+    pub(super) fn take_unplaced(&mut self) -> BTreeMap<WordKey, u64> {
+        std::mem::take(&mut self.unplaced)
     }
 
     /// How many series lost a name, by family, since this was last asked.

@@ -1,6 +1,6 @@
 //! What is in the table of families: every family of the contract, with its labels and its help.
 
-use super::families::{DURATION_BOUNDS, FamilyTable, Key, Kind};
+use super::families::{DURATION_BOUNDS, FamilyTable, Key, Kind, WordKey};
 use crate::ledger::LATENCY_BOUNDS;
 
 /// L of the contract.
@@ -115,7 +115,7 @@ fn of_messages(table: &mut FamilyTable) {
     let own = ["channel", "campaign", "message_id"];
     for (word, meaning, fields) in MESSAGE {
         table.add(
-            Key::Message(word),
+            WordKey::Message(word),
             format!("delivery_message_{word}"),
             Kind::Gauge,
             unit_of(word),
@@ -148,7 +148,7 @@ fn of_messages(table: &mut FamilyTable) {
     ];
     for word in CHANNEL {
         table.add(
-            Key::Channel(word),
+            WordKey::Channel(word),
             format!("delivery_message_channel_{word}"),
             Kind::Gauge,
             unit_of(word),
@@ -161,7 +161,7 @@ fn of_messages(table: &mut FamilyTable) {
     }
     for word in TYPE {
         table.add(
-            Key::Type(word),
+            WordKey::Type(word),
             format!("delivery_message_type_{word}"),
             Kind::Gauge,
             unit_of(word),
@@ -222,7 +222,7 @@ fn reported(word: &str) -> &'static str {
 fn of_totals(table: &mut FamilyTable) {
     for (word, meaning, fields) in MESSAGE {
         table.add(
-            Key::Total(word),
+            WordKey::Total(word),
             format!("delivery_{word}_total"),
             Kind::Counter,
             unit_of(word),
@@ -235,7 +235,7 @@ fn of_totals(table: &mut FamilyTable) {
     }
     for (word, meaning, fields) in MESSAGE {
         table.add(
-            Key::Campaign(word),
+            WordKey::Campaign(word),
             format!("delivery_campaign_{word}_total"),
             Kind::Counter,
             unit_of(word),
@@ -249,7 +249,7 @@ fn of_totals(table: &mut FamilyTable) {
     let row = ["message_type", "platform", "vendor_channel"];
     for word in CHANNEL {
         table.add(
-            Key::ChannelTotal(word),
+            WordKey::ChannelTotal(word),
             format!("delivery_channel_{word}_total"),
             Kind::Counter,
             unit_of(word),
@@ -269,7 +269,7 @@ fn of_totals(table: &mut FamilyTable) {
             "{meaning} that have reached an age, each as of that age. Sent and delivered of the same messages: their ratio is the delivery rate at equal age."
         );
         table.add(
-            Key::Cohort(part),
+            WordKey::Cohort(part),
             format!("delivery_cohort_{part}_total"),
             Kind::Counter,
             "{message}",
@@ -283,7 +283,7 @@ fn of_totals(table: &mut FamilyTable) {
         ("messages", "Messages"),
     ] {
         table.add(
-            Key::CohortChannel(part),
+            WordKey::CohortChannel(part),
             format!("delivery_cohort_channel_{part}_total"),
             Kind::Counter,
             "{message}",
@@ -403,7 +403,7 @@ fn of_collection(table: &mut FamilyTable) {
         (Key::Series, "delivery_exporter_series", Gauge, "{series}", account.to_vec(),
             "Series of the account as of the last pass."),
         (Key::SeriesDropped, "delivery_exporter_series_dropped_total", Counter, "{series}", vec!["account", "family", "reason"],
-            "Series left out or merged into other because of limits (max_series, max_label_values), counted once a pass."),
+            "Series left out or merged into other because of limits (max_series, max_label_values), or dropped because no family holds the measure (no_family), counted once a pass."),
         (Key::ReportsDuplicate, "delivery_exporter_reports_duplicate_total", Counter, "{report}", account.to_vec(),
             "Delivery reports that had been counted before."),
         (Key::ReportsQuarantined, "delivery_exporter_reports_quarantined_total", Counter, "{body}", account.to_vec(),
@@ -481,6 +481,6 @@ fn of_process(table: &mut FamilyTable) {
         ("process_network_transmit_bytes_total", Counter, "By", &[], "Bytes sent over the network, of the whole network namespace."),
     ];
     for (name, kind, unit, labels, help) in rows {
-        table.add(Key::Process(name), name, kind, unit, &[labels], help);
+        table.add(WordKey::Process(name), name, kind, unit, &[labels], help);
     }
 }

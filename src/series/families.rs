@@ -5,8 +5,6 @@ use std::{
     sync::LazyLock,
 };
 
-use crate::model::Measure;
-
 /// What a family's values are.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
@@ -129,20 +127,26 @@ impl FamilyId {
     }
 }
 
-/// What a family holds, for those who put values into it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[expect(missing_docs, reason = "each is described by its family's help")]
-pub enum Key {
-    Message(&'static str),
+/// Declares [`Key`] with the list of all its values.
+macro_rules! keys {
+    ($($key:ident,)*) => {
+        /// A family that is one by itself.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[expect(missing_docs, reason = "each is described by its family's help")]
+        pub enum Key {
+            $($key,)*
+        }
+
+        impl Key {
+            /// Every key.
+            const ALL: &[Key] = &[$(Key::$key,)*];
+        }
+    };
+}
+
+keys! {
     MessageDeliveryRatio,
     MessageReportedRatio,
-    Channel(&'static str),
-    Type(&'static str),
-    Total(&'static str),
-    Campaign(&'static str),
-    ChannelTotal(&'static str),
-    Cohort(&'static str),
-    CohortChannel(&'static str),
     Reports,
     ReportLatency,
     ReportCost,
@@ -183,14 +187,68 @@ pub enum Key {
     DiscoverySuccess,
     DiscoveryLastSuccess,
     DiscoveredMessages,
+}
+
+/// A family of which there is one for each of several words: a measure, a part of a cohort. Not
+/// every word has a family on every level.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[expect(missing_docs, reason = "each is described by its family's help")]
+pub enum WordKey {
+    Message(&'static str),
+    Channel(&'static str),
+    Type(&'static str),
+    Total(&'static str),
+    Campaign(&'static str),
+    ChannelTotal(&'static str),
+    Cohort(&'static str),
+    CohortChannel(&'static str),
     Process(&'static str),
 }
 
-/// The id of the family that holds `key`.
-///
-/// Every key that the code can name is in the table: a test walks them.
+impl WordKey {
+    /// The name of the family, whether there is one or not.
+    pub fn name(self) -> String {
+        match self {
+            WordKey::Message(word) => format!("delivery_message_{word}"),
+            WordKey::Channel(word) => format!("delivery_message_channel_{word}"),
+            WordKey::Type(word) => format!("delivery_message_type_{word}"),
+            WordKey::Total(word) => format!("delivery_{word}_total"),
+            WordKey::Campaign(word) => format!("delivery_campaign_{word}_total"),
+            WordKey::ChannelTotal(word) => format!("delivery_channel_{word}_total"),
+            WordKey::Cohort(word) => format!("delivery_cohort_{word}_total"),
+            WordKey::CohortChannel(word) => format!("delivery_cohort_channel_{word}_total"),
+            WordKey::Process(name) => name.to_owned(),
+        }
+    }
+}
+
+/// Where the table has a family.
+pub(super) enum TableKey {
+    Fixed(Key),
+    Word(WordKey),
+}
+
+impl From<Key> for TableKey {
+    fn from(key: Key) -> TableKey {
+        TableKey::Fixed(key)
+    }
+}
+
+impl From<WordKey> for TableKey {
+    fn from(key: WordKey) -> TableKey {
+        TableKey::Word(key)
+    }
+}
+
+/// The family of a key.
 pub fn id(key: Key) -> FamilyId {
-    TABLE.ids.get(&key).copied().unwrap_or(FamilyId(0))
+    TABLE.fixed[key as usize]
+}
+
+/// The family of a word on a level; `None`: no family holds it, so that its values have to be
+/// dropped, and counted as dropped.
+pub fn find(key: WordKey) -> Option<FamilyId> {
+    TABLE.words.get(&key).copied()
 }
 
 /// The family whose samples are called `name`.
@@ -210,8 +268,8 @@ pub fn ids() -> impl Iterator<Item = FamilyId> {
 /// Whether a family holds parts of messages' numbers, which `per_message.channels` hides.
 pub(super) fn is_breakdown(family: FamilyId) -> bool {
     static BREAKDOWN: LazyLock<HashSet<FamilyId>> = LazyLock::new(|| {
-        let keys = TABLE.ids.iter();
-        let parts = keys.filter(|(key, _)| matches!(key, Key::Channel(_) | Key::Type(_)));
+        let keys = TABLE.words.iter();
+        let parts = keys.filter(|(key, _)| matches!(key, WordKey::Channel(_) | WordKey::Type(_)));
         parts.map(|(_, id)| *id).collect()
     });
     BREAKDOWN.contains(&family)
@@ -225,10 +283,21 @@ pub fn families() -> &'static [Family] {
 /// The bounds of `delivery_exporter_collect_duration_seconds`.
 pub const DURATION_BOUNDS: &[f64] = &[0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0];
 /// All families, and where each is.
-#[derive(Default)]
 pub(super) struct FamilyTable {
     families: Vec<Family>,
-    ids: HashMap<Key, FamilyId>,
+    /// By the number of the key: a test finds keys that the catalogue has forgotten.
+    fixed: [FamilyId; Key::ALL.len()],
+    words: HashMap<WordKey, FamilyId>,
+}
+
+impl Default for FamilyTable {
+    fn default() -> FamilyTable {
+        FamilyTable {
+            families: Vec::new(),
+            fixed: [FamilyId(0); Key::ALL.len()],
+            words: HashMap::new(),
+        }
+    }
 }
 
 static TABLE: LazyLock<FamilyTable> = LazyLock::new(super::catalogue::all);
@@ -237,7 +306,7 @@ impl FamilyTable {
     /// Adds a family at the end.
     pub(super) fn add(
         &mut self,
-        key: Key,
+        key: impl Into<TableKey>,
         name: impl Into<String>,
         kind: Kind,
         unit: &'static str,
@@ -245,7 +314,12 @@ impl FamilyTable {
         help: impl Into<String>,
     ) {
         let id = FamilyId(self.families.len().try_into().unwrap_or(u16::MAX));
-        self.ids.insert(key, id);
+        match key.into() {
+            TableKey::Fixed(key) => self.fixed[key as usize] = id,
+            TableKey::Word(key) => {
+                self.words.insert(key, id);
+            }
+        }
         let labels = labels.concat();
         self.families.push(Family {
             name: name.into(),
@@ -257,16 +331,12 @@ impl FamilyTable {
     }
 }
 
-/// The family of a measure's gauge of a single message.
-pub fn message(measure: Measure) -> FamilyId {
-    id(Key::Message(measure.as_str()))
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
+    use std::collections::{HashMap, HashSet};
 
     use super::*;
+    use crate::model::{ErrorReason, Measure, ProviderType};
 
     #[test]
     fn the_house_rules_hold_for_every_family() {
@@ -303,19 +373,74 @@ mod tests {
 
     #[test]
     fn every_key_has_its_own_family() {
-        let ids: HashSet<_> = TABLE.ids.values().collect();
-        assert_eq!(ids.len(), families().len());
-        for measure in Measure::ALL {
-            let word = measure.as_str();
-            assert_eq!(
-                id(Key::Message(word)).family().name,
-                format!("delivery_message_{word}")
-            );
-            assert_eq!(
-                id(Key::Total(word)).family().name,
-                format!("delivery_{word}_total")
-            );
+        let fixed = Key::ALL.iter().map(|key| (format!("{key:?}"), id(*key)));
+        let words = TABLE.words.iter();
+        let words = words.map(|(key, id)| (format!("{key:?}"), *id));
+        let mut owners = HashMap::new();
+        for (key, id) in fixed.chain(words) {
+            if let Some(other) = owners.insert(id, key.clone()) {
+                panic!("{key} and {other} have one family, {}", id.family().name);
+            }
         }
+        assert_eq!(owners.len(), families().len());
+        for (key, id) in &TABLE.words {
+            assert_eq!(key.name(), id.family().name);
+        }
+    }
+
+    /// The measures of the breakdown and of the message types that the decoders can give.
+    const BREAKDOWN: [(Measure, bool); 8] = [
+        (Measure::Targeted, true),
+        (Measure::Sent, true),
+        (Measure::Delivered, true),
+        (Measure::Displayed, true),
+        (Measure::Opened, true),
+        (Measure::InboxOpened, false),
+        (Measure::Unshowable, false),
+        (Measure::Errors(ErrorReason::Rejected), false),
+    ];
+
+    #[test]
+    fn what_the_decoders_give_has_a_family_with_the_labels_that_it_brings() {
+        for provider in ProviderType::ALL {
+            for measure in provider.columns().iter().flat_map(|(_, own)| own.iter()) {
+                let word = measure.as_str();
+                for key in [
+                    WordKey::Message(word),
+                    WordKey::Total(word),
+                    WordKey::Campaign(word),
+                ] {
+                    let family = find(key)
+                        .unwrap_or_else(|| panic!("{provider}: {key:?}"))
+                        .family();
+                    let detail = match measure {
+                        Measure::Errors(_) => Some(&"reason"),
+                        Measure::Bounces(_) => Some(&"kind"),
+                        _ => None,
+                    };
+                    assert_eq!(detail.is_some(), measure.detail().is_some());
+                    let has = |label: &str| family.labels.contains(&label);
+                    assert_eq!(
+                        has("reason") || has("kind"),
+                        detail.is_some(),
+                        "{}",
+                        family.name
+                    );
+                    assert!(detail.is_none_or(|label| has(label)), "{}", family.name);
+                }
+            }
+        }
+        for (measure, of_types) in BREAKDOWN {
+            let word = measure.as_str();
+            let keys = [WordKey::Channel(word), WordKey::ChannelTotal(word)];
+            let types = of_types.then_some(WordKey::Type(word));
+            for key in keys.into_iter().chain(types) {
+                let family = find(key).unwrap_or_else(|| panic!("{key:?}")).family();
+                assert!(!family.labels.contains(&"reason"), "{}", family.name);
+            }
+        }
+        assert_eq!(find(WordKey::Channel("bounces")), None);
+        assert_eq!(find(WordKey::Type("errors")), None);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use jiff::Timestamp;
 
 use super::{
     chunks::Own,
-    families::{FamilyId, Key, id, is_breakdown},
+    families::{FamilyId, Key, WordKey, find, id, is_breakdown},
     layout::OrderKey,
     values::Number,
 };
@@ -158,6 +158,8 @@ pub(super) fn nanoseconds(at: Timestamp) -> i64 {
 pub(super) struct Draft {
     found: Vec<(Entry, u64)>,
     lost: Vec<(FamilyId, u64)>,
+    /// Values that no family holds.
+    unplaced: Vec<WordKey>,
 }
 
 impl Draft {
@@ -165,6 +167,7 @@ impl Draft {
     pub(super) fn clear(&mut self) {
         self.found.clear();
         self.lost.clear();
+        self.unplaced.clear();
     }
 
     /// Adds a value.
@@ -179,6 +182,23 @@ impl Draft {
             labels,
         };
         self.found.push((entry, bits));
+    }
+
+    /// Adds a count under the family of a word. Where there is none, it is noted as dropped, unless
+    /// it is 0 and so says nothing. The family.
+    fn add_count(&mut self, key: WordKey, labels: Own, count: u64) -> Option<FamilyId> {
+        let family = find(key);
+        match family {
+            Some(family) => self.add(family, labels, Number::Count(count)),
+            None if count > 0 => self.unplaced.push(key),
+            None => {}
+        }
+        family
+    }
+
+    /// The values that no family holds.
+    pub(super) fn unplaced(&self) -> &[WordKey] {
+        &self.unplaced
     }
 
     /// A series of this family lost a name.
@@ -413,9 +433,8 @@ pub(super) fn add(
                 Some(detail) => shapes.tuple(&[totals.channel, detail]),
                 None => channel.clone(),
             };
-            let family = super::families::message(*measure);
-            draft.add(family, labels, Number::Count(*count));
-            if campaign_lost {
+            let family = draft.add_count(WordKey::Message(measure.as_str()), labels, *count);
+            if let Some(family) = family.filter(|_| campaign_lost) {
                 draft.lose(family);
             }
         }
@@ -445,9 +464,10 @@ pub(super) fn add(
         let labels = shapes.tuple(&named.each_ref().map(|(value, _)| value.as_ref()));
         let lost = campaign_lost || named.iter().any(|(_, lost)| *lost);
         for (measure, count) in &row.counts {
-            let family = id(Key::Channel(measure.as_str()));
-            draft.add(family, labels.clone(), Number::Count(*count));
-            if lost {
+            // The reasons of errors add up: their labels coincide.
+            let key = WordKey::Channel(measure.as_str());
+            let family = draft.add_count(key, labels.clone(), *count);
+            if let Some(family) = family.filter(|_| lost) {
                 draft.lose(family);
             }
         }
@@ -456,9 +476,9 @@ pub(super) fn add(
         let (kind, lost) = name("message_type", &totals.message_type);
         let labels = shapes.tuple(&[kind.as_ref()]);
         for (measure, count) in &totals.counts {
-            let family = id(Key::Type(measure.as_str()));
-            draft.add(family, labels.clone(), Number::Count(*count));
-            if lost || campaign_lost {
+            let key = WordKey::Type(measure.as_str());
+            let family = draft.add_count(key, labels.clone(), *count);
+            if let Some(family) = family.filter(|_| lost || campaign_lost) {
                 draft.lose(family);
             }
         }

@@ -81,7 +81,7 @@ impl History {
         if increase.began < self.from || increase.at > self.to {
             return;
         }
-        if let Some(place) = self.settings.place(&increase.key) {
+        if let Ok(place) = self.settings.place(&increase.key) {
             let counted = self.counters.entry(place).or_default();
             counted.end = counted.end.max(end.min(self.to));
             *counted.grown.entry(increase.at).or_default() += increase.by;

@@ -345,11 +345,16 @@ fn not_held(identity: &Arc<Identity>) -> Arc<Piece> {
 mod tests {
     use super::*;
     use crate::series::{
+        families::{WordKey, find},
         groups::{Draft, Head, Shapes},
         pieces::Unprepared,
     };
 
     const FAMILIES: u64 = 3;
+
+    fn message(measure: &'static str) -> FamilyId {
+        find(WordKey::Message(measure)).unwrap()
+    }
 
     fn group(shapes: &mut Shapes, number: i64, count: u64) -> Arc<Group> {
         let mut draft = Draft::default();
@@ -357,7 +362,7 @@ mod tests {
             let labels = shapes.tuple(&["push"]);
             // Only the first family changes.
             let count = if index == 0 { count } else { 7 };
-            draft.add(id(Key::Message(measure)), labels, Number::Count(count));
+            draft.add(message(measure), labels, Number::Count(count));
         }
         let head = Head {
             application: Arc::from("app"),
@@ -396,7 +401,7 @@ mod tests {
 
     /// Every series once, newest message first, whatever has come and gone.
     fn check(view: &View, messages: &[Arc<Group>]) {
-        let family = id(Key::Message("sent"));
+        let family = message("sent");
         let mut seen = Vec::new();
         for piece in view.family(family, true) {
             piece.visit(None, &mut |labels, value| {

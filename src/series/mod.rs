@@ -25,7 +25,7 @@ use delivery_clock::Clock;
 use jiff::Timestamp;
 
 pub use account::{AccountSeries, AccountView, NamedCounter, WebhookOutcome};
-pub use families::{Family, FamilyId, Key, Kind, families, id, ids};
+pub use families::{Family, FamilyId, Key, Kind, WordKey, families, find, id, ids};
 pub use history::{Dated, History, walk};
 pub use pieces::{
     AGES, Checksum, FORMS, Form, FormSet, Piece, Prepare, Remembered, Run, Unprepared, View,

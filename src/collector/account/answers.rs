@@ -11,15 +11,20 @@ use super::{
         queue::{Job, Lane},
         schedule,
     },
-    Collector, LaneKey, MAX_UNREADABLE, Parts,
+    Collector, LaneKey, ListProgress, MAX_UNREADABLE, Parts,
     pass::{Counted, Event, Flights, Landed, Pass, of_store},
 };
 use crate::{
     discovery::{MessageKey, Tracked},
     ledger::{News, Seen},
     model::{Application, Dataset, Snapshot, Source},
-    providers::{Failure, Observation, Plan, Refusal, Scope},
+    providers::{Failure, FailureKind, Observation, Plan, Refusal, Scope},
 };
+
+/// A message that was just sent may be unknown to a part of the vendor's servers.
+const MAYBE_UNKNOWN: SignedDuration = SignedDuration::from_mins(5);
+/// How often a message that was set aside is tried again.
+const SET_ASIDE_RETRY: Duration = Duration::from_secs(24 * 3600);
 
 /// When messages are asked for together, from the `first` time on; `None` where the vendor takes one
 /// at a time.
@@ -126,20 +131,35 @@ impl Collector {
         let Landed {
             lane,
             jobs,
+            began,
+            began_at,
+            is_whole_list,
             seen,
             news,
             result,
         } = landed;
-        pass.in_flight -= 1;
+        self.in_flight = self.in_flight.saturating_sub(1);
+        self.listing.remove(&lane);
         self.parts.progress.answered(jobs.len());
         let (dataset, index) = lane;
         let application = self.application(index);
-        let next = schedule::after(pass.began, self.parts.account.dataset_interval(dataset));
-        let again = schedule::after(pass.began, self.parts.account.interval);
-        let stale_after = self.parts.account.stale_after;
+        let account = self.parts.account.clone();
+        let now = self.parts.clock.now();
+        let is_list = jobs.first() == Some(&Job::List);
+        let (next, again) = if is_list {
+            // However long it takes: other queries have their turn in between.
+            let next = schedule::after(now, account.dataset_interval(dataset));
+            (next, schedule::after(now, account.interval))
+        } else {
+            // From when it was asked: a pass can have begun long before.
+            let next = schedule::after(began, account.dataset_interval(dataset));
+            (next, schedule::after(began, account.interval))
+        };
+        let stale_after = account.stale_after;
         self.tell_news(&news);
         let mut counting = Vec::new();
-        let is_list = jobs.first() == Some(&Job::List);
+        let mut nothing_queried = false;
+        let mut goes_on = false;
         let (mut new, mut good) = (0, result.is_ok() && seen.is_empty());
         let mut failures: Vec<Failure> = Vec::new();
         let mut drained = None;
@@ -150,16 +170,18 @@ impl Collector {
             );
             match observation {
                 Observation::Listed(message) => {
-                    let key = (index, message.id.clone());
-                    if !self.set_aside.contains(&key) {
-                        new += usize::from(self.name(index, message, Source::List, pass.began));
-                    }
+                    new += usize::from(self.name(index, message, Source::List, pass.began));
                 }
                 Observation::Snapshot(snapshot) => {
-                    let key = self.known_as(lane, &snapshot.asked, &snapshot.id);
+                    let key = self.known_as(lane, &snapshot.asked, &snapshot.id, pass.began);
                     self.tracker
                         .learn(&key, snapshot.campaign.clone(), snapshot.sent_at);
-                    let next = self.answered(lane, &key.1, pass.began);
+                    if !dataset.has_snapshots() {
+                        // A list that is queried for another data set's sake.
+                        continue;
+                    }
+                    let next = self.answered(lane, &key.1, began, true);
+                    self.set_aside.remove(&(dataset, key.clone()));
                     let stale_at = schedule::after(next, stale_after);
                     if let Some(tracked) = self.tracker.get(&key) {
                         self.parts.recorder.snapshot(
@@ -183,7 +205,7 @@ impl Collector {
                     let (message, stale_at) = match asked {
                         Some(asked) => {
                             let key = self.tracker.resolve(&(index, asked));
-                            let next = self.answered(lane, &key.1, pass.began);
+                            let next = self.answered(lane, &key.1, began, true);
                             (Some(key.1), schedule::after(next, stale_after))
                         }
                         None => (None, schedule::after(next, stale_after)),
@@ -194,10 +216,11 @@ impl Collector {
                 }
                 // The ledger has them.
                 Observation::Happened(_) | Observation::ReadUntil(_) => {}
-                Observation::More | Observation::NothingToQuery => {}
+                Observation::More => goes_on = true,
+                Observation::NothingToQuery => nothing_queried = true,
                 Observation::NotYet { asked, asked_at } => {
                     let key = self.tracker.resolve(&(index, asked));
-                    let next = self.answered(lane, &key.1, pass.began);
+                    let next = self.answered(lane, &key.1, began, false);
                     let stale_at = schedule::after(next, stale_after);
                     self.parts
                         .recorder
@@ -218,7 +241,7 @@ impl Collector {
                 }
                 Observation::Failed { asked, failure } => {
                     let key = self.tracker.resolve(&(index, asked));
-                    self.unanswered(lane, &Job::Message(key.1), again);
+                    self.lane(lane).unanswered(&Job::Message(key.1), again);
                     failures.push(failure);
                 }
                 Observation::Drained { read, cut, .. } => {
@@ -238,7 +261,21 @@ impl Collector {
                 .discovered(Source::List, new, result.is_ok(), now);
             self.parts.recorder.tracked(self.tracker.len());
         }
-        if let Some((empty, unreadable)) = drained {
+        if is_list && result.is_ok() {
+            let before = self.lists.get(&lane);
+            let whole_at = match before {
+                Some(before) if !is_whole_list => before.whole_at,
+                _ => began_at,
+            };
+            let progress = ListProgress {
+                whole_at,
+                complete_until: began,
+            };
+            self.lists.insert(lane, progress);
+        }
+        if let Some((empty, unreadable)) = drained
+            && result.is_ok()
+        {
             self.unreadable = if unreadable && !empty {
                 self.unreadable + 1
             } else {
@@ -248,14 +285,30 @@ impl Collector {
             if pause {
                 self.unreadable = 0;
             }
-            let next = if pause { next } else { self.parts.clock.now() };
-            self.lane(lane).answered(&Job::Drain, next, Duration::ZERO);
+            if pause {
+                self.lane(lane).answered(&Job::Drain, next, Duration::ZERO);
+            } else if pass.drains_on(self.parts.clock.monotonic(), account.interval) {
+                self.lane(lane).go_on(&Job::Drain, now);
+            } else {
+                self.lane(lane).answered(&Job::Drain, now, Duration::ZERO);
+            }
+        }
+        if goes_on && result.is_ok() {
+            for job in &jobs {
+                self.lane(lane).go_on(job, pass.began);
+            }
         }
         for job in &jobs {
             if self.lane(lane).is_in_flight(job) {
+                let next = if nothing_queried { again } else { next };
                 match &result {
                     // A list's own job; or a message that the answer passed over in silence.
                     Ok(()) => self.lane(lane).answered(job, next, Duration::ZERO),
+                    // What is refused for good is tried again when it would be due: a plan that
+                    // lacks a data set is no reason for a request every minute.
+                    Err(failure) if failure.kind == FailureKind::Forbidden => {
+                        self.lane(lane).unanswered(job, again.max(next));
+                    }
                     Err(_) => self.lane(lane).unanswered(job, again),
                 }
             }
@@ -268,12 +321,16 @@ impl Collector {
             }
             failures.push(failure);
         }
-        pass.up |= good;
-        let lasted = self.parts.clock.monotonic().since(pass.began_at);
-        pass.lasted.insert(dataset, lasted);
-        if !failures.is_empty() {
-            pass.asked.insert(lane, false);
+        if nothing_queried && failures.is_empty() {
+            // Neither success nor failure.
+            return;
         }
+        pass.up |= good;
+        let since = began_at.min(pass.began_at);
+        let lasted = self.parts.clock.monotonic().since(since);
+        pass.lasted.insert(dataset, lasted);
+        let success = pass.asked.entry(lane).or_insert(true);
+        *success &= failures.is_empty();
         for failure in failures {
             self.failed(lane, &application, &failure);
         }
@@ -285,11 +342,16 @@ impl Collector {
     }
 
     /// The key of a message that was asked for under one name and answered under another.
-    fn known_as(&mut self, lane: LaneKey, asked: &Arc<str>, own: &Arc<str>) -> MessageKey {
+    fn known_as(
+        &mut self,
+        lane: LaneKey,
+        asked: &Arc<str>,
+        own: &Arc<str>,
+        now: Timestamp,
+    ) -> MessageKey {
         let key = (lane.1, asked.clone());
         if asked != own && self.tracker.get(&key).is_some() {
             self.tracker.rename(&key, own);
-            let now = self.parts.clock.now();
             let provider = &self.parts.provider;
             for ((dataset, of), lane) in &mut self.lanes {
                 if *of == key.0 && matches!(provider.plan(*dataset), Plan::Messages { .. }) {
@@ -303,7 +365,13 @@ impl Collector {
     }
 
     /// A message was answered for; when it is due again, by its age.
-    fn answered(&mut self, lane: LaneKey, id: &Arc<str>, began: Timestamp) -> Timestamp {
+    fn answered(
+        &mut self,
+        lane: LaneKey,
+        id: &Arc<str>,
+        began: Timestamp,
+        has_numbers: bool,
+    ) -> Timestamp {
         let key = (lane.1, id.clone());
         let account = &self.parts.account;
         let interval = account.dataset_interval(lane.0);
@@ -318,16 +386,23 @@ impl Collector {
             account.max_interval,
             beat(&self.parts, self.first, lane.0),
         );
+        let next = match account.daily {
+            Some(daily) => {
+                let since = tracked.map_or(began, Tracked::since);
+                let days = daily.day_of(began).duration_since(daily.day_of(since));
+                let is_first_day = days < SignedDuration::from_hours(36);
+                schedule::next_daily(began, next, is_first_day, has_numbers, daily)
+            }
+            None => next,
+        };
         let earliest =
             tracked.and_then(|tracked| self.parts.provider.first_numbers(&tracked.message));
         let next = earliest.map_or(next, |earliest| earliest.max(next));
-        self.lane(lane)
-            .answered(&Job::Message(id.clone()), next, early);
+        let job = Job::Message(id.clone());
+        let lane = self.lane(lane);
+        lane.together(&job);
+        lane.answered(&job, next, early);
         next
-    }
-
-    fn unanswered(&mut self, lane: LaneKey, job: &Job, again: Timestamp) {
-        self.lane(lane).unanswered(job, again);
     }
 
     /// The vendor refuses a message by itself.
@@ -344,24 +419,28 @@ impl Collector {
         let Some(tracked) = self.tracker.get(&key) else {
             return;
         };
-        let age = self.parts.clock.now().duration_since(tracked.since());
-        let young = match then {
+        let now = self.parts.clock.now();
+        let age = now.duration_since(tracked.since());
+        let is_new = match then {
             Refusal::AtOnce => false,
-            Refusal::UnlessNew => age < SignedDuration::from_mins(5),
+            Refusal::UnlessNew => age < MAYBE_UNKNOWN,
         };
-        if young {
-            self.lane(lane).alone(&job);
+        // Alone it costs no other message its answer.
+        self.lane(lane).alone(&job);
+        if is_new {
             self.lane(lane).answered(&job, next, Duration::ZERO);
             return;
         }
-        let account = &self.parts.account;
-        tracing::warn!(
-            account = %account.name, dataset = %lane.0, message = %key.1, %reason,
-            "the vendor refuses this message; it is set aside"
-        );
-        self.parts.recorder.rejected(reason);
-        self.lane(lane).remove(&job);
-        self.set_aside.insert(key);
+        self.lane(lane)
+            .answered(&job, schedule::after(now, SET_ASIDE_RETRY), Duration::ZERO);
+        if self.set_aside.insert((lane.0, key.clone())) {
+            let account = &self.parts.account;
+            tracing::warn!(
+                account = %account.name, dataset = %lane.0, message = %key.1, %reason,
+                "the vendor refuses this message; it is set aside and tried again once a day"
+            );
+            self.parts.recorder.rejected(reason);
+        }
     }
 
     /// Notes a failure; a new kind of trouble is logged, the same one again is not.

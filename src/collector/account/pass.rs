@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use delivery_clock::Moment;
+use delivery_clock::{Clock, Moment};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -13,7 +13,7 @@ use super::{
     Collector, LaneKey,
 };
 use crate::{
-    discovery::MessageKey,
+    discovery::{MessageKey, Sources, Update},
     ledger::{Met, News, StoreError},
     model::{Application, Dataset, Happening, Message},
     providers::{Failure, FailureKind, Observation, Plan, Query},
@@ -23,6 +23,9 @@ use crate::{
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 /// So many messages are met in one transaction.
 const MEET: usize = 1000;
+/// A list of what is new begins so long before the last one: clocks differ, and a vendor may list
+/// what was sent a little later than it was sent.
+const LIST_OVERLAP: Duration = Duration::from_secs(3600);
 /// A once-only answer in flight has so long to end when the exporter stops.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
@@ -31,6 +34,14 @@ pub(super) enum Event {
     Landed(Landed),
     Counted(Counted),
     Met(Vec<MessageKey>, Result<Vec<Met>, StoreError>),
+}
+
+/// Why a pass that waits goes on.
+enum Woken {
+    Ended(Event),
+    Named(Update),
+    Registered,
+    Due,
 }
 
 /// Snapshots went to the ledger.
@@ -46,6 +57,11 @@ pub(super) type Flights = FuturesUnordered<BoxFuture<'static, Event>>;
 pub(super) struct Landed {
     pub(super) lane: LaneKey,
     pub(super) jobs: Vec<Job>,
+    /// When it began.
+    pub(super) began: Timestamp,
+    pub(super) began_at: Moment,
+    /// It was for the whole list of messages.
+    pub(super) is_whole_list: bool,
     pub(super) seen: Vec<Observation>,
     pub(super) news: News,
     pub(super) result: Result<(), Failure>,
@@ -55,72 +71,104 @@ pub(super) struct Landed {
 pub(super) struct Pass {
     pub(super) began: Timestamp,
     pub(super) began_at: Moment,
-    /// Nothing is begun after it; `None`: until nothing is due.
-    ends: Option<Timestamp>,
-    deadline: Moment,
+    /// It is over then, whatever is in flight; `None`: when nothing is due.
+    ends: Option<Moment>,
     pub(super) up: bool,
     pub(super) asked: BTreeMap<LaneKey, bool>,
     pub(super) lasted: BTreeMap<Dataset, Duration>,
     shown_at: Moment,
-    /// Queries that have not landed.
-    pub(super) in_flight: usize,
+}
+
+impl Pass {
+    /// Whether a queue that is not empty is drained further within a pass that has no end.
+    pub(super) fn drains_on(&self, now: Moment, interval: Duration) -> bool {
+        now.since(self.began_at) < interval
+    }
 }
 
 impl Collector {
-    /// Asks for what is due, for at most `length`; whether anything failed.
+    /// Asks for what is due, for at most `length`; whether anything failed. What is in flight at its
+    /// end lands in the next pass, so that one long query holds up no other.
     pub(super) async fn pass(
         &mut self,
         length: Option<Duration>,
+        flights: &mut Flights,
+        mut sources: Option<&mut Sources>,
         stop: &mut watch::Receiver<bool>,
     ) -> bool {
         let clock = self.parts.clock.clone();
         let (began, began_at) = (clock.now(), clock.monotonic());
-        let interval = self.parts.account.interval;
         let mut pass = Pass {
             began,
             began_at,
-            ends: length.map(|length| schedule::after(began, length)),
-            deadline: began_at + interval,
+            ends: length.map(|length| began_at + length),
             up: false,
             asked: BTreeMap::new(),
             lasted: BTreeMap::new(),
             shown_at: began_at,
-            in_flight: 0,
         };
         self.forget_old().await;
-        let mut flights = Flights::new();
         loop {
-            let now = clock.now();
             let stopping = *stop.borrow();
-            let open = !stopping && pass.ends.is_none_or(|ends| now < ends);
-            if length.is_none() {
-                // Without an end, each query has an interval for its retries.
-                pass.deadline = clock.monotonic() + interval;
-            }
-            self.meet(&mut flights);
-            while open && pass.in_flight < self.parts.account.max_concurrency {
-                let Some(flight) = self.take_off(now, &mut pass) else {
+            let over = pass.ends.is_some_and(|ends| clock.monotonic() >= ends);
+            self.meet(flights);
+            while !stopping && !over && self.in_flight < self.parts.account.max_concurrency {
+                let Some(flight) = self.take_off(&pass) else {
                     break;
                 };
-                pass.in_flight += 1;
+                self.in_flight += 1;
                 flights.push(flight);
             }
-            if flights.is_empty() {
+            if flights.is_empty() || over {
                 break;
             }
             if stopping {
-                self.drain_in_flight(&mut flights, &mut pass).await;
+                self.drain_in_flight(flights, &mut pass).await;
                 break;
             }
-            tokio::select! {
-                Some(event) = flights.next() => {
-                    self.take(event, &mut pass, &flights);
+            let wake = self.next_wake(&pass);
+            let ledger = self.parts.ledger.clone();
+            let woken = tokio::select! {
+                Some(event) = flights.next() => Woken::Ended(event),
+                () = sleep_until(&clock, wake) => Woken::Due,
+                update = next_update(&mut sources) => Woken::Named(update),
+                () = ledger.registration(), if pass.ends.is_some() => Woken::Registered,
+                _ = stop.wait_for(|stop| *stop) => Woken::Due,
+            };
+            match woken {
+                Woken::Ended(event) => {
+                    self.take(event, &mut pass, flights);
                     self.show(&mut pass);
                 }
-                _ = stop.wait_for(|stop| *stop) => {}
+                Woken::Named(update) => self.named(update),
+                Woken::Registered => self.registered().await,
+                Woken::Due => {}
             }
         }
         self.ended(&pass)
+    }
+
+    /// When a pass that waits for answers has something else to do: its end, or the next job that is
+    /// due.
+    fn next_wake(&self, pass: &Pass) -> Option<Moment> {
+        let clock = &self.parts.clock;
+        let (now, monotonic) = (clock.now(), clock.monotonic());
+        let next = self
+            .lanes
+            .values()
+            .filter_map(|lane| lane.next_try_after(now));
+        let due = next.min().map(|at| {
+            let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
+            monotonic + wait
+        });
+        let listing = self
+            .listing
+            .values()
+            .map(|began| *began + self.parts.account.interval);
+        let listing = listing.filter(|end| *end > monotonic);
+        // Once everything was queried, nothing new becomes due.
+        let due = due.filter(|_| pass.ends.is_some());
+        due.into_iter().chain(pass.ends).chain(listing).min()
     }
 
     /// The exporter stops: what a vendor hands out once may still arrive, anything else is asked
@@ -142,10 +190,17 @@ impl Collector {
     }
 
     /// The next query that is due, begun.
-    fn take_off(&mut self, now: Timestamp, pass: &mut Pass) -> Option<BoxFuture<'static, Event>> {
+    fn take_off(&mut self, pass: &Pass) -> Option<BoxFuture<'static, Event>> {
+        let clock = &self.parts.clock;
+        // What becomes due while everything is queried once is for the next time.
+        let now = pass.ends.map_or(pass.began, |_| clock.now());
+        let monotonic = clock.monotonic();
         let keys: Vec<_> = self.lanes.keys().copied().collect();
         for step in 0..keys.len() {
             let key = keys[(self.turn + step) % keys.len()];
+            if self.has_to_wait(key, now, monotonic) {
+                continue;
+            }
             let batch = match self.parts.provider.plan(key.0) {
                 Plan::Messages { batch } => batch,
                 Plan::Drain | Plan::Whole => 1,
@@ -153,21 +208,59 @@ impl Collector {
             let jobs = self.lanes.get_mut(&key)?.take(now, batch);
             if !jobs.is_empty() {
                 self.turn = (self.turn + step + 1) % keys.len();
-                pass.asked.entry(key).or_insert(true);
-                return Some(self.query(key, jobs, pass));
+                if jobs.first() == Some(&Job::List) {
+                    self.listing.insert(key, monotonic);
+                }
+                return Some(self.query(key, jobs));
             }
         }
         None
     }
 
-    fn query(&self, lane: LaneKey, jobs: Vec<Job>, pass: &Pass) -> BoxFuture<'static, Event> {
+    /// Whether a lane waits for a list: for the messages that it is about, or because the list
+    /// brings their numbers too. A list that takes longer than an interval is not waited for.
+    fn has_to_wait(&mut self, (dataset, application): LaneKey, now: Timestamp, at: Moment) -> bool {
+        let provider = &self.parts.provider;
+        if provider.list_has_numbers()
+            && let Some(began) = self.listing.get(&(dataset, application))
+            && at.since(*began) < self.parts.account.interval
+        {
+            return true;
+        }
+        if !provider.needs_messages(dataset) || self.known_applications.contains(&application) {
+            return false;
+        }
+        let lanes = self.lanes.iter();
+        let mut lanes = lanes.filter(|((other, of), lane)| {
+            *of == application && (other.has_snapshots() || lane.has_list())
+        });
+        if lanes.any(|(_, lane)| !lane.knows_messages(now)) {
+            // Without a data set of numbers, the list is in this very lane.
+            let own = self.lanes.get(&(dataset, application));
+            return !own.is_some_and(|lane| lane.list_is_due(now));
+        }
+        self.known_applications.insert(application);
+        false
+    }
+
+    fn query(&self, lane: LaneKey, jobs: Vec<Job>) -> BoxFuture<'static, Event> {
         let (dataset, application) = lane;
         let provider = self.parts.provider.clone();
         let ledger = self.parts.ledger.clone();
         let application = self.application(application);
-        let deadline = pass.deadline;
-        let max_age = self.parts.account.messages.max_age;
-        let since = schedule::before(pass.began, max_age);
+        let clock = &self.parts.clock;
+        let (began, began_at) = (clock.now(), clock.monotonic());
+        // Each query has an interval for its retries.
+        let deadline = began_at + self.parts.account.interval;
+        let oldest = schedule::before(began, self.parts.account.messages.max_age);
+        let listed = self
+            .lists
+            .get(&lane)
+            .filter(|progress| began_at.since(progress.whole_at) < self.parts.account.max_interval);
+        let is_whole_list = jobs.first() == Some(&Job::List) && listed.is_none();
+        let list_from = listed.map_or(oldest, |progress| {
+            schedule::before(progress.complete_until, LIST_OVERLAP).max(oldest)
+        });
         let messages: Vec<Message> = jobs
             .iter()
             .filter_map(|job| match job {
@@ -187,7 +280,7 @@ impl Collector {
             let since = if whole {
                 ledger.read_until(&application, dataset).await
             } else {
-                Some(since)
+                None
             };
             let query = match jobs.first() {
                 Some(Job::Whole) => Query::Whole {
@@ -200,8 +293,8 @@ impl Collector {
                 Some(Job::List) => Query::List {
                     dataset,
                     application: &application,
-                    oldest: since.unwrap_or_default(),
-                    since: since.unwrap_or_default(),
+                    oldest,
+                    since: list_from,
                     deadline,
                 },
                 Some(Job::Drain) => Query::Drain {
@@ -254,6 +347,9 @@ impl Collector {
             Event::Landed(Landed {
                 lane,
                 jobs,
+                began,
+                began_at,
+                is_whole_list,
                 seen,
                 news,
                 result,
@@ -364,6 +460,22 @@ fn happened(seen: &mut Vec<Observation>) -> Option<(Vec<Happening>, Option<Times
         _ => true,
     });
     (!happenings.is_empty() || until.is_some()).then_some((happenings, until))
+}
+
+/// The next update of the account's sources; never, without them.
+async fn next_update(sources: &mut Option<&mut Sources>) -> Update {
+    match sources {
+        Some(sources) => sources.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Returns at `wake`; never, without one.
+async fn sleep_until(clock: &Clock, wake: Option<Moment>) {
+    match wake {
+        Some(wake) => clock.sleep_until(wake).await,
+        None => std::future::pending().await,
+    }
 }
 
 pub(super) fn of_store(error: &StoreError) -> Failure {

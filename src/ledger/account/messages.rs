@@ -13,7 +13,7 @@ use crate::{
     ledger::{
         News,
         cohort::Windows,
-        image::{Known, MessageDraft},
+        image::{Draft, Known, MessageDraft},
         message::{Adoption, MessageState},
         store::{Ask, MessageId, StoreError},
     },
@@ -175,6 +175,83 @@ impl AccountLedger {
                     }
                 }
                 met
+            },
+        )
+        .await
+    }
+
+    /// The vendor calls a message by another id than the one its numbers were counted under
+    /// (Pushwoosh: first `id`, then `code`): what is known of it under `from` goes on under `to`, so
+    /// that nothing of it counts again. If both are known, per value the higher of the two stays,
+    /// and an age that was counted under either is counted. To be called before the first snapshot
+    /// under `to` is handed over; a second call changes nothing. What is known under `to` then;
+    /// `None`: nothing.
+    ///
+    /// # Errors
+    ///
+    /// The store failed: nothing changed, and no snapshot under `to` may be counted before this
+    /// succeeds.
+    pub async fn rename_message(
+        &self,
+        application: &Application,
+        from: &Arc<str>,
+        to: &Arc<str>,
+    ) -> Result<(News, Option<Met>), StoreError> {
+        let policy = self.policy();
+        let now = self.clock.now();
+        let application = application.id.clone();
+        let ids = [from, to].map(|id| (application.clone(), id.clone()));
+        let asked = ids.to_vec();
+        self.change(
+            move |image| Ask {
+                messages: asked
+                    .into_iter()
+                    .filter(|id| !image.messages.contains_key(id))
+                    .collect(),
+                ..Ask::default()
+            },
+            move |draft, _| {
+                let [from, to] = ids;
+                let known = |draft: &Draft<'_>, id: &MessageId| {
+                    let watched = draft.image.messages.get(id).cloned();
+                    let stored = || {
+                        let state = draft.states.get(id).cloned()?;
+                        Some(Known {
+                            state,
+                            ..Known::default()
+                        })
+                    };
+                    watched.or_else(stored)
+                };
+                let target = known(draft, &to);
+                if from == to {
+                    return target.as_ref().map(told_of);
+                }
+                let Some(source) = known(draft, &from) else {
+                    return target.as_ref().map(told_of);
+                };
+                let mut merged = source;
+                if let Some(target) = target {
+                    let mut effects = MessageDraft { draft, application };
+                    let mut state = target.state;
+                    state.merge(&merged.state, &mut effects);
+                    merged.state = state;
+                    let mut lower = target.lower;
+                    let others = std::mem::take(&mut merged.lower);
+                    for (place, value) in others {
+                        if !lower.iter().any(|(own, _)| *own == place) {
+                            lower.push((place, value));
+                        }
+                    }
+                    merged.lower = lower;
+                }
+                // The next snapshot is compared with the merged numbers, whatever it says.
+                merged.hash = 0;
+                merged.next = merged.state.next_ages(now, &policy.windows);
+                let met = told_of(&merged);
+                draft.put_message(to, merged);
+                draft.forget_message(from);
+                Some(met)
             },
         )
         .await

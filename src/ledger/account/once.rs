@@ -16,7 +16,7 @@ use crate::{
         key::Counter,
         message::Adoption,
         names::Names,
-        reports::{Memory, Tally},
+        reports::{Counted, Memory, Tally},
         store::{Ask, StoreError, Told},
     },
     model::{Application, Dataset, Happening, HappeningKind},
@@ -135,7 +135,14 @@ impl AccountLedger {
         let reports = Arc::new(reports);
         let mut news = News::default();
         if !reports.is_empty() {
-            let mut digests: Vec<Digest> = reports.iter().map(|own| own.message).collect();
+            let mut digests: Vec<Digest> = reports
+                .iter()
+                .flat_map(|own| {
+                    [own.message]
+                        .into_iter()
+                        .chain(own.former.map(|former| former.1))
+                })
+                .collect();
             digests.sort_unstable();
             digests.dedup();
             let (asked, own) = (digests.clone(), reports.clone());
@@ -279,7 +286,10 @@ impl AccountLedger {
         happenings: Vec<Happening>,
         until: Option<Timestamp>,
     ) -> Result<(News, u64), StoreError> {
-        let mut digests: Vec<Digest> = happenings.iter().map(|own| own.digest).collect();
+        let mut digests: Vec<Digest> = happenings
+            .iter()
+            .flat_map(|own| [own.digest].into_iter().chain(own.former))
+            .collect();
         digests.sort_unstable();
         digests.dedup();
         let happenings = Arc::new(happenings);
@@ -332,13 +342,19 @@ fn count_happenings(
 ) -> u64 {
     let mut new = 0;
     for own in happenings {
-        let known = told.memories.contains_key(&own.digest)
-            || draft.changes.memories.contains_key(&own.digest);
-        if known {
+        let remembered = |draft: &Draft<'_>, digest: &Digest| {
+            told.memories.contains_key(digest) || draft.changes.memories.contains_key(digest)
+        };
+        if remembered(draft, &own.digest) {
             continue;
         }
-        // Nothing but that it was there.
+        let counted = own.former.is_some_and(|former| remembered(draft, &former));
+        // Nothing but that it was there. The vendor may write the row in another way next time, so
+        // a row that only version 0.1 remembers is remembered under its new digest too.
         draft.changes.memories.insert(own.digest, vec![0]);
+        if counted {
+            continue;
+        }
         new += 1;
         let at = own.at.map(|at| at.as_millisecond());
         let count = u64::from(!adoption.is_history(at));
@@ -391,11 +407,20 @@ fn count_reports(draft: &mut Draft<'_>, application: &Arc<str>, told: Told, repo
         .collect();
     let mut tally = Tally::default();
     for report in reports {
+        // What version 0.1 remembers of the same message goes on under the new digest.
+        let former = report.former.filter(|own| own.1 != report.message);
+        let former = former.and_then(|own| memories.get(&own.1));
+        let former = former.map(|(memory, _)| memory.clone());
         let (memory, changed) = memories.entry(report.message).or_default();
-        if memory.count(report, LATENCY_BOUNDS, &mut tally) {
-            *changed = true;
-        } else {
-            draft.changes.news.duplicates += 1;
+        if let Some(former) = former {
+            *changed |= memory.merge(&former);
+        }
+        match memory.count(report, LATENCY_BOUNDS, &mut tally) {
+            Counted::New => *changed = true,
+            Counted::Repeat { noted } => {
+                *changed |= noted;
+                draft.changes.news.duplicates += 1;
+            }
         }
     }
     tally.count(application, draft);

@@ -3,8 +3,10 @@
 mod amounts;
 mod before;
 mod cut;
+mod daily;
 mod edges;
 mod faulty;
+mod identity;
 mod model;
 mod opening;
 mod property;

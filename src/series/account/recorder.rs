@@ -6,13 +6,13 @@ use jiff::Timestamp;
 
 use super::{
     super::{
-        chunks::{Chunks, Own},
+        chunks::Own,
         families::{Key, id},
         figures,
         groups::{self, Head},
         values::{Number, Value},
     },
-    AccountSeries, State, value,
+    AccountSeries, State, Unplaced,
 };
 use crate::{
     collector::{PassOutcome, Recorder},
@@ -94,6 +94,9 @@ impl Recorder for AccountSeries {
             of_message: true,
             common,
         };
+        for key in draft.unplaced() {
+            bounds.unplaced(*key);
+        }
         let before = messages.of(dataset, &application.id).get(&snapshot.id);
         if let Some(group) = shapes.group(head, draft, stale_at, before.map(AsRef::as_ref)) {
             state.show_message(dataset, &application.id, Arc::new(group));
@@ -168,21 +171,27 @@ impl Recorder for AccountSeries {
         let now = self.clock.now();
         let mut state = self.lock();
         for key in &news.gone {
-            if let Some((family, own)) = state.settings.place(key) {
-                state.counters.remove(family, &own);
+            if let Ok(place) = state.settings.place(key) {
+                state.hide_counter(place, key);
             }
         }
-        let places = news.shown.iter();
-        let places = places.filter_map(|shown| Some((state.settings.place(&shown.key)?, shown)));
-        let mut places: Vec<_> = places.collect();
+        let mut places = Vec::with_capacity(news.shown.len());
+        for shown in &news.shown {
+            match state.settings.place(&shown.key) {
+                Ok(place) => places.push((place, shown)),
+                Err(Unplaced::NoFamily(key)) if shown.amount.things() > 0 => {
+                    state.bounds.unplaced(key);
+                }
+                Err(_) => {}
+            }
+        }
         // In order, a ledger that is opened fills chunk after chunk. The last word stays the last.
         places.sort_by(|(left, _), (right, _)| left.cmp(right));
-        for ((family, own), shown) in places {
-            let value = value(family, &shown.amount, shown.born_at);
-            state.counters.insert(family, own, value);
+        for (place, shown) in places {
+            state.show_counter(place, &shown.key, &shown.amount, shown.born_at);
         }
         for key in &news.folded {
-            if let Some((family, _)) = state.settings.place(key) {
+            if let Ok((family, _)) = state.settings.place(key) {
                 state.folded.insert(family);
             }
         }
@@ -207,12 +216,12 @@ impl Recorder for AccountSeries {
     }
 
     fn cleared(&self) {
-        self.lock().counters = Chunks::default();
+        self.lock().clear_counters();
     }
 
     fn lost(&self) {
         let mut state = self.lock();
-        state.counters = Chunks::default();
+        state.clear_counters();
         state.newest.clear();
         state.messages.clear();
         state.figures.clear();

@@ -1,0 +1,385 @@
+//! Turns: what waits for what, and that nothing slow or refused keeps the rest waiting. The vendor
+//! answers after a time of its own, on a clock that the test moves.
+
+use std::time::Duration;
+
+use delivery_clock::{Clock, ManualClock};
+use futures_util::{FutureExt, future::BoxFuture};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    tests::{NoNotes, Record, snapshot},
+    *,
+};
+use crate::{
+    config,
+    ledger::{Ledger, Purpose},
+    model::{Dataset, Message},
+    providers::{Failure, FailureKind, Observation, Plan, Provider, Query, Refusal, Scope},
+};
+
+/// A vendor with a list that takes its time, and data sets that depend on it.
+struct Paced {
+    clock: Clock,
+    /// How long a list takes, and any other query.
+    list_takes: Duration,
+    query_takes: Duration,
+    list_has_numbers: bool,
+    /// The ids that are listed.
+    listed: Vec<String>,
+    /// Ids that are refused, with all that is asked for with them.
+    refused: Vec<String>,
+    /// Every query, with the time at which it began.
+    queries: Mutex<Vec<(Timestamp, String)>>,
+    /// The `since` of each list, less its `oldest`.
+    lists: Mutex<Vec<SignedDuration>>,
+    /// How often a log goes on before it is read to its end.
+    slices: Mutex<u32>,
+}
+
+impl Paced {
+    fn new(clock: &Clock) -> Paced {
+        Paced {
+            clock: clock.clone(),
+            list_takes: Duration::ZERO,
+            query_takes: Duration::ZERO,
+            list_has_numbers: false,
+            listed: Vec::new(),
+            refused: Vec::new(),
+            queries: Mutex::default(),
+            lists: Mutex::default(),
+            slices: Mutex::new(0),
+        }
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut queries = self.queries.lock().unwrap();
+        std::mem::take(&mut *queries)
+            .into_iter()
+            .map(|(_, name)| name)
+            .collect()
+    }
+
+    fn count(&self, name: &str) -> usize {
+        let queries = self.queries.lock().unwrap();
+        queries.iter().filter(|(_, own)| own == name).count()
+    }
+}
+
+impl Provider for Paced {
+    fn plan(&self, dataset: Dataset) -> Plan {
+        match dataset {
+            Dataset::Messages => Plan::Messages { batch: 2 },
+            _ => Plan::Whole,
+        }
+    }
+
+    fn list_has_numbers(&self) -> bool {
+        self.list_has_numbers
+    }
+
+    fn needs_messages(&self, dataset: Dataset) -> bool {
+        dataset == Dataset::Links
+    }
+
+    fn ask<'a>(
+        &'a self,
+        query: Query<'a>,
+        take: &'a mut (dyn FnMut(Observation) + Send),
+    ) -> BoxFuture<'a, Result<(), Failure>> {
+        async move {
+            let began = self.clock.now();
+            let note = |name: String| self.queries.lock().unwrap().push((began, name));
+            match query {
+                Query::List {
+                    application,
+                    oldest,
+                    since,
+                    ..
+                } => {
+                    note("list".into());
+                    self.lists
+                        .lock()
+                        .unwrap()
+                        .push(since.duration_since(oldest));
+                    self.clock.sleep(self.list_takes).await;
+                    for id in &self.listed {
+                        take(Observation::Listed(Message {
+                            application: application.id.clone(),
+                            id: Arc::from(id.as_str()),
+                            campaign: None,
+                            sent_at: Some(began),
+                        }));
+                        if self.list_has_numbers {
+                            take(snapshot(id, id, 1));
+                        }
+                    }
+                    Ok(())
+                }
+                Query::Messages { messages, .. } => {
+                    let ids: Vec<_> = messages.iter().map(|own| own.id.as_ref()).collect();
+                    note(ids.join(","));
+                    self.clock.sleep(self.query_takes).await;
+                    for id in ids {
+                        if self.refused.iter().any(|own| own == id) {
+                            take(Observation::Refused {
+                                asked: Arc::from(id),
+                                reason: Arc::from("not_found"),
+                                then: Refusal::UnlessNew,
+                            });
+                        } else {
+                            take(snapshot(id, id, 1));
+                        }
+                    }
+                    Ok(())
+                }
+                Query::Whole {
+                    dataset, messages, ..
+                } => {
+                    note(dataset.to_string());
+                    match dataset {
+                        Dataset::Links if messages.is_empty() => {
+                            take(Observation::NothingToQuery);
+                            Ok(())
+                        }
+                        Dataset::Log => {
+                            let mut slices = self.slices.lock().unwrap();
+                            if *slices > 0 {
+                                *slices -= 1;
+                                take(Observation::More);
+                            }
+                            Ok(())
+                        }
+                        Dataset::Bounces => {
+                            let failure = Failure::new(FailureKind::Forbidden, "not in this plan");
+                            Err(failure.of(Scope::Application))
+                        }
+                        _ => Ok(()),
+                    }
+                }
+                Query::Drain { .. } => Err(Failure::unsupported()),
+            }
+        }
+        .boxed()
+    }
+}
+
+/// A collector with that vendor.
+struct Bench {
+    vendor: Arc<Paced>,
+    record: Arc<Record>,
+    hand: ManualClock,
+    parts: Option<Parts>,
+    _directory: tempfile::TempDir,
+    _ledger: Ledger,
+}
+
+const START: i64 = 1_700_000_000;
+
+impl Bench {
+    async fn new(collect: &str, more: &str, change: impl FnOnce(&mut Paced)) -> Bench {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("config.yaml");
+        let text = format!(
+            "collection: {{stale_after: 30m}}\nproviders: [{{name: a, type: pushwoosh, credentials: {{api_token: t}}, max_concurrency: 2,
+              applications: [{{id: app}}], collect: [{collect}], {more}}}]"
+        );
+        let config = config::parse(&path, &text, &|_| None).unwrap();
+        let (clock, hand) = Clock::manual(Timestamp::from_second(START).unwrap());
+        let mut vendor = Paced::new(&clock);
+        change(&mut vendor);
+        let vendor = Arc::new(vendor);
+        let ledger = Ledger::open(&config, clock.clone(), Arc::new(NoNotes), Purpose::Serve)
+            .await
+            .unwrap();
+        let account = Arc::new(config.accounts[0].clone());
+        let own = ledger.account(&config, &account).unwrap();
+        let record = Arc::new(Record::default());
+        let lease = ledger.lease(&account.name);
+        let parts = Parts {
+            account,
+            provider: vendor.clone(),
+            recorder: record.clone(),
+            ledger: own,
+            relabelled: true,
+            lease,
+            clock,
+            progress: Arc::new(()),
+        };
+        Bench {
+            vendor,
+            record,
+            hand,
+            parts: Some(parts),
+            _directory: directory,
+            _ledger: ledger,
+        }
+    }
+
+    fn start(&mut self) -> CollectorHandle {
+        spawn(self.parts.take().unwrap())
+    }
+
+    /// Lets so many seconds go by, one by one.
+    async fn seconds(&self, seconds: u64) {
+        for _ in 0..seconds {
+            settle().await;
+            self.hand.advance(Duration::from_secs(1));
+        }
+        settle().await;
+    }
+}
+
+/// Lets everyone work, the ledger's thread too.
+async fn settle() {
+    for _ in 0..3 {
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test]
+async fn one_pass_ends_and_queries_each_thing_once_however_slow_the_vendor_is() {
+    let ids: Vec<String> = (0..10).map(|id| format!("'{id}'")).collect();
+    let more = format!("interval: 3s, messages: {{static: [{}]}}", ids.join(", "));
+    let mut bench = Bench::new("messages, links, log, bounces", &more, |vendor| {
+        vendor.query_takes = Duration::from_secs(4);
+        vendor.list_takes = Duration::from_secs(5);
+        vendor.listed = vec!["7".into(), "new".into()];
+        vendor.slices = Mutex::new(2);
+    })
+    .await;
+    let once = tokio::spawn(run_once(bench.parts.take().unwrap()));
+    for _ in 0..200 {
+        if once.is_finished() {
+            break;
+        }
+        bench.seconds(1).await;
+    }
+    assert!(once.is_finished(), "{:?}", bench.vendor.names());
+    once.await.unwrap().unwrap_err();
+    let mut names = bench.vendor.names();
+    let links = names.iter().position(|own| own == "links");
+    let list = names.iter().position(|own| own == "list");
+    assert!(links > list, "{names:?}");
+    names.sort();
+    let expected = [
+        "0,1", "2,3", "4,5", "6,7", "8,9", "bounces", "links", "list", "log", "log", "log", "new",
+    ];
+    assert_eq!(names, expected);
+}
+
+#[tokio::test]
+async fn a_list_that_takes_longer_than_the_interval_starves_nothing() {
+    for list_has_numbers in [false, true] {
+        let mut bench = Bench::new(
+            "messages",
+            "interval: 3s, messages: {static: ['1', '2', '3']}",
+            |vendor| {
+                vendor.list_takes = Duration::from_secs(20);
+                vendor.list_has_numbers = list_has_numbers;
+            },
+        )
+        .await;
+        let handle = bench.start();
+        bench.seconds(70).await;
+        let (lists, queries) = (bench.vendor.count("list"), bench.vendor.count("1,2"));
+        // A list every 23 seconds, and the messages every 3, or with a pause while a list may
+        // bring their numbers.
+        assert_eq!(lists, 3, "numbers: {list_has_numbers}");
+        let at_least = if list_has_numbers { 12 } else { 20 };
+        assert!(
+            queries >= at_least,
+            "{queries}, numbers: {list_has_numbers}"
+        );
+        handle.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn after_a_whole_list_only_what_is_new_is_listed() {
+    let mut bench = Bench::new("messages", "messages: {}", |_| {}).await;
+    let handle = bench.start();
+    bench.seconds(130).await;
+    bench.hand.advance(Duration::from_secs(6 * 3600));
+    bench.seconds(70).await;
+    let lists = bench.vendor.lists.lock().unwrap().clone();
+    assert_eq!(lists[0], SignedDuration::ZERO);
+    let reach = SignedDuration::from_hours(30 * 24) - lists[1];
+    let overlap = SignedDuration::from_mins(59)..SignedDuration::from_mins(63);
+    assert!(overlap.contains(&reach), "{reach:#}");
+    assert!(lists[2..].contains(&SignedDuration::ZERO), "{lists:?}");
+    handle.stop().await;
+}
+
+#[tokio::test]
+async fn what_depends_on_messages_waits_for_them_and_nothing_to_query_is_no_success() {
+    let more = "dataset_intervals: {links: 1h}, messages: {}";
+    let mut bench = Bench::new("messages, links", more, |vendor| {
+        vendor.list_takes = Duration::from_secs(3);
+        vendor.listed = vec!["new".into()];
+    })
+    .await;
+    let handle = bench.start();
+    bench.seconds(15).await;
+    let mut names = bench.vendor.names();
+    assert_eq!(names.remove(0), "list");
+    names.sort();
+    assert_eq!(names, ["links", "new"]);
+    handle.stop().await;
+    // Without a message it is tried every interval, and no request counts as a success.
+    let mut bench = Bench::new("links", more, |_| {}).await;
+    let handle = bench.start();
+    bench.seconds(130).await;
+    assert!(bench.vendor.count("links") >= 2);
+    let lines = bench.record.take();
+    let passes = lines.iter().filter(|line| line.starts_with("pass"));
+    assert_eq!(passes.count(), bench.vendor.count("list"), "{lines:?}");
+    handle.stop().await;
+}
+
+#[tokio::test]
+async fn a_refused_message_is_tried_once_a_day_and_fails_no_data_set() {
+    let more = "interval: 10m, messages: {list: false, static: ['1', '2', '3']}";
+    let mut bench = Bench::new("messages", more, |vendor| {
+        vendor.refused = vec!["2".into()];
+    })
+    .await;
+    let handle = bench.start();
+    for _ in 0..3 * 144 {
+        bench.hand.advance(Duration::from_secs(600));
+        settle().await;
+    }
+    let lines = bench.record.take();
+    assert_eq!(
+        lines
+            .iter()
+            .filter(|line| *line == "rejected: not_found")
+            .count(),
+        1
+    );
+    assert!(
+        !lines.iter().any(|line| line.contains("failed")),
+        "{lines:?}"
+    );
+    assert!(lines.iter().all(|line| !line.ends_with("[false]")));
+    // With the others at first, alone when it was ten minutes old, and once on each day after.
+    let alone = bench.vendor.count("2");
+    assert!((2..=4).contains(&alone), "{alone}");
+    let now = Timestamp::from_second(START + 3 * 86_400).unwrap();
+    assert!(bench.record.due.lock().unwrap().unwrap() > now - SignedDuration::from_mins(20));
+    handle.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_not_in_the_plan_is_queried_at_its_own_interval() {
+    let more = "dataset_intervals: {bounces: 10m}, messages: {list: false, static: ['1']}";
+    let mut bench = Bench::new("messages, bounces", more, |_| {}).await;
+    let handle = bench.start();
+    bench.seconds(21 * 60).await;
+    assert_eq!(bench.vendor.count("bounces"), 3);
+    assert!(bench.vendor.count("1") >= 20);
+    handle.stop().await;
+}

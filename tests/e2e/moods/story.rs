@@ -96,19 +96,20 @@ impl Case {
             let kind = luck(5) as usize % outages().len();
             ((luck(4) % 5) as usize, kind)
         });
+        let midnight = luck(7) % 4 == 0;
         Case {
             seed,
             moods,
             outage,
             restart: [Restart::Never, Restart::Stop, Restart::Kill][(luck(6) % 3) as usize],
-            midnight: luck(7) % 3 == 0,
+            midnight,
             collect: luck(8) % 2 == 0,
             collect_in_outage: luck(9) % 3 == 0,
             default_rate: luck(10) % 4 == 0,
             old_signature: luck(11) % 3 == 0,
             concurrency: 1 + (luck(12) % 8) as usize,
-            gap: 45 + luck(13) % 60,
-            hour: luck(14) % 24,
+            gap: 100 + luck(13) % 80,
+            hour: if midnight { 13 } else { luck(14) % 24 },
         }
     }
 
@@ -345,6 +346,8 @@ fn expectation(mood: &Mood, due: &Rc<Facts>, told: &Rc<Facts>) -> Expectation {
     }
 }
 
+static TIMES: std::sync::Mutex<BTreeMap<&'static str, Duration>> = std::sync::Mutex::new(BTreeMap::new());
+
 /// The story while it is told.
 struct Telling {
     rig: Rig,
@@ -358,6 +361,13 @@ struct Telling {
 }
 
 impl Telling {
+    fn timed<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
+        let began = std::time::Instant::now();
+        let done = work();
+        *TIMES.lock().unwrap().entry(what).or_default() += began.elapsed();
+        done
+    }
+
     fn facts(&self, source: &Source) -> Facts {
         let oldest = self.birth - SignedDuration::from_hours(2);
         source.facts(self.rig.now(), &self.campaigns, oldest)
@@ -366,7 +376,8 @@ impl Telling {
     /// What is expected of each account, given the books of the last moment at which all of it was
     /// due.
     fn expected(&self, due: &Rc<Facts>) -> BTreeMap<&'static str, Expectation> {
-        let told = Rc::new(self.facts(&Source::told(&self.rig.world)));
+        let told = Self::timed("told", || Source::told(&self.rig.world));
+        let told = Rc::new(Self::timed("told facts", || self.facts(&told)));
         let mut all = BTreeMap::new();
         for (index, account) in ACCOUNTS.into_iter().enumerate() {
             let mood = self.rig.world.mood(Account::ALL[index]);
@@ -401,24 +412,25 @@ impl Telling {
 
     /// Judges what is shown now.
     fn look(&mut self, due: Facts) {
-        let scrape = self.rig.scrape();
-        let upper = self.facts(&Source::books(&self.rig.world));
+        let scrape = Self::timed("scrape", || self.rig.scrape());
+        let upper = Self::timed("books", || Source::books(&self.rig.world));
+        let upper = Self::timed("books facts", || self.facts(&upper));
         let expected = self.expected(&Rc::new(due));
         for (account, own) in &expected {
             if own.calm {
                 self.judge.due(&scrape, account, self.rig.now());
             }
         }
-        self.judge.look(&scrape, &upper, &expected);
+        Self::timed("look", || self.judge.look(&scrape, &upper, &expected));
     }
 
     /// An interval goes by, with all that is due in it.
     fn step(&mut self, by: Duration) {
-        self.rig.jump(by);
+        Self::timed("jump", || self.rig.jump(by));
         self.campaigns = campaigns(&self.rig.world);
         self.rig.register();
         let due = self.facts(&Source::books(&self.rig.world));
-        self.rig.go_on(SETTLE);
+        Self::timed("settle", || self.rig.go_on(SETTLE));
         self.look(due);
     }
 
@@ -521,6 +533,15 @@ pub fn tell(case: &Case) -> Vec<Fault> {
     let rig = Rig::new(begin, tuning, async |clock| {
         let world = World::start(options, clock).await.expect("vendors");
         world.infobip.change(|own| own.email_every = EMAIL_EVERY);
+        for account in Account::ALL {
+            // A vendor notes what it tells once it has been in any mood.
+            let noting = Mood {
+                close: true,
+                ..Mood::calm()
+            };
+            world.set_mood(account, noting);
+            world.set_mood(account, *case.moods.of(account));
+        }
         world
     });
     let mut telling = Telling {
@@ -596,6 +617,7 @@ pub fn tell(case: &Case) -> Vec<Fault> {
             let w: Vec<&str> = rest.split_whitespace().collect();
             println!("MOOD live {name} {} {}", w[11], w[12]);
         }
+        println!("MOOD times {:?}", TIMES.lock().unwrap());
         println!("MOOD requests {} steps {}", telling.rig.received().len(), telling.rig.steps);
     }
     telling.rig.stop();

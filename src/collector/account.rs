@@ -4,7 +4,7 @@ mod answers;
 mod pass;
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -98,6 +98,8 @@ pub(super) struct Collector {
     tracker: Tracker,
     /// Messages that the vendor refuses in a data set, and that were counted as rejected.
     set_aside: BTreeSet<(Dataset, MessageKey)>,
+    /// Other names of messages that the ledger was told of: application, other name, name.
+    renamed: HashSet<(usize, Arc<str>, Arc<str>)>,
     /// Lists that are being queried, with when each began.
     listing: BTreeMap<LaneKey, Moment>,
     /// How far the vendor's lists have been read.
@@ -157,6 +159,7 @@ impl Collector {
             parts,
             lanes: BTreeMap::new(),
             set_aside: BTreeSet::new(),
+            renamed: HashSet::new(),
             listing: BTreeMap::new(),
             lists: BTreeMap::new(),
             known_applications: BTreeSet::new(),
@@ -333,6 +336,7 @@ impl Collector {
             self.parts.recorder.publish();
             let now = self.parts.clock.now();
             self.lanes.values_mut().for_each(|lane| lane.reset(now));
+            self.renamed.clear();
             self.listing.clear();
             self.lists.clear();
             self.known_applications.clear();
@@ -531,13 +535,18 @@ impl Collector {
     async fn forget_old(&mut self) {
         let now = self.parts.clock.now();
         let mut over = Vec::new();
-        for key in self.tracker.forget_old(now) {
+        let keys: BTreeSet<MessageKey> = self.tracker.forget_old(now).into_iter().collect();
+        if !keys.is_empty() {
+            self.set_aside.retain(|(_, key)| !keys.contains(key));
+            self.renamed
+                .retain(|(application, _, id)| !keys.contains(&(*application, id.clone())));
+        }
+        for key in keys {
             for ((_, of), lane) in &mut self.lanes {
                 if *of == key.0 {
                     lane.remove(&Job::Message(key.1.clone()));
                 }
             }
-            self.set_aside.retain(|(_, own)| *own != key);
             let application = self.application(key.0);
             self.parts.recorder.forgotten(&application, &key.1);
             over.push((application.id, key.1));

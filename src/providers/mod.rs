@@ -14,6 +14,7 @@ mod engagelab;
 pub mod http;
 mod infobip;
 mod json;
+mod paging;
 mod past;
 mod pushwoosh;
 mod salvage;
@@ -248,6 +249,15 @@ pub enum Observation {
     /// There was nothing to query: no message of the kind that the data set is about is known yet.
     /// No request was made.
     NothingToQuery,
+    /// A message has two names: the one that may be known as `alias` is `id`. It comes before the
+    /// [`Observation::Listed`] or [`Observation::Snapshot`] of `id`, so that a message that was
+    /// known by its other name is renamed instead of being counted a second time.
+    Named {
+        /// The other name: of Pushwoosh, the number `id`.
+        alias: Arc<str>,
+        /// The name that the message is known by from now on: of Pushwoosh, the `code`.
+        id: Arc<str>,
+    },
     /// A message that the vendor lists. Its numbers, where the list has them, come as a
     /// [`Observation::Snapshot`] after it.
     Listed(Message),

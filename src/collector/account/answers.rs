@@ -23,6 +23,8 @@ use crate::{
 
 /// A message that was just sent may be unknown to a part of the vendor's servers.
 const MAYBE_UNKNOWN: SignedDuration = SignedDuration::from_mins(5);
+/// So many messages are renamed in one transaction.
+const RENAMES_PER_TRANSACTION: usize = 1000;
 /// How often a message that was set aside is tried again.
 const SET_ASIDE_RETRY: Duration = Duration::from_secs(24 * 3600);
 
@@ -87,12 +89,23 @@ impl Collector {
         &self,
         lane: LaneKey,
         application: Application,
+        renames: Vec<(Arc<str>, Arc<str>)>,
         keys: Vec<MessageKey>,
         seen: Vec<Seen>,
     ) -> BoxFuture<'static, Event> {
         let ledger = self.parts.ledger.clone();
         let counting = async move {
-            let outcome = ledger.snapshots(&application, lane.0, seen).await;
+            let counted = async {
+                let mut news = News::default();
+                for renames in renames.chunks(RENAMES_PER_TRANSACTION) {
+                    let renamed = ledger.rename_messages(&application, renames.to_vec());
+                    news.append(renamed.await?);
+                }
+                let (more, met) = ledger.snapshots(&application, lane.0, seen).await?;
+                news.append(more);
+                Ok((news, met))
+            };
+            let outcome = counted.await;
             Event::Counted(Counted {
                 lane,
                 keys,
@@ -111,6 +124,8 @@ impl Collector {
                 self.tell_news(&news);
             }
             Err(error) => {
+                // It is not known which of them were renamed: they are again, with the next answer.
+                self.renamed.clear();
                 let application = self.application(counted.lane.1);
                 pass.asked.insert(counted.lane, false);
                 self.failed(counted.lane, &application, &of_store(&error));
@@ -158,6 +173,7 @@ impl Collector {
         let stale_after = account.stale_after;
         self.tell_news(&news);
         let mut counting = Vec::new();
+        let mut renames = Vec::new();
         let mut nothing_queried = false;
         let mut goes_on = false;
         let (mut new, mut good) = (0, result.is_ok() && seen.is_empty());
@@ -169,6 +185,14 @@ impl Collector {
                 Observation::Failed { .. } | Observation::Drained { cut: Some(_), .. }
             );
             match observation {
+                Observation::Named { alias, id } => {
+                    if self.rename(lane, &alias, &id, pass.began) {
+                        self.parts.recorder.forgotten(&application, &alias);
+                    }
+                    if self.renamed.insert((index, alias.clone(), id.clone())) {
+                        renames.push((alias, id));
+                    }
+                }
                 Observation::Listed(message) => {
                     new += usize::from(self.name(index, message, Source::List, pass.began));
                 }
@@ -250,9 +274,9 @@ impl Collector {
                 }
             }
         }
-        if !counting.is_empty() {
+        if !counting.is_empty() || !renames.is_empty() {
             let (keys, seen) = counting.into_iter().unzip();
-            flights.push(self.count(lane, application.clone(), keys, seen));
+            flights.push(self.count(lane, application.clone(), renames, keys, seen));
         }
         if is_list {
             let now = self.parts.clock.now();
@@ -349,8 +373,16 @@ impl Collector {
         own: &Arc<str>,
         now: Timestamp,
     ) -> MessageKey {
+        self.rename(lane, asked, own, now);
+        self.tracker.resolve(&(lane.1, asked.clone()))
+    }
+
+    /// A message that is watched under one name is watched under another from now on; whether there
+    /// is such a message.
+    fn rename(&mut self, lane: LaneKey, asked: &Arc<str>, own: &Arc<str>, now: Timestamp) -> bool {
         let key = (lane.1, asked.clone());
-        if asked != own && self.tracker.get(&key).is_some() {
+        let is_watched = asked != own && self.tracker.get(&key).is_some();
+        if is_watched {
             self.tracker.rename(&key, own);
             let provider = &self.parts.provider;
             for ((dataset, of), lane) in &mut self.lanes {
@@ -361,7 +393,7 @@ impl Collector {
             }
             self.parts.recorder.tracked(self.tracker.len());
         }
-        self.tracker.resolve(&key)
+        is_watched
     }
 
     /// A message was answered for; when it is due again, by its age.

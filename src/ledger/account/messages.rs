@@ -180,29 +180,31 @@ impl AccountLedger {
         .await
     }
 
-    /// The vendor calls a message by another id than the one its numbers were counted under
-    /// (Pushwoosh: first `id`, then `code`): what is known of it under `from` goes on under `to`, so
-    /// that nothing of it counts again. If both are known, per value the higher of the two stays,
-    /// and an age that was counted under either is counted. To be called before the first snapshot
-    /// under `to` is handed over; a second call changes nothing. What is known under `to` then;
-    /// `None`: nothing.
+    /// The vendor calls messages by other ids than those their numbers may have been counted under
+    /// (Pushwoosh: first `id`, then `code`): what is known of a message under the first id goes on
+    /// under the second, so that nothing of it counts again. If both are known, per value the
+    /// higher of the two stays, and an age that was counted under either is counted. To be called
+    /// before the first snapshot under the second id is handed over; a second call changes nothing.
     ///
     /// # Errors
     ///
-    /// The store failed: nothing changed, and no snapshot under `to` may be counted before this
-    /// succeeds.
-    pub async fn rename_message(
+    /// The store failed: nothing changed, and no snapshot under a second id may be counted before
+    /// this succeeds.
+    pub async fn rename_messages(
         &self,
         application: &Application,
-        from: &Arc<str>,
-        to: &Arc<str>,
-    ) -> Result<(News, Option<Met>), StoreError> {
+        renames: Vec<(Arc<str>, Arc<str>)>,
+    ) -> Result<News, StoreError> {
         let policy = self.policy();
         let now = self.clock.now();
         let application = application.id.clone();
-        let ids = [from, to].map(|id| (application.clone(), id.clone()));
-        let asked = ids.to_vec();
-        self.change(
+        let renames: Vec<[MessageId; 2]> = renames
+            .into_iter()
+            .filter(|(from, to)| from != to)
+            .map(|(from, to)| [(application.clone(), from), (application.clone(), to)])
+            .collect();
+        let asked = renames.concat();
+        let renamed = self.change(
             move |image| Ask {
                 messages: asked
                     .into_iter()
@@ -211,50 +213,48 @@ impl AccountLedger {
                 ..Ask::default()
             },
             move |draft, _| {
-                let [from, to] = ids;
-                let known = |draft: &Draft<'_>, id: &MessageId| {
-                    let watched = draft.image.messages.get(id).cloned();
-                    let stored = || {
-                        let state = draft.states.get(id).cloned()?;
-                        Some(Known {
-                            state,
-                            ..Known::default()
-                        })
+                // What this transaction has changed already.
+                let mut changed: HashMap<MessageId, Option<Known>> = HashMap::new();
+                for [from, to] in renames {
+                    let known = |draft: &Draft<'_>, id: &MessageId| match changed.get(id) {
+                        Some(known) => known.clone(),
+                        None => known_of(draft, id),
                     };
-                    watched.or_else(stored)
-                };
-                let target = known(draft, &to);
-                if from == to {
-                    return target.as_ref().map(told_of);
-                }
-                let Some(source) = known(draft, &from) else {
-                    return target.as_ref().map(told_of);
-                };
-                let mut merged = source;
-                if let Some(target) = target {
-                    let mut effects = MessageDraft { draft, application };
-                    let mut state = target.state;
-                    state.merge(&merged.state, &mut effects);
-                    merged.state = state;
-                    let mut lower = target.lower;
-                    let others = std::mem::take(&mut merged.lower);
-                    for (place, value) in others {
-                        if !lower.iter().any(|(own, _)| *own == place) {
-                            lower.push((place, value));
+                    let Some(mut merged) = known(draft, &from) else {
+                        continue;
+                    };
+                    let target = known(draft, &to);
+                    if let Some(target) = target {
+                        let mut effects = MessageDraft {
+                            draft,
+                            application: application.clone(),
+                        };
+                        let mut state = target.state;
+                        state.merge(&merged.state, &mut effects);
+                        merged.state = state;
+                        let mut lower = target.lower;
+                        for (place, value) in std::mem::take(&mut merged.lower) {
+                            if !lower.iter().any(|(own, _)| *own == place) {
+                                lower.push((place, value));
+                            }
                         }
+                        merged.lower = lower;
                     }
-                    merged.lower = lower;
+                    // The next snapshot is compared with the merged numbers, whatever it says.
+                    merged.hash = 0;
+                    merged.next = merged.state.next_ages(now, &policy.windows);
+                    changed.insert(to, Some(merged));
+                    changed.insert(from, None);
                 }
-                // The next snapshot is compared with the merged numbers, whatever it says.
-                merged.hash = 0;
-                merged.next = merged.state.next_ages(now, &policy.windows);
-                let met = told_of(&merged);
-                draft.put_message(to, merged);
-                draft.forget_message(from);
-                Some(met)
+                for (id, known) in changed {
+                    match known {
+                        Some(known) => draft.put_message(id, known),
+                        None => draft.forget_message(id),
+                    }
+                }
             },
-        )
-        .await
+        );
+        renamed.await.map(|(news, ())| news)
     }
 
     /// The messages that are watched, as the ledger knows them: application id and message id.
@@ -301,6 +301,19 @@ impl AccountLedger {
             .old_messages(&self.name, before.as_millisecond())
             .await
     }
+}
+
+/// What is known of a message, watched or stored.
+fn known_of(draft: &Draft<'_>, id: &MessageId) -> Option<Known> {
+    let watched = draft.image.messages.get(id).cloned();
+    let stored = || {
+        let state = draft.states.get(id).cloned()?;
+        Some(Known {
+            state,
+            ..Known::default()
+        })
+    };
+    watched.or_else(stored)
 }
 
 /// A message's state as it was stored. One that cannot be read stops the account: without it the

@@ -1,135 +1,67 @@
-//! What the vendor sends: pages of messages, each with rows of numbers per platform.
+//! Messages with their rows of numbers per platform: items of `messages:list`, and the rows by the
+//! hour of `totalsByIntervals`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
+use serde::{
+    Deserialize, Deserializer,
+    de::{self, MapAccess, SeqAccess, Visitor},
+};
 use serde_json::value::RawValue;
 
-use super::later;
+use super::{
+    later,
+    platform::{self, Kind},
+};
 use crate::{
     model::{BounceKind, Counts, ErrorReason, Measure, Row, Snapshot, Totals},
     providers::{
         Failure, Grown, Observation,
         decode::decode,
-        json::{Count, Skipped, Text, counts, lenient, time},
+        json::{Count, Fields, Object, Skipped, Text, counts, lenient, time},
     },
 };
 
 /// Rows of a message's history are by the hour.
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
+/// What the vendor calls messages that are not sent: their zeros are no numbers.
+const UNSENT: [&str; 5] = ["CREATING", "PENDING", "CANCELED", "CANCELLED", "DRAFT"];
 
-/// An answer of `messages:list`, or an error in one of its shapes.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct Page<'a> {
-    total: Skipped,
-    #[serde(borrow)]
-    items: Option<Vec<&'a RawValue>>,
-    #[serde(borrow)]
-    bounced_emails: Option<Vec<&'a RawValue>>,
-    #[serde(borrow)]
-    data: Option<Vec<&'a RawValue>>,
-    #[serde(borrow)]
-    conversion: Option<&'a RawValue>,
-    /// Rows of hours, beside a message's conversions.
-    #[serde(borrow)]
-    metrics: Option<Vec<&'a RawValue>>,
-    pagination_token: Text,
-    error: Text,
-    code: Text,
-    message: Text,
-    details: Skipped,
-    status_code: Text,
-    status_message: Text,
-    response: Skipped,
+/// What came to a message's numbers, hour by hour. The hour is named by its beginning.
+pub(super) fn hours(
+    rows: &[&RawValue],
+    unknown: &mut dyn FnMut(&str),
+) -> Result<Vec<Grown>, String> {
+    let mut hours: BTreeMap<Timestamp, Vec<Metrics>> = BTreeMap::new();
+    for raw in rows {
+        let row: Metrics = decode(raw.get().as_bytes(), unknown)?;
+        let from = row.timestamp.get().and_then(time);
+        let from = from.ok_or("metrics.timestamp is no time")?;
+        hours.entry(from).or_default().push(row);
+    }
+    let grown = |(from, rows): (Timestamp, Vec<Metrics>)| {
+        let (totals, breakdown) = sums(rows.iter(), std::iter::empty())?;
+        let to = later(from, HOUR);
+        Ok(Grown {
+            from,
+            to,
+            totals,
+            breakdown,
+        })
+    };
+    hours.into_iter().map(grown).collect()
 }
 
-impl Page<'_> {
-    /// Whether it is an error: some come with HTTP 200.
-    pub(super) fn is_error(&self) -> bool {
-        let old = self.status_code.get().is_some_and(|code| code != "200");
-        let empty = self.rows().is_none() && self.conversion.is_none() && self.metrics.is_none();
-        let coded = self.code.get().is_some_and(|code| code != "0") && empty;
-        old || coded || self.error.get().is_some()
-    }
-
-    /// The list of the answer, under whatever name it stands.
-    fn rows(&self) -> Option<&[&RawValue]> {
-        let lists = [&self.items, &self.bounced_emails, &self.data];
-        lists.into_iter().flatten().next().map(Vec::as_slice)
-    }
-
-    /// The rows of the answer.
-    pub(super) fn read<T>(&self, unknown: &mut dyn FnMut(&str)) -> Result<Vec<T>, String>
-    where
-        T: for<'de> Deserialize<'de> + Default,
-    {
-        let rows = self.rows().unwrap_or_default().iter();
-        rows.map(|raw| decode(raw.get().as_bytes(), unknown))
-            .collect()
-    }
-
-    /// The conversions of a message, as they came.
-    pub(super) fn conversion(&self) -> Option<&str> {
-        self.conversion.map(RawValue::get)
-    }
-
-    /// What came to a message's numbers, hour by hour. The hour is named by its beginning.
-    pub(super) fn hours(&self, unknown: &mut dyn FnMut(&str)) -> Result<Vec<Grown>, String> {
-        let mut hours: BTreeMap<Timestamp, Vec<Metrics>> = BTreeMap::new();
-        for raw in self.metrics.iter().flatten() {
-            let row: Metrics = decode(raw.get().as_bytes(), unknown)?;
-            let from = row.timestamp.get().and_then(time);
-            let from = from.ok_or("metrics.timestamp is no time")?;
-            hours.entry(from).or_default().push(row);
-        }
-        let grown = |(from, rows): (Timestamp, Vec<Metrics>)| {
-            let (totals, breakdown) = sums(rows.iter(), None::<std::iter::Empty<_>>)?;
-            let to = later(from, HOUR);
-            Ok(Grown {
-                from,
-                to,
-                totals,
-                breakdown,
-            })
-        };
-        hours.into_iter().map(grown).collect()
-    }
-
-    /// The token of the next page, if there is one.
-    pub(super) fn next(&self) -> Option<String> {
-        self.pagination_token.get().map(str::to_owned)
-    }
-
-    /// The vendor's code (gRPC's, if there is one) and text.
-    pub(super) fn error(&self) -> (Option<String>, String) {
-        let texts = [&self.message, &self.error, &self.status_message];
-        let text = texts.into_iter().find_map(Text::get).unwrap_or_default();
-        // `status_code` counts otherwise; it is no gRPC code.
-        (self.code.get().map(str::to_owned), text.to_owned())
-    }
-
-    /// The items one by one, so that a broken one costs no other its numbers.
-    pub(super) fn items(&self, unknown: &mut dyn FnMut(&str)) -> Vec<Item> {
-        let items = self.items.iter().flatten();
-        items
-            .map(|raw| {
-                let json = raw.get().as_bytes();
-                let names: Names = decode(json, &mut |_| {}).unwrap_or_default();
-                match decode::<Wire>(json, unknown) {
-                    Ok(wire) => Item {
-                        names,
-                        wire: Ok(Box::new(wire)),
-                    },
-                    Err(problem) => Item {
-                        names,
-                        wire: Err(problem),
-                    },
-                }
-            })
-            .collect()
-    }
+/// The items of a page one by one, so that a broken one costs no other its numbers.
+pub(super) fn items(rows: &[&RawValue], unknown: &mut dyn FnMut(&str)) -> Vec<Item> {
+    let item = |raw: &&RawValue| {
+        let json = raw.get().as_bytes();
+        let names: Names = decode(json, &mut |_| {}).unwrap_or_default();
+        let wire = decode::<Wire>(json, unknown).map(Box::new);
+        Item { names, wire }
+    };
+    rows.iter().map(item).collect()
 }
 
 /// A message's two names.
@@ -138,10 +70,12 @@ impl Page<'_> {
 struct Names {
     id: Text,
     code: Text,
+    created_date: Text,
     send_date: Text,
 }
 
 /// One message of a page.
+#[derive(Debug)]
 pub(super) struct Item {
     names: Names,
     wire: Result<Box<Wire>, String>,
@@ -159,15 +93,118 @@ struct Wire {
     status: Option<String>,
     platforms: Skipped,
     source: Skipped,
-    push_info: Option<Info>,
-    email_info: Option<Info>,
+    push_info: OneOrMany<Info>,
+    email_info: OneOrMany<Info>,
 }
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Info {
     details: Skipped,
-    metrics: Option<Vec<Metrics>>,
+    metrics: Rows,
+}
+
+/// Objects in a list, or one object without a list around it; nothing, if it is `null` or an empty
+/// list.
+#[derive(Debug)]
+struct OneOrMany<T>(Vec<T>);
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> OneOrMany<T> {
+        OneOrMany(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for OneOrMany<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<OneOrMany<T>, D::Error> {
+        struct OneOrManyVisitor<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de> + Default> Visitor<'de> for OneOrManyVisitor<T> {
+            type Value = OneOrMany<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object, or a list of objects")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Self::Value, M::Error> {
+                let one = T::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                Ok(OneOrMany(vec![one]))
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Self::Value, S::Error> {
+                let mut many = Vec::new();
+                while let Some(Fields(one)) = seq.next_element()? {
+                    many.push(one);
+                }
+                Ok(OneOrMany(many))
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(OneOrMany::default())
+            }
+        }
+        deserializer.deserialize_any(OneOrManyVisitor(std::marker::PhantomData))
+    }
+}
+
+/// Rows of numbers: a list as documented, one row without a list around it, or rows by platform.
+#[derive(Debug, Default)]
+struct Rows(Vec<Metrics>);
+
+impl<'de> Deserialize<'de> for Rows {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Rows, D::Error> {
+        struct RowsVisitor;
+        impl<'de> Visitor<'de> for RowsVisitor {
+            type Value = Rows;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of rows, or one row")
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Rows, S::Error> {
+                let mut rows = Vec::new();
+                while let Some(Fields(row)) = seq.next_element()? {
+                    rows.push(row);
+                }
+                Ok(Rows(rows))
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Rows, M::Error> {
+                let fields: Object<'de> =
+                    Deserialize::deserialize(de::value::MapAccessDeserializer::new(map))?;
+                rows_of_object(&fields).map(Rows).map_err(de::Error::custom)
+            }
+
+            fn visit_unit<E>(self) -> Result<Rows, E> {
+                Ok(Rows::default())
+            }
+        }
+        deserializer.deserialize_any(RowsVisitor)
+    }
+}
+
+/// The rows of an object that stands where a list of rows is documented.
+fn rows_of_object(fields: &Object<'_>) -> Result<Vec<Metrics>, String> {
+    let read = |json: &str| decode::<Metrics>(json.as_bytes(), &mut |_| {});
+    if fields.values().all(|raw| raw.get().starts_with('{')) {
+        let by_platform = fields.iter().map(|(name, raw)| {
+            let mut row = read(raw.get())?;
+            if row.platform.get().is_none() {
+                row.platform = Text(Some(name.clone()));
+            }
+            Ok(row)
+        });
+        return by_platform.collect();
+    }
+    let fields = fields.iter().map(|(name, raw)| {
+        let name = serde_json::Value::from(name.as_str());
+        format!("{name}:{raw}")
+    });
+    let fields: Vec<String> = fields.collect();
+    let row = read(&format!("{{{}}}", fields.join(",")))?;
+    if row.counts()?.is_empty() {
+        return Err("metrics is no list of rows".to_owned());
+    }
+    Ok(vec![row])
 }
 
 /// A row of numbers: of a platform under `push_info`, of all under `email_info`.
@@ -249,62 +286,35 @@ impl Metrics {
     }
 }
 
-/// What a platform's code stands for.
-enum Platform {
-    /// Part of push: platform and vendor channel.
-    Push(&'static str, &'static str),
-    /// A channel of its own.
-    Channel(&'static str),
-    /// In no source: `other`, with the code as the channel.
-    Unknown,
-}
-
-/// The vendor's platform codes. The number of e-mail is in no source of the vendor; 14 is inferred
-/// from its neighbours.
-fn platform(code: &str) -> Platform {
-    match code {
-        "1" => Platform::Push("ios", "apns"),
-        "3" => Platform::Push("android", "fcm"),
-        "7" => Platform::Push("macos", "apns"),
-        "8" => Platform::Push("windows", "wns"),
-        "9" => Platform::Push("amazon", "adm"),
-        "10" => Platform::Push("web", "safari"),
-        "11" => Platform::Push("web", "chrome"),
-        "12" => Platform::Push("web", "firefox"),
-        "13" => Platform::Push("web", "ie"),
-        "14" => Platform::Channel("email"),
-        "17" => Platform::Push("android", "huawei"),
-        "18" => Platform::Channel("sms"),
-        "19" => Platform::Push("android", "xiaomi"),
-        "21" => Platform::Channel("whatsapp"),
-        "150" => Platform::Push("web", "edge"),
-        _ => Platform::Unknown,
-    }
-}
-
 impl Item {
     /// The name that the message is known by: its code; where there is none, its id.
-    pub(super) fn id(&self) -> Option<Arc<str>> {
-        self.names().next().map(Arc::from)
+    pub(super) fn name(&self) -> Option<Arc<str>> {
+        self.code().or_else(|| self.id()).map(Arc::from)
     }
 
-    /// Both names.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        [&self.names.code, &self.names.id]
-            .into_iter()
-            .filter_map(Text::get)
+    /// The vendor's code of the message.
+    pub(super) fn code(&self) -> Option<&str> {
+        let code = self.names.code.get().map(str::trim);
+        code.filter(|code| !code.is_empty())
+    }
+
+    /// The vendor's number of the message; 0 is none.
+    pub(super) fn id(&self) -> Option<&str> {
+        let id = self.names.id.get().map(str::trim);
+        id.filter(|id| !matches!(*id, "" | "0"))
     }
 
     /// Whether it is an e-mail.
     pub(super) fn is_email(&self) -> bool {
         self.wire
             .as_ref()
-            .is_ok_and(|wire| wire.email_info.is_some())
+            .is_ok_and(|wire| !wire.email_info.0.is_empty())
     }
 
-    /// When it was sent, or will be.
+    /// When it was sent, or will be; where the vendor does not say, when it was created.
     pub(super) fn sent_at(&self) -> Option<Timestamp> {
-        self.names.send_date.get().and_then(time)
+        let sent = self.names.send_date.get().and_then(time);
+        sent.or_else(|| self.names.created_date.get().and_then(time))
     }
 
     /// What the item says about the message that was asked for as `asked`.
@@ -326,19 +336,21 @@ impl Item {
             .as_deref()
             .unwrap_or_default()
             .to_ascii_uppercase();
-        if matches!(status.as_str(), "CREATING" | "PENDING" | "CANCELED") {
-            // Not sent: its zeros are no numbers.
+        if UNSENT.contains(&status.trim()) {
             return Ok(None);
         }
-        let push = rows_of(wire.push_info.as_ref());
-        let email = wire.email_info.as_ref().map(|info| rows_of(Some(info)));
-        let (totals, breakdown) = sums(push, email)?;
+        let rows = |infos: &'_ OneOrMany<Info>| -> Vec<Metrics> {
+            let rows = infos.0.iter().flat_map(|info| &info.metrics.0);
+            rows.cloned().collect()
+        };
+        let (push, email) = (rows(&wire.push_info), rows(&wire.email_info));
+        let (totals, breakdown) = sums(push.iter(), email.iter())?;
         if totals.is_empty() {
             return Ok(None);
         }
         Ok(Some(Snapshot {
             asked: asked.clone(),
-            id: self.id().unwrap_or_else(|| asked.clone()),
+            id: self.name().unwrap_or_else(|| asked.clone()),
             campaign: None,
             sent_at: self.sent_at(),
             asked_at,
@@ -353,7 +365,7 @@ impl Item {
 /// alone are its numbers.
 fn sums<'m>(
     push: impl Iterator<Item = &'m Metrics>,
-    email: Option<impl Iterator<Item = &'m Metrics>>,
+    email: impl Iterator<Item = &'m Metrics>,
 ) -> Result<(Vec<Totals>, Vec<Row>), String> {
     let mut channels: BTreeMap<&'static str, Metrics> = BTreeMap::new();
     let mut rows: BTreeMap<(Arc<str>, Arc<str>), Metrics> = BTreeMap::new();
@@ -363,16 +375,17 @@ fn sums<'m>(
             .map_or_else(|| row.clone(), |sum| sum.plus(row.clone()));
         channels.insert(channel, sum);
     };
+    let email: Vec<_> = email.collect();
     for row in push {
         let code = row.platform.get().unwrap_or_default();
-        let place = match platform(code) {
-            Platform::Channel("email") if email.is_some() => continue,
-            Platform::Channel(channel) => {
+        let place = match platform::kind(code) {
+            Some(Kind::Channel("email")) if !email.is_empty() => continue,
+            Some(Kind::Channel(channel)) => {
                 add(&mut channels, channel, row);
                 continue;
             }
-            Platform::Push(platform, channel) => (Arc::from(platform), Arc::from(channel)),
-            Platform::Unknown => (Arc::from("other"), Arc::from(code)),
+            Some(Kind::Push(platform, channel)) => (Arc::from(platform), Arc::from(channel)),
+            None => (Arc::from("other"), Arc::from(platform::canonical(code))),
         };
         add(&mut channels, "push", row);
         let sum = rows
@@ -380,7 +393,7 @@ fn sums<'m>(
             .map_or_else(|| row.clone(), |sum| sum.plus(row.clone()));
         rows.insert(place, sum);
     }
-    for row in email.into_iter().flatten() {
+    for row in email {
         add(&mut channels, "email", row);
     }
     let mut totals = Vec::new();
@@ -409,24 +422,17 @@ fn sums<'m>(
     Ok((totals, breakdown))
 }
 
-fn rows_of(info: Option<&Info>) -> impl Iterator<Item = &Metrics> {
-    info.and_then(|info| info.metrics.as_ref())
-        .into_iter()
-        .flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn items(json: &str) -> Vec<Item> {
-        decode::<Page<'_>>(json.as_bytes(), &mut |_| {})
-            .unwrap()
-            .items(&mut |_| {})
+        let rows: Vec<&RawValue> = serde_json::from_str(json).unwrap();
+        super::items(&rows, &mut |_| {})
     }
 
     fn snapshot(item: &str) -> Option<Snapshot> {
-        let items = items(&format!(r#"{{"items":[{item}]}}"#));
+        let items = items(&format!("[{item}]"));
         items[0]
             .snapshot(&Arc::from("asked"), Timestamp::UNIX_EPOCH)
             .unwrap()
@@ -473,16 +479,17 @@ mod tests {
 
     #[test]
     fn rows_of_one_hour_are_put_together() {
-        let json = r#"{"metrics": [
-            {"timestamp": "2024-08-03 15:00:00", "platform": 3, "sends": "55902", "opens": "382", "deliveries": "22931",
+        let read = |json: &str| {
+            let rows: Vec<&RawValue> = serde_json::from_str(json).unwrap();
+            hours(&rows, &mut |field| panic!("{field} is unknown"))
+        };
+        let hours = read(
+            r#"[{"timestamp": "2024-08-03 15:00:00", "platform": 3, "sends": "55902", "opens": "382", "deliveries": "22931",
              "inbox_opens": "0", "unshowable_sends": "2", "errors": "0"},
             {"timestamp": "2024-08-03 14:00:00", "platform": 3, "sends": "1"},
-            {"timestamp": "2024-08-03 15:00:00", "platform": 1, "sends": "98"}], "conversion": {"sends": "55902"}}"#;
-        let page = decode::<Page<'_>>(json.as_bytes(), &mut |_| {}).unwrap();
-        assert!(!page.is_error());
-        let hours = page
-            .hours(&mut |field| panic!("{field} is unknown"))
-            .unwrap();
+            {"timestamp": "2024-08-03 15:00:00", "platform": 1, "sends": "98"}]"#,
+        )
+        .unwrap();
         let sent: Vec<_> = hours
             .iter()
             .map(|hour| {
@@ -501,11 +508,10 @@ mod tests {
             ]
         );
         for bad in [
-            r#"{"metrics": [{"sends": 1}]}"#,
-            r#"{"metrics": [{"timestamp": "2024-08-03 15:00:00", "sends": -1}]}"#,
+            r#"[{"sends": 1}]"#,
+            r#"[{"timestamp": "2024-08-03 15:00:00", "sends": -1}]"#,
         ] {
-            let page = decode::<Page<'_>>(bad.as_bytes(), &mut |_| {}).unwrap();
-            assert!(page.hours(&mut |_| {}).is_err(), "{bad}");
+            assert!(read(bad).is_err(), "{bad}");
         }
     }
 
@@ -545,7 +551,7 @@ mod tests {
     fn a_broken_item_costs_no_other_its_numbers() {
         let rows = r#""push_info": {"metrics": [{"sends": 1, "platform": 1}]}"#;
         let page = format!(
-            r#"{{"items": [{{"code": "A", "push_info": 7}}, {{"code": "B", {rows}}}, {{"code": "C", "push_info": {{"metrics": [{{"sends": -1, "platform": 1}}]}}}}]}}"#
+            r#"[{{"code": "A", "push_info": 7}}, {{"code": "B", {rows}}}, {{"code": "C", "push_info": {{"metrics": [{{"sends": -1, "platform": 1}}]}}}}]"#
         );
         let observed: Vec<_> = items(&page)
             .iter()
@@ -557,25 +563,59 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_known_in_every_shape() {
-        let page = |json: &'static str| decode::<Page<'_>>(json.as_bytes(), &mut |_| {}).unwrap();
-        for (json, code) in [
-            (r#"{"error": "account not found"}"#, None),
-            (
-                r#"{"code": 16, "message": "invalid auth token", "details": []}"#,
-                Some("16"),
-            ),
-            (
-                r#"{"status_code": 210, "status_message": "Argument error", "response": null}"#,
-                None,
-            ),
+    fn rows_are_understood_without_a_list_and_with_platforms_in_every_spelling() {
+        let sent = |metrics: &str| {
+            let item = format!(r#"{{"code": "A", "push_info": {{"metrics": {metrics}}}}}"#);
+            let snapshot = snapshot(&item)?;
+            let rows = snapshot.breakdown.iter();
+            let channels: Vec<_> = rows.map(|row| row.vendor_channel.to_string()).collect();
+            Some((snapshot.totals[0].counts[0].1, channels.join(",")))
+        };
+        for metrics in [
+            r#"{"sends": 5, "platform": 3}"#,
+            r#"[{"sends": 2, "platform": "3"}, {"sends": 3, "platform": 3.0}]"#,
+            r#"[{"sends": 2, "platform": "ANDROID"}, {"sends": "3.0", "platform": "android"}]"#,
+            r#"{"android": {"sends": 5}}"#,
+            r#"{"3": {"sends": 5}}"#,
         ] {
-            let page = page(json);
-            assert!(page.is_error(), "{json}");
-            assert_eq!(page.error().0.as_deref(), code);
-            assert!(!page.error().1.is_empty());
+            assert_eq!(sent(metrics), Some((5, "fcm".to_owned())), "{metrics}");
         }
-        assert!(!page("{}").is_error());
-        assert!(!page(r#"{"total": 0, "items": []}"#).is_error());
+        let huawei = r#"[{"sends": 2, "platform": "huawei android"}, {"sends": 3, "platform": "HUAWEI_ANDROID"}]"#;
+        assert_eq!(sent(huawei), Some((5, "huawei".to_owned())));
+        for metrics in ["{}", "[]", "null"] {
+            assert_eq!(sent(metrics), None, "{metrics}");
+        }
+        // What is not understood is a failure of the message, not the absence of numbers.
+        let item = r#"[{"code": "A", "push_info": {"metrics": {"total": 5}}}, {"code": "A", "push_info": {"metrics": [[5]]}}]"#;
+        for item in items(item) {
+            let observed = item.observation(Arc::from("A"), Timestamp::UNIX_EPOCH);
+            assert!(
+                matches!(observed, Observation::Failed { .. }),
+                "{observed:?}"
+            );
+        }
+        // A list around an info is no loss; empty infos of e-mail leave the row of e-mail.
+        let snapshot = snapshot(
+            r#"{"code": "A", "push_info": [{"metrics": [{"sends": 5, "platform": 14}]}], "email_info": {}}"#,
+        );
+        let totals = snapshot.unwrap().totals;
+        assert_eq!((totals[0].channel, totals[0].counts[0].1), ("email", 5));
+    }
+
+    #[test]
+    fn the_date_of_creation_stands_in_for_a_date_of_sending_that_is_missing() {
+        let sent_at = |item: &str| items(&format!("[{item}]"))[0].sent_at();
+        let created = "2026-11-20T10:00:01Z".parse().ok();
+        for item in [
+            r#"{"created_date": "2026-11-20 10:00:01"}"#,
+            r#"{"created_date": "2026-11-20 10:00:01", "send_date": null}"#,
+            r#"{"created_date": "2026-11-20 10:00:01", "send_date": "0000-00-00 00:00:00"}"#,
+            r#"{"created_date": "2026-11-21 10:00:01", "send_date": "2026-11-20T10:00:01Z"}"#,
+        ] {
+            assert_eq!(sent_at(item), created, "{item}");
+        }
+        let items = items(r#"[{"id": 0, "code": " "}, {"id": 7.0, "code": " A "}]"#);
+        assert_eq!((items[0].name(), items[1].id()), (None, Some("7")));
+        assert_eq!(items[1].name().as_deref(), Some("A"));
     }
 }

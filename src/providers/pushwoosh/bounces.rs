@@ -1,0 +1,330 @@
+//! Bounced e-mails (`emails/bouncedEmails`), a day at a time. Rows have no id: each is known by a
+//! digest of all that it says. Addresses go into the digest and nowhere else.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use delivery_clock::Moment;
+use futures_util::FutureExt;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    Answer, Endpoint, Pushwoosh,
+    identity::{alphanumerics, digests, instant, lower, raw, time_text},
+    later,
+    list::unreadable,
+    reasons::reason_of,
+    slices::SliceFlaws,
+};
+use crate::{
+    model::{Application, Dataset, Happening, HappeningKind},
+    providers::{
+        Digest, Failure, Observation,
+        decode::decode,
+        digest::digest,
+        json::Text,
+        paging::{Page, PageRequest, Paging, RowKeys, read_windows_apart},
+    },
+};
+
+const BOUNCED_EMAILS: Endpoint = Endpoint {
+    path: "/api/v2/statistics/emails/bouncedEmails",
+    word: "Api",
+    fields: &["total", "bounced_emails"],
+};
+const PAGING: Paging = Paging {
+    first_page: 0,
+    // The vendor's limit.
+    per_page: 5000,
+    max_pages: 1000,
+    keys: RowKeys::Content,
+};
+/// Complaints arrive days after their messages.
+const OVERLAP: SignedDuration = SignedDuration::from_hours(72);
+/// How far back the first query of an application goes.
+pub(super) const FIRST_REACH: SignedDuration = SignedDuration::from_hours(24);
+/// What is older is not read again: the ledger remembers rows for 31 days, and a row that it has
+/// forgotten would count twice.
+const KEPT: SignedDuration = SignedDuration::from_hours(29 * 24);
+const DAY: SignedDuration = SignedDuration::from_hours(24);
+/// The canonical spelling of times, as documented.
+const TIME: &str = "%Y-%m-%dT%H:%M:%S.000Z";
+
+/// A bounced e-mail.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Bounce {
+    email: Text,
+    date: Text,
+    reason: Text,
+    #[serde(rename = "type")]
+    kind: Text,
+}
+
+impl Bounce {
+    fn happening(&self, account: &str, application: &str) -> Result<Happening, String> {
+        let (email, date) = (raw(&self.email), raw(&self.date));
+        let (kind, reason) = (raw(&self.kind), raw(&self.reason));
+        if email.trim().is_empty() {
+            return Err("a bounce without an address".to_owned());
+        }
+        let (label, canonical_kind) = kind_of(kind);
+        let start = ["bounce", account, application];
+        let own = [
+            &lower(email),
+            &time_text(date, TIME),
+            &canonical_kind,
+            &alphanumerics(reason),
+        ];
+        let canonical: Vec<&str> = start.into_iter().chain(own.map(|text| &**text)).collect();
+        let former: Vec<&str> = start
+            .into_iter()
+            .chain([email, date, kind, reason])
+            .collect();
+        let (digest, former) = digests(&canonical, &former);
+        Ok(Happening {
+            digest,
+            former,
+            kind: HappeningKind::BouncedAddress {
+                kind: label,
+                reason: reason_of(reason),
+            },
+            at: instant(date),
+        })
+    }
+}
+
+/// The label of a type of bounce, and the type's canonical spelling.
+fn kind_of(kind: &str) -> (&'static str, String) {
+    let folded = alphanumerics(kind);
+    let (label, canonical) = match folded.as_str() {
+        "hardbounce" | "hard" => ("hard", "Hardbounce"),
+        "softbounce" | "soft" => ("soft", "Softbounce"),
+        "complaint" | "spamcomplaint" => ("complaint", "Complaint"),
+        _ => return ("unknown", folded),
+    };
+    (label, canonical.to_owned())
+}
+
+/// A row that was read or cannot be.
+type Row = Result<Happening, String>;
+
+/// A span of time.
+type Span = (Timestamp, Timestamp);
+
+/// The beginning of the day in UTC.
+fn day_of(time: Timestamp) -> Timestamp {
+    let seconds = DAY.as_secs();
+    Timestamp::from_second(time.as_second().div_euclid(seconds) * seconds).unwrap_or(time)
+}
+
+impl Pushwoosh {
+    /// One day of bounced e-mails, the next one of the round.
+    pub(super) async fn bounces(
+        &self,
+        application: &Application,
+        since: Option<Timestamp>,
+        deadline: Moment,
+        take: &mut (dyn FnMut(Observation) + Send),
+    ) -> Result<(), Failure> {
+        let (now, dataset) = (self.http.clock().now(), Dataset::Bounces);
+        // Without a past, what is older counts nothing.
+        let start = match since {
+            None => later(now, -FIRST_REACH),
+            Some(since) => later(since, -OVERLAP).max(later(now, -KEPT)),
+        };
+        let round = self.rounds.resume(dataset, &application.id, since, start);
+        let begin = day_of(round.next);
+        // The whole day, also if some of it is still to come: should the vendor cut times to days,
+        // a range within a day would be empty.
+        let end = later(begin, DAY);
+        let oldest = round.floor.max(Some(later(now, -KEPT)));
+        let happened = &mut |happened| take(Observation::Happened(happened));
+        let deadline = || deadline;
+        let day = vec![(begin, end)];
+        let read = self.bounced_in(application, day, oldest, &deadline, happened);
+        match read.await {
+            Ok(flaws) => {
+                self.rounds
+                    .advance(dataset, &application.id, round, flaws, (end, now), take)
+            }
+            Err(failure) => {
+                self.rounds.keep(dataset, &application.id, round);
+                Err(failure)
+            }
+        }
+    }
+
+    /// The e-mails that bounced from a time to another.
+    pub(super) async fn bounced_between(
+        &self,
+        application: &Application,
+        from: Timestamp,
+        end: Timestamp,
+        patience: Duration,
+        take: &mut (dyn FnMut(Vec<Happening>) + Send),
+    ) -> Result<(), Failure> {
+        let mut spans = Vec::new();
+        let mut begin = day_of(from);
+        while begin < end {
+            spans.push((begin, later(begin, DAY)));
+            begin = later(begin, DAY);
+        }
+        let deadline = || self.http.clock().monotonic() + patience;
+        let within = &mut |mut rows: Vec<Happening>| {
+            rows.retain(|row| row.at.is_none_or(|at| at <= end));
+            take(rows);
+        };
+        let read = self.bounced_in(application, spans, Some(from), &deadline, within);
+        let flaws = read.await?;
+        flaws.incomplete.or(flaws.unreadable).map_or(Ok(()), Err)
+    }
+
+    /// The bounced e-mails of `spans`, without those from before `oldest`.
+    async fn bounced_in(
+        &self,
+        application: &Application,
+        spans: Vec<Span>,
+        oldest: Option<Timestamp>,
+        deadline: &(dyn Fn() -> Moment + Sync),
+        take: &mut (dyn FnMut(Vec<Happening>) + Send),
+    ) -> Result<SliceFlaws, Failure> {
+        let fetch = |(from, to): &Span, request: PageRequest| {
+            let second = SignedDuration::from_secs(1);
+            let form = |time: Timestamp| time.strftime(TIME).to_string();
+            // Whether the bounds are inclusive is not documented.
+            let body = json!({
+                "application": &*application.id,
+                "date_from": form(later(*from, -second)), "date_to": form(later(*to, second)),
+                "per_page": request.per_page, "page": request.page,
+            });
+            async move {
+                let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
+                    let rows = answer.list("bounced_emails")?;
+                    let rows = rows
+                        .iter()
+                        .map(|raw| self.bounce(application, raw.get(), unknown));
+                    Ok((rows.collect::<Vec<_>>(), answer.total()))
+                };
+                let asked = self.post(Dataset::Bounces, &BOUNCED_EMAILS, &body, deadline(), read);
+                let ((rows, total), _) = asked.await?;
+                Ok(Page { rows, total })
+            }
+            .boxed()
+        };
+        let split = |(from, to): &Span| {
+            let half = to.duration_since(*from).as_secs() / 2;
+            let middle = later(*from, SignedDuration::from_secs(half));
+            (half > 0).then_some(((*from, middle), (middle, *to)))
+        };
+        let broken = Arc::new(AtomicUsize::new(0));
+        let count = broken.clone();
+        let rows = |rows: Vec<Row>| {
+            let all = rows.len();
+            let good: Vec<_> = rows.into_iter().flatten().collect();
+            count.fetch_add(all - good.len(), Ordering::Relaxed);
+            let young =
+                |row: &Happening| oldest.is_none_or(|oldest| row.at.is_none_or(|at| at >= oldest));
+            take(good.into_iter().filter(young).collect());
+        };
+        let incomplete = read_windows_apart(spans, PAGING, fetch, split, rows).await?;
+        let unreadable = unreadable(broken.load(Ordering::Relaxed), "bounces").err();
+        Ok(SliceFlaws {
+            incomplete,
+            unreadable,
+        })
+    }
+
+    /// One row; one that cannot be read is known by its text.
+    fn bounce(
+        &self,
+        application: &Application,
+        json: &str,
+        unknown: &mut dyn FnMut(&str),
+    ) -> (Digest, Row) {
+        let row = decode::<Bounce>(json.as_bytes(), unknown);
+        let row = row.and_then(|row| row.happening(&self.account, &application.id));
+        let key = row
+            .as_ref()
+            .map_or_else(|_| digest(&[json]), |row| row.digest);
+        (key, row)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bounce(json: &str) -> Happening {
+        let bounce: Bounce = serde_json::from_str(json).unwrap();
+        bounce.happening("a", "app").unwrap()
+    }
+
+    #[test]
+    fn a_bounce_is_one_however_it_is_spelled() {
+        let one = bounce(
+            r#"{"email":"example@example.com","date":"2024-07-20T00:00:00.000Z","reason":"Invalid recipient address","type":"Hardbounce"}"#,
+        );
+        for other in [
+            r#"{"email":"Example@Example.com ","date":"2024-07-20 00:00:00","reason":"invalid  recipient address.","type":"HARD_BOUNCE"}"#,
+            r#"{"email":"example@example.com","date":1721433600,"reason":"Invalid recipient address","type":"hardbounce","x":1}"#,
+        ] {
+            let other = bounce(other);
+            assert_eq!(
+                (other.digest, &other.kind, other.at),
+                (one.digest, &one.kind, one.at)
+            );
+        }
+        for other in [
+            r#"{"email":"other@example.com","date":"2024-07-20T00:00:00.000Z","reason":"Invalid recipient address","type":"Hardbounce"}"#,
+            r#"{"email":"example@example.com","date":"2024-07-21T00:00:00.000Z","reason":"Invalid recipient address","type":"Hardbounce"}"#,
+            r#"{"email":"example@example.com","date":"2024-07-20T00:00:00.000Z","reason":"Invalid recipient address","type":"Softbounce"}"#,
+            r#"{"email":"example@example.com","date":"2024-07-20T00:00:00.000Z","reason":"full","type":"Hardbounce"}"#,
+        ] {
+            assert_ne!(bounce(other).digest, one.digest);
+        }
+        let parts = [
+            "bounce",
+            "a",
+            "app",
+            "example@example.com",
+            "2024-07-20T00:00:00.000Z",
+            "Hardbounce",
+            "Invalid recipient address",
+        ];
+        assert_eq!(one.former, Some(digest(&parts)));
+        // As documented, and without a reason: the same digest as in version 0.1.
+        let same = bounce(
+            r#"{"email":"example@example.com","date":"2024-07-20T00:00:00.000Z","reason":"","type":"Complaint"}"#,
+        );
+        let parts = [
+            "bounce",
+            "a",
+            "app",
+            "example@example.com",
+            "2024-07-20T00:00:00.000Z",
+            "Complaint",
+            "",
+        ];
+        assert_eq!((same.digest, same.former), (digest(&parts), None));
+    }
+
+    #[test]
+    fn a_row_without_an_address_is_none() {
+        for json in [
+            "{}",
+            r#"{"address": "x@example.com"}"#,
+            r#"{"email": {"a": 1}, "type": "Hardbounce"}"#,
+        ] {
+            let bounce: Bounce = serde_json::from_str(json).unwrap();
+            assert!(bounce.happening("a", "app").is_err(), "{json}");
+        }
+    }
+}

@@ -1,0 +1,320 @@
+//! Clicks on links in e-mails (`emails/linksInteractions`) and the devices that clicked
+//! (`emails/linksInteractionsDevices`).
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashSet},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use delivery_clock::Moment;
+use futures_util::FutureExt;
+use jiff::SignedDuration;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    Answer, BATCH, Endpoint, Pushwoosh, date,
+    identity::{lower, raw, time_text},
+    later,
+    list::unreadable,
+};
+use crate::{
+    model::{Dataset, Figure, FigureKind, Message},
+    providers::{
+        Digest, Failure, Observation,
+        decode::decode,
+        digest::digest,
+        json::{Count, Skipped, Text},
+        paging::{Page, PageRequest, Paging, RowKeys, read_windows},
+    },
+};
+
+const LINKS: Endpoint = Endpoint {
+    path: "/api/v2/statistics/emails/linksInteractions",
+    word: "Api",
+    fields: &["items"],
+};
+const LINK_DEVICES: Endpoint = Endpoint {
+    path: "/api/v2/statistics/emails/linksInteractionsDevices",
+    word: "Api",
+    fields: &["total", "items"],
+};
+const PAGING: Paging = Paging {
+    first_page: 0,
+    // The vendor's limit.
+    per_page: 1000,
+    max_pages: 5000,
+    // Two clicks of one device on one link in one second look alike. Devices are counted, so that
+    // one of them is enough.
+    keys: RowKeys::Content,
+};
+/// Clicks of so long are kept.
+const LINKS_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
+/// Whether the bounds of dates are inclusive, and their zone, is not documented.
+const MARGIN: SignedDuration = SignedDuration::from_hours(24);
+/// What stands for the links that are clicked less than others.
+const OTHER: &str = "other";
+
+/// A link with its clicks.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Link {
+    template: Text,
+    link: Text,
+    title: Text,
+    clicks: Count,
+    /// These carry recipients' parameters, and are not asked for.
+    full_links: Skipped,
+}
+
+/// A click.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Click {
+    timestamp: Text,
+    link: Text,
+    /// The recipient's address.
+    hwid: Text,
+}
+
+/// A click that was read: its link without the query, and its device.
+type DeviceClick = (Arc<str>, Digest);
+
+impl Click {
+    /// The click, with what identifies it.
+    fn read(&self) -> Result<(Digest, DeviceClick), String> {
+        let (link, device) = (raw(&self.link), lower(raw(&self.hwid)));
+        if link.trim().is_empty() || device.is_empty() {
+            return Err("a click without a link or a device".to_owned());
+        }
+        let time = time_text(raw(&self.timestamp), "%Y-%m-%dT%H:%M:%SZ");
+        let key = digest(&["click", link.trim(), &device, &time]);
+        Ok((key, (bare(&self.link), digest(&[&device]))))
+    }
+}
+
+/// A link without its query, which can hold tokens.
+fn bare(link: &Text) -> Arc<str> {
+    let link = link.get().unwrap_or_default().trim();
+    Arc::from(link.split(['?', '#']).next().unwrap_or_default())
+}
+
+/// A link of an e-mail: the template's name, the link without its query, and the link's title.
+type LinkKey = (Arc<str>, Arc<str>, Arc<str>);
+
+/// Pairs in the order of their values, the largest first.
+type Ranked<K, V> = Vec<(K, V)>;
+
+/// Keeps the `max` largest by name, and gives the rest.
+fn largest<K: Ord, V: Ord + Copy>(all: BTreeMap<K, V>, max: usize) -> (Ranked<K, V>, Ranked<K, V>) {
+    let mut sorted: Ranked<K, V> = all.into_iter().collect();
+    sorted.sort_by(|(left_key, left), (right_key, right)| {
+        right.cmp(left).then_with(|| left_key.cmp(right_key))
+    });
+    let rest = sorted.split_off(max.min(sorted.len()));
+    (sorted, rest)
+}
+
+impl Pushwoosh {
+    /// The filters that name the e-mails among the messages, as many as fit in a request.
+    fn email_filters(&self, messages: &[Message]) -> Vec<Value> {
+        let emails = self.emails.lock().unwrap_or_else(PoisonError::into_inner);
+        let names = messages.iter().map(|message| &message.id);
+        let names: BTreeSet<Arc<str>> = names
+            .filter(|name| emails.contains(*name))
+            .cloned()
+            .collect();
+        drop(emails);
+        let is_id = |name: &Arc<str>| name.bytes().all(|byte| byte.is_ascii_digit());
+        let (ids, codes): (Vec<_>, Vec<_>) = names.into_iter().partition(is_id);
+        let ids: Vec<Value> = ids
+            .iter()
+            .map(|id| id.parse::<u64>().map_or(json!(&**id), |id| json!(id)))
+            .collect();
+        let codes: Vec<Value> = codes.iter().map(|code| json!(&**code)).collect();
+        let now = self.http.clock().now();
+        let (from, to) = (later(later(now, -LINKS_KEPT), -MARGIN), later(now, MARGIN));
+        let filters = [("messages_codes", codes), ("messages_ids", ids)];
+        let chunks = filters
+            .iter()
+            .flat_map(|(name, values)| values.chunks(BATCH).map(move |values| (*name, values)));
+        chunks
+            .map(|(name, values)| {
+                json!({"date_range": {"date_from": date(from), "date_to": date(to)}, name: values})
+            })
+            .collect()
+    }
+
+    /// Clicks on the links of the application's e-mails.
+    pub(super) async fn links(
+        &self,
+        messages: &[Message],
+        deadline: Moment,
+        take: &mut (dyn FnMut(Observation) + Send),
+    ) -> Result<(), Failure> {
+        let all_filters = self.email_filters(messages);
+        if all_filters.is_empty() {
+            take(Observation::NothingToQuery);
+            return Ok(());
+        }
+        let mut sums: BTreeMap<LinkKey, Count> = BTreeMap::new();
+        let mut broken = 0;
+        for filters in all_filters {
+            let body = json!({"filters": filters, "params": {"with_full_links": false}});
+            let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
+                let rows = answer.list("items")?;
+                let rows = rows
+                    .iter()
+                    .map(|raw| decode::<Link>(raw.get().as_bytes(), unknown));
+                Ok(rows.collect::<Vec<_>>())
+            };
+            let (rows, _) = self
+                .post(Dataset::Links, &LINKS, &body, deadline, read)
+                .await?;
+            for row in rows {
+                match row {
+                    Ok(row) if row.link.get().is_some() => {
+                        let key = (row.template.shared(), bare(&row.link), row.title.shared());
+                        let sum = sums.entry(key).or_default();
+                        *sum = std::mem::take(sum).plus(row.clicks);
+                    }
+                    _ => broken += 1,
+                }
+            }
+        }
+        // Of a link with one bad row, the sum of the others would be a wrong number.
+        let all = sums.len();
+        let good = sums
+            .into_iter()
+            .filter_map(|(key, sum)| Some((key, sum.get("clicks").ok()?.unwrap_or(0))));
+        let sums: BTreeMap<LinkKey, u64> = good.collect();
+        broken += all - sums.len();
+        let (named, rest) = largest(sums, self.max_links);
+        let empty: Arc<str> = Arc::from("");
+        let other = (!rest.is_empty()).then(|| {
+            let clicks = rest.iter().map(|(_, clicks)| *clicks);
+            let sum = clicks.fold(0, u64::saturating_add);
+            ((empty.clone(), Arc::from(OTHER), empty.clone()), sum)
+        });
+        let figure = |((template, link, title), clicks): (LinkKey, u64)| {
+            #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+            let value = clicks as f64;
+            let kind = FigureKind::LinkClicks {
+                template,
+                link,
+                title,
+            };
+            Figure { kind, value }
+        };
+        take(Observation::Figures {
+            asked: None,
+            part: "",
+            figures: named.into_iter().chain(other).map(figure).collect(),
+        });
+        unreadable(broken, "links")
+    }
+
+    /// How many devices clicked on each link.
+    pub(super) async fn link_devices(
+        &self,
+        messages: &[Message],
+        deadline: Moment,
+        take: &mut (dyn FnMut(Observation) + Send),
+    ) -> Result<(), Failure> {
+        let windows = self.email_filters(messages);
+        if windows.is_empty() {
+            take(Observation::NothingToQuery);
+            return Ok(());
+        }
+        let mut devices: BTreeMap<Arc<str>, HashSet<Digest>> = BTreeMap::new();
+        let fetch = |filters: &Value, request: PageRequest| {
+            let body =
+                json!({"filters": filters, "per_page": request.per_page, "page": request.page});
+            async move {
+                let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
+                    let rows = answer.list("items")?;
+                    let rows = rows.iter().map(|raw| {
+                        let click = decode::<Click>(raw.get().as_bytes(), unknown);
+                        match click.and_then(|click| click.read()) {
+                            Ok((key, click)) => (key, Some(click)),
+                            Err(_) => (digest(&[raw.get()]), None),
+                        }
+                    });
+                    Ok((rows.collect::<Vec<_>>(), answer.total()))
+                };
+                let asked = self.post(Dataset::LinkDevices, &LINK_DEVICES, &body, deadline, read);
+                let ((rows, total), _) = asked.await?;
+                Ok(Page { rows, total })
+            }
+            .boxed()
+        };
+        let broken = AtomicUsize::new(0);
+        let rows = |rows: Vec<Option<DeviceClick>>| {
+            for row in rows {
+                match row {
+                    Some((link, device)) => {
+                        devices.entry(link).or_default().insert(device);
+                    }
+                    None => {
+                        broken.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
+            }
+        };
+        // The numbers of a list that is not complete would be too low: the ones before stay.
+        read_windows(windows, PAGING, fetch, |_| None, rows).await?;
+        let counts = devices.iter().map(|(link, own)| (link.clone(), own.len()));
+        let (named, rest) = largest(counts.collect(), self.max_links);
+        let rest: HashSet<&Digest> = rest.iter().flat_map(|(link, _)| &devices[link]).collect();
+        let other = (!rest.is_empty()).then(|| (Arc::from(OTHER), rest.len()));
+        let figure = |(link, count): (Arc<str>, usize)| {
+            #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+            let value = count as f64;
+            let kind = FigureKind::LinkDevices { link };
+            Figure { kind, value }
+        };
+        take(Observation::Figures {
+            asked: None,
+            part: "",
+            figures: named.into_iter().chain(other).map(figure).collect(),
+        });
+        unreadable(broken.into_inner(), "clicks")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_most_clicked_keep_their_names() {
+        let all = BTreeMap::from([("a", 1), ("b", 9), ("c", 5), ("d", 5)]);
+        let (named, rest) = largest(all, 2);
+        assert_eq!(
+            (named, rest),
+            (vec![("b", 9), ("c", 5)], vec![("d", 5), ("a", 1)])
+        );
+        let link: Link =
+            serde_json::from_str(r#"{"link":"https://example.com/a?token=1#x"}"#).unwrap();
+        assert_eq!(&*bare(&link.link), "https://example.com/a");
+    }
+
+    #[test]
+    fn a_click_is_one_however_it_is_spelled() {
+        let key = |json: &str| serde_json::from_str::<Click>(json).unwrap().read();
+        let one = key(r#"{"timestamp": "2026-11-20T10:00:00Z", "link": "https://example.com/a?b=1", "hwid": "a@example.com"}"#).unwrap();
+        let same = key(
+            r#"{"timestamp": "2026-11-20 10:00:00", "link": " https://example.com/a?b=1", "hwid": "A@example.com "}"#,
+        );
+        assert_eq!(same.unwrap(), one);
+        let other = key(
+            r#"{"timestamp": "2026-11-20 10:00:01", "link": "https://example.com/a?b=1", "hwid": "a@example.com"}"#,
+        );
+        assert_ne!(other.unwrap().0, one.0);
+        assert!(key(r#"{"link": "https://example.com/a"}"#).is_err());
+        assert!(key(r#"{"hwid": "a@example.com"}"#).is_err());
+    }
+}

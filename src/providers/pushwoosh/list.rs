@@ -1,0 +1,338 @@
+//! Messages with their numbers: the list (`messages:list`) from a date on, and messages by name.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use delivery_clock::Moment;
+use futures_util::FutureExt;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    Endpoint, Pushwoosh, is_refusal,
+    names::{MessageKeys, fold},
+    refusal_reason,
+    wire::{Item, items},
+};
+use crate::{
+    model::{Application, Dataset, Message},
+    providers::{
+        Failure, FailureKind, Observation, Refusal,
+        bisect::Halves,
+        paging::{Page, PageRequest, Pager, Paging, RowKeys, WindowEnd, read_windows},
+    },
+};
+
+/// With its colon as it is.
+const MESSAGES_LIST: Endpoint = Endpoint {
+    path: "/api/v2/messages:list",
+    word: "Api",
+    fields: &["total", "items"],
+};
+const DAY: i64 = 86_400;
+/// The days in one request, without the margins: with them it asks for at most 30 days. A longest
+/// range is not documented.
+const WINDOW_DAYS: i64 = 28;
+const PAGING: Paging = Paging {
+    first_page: 0,
+    // The vendor's limit.
+    per_page: 1000,
+    max_pages: 1000,
+    keys: RowKeys::Ids,
+};
+/// How long the names in one request may be together; the vendor's limit is not documented.
+const MAX_NAMES_BYTES: usize = 8 * 1024;
+
+/// Days since 1970 in UTC: the first, and the one after the last.
+type Days = (i64, i64);
+
+/// An item with the start of the request that brought it; `None`: a row that names no message.
+type Row = (Option<Item>, Timestamp);
+
+impl Pushwoosh {
+    /// One page of messages that fit `filters`, whole items and broken ones.
+    async fn messages_page(
+        &self,
+        dataset: Dataset,
+        filters: &Value,
+        request: PageRequest,
+        deadline: Moment,
+        keys: &Mutex<MessageKeys>,
+    ) -> Result<Page<Arc<str>, Row>, Failure> {
+        let body = json!({
+            "filters": filters,
+            "params": {"with_details": false, "with_metrics": true},
+            "per_page": request.per_page,
+            "page": request.page,
+        });
+        let read = |answer: &super::Answer<'_>, unknown: &mut dyn FnMut(&str)| {
+            let rows = answer.list("items")?;
+            let raw: Vec<String> = rows.iter().map(|raw| raw.get().to_owned()).collect();
+            Ok((items(&rows, unknown), raw, answer.total()))
+        };
+        let ((items, raw, total), asked_at) = self
+            .post(dataset, &MESSAGES_LIST, &body, deadline, read)
+            .await?;
+        let mut emails = self.emails.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = items.iter().filter(|item| item.is_email());
+        emails.extend(found.filter_map(Item::name));
+        drop(emails);
+        let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = items
+            .into_iter()
+            .zip(raw)
+            .map(|(item, raw)| match keys.key(&item) {
+                Some(key) => (key, (Some(item), asked_at)),
+                None => (Arc::from(raw), (None, asked_at)),
+            });
+        let rows = rows.collect();
+        Ok(Page { rows, total })
+    }
+
+    /// All messages of the days from `since` on, page by page to the end. Whether a date means
+    /// creation or sending, its zone, and whether the bounds are inclusive, is not documented: each
+    /// request asks for a day more on either side.
+    pub(super) async fn list(
+        &self,
+        dataset: Dataset,
+        application: &Application,
+        (oldest, since): (Timestamp, Timestamp),
+        deadline: Moment,
+        take: &mut (dyn FnMut(Observation) + Send),
+    ) -> Result<(), Failure> {
+        let day = |time: Timestamp| time.as_second().div_euclid(DAY);
+        let (first, end) = (day(since), day(self.http.clock().now()) + 1);
+        let step = usize::try_from(WINDOW_DAYS).unwrap_or(1);
+        let starts = (first..end).step_by(step);
+        let windows: Vec<Days> = starts
+            .map(|from| (from, (from + WINDOW_DAYS).min(end)))
+            .collect();
+        let keys = Mutex::new(MessageKeys::default());
+        let keys = &keys;
+        let fetch = |days: &Days, request: PageRequest| {
+            let (from, to) = *days;
+            let date =
+                |day: i64| super::date(Timestamp::from_second(day * DAY).unwrap_or_default());
+            let filters = json!({
+                "application": &*application.id,
+                "date_range": {"date_from": date(from - 1), "date_to": date(to)},
+            });
+            async move {
+                self.messages_page(dataset, &filters, request, deadline, keys)
+                    .await
+            }
+            .boxed()
+        };
+        let split = |(from, to): &Days| {
+            let middle = from.midpoint(*to);
+            (to - from > 1).then_some(((*from, middle), (middle, *to)))
+        };
+        // Windows share days.
+        let mut listed: HashSet<Arc<str>> = HashSet::new();
+        let mut nameless = 0_usize;
+        let rows = |rows: Vec<Row>| {
+            for (item, asked_at) in rows {
+                let Some((item, id)) = item.and_then(|item| {
+                    let id = item.name()?;
+                    Some((item, id))
+                }) else {
+                    nameless += 1;
+                    continue;
+                };
+                let key = keys
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .key(&item);
+                if key.is_some_and(|key| !listed.insert(key)) {
+                    continue;
+                }
+                let sent_at = item.sent_at();
+                if sent_at.is_some_and(|sent_at| sent_at < oldest) {
+                    continue;
+                }
+                take_names(&item, take);
+                let application = application.id.clone();
+                take(Observation::Listed(Message {
+                    application,
+                    id: id.clone(),
+                    campaign: None,
+                    sent_at,
+                }));
+                take(item.observation(id, asked_at));
+            }
+        };
+        read_windows(windows, PAGING, fetch, split, rows).await?;
+        unreadable(nameless, "messages")
+    }
+
+    /// Some messages by their names. One that the vendor refuses costs no other its numbers.
+    pub(super) async fn named(
+        &self,
+        dataset: Dataset,
+        application: &Application,
+        messages: &[Message],
+        deadline: Moment,
+        take: &mut (dyn FnMut(Observation) + Send),
+    ) -> Result<(), Failure> {
+        // Digits alone are the vendor's `id`, anything else its `code`.
+        let is_id = |message: &Message| message.id.bytes().all(|byte| byte.is_ascii_digit());
+        let (ids, codes): (Vec<_>, Vec<_>) = messages.iter().cloned().partition(is_id);
+        let mut probed = false;
+        for (filter, messages) in [("messages_ids", ids), ("messages_codes", codes)] {
+            for batch in batches(&messages) {
+                let mut halves = Halves::new(batch);
+                while let Some(batch) = halves.next() {
+                    let asked = self.batch(dataset, application, filter, batch, deadline, take);
+                    match asked.await {
+                        Ok(()) => {}
+                        Err(failure) if is_refusal(&failure) => {
+                            if !std::mem::replace(&mut probed, true) {
+                                self.probe(dataset, application, deadline).await?;
+                            }
+                            if let Some(message) = halves.refused(batch) {
+                                take(Observation::Refused {
+                                    asked: message.id.clone(),
+                                    reason: refusal_reason(&failure),
+                                    then: Refusal::UnlessNew,
+                                });
+                            }
+                        }
+                        Err(failure) => return Err(failure),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A request that names no message: if it is refused too, then not for a message's sake.
+    async fn probe(
+        &self,
+        dataset: Dataset,
+        application: &Application,
+        deadline: Moment,
+    ) -> Result<(), Failure> {
+        let today = super::date(self.http.clock().now());
+        let filters = json!({
+            "application": &*application.id,
+            "date_range": {"date_from": &today, "date_to": &today},
+        });
+        let request = PageRequest {
+            page: 0,
+            per_page: 1,
+        };
+        let keys = Mutex::default();
+        let asked = self.messages_page(dataset, &filters, request, deadline, &keys);
+        asked.await.map(|_| ())
+    }
+
+    /// One batch of names, paged until each was found or the pages end.
+    async fn batch(
+        &self,
+        dataset: Dataset,
+        application: &Application,
+        filter: &str,
+        messages: &[Message],
+        deadline: Moment,
+        take: &mut (dyn FnMut(Observation) + Send),
+    ) -> Result<(), Failure> {
+        let value = |message: &Message| match message.id.parse::<u64>() {
+            Ok(id) if filter == "messages_ids" => json!(id),
+            _ => json!(&*message.id),
+        };
+        let values: Vec<Value> = messages.iter().map(value).collect();
+        let filters = json!({"application": &*application.id, filter: values});
+        let asked = messages
+            .iter()
+            .map(|message| (normalized(&message.id), message.id.clone()));
+        let mut missing: HashMap<String, Arc<str>> = asked.collect();
+        let keys = Mutex::default();
+        let mut pager = Pager::new(PAGING, false);
+        let (mut nameless, mut last_asked_at) = (false, self.http.clock().now());
+        while let Some(request) = pager.next().filter(|_| !missing.is_empty()) {
+            let asked = self.messages_page(dataset, &filters, request, deadline, &keys);
+            let page = match asked.await {
+                Ok(page) => page,
+                Err(failure) => {
+                    pager.refused(failure)?;
+                    continue;
+                }
+            };
+            for (item, asked_at) in pager.take(page) {
+                last_asked_at = asked_at;
+                let Some(item) = item else {
+                    nameless = true;
+                    continue;
+                };
+                let names = [item.code(), item.id()].into_iter().flatten();
+                let found: Vec<_> = names
+                    .filter_map(|name| missing.remove(&normalized(name)))
+                    .collect();
+                for asked in found {
+                    take_names(&item, take);
+                    take(item.observation(asked, asked_at));
+                }
+            }
+        }
+        match pager.into_end() {
+            WindowEnd::TooLong(failure) | WindowEnd::Incomplete(failure) if !missing.is_empty() => {
+                return Err(failure);
+            }
+            _ => {}
+        }
+        for asked in missing.into_values() {
+            take(if nameless {
+                let failure = Failure::new(FailureKind::Decode, "a message without a name");
+                Observation::Failed { asked, failure }
+            } else {
+                let asked_at = last_asked_at;
+                Observation::NotYet { asked, asked_at }
+            });
+        }
+        Ok(())
+    }
+}
+
+/// A name as it is compared: a number without leading zeros.
+fn normalized(name: &str) -> String {
+    let folded = fold(name);
+    match folded.parse::<u64>() {
+        Ok(number) => number.to_string(),
+        Err(_) => folded,
+    }
+}
+
+/// Batches whose names are short enough together for one request.
+fn batches(messages: &[Message]) -> Vec<&[Message]> {
+    let (mut batches, mut start, mut bytes) = (Vec::new(), 0, 0);
+    for (index, message) in messages.iter().enumerate() {
+        if index > start && bytes + message.id.len() > MAX_NAMES_BYTES {
+            batches.push(&messages[start..index]);
+            (start, bytes) = (index, 0);
+        }
+        bytes += message.id.len();
+    }
+    batches.extend(messages.get(start..).filter(|rest| !rest.is_empty()));
+    batches
+}
+
+/// Hands over both names of an item, if it has both.
+fn take_names(item: &Item, take: &mut (dyn FnMut(Observation) + Send)) {
+    if let (Some(code), Some(id)) = (item.code(), item.id()) {
+        take(Observation::Named {
+            alias: Arc::from(id),
+            id: Arc::from(code),
+        });
+    }
+}
+
+/// The failure of an answer of which some rows cannot be read; the others were handed over.
+pub(super) fn unreadable(count: usize, what: &str) -> Result<(), Failure> {
+    if count == 0 {
+        return Ok(());
+    }
+    let text = format!("{count} of the {what} cannot be read");
+    Err(Failure::new(FailureKind::Decode, &text))
+}

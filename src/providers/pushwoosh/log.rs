@@ -1,0 +1,429 @@
+//! The log of events (`getMessageLog`), a window at a time, along its tokens. Events have no id:
+//! each is known by a digest of all that it says. Devices go into the digest and nowhere else.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use delivery_clock::Moment;
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{
+    Answer, Endpoint, Pushwoosh,
+    identity::{digests, instant, lower, raw, time_text},
+    is_refusal, later,
+    list::unreadable,
+    names::fold,
+    platform,
+    slices::SliceFlaws,
+};
+use crate::{
+    model::{Application, Dataset, Happening, HappeningKind},
+    providers::{
+        Failure, FailureKind, Observation,
+        decode::decode,
+        json::{Skipped, Text},
+    },
+};
+
+const MESSAGE_LOG: Endpoint = Endpoint {
+    path: "/api/v2/statistics/getMessageLog",
+    word: "Key",
+    fields: &["pagination_token", "data"],
+};
+/// The most events in a page: the vendor's limit, 100000, would be 30 MB.
+const PER_PAGE: usize = 10_000;
+/// Phones that were off report late.
+pub(super) const OVERLAP: SignedDuration = SignedDuration::from_hours(2);
+/// The log goes back 30 days; a little less is never refused.
+const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24 - 1);
+/// How far the vendor's clock may be ahead of ours, and a little more.
+const SKEW: SignedDuration = SignedDuration::from_mins(15);
+const LONGEST_WINDOW: SignedDuration = SignedDuration::from_hours(6);
+const SHORTEST_WINDOW: SignedDuration = SignedDuration::from_mins(1);
+/// A window with more pages is halved, for the events of a window are in memory together.
+const MAX_PAGES: usize = 20;
+/// The most pages of the shortest window: a vendor that repeats itself must not be asked for ever.
+const MAX_PAGES_SHORTEST: usize = 200;
+/// How many pages without a new event are followed as long as each has a token of its own.
+const MAX_BARREN_PAGES: usize = 3;
+/// The canonical spelling of times, as documented.
+const TIME: &str = "%Y-%m-%dT%H:%M:%SZ";
+
+/// An event of the log.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Event {
+    timestamp: Text,
+    application_code: Skipped,
+    message_id: Text,
+    message_code: Text,
+    campaign_code: Skipped,
+    hwid: Text,
+    user_id: Skipped,
+    platform: Text,
+    action: Text,
+    /// Only of `sent`.
+    status: Text,
+    push_alerts_enabled: Skipped,
+}
+
+impl Event {
+    fn happening(&self, account: &str, application: &str) -> Result<Happening, String> {
+        let (at, device) = (raw(&self.timestamp), raw(&self.hwid));
+        let (platform, status) = (raw(&self.platform), raw(&self.status));
+        let (code, id) = (raw(&self.message_code), raw(&self.message_id));
+        let action = action_of(raw(&self.action));
+        if action.is_empty() {
+            return Err("an event without an action".to_owned());
+        }
+        let message = match fold(code) {
+            code if code.is_empty() => fold(id),
+            code => code,
+        };
+        let start = ["log", account, application];
+        let canonical_status = lower(status);
+        let own = [
+            &message,
+            &lower(device),
+            &action,
+            &platform::canonical(platform),
+            &canonical_status,
+            &time_text(at, TIME),
+        ];
+        let canonical: Vec<&str> = start.into_iter().chain(own.map(|text| &**text)).collect();
+        // Version 0.1 knew of one other spelling.
+        let former_action = match raw(&self.action).to_lowercase() {
+            own if own == "inbox_delete" => "inbox_deleted".to_owned(),
+            own => own,
+        };
+        let former_message = if code.is_empty() { id } else { code };
+        let former = [former_message, device, &former_action, platform, status, at];
+        let former: Vec<&str> = start.into_iter().chain(former).collect();
+        let (digest, former) = digests(&canonical, &former);
+        Ok(Happening {
+            digest,
+            former,
+            kind: HappeningKind::Log {
+                action: Arc::from(action),
+                platform: Arc::from(platform::label(platform)),
+                status: Arc::from(canonical_status),
+            },
+            at: instant(at),
+        })
+    }
+}
+
+/// An action in its documented spelling. The filter calls one otherwise than the answer.
+fn action_of(text: &str) -> String {
+    match lower(text).replace([' ', '-'], "_") {
+        own if own == "inbox_delete" => "inbox_deleted".to_owned(),
+        own => own,
+    }
+}
+
+/// How the reading of a window ended.
+#[derive(Debug)]
+enum WindowRead {
+    /// At its end, after so many pages.
+    Whole(usize, SliceFlaws),
+    /// It has more pages than a window may have.
+    TooLong,
+}
+
+/// How long the next window of each application is.
+#[derive(Debug, Default)]
+pub(super) struct WindowLengths(Mutex<HashMap<Arc<str>, SignedDuration>>);
+
+impl WindowLengths {
+    fn get(&self, application: &Arc<str>) -> SignedDuration {
+        let lengths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lengths.get(application).copied().unwrap_or(LONGEST_WINDOW)
+    }
+
+    fn set(&self, application: &Arc<str>, length: SignedDuration) {
+        let mut lengths = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lengths.insert(application.clone(), length);
+    }
+}
+
+fn half(length: SignedDuration) -> SignedDuration {
+    (length / 2).max(SHORTEST_WINDOW)
+}
+
+/// The length after a window with so many pages: twice, if the window had room for that.
+fn grown(length: SignedDuration, pages: usize) -> SignedDuration {
+    if pages * 2 > MAX_PAGES {
+        return length;
+    }
+    length.saturating_mul(2).min(LONGEST_WINDOW)
+}
+
+impl Pushwoosh {
+    /// One window of the log, the next one of the round.
+    pub(super) async fn log(
+        &self,
+        application: &Application,
+        since: Option<Timestamp>,
+        deadline: Moment,
+        take: &mut (dyn FnMut(Observation) + Send),
+    ) -> Result<(), Failure> {
+        let (now, dataset) = (self.http.clock().now(), Dataset::Log);
+        let oldest = later(now, -KEPT);
+        let start = later(since.unwrap_or(now), -OVERLAP).max(oldest);
+        let round = self.rounds.resume(dataset, &application.id, since, start);
+        let begin = round.next.max(oldest);
+        let length = self.log_windows.get(&application.id);
+        let end = match later(begin, length) {
+            // Events of a vendor whose clock is ahead of ours are in our future.
+            end if end >= now => later(now, SKEW),
+            end => end,
+        };
+        let floor = round.floor.max(Some(oldest));
+        let happened = &mut |happened| take(Observation::Happened(happened));
+        let divisible = length > SHORTEST_WINDOW;
+        let window = (begin, end);
+        let deadline = || deadline;
+        let read = self.log_window(application, window, floor, divisible, &deadline, happened);
+        match read.await {
+            Ok(WindowRead::Whole(pages, flaws)) => {
+                self.log_windows.set(&application.id, grown(length, pages));
+                let span = (end, now);
+                self.rounds
+                    .advance(dataset, &application.id, round, flaws, span, take)
+            }
+            Ok(WindowRead::TooLong) => {
+                // What was read of it is known when it comes again.
+                self.log_windows.set(&application.id, half(length));
+                self.rounds.keep(dataset, &application.id, round);
+                take(Observation::More);
+                Ok(())
+            }
+            Err(failure) => {
+                self.rounds.keep(dataset, &application.id, round);
+                Err(failure)
+            }
+        }
+    }
+
+    /// The events of the log from a time to another, as far as it goes back.
+    pub(super) async fn logged_between(
+        &self,
+        application: &Application,
+        from: Timestamp,
+        to: Timestamp,
+        patience: Duration,
+        take: &mut (dyn FnMut(Vec<Happening>) + Send),
+    ) -> Result<(), Failure> {
+        let deadline = || self.http.clock().monotonic() + patience;
+        let mut begin = from.max(later(self.http.clock().now(), -KEPT));
+        let (mut length, mut flaw) = (LONGEST_WINDOW, None);
+        while begin < to {
+            let end = later(begin, length).min(to);
+            let divisible = length > SHORTEST_WINDOW;
+            let window = (begin, end);
+            let read = self.log_window(application, window, Some(from), divisible, &deadline, take);
+            match read.await? {
+                WindowRead::Whole(pages, flaws) => {
+                    length = grown(length, pages);
+                    begin = end;
+                    flaw = flaw.or(flaws.incomplete).or(flaws.unreadable);
+                }
+                WindowRead::TooLong => length = half(length),
+            }
+        }
+        flaw.map_or(Ok(()), Err)
+    }
+
+    /// A window of the log, page by page along its tokens, without events from before `floor`.
+    async fn log_window(
+        &self,
+        application: &Application,
+        (from, to): (Timestamp, Timestamp),
+        floor: Option<Timestamp>,
+        divisible: bool,
+        deadline: &(dyn Fn() -> Moment + Sync),
+        take: &mut (dyn FnMut(Vec<Happening>) + Send),
+    ) -> Result<WindowRead, Failure> {
+        let form = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M:%S").to_string();
+        let second = SignedDuration::from_secs(1);
+        // Whether the bounds are inclusive is not documented.
+        let mut body = json!({
+            "application_code": &*application.id,
+            "date_from": form(later(from, -second)), "date_to": form(later(to, second)),
+            "limit": PER_PAGE,
+        });
+        let (mut tokens, mut digests) = (HashSet::new(), HashSet::new());
+        let (mut broken, mut barren) = (0, 0);
+        let mut last_page = Vec::new();
+        let mut flaws = SliceFlaws::default();
+        let mut pages = 0;
+        loop {
+            let asked = self.log_page(application, &body, deadline()).await;
+            let now = self.http.clock().now();
+            let (rows, token) = match asked {
+                // A vendor that takes no time in the future has nothing from there.
+                Err(failure) if pages == 0 && to > now && is_refusal(&failure) => {
+                    body["date_to"] = json!(form(now));
+                    self.log_page(application, &body, deadline()).await?
+                }
+                asked => asked?,
+            };
+            pages += 1;
+            let (count, page) = (rows.len(), rows.into_iter().flatten().collect::<Vec<_>>());
+            broken += count - page.len();
+            let page_digests: Vec<_> = page.iter().map(|row| row.digest).collect();
+            let young =
+                |row: &Happening| floor.is_none_or(|floor| row.at.is_none_or(|at| at >= floor));
+            let mut new = page;
+            new.retain(|row| digests.insert(row.digest) && young(row));
+            let has_new = !page_digests.is_empty() && last_page != page_digests && !new.is_empty();
+            if !new.is_empty() {
+                take(new);
+            }
+            // How the end looks is not documented; a short page is not it.
+            let Some(token) = token.filter(|token| tokens.insert(token.clone())) else {
+                break;
+            };
+            if count >= PER_PAGE && last_page == page_digests {
+                // The token leads back to the same full page: what is behind it is not to be had.
+                flaws.incomplete = Some(endless());
+                break;
+            }
+            barren = if has_new { 0 } else { barren + 1 };
+            if barren > MAX_BARREN_PAGES {
+                break;
+            }
+            if divisible && pages >= MAX_PAGES {
+                return Ok(WindowRead::TooLong);
+            }
+            if pages >= MAX_PAGES_SHORTEST {
+                flaws.incomplete = Some(endless());
+                break;
+            }
+            last_page = page_digests;
+            body["pagination_token"] = json!(token);
+        }
+        flaws.unreadable = unreadable(broken, "events of the log").err();
+        Ok(WindowRead::Whole(pages, flaws))
+    }
+
+    /// One page of the log, and the token of the next one.
+    async fn log_page(
+        &self,
+        application: &Application,
+        body: &serde_json::Value,
+        deadline: Moment,
+    ) -> Result<(Vec<Result<Happening, String>>, Option<String>), Failure> {
+        let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
+            let rows = answer.list("data")?;
+            let event = |raw: &&serde_json::value::RawValue| {
+                let event = decode::<Event>(raw.get().as_bytes(), unknown)?;
+                event.happening(&self.account, &application.id)
+            };
+            Ok((rows.iter().map(event).collect(), answer.next_token()))
+        };
+        let asked = self.post(Dataset::Log, &MESSAGE_LOG, body, deadline, read);
+        asked.await.map(|(page, _)| page)
+    }
+}
+
+fn endless() -> Failure {
+    Failure::new(FailureKind::Vendor, "the vendor's pages do not end")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::digest::digest;
+
+    fn event(json: &str) -> Happening {
+        let event: Event = serde_json::from_str(json).unwrap();
+        event.happening("a", "app").unwrap()
+    }
+
+    #[test]
+    fn an_event_is_one_however_it_is_spelled() {
+        let one = event(
+            r#"{"timestamp":"2000-01-25T11:18:47Z","message_id":12345678900,"message_code":"A444-AAABBBCC-00112233",
+            "hwid":"aaazzzqqqqxxx","user_id":"user_123","platform":"huawei android","action":"sent","status":"success","push_alerts_enabled":"true"}"#,
+        );
+        let kind = HappeningKind::Log {
+            action: Arc::from("sent"),
+            platform: Arc::from("android"),
+            status: Arc::from("success"),
+        };
+        assert_eq!(one.kind, kind);
+        // As documented: the same digest as in version 0.1.
+        let parts = [
+            "log",
+            "a",
+            "app",
+            "A444-AAABBBCC-00112233",
+            "aaazzzqqqqxxx",
+            "sent",
+            "huawei android",
+            "success",
+            "2000-01-25T11:18:47Z",
+        ];
+        assert_eq!((one.digest, one.former), (digest(&parts), None));
+        for other in [
+            r#"{"timestamp":"2000-01-25 11:18:47","message_code":"a444-aaabbbcc-00112233",
+            "hwid":" AAAZZZQQQQXXX","platform":17,"action":"SENT","status":"Success"}"#,
+            r#"{"timestamp":948799127.0,"message_id":"12345678900.0","message_code":"A444-AAABBBCC-00112233",
+            "hwid":"aaazzzqqqqxxx","platform":"HUAWEI_ANDROID","action":"Sent ","status":"SUCCESS"}"#,
+        ] {
+            let other = event(other);
+            assert_eq!(
+                (other.digest, &other.kind, other.at),
+                (one.digest, &one.kind, one.at)
+            );
+            assert!(other.former.is_some_and(|former| former != other.digest));
+        }
+        let by_id = |id: &str| event(&format!(r#"{{"message_id":{id},"action":"opened"}}"#)).digest;
+        assert_eq!(by_id("12345678900"), by_id("\"12345678900\""));
+        assert_eq!(by_id("12345678900"), by_id("12345678900.0"));
+        assert_ne!(by_id("12345678900"), by_id("12345678901"));
+    }
+
+    #[test]
+    fn channels_of_their_own_are_no_other_platform() {
+        for (platform, label) in [
+            ("email", "email"),
+            ("sms", "sms"),
+            ("WhatsApp", "whatsapp"),
+            ("toaster", "other"),
+            ("", ""),
+        ] {
+            let deleted = event(&format!(
+                r#"{{"action":"Inbox_Delete","platform":"{platform}"}}"#
+            ));
+            let kind = HappeningKind::Log {
+                action: Arc::from("inbox_deleted"),
+                platform: Arc::from(label),
+                status: Arc::from(""),
+            };
+            assert_eq!((deleted.kind, deleted.at), (kind, None));
+        }
+        let event: Event = serde_json::from_str(r#"{"event": "sent"}"#).unwrap();
+        assert!(event.happening("a", "app").is_err());
+    }
+
+    #[test]
+    fn windows_shrink_to_a_minute_and_grow_to_six_hours() {
+        let mut length = LONGEST_WINDOW;
+        for _ in 0..20 {
+            length = half(length);
+        }
+        assert_eq!(length, SHORTEST_WINDOW);
+        assert_eq!(grown(length, 11), length);
+        for _ in 0..20 {
+            length = grown(length, 10);
+        }
+        assert_eq!(length, LONGEST_WINDOW);
+    }
+}

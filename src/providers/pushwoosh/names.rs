@@ -1,0 +1,81 @@
+//! The two names of a message, and which of them stand for one message.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::wire::Item;
+
+/// A name without what differs between spellings.
+pub(super) fn fold(name: &str) -> String {
+    name.trim().to_ascii_uppercase()
+}
+
+/// The messages of a list, known by either of their names: a page may name a message by its id
+/// alone and another page by both.
+#[derive(Debug, Default)]
+pub(super) struct MessageKeys {
+    codes: HashMap<String, Arc<str>>,
+    /// With whether the message's code is known. Two codes under one id are two messages.
+    ids: HashMap<String, (Arc<str>, bool)>,
+}
+
+impl MessageKeys {
+    /// The key of an item's message; `None`: it has no name.
+    pub(super) fn key(&mut self, item: &Item) -> Option<Arc<str>> {
+        let (code, id) = (item.code().map(fold), item.id().map(fold));
+        let Some(code) = code else {
+            let id = id?;
+            let new = || (Arc::from(format!("id {id}")), false);
+            return Some(self.ids.entry(id.clone()).or_insert_with(new).0.clone());
+        };
+        if let Some(key) = self.codes.get(&code) {
+            return Some(key.clone());
+        }
+        let by_id = id.as_ref().and_then(|id| self.ids.get_mut(id));
+        let key = match by_id {
+            Some((key, has_code @ false)) => {
+                *has_code = true;
+                key.clone()
+            }
+            _ => Arc::from(code.as_str()),
+        };
+        if let Some(id) = id {
+            self.ids.entry(id).or_insert_with(|| (key.clone(), true));
+        }
+        self.codes.insert(code, key.clone());
+        Some(key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::value::RawValue;
+
+    use super::*;
+
+    #[test]
+    fn a_message_has_one_key_under_either_name() {
+        let json = r#"[{"id": 1, "code": "A-1"}, {"id": "1"}, {"code": "a-1"}, {"id": 2}, {"id": 2.0, "code": "B-2"},
+            {"code": "B-2"}, {"id": 1, "code": "C-3"}, {"id": 0, "code": "D-4"}, {"id": 0, "code": "E-5"}, {"id": 0}, {}]"#;
+        let rows: Vec<&RawValue> = serde_json::from_str(json).unwrap();
+        let mut keys = MessageKeys::default();
+        let items = super::super::wire::items(&rows, &mut |_| {});
+        let found: Vec<_> = items.iter().map(|item| keys.key(item)).collect();
+        let found: Vec<_> = found.iter().map(|key| key.as_deref()).collect();
+        assert_eq!(
+            found,
+            [
+                Some("A-1"),
+                Some("A-1"),
+                Some("A-1"),
+                Some("id 2"),
+                Some("id 2"),
+                Some("id 2"),
+                Some("C-3"),
+                Some("D-4"),
+                Some("E-5"),
+                None,
+                None
+            ]
+        );
+    }
+}

@@ -1,0 +1,194 @@
+//! Reading a long span of time slice by slice, one query per slice, so that nothing of a long gap is
+//! held in memory as a whole and a failure costs one slice.
+//!
+//! A round reads from the cursor, less what the vendor hands out late, up to now. The cursor itself
+//! is the ledger's ([`Observation::ReadUntil`]). Where a round stands is kept here and holds only
+//! while the ledger's cursor is where the round has put it: if the ledger could not take a slice,
+//! or after a restart, the round begins again.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use jiff::Timestamp;
+
+use crate::{
+    model::Dataset,
+    providers::{Failure, Observation},
+};
+
+/// Where the round of one data set of one application stands.
+#[derive(Clone, Debug)]
+pub(super) struct Round {
+    /// Where the next slice begins.
+    pub(super) next: Timestamp,
+    /// Rows from before are not wanted: this is the first round of all, and what is older than its
+    /// start counts nothing.
+    pub(super) floor: Option<Timestamp>,
+    /// Where the ledger's cursor is.
+    cursor: Option<Timestamp>,
+    /// The vendor did not hand out all rows of a slice: the cursor stays before it.
+    incomplete: bool,
+    /// The first thing that went wrong without ending the round.
+    failure: Option<Failure>,
+}
+
+/// What is wrong with a slice whose rows were handed over nevertheless.
+#[derive(Clone, Debug, Default)]
+pub(super) struct SliceFlaws {
+    /// The vendor did not hand out all rows: they have to be asked for again.
+    pub(super) incomplete: Option<Failure>,
+    /// Rows that cannot be read, which another query does not change.
+    pub(super) unreadable: Option<Failure>,
+}
+
+/// The rounds of all applications.
+#[derive(Debug, Default)]
+pub(super) struct Rounds(Mutex<HashMap<(Dataset, Arc<str>), Round>>);
+
+impl Rounds {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(Dataset, Arc<str>), Round>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The round that goes on, or a new one from `start` on. `cursor` is the ledger's.
+    pub(super) fn resume(
+        &self,
+        dataset: Dataset,
+        application: &Arc<str>,
+        cursor: Option<Timestamp>,
+        start: Timestamp,
+    ) -> Round {
+        let rounds = self.lock();
+        let round = rounds.get(&(dataset, application.clone()));
+        match round.filter(|round| round.cursor == cursor) {
+            Some(round) => round.clone(),
+            None => Round {
+                next: start,
+                floor: cursor.is_none().then_some(start),
+                cursor,
+                incomplete: false,
+                failure: None,
+            },
+        }
+    }
+
+    /// Ends the slice up to `end` of a round up to `now`.
+    ///
+    /// # Errors
+    ///
+    /// With the last slice: what is wrong with any of the round's.
+    pub(super) fn advance(
+        &self,
+        dataset: Dataset,
+        application: &Arc<str>,
+        mut round: Round,
+        flaws: SliceFlaws,
+        (end, now): (Timestamp, Timestamp),
+        take: &mut (dyn FnMut(Observation) + Send),
+    ) -> Result<(), Failure> {
+        round.incomplete |= flaws.incomplete.is_some();
+        let flaw = flaws.incomplete.or(flaws.unreadable);
+        round.failure = round.failure.or(flaw);
+        // The ledger keeps milliseconds.
+        let until = Timestamp::from_second(end.min(now).as_second()).unwrap_or(now);
+        if !round.incomplete && round.cursor.is_none_or(|cursor| cursor < until) {
+            take(Observation::ReadUntil(until));
+            round.cursor = Some(until);
+        }
+        let key = (dataset, application.clone());
+        if end >= now {
+            self.lock().remove(&key);
+            return round.failure.map_or(Ok(()), Err);
+        }
+        round.next = end;
+        self.lock().insert(key, round);
+        take(Observation::More);
+        Ok(())
+    }
+
+    /// Keeps a round whose slice is to be read again, in full or in a shorter piece.
+    pub(super) fn keep(&self, dataset: Dataset, application: &Arc<str>, round: Round) {
+        self.lock().insert((dataset, application.clone()), round);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::providers::FailureKind;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(second).unwrap()
+    }
+
+    fn step(
+        rounds: &Rounds,
+        cursor: Option<i64>,
+        incomplete: bool,
+        (end, now): (i64, i64),
+    ) -> (i64, Vec<String>, bool) {
+        let application = Arc::from("app");
+        let round = rounds.resume(Dataset::Log, &application, cursor.map(at), at(100));
+        let begin = round.next.as_second();
+        let mut observed = Vec::new();
+        let flaws = SliceFlaws {
+            incomplete: incomplete.then(|| Failure::new(FailureKind::Vendor, "short")),
+            unreadable: None,
+        };
+        let span = (at(end), at(now));
+        let take = &mut |observation| {
+            observed.push(match observation {
+                Observation::ReadUntil(until) => format!("until {}", until.as_second()),
+                other => format!("{other:?}"),
+            });
+        };
+        let ended = rounds.advance(Dataset::Log, &application, round, flaws, span, take);
+        (begin, observed, ended.is_ok())
+    }
+
+    #[test]
+    fn a_round_goes_on_where_it_stopped_and_its_cursor_never_goes_back() {
+        let rounds = Rounds::default();
+        let observed = |texts: &[&str]| -> Vec<String> {
+            texts.iter().map(|text| (*text).to_owned()).collect()
+        };
+        assert_eq!(
+            step(&rounds, Some(150), false, (120, 200)),
+            (100, observed(&["More"]), true)
+        );
+        assert_eq!(
+            step(&rounds, Some(150), false, (160, 200)),
+            (120, observed(&["until 160", "More"]), true)
+        );
+        // The ledger did not take the slice: the round begins again.
+        assert_eq!(
+            step(&rounds, Some(150), false, (160, 200)),
+            (100, observed(&["until 160", "More"]), true)
+        );
+        assert_eq!(
+            step(&rounds, Some(160), false, (215, 200)),
+            (160, observed(&["until 200"]), true)
+        );
+        // The next round begins anew.
+        assert_eq!(
+            step(&rounds, Some(200), false, (120, 200)),
+            (100, observed(&["More"]), true)
+        );
+    }
+
+    #[test]
+    fn the_cursor_stays_before_a_slice_that_is_not_complete_and_the_round_fails_at_its_end() {
+        let rounds = Rounds::default();
+        assert_eq!(step(&rounds, None, false, (120, 200)).1.len(), 2);
+        assert_eq!(
+            step(&rounds, Some(120), true, (140, 200)),
+            (120, vec!["More".to_owned()], true)
+        );
+        assert_eq!(
+            step(&rounds, Some(120), false, (200, 200)),
+            (140, Vec::new(), false)
+        );
+    }
+}

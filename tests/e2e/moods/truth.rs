@@ -497,7 +497,14 @@ pub fn reports(handed_out: &[Value]) -> Series {
         let (group, status) = (get("/status/groupName"), get("/status/name"));
         let (error_group, error) = (get("/error/groupName"), get("/error/name"));
         let permanent = report.pointer("/error/permanent").and_then(Value::as_bool);
-        if !known.insert((id.clone(), status.to_owned())) {
+        let status_id = report.pointer("/status/id").map(Value::to_string);
+        let status_id = status_id.unwrap_or_default();
+        let identity = if status.is_empty() {
+            status_id.clone()
+        } else {
+            status.to_owned()
+        };
+        if !known.insert((id.clone(), identity)) {
             continue;
         }
         let mut add = |family: &str, more: &[(&str, &str)], value: f64| {
@@ -530,7 +537,9 @@ pub fn reports(handed_out: &[Value]) -> Series {
         if sent.insert(id.clone()) {
             count("sent", &[]);
         }
-        let is_final = group != "PENDING" && status != "DELIVERED_TO_OPERATOR";
+        let to_operator =
+            status == "DELIVERED_TO_OPERATOR" || status.is_empty() && status_id == "2";
+        let is_final = group != "PENDING" && !to_operator;
         if is_final && group == "DELIVERED" && delivered.insert(id.clone()) {
             count("delivered", &[]);
         }
@@ -553,11 +562,20 @@ pub fn reports(handed_out: &[Value]) -> Series {
             if let Some((measure, label, value)) = outcome {
                 count(measure, &[(label, value)]);
             }
-            let more = [("status_group", group)];
-            add("delivery_report_latency_seconds_count", &more, 1.0);
+            let time = |name: &str| get(name).parse::<Timestamp>().ok();
+            if let (Some(sent), Some(done)) = (time("/sentAt"), time("/doneAt"))
+                && done >= sent
+            {
+                let more = [("status_group", group)];
+                add("delivery_report_latency_seconds_count", &more, 1.0);
+            }
         }
-        if priced.insert(id) {
-            add("delivery_report_cost_total", &[("currency", "EUR")], 0.0025);
+        let price = report.pointer("/price/pricePerMessage").and_then(number);
+        if let Some(price) = price
+            && priced.insert(id)
+        {
+            let more = [("currency", get("/price/currency"))];
+            add("delivery_report_cost_total", &more, price);
         }
     }
     counted

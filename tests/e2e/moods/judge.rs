@@ -2,7 +2,7 @@
 //! books do not have, what is missing is explained, and nothing secret is shown.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     rc::Rc,
 };
 
@@ -127,6 +127,8 @@ pub struct Judge {
     counters: Series,
     /// The highest that the books ever said: a vendor's clock that is set back takes numbers back.
     highest: Series,
+    /// The other names of messages. One that was listed without its code is shown by its id.
+    pub aliases: HashMap<String, String>,
     /// What is wrong so far.
     pub faults: Vec<Fault>,
 }
@@ -397,7 +399,12 @@ impl Judge {
             if loose {
                 continue;
             }
-            match upper.gauges.get(key) {
+            let code = self.aliases.get(label(key, "message_id"));
+            let by_code = code.map(|code| {
+                let id = format!("message_id=\"{}\"", label(key, "message_id"));
+                key.replace(&id, &format!("message_id=\"{code}\""))
+            });
+            match upper.gauges.get(by_code.as_ref().unwrap_or(key)) {
                 None if expected.get(account).is_some_and(|own| own.unknown) => {}
                 None => {
                     let text = format!("{key} {value} is not in the books at {now}");

@@ -13,7 +13,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     judge::{Expectation, Fault, Judge},
     rig::{INTERVAL, Rig, TIMEOUT, Tuning},
-    truth::{ACCOUNTS, CHINA, Facts, MAIL, Source, campaigns},
+    truth::{ACCOUNTS, CHINA, Facts, MAIL, Source, aliases, campaigns},
 };
 
 /// A little more than an interval: everything is due at its end.
@@ -352,6 +352,8 @@ static TIMES: std::sync::Mutex<BTreeMap<&'static str, Duration>> = std::sync::Mu
 struct Telling {
     rig: Rig,
     judge: Judge,
+    /// The moods in the middle of the story.
+    moods: Moods,
     campaigns: HashMap<String, String>,
     birth: Timestamp,
     /// An account in an outage, and the reasons that fit.
@@ -405,6 +407,9 @@ impl Telling {
                 // What was in flight when it ended.
                 own.reasons = None;
             }
+            // What was counted stays counted.
+            let was = self.moods.of(Account::ALL[index]);
+            own.unknown |= was.new_values || was.odd_shapes || was.single_rows;
             all.insert(account, own);
         }
         all
@@ -416,6 +421,7 @@ impl Telling {
         let upper = Self::timed("books", || Source::books(&self.rig.world));
         let upper = Self::timed("books facts", || self.facts(&upper));
         let expected = self.expected(&Rc::new(due));
+        self.judge.aliases = aliases(&self.rig.world);
         for (account, own) in &expected {
             if own.calm {
                 self.judge.due(&scrape, account, self.rig.now());
@@ -547,6 +553,7 @@ pub fn tell(case: &Case) -> Vec<Fault> {
     let mut telling = Telling {
         campaigns: campaigns(&rig.world),
         judge: Judge::default(),
+        moods: case.moods,
         birth: rig.now(),
         rig,
         outage: None,

@@ -494,17 +494,13 @@ pub fn reports(handed_out: &[Value]) -> Series {
             found.unwrap_or_default()
         };
         let id = get("/messageId").to_owned();
-        let (group, status) = (get("/status/groupName"), get("/status/name"));
+        let (group, name) = (get("/status/groupName"), get("/status/name"));
         let (error_group, error) = (get("/error/groupName"), get("/error/name"));
         let permanent = report.pointer("/error/permanent").and_then(Value::as_bool);
         let status_id = report.pointer("/status/id").map(Value::to_string);
         let status_id = status_id.unwrap_or_default();
-        let identity = if status.is_empty() {
-            status_id.clone()
-        } else {
-            status.to_owned()
-        };
-        if !known.insert((id.clone(), identity)) {
+        let status = if name.is_empty() { &status_id } else { name };
+        if !known.insert((id.clone(), status.to_owned())) {
             continue;
         }
         let mut add = |family: &str, more: &[(&str, &str)], value: f64| {
@@ -537,8 +533,7 @@ pub fn reports(handed_out: &[Value]) -> Series {
         if sent.insert(id.clone()) {
             count("sent", &[]);
         }
-        let to_operator =
-            status == "DELIVERED_TO_OPERATOR" || status.is_empty() && status_id == "2";
+        let to_operator = status == "DELIVERED_TO_OPERATOR" || status == "2";
         let is_final = group != "PENDING" && !to_operator;
         if is_final && group == "DELIVERED" && delivered.insert(id.clone()) {
             count("delivered", &[]);
@@ -546,6 +541,8 @@ pub fn reports(handed_out: &[Value]) -> Series {
         if is_final && ended.insert(id.clone()) {
             let outcome = match (group, error_group, error) {
                 ("DELIVERED", ..) => None,
+                // Nobody says what went wrong.
+                (other, "OK", _) if other != "EXPIRED" && other != "REJECTED" => None,
                 (_, "USER_ERRORS", _) if permanent == Some(true) => {
                     Some(("bounces", "kind", "hard"))
                 }
@@ -618,6 +615,9 @@ impl Source {
             let items = ids.iter().filter_map(|id| {
                 let mut item = loyalty["messages"].get(id)?.clone();
                 item["code"] = Value::from(id.as_str());
+                if let Some(rows) = item["email_info"]["metrics"].as_array() {
+                    item["email_info"]["metrics"] = Value::Array(vec![highest(rows)]);
+                }
                 Some(item)
             });
             loyalty[code] = items.collect();
@@ -657,6 +657,28 @@ impl Source {
         facts.counters.extend(reports(&self.reports));
         facts
     }
+}
+
+/// One row with the highest value of each number.
+fn highest(rows: &[Value]) -> Value {
+    let mut all = serde_json::Map::new();
+    for (name, value) in rows.iter().filter_map(Value::as_object).flatten() {
+        let known = all.get(name).and_then(number);
+        if number(value) > known {
+            all.insert(name.clone(), value.clone());
+        }
+    }
+    Value::Object(all)
+}
+
+/// The other names of Pushwoosh's messages: by their ids, the codes.
+pub fn aliases(world: &World) -> HashMap<String, String> {
+    let books = world.pushwoosh.books();
+    let items = LOYALTY_APPLICATIONS
+        .iter()
+        .filter_map(|(code, _)| books[*code].as_array());
+    let pair = |item: &Value| Some((item["id"].to_string(), item["code"].as_str()?.to_owned()));
+    items.flatten().filter_map(pair).collect()
 }
 
 /// The e-mail reports that were handed out.

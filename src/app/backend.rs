@@ -75,35 +75,36 @@ impl Exporter {
             id: Arc::from(""),
             name: live.account.name.clone(),
         });
-        let (outcome, news) = match live.provider.read_pushed(&body) {
-            Pushed::Unsupported => (WebhookOutcome::Unsupported, News::default()),
-            Pushed::Event(event) => {
-                let events = vec![event];
-                let counted = live
-                    .ledger
-                    .happened(&application, Dataset::Reports, events, None)
-                    .await;
-                let (news, new) = counted.map_err(|error| error.to_string())?;
-                let outcome = if new > 0 {
-                    WebhookOutcome::Counted
-                } else {
-                    WebhookOutcome::Duplicate
-                };
-                (outcome, news)
-            }
-            Pushed::Reports(read) if read.empty => (WebhookOutcome::Unsupported, News::default()),
-            Pushed::Reports(read) => {
-                let (all, damaged) = (read.reports.len() as u64, read.damage.is_some());
-                let news = self.take_reports(live, &application, body, read).await?;
-                let outcome = if damaged {
-                    WebhookOutcome::Quarantined
-                } else if news.duplicates >= all {
-                    WebhookOutcome::Duplicate
-                } else {
-                    WebhookOutcome::Counted
-                };
-                (outcome, news)
-            }
+        let Pushed {
+            reports, events, ..
+        } = live.provider.read_pushed(&body);
+        let mut news = News::default();
+        let mut new = 0;
+        let (told, kept) = (reports.reports.len() as u64, reports.damage.is_some());
+        let known = told > 0 || !events.is_empty();
+        if !events.is_empty() {
+            let counted = live
+                .ledger
+                .happened(&application, Dataset::Reports, events, None)
+                .await;
+            let (more, counted) = counted.map_err(|error| error.to_string())?;
+            news.append(more);
+            new += counted;
+        }
+        if told > 0 || kept {
+            let more = self.take_reports(live, &application, body, reports).await?;
+            new += told - more.duplicates.min(told);
+            news.append(more);
+        }
+        // All of it is durable, or not counted: what cannot be understood is kept.
+        let outcome = if kept {
+            WebhookOutcome::Quarantined
+        } else if new > 0 {
+            WebhookOutcome::Counted
+        } else if known {
+            WebhookOutcome::Duplicate
+        } else {
+            WebhookOutcome::Unsupported
         };
         live.series.news(&news);
         live.series.webhook(outcome);

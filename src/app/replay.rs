@@ -109,7 +109,7 @@ async fn replay(
             Err(error) => return Err(of_store(error)),
         }
     }
-    let read = |body: &[u8]| provider.read_reports(body);
+    let read = |body: &[u8]| provider.read_pushed(body);
     for body in bodies {
         let replayed = ledger.replay(application, &body, &read).await;
         progress.answered(1);

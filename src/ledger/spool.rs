@@ -1,7 +1,8 @@
 //! The spool: bodies that a vendor hands out once, durable before anything in them is read.
 //!
 //! One directory per account, one file per body, numbered in the order of their arrival. The rest
-//! of a body that cannot be read lies below `quarantine/`, under the body's name.
+//! of a body that cannot be read lies below `quarantine/`, under the body's name. Of bodies that hold
+//! no report (an error's text, a page) one of each kind lies there.
 
 use std::{
     ffi::OsStr,
@@ -23,6 +24,8 @@ use crate::providers::{Spool, SpoolError, SpoolWriter, SpooledBody};
 /// The end of a body's name.
 const BODY: &str = "body";
 const QUARANTINE: &str = "quarantine";
+/// The beginning of a sample's name; its kind follows.
+const SAMPLE: &str = "sample-";
 /// So many bytes are reserved for a body before it is asked for.
 const RESERVED: u64 = 8 << 20;
 
@@ -127,13 +130,28 @@ impl AccountSpool {
         Ok(true)
     }
 
-    /// The bodies of which something lies in quarantine, in the order of arrival.
+    /// Keeps one copy of the bodies of a kind that hold no report, to be looked at. `false`: there
+    /// is one.
+    pub(super) fn keep_sample(&self, kind: &str, body: &[u8]) -> Result<bool, SpoolError> {
+        self.quarantine(&SpooledBody(format!("{SAMPLE}{kind}.{BODY}").into()), body)
+    }
+
+    /// The bodies of which something lies in quarantine, in the order of arrival, and the samples.
     pub(super) fn quarantined(&self) -> Result<Vec<SpooledBody>, SpoolError> {
-        let numbers = numbers_in(&self.directory.join(QUARANTINE))?;
+        let directory = self.directory.join(QUARANTINE);
+        let numbers = numbers_in(&directory)?;
         let named = numbers
             .into_iter()
             .map(|own| SpooledBody(file_name(own).into()));
-        Ok(named.collect())
+        let mut samples = Vec::new();
+        for entry in fs::read_dir(&directory).map_err(at(&directory))? {
+            let entry = entry.map_err(at(&directory))?;
+            if let Some(name) = entry.file_name().to_str().filter(|name| is_sample(name)) {
+                samples.push(SpooledBody(name.into()));
+            }
+        }
+        samples.sort();
+        Ok(named.chain(samples).collect())
     }
 
     /// What of a body lies in quarantine.
@@ -168,7 +186,9 @@ impl AccountSpool {
                 .flatten()
                 .filter_map(|entry| {
                     let metadata = entry.metadata().ok()?;
-                    let is_body = number_of(&entry.file_name()).is_some();
+                    let name = entry.file_name();
+                    let is_body =
+                        number_of(&name).is_some() || name.to_str().is_some_and(is_sample);
                     metadata.is_file().then_some((metadata.len(), is_body))
                 })
                 .collect::<Vec<_>>()
@@ -191,6 +211,11 @@ fn number_of(name: &OsStr) -> Option<u64> {
     let name = name.to_str()?;
     let number = name.strip_suffix(BODY)?.strip_suffix('.')?.parse().ok()?;
     (file_name(number) == name).then_some(number)
+}
+
+/// Whether it is the name of a sample.
+fn is_sample(name: &str) -> bool {
+    name.starts_with(SAMPLE) && name.ends_with(&format!(".{BODY}"))
 }
 
 /// The numbers of the bodies in a directory, in order.

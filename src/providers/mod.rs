@@ -18,6 +18,8 @@ mod paging;
 mod past;
 mod pushwoosh;
 mod salvage;
+#[cfg(test)]
+mod scripted;
 mod secrets;
 mod verdict;
 
@@ -93,8 +95,10 @@ pub trait Provider: Send + Sync {
 
     /// What is in a body that the vendor pushed.
     fn read_pushed(&self, body: &[u8]) -> Pushed {
-        let _ = body;
-        Pushed::Unsupported
+        Pushed {
+            reports: self.read_reports(body),
+            ..Pushed::default()
+        }
     }
 
     /// The delivery reports in a body that was handed out once: every whole report, and what was
@@ -315,15 +319,17 @@ pub struct Report {
     pub cost: Option<(rust_decimal::Decimal, Arc<str>)>,
 }
 
-/// What a vendor pushed.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Pushed {
-    /// Delivery reports, to be kept before they are read.
-    Reports(ReportsRead),
-    /// Something that happened to a message after its reports.
-    Event(Happening),
-    /// Something that is not counted.
-    Unsupported,
+/// What is in a body that a vendor pushed. Everything in it is in one of the three, or in the damage
+/// of `reports`: nothing is passed over.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pushed {
+    /// Delivery reports, and what has to be kept because it cannot be read. The body is kept before
+    /// they are counted.
+    pub reports: ReportsRead,
+    /// Things that happened to messages after their reports.
+    pub events: Vec<Happening>,
+    /// How many things it tells that are known and not counted.
+    pub unsupported: usize,
 }
 
 /// What a report means for its message.

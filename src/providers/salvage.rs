@@ -12,10 +12,28 @@ pub(super) struct Broken {
     pub(super) what: String,
 }
 
-/// The items of the top-level list `name`, as ranges of `body`, and what is wrong with the rest.
-pub(super) fn items(body: &[u8], name: &str) -> (Vec<Range<usize>>, Option<Broken>) {
+/// What a body has at its top level.
+#[derive(Debug, Default)]
+pub(super) struct Items {
+    /// The items of the list, as ranges of the body.
+    pub(super) items: Vec<Range<usize>>,
+    /// What is wrong with the rest.
+    pub(super) broken: Option<Broken>,
+    /// The names of the other fields, as ranges of the body.
+    pub(super) others: Vec<Range<usize>>,
+}
+
+/// The most names of other fields that are noted.
+const MAX_OTHERS: usize = 100;
+
+/// The items of the top-level list `name`, and what else there is.
+pub(super) fn items(body: &[u8], name: &str) -> Items {
     let mut found = Vec::new();
-    let mut scanner = Scanner { body, at: 0 };
+    let mut scanner = Scanner {
+        body,
+        at: 0,
+        others: Vec::new(),
+    };
     let broken = match scanner.object(name, &mut found) {
         Ok(true) => None,
         Ok(false) => Some(Broken {
@@ -31,7 +49,11 @@ pub(super) fn items(body: &[u8], name: &str) -> (Vec<Range<usize>>, Option<Broke
             })
         }
     };
-    (found, broken)
+    Items {
+        items: found,
+        broken,
+        others: scanner.others,
+    }
 }
 
 /// A body with the list `name` alone: these items of `body`, and what follows the last whole one in
@@ -66,6 +88,7 @@ pub(super) fn rest(
 struct Scanner<'b> {
     body: &'b [u8],
     at: usize,
+    others: Vec<Range<usize>>,
 }
 
 type Scanned<T> = Result<T, &'static str>;
@@ -114,10 +137,15 @@ impl Scanner<'_> {
                 self.expect(b':')?;
                 self.blanks();
                 let is_list = self.peek()? == b'[';
-                if &self.body[key.start + 1..key.end - 1] == name.as_bytes() && is_list {
+                let key = key.start + 1..key.end - 1;
+                let is_own = &self.body[key.clone()] == name.as_bytes();
+                if is_own && is_list {
                     there = true;
                     self.list(found)?;
                 } else {
+                    if !is_own && self.others.len() < MAX_OTHERS {
+                        self.others.push(key);
+                    }
                     self.value()?;
                 }
                 if !self.more(b'}')? {
@@ -223,7 +251,7 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> (Vec<&str>, Option<Broken>) {
-        let (items, broken) = items(body.as_bytes(), "results");
+        let Items { items, broken, .. } = items(body.as_bytes(), "results");
         (items.into_iter().map(|item| &body[item]).collect(), broken)
     }
 
@@ -238,6 +266,14 @@ mod tests {
     }
 
     #[test]
+    fn the_names_of_other_fields_are_noted() {
+        let body = br#"{"a":1,"results":[{"x":1}],"b":{"results":[2]}}"#;
+        let others = items(body, "results").others;
+        let names: Vec<_> = others.into_iter().map(|own| &body[own]).collect();
+        assert_eq!(names, [b"a", b"b"]);
+    }
+
+    #[test]
     fn the_whole_items_before_a_cut_are_kept_wherever_it_is() {
         let item = r#"{"k":"v\\","n":{"m":[1,"}"]}}"#;
         let body = format!(r#"{{"results": [{item}, {item}, {item}]}}"#);
@@ -246,7 +282,8 @@ mod tests {
             .map(|(at, _)| at + item.len())
             .collect();
         for cut in 0..body.len() {
-            let (items, damage) = items(&body.as_bytes()[..cut], "results");
+            let read = items(&body.as_bytes()[..cut], "results");
+            let (items, damage) = (read.items, read.broken);
             assert_eq!(
                 items.len(),
                 ends.iter().filter(|end| **end <= cut).count(),

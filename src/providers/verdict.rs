@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use http::StatusCode;
+
 use super::{
     Failure, FailureKind, Scope,
     http::{Answer, Verdict},
@@ -68,4 +70,35 @@ pub(super) fn undecodable(answer: &Answer, problem: &str) -> Failure {
     } else {
         failure
     }
+}
+
+/// The answer as it would have come without a gateway that makes every status 200: a code between
+/// 400 and 599 is the status that was meant.
+pub(super) fn with_meant_status(answer: &Answer, code: Option<u32>) -> Answer {
+    let meant = code.and_then(|code| u16::try_from(code).ok());
+    let meant = meant.filter(|meant| answer.status.is_success() && (400..600).contains(meant));
+    Answer {
+        status: meant
+            .and_then(|meant| StatusCode::from_u16(meant).ok())
+            .unwrap_or(answer.status),
+        ..answer.clone()
+    }
+}
+
+/// Whether an error's text, which has no known code, is about a message: it names the parameter,
+/// or an id that is in the request's query.
+pub(super) fn speaks_of_message(text: &str, query: &str) -> bool {
+    let text = text.to_lowercase();
+    let words = [
+        "message_id",
+        "message id",
+        "messageid",
+        "msg_id",
+        "msg id",
+        "msgid",
+    ];
+    let names_id = text
+        .split(|letter: char| !letter.is_ascii_digit())
+        .any(|digits| digits.len() >= 4 && query.contains(digits));
+    names_id || words.iter().any(|word| text.contains(word))
 }

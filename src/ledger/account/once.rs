@@ -20,15 +20,15 @@ use crate::{
         store::{Ask, StoreError, Told},
     },
     model::{Application, Dataset, Happening, HappeningKind},
-    providers::{Damage, Digest, Report, ReportsRead, SpoolError, SpooledBody},
+    providers::{Damage, Digest, Pushed, Report, ReportsRead, SpoolError, SpooledBody},
 };
 
 /// What became of a body in quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replayed {
-    /// Reports that were counted.
+    /// Reports and events that were counted.
     pub counted: u64,
-    /// Reports that had been counted before.
+    /// Reports and events that had been counted before.
     pub duplicates: u64,
     /// Why something is left in quarantine; `None`: nothing is.
     pub left: Option<String>,
@@ -97,9 +97,20 @@ impl AccountLedger {
     ) -> Result<News, StoreError> {
         let of_spool = |error: SpoolError| StoreError::Failed(error.0);
         for (body, read) in &bodies {
-            if let Some(Damage { at, what, rest, .. }) = &read.damage
-                && self.spool.quarantine(body, rest).map_err(of_spool)?
-            {
+            let Some(Damage {
+                at,
+                what,
+                rest,
+                sample_of,
+            }) = &read.damage
+            else {
+                continue;
+            };
+            let kept = match sample_of {
+                Some(kind) => self.spool.keep_sample(kind, rest),
+                None => self.spool.quarantine(body, rest),
+            };
+            if kept.map_err(of_spool)? {
                 let body = body.0.as_ref();
                 tracing::warn!(
                     account = %self.name, body, at, what,
@@ -190,15 +201,24 @@ impl AccountLedger {
         &self,
         application: &Application,
         body: &SpooledBody,
-        read: &(dyn Fn(&[u8]) -> ReportsRead + Sync),
+        read: &(dyn Fn(&[u8]) -> Pushed + Sync),
     ) -> Result<Replayed, StoreError> {
         let of_spool = |error: SpoolError| StoreError::Failed(error.0);
         let bytes = self.spool.read_quarantined(body).map_err(of_spool)?;
-        let ReportsRead {
-            reports, damage, ..
+        let Pushed {
+            reports: ReportsRead {
+                reports, damage, ..
+            },
+            events,
+            ..
         } = read(&bytes);
-        let found = reports.len() as u64;
-        let duplicates = self.tally(application, reports).await?.duplicates;
+        let found = (reports.len() + events.len()) as u64;
+        let mut duplicates = self.tally(application, reports).await?.duplicates;
+        if !events.is_empty() {
+            let told = events.len() as u64;
+            let counted = self.happened(application, Dataset::Reports, events, None);
+            duplicates += told - counted.await?.1;
+        }
         match &damage {
             None => self.spool.redeem(body).map_err(of_spool)?,
             Some(damage) if *damage.rest != *bytes => {

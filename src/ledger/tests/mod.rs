@@ -23,7 +23,7 @@ use super::*;
 use crate::{
     config,
     model::{Application, BounceKind, Counts, Dataset, Measure, Message, Snapshot, Totals},
-    providers::{Damage, Outcome, Report, ReportsRead, SpoolWriter, SpooledBody},
+    providers::{Damage, Outcome, Pushed, Report, ReportsRead, SpoolWriter, SpooledBody},
 };
 
 #[derive(Default)]
@@ -625,7 +625,11 @@ async fn what_lies_in_quarantine_is_read_again_and_counted_once() {
     let replay = async |bench: &Bench, read: &(dyn Fn(&[u8]) -> ReportsRead + Sync)| {
         let account = bench.account();
         assert_eq!(account.quarantine().unwrap(), std::slice::from_ref(&body));
-        account.replay(&application, &body, read).await.unwrap()
+        let read = |body: &[u8]| Pushed {
+            reports: read(body),
+            ..Pushed::default()
+        };
+        account.replay(&application, &body, &read).await.unwrap()
     };
     // This version reads no more of it than before.
     let outcome = replay(&bench, &read).await;
@@ -659,6 +663,89 @@ async fn what_lies_in_quarantine_is_read_again_and_counted_once() {
     assert!(bench.account().quarantine().unwrap().is_empty() && rest().is_none());
     bench.start().await;
     assert_eq!(bench.total(Measure::Sent), Some(5));
+}
+
+#[tokio::test]
+async fn one_body_of_each_kind_that_holds_no_report_is_kept() {
+    let mut bench = Bench::new(MAIL, "zero_hold: 0s", "10:00:00");
+    bench.start().await;
+    let application = bench.application();
+    let sample = |kind: &'static str, body: &[u8]| ReportsRead {
+        damage: Some(Damage {
+            at: 0,
+            what: "it is an error".into(),
+            rest: body.into(),
+            sample_of: Some(kind),
+        }),
+        ..ReportsRead::default()
+    };
+    let mut quarantined = 0;
+    for (kind, text) in [
+        ("error", b"1"),
+        ("error", b"2"),
+        ("page", b"3"),
+        ("error", b"4"),
+    ] {
+        if text == b"4" {
+            bench.start().await;
+        }
+        let body = spool(&bench.account(), text).await;
+        let bodies = vec![(body, sample(kind, text))];
+        let news = bench.account().reports(&application, bodies).await.unwrap();
+        quarantined += news.quarantined;
+    }
+    assert_eq!(
+        (quarantined, bench.notes.quarantined.load(Ordering::Relaxed)),
+        (2, 2)
+    );
+    let kept = bench.account().quarantine().unwrap();
+    let names: Vec<&str> = kept.iter().map(|body| body.0.as_ref()).collect();
+    assert_eq!(names, ["sample-error.body", "sample-page.body"]);
+    let spooled = std::fs::read_dir(bench.directory.path().join("data/spool/mail")).unwrap();
+    assert_eq!(spooled.count(), 1, "nothing is left in the spool");
+    // What a person has looked at and removed is kept once more.
+    let understood = |_: &[u8]| Pushed::default();
+    let account = bench.account();
+    let replayed = account.replay(&application, &kept[0], &understood).await;
+    assert_eq!(replayed.unwrap().left, None);
+    let body = spool(&bench.account(), b"5").await;
+    let bodies = vec![(body, sample("error", b"5"))];
+    let news = bench.account().reports(&application, bodies).await.unwrap();
+    assert_eq!(news.quarantined, 1);
+}
+
+#[tokio::test]
+async fn events_in_quarantine_are_counted_by_a_version_that_reads_them() {
+    let mut bench = Bench::new(MAIL, "zero_hold: 0s", "10:00:00");
+    bench.start().await;
+    let application = bench.application();
+    let body = spool(&bench.account(), b"X").await;
+    let bodies = vec![(body.clone(), read(b"X"))];
+    bench.account().reports(&application, bodies).await.unwrap();
+    let complaint = crate::model::Happening {
+        digest: [5; 16],
+        former: None,
+        kind: crate::model::HappeningKind::Tracked {
+            measure: Measure::Complaints,
+            campaign: None,
+        },
+        at: None,
+    };
+    let understands = |_: &[u8]| Pushed {
+        events: vec![complaint.clone(), complaint.clone()],
+        ..Pushed::default()
+    };
+    let outcome = bench
+        .account()
+        .replay(&application, &body, &understands)
+        .await;
+    let outcome = outcome.unwrap();
+    assert_eq!(
+        (outcome.counted, outcome.duplicates, outcome.left),
+        (1, 1, None)
+    );
+    bench.start().await;
+    assert_eq!(bench.total(Measure::Complaints), Some(1));
 }
 
 #[tokio::test]

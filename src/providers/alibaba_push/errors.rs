@@ -1,59 +1,139 @@
 //! The vendor's errors: decided by their code, since the HTTP status says little (throttling is a
 //! 400), and by the status only where there is no code.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::HeaderMap;
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 
 use crate::providers::{
-    Failure, FailureKind, Scope,
+    Failure, FailureKind, Refusal, Scope,
     http::{Answer, Verdict},
-    json::{Skipped, Text},
-    verdict::{by_status, said},
+    json::{Object, Text},
+    verdict::{by_status, said, speaks_of_message, with_meant_status},
 };
 
 /// What a vendor's error means for what was asked.
 pub(super) enum Meaning<T> {
     /// As for every vendor.
     Verdict(Verdict<T>),
-    /// Not an error: the numbers are still being made.
-    NotYet,
-    /// The message is not one that can be asked for.
-    BadMessage(String),
+    /// It is for the operation to say: of a message's statistics it is no failure.
+    Refused(Refused),
 }
 
-/// An error's code and text, from JSON in either spelling, or XML.
-pub(super) fn error(body: &[u8]) -> Option<(String, String)> {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Error {
-        #[serde(rename = "Code", alias = "code")]
-        code: Text,
-        #[serde(
-            rename = "Message",
-            alias = "message",
-            alias = "Detail",
-            alias = "Description"
-        )]
-        message: Text,
-        #[serde(rename = "PushStats")]
-        stats: Option<Skipped>,
-        #[serde(rename = "PushInfos")]
-        infos: Option<Skipped>,
+/// An error that is an answer where the statistics of one message are asked for, and a failure
+/// everywhere else.
+#[derive(Clone, Debug)]
+pub(super) struct Refused {
+    pub(super) what: RefusedPart,
+    pub(super) failure: Failure,
+}
+
+/// What is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum RefusedPart {
+    /// The numbers are still being made.
+    NotReady,
+    /// The message: the label `reason`, and whether it can just be too new.
+    Message(Arc<str>, Refusal),
+}
+
+/// An error in an answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct VendorError {
+    /// The vendor's code; empty: it gave none.
+    pub(super) code: String,
+    /// The vendor's text.
+    pub(super) text: String,
+}
+
+/// The first of `names` in an object, whatever the case of its letters: the vendor's own client
+/// reads both `Code` and `code`. Both can be there.
+pub(super) fn field<'a>(object: &Object<'a>, names: &[&str]) -> Option<&'a RawValue> {
+    names.iter().find_map(|name| {
+        let exact = object.get(*name).copied().filter(|raw| raw.get() != "null");
+        let other = || {
+            let mut others = object
+                .iter()
+                .filter(|(key, raw)| key.eq_ignore_ascii_case(name) && raw.get() != "null");
+            others.next().map(|(_, raw)| *raw)
+        };
+        exact.or_else(other)
+    })
+}
+
+/// A text or number under one of `names`, unless it is empty.
+pub(super) fn text(object: &Object<'_>, names: &[&str]) -> Option<String> {
+    let of = |name: &&str| -> Option<String> {
+        let text: Text = serde_json::from_str(field(object, &[name])?.get()).ok()?;
+        text.get().map(str::to_owned)
+    };
+    names.iter().find_map(of)
+}
+
+/// The objects that answers of this API have their data in.
+const DATA: [&str; 4] = ["PushStats", "MsgPushStats", "PushInfos", "AppPushStats"];
+
+/// Whether the answer has data: rows, or anything but an empty object.
+fn has_data(object: &Object<'_>) -> bool {
+    fn is_empty(value: &Value) -> bool {
+        match value {
+            Value::Null => true,
+            Value::Array(list) => list.iter().all(is_empty),
+            Value::Object(object) => object.values().all(is_empty),
+            _ => false,
+        }
     }
-    if let Ok(error) = serde_json::from_slice::<Error>(body) {
-        let has_data = error.stats.is_some() || error.infos.is_some();
-        let code = error.code.get().filter(|_| !has_data)?;
-        return Some((code.to_owned(), error.message.0.unwrap_or_default()));
-    }
+    let value = |name: &&str| serde_json::from_str::<Value>(field(object, &[name])?.get()).ok();
+    DATA.iter().filter_map(value).any(|value| !is_empty(&value))
+}
+
+/// The error in a body of JSON or XML. `None`: it is no error.
+pub(super) fn error(body: &[u8]) -> Option<VendorError> {
+    let Ok(object) = serde_json::from_slice::<Object<'_>>(body) else {
+        return xml_error(body);
+    };
+    let code = text(&object, &["Code", "ErrorCode"]);
+    let said = text(
+        &object,
+        &["Message", "Detail", "Description", "ErrorMessage"],
+    );
+    let failed =
+        field(&object, &["Success"]).is_some_and(|raw| ["false", "\"false\""].contains(&raw.get()));
+    let is_good = |text: &String| {
+        let words = ["OK", "200", "0", "Success", "Successful"];
+        words.iter().any(|word| text.eq_ignore_ascii_case(word))
+    };
+    let is_error = match (&code, &said) {
+        (Some(code), _) => !is_good(code),
+        (None, Some(said)) => !is_good(said),
+        (None, None) => false,
+    };
+    ((failed || is_error) && !has_data(&object)).then(|| VendorError {
+        code: code.filter(|code| !is_good(code)).unwrap_or_default(),
+        text: said.unwrap_or_default(),
+    })
+}
+
+/// `<Error><Code/><Message/></Error>`, whatever is around it.
+fn xml_error(body: &[u8]) -> Option<VendorError> {
     let text = std::str::from_utf8(body).ok()?;
+    if !text.trim_start().starts_with('<') {
+        return None;
+    }
     let element = |name: &str| {
         let (_, rest) = text.split_once(&format!("<{name}>"))?;
-        Some(rest.split_once(&format!("</{name}>"))?.0.trim().to_owned())
+        let inner = rest.split_once(&format!("</{name}>"))?.0.trim();
+        let plain = inner.strip_prefix("<![CDATA[");
+        let plain = plain.and_then(|plain| plain.strip_suffix("]]>"));
+        Some(plain.unwrap_or(inner).to_owned())
     };
-    Some((element("Code")?, element("Message").unwrap_or_default()))
+    let code = element("Code").or_else(|| element("code"))?;
+    Some(VendorError {
+        code,
+        text: element("Message").unwrap_or_default(),
+    })
 }
 
 /// The vendor's text as it may be shown: `SignatureDoesNotMatch` repeats the string that was
@@ -66,14 +146,20 @@ pub(super) fn without_signed_text(text: &str) -> &str {
     text.get(..cut).unwrap_or_default()
 }
 
-/// What the code means. `text` is the vendor's, redacted.
-pub(super) fn meaning<T>(answer: &Answer, code: &str, text: &str, now: Timestamp) -> Meaning<T> {
+/// What the code means. `text` is the vendor's, redacted; `query` is the request's.
+pub(super) fn meaning<T>(
+    answer: &Answer,
+    code: &str,
+    text: &str,
+    query: &str,
+    now: Timestamp,
+) -> Meaning<T> {
     let status = answer.status.as_u16();
     let failure = |kind, scope, advice: Option<&'static str>| Failure {
         kind,
         scope,
         status: Some(status),
-        code: Some(code.into()),
+        code: Some(code).filter(|code| !code.is_empty()).map(Into::into),
         text: said(status, Some(code), text),
         advice,
     };
@@ -82,11 +168,18 @@ pub(super) fn meaning<T>(answer: &Answer, code: &str, text: &str, now: Timestamp
         |kind, pause| Meaning::Verdict(Verdict::Retry(failure(kind, Scope::Query, None), pause));
     let account = Scope::Account;
     match code {
-        "TaskWaiting" => Meaning::NotYet,
+        "TaskWaiting" => Meaning::Refused(Refused {
+            what: RefusedPart::NotReady,
+            failure: failure(FailureKind::Vendor, Scope::Query, None),
+        }),
         _ if code == "Throttling" || code.starts_with("Throttling.") => {
             retry(FailureKind::RateLimited, wait(&answer.headers))
         }
-        "ServiceUnavailable" | "InternalError" | "Timeout" | "SignatureNonceUsed" => {
+        _ if ["ServiceUnavailable", "InternalError", "Timeout"]
+            .iter()
+            .any(|word| code.starts_with(word))
+            || code == "SignatureNonceUsed" =>
+        {
             retry(FailureKind::Vendor, wait(&answer.headers))
         }
         "SignatureDoesNotMatch" => fail(
@@ -138,27 +231,49 @@ pub(super) fn meaning<T>(answer: &Answer, code: &str, text: &str, now: Timestamp
         }
         "InvalidPeriod.ExceedDays" => fail(FailureKind::Vendor, Scope::Query, None),
         _ if code.starts_with("InvalidTimeStamp") => fail(FailureKind::Vendor, account, None),
-        _ if code.starts_with("InvalidAppKey") => fail(
+        _ if code.contains("AppKey") => fail(
             FailureKind::Vendor,
             Scope::Application,
             Some("check the application's id"),
         ),
-        _ if is_bad_parameter(code) => Meaning::BadMessage(code.to_owned()),
         _ if code.starts_with("Missing") => fail(FailureKind::Vendor, Scope::Query, None),
-        _ => Meaning::Verdict(by_status(answer, Some(code), text)),
+        _ => {
+            if let Some(what) = refused_message(answer, code, text, query) {
+                let failure = failure(FailureKind::Vendor, Scope::Query, None);
+                return Meaning::Refused(Refused { what, failure });
+            }
+            let answer = with_meant_status(answer, code.parse().ok());
+            let code = Some(code).filter(|code| !code.is_empty());
+            Meaning::Verdict(by_status(&answer, code, text))
+        }
     }
 }
 
-/// `Invalid<Parameter>.Format`, `.Empty`, `.LengthExceed`, and `Invalid.Parameter`.
-fn is_bad_parameter(code: &str) -> bool {
-    let kinds = [".Format", ".Empty", ".LengthExceed", ".Parameter"];
-    code.starts_with("Invalid") && kinds.iter().any(|kind| code.ends_with(kind))
+/// Whether the vendor refuses the message: its code names it (`InvalidMessageId.Format`,
+/// `MessageId.NotFound`), or no parameter (`Invalid.Parameter`), or an error that it has no code
+/// for does in its text.
+fn refused_message(answer: &Answer, code: &str, text: &str, query: &str) -> Option<RefusedPart> {
+    let names_message = code.to_ascii_lowercase().contains("message");
+    if names_message || code == "Invalid.Parameter" {
+        // What is malformed does not become better; what is not found may be too new.
+        let malformed = [".Format", ".Empty", ".LengthExceed"];
+        let then = match malformed.iter().any(|kind| code.ends_with(kind)) {
+            true => Refusal::AtOnce,
+            false => Refusal::UnlessNew,
+        };
+        return Some(RefusedPart::Message(code.into(), then));
+    }
+    let status = with_meant_status(answer, code.parse().ok()).status.as_u16();
+    let is_not_found = matches!(status, 404 | 410) || code.ends_with(".NotFound");
+    (is_not_found && speaks_of_message(text, query))
+        .then(|| RefusedPart::Message("not_found".into(), Refusal::UnlessNew))
 }
 
 /// How long the vendor asks to wait: its own header in milliseconds, or the older lists of limits.
 fn wait(headers: &HeaderMap) -> Option<Duration> {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    if let Some(wait) = text("x-acs-retry-after").and_then(|text| text.trim().parse().ok()) {
+    let asked = text("x-acs-retry-after").and_then(|text| text.trim().parse().ok());
+    if let Some(wait) = asked.filter(|wait| *wait > 0) {
         return Some(Duration::from_millis(wait));
     }
     let lists = ["x-ratelimit-user-api", "x-ratelimit-user"]
@@ -196,81 +311,134 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_read_from_both_spellings_and_xml() {
-        let own = |text: &str| text.to_owned();
-        let expected = Some((own("Throttling.User"), own("slow down")));
+    fn errors_are_read_from_every_spelling_and_xml() {
+        let expected = |code: &str, text: &str| {
+            let (code, text) = (code.to_owned(), text.to_owned());
+            Some(VendorError { code, text })
+        };
+        let throttled = expected("Throttling.User", "slow down");
         for body in [
             r#"{"RequestId": "x", "Code": "Throttling.User", "Message": "slow down"}"#,
             r#"{"code": "Throttling.User", "message": "slow down"}"#,
+            r#"{"Code": "Throttling.User", "Message": "slow down", "Description": "other", "Detail": {}}"#,
+            r#"{"Code": "Throttling.User", "code": "Throttling.User", "Message": "slow down", "message": "x"}"#,
+            r#"{"code": "Throttling.User", "Code": null, "Message": null, "Description": "slow down"}"#,
+            r#"{"Code": "Throttling.User", "Message": "slow down", "PushStats": {"PushStat": []}}"#,
+            r#"{"Code": "Throttling.User", "Message": "slow down", "PushInfos": {}, "PushStats": null}"#,
             "<Error><Code>Throttling.User</Code><Message>slow down</Message></Error>",
+            " <?xml version='1.0'?><Error><Code><![CDATA[Throttling.User]]></Code><Message>slow down</Message></Error>",
         ] {
-            assert_eq!(error(body.as_bytes()), expected, "{body}");
+            assert_eq!(error(body.as_bytes()), throttled, "{body}");
         }
-        assert_eq!(error(br#"{"Code": "OK", "PushStats": {}}"#), None);
-        assert_eq!(error(b"nonsense"), None);
+        for (body, found) in [
+            (
+                r#"{"RequestId": "x", "Message": "trouble"}"#,
+                expected("", "trouble"),
+            ),
+            (r#"{"RequestId": "x", "Success": false}"#, expected("", "")),
+            (
+                r#"{"Code": 500, "Message": "trouble"}"#,
+                expected("500", "trouble"),
+            ),
+            (r#"{"Code": "OK", "RequestId": "x"}"#, None),
+            (
+                r#"{"Code": 200, "Message": "success", "RequestId": "x"}"#,
+                None,
+            ),
+            (r#"{"Message": "success", "RequestId": "x"}"#, None),
+            (
+                r#"{"Code": "Odd", "PushStats": {"PushStat": [{"SentCount": 5}]}}"#,
+                None,
+            ),
+            ("nonsense", None),
+            ("<html><body>no</body></html>", None),
+            ("[]", None),
+        ] {
+            assert_eq!(error(body.as_bytes()), found, "{body}");
+        }
         let text = "Specified signature is not matched. server string to sign is:POST&%2F&secret";
         assert!(!without_signed_text(text).contains("secret"));
     }
 
+    fn of(status: u16, code: &str, text: &str) -> String {
+        let query = "AppKey=23267207&MessageId=510427";
+        match meaning::<()>(&answer(status), code, text, query, Timestamp::UNIX_EPOCH) {
+            Meaning::Verdict(Verdict::Retry(failure, _)) => {
+                format!("retry {}", failure.kind.as_str())
+            }
+            Meaning::Verdict(Verdict::Fail(failure)) => {
+                format!("{:?} {}", failure.scope, failure.kind.as_str())
+            }
+            Meaning::Verdict(Verdict::Done(())) => "good".to_owned(),
+            Meaning::Refused(Refused { what, .. }) => match what {
+                RefusedPart::NotReady => "not ready".to_owned(),
+                RefusedPart::Message(reason, then) => format!("message {reason} {then:?}"),
+            },
+        }
+    }
+
     #[test]
     fn the_code_decides_before_the_status() {
-        let now = Timestamp::UNIX_EPOCH;
-        let of = |status, code| meaning::<()>(&answer(status), code, "", now);
-        for (status, code) in [
-            (400, "Throttling"),
-            (400, "Throttling.Api"),
-            (403, "ServiceUnavailable"),
-            (400, "InternalError"),
-            (400, "SignatureNonceUsed"),
-        ] {
-            assert!(
-                matches!(of(status, code), Meaning::Verdict(Verdict::Retry(..))),
-                "{code}"
-            );
-        }
-        for (status, code, kind, scope) in [
+        for (code, expected) in [
+            ("Throttling", "retry rate_limited"),
+            ("Throttling.Api", "retry rate_limited"),
+            ("ServiceUnavailable", "retry vendor"),
+            ("InternalError", "retry vendor"),
+            ("Timeout", "retry vendor"),
+            ("SignatureNonceUsed", "retry vendor"),
+            ("SignatureDoesNotMatch", "Account unauthorized"),
+            ("InvalidAccessKeyId.NotFound", "Account unauthorized"),
+            ("InvalidSecurityToken.Expired", "Account unauthorized"),
+            ("PermissionDenied", "Application forbidden"),
+            ("Forbidden.RAM", "Account forbidden"),
+            ("InvalidApi.NotFound", "Account not_found"),
+            ("InvalidAppKey.Format", "Application vendor"),
+            ("InvalidAppKey.NotFound", "Application vendor"),
+            ("MissingAppKey", "Application vendor"),
+            ("MissingMessageId", "Query vendor"),
+            ("TaskWaiting", "not ready"),
             (
-                400,
-                "SignatureDoesNotMatch",
-                FailureKind::Unauthorized,
-                Scope::Account,
+                "InvalidMessageId.Format",
+                "message InvalidMessageId.Format AtOnce",
             ),
+            (
+                "InvalidMessageId.LengthExceed",
+                "message InvalidMessageId.LengthExceed AtOnce",
+            ),
+            (
+                "InvalidMessageId.NotFound",
+                "message InvalidMessageId.NotFound UnlessNew",
+            ),
+            ("MessageId.NotFound", "message MessageId.NotFound UnlessNew"),
+            ("Invalid.Parameter", "message Invalid.Parameter UnlessNew"),
+        ] {
+            for status in [200, 400, 403, 404] {
+                assert_eq!(of(status, code, ""), expected, "{status} {code}");
+            }
+        }
+        for (status, code, text, expected) in [
+            (400, "InvalidStartTime.Format", "", "Query vendor"),
             (
                 404,
-                "InvalidAccessKeyId.NotFound",
-                FailureKind::Unauthorized,
-                Scope::Account,
+                "Push.NotFound",
+                "message id 510427",
+                "message not_found UnlessNew",
             ),
+            (404, "", "510427 is unknown", "message not_found UnlessNew"),
+            (404, "", "no such page", "Query not_found"),
             (
-                400,
-                "InvalidSecurityToken.Expired",
-                FailureKind::Unauthorized,
-                Scope::Account,
+                200,
+                "404",
+                "message id is unknown",
+                "message not_found UnlessNew",
             ),
-            (
-                400,
-                "PermissionDenied",
-                FailureKind::Forbidden,
-                Scope::Application,
-            ),
-            (403, "Forbidden.RAM", FailureKind::Forbidden, Scope::Account),
-            (
-                404,
-                "InvalidApi.NotFound",
-                FailureKind::NotFound,
-                Scope::Account,
-            ),
+            (200, "403", "", "Application forbidden"),
+            (200, "503", "", "retry vendor"),
+            (200, "", "trouble", "Query vendor"),
+            (200, "Odd", "trouble", "Query vendor"),
         ] {
-            let Meaning::Verdict(Verdict::Fail(failure)) = of(status, code) else {
-                panic!("{code}")
-            };
-            assert_eq!((failure.kind, failure.scope), (kind, scope), "{code}");
+            assert_eq!(of(status, code, text), expected, "{status} {code} {text}");
         }
-        assert!(matches!(of(400, "TaskWaiting"), Meaning::NotYet));
-        assert!(matches!(
-            of(400, "InvalidMessageId.Format"),
-            Meaning::BadMessage(_)
-        ));
     }
 
     #[test]
@@ -287,5 +455,14 @@ mod tests {
         assert_eq!(wait(&headers), Some(Duration::from_millis(1200)));
         headers.insert("x-acs-retry-after", HeaderValue::from_static("350"));
         assert_eq!(wait(&headers), Some(Duration::from_millis(350)));
+        // Positive integers only, as the vendor's library reads them.
+        for absurd in ["0", "-5", "1000000000000000000000000000000", "soon", ""] {
+            headers.insert("x-acs-retry-after", HeaderValue::from_static(absurd));
+            assert_eq!(
+                wait(&headers),
+                Some(Duration::from_millis(1200)),
+                "{absurd}"
+            );
+        }
     }
 }

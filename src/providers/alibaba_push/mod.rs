@@ -2,10 +2,17 @@
 //! one message, `QueryPushRecords` for the list.
 
 mod errors;
+mod list;
 mod sign;
+#[cfg(test)]
+mod tests;
 mod wire;
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use delivery_clock::Moment;
@@ -24,22 +31,20 @@ use super::{
 };
 use crate::{
     config::{self, Credentials, Signature},
-    model::{Application, Dataset, Message},
+    model::{Application, DailyPublication, Dataset, Message},
     secret::Secret,
 };
-use errors::Meaning;
+use errors::{Meaning, Refused, RefusedPart};
 
 /// The version of the API.
 const VERSION: &str = "2016-08-01";
-/// The most records in a page.
-const PAGE_SIZE: usize = 100;
-/// The last page that can be asked for.
-const MAX_PAGE: usize = 10_000;
-/// The longest span of records in one request; the vendor's limit is not documented.
+/// The longest span of days or records in one request; the vendor's limit is not documented.
 const MAX_SPAN: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// The product counts days in Beijing time, which has no daylight saving.
-const BEIJING: i64 = 8 * 3600;
-const DAY: i64 = 86_400;
+const BEIJING: DailyPublication = DailyPublication {
+    utc_offset: SignedDuration::from_hours(8),
+    complete_at: Duration::ZERO,
+};
 
 /// Alibaba's statistics of one account.
 pub(crate) struct AlibabaPush {
@@ -47,13 +52,27 @@ pub(crate) struct AlibabaPush {
     /// The key's id, its secret, and the security token if there is one.
     secrets: Secrets,
     signature: Signature,
+    /// When the vendor's days begin.
+    daily: DailyPublication,
+    /// By application, from when on it has to be listed again for the pushes that were still
+    /// scheduled when it was last listed.
+    scheduled: Mutex<HashMap<Arc<str>, Timestamp>>,
 }
 
 /// What an operation brought.
 enum Asked {
     Answer(Bytes),
-    NotYet,
-    BadMessage(String),
+    Refused(Refused),
+}
+
+impl Asked {
+    /// The answer, where a refusal is no answer.
+    fn answer(self) -> Result<Bytes, Failure> {
+        match self {
+            Asked::Answer(body) => Ok(body),
+            Asked::Refused(refused) => Err(refused.failure),
+        }
+    }
 }
 
 impl AlibabaPush {
@@ -74,6 +93,8 @@ impl AlibabaPush {
             http,
             secrets: Secrets::new(sources),
             signature,
+            daily: account.daily.unwrap_or(BEIJING),
+            scheduled: Mutex::default(),
         }
     }
 
@@ -159,14 +180,19 @@ impl AlibabaPush {
         parameters: &[(&str, &str)],
         deadline: Moment,
     ) -> Result<(Asked, Timestamp), Failure> {
+        let asked = query(parameters.iter().copied());
         let judge = |answer: &Answer| match errors::error(&answer.body) {
-            Some((code, text)) => {
-                let text = redact(errors::without_signed_text(&text), &self.secrets.current());
-                match errors::meaning(answer, &code, &text, self.http.clock().now()) {
+            Some(error) => {
+                let text = errors::without_signed_text(&error.text);
+                let text = redact(text, &self.secrets.current());
+                let now = self.http.clock().now();
+                match errors::meaning(answer, &error.code, &text, &asked, now) {
                     Meaning::Verdict(verdict) => verdict,
-                    Meaning::NotYet => Verdict::Done(Asked::NotYet),
-                    Meaning::BadMessage(code) => Verdict::Done(Asked::BadMessage(code)),
+                    Meaning::Refused(refused) => Verdict::Done(Asked::Refused(refused)),
                 }
+            }
+            None if answer.status.is_success() && answer.body.trim_ascii().is_empty() => {
+                Verdict::Fail(undecodable(answer, "the answer is empty"))
             }
             None if answer.status.is_success() => {
                 match decode::<super::json::Object<'_>>(&answer.body, &mut |_| {}) {
@@ -205,13 +231,14 @@ impl AlibabaPush {
             .await?;
         let body = match answer {
             Asked::Answer(body) => body,
-            Asked::NotYet => return Ok(Observation::NotYet { asked, asked_at }),
-            Asked::BadMessage(code) => {
-                let reason = code.into();
-                return Ok(Observation::Refused {
-                    asked,
-                    reason,
-                    then: Refusal::AtOnce,
+            Asked::Refused(refused) => {
+                return Ok(match refused.what {
+                    RefusedPart::NotReady => Observation::NotYet { asked, asked_at },
+                    RefusedPart::Message(reason, then) => Observation::Refused {
+                        asked,
+                        reason,
+                        then,
+                    },
                 });
             }
         };
@@ -234,9 +261,7 @@ impl AlibabaPush {
     ) -> Result<(), Failure> {
         let end = query.to.min(self.http.clock().now());
         // Whole days, so that none is cut in two.
-        let day = (query.from.as_second() + BEIJING).div_euclid(DAY);
-        let begin = Timestamp::from_second(day * DAY - BEIJING);
-        let mut start = begin.unwrap_or(query.from);
+        let mut start = self.daily.day_of(query.from);
         let mut seen = HashSet::new();
         while start < end {
             let stop = start.checked_add(MAX_SPAN).unwrap_or(end).min(end);
@@ -252,73 +277,15 @@ impl AlibabaPush {
             let asked = self
                 .operation(query.dataset, action, &parameters, deadline)
                 .await?;
-            if let (Asked::Answer(body), _) = asked {
-                let observer = self.http.observer();
-                let unknown = &mut |field: &str| observer.unknown_field(query.dataset, field);
-                let days = wire::days(&body, unknown);
-                let days = days.map_err(|problem| Failure::bad_count(&problem))?;
-                // A day that two spans share may be told with both.
-                for day in days {
-                    if day.to <= end && seen.insert(day.from) {
-                        take(Past::Grown(day));
-                    }
-                }
-            }
-            start = stop;
-        }
-        Ok(())
-    }
-
-    /// All messages that were sent since, window by window and page by page to the end.
-    async fn list(
-        &self,
-        dataset: Dataset,
-        application: &Application,
-        since: Timestamp,
-        deadline: Moment,
-        take: &mut (dyn FnMut(Observation) + Send),
-    ) -> Result<(), Failure> {
-        let end = self.http.clock().now();
-        let mut start = since;
-        let mut seen = HashSet::new();
-        while start < end {
-            // Frozen for all pages, so that new pushes do not move them.
-            let stop = start.checked_add(MAX_SPAN).unwrap_or(end).min(end);
-            for page in 1..=MAX_PAGE {
-                let (from, to) = (time(start), time(stop));
-                let (page_text, size) = (page.to_string(), PAGE_SIZE.to_string());
-                let parameters = [
-                    ("AppKey", &*application.id),
-                    ("StartTime", &from),
-                    ("EndTime", &to),
-                    ("Page", &page_text),
-                    ("PageSize", &size),
-                ];
-                let action = "QueryPushRecords";
-                let asked = self
-                    .operation(dataset, action, &parameters, deadline)
-                    .await?;
-                let (Asked::Answer(body), _) = asked else {
-                    return Ok(());
-                };
-                let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
-                let records = wire::records(&body, unknown)
-                    .map_err(|problem| Failure::bad_count(&problem))?;
-                let last = records.rows == 0 || records.is_last(page, PAGE_SIZE);
-                for (id, sent_at) in records.sent {
-                    if seen.insert(id.clone()) {
-                        let application = application.id.clone();
-                        let message = Message {
-                            application,
-                            id,
-                            campaign: None,
-                            sent_at,
-                        };
-                        take(Observation::Listed(message));
-                    }
-                }
-                if last {
-                    break;
+            let body = asked.0.answer()?;
+            let observer = self.http.observer();
+            let unknown = &mut |field: &str| observer.unknown_field(query.dataset, field);
+            let days = wire::days(&body, unknown);
+            let days = days.map_err(|problem| Failure::bad_count(&problem))?;
+            // A day that two spans share may be told with both.
+            for day in days {
+                if day.to <= end && seen.insert(day.from) {
+                    take(Past::Grown(day));
                 }
             }
             start = stop;
@@ -334,7 +301,7 @@ impl Provider for AlibabaPush {
 
     /// Numbers can be seen on the next day, in Beijing.
     fn first_numbers(&self, message: &Message) -> Option<Timestamp> {
-        next_day(message.sent_at?)
+        Some(next_day(message.sent_at?, self.daily))
     }
 
     fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
@@ -362,11 +329,11 @@ impl Provider for AlibabaPush {
                     dataset,
                     application,
                     oldest,
-                    since: _,
+                    since,
                     deadline,
                 } => {
-                    self.list(dataset, application, oldest, deadline, take)
-                        .await
+                    let range = (oldest, since);
+                    self.list(dataset, application, range, deadline, take).await
                 }
                 Query::Messages {
                     dataset,
@@ -393,21 +360,7 @@ fn time(time: Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Midnight in Beijing after `time`.
-fn next_day(time: Timestamp) -> Option<Timestamp> {
-    let day = (time.as_second() + BEIJING).div_euclid(DAY);
-    Timestamp::from_second((day + 1) * DAY - BEIJING).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_next_day_begins_at_16_o_clock_utc() {
-        let next = |text: &str| next_day(text.parse().unwrap()).unwrap().to_string();
-        assert_eq!(next("2026-11-23T15:59:59Z"), "2026-11-23T16:00:00Z");
-        assert_eq!(next("2026-11-23T16:00:00Z"), "2026-11-24T16:00:00Z");
-        assert_eq!(next("2026-11-23T00:00:00Z"), "2026-11-23T16:00:00Z");
-    }
+/// The first midnight of the vendor's days after `time`.
+fn next_day(time: Timestamp, daily: DailyPublication) -> Timestamp {
+    delivery_clock::after(daily.day_of(time), Duration::from_secs(86_400))
 }

@@ -1,83 +1,143 @@
-//! What the vendor sends: every list in an object of its own.
+//! What the vendor sends: every list in an object of its own. Names are read in any case of their
+//! letters, as the vendor's own client and samples have them in two.
 
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
+use serde_json::value::RawValue;
 
+use super::errors::{field, text};
 use crate::{
-    model::{ErrorReason, Measure, Snapshot, Totals},
+    model::{Counts, ErrorReason, Measure, Snapshot, Totals},
     providers::{
         Grown,
-        decode::decode,
-        json::{Count, Skipped, Text, counts, time},
+        json::{Count, Object, Text, problem, time},
     },
 };
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Statistics {
-    request_id: Skipped,
-    /// Called `MsgPushStats` in the first edition of the API.
-    #[serde(alias = "MsgPushStats")]
-    push_stats: Option<PushStats>,
+/// The numbers of one message or day, and what they are called: of pushes.
+const PUSH: [(&str, Measure); 5] = [
+    ("AcceptCount", Measure::Accepted),
+    ("SentCount", Measure::Sent),
+    ("ReceivedCount", Measure::Delivered),
+    ("OpenedCount", Measure::Opened),
+    ("DeletedCount", Measure::Dismissed),
+];
+
+/// The same of the text messages that supplement pushes.
+const SMS: [(&str, Measure); 5] = [
+    ("SmsSentCount", Measure::Sent),
+    ("SmsReceiveSuccessCount", Measure::Delivered),
+    ("SmsSkipCount", Measure::Skipped),
+    ("SmsFailedCount", Measure::Errors(ErrorReason::SendFailed)),
+    (
+        "SmsReceiveFailedCount",
+        Measure::Errors(ErrorReason::Undelivered),
+    ),
+];
+
+fn parse(body: &[u8]) -> Result<Object<'_>, String> {
+    serde_json::from_slice(body).map_err(|error| problem(&error))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct PushStats {
-    push_stat: Option<Vec<PushStat>>,
+fn is_one_of(key: &str, names: &[&str]) -> bool {
+    names.iter().any(|name| key.eq_ignore_ascii_case(name))
 }
 
-/// The numbers of one message, as the vendor documents them.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct PushStat {
-    message_id: Text,
-    /// Only of days.
-    #[serde(alias = "time")]
-    time: Text,
-    accept_count: Count,
-    sent_count: Count,
-    received_count: Count,
-    opened_count: Count,
-    deleted_count: Count,
-    sms_sent_count: Count,
-    sms_skip_count: Count,
-    sms_failed_count: Count,
-    sms_receive_success_count: Count,
-    sms_receive_failed_count: Count,
+/// Notes the fields of an object that have none of these names. A key that is no name (an id, a
+/// text) is not shown.
+fn note_unknown(
+    object: &Object<'_>,
+    path: &str,
+    known: impl Fn(&str) -> bool,
+    unknown: &mut dyn FnMut(&str),
+) {
+    for key in object.keys().filter(|key| !known(key)) {
+        let is_name = key.starts_with(|letter: char| letter.is_ascii_alphabetic())
+            && key.len() <= 64
+            && key
+                .bytes()
+                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+        let key = if is_name { key } else { "*" };
+        match path {
+            "" => unknown(key),
+            path => unknown(&format!("{path}.{key}")),
+        }
+    }
+}
+
+/// The rows of `outer`'s list `name`: in the list, as the one row in the list's place, or in the
+/// place of the object around the list. A list of nothing, `{}` and `null` have none.
+fn rows<'a>(
+    outer: Option<&'a RawValue>,
+    name: &str,
+    is_row: impl Fn(&Object<'_>) -> bool,
+) -> Result<Vec<Object<'a>>, String> {
+    let Some(outer) = outer else {
+        return Ok(Vec::new());
+    };
+    let read = |raw: &'a RawValue| serde_json::from_str::<Object<'a>>(raw.get()).ok();
+    let of_list = |raw: &'a RawValue| -> Option<Result<Vec<Object<'a>>, String>> {
+        let list: Vec<&RawValue> = serde_json::from_str(raw.get()).ok()?;
+        let list = list.into_iter().filter(|raw| raw.get() != "null");
+        let row = |raw| read(raw).ok_or_else(|| format!("a row of {name} is no object"));
+        Some(list.map(row).collect())
+    };
+    if let Some(rows) = of_list(outer) {
+        return rows;
+    }
+    let wrong = || format!("{name} is no list");
+    let object = read(outer).ok_or_else(wrong)?;
+    if object.is_empty() || object.values().all(|raw| raw.get() == "null") {
+        return Ok(Vec::new());
+    }
+    let Some(inner) = field(&object, &[name]) else {
+        let is_null = object.keys().any(|key| key.eq_ignore_ascii_case(name));
+        return match is_row(&object) {
+            true => Ok(vec![object]),
+            false if is_null => Ok(Vec::new()),
+            false => Err(format!("there is no list {name}")),
+        };
+    };
+    if let Some(rows) = of_list(inner) {
+        return rows;
+    }
+    let row = read(inner).ok_or_else(wrong)?;
+    Ok(if row.is_empty() {
+        Vec::new()
+    } else {
+        vec![row]
+    })
+}
+
+/// Whether an object has one of the counts.
+fn has_counts(object: &Object<'_>) -> bool {
+    let names = PUSH.iter().chain(&SMS);
+    object.keys().any(|key| {
+        names
+            .clone()
+            .any(|(name, _)| key.eq_ignore_ascii_case(name))
+    })
+}
+
+/// The counts of a row that have these names. Of a count in two spellings the greater is taken.
+fn counts(row: &Object<'_>, names: &[(&str, Measure)]) -> Result<Counts, String> {
+    let mut counts = Counts::new();
+    for (name, measure) in names {
+        let mut greatest = None;
+        for (_, raw) in row.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)) {
+            let count: Count = serde_json::from_str(raw.get()).map_err(|error| problem(&error))?;
+            greatest = greatest.max(count.get(name)?);
+        }
+        counts.extend(greatest.map(|count| (*measure, count)));
+    }
+    Ok(counts)
 }
 
 /// What was counted, by channel.
-fn totals(stat: &PushStat) -> Result<Vec<Totals>, String> {
-    let push = counts(&[
-        (Measure::Accepted, "AcceptCount", &stat.accept_count),
-        (Measure::Sent, "SentCount", &stat.sent_count),
-        (Measure::Delivered, "ReceivedCount", &stat.received_count),
-        (Measure::Opened, "OpenedCount", &stat.opened_count),
-        (Measure::Dismissed, "DeletedCount", &stat.deleted_count),
-    ])?;
-    let sms = counts(&[
-        (Measure::Sent, "SmsSentCount", &stat.sms_sent_count),
-        (
-            Measure::Delivered,
-            "SmsReceiveSuccessCount",
-            &stat.sms_receive_success_count,
-        ),
-        (Measure::Skipped, "SmsSkipCount", &stat.sms_skip_count),
-        (
-            Measure::Errors(ErrorReason::SendFailed),
-            "SmsFailedCount",
-            &stat.sms_failed_count,
-        ),
-        (
-            Measure::Errors(ErrorReason::Undelivered),
-            "SmsReceiveFailedCount",
-            &stat.sms_receive_failed_count,
-        ),
-    ])?;
-    Ok([("push", push), ("sms", sms)]
+fn totals(row: &Object<'_>) -> Result<Vec<Totals>, String> {
+    let channels = [("push", counts(row, &PUSH)?), ("sms", counts(row, &SMS)?)];
+    Ok(channels
         .into_iter()
         .filter(|(_, counts)| !counts.is_empty())
         .map(|(channel, counts)| Totals {
@@ -88,53 +148,122 @@ fn totals(stat: &PushStat) -> Result<Vec<Totals>, String> {
         .collect())
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct Days {
-    request_id: Skipped,
-    app_push_stats: Option<DayStats>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct DayStats {
-    app_push_stat: Option<Vec<PushStat>>,
+fn is_statistic(key: &str) -> bool {
+    let mut names = PUSH.iter().chain(&SMS);
+    is_one_of(key, &["MessageId", "Time"]) || names.any(|(name, _)| key.eq_ignore_ascii_case(name))
 }
 
 /// What came to the numbers of an application, day by day. When a day begins is taken as it comes.
 pub(super) fn days(body: &[u8], unknown: &mut dyn FnMut(&str)) -> Result<Vec<Grown>, String> {
-    let days: Days = decode(body, unknown)?;
-    let days = days.app_push_stats.and_then(|days| days.app_push_stat);
-    let grown = |stat: &PushStat| {
-        let from = stat.time.get().and_then(time).ok_or("Time is no time")?;
+    let answer = parse(body)?;
+    let own = ["RequestId", "AppPushStats"];
+    if field(&answer, &own).is_none() {
+        return Err("there are no AppPushStats".to_owned());
+    }
+    note_unknown(&answer, "", |key| is_one_of(key, &own), unknown);
+    let rows = rows(field(&answer, &["AppPushStats"]), "AppPushStat", has_counts)?;
+    let grown = |row: &Object<'_>| {
+        note_unknown(row, "AppPushStats.AppPushStat", is_statistic, unknown);
+        let from = text(row, &["Time"]).and_then(|text| time(&text));
+        let from = from.ok_or("Time is no time")?;
         let day = SignedDuration::from_hours(24);
         Ok(Grown {
             from,
             to: from.checked_add(day).unwrap_or(from),
-            totals: totals(stat)?,
+            totals: totals(row)?,
             breakdown: Vec::new(),
         })
     };
-    days.unwrap_or_default().iter().map(grown).collect()
+    rows.iter().map(grown).collect()
 }
 
-/// The state of the message `id`; `None`: there are no numbers (not yet, or no longer).
+/// An id as it is compared: a number that is written as a text with a fraction of zeros is whole.
+fn normal_id(id: &str) -> &str {
+    let id = id.trim();
+    match id.split_once('.') {
+        Some((whole, zeros)) if !whole.is_empty() && zeros.bytes().all(|byte| byte == b'0') => {
+            whole
+        }
+        _ => id,
+    }
+}
+
+/// The id of a row: `Ok(None)` if it has none.
+fn row_id(row: &Object<'_>) -> Result<Option<String>, String> {
+    let Some(raw) = field(row, &["MessageId"]) else {
+        return Ok(None);
+    };
+    let id: Text = serde_json::from_str(raw.get()).map_err(|error| problem(&error))?;
+    match id.get() {
+        Some(id) => Ok(Some(normal_id(id).to_owned())),
+        None if raw.get() == "\"\"" => Ok(None),
+        None => Err("MessageId is no id".to_owned()),
+    }
+}
+
+/// Two rows of one message as one: they may complete, but not contradict each other.
+fn joined(totals: &mut Vec<Totals>, more: Vec<Totals>) -> Result<(), String> {
+    for other in more {
+        let Some(own) = totals.iter_mut().find(|own| own.channel == other.channel) else {
+            totals.push(other);
+            continue;
+        };
+        for (measure, count) in other.counts {
+            match own.counts.iter().find(|(known, _)| *known == measure) {
+                None => own.counts.push((measure, count)),
+                Some((_, known)) if *known == count => {}
+                Some(_) => return Err("two rows of the message have other numbers".to_owned()),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The state of the message `id`; `None`: there are no numbers (not yet, or no longer). The numbers
+/// of another message are never taken for its.
 pub(super) fn snapshot(
     body: &[u8],
     id: &Arc<str>,
     asked_at: Timestamp,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Option<Snapshot>, String> {
-    let statistics: Statistics = decode(body, unknown)?;
-    let stats = statistics
-        .push_stats
-        .and_then(|stats| stats.push_stat)
-        .unwrap_or_default();
-    let own = |stat: &&PushStat| stat.message_id.get().is_none_or(|own| own == &**id);
-    let Some(stat) = stats.iter().find(own) else {
+    let answer = parse(body)?;
+    // Called `MsgPushStats` in the first edition of the API.
+    let lists = ["PushStats", "MsgPushStats"];
+    let own = ["RequestId", lists[0], lists[1]];
+    if field(&answer, &own).is_none() && !answer.keys().any(|key| is_one_of(key, &lists)) {
+        return Err("there are neither PushStats nor a RequestId".to_owned());
+    }
+    let known = |key: &str| is_one_of(key, &own) || is_one_of(key, &["Code", "Message", "Success"]);
+    note_unknown(&answer, "", known, unknown);
+    let mut stats = Vec::new();
+    for list in lists {
+        stats.extend(rows(field(&answer, &[list]), "PushStat", has_counts)?);
+    }
+    if stats.is_empty() {
         return Ok(None);
+    }
+    let ids: Vec<Option<String>> = stats.iter().map(row_id).collect::<Result<_, _>>()?;
+    let own = |row_id: &Option<String>| match row_id {
+        Some(row_id) => row_id == normal_id(id),
+        // A row without an id is the message's if it is the only one.
+        None => stats.len() == 1,
     };
-    let totals = totals(stat)?;
+    let mut found = None;
+    for (row, _) in stats.iter().zip(&ids).filter(|(_, row_id)| own(row_id)) {
+        note_unknown(row, "PushStats.PushStat", is_statistic, unknown);
+        let is_known = |key: &String| is_statistic(key);
+        if !row.is_empty() && !row.keys().any(is_known) {
+            return Err("no field of the message is known".to_owned());
+        }
+        match &mut found {
+            None => found = Some(totals(row)?),
+            Some(found) => joined(found, totals(row)?)?,
+        }
+    }
+    let Some(totals) = found else {
+        return Err("the answer is about other messages".to_owned());
+    };
     if totals.is_empty() {
         return Ok(None);
     }
@@ -150,86 +279,110 @@ pub(super) fn snapshot(
     }))
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct RecordsAnswer {
-    request_id: Skipped,
-    /// Deprecated by the vendor, and still sent.
-    next_token: Skipped,
-    page: Skipped,
-    page_size: Skipped,
-    total: Count,
-    push_infos: Option<PushInfos>,
+/// What a record says of its push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PushStatus {
+    /// It was sent, or the vendor has a new word for what happened to it: its numbers will say.
+    Sent,
+    /// It is scheduled: it may be sent later.
+    Waiting,
+    /// It will never be sent.
+    Canceled,
+    /// The record has no id.
+    Unreadable,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct PushInfos {
-    push_info: Option<Vec<PushInfo>>,
-}
-
-/// A push. `Title` and `Body` are people's texts: skipped.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "PascalCase")]
-struct PushInfo {
-    status: Text,
-    message_id: Text,
-    push_time: Text,
-    app_key: Skipped,
-    device_type: Skipped,
-    push_type: Skipped,
-    body: Skipped,
-    title: Skipped,
-    source: Skipped,
-    target: Skipped,
+/// A push in the list. `Title` and `Body` are people's texts: they are not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct PushRecord {
+    pub(super) id: Arc<str>,
+    pub(super) status: PushStatus,
+    pub(super) push_time: Option<Timestamp>,
 }
 
 /// A page of records.
 #[derive(Debug)]
 pub(super) struct Records {
-    /// The messages that were sent.
-    pub(super) sent: Vec<(Arc<str>, Option<Timestamp>)>,
-    /// How many rows there were of any state.
-    pub(super) rows: usize,
-    total: Count,
+    /// Every row, whatever its status.
+    pub(super) rows: Vec<PushRecord>,
+    /// How many rows the window has.
+    pub(super) total: Option<u64>,
 }
 
-impl Records {
-    /// Whether nothing can follow. Without a total, a short page is the last.
-    pub(super) fn is_last(&self, page: usize, size: usize) -> bool {
-        match self.total {
-            Count::Value(total) => (page * size) as u64 >= total,
-            _ => self.rows < size,
-        }
-    }
-}
-
-/// Reads a page of records: only what was sent, not what is scheduled or cancelled.
+/// Reads a page of records.
 pub(super) fn records(body: &[u8], unknown: &mut dyn FnMut(&str)) -> Result<Records, String> {
-    let answer: RecordsAnswer = decode(body, unknown)?;
-    let rows = answer
-        .push_infos
-        .and_then(|infos| infos.push_info)
-        .unwrap_or_default();
-    let sent = rows
-        .iter()
-        .filter(|row| {
-            row.status
-                .get()
-                .is_some_and(|status| status.eq_ignore_ascii_case("SENT"))
-        })
-        .filter_map(|row| {
-            Some((
-                row.message_id.get()?.into(),
-                row.push_time.get().and_then(time),
-            ))
-        })
-        .collect();
+    let answer = parse(body)?;
+    if field(&answer, &["PushInfos", "Total"]).is_none() {
+        return Err("there are neither PushInfos nor a Total".to_owned());
+    }
+    let known = |key: &str| {
+        let own = ["PushInfos", "Total", "RequestId", "Page", "PageSize"];
+        // `NextToken` is deprecated by the vendor, and still sent.
+        is_one_of(key, &own) || is_one_of(key, &["NextToken", "Code", "Message", "Success"])
+    };
+    note_unknown(&answer, "", known, unknown);
+    let has_id = |row: &Object<'_>| field(row, &["MessageId"]).is_some();
+    let rows = rows(field(&answer, &["PushInfos"]), "PushInfo", has_id)?;
+    let total = match field(&answer, &["Total"]).map(|raw| serde_json::from_str(raw.get())) {
+        Some(Ok(Count::Value(total))) => Some(total),
+        None | Some(Ok(Count::Absent)) => None,
+        Some(_) => {
+            unknown("Total");
+            None
+        }
+    };
     Ok(Records {
-        sent,
-        rows: rows.len(),
-        total: answer.total,
+        rows: rows.iter().map(|row| record(row, unknown)).collect(),
+        total,
     })
+}
+
+fn record(row: &Object<'_>, unknown: &mut dyn FnMut(&str)) -> PushRecord {
+    const PATH: &str = "PushInfos.PushInfo";
+    let known = |key: &str| {
+        let read = ["Status", "MessageId", "PushTime"];
+        let skipped = [
+            "AppKey",
+            "DeviceType",
+            "PushType",
+            "Body",
+            "Title",
+            "Source",
+            "Target",
+        ];
+        is_one_of(key, &read) || is_one_of(key, &skipped)
+    };
+    note_unknown(row, PATH, known, unknown);
+    let own = text(row, &["Status"]).map(|status| status.to_ascii_uppercase());
+    let status = match own.as_deref() {
+        Some("SENT") | None => PushStatus::Sent,
+        Some("WAITING") => PushStatus::Waiting,
+        Some("CANCELED" | "CANCELLED") => PushStatus::Canceled,
+        Some(_) => {
+            unknown("PushInfos.PushInfo.Status");
+            PushStatus::Sent
+        }
+    };
+    let push_time = text(row, &["PushTime"]).and_then(|text| time(&text));
+    if push_time.is_none() && field(row, &["PushTime"]).is_some() {
+        unknown("PushInfos.PushInfo.PushTime");
+    }
+    match row_id(row) {
+        Ok(Some(id)) => PushRecord {
+            id: id.into(),
+            status,
+            push_time,
+        },
+        // `total` counts it. A message may be lost with it, unless it was never sent.
+        _ => PushRecord {
+            id: Arc::from(""),
+            status: match status {
+                PushStatus::Canceled => status,
+                _ => PushStatus::Unreadable,
+            },
+            push_time,
+        },
+    }
 }
 
 #[cfg(test)]
@@ -240,7 +393,7 @@ mod tests {
     fn days_begin_where_the_vendor_says() {
         let body = br#"{"RequestId":"9998B3CC","AppPushStats":{"AppPushStat":[
             {"Time":"2016-07-25T00:00:00Z","DeletedCount":10,"OpenedCount":30,"SmsSentCount":0,"ReceivedCount":60,"SentCount":100,"AcceptCount":120},
-            {"time":"2016-07-25T16:00:00Z","SentCount":"7"}]}}"#;
+            {"time":"2016-07-25T16:00:00Z","Time":"2016-07-25T16:00:00Z","SentCount":"7"}]}}"#;
         let days = days(body, &mut |field| panic!("{field} is unknown")).unwrap();
         let spans: Vec<_> = days
             .iter()
@@ -255,8 +408,16 @@ mod tests {
         );
         assert_eq!(days[0].totals.len(), 2);
         assert_eq!(days[1].totals[0].counts, [(Measure::Sent, 7)]);
-        assert!(super::days(br#"{"AppPushStats":{"AppPushStat":[{}]}}"#, &mut |_| {}).is_err());
-        assert!(super::days(b"{}", &mut |_| {}).unwrap().is_empty());
+        assert!(
+            super::days(
+                br#"{"AppPushStats":{"AppPushStat":[{"a":1}]}}"#,
+                &mut |_| {}
+            )
+            .is_err()
+        );
+        assert!(super::days(b"{}", &mut |_| {}).is_err());
+        let none = super::days(br#"{"RequestId":"x"}"#, &mut |_| {});
+        assert!(none.unwrap().is_empty());
     }
 
     fn read(json: &str) -> Result<Option<Snapshot>, String> {
@@ -266,6 +427,11 @@ mod tests {
             Timestamp::UNIX_EPOCH,
             &mut |_| {},
         )
+    }
+
+    /// The push counts of an answer.
+    fn push(json: &str) -> Counts {
+        read(json).unwrap().unwrap().totals[0].counts.clone()
     }
 
     #[test]
@@ -300,28 +466,161 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_in_any_form_is_not_yet() {
+    fn nothing_in_any_form_is_not_yet() {
         for json in [
             r#"{"PushStats": {"PushStat": []}}"#,
+            r#"{"PushStats": {"PushStat": {}}}"#,
+            r#"{"PushStats": {"PushStat": null}}"#,
             r#"{"PushStats": {}}"#,
+            r#"{"PushStats": []}"#,
+            r#"{"PushStats": null}"#,
             r#"{"RequestId": "x"}"#,
-            r#"{"PushStats": {"PushStat": [{"MessageId": "1", "SentCount": 5}]}}"#,
+            r#"{"requestId": "x", "Code": "OK"}"#,
+            r#"{"PushStats": {"PushStat": [{"MessageId": "510427", "SentCount": null}]}}"#,
         ] {
             assert_eq!(read(json), Ok(None), "{json}");
         }
-        assert!(read(r#"{"PushStats": {"PushStat": [{"SentCount": -5}]}}"#).is_err());
     }
 
     #[test]
-    fn only_what_was_sent_is_listed() {
-        let json = r#"{"NextToken": "x", "PageSize": 20, "Total": 193, "Page": 2, "PushInfos": {"PushInfo": [
-            {"Status": "SENT", "MessageId": "510431", "PushTime": "2021-09-15T02:05:24Z", "Body": "secret"},
-            {"Status": "WAITING", "MessageId": "510432"}, {"Status": "CANCELED", "MessageId": "510433"}]}}"#;
-        let records = records(json.as_bytes(), &mut |_| {}).unwrap();
+    fn one_row_is_read_wherever_it_stands() {
+        for json in [
+            r#"{"PushStats": {"PushStat": [{"MessageId": "510427", "SentCount": 5}]}}"#,
+            r#"{"PushStats": {"PushStat": [{"MessageId": 510427.0, "SentCount": 5.0}]}}"#,
+            r#"{"PushStats": {"PushStat": [{"MessageId": "510427.0", "SentCount": "5"}]}}"#,
+            r#"{"PushStats": {"PushStat": {"SentCount": 5}}}"#,
+            r#"{"PushStats": {"MessageId": "510427", "SentCount": 5}}"#,
+            r#"{"PushStats": [{"MessageId": "510427", "SentCount": 5}]}"#,
+            r#"{"pushStats": {"pushStat": [{"messageId": "510427", "sentCount": 5}]}}"#,
+            r#"{"MsgPushStats": {"PushStat": [{"SentCount": 5}]}}"#,
+            r#"{"PushStats": {"PushStat": [{"SentCount": 5}]}, "MsgPushStats": null, "RequestId": 7, "requestId": 8}"#,
+            r#"{"PushStats": {"PushStat": [{"MessageId": "1", "SentCount": 9}, {"MessageId": "510427", "SentCount": 5}, {"SentCount": 9}]}}"#,
+            r#"{"PushStats": {"PushStat": [{"MessageId": "510427", "SentCount": 5}]},
+                "MsgPushStats": {"PushStat": [{"MessageId": 510427, "SentCount": 5.0}]}}"#,
+            r#"{"PushStats": {"PushStat": [{"SentCount": 5, "sentCount": 5, "messageId": "510427", "MessageId": "510427"}]}}"#,
+        ] {
+            assert_eq!(push(json), [(Measure::Sent, 5)], "{json}");
+        }
+        let two = r#"{"PushStats": {"PushStat": [{"MessageId": "510427", "SentCount": 5}, {"MessageId": "510427", "OpenedCount": 1}]}}"#;
+        assert_eq!(push(two), [(Measure::Sent, 5), (Measure::Opened, 1)]);
+    }
+
+    #[test]
+    fn what_is_no_answer_about_the_message_is_a_failure() {
+        for json in [
+            "{}",
+            "[]",
+            r#"{"data": {"PushStats": {}}}"#,
+            r#"{"PushStats": 7}"#,
+            r#"{"PushStats": "none"}"#,
+            r#"{"PushStats": {"PushStat": 7}}"#,
+            r#"{"PushStats": {"PushStat": [7]}}"#,
+            r#"{"PushStats": {"PushStat": [[5]]}}"#,
+            r#"{"PushStats": {"Rows": [{"SentCount": 5}]}}"#,
+            r#"{"PushStats": {"PushStat": [{"MessageId": "1", "SentCount": 5}]}}"#,
+            r#"{"PushStats": {"PushStat": [{"MessageId": {}, "SentCount": 5}]}}"#,
+            r#"{"PushStats": {"PushStat": [{"SentCount": 5}, {"SentCount": 5}]}}"#,
+            r#"{"PushStats": {"PushStat": [{"MessageId": "1", "SentCount": 9}, {"SentCount": 5}]}}"#,
+            r#"{"PushStats": {"PushStat": [{"MessageId": "510427", "SentCount": 5}, {"MessageId": "510427", "SentCount": 6}]}}"#,
+            r#"{"PushStats": {"PushStat": [{"SentCount": -5}]}}"#,
+            r#"{"PushStats": {"PushStat": [{"SentCount": [5]}]}}"#,
+            r#"{"PushStats": {"PushStat": [{"Sent": 5}]}}"#,
+        ] {
+            assert!(read(json).is_err(), "{json}");
+        }
+    }
+
+    #[test]
+    fn new_fields_are_noted_without_what_is_in_them() {
+        let mut fields = Vec::new();
+        let json = br#"{"RequestId": "x", "New": {"secret": 1}, "PushStats": {"PushStat": [{"SentCount": 5, "NewCount": 1, "510427": 2}]}}"#;
+        let mut note = |field: &str| fields.push(field.to_owned());
+        snapshot(json, &Arc::from("510427"), Timestamp::UNIX_EPOCH, &mut note).unwrap();
         assert_eq!(
-            records.sent,
-            [(Arc::from("510431"), "2021-09-15T02:05:24Z".parse().ok())]
+            fields,
+            ["New", "PushStats.PushStat.*", "PushStats.PushStat.NewCount"]
         );
-        assert!(!records.is_last(1, 100) && records.is_last(2, 100));
+    }
+
+    fn list(json: &str) -> (Result<Records, String>, Vec<String>) {
+        let mut fields = Vec::new();
+        let records = records(json.as_bytes(), &mut |field| fields.push(field.to_owned()));
+        (records, fields)
+    }
+
+    #[test]
+    fn every_row_of_the_list_has_a_status() {
+        let (records, fields) = list(
+            r#"{"NextToken": "x", "PageSize": 20, "Total": "193", "Page": 2, "PushInfos": {"PushInfo": [
+            {"Status": "SENT", "MessageId": "510431", "PushTime": "2021-09-15T02:05:24Z", "Body": "secret"},
+            {"Status": "waiting", "MessageId": "510432"}, {"Status": "CANCELED", "MessageId": 510433.0},
+            {"Status": "PARTLY_SENT", "MessageId": 510434}, {"Status": "SENT"}, {"status": "SENT", "messageId": "7", "PushTime": "soon"}]}}"#,
+        );
+        let records = records.unwrap();
+        let found: Vec<_> = records
+            .rows
+            .iter()
+            .map(|row| (&*row.id, row.status))
+            .collect();
+        let expected = [
+            ("510431", PushStatus::Sent),
+            ("510432", PushStatus::Waiting),
+            ("510433", PushStatus::Canceled),
+            ("510434", PushStatus::Sent),
+            ("", PushStatus::Unreadable),
+            ("7", PushStatus::Sent),
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(records.total, Some(193));
+        assert_eq!(
+            records.rows[0].push_time,
+            "2021-09-15T02:05:24Z".parse().ok()
+        );
+        assert_eq!(
+            fields,
+            ["PushInfos.PushInfo.Status", "PushInfos.PushInfo.PushTime"]
+        );
+    }
+
+    #[test]
+    fn a_list_is_read_in_every_form() {
+        for (json, rows, total) in [
+            (r#"{"Total": 0}"#, 0, Some(0)),
+            (r#"{"Total": 0, "PushInfos": {}}"#, 0, Some(0)),
+            (r#"{"PushInfos": []}"#, 0, None),
+            (
+                r#"{"PushInfos": {"PushInfo": {"MessageId": "7"}}}"#,
+                1,
+                None,
+            ),
+            (
+                r#"{"PushInfos": [{"MessageId": "7"}], "Total": null}"#,
+                1,
+                None,
+            ),
+            (
+                r#"{"pushInfos": {"pushInfo": [{"messageId": "7"}]}, "total": 1}"#,
+                1,
+                Some(1),
+            ),
+            (
+                r#"{"PushInfos": {"PushInfo": [{"MessageId": "7"}]}, "Total": -1}"#,
+                1,
+                None,
+            ),
+        ] {
+            let (records, _) = list(json);
+            let records = records.unwrap();
+            assert_eq!((records.rows.len(), records.total), (rows, total), "{json}");
+        }
+        for json in [
+            "{}",
+            r#"{"RequestId": "x"}"#,
+            "[]",
+            r#"{"PushInfos": 7}"#,
+            r#"{"PushInfos": {"PushInfo": [7]}}"#,
+        ] {
+            assert!(list(json).0.is_err(), "{json}");
+        }
     }
 }

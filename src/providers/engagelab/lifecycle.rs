@@ -4,10 +4,10 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
-use super::wire::parse;
+use super::wire::has_shape;
 use crate::{
     model::{Figure, FigureKind},
-    providers::json::{Object, Text},
+    providers::json::{Object, Text, problem},
     secret::Secret,
 };
 
@@ -23,13 +23,21 @@ const UNKNOWN: &str = "unknown";
 pub(super) struct Tally(BTreeMap<Arc<str>, u64>);
 
 impl Tally {
-    /// Counts the devices that were asked for; others in the answer are none of ours.
-    pub(super) fn take(&mut self, body: &[u8], asked: &[Secret]) -> Result<(), String> {
-        let answer: Object<'_> = serde_json::from_slice(body)
-            .map_err(|error| crate::providers::json::problem(&error))?;
+    /// Counts the devices that were asked for; others in the answer are none of ours. An answer
+    /// with others alone is about something else.
+    pub(super) fn take(
+        &mut self,
+        body: &[u8],
+        asked: &[Secret],
+        unknown: &mut dyn FnMut(&str),
+    ) -> Result<(), String> {
+        let answer: Object<'_> = serde_json::from_slice(body).map_err(|error| problem(&error))?;
+        if !has_shape(&answer, asked.iter().map(Secret::expose), |_| false) {
+            return Err("no device that was asked for is in the answer".to_owned());
+        }
         for device in asked {
             let status = match answer.get(device.expose()) {
-                Some(raw) => status(raw)?,
+                Some(raw) => status(raw, unknown),
                 None => Arc::from(UNKNOWN),
             };
             *self.0.entry(status).or_default() += 1;
@@ -51,22 +59,24 @@ impl Tally {
     }
 }
 
-/// Either `status` or `error_message`; `error_code` says nothing (it stands beside good ones).
-fn status(raw: &RawValue) -> Result<Arc<str>, String> {
-    // The place is not named: it is a device.
-    let device = super::wire::object(raw, "a device")?;
-    let text = |name: &str| -> Result<Option<String>, String> {
-        let Some(raw) = device.get(name) else {
-            return Ok(None);
-        };
-        let text: Text = parse(raw, name)?;
-        Ok(text.get().map(str::to_lowercase))
+/// Either `status` or `error_message`; `error_code` says nothing (it stands beside good ones). What
+/// is no object says nothing about the device.
+fn status(raw: &RawValue, unknown: &mut dyn FnMut(&str)) -> Arc<str> {
+    let Ok(device) = serde_json::from_str::<Option<Object<'_>>>(raw.get()) else {
+        // The device is not named.
+        unknown("*");
+        return Arc::from(UNKNOWN);
     };
-    if let Some(status) = text("status")? {
-        return Ok(Arc::from(status));
+    let device = device.unwrap_or_default();
+    let text = |name: &str| -> Option<String> {
+        let text: Text = serde_json::from_str(device.get(name)?.get()).ok()?;
+        text.get().map(str::to_lowercase)
+    };
+    match (text("status"), text("error_message")) {
+        (Some(status), _) => Arc::from(status),
+        (None, Some(_)) => Arc::from(ERROR),
+        (None, None) => Arc::from(UNKNOWN),
     }
-    let failed = text("error_message")?.is_some();
-    Ok(Arc::from(if failed { ERROR } else { UNKNOWN }))
 }
 
 #[cfg(test)]
@@ -87,7 +97,8 @@ mod tests {
             "missing",
         ];
         let mut tally = Tally::default();
-        tally.take(body, &devices.map(Secret::new)).unwrap();
+        let devices = devices.map(Secret::new);
+        tally.take(body, &devices, &mut |_| {}).unwrap();
         let found: Vec<_> = tally
             .0
             .iter()
@@ -97,5 +108,30 @@ mod tests {
             found,
             [("error", 1), ("impression", 1), ("plan", 1), ("unknown", 1)]
         );
+    }
+
+    #[test]
+    fn a_device_that_is_no_object_is_unknown_alone() {
+        let devices = ["1507bfd3a7c568d4761", "1618cfd3a7c568d4761"].map(Secret::new);
+        let mut fields = Vec::new();
+        let mut tally = Tally::default();
+        let body = br#"{"1507bfd3a7c568d4761": "sent", "1618cfd3a7c568d4761": {"status": "sent"}}"#;
+        let mut note = |field: &str| fields.push(field.to_owned());
+        tally.take(body, &devices, &mut note).unwrap();
+        let found: Vec<_> = tally.0.into_iter().collect();
+        assert_eq!(found, [(Arc::from("sent"), 1), (Arc::from("unknown"), 1)]);
+        assert_eq!(fields, ["*"]);
+        for body in [
+            r#"{"data": {}}"#,
+            "[]",
+            r#"{"17259fd3a7c568d4xxx": {"status": "sent"}}"#,
+        ] {
+            let mut tally = Tally::default();
+            assert!(
+                tally.take(body.as_bytes(), &devices, &mut |_| {}).is_err(),
+                "{body}"
+            );
+        }
+        assert!(Tally::default().take(b"{}", &devices, &mut |_| {}).is_ok());
     }
 }

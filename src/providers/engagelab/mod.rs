@@ -1,29 +1,31 @@
 //! EngageLab AppPush, statistics API v4: messages (`GET /v4/status/detail`, up to 100 ids a request),
 //! users, and the lifecycle of messages on test devices.
 
+mod errors;
 mod lifecycle;
+#[cfg(test)]
+mod tests;
 mod users;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use bytes::Bytes;
 use delivery_clock::Moment;
 use futures_util::{FutureExt, future::BoxFuture};
 use jiff::{SignedDuration, Timestamp};
 
+use errors::{Refused, Reply};
 use users::Unit;
 
 use super::{
-    Failure, FailureKind, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Refusal,
-    Scope,
+    Failure, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Refusal, Scope,
     bisect::Halves,
     encode::percent_encode,
-    http::{Answer, Http, Request, Verdict, redact::redact},
+    http::{Answer, Http, Request, Verdict},
     json::{Object, problem},
     secrets::Secrets,
-    verdict::{by_status, said, undecodable},
+    verdict::undecodable,
 };
 use crate::{
     aside::{LARGE_ANSWER, aside},
@@ -35,19 +37,41 @@ use crate::{
 /// The most ids that the vendor takes.
 const BATCH: usize = 100;
 
-/// What became of a batch.
-enum Batch {
-    /// It was answered.
-    Answered,
-    /// It was refused with this code, and one id in it may be the reason.
-    Refused(u32),
-}
+/// The longest URL of a request: many proxies and servers refuse more than 8 KiB of request line.
+const MAX_URL_BYTES: usize = 8 * 1024;
+/// What of it is left for everything but ids.
+const URL_RESERVE_BYTES: usize = 128;
 
 /// EngageLab's statistics of one account.
 pub(crate) struct Engagelab {
     http: Http,
     secrets: Secrets,
     canaries: Vec<Secret>,
+    /// How long the ids of one request may be, with a comma for each.
+    max_ids_bytes: usize,
+}
+
+/// Splits `items` into runs of at most `most` items and `bytes` bytes of `length`. An item that is
+/// longer than that makes a run of its own.
+fn runs<T>(items: &[T], most: usize, bytes: usize, length: impl Fn(&T) -> usize) -> Vec<&[T]> {
+    let mut runs = Vec::new();
+    let mut rest = items;
+    while !rest.is_empty() {
+        let mut sum = 0;
+        let fits = rest.iter().take(most).take_while(|item| {
+            sum += length(item);
+            sum <= bytes
+        });
+        let (run, after) = rest.split_at(fits.count().max(1));
+        runs.push(run);
+        rest = after;
+    }
+    runs
+}
+
+/// An id as the vendor takes it: decimal digits. It refuses a whole batch for any other.
+fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 impl Engagelab {
@@ -60,6 +84,8 @@ impl Engagelab {
             http,
             secrets: Secrets::new(sources),
             canaries: account.canaries.clone(),
+            max_ids_bytes: MAX_URL_BYTES
+                .saturating_sub(URL_RESERVE_BYTES + account.base_url.as_str().len()),
         }
     }
 
@@ -73,21 +99,26 @@ impl Engagelab {
         Request::json(path_and_query, &value)
     }
 
-    /// Asks until there is an answer, or an error that stays.
+    /// Asks until there is an answer, a refusal, or an error that stays.
     async fn get(
         &self,
         dataset: Dataset,
         path_and_query: String,
         deadline: Moment,
-    ) -> Result<(Bytes, Timestamp), Failure> {
+    ) -> Result<(Reply, Timestamp), Failure> {
         let judge = |answer: &Answer| {
-            if !answer.status.is_success() {
-                return self.refused(answer);
+            let object = serde_json::from_slice::<Object<'_>>(&answer.body);
+            let error = object.as_ref().ok().and_then(errors::find);
+            // An error that comes with a good status is one all the same.
+            if !answer.status.is_success() || error.is_some() {
+                let secrets = self.secrets.current();
+                return errors::judge(answer, error.as_ref(), &path_and_query, &secrets);
             }
-            match serde_json::from_slice::<Object<'_>>(&answer.body) {
-                // An error that comes with a good status is one all the same.
-                Ok(object) if object.contains_key("error") => self.refused(answer),
-                Ok(_) => Verdict::Done(answer.body.clone()),
+            match object {
+                Ok(_) => Verdict::Done(Reply::Body(answer.body.clone())),
+                Err(_) if answer.body.trim_ascii().is_empty() => {
+                    Verdict::Fail(undecodable(answer, "the answer is empty"))
+                }
                 Err(error) => Verdict::Fail(undecodable(answer, &problem(&error))),
             }
         };
@@ -98,33 +129,29 @@ impl Engagelab {
             .await
     }
 
-    /// Asks for one batch and hands over what is in the answer.
+    /// Asks for one batch and hands over what is in the answer; or says why it was refused.
     async fn batch(
         &self,
         dataset: Dataset,
         messages: &[Message],
         deadline: Moment,
         take: &mut (dyn FnMut(Observation) + Send),
-    ) -> Result<Batch, Failure> {
+    ) -> Result<Option<Refused>, Failure> {
         // One parameter with commas between the ids, never a repeated one.
-        let ids: Vec<_> = messages
-            .iter()
-            .map(|message| percent_encode(&message.id))
-            .collect();
+        let ids: Vec<&str> = messages.iter().map(|message| &*message.id).collect();
         let path = format!("/v4/status/detail?message_ids={}", ids.join(","));
-        let answer = self.get(dataset, path, deadline).await;
-        let (body, asked_at) = match answer {
-            Ok(answered) => answered,
-            Err(failure) => {
-                return match one_message(&failure) {
-                    Some(code) => Ok(Batch::Refused(code)),
-                    None => Err(failure),
-                };
-            }
+        let (body, asked_at) = match self.get(dataset, path, deadline).await? {
+            (Reply::Body(body), asked_at) => (body, asked_at),
+            (Reply::Refused(refused), _) => return Ok(Some(refused)),
         };
         let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
         aside(body.len() > LARGE_ANSWER, || {
-            let mut object: Object<'_> = serde_json::from_slice(&body).unwrap_or_default();
+            let mut object: Object<'_> = serde_json::from_slice(&body)
+                .map_err(|error| Failure::bad_count(&problem(&error)))?;
+            if !wire::has_shape(&object, ids.iter(), is_id) {
+                let problem = "the answer's keys are no message ids";
+                return Err(Failure::bad_count(problem));
+            }
             for message in messages {
                 let asked = message.id.clone();
                 let observation = match object.remove(message.id.as_ref()) {
@@ -142,33 +169,105 @@ impl Engagelab {
                 };
                 take(observation);
             }
-        });
-        Ok(Batch::Answered)
+            for key in object.keys().filter(|key| !is_id(key)) {
+                unknown(wire::field_name(key));
+            }
+            Ok(None)
+        })
     }
 
-    /// The users of the newest complete hour, day and month.
-    async fn users(&self, dataset: Dataset, deadline: Moment) -> Result<Observation, Failure> {
-        let now = self.http.clock().now();
-        let mut figures = Vec::new();
-        for unit in Unit::ALL {
-            let Some(query) = unit.query(now) else {
-                continue;
-            };
-            let path = format!("/v4/status/users?{query}");
-            let body = match self.get(dataset, path, deadline).await {
-                Ok((body, _)) => body,
-                Err(failure) if unit.may_be_refused() && is_invalid(&failure) => continue,
-                Err(failure) => return Err(failure),
-            };
-            let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
-            let found = users::figures(&body, unit, now, unknown);
-            figures.extend(found.map_err(|problem| Failure::bad_count(&problem))?);
+    /// The numbers of messages, in batches that the vendor and the URL's length allow. A batch that
+    /// is refused is halved until the messages stand alone for which it was.
+    async fn messages(
+        &self,
+        dataset: Dataset,
+        messages: &[Message],
+        deadline: Moment,
+        take: &mut (dyn FnMut(Observation) + Send),
+    ) -> Result<(), Failure> {
+        let (good, bad): (Vec<_>, Vec<_>) = messages
+            .iter()
+            .cloned()
+            .partition(|message| is_id(&message.id));
+        for message in bad {
+            take(invalid_id(message.id));
         }
-        Ok(Observation::Figures {
-            asked: None,
-            part: "",
-            figures,
-        })
+        let length = |message: &Message| message.id.len() + 1;
+        for run in runs(&good, BATCH, self.max_ids_bytes, length) {
+            let mut halves = Halves::new(run);
+            while let Some(batch) = halves.next() {
+                let Some(refused) = self.batch(dataset, batch, deadline, take).await? else {
+                    continue;
+                };
+                if let Some(message) = halves.refused(batch) {
+                    take(Observation::Refused {
+                        asked: message.id.clone(),
+                        reason: refused.reason(),
+                        then: refused.then(),
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The users of the newest complete hour, day and month. Each unit is a query of its own: the
+    /// figures of those that are answered are handed over, and then the first failure of the others
+    /// is returned.
+    async fn users(
+        &self,
+        dataset: Dataset,
+        deadline: Moment,
+        take: &mut (dyn FnMut(Observation) + Send),
+    ) -> Result<(), Failure> {
+        let now = self.http.clock().now();
+        let (mut answered, mut failed) = (false, None);
+        for unit in Unit::ALL {
+            match self.users_by(dataset, unit, now, deadline).await {
+                Ok(figures) => {
+                    answered |= !figures.is_empty();
+                    take(Observation::Figures {
+                        asked: None,
+                        part: unit.label(),
+                        figures,
+                    });
+                }
+                Err(failure) => {
+                    failed.get_or_insert(failure);
+                }
+            }
+        }
+        match failed {
+            // What others were answered with is not refused to the whole account.
+            Some(failure) if answered => Err(failure.of(Scope::Query)),
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
+    }
+
+    /// The users of one unit of time. None where the vendor has none: in the first hour of a day,
+    /// and where it refuses the unit.
+    async fn users_by(
+        &self,
+        dataset: Dataset,
+        unit: Unit,
+        now: Timestamp,
+        deadline: Moment,
+    ) -> Result<Vec<crate::model::Figure>, Failure> {
+        let Some(query) = unit.query(now) else {
+            return Ok(Vec::new());
+        };
+        let path = format!("/v4/status/users?{query}");
+        let body = match self.get(dataset, path, deadline).await?.0 {
+            Reply::Body(body) => body,
+            Reply::Refused(refused) if unit.may_be_refused() && refused.is_parameter() => {
+                return Ok(Vec::new());
+            }
+            Reply::Refused(refused) => return Err(refused.failure),
+        };
+        let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
+        let figures = users::figures(&body, unit, now, unknown);
+        figures.map_err(|problem| Failure::bad_count(&problem))
     }
 
     /// The users of the days whose numbers were the newest from a time to another.
@@ -183,7 +282,10 @@ impl Engagelab {
         };
         let path = format!("/v4/status/users?{of_days}");
         let deadline = self.http.clock().monotonic() + query.patience;
-        let (body, _) = self.get(query.dataset, path, deadline).await?;
+        let body = match self.get(query.dataset, path, deadline).await?.0 {
+            Reply::Body(body) => body,
+            Reply::Refused(refused) => return Err(refused.failure),
+        };
         let observer = self.http.observer();
         let unknown = &mut |field: &str| observer.unknown_field(query.dataset, field);
         let days = users::days(&body, unknown);
@@ -204,27 +306,37 @@ impl Engagelab {
         deadline: Moment,
     ) -> Result<Observation, Failure> {
         let asked = message.id.clone();
+        if !is_id(&asked) {
+            return Ok(invalid_id(asked));
+        }
         let mut tally = lifecycle::Tally::default();
-        for devices in self.canaries.chunks(lifecycle::DEVICES) {
+        let length = |device: &Secret| percent_encode(device.expose()).len() + 1;
+        let bytes = self.max_ids_bytes.saturating_sub(asked.len());
+        for devices in runs(&self.canaries, lifecycle::DEVICES, bytes, length) {
             let ids: Vec<_> = devices
                 .iter()
                 .map(|device| percent_encode(device.expose()))
                 .collect();
             let path = format!(
-                "/v4/status/message?message_id={}&registration_ids={}",
-                percent_encode(&message.id),
+                "/v4/status/message?message_id={asked}&registration_ids={}",
                 ids.join(",")
             );
-            let body = match self.get(dataset, path, deadline).await {
-                Ok((body, _)) => body,
-                // A message that the vendor does not know, or knows no more.
-                Err(failure) if one_message(&failure).is_some() => {
-                    let asked_at = self.http.clock().now();
+            let body = match self.get(dataset, path, deadline).await? {
+                (Reply::Body(body), _) => body,
+                // A message that the vendor does not know, or knows no more: that is for the data
+                // set of its numbers to say.
+                (Reply::Refused(refused), asked_at) if refused.names_message() => {
                     return Ok(Observation::NotYet { asked, asked_at });
                 }
-                Err(failure) => return Err(failure),
+                // A device id can be the cause: no message has a status then, and nobody else
+                // would say so.
+                (Reply::Refused(refused), _) => {
+                    let failure = refused.failure.advise("check canaries");
+                    return Ok(Observation::Failed { asked, failure });
+                }
             };
-            if let Err(problem) = tally.take(&body, devices) {
+            let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
+            if let Err(problem) = tally.take(&body, devices, unknown) {
                 let failure = Failure::bad_count(&problem);
                 return Ok(Observation::Failed { asked, failure });
             }
@@ -237,64 +349,15 @@ impl Engagelab {
             figures,
         })
     }
+}
 
-    /// The verdict on an error: by the vendor's code, which stands in a nested or a flat body, and
-    /// without one by the HTTP status.
-    fn refused<T>(&self, answer: &Answer) -> Verdict<T> {
-        let (code, text) = wire::error(&answer.body);
-        let text = redact(&text, &self.secrets.current());
-        let status = answer.status.as_u16();
-        let failure = |kind, scope, advice| Failure {
-            kind,
-            scope,
-            status: Some(status),
-            code: code.map(|code| code.to_string().into()),
-            text: said(status, code.map(|code| code.to_string()).as_deref(), &text),
-            advice,
-        };
-        let account = Scope::Account;
-        match code {
-            Some(23008) => {
-                let advice = Some("lower rate_limit; the limit is shared with your sending");
-                Verdict::Retry(
-                    failure(FailureKind::RateLimited, Scope::Query, advice),
-                    None,
-                )
-            }
-            // Not a wrong password, in spite of the status.
-            Some(21038) => {
-                let advice = Some("the paid plan has expired or is not active");
-                Verdict::Fail(failure(FailureKind::Forbidden, account, advice))
-            }
-            Some(23009) => {
-                let advice = Some("this machine's IP address is not on the application's list");
-                Verdict::Fail(failure(FailureKind::Forbidden, account, advice))
-            }
-            Some(21001) => {
-                let advice = Some("check base_url: each data centre has its own");
-                Verdict::Fail(failure(FailureKind::NotFound, account, advice))
-            }
-            Some(23001 | 21004 | 21008) => {
-                let advice = Some("check app_key, master_secret, and base_url's data centre");
-                Verdict::Fail(failure(FailureKind::Unauthorized, account, advice))
-            }
-            // Of one message: the batch is split to find it.
-            Some(27201 | 23007 | 21003) if status == 400 => {
-                Verdict::Fail(failure(FailureKind::Vendor, Scope::Query, None))
-            }
-            _ => by_status(answer, code.map(|code| code.to_string()).as_deref(), &text),
-        }
+/// A message whose id is none of this vendor's.
+fn invalid_id(asked: Arc<str>) -> Observation {
+    Observation::Refused {
+        asked,
+        reason: Arc::from("invalid_id"),
+        then: Refusal::AtOnce,
     }
-}
-
-/// The vendor's code, if it is about one message (or, of other data sets, one parameter).
-fn one_message(failure: &Failure) -> Option<u32> {
-    let code = failure.code.as_deref()?.parse().ok()?;
-    (matches!(code, 27201 | 23007 | 21003) && failure.status == Some(400)).then_some(code)
-}
-
-fn is_invalid(failure: &Failure) -> bool {
-    one_message(failure) == Some(21003)
 }
 
 impl Provider for Engagelab {
@@ -326,63 +389,29 @@ impl Provider for Engagelab {
         take: &'a mut (dyn FnMut(Observation) + Send),
     ) -> BoxFuture<'a, Result<(), Failure>> {
         async move {
-            let (dataset, messages, deadline) = match query {
+            match query {
+                Query::Messages {
+                    dataset: dataset @ Dataset::Lifecycle,
+                    messages,
+                    deadline,
+                    ..
+                } => {
+                    for message in messages {
+                        take(self.lifecycle(dataset, message, deadline).await?);
+                    }
+                    Ok(())
+                }
                 Query::Messages {
                     dataset,
                     messages,
                     deadline,
                     ..
-                } => (dataset, messages, deadline),
+                } => self.messages(dataset, messages, deadline, take).await,
                 Query::Whole {
                     dataset, deadline, ..
-                } => {
-                    take(self.users(dataset, deadline).await?);
-                    return Ok(());
-                }
-                _ => return Err(Failure::unsupported()),
-            };
-            if dataset == Dataset::Lifecycle {
-                for message in messages {
-                    take(self.lifecycle(dataset, message, deadline).await?);
-                }
-                return Ok(());
+                } => self.users(dataset, deadline, take).await,
+                _ => Err(Failure::unsupported()),
             }
-            let numeric = |message: &Message| {
-                !message.id.is_empty() && message.id.bytes().all(|byte| byte.is_ascii_digit())
-            };
-            let (good, bad): (Vec<_>, Vec<_>) = messages
-                .iter()
-                .cloned()
-                .partition(|message| numeric(message));
-            for message in bad {
-                // The vendor would refuse the whole batch for it.
-                let reason = Arc::from("invalid_id");
-                take(Observation::Refused {
-                    asked: message.id,
-                    reason,
-                    then: Refusal::AtOnce,
-                });
-            }
-            let mut halves = Halves::new(&good);
-            while let Some(batch) = halves.next() {
-                let code = match self.batch(dataset, batch, deadline, take).await? {
-                    Batch::Answered => continue,
-                    Batch::Refused(code) => code,
-                };
-                if let Some(message) = halves.refused(batch) {
-                    let then = match code {
-                        27201 => Refusal::UnlessNew,
-                        _ => Refusal::AtOnce,
-                    };
-                    let reason = code.to_string().into();
-                    take(Observation::Refused {
-                        asked: message.id.clone(),
-                        reason,
-                        then,
-                    });
-                }
-            }
-            Ok(())
         }
         .boxed()
     }

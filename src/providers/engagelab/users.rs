@@ -1,18 +1,18 @@
 //! Users of the application: `GET /v4/status/users`, the newest complete hour, day and month.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use jiff::{
     Timestamp,
-    civil::{DateTime, Time},
+    civil::{Date, DateTime},
     tz::Offset,
 };
 use serde_json::value::RawValue;
 
-use super::wire::{object, parse, platform_name};
+use super::wire::{field_name, platform_name};
 use crate::{
     model::{Figure, FigureKind},
-    providers::json::{Count, Object, Text},
+    providers::json::{Count, Object, Text, problem},
 };
 
 /// The vendor tells the last 60 days; one less is never refused.
@@ -29,11 +29,21 @@ pub(super) enum Unit {
 impl Unit {
     pub(super) const ALL: [Unit; 3] = [Unit::Hour, Unit::Day, Unit::Month];
 
-    fn label(self) -> &'static str {
+    /// The label `time_unit`.
+    pub(super) fn label(self) -> &'static str {
         match self {
             Unit::Hour => "hour",
             Unit::Day => "day",
             Unit::Month => "month",
+        }
+    }
+
+    /// The word of requests.
+    fn word(self) -> &'static str {
+        match self {
+            Unit::Hour => "HOUR",
+            Unit::Day => "DAY",
+            Unit::Month => "MONTH",
         }
     }
 
@@ -47,17 +57,76 @@ impl Unit {
         at.strftime(form).to_string()
     }
 
+    /// The begin of the period in which a time is.
+    fn begin(self, at: DateTime) -> Option<DateTime> {
+        match self {
+            Unit::Hour => Some(at.date().at(at.hour(), 0, 0, 0)),
+            Unit::Day => Some(at.start_of_day()),
+            Unit::Month => Some(at.first_of_month().start_of_day()),
+        }
+    }
+
+    /// The begin of the period that the vendor names: `2026-11-02`, and what is as clear
+    /// (`2026-11-2`, `2026-11-02 00:00:00`, `20261102`, Unix seconds). A zone is not looked at:
+    /// the name is the vendor's.
+    fn parse(self, text: &str) -> Option<DateTime> {
+        let numbers = text
+            .split(|letter: char| !letter.is_ascii_digit())
+            .filter(|digits| !digits.is_empty());
+        let mut numbers: Vec<&str> = numbers.collect();
+        if let [digits] = numbers[..] {
+            match digits.len() {
+                6 | 8 | 10 if digits.starts_with("20") => {
+                    let begins = [0, 4, 6, 8];
+                    let ends = begins.iter().skip(1).copied().chain([10]);
+                    let parts = begins.iter().zip(ends);
+                    numbers = parts
+                        .filter_map(|(begin, end)| digits.get(*begin..end))
+                        .collect();
+                }
+                10 | 13 => {
+                    let seconds = digits.get(..10)?.parse().ok()?;
+                    let at = Timestamp::from_second(seconds).ok()?;
+                    return self.begin(Offset::UTC.to_datetime(at));
+                }
+                _ => {}
+            }
+        }
+        let number = |place: usize| {
+            numbers
+                .get(place)
+                .and_then(|digits| digits.parse::<i8>().ok())
+        };
+        let year = numbers
+            .first()?
+            .parse::<i16>()
+            .ok()
+            .filter(|year| *year >= 1970)?;
+        let day = match self {
+            Unit::Month => number(2).unwrap_or(1),
+            Unit::Hour | Unit::Day => number(2)?,
+        };
+        let hour = match self {
+            Unit::Hour => number(3)?,
+            Unit::Day | Unit::Month => 0,
+        };
+        let date = Date::new(year, number(1)?, day).ok()?;
+        self.begin(
+            jiff::civil::Time::new(hour, 0, 0, 0)
+                .ok()?
+                .to_datetime(date),
+        )
+    }
+
     /// The query for the newest complete period and some before it, as items are sparse. `None`:
     /// the first hour of a day, before which the vendor tells no hours.
     pub(super) fn query(self, now: Timestamp) -> Option<String> {
         let now = Offset::UTC.to_datetime(now);
-        let (word, start, duration) = match self {
-            Unit::Hour => {
-                let hours = i32::from(now.hour());
-                ("HOUR", now.start_of_day(), hours)
-            }
-            Unit::Day => ("DAY", back(now, 3)?, 3),
-            Unit::Month => ("MONTH", now.first_of_month().yesterday().ok()?, 1),
+        let word = self.word();
+        let (start, duration) = match self {
+            Unit::Hour => (now.start_of_day(), i32::from(now.hour())),
+            Unit::Day => (back(now, 3)?, 3),
+            Unit::Month => (now.first_of_month().yesterday().ok()?, 1),
         };
         if duration == 0 {
             return None;
@@ -91,20 +160,18 @@ pub(super) fn days_query(from: Timestamp, to: Timestamp, now: Timestamp) -> Opti
     (days > 0).then(|| format!("time_unit=DAY&start={first}&duration={days}"))
 }
 
-/// The days of an answer: each with its figures.
+/// The days of an answer: each with its figures, in order.
 pub(super) fn days(
     body: &[u8],
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Vec<(Timestamp, Vec<Figure>)>, String> {
-    let mut days = Vec::new();
-    for (time, item) in items(body)? {
-        let date = time.parse::<jiff::civil::Date>();
-        let begin =
-            date.and_then(|date| Offset::UTC.to_timestamp(date.to_datetime(Time::midnight())));
+    let mut days = BTreeMap::new();
+    for (time, item) in items(body, Unit::Day, unknown)? {
+        let begin = Offset::UTC.to_timestamp(time);
         let begin = begin.map_err(|_| "items.time is no day".to_owned())?;
-        days.push((begin, figures_of(&item, Unit::Day, unknown)?));
+        days.insert(begin, figures_of(&item, Unit::Day, unknown)?);
     }
-    Ok(days)
+    Ok(days.into_iter().collect())
 }
 
 /// The figures of the newest complete period in an answer.
@@ -114,49 +181,110 @@ pub(super) fn figures(
     now: Timestamp,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Vec<Figure>, String> {
-    let current = unit.period(Offset::UTC.to_datetime(now));
+    let current = unit.begin(Offset::UTC.to_datetime(now));
     // The current period still grows.
-    let complete = items(body)?.into_iter().filter(|(time, _)| *time < current);
-    let newest = complete.max_by(|(left, _), (right, _)| left.cmp(right));
+    let complete = items(body, unit, unknown)?
+        .into_iter()
+        .filter(|(time, _)| Some(*time) < current);
+    let newest = complete.max_by_key(|(time, _)| *time);
     match newest {
         Some((_, item)) => figures_of(&item, unit, unknown),
         None => Ok(Vec::new()),
     }
 }
 
-/// The items of an answer, each with the name of its period.
-fn items(body: &[u8]) -> Result<Vec<(String, Object<'_>)>, String> {
-    let answer: Object<'_> =
-        serde_json::from_slice(body).map_err(|error| crate::providers::json::problem(&error))?;
-    let items: Vec<&RawValue> = match answer.get("items") {
-        Some(raw) => parse::<Option<Vec<&RawValue>>>(raw, "items")?.unwrap_or_default(),
-        None => Vec::new(),
+/// The items of an answer, each with the begin of its period. They are a list, or one item alone,
+/// or an object by period.
+fn items<'a>(
+    body: &'a [u8],
+    unit: Unit,
+    unknown: &mut dyn FnMut(&str),
+) -> Result<Vec<(DateTime, Object<'a>)>, String> {
+    let answer: Object<'_> = serde_json::from_slice(body).map_err(|error| problem(&error))?;
+    let echo = ["time_unit", "TimeUnit"];
+    for name in echo {
+        if !is_unit(&answer, name, unit) {
+            return Err(format!("{name} is not the one that was asked for"));
+        }
+    }
+    for key in answer.keys() {
+        if !["items", "start", "duration"]
+            .iter()
+            .chain(&echo)
+            .any(|name| key == name)
+        {
+            unknown(field_name(key));
+        }
+    }
+    let Some(raw) = answer.get("items").filter(|raw| raw.get() != "null") else {
+        // `{}` and an answer about something else are none.
+        return match echo.iter().any(|name| answer.contains_key(*name)) {
+            true => Ok(Vec::new()),
+            false => Err("there are neither items nor a time_unit".to_owned()),
+        };
     };
+    let mut found: Vec<(Option<String>, &'a RawValue)> = Vec::new();
+    if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) {
+        found.extend(list.into_iter().map(|item| (None, item)));
+    } else if let Ok(object) = serde_json::from_str::<Object<'_>>(raw.get()) {
+        match object.keys().any(|key| is_time(key)) {
+            true => found.push((None, raw)),
+            false => found.extend(object.into_iter().map(|(key, item)| (Some(key), item))),
+        }
+    } else {
+        return Err("items is neither a list nor an object".to_owned());
+    }
     let mut named = Vec::new();
-    for raw in items {
-        let item = object(raw, "items")?;
-        let Some(time) = item.get("time") else {
+    let any = !found.is_empty();
+    for (key, raw) in found {
+        let Ok(item) = serde_json::from_str::<Object<'_>>(raw.get()) else {
+            unknown("items");
             continue;
         };
-        let time: Text = parse(time, "items.time")?;
-        if let Some(time) = time.get().map(str::to_owned) {
-            named.push((time, item));
+        let own = item.iter().find(|(name, _)| is_time(name));
+        let own: Option<Text> = own.and_then(|(_, raw)| serde_json::from_str(raw.get()).ok());
+        let time = own.and_then(|own| own.0).or(key);
+        match time.and_then(|time| unit.parse(&time)) {
+            Some(time) => named.push((time, item)),
+            None => unknown("items.time"),
         }
+    }
+    if any && named.is_empty() {
+        return Err("no item of items has a time that fits time_unit".to_owned());
     }
     Ok(named)
 }
 
-/// The figures of one period.
+fn is_time(key: &str) -> bool {
+    key.eq_ignore_ascii_case("time")
+}
+
+/// Whether the answer's echo of the unit is not that of another unit: those would be other figures.
+fn is_unit(answer: &Object<'_>, name: &str, unit: Unit) -> bool {
+    let text = answer
+        .get(name)
+        .map(|raw| serde_json::from_str::<Text>(raw.get()));
+    let Some(Ok(Text(Some(text)))) = text else {
+        return true;
+    };
+    let is = |other: &Unit| other.word().eq_ignore_ascii_case(text.trim());
+    is(&unit) || !Unit::ALL.iter().any(is)
+}
+
+/// The figures of one period. Of a platform under two names the greater number is taken.
 fn figures_of(
     item: &Object<'_>,
     unit: Unit,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Vec<Figure>, String> {
-    let mut figures = Vec::new();
-    for (key, raw) in item.iter().filter(|(key, _)| *key != "time") {
-        let users = object(raw, key)?;
+    let mut figures: BTreeMap<FigureKind, u64> = BTreeMap::new();
+    for (key, raw) in item.iter().filter(|(key, _)| !is_time(key)) {
+        let Ok(users) = serde_json::from_str::<Option<Object<'_>>>(raw.get()) else {
+            unknown(&format!("items.{}", field_name(key)));
+            continue;
+        };
         let platform = platform_name(key);
-        for (name, raw) in &users {
+        for (name, raw) in users.iter().flatten() {
             let kind = |platform: Arc<str>| {
                 let time_unit = unit.label();
                 Some(match name.as_str() {
@@ -175,19 +303,24 @@ fn figures_of(
                     _ => return None,
                 })
             };
+            let path = format!("items.{}.{}", field_name(key), field_name(name));
             let Some(kind) = kind(platform.clone()) else {
-                unknown(&format!("items.{key}.{name}"));
+                unknown(&path);
                 continue;
             };
-            let count: Count = parse(raw, key)?;
-            if let Some(count) = count.get(format_args!("items.{key}.{name}"))? {
-                #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
-                let value = count as f64;
-                figures.push(Figure { kind, value });
+            let count: Count = serde_json::from_str(raw.get()).map_err(|error| problem(&error))?;
+            if let Some(count) = count.get(path)? {
+                let greatest = figures.entry(kind).or_default();
+                *greatest = count.max(*greatest);
             }
         }
     }
-    Ok(figures)
+    let figure = |(kind, count)| {
+        #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
+        let value = count as f64;
+        Figure { kind, value }
+    };
+    Ok(figures.into_iter().map(figure).collect())
 }
 
 #[cfg(test)]
@@ -241,8 +374,8 @@ mod tests {
             .map(|(day, figures)| (day.to_string(), figures.len()))
             .collect();
         let expected = [
-            ("2026-11-24T00:00:00Z".to_owned(), 1),
             ("2026-11-20T00:00:00Z".to_owned(), 0),
+            ("2026-11-24T00:00:00Z".to_owned(), 1),
         ];
         assert_eq!(sizes, expected);
         assert!(super::days(br#"{"items":[{"time":"2026-11"}]}"#, &mut |_| {}).is_err());
@@ -292,9 +425,121 @@ mod tests {
             .collect();
         assert_eq!(found, expected);
         assert_eq!(unknown, ["items.ios.odd"]);
-        let none = super::figures(b"{}", Unit::Hour, now, &mut |_| {}).unwrap();
-        assert!(none.is_empty());
+        for none in [&br#"{"TimeUnit":"HOUR"}"#[..], br#"{"items":[]}"#] {
+            let none = super::figures(none, Unit::Hour, now, &mut |_| {}).unwrap();
+            assert!(none.is_empty());
+        }
         let bad = br#"{"items":[{"time":"2026-11-24","ios":{"new":-1}}]}"#;
         assert!(super::figures(bad, Unit::Day, now, &mut |_| {}).is_err());
+    }
+
+    /// The newest complete day's new Android users, and the fields that are not known.
+    fn newest(body: &str) -> (Result<Vec<f64>, String>, Vec<String>) {
+        let mut unknown = Vec::new();
+        let now = at("2026-11-26T10:30:00Z");
+        let figures = figures(body.as_bytes(), Unit::Day, now, &mut |field| {
+            unknown.push(field.to_owned());
+        });
+        let values = figures.map(|figures| figures.iter().map(|own| own.value).collect());
+        (values, unknown)
+    }
+
+    #[test]
+    fn items_of_another_shape_are_taken_if_they_are_clear() {
+        for (items, value, fields) in [
+            (
+                r#"[{"time":"2026-11-24","android":{"new":1},"total":5}]"#,
+                Some(1.0),
+                vec!["items.total"],
+            ),
+            (
+                r#"[{"time":"2026-11-24","android":{"new":1},"ios":[],"hmos":null}]"#,
+                Some(1.0),
+                vec!["items.ios"],
+            ),
+            (
+                r#"{"time":"2026-11-24","android":{"new":1}}"#,
+                Some(1.0),
+                vec![],
+            ),
+            (
+                r#"{"2026-11-23":{"android":{"new":9}},"2026-11-24":{"android":{"new":1}}}"#,
+                Some(1.0),
+                vec![],
+            ),
+            (
+                r#"[7,{"android":{"new":3}},{"time":"2026-11-24","android":{"new":1}}]"#,
+                Some(1.0),
+                vec!["items", "items.time"],
+            ),
+            (
+                r#"[{"time":"2026-11-24","android":{"new":1},"Android":{"new":1}}]"#,
+                Some(1.0),
+                vec![],
+            ),
+            (r#"[{"android":{"new":3}}]"#, None, vec!["items.time"]),
+            (r#"{"android":{"new":3}}"#, None, vec!["items.time"]),
+            ("7", None, vec![]),
+        ] {
+            let (values, found) = newest(&format!(r#"{{"time_unit":"DAY","items":{items}}}"#));
+            assert_eq!(values.ok(), value.map(|value| vec![value]), "{items}");
+            assert_eq!(found, fields, "{items}");
+        }
+    }
+
+    #[test]
+    fn periods_are_compared_as_times() {
+        // Compared as texts, the third is the greatest, and the 4th comes after the 24th.
+        for times in [
+            ["2026-11-04", "2026-11-24", "2026-11-3"],
+            ["2026-11-4 00:00:00", "2026-11-24T00:00:00", "2026-11-3"],
+            ["20261104", "20261124", "1793664000"],
+            [
+                "2026/11/4",
+                "2026-11-24 00:00:00+08:00",
+                "2026-11-26 00:00:00",
+            ],
+        ] {
+            let item = |(time, new)| format!(r#"{{"time":"{time}","android":{{"new":{new}}}}}"#);
+            let items: Vec<String> = times.iter().zip(1..).map(item).collect();
+            let (values, _) = newest(&format!(r#"{{"items":[{}]}}"#, items.join(",")));
+            assert_eq!(values, Ok(vec![2.0]), "{times:?}");
+        }
+        let hour = |text| Unit::Hour.parse(text).map(|time| time.to_string());
+        let nine = Some("2026-11-02T09:00:00".to_owned());
+        assert_eq!(hour("2026-11-02 09"), nine);
+        assert_eq!(hour("2026-11-2 9:00:00"), nine);
+        assert_eq!(hour("2026110209"), nine);
+        assert_eq!(hour("2026-11-02"), None);
+        let month = |text| Unit::Month.parse(text).map(|time| time.to_string());
+        for text in ["2026-11", "2026-11-01", "202611", "2026-11-17 03:00"] {
+            assert_eq!(
+                month(text).as_deref(),
+                Some("2026-11-01T00:00:00"),
+                "{text}"
+            );
+        }
+        for text in ["", "soon", "11", "2026-13-01", "99999-01-01", "2026-02-30"] {
+            assert_eq!(Unit::Day.parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_answer_about_something_else_is_none() {
+        for body in [
+            "{}",
+            r#"{"data":{"items":[]}}"#,
+            "[]",
+            r#"{"TimeUnit":"month","items":[]}"#,
+        ] {
+            assert!(newest(body).0.is_err(), "{body}");
+        }
+        for body in [
+            r#"{"TimeUnit":"day","time_unit":"DAY","items":[]}"#,
+            r#"{"TimeUnit":"DAY","items":null}"#,
+            r#"{"time_unit":"days","items":[]}"#,
+        ] {
+            assert_eq!(newest(body).0, Ok(vec![]), "{body}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::{
     model::{Counts, Measure, Row, Snapshot, Totals, TypeTotals},
-    providers::json::{Count, Levels, Name, Object, Text, problem, put},
+    providers::json::{Count, Levels, Name, Object, Text, problem, sort_by_name},
 };
 
 /// The five numbers in both spellings: `target` and `click` stand in some places where `targets`
@@ -31,48 +31,68 @@ fn is_number(name: &str) -> bool {
         .any(|(plural, singular, _)| name == *plural || name == *singular)
 }
 
-/// Where something stands, for whoever reads that it is wrong.
+/// The path of a field from the top of a message. Shown, it is a path of names: a key that is no
+/// name (an id, a time, a text) is `*`, so that nothing of the content shows.
 #[derive(Clone, Copy)]
-struct Place<'p>(Option<&'p Place<'p>>, &'p str);
+struct JsonPath<'p>(Option<&'p JsonPath<'p>>, &'p str);
 
-impl fmt::Display for Place<'_> {
+impl fmt::Display for JsonPath<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(outer) = self.0 {
             write!(f, "{outer}.")?;
         }
-        f.write_str(self.1)
+        f.write_str(field_name(self.1))
+    }
+}
+
+/// A key as it may be shown: a name as programs have them, else `*`.
+pub(super) fn field_name(key: &str) -> &str {
+    let begins = key.starts_with(|letter: char| letter.is_ascii_alphabetic() || letter == '_');
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+    if begins && key.len() <= 64 && key.bytes().all(is_letter) {
+        key
+    } else {
+        "*"
     }
 }
 
 type Level<'a> = [(Cow<'a, str>, Levels<'a>)];
 
-/// The fields of a level; `null` has none.
-fn level<'n, 'a>(levels: &'n Levels<'a>, place: Place<'_>) -> Result<&'n Level<'a>, String> {
+/// The fields of a level; `null` has none. Anything else that stands in an object's place has none
+/// either, and is noted.
+fn level<'n, 'a>(
+    levels: &'n Levels<'a>,
+    path: JsonPath<'_>,
+    unknown: &mut dyn FnMut(&str),
+) -> &'n Level<'a> {
     match levels {
-        Levels::Level(level) => Ok(level),
-        Levels::Count(Count::Absent) => Ok(&[]),
-        _ => Err(format!("{place} is no object")),
+        Levels::Level(level) => level,
+        Levels::Count(Count::Absent) => &[],
+        Levels::Count(_) | Levels::List => {
+            unknown(&path.to_string());
+            &[]
+        }
     }
 }
 
-/// The numbers of one level. What is not there is not in the result; an empty object has none.
-fn counts(level: &Level<'_>, place: Option<&Place<'_>>) -> Result<Counts, String> {
+/// The numbers of one level. What is not there is not in the result; an empty object has none. Of a
+/// number in both spellings the greater is taken: they are one number, and never added up.
+fn counts(level: &Level<'_>, path: Option<&JsonPath<'_>>) -> Result<Counts, String> {
     let find = |name: &str| {
-        let found = level.iter().find(|(own, _)| own == name);
-        found.map(|(_, value)| value)
+        let found = level.binary_search_by(|(own, _)| own.as_ref().cmp(name));
+        found.ok().map(|place| &level[place].1)
     };
     let mut counts = Counts::new();
     for (plural, singular, measure) in FIELDS {
-        let Some(value) = find(plural).or_else(|| find(singular)) else {
-            continue;
-        };
-        let name = Place(place, plural);
-        let Levels::Count(count) = value else {
-            return Err(format!("{name} is no count"));
-        };
-        if let Some(count) = count.get(name)? {
-            counts.push((measure, count));
+        let mut greatest = None;
+        for value in [find(plural), find(singular)].into_iter().flatten() {
+            let name = JsonPath(path, plural);
+            let Levels::Count(count) = value else {
+                return Err(format!("{name} is no count"));
+            };
+            greatest = greatest.max(count.get(name)?);
         }
+        counts.extend(greatest.map(|count| (measure, count)));
     }
     Ok(counts)
 }
@@ -81,6 +101,11 @@ fn counts(level: &Level<'_>, place: Option<&Place<'_>>) -> Result<Counts, String
 #[derive(Default)]
 struct WholeMessage<'a> {
     plan_id: Text,
+    /// `plan_id` is neither a text nor a number.
+    odd_plan_id: bool,
+    /// A field is there that is known and has no numbers.
+    has_more: bool,
+    /// The fields with numbers, by name.
     levels: Vec<(Cow<'a, str>, Levels<'a>)>,
 }
 
@@ -98,34 +123,27 @@ impl<'de: 'a, 'a> Deserialize<'de> for WholeMessage<'a> {
                 let mut message = WholeMessage::default();
                 while let Some(Name(name)) = map.next_key()? {
                     match name.as_ref() {
-                        "plan_id" => message.plan_id = map.next_value()?,
+                        "plan_id" => {
+                            let raw: &RawValue = map.next_value()?;
+                            message.plan_id = serde_json::from_str(raw.get()).unwrap_or_default();
+                            message.odd_plan_id =
+                                message.plan_id.0.is_none() && raw.get() != "null";
+                            message.has_more = true;
+                        }
                         // The customer's text: skipped.
                         "pushContent" => {
                             map.next_value::<IgnoredAny>()?;
+                            message.has_more = true;
                         }
-                        _ => {
-                            let value = map.next_value()?;
-                            put(&mut message.levels, name, value);
-                        }
+                        _ => message.levels.push((name, map.next_value()?)),
                     }
                 }
+                sort_by_name(&mut message.levels);
                 Ok(message)
             }
         }
         deserializer.deserialize_map(MessageVisitor)
     }
-}
-
-pub(super) fn parse<'a, T: serde::Deserialize<'a>>(
-    raw: &'a RawValue,
-    place: &str,
-) -> Result<T, String> {
-    serde_json::from_str(raw.get()).map_err(|error| format!("{place}: {}", problem(&error)))
-}
-
-/// An object, or nothing for `null`.
-pub(super) fn object<'a>(raw: &'a RawValue, place: &str) -> Result<Object<'a>, String> {
-    Ok(parse::<Option<Object<'a>>>(raw, place)?.unwrap_or_default())
 }
 
 /// A platform in the vocabulary of all vendors: the key without `sub_`.
@@ -141,7 +159,8 @@ pub(super) fn platform_name(name: &str) -> Arc<str> {
     }
 }
 
-/// The state of a message; `None`: it has no number yet.
+/// The state of a message; `None`: it has no number yet. A part that has another shape than
+/// expected is noted and left out; a bad count is an error of the message.
 pub(super) fn snapshot(
     json: &str,
     id: Arc<str>,
@@ -153,21 +172,31 @@ pub(super) fn snapshot(
     let message = message.unwrap_or_default();
     let total = counts(&message.levels, None)?;
     let campaign = message.plan_id.get().map(Arc::from);
+    if message.odd_plan_id {
+        unknown("plan_id");
+    }
     let mut types = Vec::new();
-    let mut breakdown = Vec::new();
+    let mut rows = Vec::new();
+    let mut understood = message.has_more || message.levels.is_empty();
     for (key, value) in &message.levels {
+        let path = JsonPath(None, key);
         match key.as_ref() {
             "sub" => {
-                let sub = Place(None, "sub");
-                for (message_type, value) in level(value, sub)? {
-                    let place = Place(Some(&sub), message_type);
-                    read_type(value, place, &mut types, &mut breakdown, unknown)?;
+                understood = true;
+                for (message_type, value) in level(value, path, unknown) {
+                    let path = JsonPath(Some(&path), message_type);
+                    read_type(value, path, &mut types, &mut rows, unknown)?;
                 }
             }
-            key if is_number(key) => {}
-            key => unknown(key),
+            key if is_number(key) => understood = true,
+            _ => unknown(&path.to_string()),
         }
     }
+    if !understood {
+        // Else a wrapped or renamed answer would be a message without numbers for ever.
+        return Err("no field of the message is known".to_owned());
+    }
+    let breakdown = merged(rows, unknown);
     if total.is_empty() && types.is_empty() && breakdown.is_empty() {
         return Ok(None);
     }
@@ -191,17 +220,18 @@ pub(super) fn snapshot(
     }))
 }
 
-/// One message type under `sub`: its own numbers, and vendor channels under each platform.
+/// One message type under `sub`: its own numbers, and vendor channels under each platform. Numbers
+/// directly under a platform have no family: beside the channels they would count twice.
 fn read_type(
     value: &Levels<'_>,
-    place: Place<'_>,
+    path: JsonPath<'_>,
     types: &mut Vec<TypeTotals>,
-    breakdown: &mut Vec<Row>,
+    rows: &mut Vec<Row>,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<(), String> {
-    let value = level(value, place)?;
-    let message_type: Arc<str> = Arc::from(place.1);
-    let own = counts(value, Some(&place))?;
+    let value = level(value, path, unknown);
+    let message_type: Arc<str> = Arc::from(path.1);
+    let own = counts(value, Some(&path))?;
     if !own.is_empty() {
         types.push(TypeTotals {
             message_type: message_type.clone(),
@@ -209,72 +239,69 @@ fn read_type(
         });
     }
     for (key, value) in value {
-        let here = Place(Some(&place), key);
+        let path = JsonPath(Some(&path), key);
         let Some(platform) = platform(key) else {
             if !is_number(key) {
-                unknown(&here.to_string());
+                unknown(&path.to_string());
             }
             continue;
         };
-        for (channel, value) in level(value, here)? {
-            let here = Place(Some(&here), channel);
-            let leaf = level(value, here)?;
+        for (channel, value) in level(value, path, unknown) {
+            let path = JsonPath(Some(&path), channel);
+            let leaf = level(value, path, unknown);
             for (name, _) in leaf.iter().filter(|(name, _)| !is_number(name)) {
-                unknown(&Place(Some(&here), name).to_string());
+                unknown(&JsonPath(Some(&path), name).to_string());
             }
-            let counts = counts(leaf, Some(&here))?;
+            let counts = counts(leaf, Some(&path))?;
             if !counts.is_empty() {
-                let row = Row {
+                rows.push(Row {
                     message_type: message_type.clone(),
                     platform: platform.clone(),
                     vendor_channel: Arc::from(channel.to_lowercase()),
                     counts,
-                };
-                add(breakdown, row);
+                });
             }
         }
     }
     Ok(())
 }
 
-/// Adds a row; one with the same labels (keys that differ in case only) is added up.
-fn add(breakdown: &mut Vec<Row>, row: Row) {
-    let same = breakdown.iter_mut().find(|other| {
-        (&other.message_type, &other.platform, &other.vendor_channel)
-            == (&row.message_type, &row.platform, &row.vendor_channel)
-    });
-    match same {
-        None => breakdown.push(row),
-        Some(other) => {
-            for (measure, count) in row.counts {
-                match other.counts.iter_mut().find(|(own, _)| *own == measure) {
-                    Some((_, sum)) => *sum += count,
-                    None => other.counts.push((measure, count)),
-                }
+/// The rows, one of each labels. Two keys that differ in case only, or two names of one platform,
+/// may be one channel in two spellings: the greater number is taken, and the second key is noted.
+/// Adding them up could count a channel twice.
+fn merged(mut rows: Vec<Row>, unknown: &mut dyn FnMut(&str)) -> Vec<Row> {
+    fn labels(row: &Row) -> (&Arc<str>, &Arc<str>, &Arc<str>) {
+        (&row.message_type, &row.platform, &row.vendor_channel)
+    }
+    rows.sort_by(|left, right| labels(left).cmp(&labels(right)));
+    rows.dedup_by(|second, first| {
+        if labels(second) != labels(first) {
+            return false;
+        }
+        let platform = format!("sub_{}", second.platform);
+        let sub = JsonPath(None, "sub");
+        let message_type = JsonPath(Some(&sub), &second.message_type);
+        let platform = JsonPath(Some(&message_type), &platform);
+        unknown(&JsonPath(Some(&platform), &second.vendor_channel).to_string());
+        for (measure, count) in second.counts.drain(..) {
+            match first.counts.iter_mut().find(|(own, _)| *own == measure) {
+                Some((_, greatest)) => *greatest = count.max(*greatest),
+                None => first.counts.push((measure, count)),
             }
         }
-    }
+        true
+    });
+    rows
 }
 
-/// The code and text of an error: nested under `error`, or flat.
-pub(super) fn error(body: &[u8]) -> (Option<u32>, String) {
-    let Ok(outer) = serde_json::from_slice::<Object<'_>>(body) else {
-        return (None, String::new());
-    };
-    let nested = outer
-        .get("error")
-        .and_then(|raw| serde_json::from_str(raw.get()).ok());
-    let fields: Object<'_> = nested.unwrap_or(outer);
-    let text = |name: &str| {
-        let text: Option<Text> = fields
-            .get(name)
-            .and_then(|raw| serde_json::from_str(raw.get()).ok());
-        text.and_then(|text| text.0)
-    };
-    (
-        text("code").and_then(|code| code.parse().ok()),
-        text("message").unwrap_or_default(),
-    )
+/// Whether an answer has the shape of one whose keys are ids: something that was asked for is in
+/// it, or there is nothing in it but `is_id`s. `{}` says that there is nothing yet.
+pub(super) fn has_shape(
+    answer: &Object<'_>,
+    mut asked: impl Iterator<Item = impl AsRef<str>>,
+    is_id: impl Fn(&str) -> bool,
+) -> bool {
+    answer.keys().all(|key| is_id(key)) || asked.any(|id| answer.contains_key(id.as_ref()))
 }
 
 #[cfg(test)]
@@ -359,21 +386,135 @@ mod tests {
                 .unwrap_err()
                 .contains("sub.notification.sub_ios.apns.sent")
         );
-        assert!(read(r#"{"sub": 7}"#).0.is_err());
         assert!(read("[]").0.is_err());
+        for odd in ["[]", r#"{"a": 1}"#, "true", r#""x""#] {
+            let json = format!(r#"{{"targets": 1, "sent": {odd}}}"#);
+            assert!(read(&json).0.unwrap_err().contains("sent"), "{json}");
+        }
     }
 
     #[test]
-    fn errors_are_read_nested_and_flat() {
-        let text = |text: &str| text.to_owned();
+    fn what_has_another_shape_loses_itself_alone() {
+        for (sub, fields) in [
+            ("[]", vec!["sub"]),
+            ("7", vec!["sub"]),
+            (r#""x""#, vec!["sub"]),
+            (r#"{"total": 5}"#, vec!["sub.total"]),
+            (r#"{"notification": [1]}"#, vec!["sub.notification"]),
+            (
+                r#"{"notification": {"sub_android": []}}"#,
+                vec!["sub.notification.sub_android"],
+            ),
+            (
+                r#"{"notification": {"sub_hmos": {"targets": 5, "sent": 4}}}"#,
+                vec![
+                    "sub.notification.sub_hmos.sent",
+                    "sub.notification.sub_hmos.targets",
+                ],
+            ),
+            (
+                r#"{"notification": {"sub_android": {"fcm": 5, "vivo": null, "oppo": [1]}}}"#,
+                vec![
+                    "sub.notification.sub_android.fcm",
+                    "sub.notification.sub_android.oppo",
+                ],
+            ),
+            ("null", vec![]),
+        ] {
+            let json = format!(r#"{{"targets": 11, "sent": 10, "sub": {sub}}}"#);
+            let (snapshot, found) = read(&json);
+            let snapshot = snapshot.unwrap().unwrap();
+            let counts = &snapshot.totals[0].counts;
+            assert_eq!(
+                counts,
+                &[(Measure::Targeted, 11), (Measure::Sent, 10)],
+                "{json}"
+            );
+            assert!(snapshot.types.is_empty() && snapshot.breakdown.is_empty());
+            assert_eq!(found, fields, "{json}");
+        }
+        // What stands beside it is taken.
+        let json = r#"{"sub": {"total": 5, "voip": {"sent": 3, "sub_ios": {"apns": {"sent": 2}, "odd": 1},
+            "sub_android": {"sent": 3}}}}"#;
+        let (snapshot, found) = read(json);
+        let snapshot = snapshot.unwrap().unwrap();
+        assert_eq!((snapshot.types.len(), snapshot.breakdown.len()), (1, 1));
         assert_eq!(
-            error(br#"{"error":{"code":21003,"message":"m"}}"#),
-            (Some(21003), text("m"))
+            found,
+            [
+                "sub.total",
+                "sub.voip.sub_android.sent",
+                "sub.voip.sub_ios.odd"
+            ]
         );
-        assert_eq!(
-            error(br#"{"code":"23001","message":"m"}"#),
-            (Some(23001), text("m"))
-        );
-        assert_eq!(error(b"<html>"), (None, String::new()));
+    }
+
+    #[test]
+    fn plan_and_content_may_be_anything() {
+        for (plan, content, campaign, fields) in [
+            ("7", "[]", Some("7"), vec![]),
+            ("\"\"", "7", None, vec![]),
+            ("null", "null", None, vec![]),
+            ("{\"a\": 1}", "\"x\"", None, vec!["plan_id"]),
+        ] {
+            let json = format!(r#"{{"plan_id": {plan}, "pushContent": {content}, "sent": 3}}"#);
+            let (snapshot, found) = read(&json);
+            let snapshot = snapshot.unwrap().unwrap();
+            assert_eq!(snapshot.campaign.as_deref(), campaign, "{json}");
+            assert_eq!(snapshot.totals[0].counts, [(Measure::Sent, 3)]);
+            assert_eq!(found, fields, "{json}");
+        }
+    }
+
+    #[test]
+    fn one_number_in_two_spellings_is_one_number() {
+        let json = r#"{"targets": null, "target": 5, "clicks": 3, "click": 2, "sub": {"notification": {"sub_ios":
+            {"APNs": {"sent": 7, "delivered": 5}, "apns": {"sent": 7, "clicks": 1}}}}}"#;
+        let (snapshot, fields) = read(json);
+        let snapshot = snapshot.unwrap().unwrap();
+        let counts = &snapshot.totals[0].counts;
+        assert_eq!(counts, &[(Measure::Targeted, 5), (Measure::Opened, 3)]);
+        let [row] = &snapshot.breakdown[..] else {
+            panic!("one row");
+        };
+        let mut counts = row.counts.clone();
+        counts.sort();
+        let mut expected = vec![
+            (Measure::Sent, 7),
+            (Measure::Delivered, 5),
+            (Measure::Opened, 1),
+        ];
+        expected.sort();
+        assert_eq!(counts, expected);
+        assert_eq!(fields, ["sub.notification.sub_ios.apns"]);
+    }
+
+    #[test]
+    fn a_message_of_which_nothing_is_known_is_no_message() {
+        assert!(read(r#"{"data": {"sent": 5}}"#).0.is_err());
+        let (snapshot, fields) = read(r#"{"plan_id": "x", "made 2026": {"sent": 5}, "7": 1}"#);
+        assert_eq!((snapshot, fields.len()), (Ok(None), 2));
+        // A key that is no name may be content.
+        assert_eq!(fields, ["*", "*"]);
+    }
+
+    #[test]
+    fn an_answer_has_a_shape() {
+        let shape = |json: &str| {
+            let answer: Object<'_> = serde_json::from_str(json).unwrap();
+            has_shape(&answer, ["1613113584", "x"].iter(), |key| {
+                key.bytes().all(|byte| byte.is_ascii_digit())
+            })
+        };
+        for good in ["{}", r#"{"7": {}}"#, r#"{"x": {}, "status": "ok"}"#] {
+            assert!(shape(good), "{good}");
+        }
+        for bad in [
+            r#"{"data": {"1613113584": {}}}"#,
+            r#"{"status": "ok"}"#,
+            r#"{"7": {}, "a": 1}"#,
+        ] {
+            assert!(!shape(bad), "{bad}");
+        }
     }
 }

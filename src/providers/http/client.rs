@@ -360,17 +360,19 @@ impl Http {
             };
             return Outcome::Fail(failure.advise("check base_url"));
         }
-        if answer.status.is_success()
-            && let Some(what) = not_json(&answer.headers)
-        {
-            let failure = Failure {
-                status: Some(answer.status.as_u16()),
-                ..Failure::new(FailureKind::Decode, what)
-            };
-            let advice = "it is a page, not JSON: is base_url right, is a proxy in between?";
-            return Outcome::Fail(failure.advise(advice));
-        }
         match judge(answer) {
+            // An error in XML is known by its code; anything else that is no JSON is no answer.
+            Verdict::Done(_)
+                if answer.status.is_success()
+                    && let Some(what) = not_json(&answer.headers) =>
+            {
+                let failure = Failure {
+                    status: Some(answer.status.as_u16()),
+                    ..Failure::new(FailureKind::Decode, what)
+                };
+                let advice = "it is a page, not JSON: is base_url right, is a proxy in between?";
+                Outcome::Fail(failure.advise(advice))
+            }
             Verdict::Done(value) => Outcome::Done(value),
             Verdict::Fail(failure) => Outcome::Fail(failure),
             Verdict::Retry(failure, pause) => {

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
 
-use super::{Access, events, reports};
+use super::{Access, body};
 use crate::{
     aside::{LARGE_ANSWER, aside},
     config,
     model::Dataset,
     providers::{
-        Failure, Observation, Plan, Provider, Pushed, Query, ReportsRead,
+        Failure, FailureKind, Observation, Plan, Provider, Pushed, Query, ReportsRead,
         http::{Answer, Http},
     },
 };
@@ -62,29 +62,55 @@ impl Provider for InfobipEmail {
             };
             let request = || self.access.get(PATH.to_owned());
             let refresh = || self.access.refresh();
-            let drained = self
-                .http
-                .drain(dataset, deadline, request, judge, refresh, spool)
-                .await?;
-            let read = self.read_reports(&drained.bytes);
-            take(Observation::Drained {
-                body: drained.body,
-                read,
-                cut: drained.cut,
-            });
-            Ok(())
+            let mut refreshed = false;
+            loop {
+                let drained = self
+                    .http
+                    .drain(dataset, deadline, request, judge, refresh, spool)
+                    .await?;
+                let mut read = self.read_reports(&drained.bytes);
+                if drained.cut.is_some() {
+                    // That is the failure; what a cut body looks like says nothing.
+                    read.failure = None;
+                }
+                let failure = read.failure.clone();
+                take(Observation::Drained {
+                    body: drained.body,
+                    read,
+                    cut: drained.cut,
+                });
+                let Some(failure) = failure else {
+                    return Ok(());
+                };
+                let observer = self.http.observer();
+                if failure.kind == FailureKind::RateLimited {
+                    observer.rate_limited(dataset);
+                }
+                // As with a status of 401: a rotated secret is read again, once.
+                let refused = failure.kind == FailureKind::Unauthorized;
+                if !(refused && !std::mem::replace(&mut refreshed, true) && refresh()) {
+                    return Err(failure);
+                }
+                observer.retry(dataset);
+            }
         }
         .boxed()
     }
 
     fn read_reports(&self, body: &[u8]) -> ReportsRead {
-        aside(body.len() > LARGE_ANSWER, || {
-            reports::read(&self.account, body)
-        })
+        // Events come by webhook. One that is in a spooled body was not acknowledged, and is sent
+        // again.
+        self.read_pushed(body).reports
     }
 
     fn read_pushed(&self, body: &[u8]) -> Pushed {
-        events::read(&self.account, body)
-            .unwrap_or_else(|| Pushed::Reports(self.read_reports(body)))
+        aside(body.len() > LARGE_ANSWER, || {
+            let observer = self.http.observer();
+            let unknown = &mut |field: &str| observer.unknown_field(Dataset::Reports, field);
+            let mut pushed = body::read(&self.account, body, unknown);
+            let failure = pushed.reports.failure.take();
+            pushed.reports.failure = failure.map(|failure| self.access.redacted(failure));
+            pushed
+        })
     }
 }

@@ -1,93 +1,182 @@
-//! Tracking events, which the vendor pushes to the same address as delivery reports: a body without
-//! `results`.
+//! Tracking events, which the vendor pushes to the same address as delivery reports.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use serde::{Deserialize, de::IgnoredAny};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
+use super::{errors::object, reports::Spelled};
 use crate::{
     model::{BounceKind, Happening, HappeningKind, Measure},
-    providers::{Pushed, digest::digest, json::Text},
+    providers::{
+        digest::digest,
+        json::{Text, time},
+    },
 };
 
-/// A pushed body, as far as it tells an event from reports.
+/// An event, as far as it is read.
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Wire {
-    results: Option<IgnoredAny>,
+struct Wire<'a> {
     notification_type: Text,
-    event_id: Text,
+    event_id: Spelled,
     campaign_reference_id: Text,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
 }
 
-/// The event in a body; `None`: it holds reports, or cannot be read and has to be kept.
-pub(super) fn read(account: &str, body: &[u8]) -> Option<Pushed> {
-    // A list would be read as the fields in their order.
-    let is_object = body.trim_ascii_start().starts_with(b"{");
-    let wire = serde_json::from_slice::<Wire>(body).ok();
-    let Some(wire) = wire.filter(|_| is_object) else {
-        // Whole JSON of another shape is nothing to keep.
-        let whole = serde_json::from_slice::<IgnoredAny>(body).is_ok();
-        let has_results = body.windows(9).any(|own| own == b"\"results\"");
-        return (whole && !has_results).then_some(Pushed::Unsupported);
-    };
-    if wire.results.is_some() {
+/// A tracking event.
+pub(super) enum Event {
+    /// One that counts.
+    Counted(Happening),
+    /// One that is known and does not count: an open, a click, a type that is new.
+    Unsupported,
+}
+
+/// The event in an object; `None`: it is none. `whole` is the body of which version 0.1 would have
+/// made the digest, where the object is all of it.
+pub(super) fn read(account: &str, raw: &RawValue, whole: Option<&[u8]>) -> Option<Event> {
+    let wire = object::<Wire<'_>>(Some(raw))?;
+    let kind = wire.notification_type.get()?.trim().to_ascii_uppercase();
+    if kind.is_empty() || object::<super::status::StatusFields>(wire.status).is_some() {
         return None;
     }
-    let measure = match wire.notification_type.get() {
-        Some("COMPLAINED") => Measure::Complaints,
-        Some("UNSUBSCRIBED") => Measure::Unsubscribed,
-        Some("LATE_BOUNCE") => Measure::Bounces(BounceKind::Hard),
-        _ => return Some(Pushed::Unsupported),
+    let measure = match kind.as_str() {
+        "COMPLAINED" => Measure::Complaints,
+        "UNSUBSCRIBED" => Measure::Unsubscribed,
+        "LATE_BOUNCE" => Measure::Bounces(BounceKind::Hard),
+        _ => return Some(Event::Unsupported),
     };
-    let digest = match wire.event_id.get() {
-        Some(id) => digest(&["event", account, id]),
+    let (own, former) = match (wire.event_id.get(), wire.event_id.former()) {
+        (Some(id), former) => (
+            digest(&["event", account, id]),
+            former.map(|id| digest(&["event", account, id])),
+        ),
         // Nothing else says that two of them are one.
-        None => digest(&["event body", account, &String::from_utf8_lossy(body)]),
+        (None, _) => {
+            let body = whole.map(String::from_utf8_lossy);
+            (
+                digest(&["event values", account, &canonical(raw)]),
+                body.map(|body| digest(&["event body", account, &body])),
+            )
+        }
     };
     let campaign = wire.campaign_reference_id.get().map(Arc::from);
-    Some(Pushed::Event(Happening {
-        digest,
-        former: None,
+    Some(Event::Counted(Happening {
+        digest: own,
+        former: former.filter(|former| *former != own),
         kind: HappeningKind::Tracked { measure, campaign },
         // However late it is told, it is news.
         at: None,
     }))
 }
 
+/// A value in one spelling: names in order, without blanks, numbers and times in one form, addresses
+/// in lower case, and without what is null.
+fn canonical(raw: &RawValue) -> String {
+    let text = raw.get();
+    match text.as_bytes().first() {
+        Some(b'{') => {
+            let fields: BTreeMap<String, &RawValue> =
+                serde_json::from_str(text).unwrap_or_default();
+            let fields = fields.iter().filter(|(_, value)| value.get() != "null");
+            let fields = fields.map(|(name, value)| format!("{name:?}:{}", canonical(value)));
+            format!("{{{}}}", fields.collect::<Vec<_>>().join(","))
+        }
+        Some(b'[') => {
+            let items: Vec<&RawValue> = serde_json::from_str(text).unwrap_or_default();
+            let items: Vec<String> = items.into_iter().map(canonical).collect();
+            format!("[{}]", items.join(","))
+        }
+        Some(b'"' | b'-' | b'0'..=b'9') => {
+            let value: Text = serde_json::from_str(text).unwrap_or_default();
+            let value = value.get().unwrap_or_default().trim();
+            let dated = value.contains('T') && value.contains(':');
+            match time(value).filter(|_| dated) {
+                Some(at) => at.as_millisecond().to_string(),
+                None if value.contains('@') => format!("{:?}", value.to_lowercase()),
+                None => format!("{value:?}"),
+            }
+        }
+        _ => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn happening(body: &str) -> Option<Happening> {
+        let raw: &RawValue = serde_json::from_str(body).unwrap();
+        match read("mail", raw, Some(body.as_bytes()))? {
+            Event::Counted(happening) => Some(happening),
+            Event::Unsupported => None,
+        }
+    }
+
     #[test]
-    fn events_are_told_from_reports() {
-        let kind = |body: &str| match read("mail", body.as_bytes()) {
-            None => "reports".to_owned(),
-            Some(Pushed::Event(Happening {
-                kind: HappeningKind::Tracked { measure, campaign },
-                ..
-            })) => format!("{measure:?} {campaign:?}"),
-            Some(other) => format!("{other:?}"),
+    fn events_are_told_from_other_things() {
+        let kind = |body: &str| {
+            let raw: &RawValue = serde_json::from_str(body).unwrap();
+            match read("mail", raw, None) {
+                None => "no event".to_owned(),
+                Some(Event::Unsupported) => "unsupported".to_owned(),
+                Some(Event::Counted(own)) => match own.kind {
+                    HappeningKind::Tracked { measure, campaign } => {
+                        format!("{measure:?} {campaign:?}")
+                    }
+                    other => format!("{other:?}"),
+                },
+            }
         };
-        assert_eq!(kind(r#"{"results":[]}"#), "reports");
-        assert_eq!(kind(r#"{"results":[{"messageId":"#), "reports");
-        assert_eq!(kind("<ReportsResponse/>"), "reports");
-        assert_eq!(kind("{}"), "Unsupported");
-        assert_eq!(kind("[1]"), "Unsupported");
-        assert_eq!(
-            kind(r#"{"notificationType":"OPENED","eventId":"e"}"#),
-            "Unsupported"
-        );
-        let bounce = r#"{"notificationType":"LATE_BOUNCE","eventId":"e1","messageId":17}"#;
-        assert_eq!(kind(bounce), "Bounces(Hard) None");
-        let complaint =
-            r#"{"notificationType":"COMPLAINED","eventId":5,"campaignReferenceId":"summer"}"#;
-        assert_eq!(kind(complaint), "Complaints Some(\"summer\")");
-        let digest = |body: &str| match read("mail", body.as_bytes()) {
-            Some(Pushed::Event(event)) => event.digest,
-            _ => [0; 16],
-        };
-        let again = r#"{"eventId":"e1","notificationType":"LATE_BOUNCE","domain":"x"}"#;
-        assert_eq!(digest(bounce), digest(again));
+        for (body, expected) in [
+            ("{}", "no event"),
+            ("[1]", "no event"),
+            (r#"{"notificationType":""}"#, "no event"),
+            (r#"{"notificationType":{"x":1}}"#, "no event"),
+            (
+                r#"{"notificationType":"DELIVERY","messageId":"m","status":{"id":5}}"#,
+                "no event",
+            ),
+            (
+                r#"{"notificationType":"OPENED","eventId":"e"}"#,
+                "unsupported",
+            ),
+            (r#"{"notificationType":"NEW_IN_2027"}"#, "unsupported"),
+            (
+                r#"{"notificationType":"LATE_BOUNCE","eventId":"e1","messageId":17}"#,
+                "Bounces(Hard) None",
+            ),
+            (
+                r#"{"notificationType":"complained","eventId":5,"campaignReferenceId":"summer"}"#,
+                "Complaints Some(\"summer\")",
+            ),
+        ] {
+            assert_eq!(kind(body), expected, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_in_every_spelling() {
+        let with_id =
+            happening(r#"{"notificationType":"LATE_BOUNCE","eventId":"e1","messageId":17}"#);
+        let again =
+            happening(r#"{"eventId":" e1 ","notificationType":"LATE_BOUNCE","domain":"x"}"#);
+        let digest_of = |own: &Option<Happening>| own.as_ref().unwrap().digest;
+        assert_eq!(digest_of(&with_id), digest_of(&again));
+        assert_eq!(with_id.unwrap().former, None);
+
+        let text = r#"{"notificationType":"COMPLAINED","recipient":"A@x.com","sendDateTime":1704106800000,
+            "at":"2024-01-01T11:00:00.000+0000","bulkId":null,"tags":[1,"b"]}"#;
+        let first = happening(text);
+        let spelled = r#"{"at":"2024-01-01T12:00:00+01:00","tags":["1","b"],"sendDateTime":"1704106800000.0",
+            "notificationType":"COMPLAINED","recipient":"a@X.com"}"#;
+        let number = spelled.replace("\"1704106800000.0\"", "1704106800000.0");
+        assert_eq!(digest_of(&first), digest_of(&happening(&number)));
+        // What version 0.1 made of the body.
+        let former = digest(&["event body", "mail", text]);
+        assert_eq!(first.as_ref().unwrap().former, Some(former));
+        let other = happening(&text.replace("A@x.com", "b@x.com"));
+        assert_ne!(digest_of(&first), digest_of(&other));
     }
 }

@@ -1,18 +1,25 @@
 //! Infobip: what its push statistics and its e-mail reports have in common, authentication and
 //! errors.
 
+mod body;
 pub(super) mod email;
+mod errors;
 mod events;
 pub(super) mod push;
 mod reports;
+mod status;
+#[cfg(test)]
+mod tests;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderMap;
-use serde::Deserialize;
+
+use errors::{Class, VendorError};
 
 use super::{
+    Failure,
     http::{Answer, Request, Verdict, redact::redact},
     secrets::Secrets,
     verdict::by_status,
@@ -75,14 +82,30 @@ impl Access {
         self.secrets.refresh()
     }
 
-    /// The verdict on an answer that is no success, in either of the vendor's error shapes.
+    /// The verdict on an answer that is no success.
     fn refused<T>(&self, answer: &Answer) -> Verdict<T> {
-        let (code, text) = error(&answer.body);
-        by_status(
-            answer,
-            code.as_deref(),
-            &redact(&text, &self.secrets.current()),
-        )
+        match errors::read(&answer.body) {
+            Some(error) => self.failed(answer.status.as_u16(), &error),
+            None => by_status(answer, None, ""),
+        }
+    }
+
+    /// The verdict on an error of the vendor, whatever the status it came under: what may go away is
+    /// tried again.
+    fn failed<T>(&self, status: u16, error: &VendorError) -> Verdict<T> {
+        let failure = self.redacted(error.failure(status));
+        match error.class(status) {
+            Class::RateLimited | Class::Server => Verdict::Retry(failure, None),
+            _ => Verdict::Fail(failure),
+        }
+    }
+
+    /// A failure with the vendor's text as it may be shown.
+    fn redacted(&self, failure: Failure) -> Failure {
+        Failure {
+            text: redact(&failure.text, &self.secrets.current()),
+            ..failure
+        }
     }
 
     /// Logs once that the endpoint will go away.
@@ -99,35 +122,5 @@ impl Access {
                 "the vendor says that this endpoint goes away"
             );
         }
-    }
-}
-
-/// The vendor's code and text of an error: `requestError.serviceException` in version 1,
-/// `errorCode` and `description` since.
-fn error(body: &[u8]) -> (Option<String>, String) {
-    #[derive(Default, Deserialize)]
-    #[serde(default, rename_all = "camelCase")]
-    struct Error {
-        request_error: RequestError,
-        error_code: Option<String>,
-        description: String,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default, rename_all = "camelCase")]
-    struct RequestError {
-        service_exception: ServiceException,
-    }
-    #[derive(Default, Deserialize)]
-    #[serde(default, rename_all = "camelCase")]
-    struct ServiceException {
-        message_id: Option<String>,
-        text: String,
-    }
-    let error: Error = serde_json::from_slice(body).unwrap_or_default();
-    let exception = error.request_error.service_exception;
-    if error.error_code.is_some() {
-        (error.error_code, error.description)
-    } else {
-        (exception.message_id, exception.text)
     }
 }

@@ -1,22 +1,31 @@
 //! Infobip push statistics: `GET /push/1/statistics`, one bulk a request.
 
+use std::sync::Arc;
+
 use delivery_clock::Moment;
 use futures_util::{FutureExt, future::BoxFuture};
 use serde::Deserialize;
+use serde_json::value::RawValue;
 
-use super::Access;
+use super::{
+    Access,
+    errors::{self, Class, VendorError},
+};
 use crate::{
     config,
     model::{Application, Dataset, ErrorReason, Measure, Message, Snapshot, Totals},
     providers::{
-        Failure, Observation, Plan, Provider, Query,
+        Failure, Observation, Plan, Provider, Query, Refusal,
         decode::decode,
         encode::percent_encode,
         http::{Answer, Http, Verdict},
-        json::{Count, counts},
+        json::{Count, Object, counts},
         verdict::undecodable,
     },
 };
+
+/// The documented fields: an answer without any of them is no answer.
+const FIELDS: [&str; 5] = ["totalSent", "delivered", "seen", "errors", "delivery"];
 
 /// Infobip's push statistics of one account.
 pub(crate) struct InfobipPush {
@@ -45,16 +54,34 @@ impl InfobipPush {
             percent_encode(&application.id)
         );
         let judge = |answer: &Answer| {
+            let error = errors::read(&answer.body);
             if !answer.status.is_success() {
-                return self.access.refused(answer);
+                return match error {
+                    Some(error) => self.failed(answer, &error),
+                    None => self.access.refused(answer),
+                };
             }
-            let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
-            match decode::<Statistics>(&answer.body, unknown) {
-                Ok(statistics) => Verdict::Done(statistics),
-                Err(problem) => Verdict::Fail(undecodable(answer, &problem)),
+            if let Some(error) = error.as_ref().filter(|error| error.documented) {
+                return self.failed(answer, error);
+            }
+            let mut fields = Vec::new();
+            let read = Statistics::read(&answer.body, &mut |field| fields.push(field.to_owned()));
+            match (read, error) {
+                (Ok(Some(statistics)), _) => {
+                    for field in &fields {
+                        self.http.observer().unknown_field(dataset, field);
+                    }
+                    Verdict::Done(Answered::Statistics(statistics))
+                }
+                (_, Some(error)) => self.failed(answer, &error),
+                (Ok(None), None) => {
+                    let problem = "the answer has none of the documented fields";
+                    Verdict::Fail(undecodable(answer, problem))
+                }
+                (Err(problem), None) => Verdict::Fail(undecodable(answer, &problem)),
             }
         };
-        let (statistics, asked_at) = self
+        let (answered, asked_at) = self
             .http
             .call(
                 dataset,
@@ -65,6 +92,17 @@ impl InfobipPush {
             )
             .await?;
         let asked = message.id.clone();
+        let statistics = match answered {
+            Answered::Statistics(statistics) => statistics,
+            Answered::Refused(reason) => {
+                return Ok(Observation::Refused {
+                    asked,
+                    reason,
+                    // It may not be known everywhere at the vendor yet.
+                    then: Refusal::UnlessNew,
+                });
+            }
+        };
         Ok(match statistics.totals() {
             Ok(totals) if totals.counts.is_empty() && totals.reported_ratio.is_none() => {
                 Observation::NotYet { asked, asked_at }
@@ -85,6 +123,28 @@ impl InfobipPush {
             },
         })
     }
+}
+
+impl InfobipPush {
+    /// The verdict on an error in one of the vendor's shapes. That a bulk is not known, or not taken,
+    /// concerns that bulk alone; a page or an empty answer with the same status would not say so.
+    fn failed(&self, answer: &Answer, error: &VendorError) -> Verdict<Answered> {
+        let status = answer.status.as_u16();
+        match error.class(status) {
+            Class::NotFound | Class::BadRequest => {
+                let reason = error.code.as_deref().unwrap_or("not_found");
+                Verdict::Done(Answered::Refused(Arc::from(reason)))
+            }
+            _ => self.access.failed(status, error),
+        }
+    }
+}
+
+/// What the vendor said about a bulk.
+enum Answered {
+    Statistics(Statistics),
+    /// It does not know the bulk or does not take it, with the vendor's code.
+    Refused(Arc<str>),
 }
 
 impl Provider for InfobipPush {
@@ -122,12 +182,24 @@ impl Provider for InfobipPush {
 /// The answer, as the vendor documents it.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
+struct Wire<'a> {
+    total_sent: Count,
+    delivered: Count,
+    seen: Count,
+    #[serde(borrow)]
+    errors: Option<&'a RawValue>,
+    #[serde(borrow)]
+    delivery: Option<&'a RawValue>,
+}
+
+/// The numbers of an answer.
+#[derive(Debug, Default)]
 struct Statistics {
     total_sent: Count,
     delivered: Count,
     seen: Count,
-    errors: Option<Errors>,
-    delivery: Option<Delivery>,
+    errors: Errors,
+    delivery: Delivery,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -157,10 +229,51 @@ impl<'de> Deserialize<'de> for Rate {
     }
 }
 
+/// A part of the answer that is an object. One of another shape says nothing that could be
+/// understood, and the others' numbers are taken all the same.
+fn part<'a, T: Deserialize<'a> + Default>(
+    raw: Option<&'a RawValue>,
+    name: &str,
+    unknown: &mut dyn FnMut(&str),
+) -> T {
+    let Some(text) = raw.map(RawValue::get).filter(|text| *text != "null") else {
+        return T::default();
+    };
+    let mut inside = Vec::new();
+    let read = decode(text.as_bytes(), &mut |field| {
+        inside.push(format!("{name}.{field}"))
+    });
+    match read {
+        Ok(value) => {
+            inside.iter().for_each(|field| unknown(field));
+            value
+        }
+        Err(_) => {
+            unknown(name);
+            T::default()
+        }
+    }
+}
+
 impl Statistics {
+    /// The numbers of an answer; `None`: it has none of the documented fields.
+    fn read(body: &[u8], unknown: &mut dyn FnMut(&str)) -> Result<Option<Statistics>, String> {
+        let wire: Wire<'_> = decode(body, unknown)?;
+        let names: Object<'_> = serde_json::from_slice(body).unwrap_or_default();
+        if !FIELDS.iter().any(|field| names.contains_key(*field)) {
+            return Ok(None);
+        }
+        Ok(Some(Statistics {
+            errors: part(wire.errors, "errors", unknown),
+            delivery: part(wire.delivery, "delivery", unknown),
+            total_sent: wire.total_sent,
+            delivered: wire.delivered,
+            seen: wire.seen,
+        }))
+    }
+
     fn totals(&self) -> Result<Totals, String> {
-        let none = Errors::default();
-        let errors = self.errors.as_ref().unwrap_or(&none);
+        let errors = &self.errors;
         let counts = counts(&[
             (Measure::Sent, "totalSent", &self.total_sent),
             (Measure::Delivered, "delivered", &self.delivered),
@@ -181,8 +294,7 @@ impl Statistics {
                 &errors.cloud,
             ),
         ])?;
-        let rate = self.delivery.as_ref().and_then(|delivery| delivery.rate.0);
-        let reported_ratio = rate.map(|percent| percent / 100.0);
+        let reported_ratio = self.delivery.rate.0.map(|percent| percent / 100.0);
         Ok(Totals {
             channel: "push",
             counts,
@@ -196,9 +308,8 @@ mod tests {
     use super::*;
 
     fn totals(json: &str) -> Result<Totals, String> {
-        decode::<Statistics>(json.as_bytes(), &mut |_| {})
-            .unwrap()
-            .totals()
+        let read = Statistics::read(json.as_bytes(), &mut |_| {});
+        read.unwrap().unwrap().totals()
     }
 
     const EXAMPLE: &str = r#"{"totalSent": 31569, "delivered": 29568, "seen": 25632,
@@ -235,19 +346,52 @@ mod tests {
                 .reported_ratio,
             Some(0.0)
         );
-        assert_eq!(totals("{}").unwrap().counts, []);
+        assert_eq!(totals(r#"{"errors": null}"#).unwrap().counts, []);
     }
 
     #[test]
     fn new_fields_are_noted_and_bad_counts_refused() {
         let mut fields = Vec::new();
         let json = r#"{"totalSent": "5", "errors": {"quota": 1}, "x": {"y": 1}}"#;
-        decode::<Statistics>(json.as_bytes(), &mut |field| fields.push(field.to_owned())).unwrap();
+        Statistics::read(json.as_bytes(), &mut |field| fields.push(field.to_owned())).unwrap();
+        fields.sort();
         assert_eq!(fields, ["errors.quota", "x"]);
         assert!(
             totals(r#"{"totalSent": -5}"#)
                 .unwrap_err()
                 .contains("totalSent")
         );
+    }
+
+    #[test]
+    fn an_answer_has_a_documented_field() {
+        for json in ["{}", r#"{"x": 1}"#, r#"{"total_sent": 5}"#] {
+            let read = Statistics::read(json.as_bytes(), &mut |_| {}).unwrap();
+            assert!(read.is_none(), "{json}");
+        }
+        for json in ["[5, 4, 3]", "null", "7", "<html>", ""] {
+            let read = Statistics::read(json.as_bytes(), &mut |_| {});
+            assert!(!matches!(read, Ok(Some(_))), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_another_shape_costs_the_others_nothing_and_is_noted() {
+        for part in [
+            "[1654, 301, 46]",
+            "7",
+            "\"none\"",
+            "true",
+            "[{\"rate\": 5}]",
+        ] {
+            let json = format!(r#"{{"totalSent": 9, "errors": {part}, "delivery": {part}}}"#);
+            let mut fields = Vec::new();
+            let unknown = &mut |field: &str| fields.push(field.to_owned());
+            let read = Statistics::read(json.as_bytes(), unknown).unwrap().unwrap();
+            let totals = read.totals().unwrap();
+            assert_eq!(totals.counts, [(Measure::Sent, 9)], "{part}");
+            assert_eq!(totals.reported_ratio, None, "{part}");
+            assert_eq!(fields, ["errors", "delivery"], "{part}");
+        }
     }
 }

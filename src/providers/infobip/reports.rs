@@ -1,85 +1,54 @@
-//! The delivery reports of a body: `results` of `GET /email/1/reports`, or of a pushed body.
+//! One delivery report: of `results` of `GET /email/1/reports`, of version 4, or of a pushed body.
 //!
 //! Recipients stay in here: what leaves is digests and the vendor's own words.
 
 use std::{str::FromStr, sync::Arc, time::Duration};
 
 use rust_decimal::Decimal;
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
-use crate::{
-    model::{BounceKind, ErrorReason},
-    providers::{
-        Damage, Outcome, Report, ReportsRead,
-        digest::digest,
-        json::{Count, Text, lenient, time},
-        salvage,
-    },
+use super::status::{Error, ErrorFields, Status, StatusFields, outcome};
+use crate::providers::{
+    Report,
+    decode::decode,
+    digest::digest,
+    json::{Count, Skipped, Text, time},
 };
 
-/// The list of reports in a body.
-const LIST: &str = "results";
-
-/// Every whole report of a body.
-pub(super) fn read(account: &str, body: &[u8]) -> ReportsRead {
-    let (items, broken) = salvage::items(body, LIST);
-    let empty = items.is_empty() && broken.is_none();
-    let mut reports = Vec::with_capacity(items.len());
-    let mut unread = Vec::new();
-    let mut problem = None;
-    for item in items {
-        match wire(&body[item.clone()]) {
-            Ok(wire) => reports.push(wire.report(account)),
-            Err(what) => {
-                problem.get_or_insert_with(|| {
-                    (item.start, format!("a report cannot be read: {what}"))
-                });
-                unread.push(item);
-            }
-        }
-    }
-    let end = || broken.as_ref().map(|own| (own.at, own.what.clone()));
-    let damage = problem.or_else(end).map(|(at, what)| Damage {
-        at,
-        what,
-        rest: salvage::rest(body, LIST, &unread, broken.as_ref()).into(),
-        sample_of: None,
-    });
-    ReportsRead {
-        reports,
-        empty,
-        damage,
-        failure: None,
-    }
-}
-
-fn wire(item: &[u8]) -> Result<Wire, String> {
-    // A list would be taken for the fields in their order.
-    if !item.starts_with(b"{") {
-        return Err("it is no JSON object".into());
-    }
-    serde_json::from_slice(item).map_err(|error| super::super::json::problem(&error))
-}
-
-/// A report, as the vendor documents it; every field is optional in its current models.
+/// A report, as the vendor documents it; every field is optional in its current models. The fields
+/// that are skipped are those of the pushed form and of version 4 that are not counted.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Wire {
+struct Wire<'a> {
     bulk_id: Text,
-    message_id: Text,
-    to: Text,
+    message_id: Spelled,
+    to: Spelled,
     sent_at: Text,
     done_at: Text,
     message_count: Count,
     /// What `message_count` is called in the pushed form.
     sms_count: Count,
-    #[serde(deserialize_with = "lenient")]
-    price: Option<Price>,
-    #[serde(deserialize_with = "lenient")]
-    status: Option<Status>,
-    #[serde(deserialize_with = "lenient")]
-    error: Option<Error>,
+    #[serde(borrow)]
+    price: Option<&'a RawValue>,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+    #[serde(borrow)]
+    error: Option<&'a RawValue>,
     campaign_reference_id: Text,
+    /// Of a tracking event.
+    notification_type: Text,
+    channel: Skipped,
+    sender: Skipped,
+    from: Skipped,
+    callback_data: Skipped,
+    attempt_count: Skipped,
+    time_to_first_attempt: Skipped,
+    browser_link: Skipped,
+    sending_ip: Skipped,
+    application_id: Skipped,
+    entity_id: Skipped,
+    platform: Skipped,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -89,183 +58,174 @@ struct Price {
     currency: Text,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Status {
-    group_id: Text,
-    group_name: Text,
-    id: Text,
-    name: Text,
+/// A text that may come as a number, and how version 0.1 read it: what it put into digests.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spelled {
+    text: Option<String>,
+    /// Where it differs.
+    former: Option<String>,
 }
 
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Error {
-    group_id: Text,
-    group_name: Text,
-    id: Text,
-    name: Text,
-    #[serde(deserialize_with = "lenient")]
-    permanent: Option<bool>,
-}
-
-/// The vendor's status groups by number, for reports that lack the name.
-const STATUS_GROUPS: [&str; 6] = [
-    "ACCEPTED",
-    "PENDING",
-    "UNDELIVERABLE",
-    "DELIVERED",
-    "EXPIRED",
-    "REJECTED",
-];
-
-/// Errors of group 2 that are hard where the report does not say whether they are permanent.
-const HARD: [&str; 3] = [
-    "EC_INVALID_EMAIL_ADDRESS",
-    "EC_MAILBOX_UNAVAILABLE",
-    "EC_HARD_BOUNCE",
-];
-
-/// What an error's group means for e-mail, whatever its name says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum ErrorGroup {
-    Ok,
-    Dropped,
-    Bounced,
-    System,
-    Unknown,
-}
-
-impl Status {
-    fn group(&self) -> &str {
-        self.group_name.get().unwrap_or_else(|| {
-            let id = self.group_id.get().and_then(|id| id.parse::<usize>().ok());
-            id.and_then(|id| STATUS_GROUPS.get(id))
-                .copied()
-                .unwrap_or_default()
-        })
+impl Spelled {
+    /// The text without blanks around it, unless it is missing or empty.
+    pub(super) fn get(&self) -> Option<&str> {
+        self.text.as_deref()
     }
 
-    /// Whether nothing else is to come. Everything unknown is final.
-    fn is_final(&self) -> bool {
-        let handed_on = match self.name.get() {
-            Some(name) => name == "DELIVERED_TO_OPERATOR",
-            None => self.group() == "DELIVERED" && self.id.get() == Some("2"),
+    /// The text as version 0.1 read it.
+    pub(super) fn former(&self) -> Option<&str> {
+        self.former.as_deref().or(self.get())
+    }
+}
+
+impl<'de> Deserialize<'de> for Spelled {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Spelled, D::Error> {
+        let raw = <&RawValue>::deserialize(deserializer)?.get();
+        let text: Text = serde_json::from_str(raw).unwrap_or_default();
+        let former = match raw.as_bytes().first() {
+            Some(b'-' | b'0'..=b'9') => Some(raw.to_owned()),
+            _ => text.get().map(str::to_owned),
         };
-        !handed_on && !matches!(self.group(), "ACCEPTED" | "PENDING")
-    }
-}
-
-impl Error {
-    fn group(&self) -> ErrorGroup {
-        match self.group_id.get() {
-            Some("0") => return ErrorGroup::Ok,
-            Some("1") => return ErrorGroup::Dropped,
-            Some("2") => return ErrorGroup::Bounced,
-            Some("3") => return ErrorGroup::System,
-            _ => {}
-        }
-        match self.group_name.get() {
-            Some("OK") => ErrorGroup::Ok,
-            Some("HANDSET_ERRORS") => ErrorGroup::Dropped,
-            Some("USER_ERRORS") => ErrorGroup::Bounced,
-            Some("OPERATOR_ERRORS" | "SYSTEM_ERRORS") => ErrorGroup::System,
-            _ => ErrorGroup::Unknown,
-        }
-    }
-
-    /// Hard if permanent; where the report does not say, by the names that are known to be hard.
-    fn bounce(&self) -> Outcome {
-        let name = self.name.get().unwrap_or_default();
-        let hard = self.permanent.unwrap_or_else(|| HARD.contains(&name));
-        Outcome::Bounced(if hard {
-            BounceKind::Hard
-        } else {
-            BounceKind::Soft
+        let text = text.get().map(str::trim).filter(|text| !text.is_empty());
+        let text = text.map(str::to_owned);
+        Ok(Spelled {
+            former: former.filter(|former| Some(former) != text.as_ref()),
+            text,
         })
     }
 }
 
-/// What a report means for its message. Never by `error.id`: the vendor has renumbered them.
-fn outcome(status: &Status, error: &Error) -> Outcome {
-    if !status.is_final() {
-        return Outcome::Pending;
-    }
-    let group = status.group();
-    if group == "DELIVERED" {
-        return Outcome::Delivered;
-    }
-    let expired_or_rejected = matches!(group, "EXPIRED" | "REJECTED");
-    let no_error = error.id.get() == Some("0") || error.group_name.get() == Some("OK");
-    if no_error && !expired_or_rejected {
-        return Outcome::Other;
-    }
-    let name = error.name.get().unwrap_or_default();
-    match error.group() {
-        ErrorGroup::Bounced => error.bounce(),
-        ErrorGroup::Dropped
-            if name.contains("SUPPRESSED") || name == "EC_BOUNCED_EMAIL_ADDRESS" =>
-        {
-            Outcome::Failed(ErrorReason::Suppressed)
+/// What tells a report from other things.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Marks<'a> {
+    message_id: Spelled,
+    to: Spelled,
+    #[serde(borrow)]
+    status: Option<&'a RawValue>,
+}
+
+/// Whether an object looks like a report wherever it stands: it says of which message, and has a
+/// status with something in it.
+pub(super) fn is_report(object: &RawValue) -> bool {
+    let marks = super::errors::object::<Marks<'_>>(Some(object)).unwrap_or_default();
+    let status = super::errors::object::<StatusFields>(marks.status);
+    (marks.message_id.get().is_some() || marks.to.get().is_some())
+        && status.is_some_and(|fields| Status::of(&fields).is_there())
+}
+
+/// A part of a report that is an object; `None`: it is missing.
+fn part<'a, T: Deserialize<'a> + Default>(
+    raw: Option<&'a RawValue>,
+    name: &str,
+    unknown: &mut dyn FnMut(&str),
+) -> Result<Option<T>, String> {
+    match raw.map(RawValue::get) {
+        None | Some("null") => Ok(None),
+        Some(text) if text.starts_with('{') => {
+            let unknown = &mut |field: &str| unknown(&format!("{name}.{field}"));
+            decode(text.as_bytes(), unknown).map(Some)
         }
-        ErrorGroup::Dropped => Outcome::Failed(ErrorReason::Dropped),
-        ErrorGroup::System => Outcome::Failed(ErrorReason::System),
-        ErrorGroup::Ok | ErrorGroup::Unknown => match group {
-            "EXPIRED" => Outcome::Failed(ErrorReason::Expired),
-            "REJECTED" => Outcome::Failed(ErrorReason::Rejected),
-            _ if name.contains("BOUNCE") => error.bounce(),
-            _ => Outcome::Failed(ErrorReason::Other),
-        },
+        Some(_) => Err(format!("{name} is no object")),
     }
 }
 
-impl Wire {
-    fn report(self, account: &str) -> Report {
-        let status = self.status.as_ref();
-        let none = (Status::default(), Error::default());
-        let (status, error) = (
-            status.unwrap_or(&none.0),
-            self.error.as_ref().unwrap_or(&none.1),
-        );
-        let to = self.to.get().unwrap_or_default();
-        let status_name = status.name.get().or(status.id.get()).unwrap_or_default();
-        let (report, message) = match self.message_id.get() {
+/// Reads a report; `None`: it is marked as an event, and is no report. `unknown` is told the fields
+/// that this version does not know.
+///
+/// # Errors
+///
+/// What is wrong, without any of the content: the report has to be kept.
+pub(super) fn read(
+    account: &str,
+    item: &[u8],
+    unknown: &mut dyn FnMut(&str),
+) -> Result<Option<Report>, String> {
+    let wire: Wire<'_> = decode(item, unknown)?;
+    if wire.notification_type.get().is_some() && wire.status.is_none() {
+        return Ok(None);
+    }
+    if wire.message_id.get().is_none() && wire.to.get().is_none() {
+        // Any object would be a report otherwise, and count as a message.
+        return Err("it names neither a message nor a recipient".into());
+    }
+    let status = part::<StatusFields>(wire.status, "status", unknown)?.unwrap_or_default();
+    // A message's fate does not hang on these.
+    let error = part::<ErrorFields>(wire.error, "error", unknown)
+        .ok()
+        .flatten();
+    let price = part::<Price>(wire.price, "price", unknown).ok().flatten();
+    let (status, error) = (Status::of(&status), Error::of(&error.unwrap_or_default()));
+    let own = wire.digests(account, &status);
+    let former = (!wire.is_plain(&status)).then(|| wire.former_digests(account, &status));
+    Ok(Some(Report {
+        report: own.0,
+        message: own.1,
+        former: former.filter(|former| *former != own),
+        channel: "email",
+        campaign: wire.campaign_reference_id.get().map(Arc::from),
+        outcome: outcome(&status, &error),
+        status_group: Arc::from(status.group),
+        status: Arc::from(status.name),
+        error_group: Arc::from(error.group),
+        error: Arc::from(error.name),
+        permanent: error.permanent,
+        latency: wire.latency(),
+        cost: price.and_then(|price| wire.cost(&price)),
+    }))
+}
+
+type Digests = (crate::providers::Digest, crate::providers::Digest);
+
+impl Wire<'_> {
+    /// The digests of the report and of its message, made of parsed values: two spellings of one
+    /// report have the same.
+    fn digests(&self, account: &str, status: &Status) -> Digests {
+        let to = self.to.get().unwrap_or_default().to_lowercase();
+        match self.message_id.get() {
             Some(id) => (
-                digest(&[account, id, to, status_name]),
-                digest(&[account, id, to]),
+                digest(&[account, id, &to, &status.name]),
+                digest(&[account, id, &to]),
             ),
             None => {
                 // A message of its own: whatever tells it from others to the same address.
-                let times = [&self.sent_at, &self.done_at, &self.bulk_id];
-                let times = times.map(|text| text.get().unwrap_or_default());
-                let own = digest(&[account, "", to, status_name, times[0], times[1], times[2]]);
+                let instant = |text: &Text| {
+                    let text = text.get().unwrap_or_default().trim();
+                    time(text).map_or_else(|| text.to_owned(), |at| at.as_millisecond().to_string())
+                };
+                let (sent, done) = (instant(&self.sent_at), instant(&self.done_at));
+                let bulk = self.bulk_id.get().unwrap_or_default().trim();
+                let own = digest(&[account, "", &to, &status.name, &sent, &done, bulk]);
                 (own, own)
             }
-        };
-        let group = status
-            .group_name
-            .get()
-            .or(status.group_id.get())
-            .unwrap_or_default();
-        let error_group = error
-            .group_name
-            .get()
-            .or(error.group_id.get())
-            .unwrap_or_default();
-        Report {
-            report,
-            message,
-            former: None,
-            channel: "email",
-            campaign: self.campaign_reference_id.get().map(Arc::from),
-            status_group: Arc::from(group),
-            status: Arc::from(status_name),
-            error_group: Arc::from(error_group),
-            error: Arc::from(error.name.get().or(error.id.get()).unwrap_or_default()),
-            permanent: error.permanent,
-            outcome: outcome(status, error),
-            latency: self.latency(),
-            cost: self.cost(),
+        }
+    }
+
+    /// Whether the text is in the one spelling, so that version 0.1 made the same digests.
+    fn is_plain(&self, status: &Status) -> bool {
+        let is_lower = |to: &str| to.to_lowercase() == to;
+        self.message_id.get().is_some()
+            && self.message_id.former.is_none()
+            && self.to.former.is_none()
+            && self.to.get().is_none_or(is_lower)
+            && status.name == status.former
+    }
+
+    /// The same as version 0.1 made them, of the text.
+    fn former_digests(&self, account: &str, status: &Status) -> Digests {
+        let to = self.to.former().unwrap_or_default();
+        let status = status.former.as_str();
+        match self.message_id.former() {
+            Some(id) => (
+                digest(&[account, id, to, status]),
+                digest(&[account, id, to]),
+            ),
+            None => {
+                let times = [&self.sent_at, &self.done_at, &self.bulk_id];
+                let times = times.map(|text| text.get().unwrap_or_default());
+                let own = digest(&[account, "", to, status, times[0], times[1], times[2]]);
+                (own, own)
+            }
         }
     }
 
@@ -275,9 +235,8 @@ impl Wire {
     }
 
     /// The price is a decimal at the vendor, and stays one: doubles would not add up.
-    fn cost(&self) -> Option<(Decimal, Arc<str>)> {
-        let price = self.price.as_ref()?;
-        let text = price.price_per_message.get()?;
+    fn cost(&self, price: &Price) -> Option<(Decimal, Arc<str>)> {
+        let text = price.price_per_message.get()?.trim();
         let each = Decimal::from_str(text)
             .or_else(|_| Decimal::from_scientific(text))
             .ok()?;
@@ -291,183 +250,4 @@ impl Wire {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EXAMPLE: &str = r#"{"messageId":"bbcc6960-1fcb-497c-b7ea-83ccba41492e","to":"recipient@infobip.com",
-        "sentAt":"2016-08-31T13:25:18.477+0000","doneAt":"2016-08-31T13:25:50.893+0000","messageCount":1,
-        "price":{"pricePerMessage":0,"currency":"UNKNOWN"},
-        "status":{"groupId":3,"groupName":"DELIVERED","id":5,"name":"DELIVERED_TO_HANDSET","description":"x"},
-        "error":{"groupId":0,"groupName":"OK","id":0,"name":"NO_ERROR","description":"No Error","permanent":false},
-        "channel":"EMAIL"}"#;
-
-    fn one(json: &str) -> Report {
-        let mut read = read("mail", format!(r#"{{"results":[{json}]}}"#).as_bytes());
-        assert_eq!((read.reports.len(), &read.damage), (1, &None));
-        read.reports.remove(0)
-    }
-
-    #[test]
-    fn the_vendors_example_is_read_whole() {
-        let report = one(EXAMPLE);
-        assert_eq!(report.outcome, Outcome::Delivered);
-        assert_eq!(report.latency, Some(Duration::from_millis(32_416)));
-        assert_eq!(report.cost, Some((Decimal::ZERO, Arc::from("UNKNOWN"))));
-        assert_eq!(
-            (&*report.status_group, &*report.status),
-            ("DELIVERED", "DELIVERED_TO_HANDSET")
-        );
-        assert_eq!((&*report.error_group, &*report.error), ("OK", "NO_ERROR"));
-        assert_eq!(report.permanent, Some(false));
-    }
-
-    #[test]
-    fn a_repeat_has_the_same_identity_and_another_status_has_not() {
-        let first = one(EXAMPLE);
-        let moved = one(&EXAMPLE.replace("50.893", "59.000"));
-        assert_eq!((first.report, first.message), (moved.report, moved.message));
-        let pending = one(&EXAMPLE.replace("DELIVERED_TO_HANDSET", "PENDING_ENROUTE"));
-        assert_ne!(first.report, pending.report);
-        assert_eq!(first.message, pending.message);
-        let nameless = EXAMPLE.replace("\"messageId\"", "\"other\"");
-        assert_ne!(
-            one(&nameless).message,
-            one(&nameless.replace("50.893", "59.000")).message
-        );
-        assert_ne!(digest(&["ab", "c"]), digest(&["a", "bc"]));
-    }
-
-    fn classified(status: &str, error: &str) -> Outcome {
-        one(&format!(
-            r#"{{"messageId":"m","status":{status},"error":{error}}}"#
-        ))
-        .outcome
-    }
-
-    #[test]
-    fn reports_are_classified_as_the_vendor_facts_say() {
-        let undeliverable = r#"{"groupId":2,"groupName":"UNDELIVERABLE","id":4,"name":"UNDELIVERABLE_REJECTED_OPERATOR"}"#;
-        let expired = r#"{"groupName":"EXPIRED","name":"EXPIRED_EXPIRED"}"#;
-        let rejected = r#"{"groupId":5,"name":"REJECTED_NETWORK"}"#;
-        let ok = r#"{"groupId":0,"groupName":"OK","id":0,"name":"NO_ERROR"}"#;
-        let hard = Outcome::Bounced(BounceKind::Hard);
-        let soft = Outcome::Bounced(BounceKind::Soft);
-        for (status, error, expected) in [
-            (
-                r#"{"groupId":1,"groupName":"PENDING","name":"PENDING_ENROUTE"}"#,
-                ok,
-                Outcome::Pending,
-            ),
-            (
-                r#"{"groupId":3,"groupName":"DELIVERED","id":2,"name":"DELIVERED_TO_OPERATOR"}"#,
-                ok,
-                Outcome::Pending,
-            ),
-            (r#"{"groupId":3,"id":5}"#, ok, Outcome::Delivered),
-            (undeliverable, ok, Outcome::Other),
-            (expired, ok, Outcome::Failed(ErrorReason::Expired)),
-            (rejected, ok, Outcome::Failed(ErrorReason::Rejected)),
-            (
-                undeliverable,
-                r#"{"groupId":2,"id":6009,"name":"EC_MAILBOX_UNAVAILABLE","permanent":true}"#,
-                hard,
-            ),
-            (
-                undeliverable,
-                r#"{"groupId":2,"id":6009,"name":"EC_MAILBOX_UNAVAILABLE","permanent":false}"#,
-                soft,
-            ),
-            (
-                undeliverable,
-                r#"{"groupName":"USER_ERRORS","name":"EC_HARD_BOUNCE"}"#,
-                hard,
-            ),
-            (
-                undeliverable,
-                r#"{"groupName":"USER_ERRORS","name":"EC_STORAGE_LIMIT_EXCEEDED"}"#,
-                soft,
-            ),
-            (
-                undeliverable,
-                r#"{"groupId":1,"id":6034,"name":"EC_SUPPRESSED_BOUNCE","permanent":true}"#,
-                Outcome::Failed(ErrorReason::Suppressed),
-            ),
-            (
-                undeliverable,
-                r#"{"groupId":1,"name":"EC_BOUNCED_EMAIL_ADDRESS"}"#,
-                Outcome::Failed(ErrorReason::Suppressed),
-            ),
-            (
-                undeliverable,
-                r#"{"groupId":1,"id":6012,"name":"EC_SENDER_ADDRESS_INVALID","permanent":true}"#,
-                Outcome::Failed(ErrorReason::Dropped),
-            ),
-            (
-                expired,
-                r#"{"groupName":"SYSTEM_ERRORS","name":"X"}"#,
-                Outcome::Failed(ErrorReason::System),
-            ),
-            (
-                undeliverable,
-                r#"{"groupId":9,"groupName":"NEW","name":"EC_NEW_BOUNCE","permanent":true}"#,
-                hard,
-            ),
-            (
-                undeliverable,
-                r#"{"groupId":9,"groupName":"NEW","name":"EC_NEW"}"#,
-                Outcome::Failed(ErrorReason::Other),
-            ),
-        ] {
-            assert_eq!(classified(status, error), expected, "{status} {error}");
-        }
-    }
-
-    #[test]
-    fn prices_stay_exact_in_both_forms_of_a_report() {
-        let cost = |json: &str| one(json).cost.map(|(cost, _)| cost.to_string());
-        let price = r#""price":{"pricePerMessage":0.0025,"currency":"EUR"}"#;
-        assert_eq!(
-            cost(&format!(r#"{{{price},"messageCount":3}}"#)).as_deref(),
-            Some("0.0075")
-        );
-        assert_eq!(
-            cost(&format!(r#"{{{price},"smsCount":2}}"#)).as_deref(),
-            Some("0.0050")
-        );
-        assert_eq!(
-            cost(r#"{"price":{"pricePerMessage":-1,"currency":"EUR"}}"#),
-            None
-        );
-        assert_eq!(cost(r#"{"price":null}"#), None);
-    }
-
-    #[test]
-    fn a_bad_report_costs_no_other_one() {
-        let body = format!(r#"{{"results":[{EXAMPLE},7,{EXAMPLE}]}}"#);
-        let read = read("mail", body.as_bytes());
-        assert_eq!(read.reports.len(), 2);
-        let rest = |read: &ReportsRead| {
-            let damage = read.damage.clone().unwrap();
-            String::from_utf8(damage.rest.to_vec()).unwrap()
-        };
-        assert_eq!(rest(&read), r#"{"results":[7]}"#);
-        // What was read is in no rest, wherever the body breaks off; and a rest's rest is itself.
-        let end = format!(r#", {EXAMPLE}"#);
-        for body in [
-            format!(r#"{{"results":[{EXAMPLE}, 7 ,{EXAMPLE},[8]{}"#, &end[..60]),
-            format!(r#"{{"results":[{EXAMPLE}{}"#, &end[..60]),
-            format!(r#"{{"a":1,"results":[{EXAMPLE}], x"#),
-            format!(r#"{{"results":[{}"#, &EXAMPLE[..60]),
-            "<html>".into(),
-        ] {
-            let first = super::read("mail", body.as_bytes());
-            assert_eq!(first.reports.len(), body.matches("NO_ERROR").count());
-            let left = rest(&first);
-            assert!(!left.contains("NO_ERROR"), "{left}");
-            let again = super::read("mail", left.as_bytes());
-            assert_eq!((again.reports.len(), rest(&again)), (0, left));
-        }
-        assert!(super::read("mail", br#"{"results":[]}"#).empty);
-        assert!(!super::read("mail", br#"{"results":null}"#).empty);
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use delivery_simulators::{Account, Mood, Moods, Options, World, credentials};
 
 /// Simulators of the statistics APIs of Infobip, EngageLab, Pushwoosh and Alibaba Cloud Mobile Push.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_help = format!("Keys and values of --mood-set:\n{}", Mood::settings()))]
 struct Cli {
     /// Another seed, another world.
     #[arg(long, default_value_t = 1)]
@@ -27,8 +27,8 @@ struct Cli {
     mood: Option<u64>,
     /// One way in which they differ, for all vendors or for one: `key=value` or `vendor.key=value`,
     /// such as `order=oldest` or `pushwoosh.page_cap=7`. May be given more than once. Vendors:
-    /// infobip_push, infobip_email, engagelab, pushwoosh, alibaba_push. The keys are those of
-    /// `Mood` in this crate; a wrong one is answered with all of them.
+    /// infobip_push, infobip_email, engagelab, pushwoosh, alibaba_push. The keys are
+    /// listed below.
     #[arg(long, value_name = "KEY=VALUE")]
     mood_set: Vec<String>,
     /// How many milliseconds the answers of a slow vendor are late.
@@ -105,4 +105,27 @@ async fn main() -> io::Result<()> {
         println!("mood of {}: {}", account.name(), world.mood(account));
     }
     tokio::signal::ctrl_c().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_setting_is_for_all_vendors_or_for_one() {
+        let settings = ["order=oldest".to_owned(), "pushwoosh.page_cap=7".to_owned()];
+        let moods = moods(None, &settings).unwrap();
+        assert_eq!(
+            moods.of(Account::Alibaba).to_string(),
+            "seed=0 order=oldest"
+        );
+        assert_eq!(
+            moods.of(Account::Pushwoosh).to_string(),
+            "seed=0 order=oldest page_cap=7"
+        );
+        assert_eq!(super::moods(Some(9), &[]).unwrap(), Moods::from_seed(9));
+        for wrong in ["order", "order=best", "mailgun.order=oldest", "colour=red"] {
+            assert!(super::moods(None, &[wrong.to_owned()]).is_err(), "{wrong}");
+        }
+    }
 }

@@ -12,7 +12,7 @@
 //!   [`Moods::calm`], [`Moods::from_seed`], [`Moods::all`], or field by field.
 //! - [`World::set_mood`](crate::World::set_mood) changes the mood of an account that runs;
 //!   [`World::mood`](crate::World::mood) tells it.
-//! - [`Mood::set`] takes a `key` and a `value` as text ([`Mood::KEYS`]); `Display` prints what is
+//! - [`Mood::set`] takes a `key` and a `value` as text ([`Mood::KEYS`], [`Mood::settings`]); `Display` prints what is
 //!   unusual as `key=value`, in one line, in the form that `set` reads.
 //!
 //! # What a judge can ask
@@ -27,6 +27,9 @@
 //! - [`World::requests`](crate::World::requests), [`World::last_errors`](crate::World::last_errors),
 //!   [`World::acted`](crate::World::acted): requests by endpoint, the time of each endpoint's last
 //!   answer that was an error, and how often each unusual thing was really done.
+//!
+//! All but the number of requests is kept from the moment a mood is not calm, or where
+//! [`Options::record`](crate::Options::record) says so.
 
 mod acting;
 pub(crate) mod lists;
@@ -251,6 +254,11 @@ choice! {
 /// One of `values`.
 fn one_of<T: Copy>(values: &[T], luck: u64) -> T {
     values[(luck % values.len() as u64) as usize]
+}
+
+/// A value of a dimension that is not usual.
+fn drawn<T>(draw: fn(u64) -> T, luck: u64) -> T {
+    draw(luck)
 }
 
 setting::mood! {

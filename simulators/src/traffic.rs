@@ -17,7 +17,14 @@ pub struct Traffic {
     begin: Timestamp,
     gap: SignedDuration,
     /// The campaigns that were last asked for: most requests come at one moment.
-    last: Arc<Mutex<Option<(Timestamp, Arc<[Campaign]>)>>>,
+    last: Arc<Mutex<Last>>,
+}
+
+/// The campaigns of one moment.
+#[derive(Debug, Default)]
+struct Last {
+    at: Option<Timestamp>,
+    campaigns: Arc<[Campaign]>,
 }
 
 /// One campaign: a message to many.
@@ -59,10 +66,8 @@ impl Traffic {
     /// The campaigns that have been sent by `now`, the oldest first.
     pub fn campaigns(&self, now: Timestamp) -> Arc<[Campaign]> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((at, campaigns)) = &*last
-            && *at == now
-        {
-            return campaigns.clone();
+        if last.at == Some(now) {
+            return last.campaigns.clone();
         }
         let gaps = now
             .duration_since(self.begin)
@@ -73,7 +78,10 @@ impl Traffic {
             .map(|number| self.campaign(number))
             .filter(|own| own.sent_at <= now)
             .collect();
-        *last = Some((now, campaigns.clone()));
+        *last = Last {
+            at: Some(now),
+            campaigns: campaigns.clone(),
+        };
         campaigns
     }
 

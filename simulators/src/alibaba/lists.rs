@@ -132,6 +132,8 @@ pub(super) fn records(
     Ok(body)
 }
 
+/// The number of the first campaign that is sent between pages: no other one is as high.
+const FIRST_MORE: u64 = 50_000;
 /// At most so many campaigns are sent between pages.
 const MORE: usize = 12;
 
@@ -141,7 +143,7 @@ impl Alibaba {
         let mut more = lock(&self.0.more);
         if more.len() < MORE && call.happens("new_between_pages", 500) {
             call.note("new_between_pages");
-            let mut campaign = self.0.traffic.campaign(1_000_000 + more.len() as u64);
+            let mut campaign = self.0.traffic.campaign(FIRST_MORE + more.len() as u64);
             campaign.sent_at = now;
             more.push(campaign);
         }

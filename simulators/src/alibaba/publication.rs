@@ -50,7 +50,7 @@ fn job(mood: &Mood, now: Timestamp) -> Job {
         return Job::Done;
     }
     let day = day_of(now);
-    let luck = mix(mix(mood.seed, 0x6e69_6768_74), day.unsigned_abs());
+    let luck = mix(mix(mood.seed, 0x006e_6967_6874), day.unsigned_abs());
     // From 00:10 to 05:50.
     let done = 600 + (luck % (340 * 60)).cast_signed();
     let half = match mood.publication {

@@ -126,12 +126,13 @@ pub(super) fn enrich_users(item: &mut Value, mood: &Mood) {
 
 /// What the mood changes in the lifecycle of a message: a status and a channel.
 pub(super) fn enrich_devices(id: &str, devices: &mut Value, mood: &Mood) {
-    if mood.new_values && named(id).is_multiple_of(2) {
-        if let Some(row) = devices.get_mut(CANARIES[1]) {
-            row["channel"] = json!("newvendor");
-            if row["status"] == "click" {
-                row["status"] = json!("dismissed");
-            }
+    if mood.new_values
+        && named(id).is_multiple_of(2)
+        && let Some(row) = devices.get_mut(CANARIES[1])
+    {
+        row["channel"] = json!("newvendor");
+        if row["status"] == "click" {
+            row["status"] = json!("dismissed");
         }
     }
 }

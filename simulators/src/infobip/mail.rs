@@ -19,6 +19,8 @@ use crate::{
     traffic::{mix, part},
 };
 
+/// After so long, at most, an e-mail has its last report.
+const LONGEST: SignedDuration = SignedDuration::from_mins(10);
 /// How long a report waits to be fetched.
 const KEPT: SignedDuration = SignedDuration::from_hours(48);
 
@@ -113,12 +115,14 @@ impl Mail {
         let mut kept = VecDeque::new();
         let mut queue = std::mem::take(&mut self.queue);
         let newest_first = order == Order::Newest;
-        while let Some((at, report)) = if newest_first {
-            queue.pop_back()
-        } else {
-            queue.pop_front()
-        } {
-            if results.len() < limit && wanted(&report) {
+        while results.len() < limit
+            && let Some((at, report)) = if newest_first {
+                queue.pop_back()
+            } else {
+                queue.pop_front()
+            }
+        {
+            if wanted(&report) {
                 results.push(report);
             } else if newest_first {
                 kept.push_front((at, report));
@@ -126,7 +130,14 @@ impl Mail {
                 kept.push_back((at, report));
             }
         }
-        self.queue = kept;
+        // What was looked at and not wanted stays where it was.
+        if newest_first {
+            queue.append(&mut kept);
+            self.queue = queue;
+        } else {
+            kept.append(&mut queue);
+            self.queue = kept;
+        }
         if let Some(call) = call
             && order != Order::Usual
             && results.len() > 1
@@ -142,9 +153,14 @@ impl Mail {
 
     /// Makes the reports that are due, and lets the old ones go.
     fn go_on(&mut self, now: Timestamp, every: Duration) {
-        while let Ok(every) = SignedDuration::try_from(every)
-            && !every.is_zero()
-        {
+        let every = SignedDuration::try_from(every).unwrap_or_default();
+        // What is too old to be handed out need not be made.
+        let old = now.duration_since(self.begin) - KEPT - LONGEST;
+        if self.next == 0 && !every.is_zero() && !old.is_negative() {
+            let skipped = old.as_secs() / every.as_secs().max(1);
+            self.next = u64::try_from(skipped).unwrap_or(0);
+        }
+        while !every.is_zero() {
             let sent_at = self.begin + every * i32::try_from(self.next).unwrap_or(i32::MAX);
             if sent_at > now {
                 break;

@@ -133,7 +133,6 @@ impl Acting {
             request,
             acting: self.clone(),
             mood,
-            number,
             seed: mix(mix(mood.seed, what), number),
         })
     }
@@ -150,8 +149,6 @@ pub(crate) struct Call {
     pub acting: Acting,
     /// The mood.
     pub mood: Mood,
-    /// How many times the same was asked for, with this time.
-    pub number: u64,
     seed: u64,
 }
 
@@ -186,8 +183,15 @@ impl Call {
         if self.mood.unknown == Unknown::Never || age >= self.mood.unknown_for() {
             return Unknown::Never;
         }
-        self.note("unknown");
+        self.note_unknown();
         self.mood.unknown
+    }
+
+    fn note_unknown(&self) {
+        self.note("unknown");
+        if self.mood.unknown_seconds != 0 {
+            self.note("unknown_seconds");
+        }
     }
 
     /// Whether a list has a message at `now`.
@@ -195,7 +199,7 @@ impl Call {
         let age = now.duration_since(campaign.sent_at).as_secs();
         let is_listed = self.mood.unknown == Unknown::Never || age >= self.mood.unknown_for();
         if !is_listed {
-            self.note("unknown");
+            self.note_unknown();
         }
         is_listed
     }

@@ -6,10 +6,12 @@ pub trait Setting: Sized + Default + PartialEq {
     fn read(text: &str) -> Option<Self>;
     /// Writes it as it is read.
     fn write(&self) -> String;
+    /// What can be read.
+    fn values() -> String;
 }
 
 macro_rules! plain {
-    ($($type:ty),*) => {$(
+    ($($type:ty: $values:literal),*) => {$(
         impl Setting for $type {
             fn read(text: &str) -> Option<Self> {
                 text.parse().ok()
@@ -18,11 +20,15 @@ macro_rules! plain {
             fn write(&self) -> String {
                 self.to_string()
             }
+
+            fn values() -> String {
+                $values.to_owned()
+            }
         }
     )*};
 }
 
-plain!(bool, u32, i32);
+plain!(bool: "true or false", u32: "a number", i32: "a number");
 
 /// An enumeration whose first value is the usual one.
 macro_rules! choice {
@@ -65,6 +71,10 @@ macro_rules! choice {
                 }
                 .to_owned()
             }
+
+            fn values() -> String {
+                [$usual_text, $($text),*].join(", ")
+            }
         }
     };
 }
@@ -92,11 +102,20 @@ macro_rules! mood {
                     number += 1;
                     let luck = mix(mix(seed, 0x0064_7261_7700 + number), 1);
                     if luck >> 63 == 1 {
-                        let draw: fn(u64) -> $type = $draw;
-                        mood.$name = draw((luck >> 16) & 0xffff_ffff);
+                        mood.$name = drawn($draw, (luck >> 16) & 0xffff_ffff);
                     }
                 )*
                 mood
+            }
+
+            /// Each dimension and what it can be, one in a line.
+            pub fn settings() -> String {
+                let mut lines = String::new();
+                $(
+                    let values = <$type as Setting>::values();
+                    lines += &format!("  {}: {values}\n", stringify!($name));
+                )*
+                lines
             }
 
             /// Sets a dimension by its name; the seed too, as `seed`.

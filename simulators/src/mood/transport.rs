@@ -171,6 +171,12 @@ fn instead(vendor: &dyn Vendor, call: &Call, now: Timestamp) -> Option<Response>
         ErrorForm::Any => ErrorForm::UNUSUAL[((luck >> 16) % 6) as usize],
         form => form,
     };
+    if mood.error_form != ErrorForm::Any {
+        call.note("error_form");
+    }
+    if mood.error_status != ErrorStatus::Any {
+        call.note("error_status");
+    }
     let mut response = error(vendor, status, form, luck);
     if status == 503 {
         wait(&mut response, header::RETRY_AFTER, call, now);

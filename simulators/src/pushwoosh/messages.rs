@@ -78,6 +78,8 @@ impl Message {
     }
 }
 
+/// The number of the first campaign that is sent between pages: no other one is as high.
+const FIRST_MORE: u64 = 50_000;
 /// At most so many campaigns are sent between pages.
 const MORE: u64 = 12;
 
@@ -107,7 +109,7 @@ impl Pushwoosh {
         let sent = more.len() as u64;
         if sent < MORE && call.happens("new_between_pages", 500) {
             call.note("new_between_pages");
-            let round = (1_000_000 + sent * count).next_multiple_of(count);
+            let round = (FIRST_MORE + sent * count).next_multiple_of(count);
             let mut campaign = self.0.traffic.campaign(round + place.unwrap_or(0) as u64);
             campaign.sent_at = now;
             more.push(campaign);

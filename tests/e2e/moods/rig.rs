@@ -6,6 +6,7 @@
 //! long as nothing else runs in the process, so each row of seeds has a process of its own.
 
 use std::{
+    collections::HashSet,
     fs,
     path::Path,
     sync::Arc,
@@ -61,8 +62,7 @@ pub struct Rig {
     config: Config,
     running: Option<(Runtime, Arc<Exporter>)>,
     /// Messages that the customer has named.
-    named: usize,
-    named_news: usize,
+    named: HashSet<String>,
     /// How often the time was moved.
     pub steps: usize,
 }
@@ -118,10 +118,9 @@ impl Rig {
         let text = configuration(&world, directory.path(), tuning);
         let config = config::parse(Path::new("test"), &text, &|_| None);
         let config = config.unwrap_or_else(|errors| panic!("{errors}"));
-        let (named, named_news) = (
-            world.infobip.messages().len(),
-            world.engagelab.messages().len(),
-        );
+        let messages = world.infobip.messages().into_iter();
+        let messages = messages.chain(world.engagelab.messages());
+        let named = messages.map(|own| own.id).collect();
         Rig {
             directory,
             vendors,
@@ -131,7 +130,6 @@ impl Rig {
             config,
             running: None,
             named,
-            named_news,
             steps: 0,
         }
     }
@@ -268,14 +266,10 @@ impl Rig {
 
     /// The customer registers what it has sent since.
     pub fn register(&mut self) {
-        let mut new = Vec::new();
-        let messages = self.world.infobip.messages();
-        new.extend(messages[self.named..].iter().map(|own| (PUSH, own.clone())));
-        self.named = messages.len();
-        let messages = self.world.engagelab.messages();
-        let news = messages[self.named_news..].iter();
-        new.extend(news.map(|own| (NEWS, own.clone())));
-        self.named_news = messages.len();
+        let mut new: Vec<(&str, Known)> = Vec::new();
+        new.extend(self.world.infobip.messages().into_iter().map(|own| (PUSH, own)));
+        new.extend(self.world.engagelab.messages().into_iter().map(|own| (NEWS, own)));
+        new.retain(|(_, own)| self.named.insert(own.id.clone()));
         if new.is_empty() {
             return;
         }

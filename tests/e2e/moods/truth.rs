@@ -628,6 +628,8 @@ impl Source {
         let mut news = world.told(Account::Engagelab);
         // Users that were told once are not those of the newest period.
         news["users"] = Value::Null;
+        // Nor are statuses that devices once had.
+        news["lifecycle"] = Value::Null;
         Source {
             bulks: world.told(Account::InfobipPush)["messages"].take(),
             news,

@@ -341,6 +341,7 @@ fn expectation(mood: &Mood, due: &Rc<Facts>, told: &Rc<Facts>) -> Expectation {
         gauges: true,
         absent: mood.nulls || mood.absent_fields || mood.odd_shapes || mood.single_rows,
         any_campaign: false,
+        only_sent: false,
         unknown: mood.new_values || mood.odd_shapes,
         calm,
         reasons: (!calm).then(|| reasons(mood)),
@@ -411,6 +412,7 @@ impl Telling {
             // What was counted stays counted.
             let was = self.moods.of(Account::ALL[index]);
             own.any_campaign = account == MAIL && was.absent_fields;
+            own.only_sent = account == MAIL && (was.odd_shapes || was.single_rows);
             own.unknown |= was.new_values || was.odd_shapes || was.single_rows;
             all.insert(account, own);
         }

@@ -499,7 +499,17 @@ pub fn reports(handed_out: &[Value]) -> Series {
         let permanent = report.pointer("/error/permanent").and_then(Value::as_bool);
         let status_id = report.pointer("/status/id").map(Value::to_string);
         let status_id = status_id.unwrap_or_default();
-        let status = if name.is_empty() { &status_id } else { name };
+        // The vendor documents which name a number has.
+        let status = match (name, status_id.as_str()) {
+            ("", "2") => "DELIVERED_TO_OPERATOR",
+            ("", "4") => "UNDELIVERABLE_REJECTED_OPERATOR",
+            ("", "5") => "DELIVERED_TO_HANDSET",
+            ("", "6") => "REJECTED_NETWORK",
+            ("", "7") => "PENDING_ENROUTE",
+            ("", "15") => "EXPIRED_EXPIRED",
+            ("", other) => other,
+            (name, _) => name,
+        };
         if !known.insert((id.clone(), status.to_owned())) {
             continue;
         }
@@ -533,8 +543,7 @@ pub fn reports(handed_out: &[Value]) -> Series {
         if sent.insert(id.clone()) {
             count("sent", &[]);
         }
-        let to_operator = status == "DELIVERED_TO_OPERATOR" || status == "2";
-        let is_final = group != "PENDING" && !to_operator;
+        let is_final = group != "PENDING" && status != "DELIVERED_TO_OPERATOR";
         if is_final && group == "DELIVERED" && delivered.insert(id.clone()) {
             count("delivered", &[]);
         }

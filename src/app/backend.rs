@@ -131,7 +131,7 @@ impl Exporter {
             application,
             messages: &messages,
             // One attempt: whoever probes has a timeout of its own.
-            deadline: began,
+            patience: Duration::ZERO,
         };
         let asked = live
             .provider

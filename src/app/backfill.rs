@@ -406,7 +406,7 @@ impl Recall<'_> {
                 application,
                 oldest: later(self.from, -GROWS),
                 since: later(self.from, -GROWS),
-                deadline: self.clock.monotonic() + LIST_PATIENCE,
+                patience: LIST_PATIENCE,
             };
             let mut take = |observation| {
                 if let Observation::Listed(message) = observation {
@@ -437,7 +437,7 @@ impl Recall<'_> {
                 dataset,
                 application,
                 messages,
-                deadline: self.clock.monotonic() + LIST_PATIENCE,
+                patience: LIST_PATIENCE,
             };
             let mut take = |observation| {
                 if let Observation::Snapshot(snapshot) = observation

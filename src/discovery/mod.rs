@@ -42,6 +42,7 @@ impl Tracked {
         source: Option<Source>,
         campaign: Option<Arc<str>>,
         sent_at: Option<Timestamp>,
+        now: Timestamp,
     ) {
         let better = match (self.message.campaign.is_some(), self.campaign_by) {
             (false, _) => true,
@@ -52,7 +53,11 @@ impl Tracked {
             self.message.campaign = campaign;
             self.campaign_by = source;
         }
-        self.message.sent_at = self.message.sent_at.or(sent_at);
+        // A message that is scheduled may be scheduled anew, by the vendor's own word.
+        let is_scheduled = self.message.sent_at.is_some_and(|own| own > now);
+        if self.message.sent_at.is_none() || (is_scheduled && source == Some(Source::List)) {
+            self.message.sent_at = sent_at.or(self.message.sent_at);
+        }
     }
 }
 
@@ -122,7 +127,7 @@ impl Tracker {
     ) -> Named {
         let key = self.resolve(&(application, message.id.clone()));
         if let Some(known) = self.messages.get_mut(&key) {
-            known.learn(Some(source), message.campaign, message.sent_at);
+            known.learn(Some(source), message.campaign, message.sent_at, now);
             return Named::Known;
         }
         if self.forgotten.contains(&key) {
@@ -150,7 +155,7 @@ impl Tracker {
     }
 
     /// The vendor calls the message `asked` by another name. Whether two messages became one.
-    pub fn rename(&mut self, asked: &MessageKey, own: &Arc<str>) -> bool {
+    pub fn rename(&mut self, asked: &MessageKey, own: &Arc<str>, now: Timestamp) -> bool {
         if asked.1 == *own {
             return false;
         }
@@ -167,6 +172,7 @@ impl Tracker {
                     known.campaign_by,
                     known.message.campaign,
                     known.message.sent_at,
+                    now,
                 );
                 other.first_seen = other.first_seen.min(known.first_seen);
                 true
@@ -184,9 +190,10 @@ impl Tracker {
         key: &MessageKey,
         campaign: Option<Arc<str>>,
         sent_at: Option<Timestamp>,
+        now: Timestamp,
     ) {
         if let Some(known) = self.messages.get_mut(key) {
-            known.learn(Some(Source::List), campaign, sent_at);
+            known.learn(Some(Source::List), campaign, sent_at, now);
         }
     }
 
@@ -282,7 +289,7 @@ mod tests {
             tracker.name(0, message("A-1", None, Some(at(5))), Source::Static, at(9)),
             Named::New
         );
-        assert!(tracker.rename(&key("123"), &Arc::from("A-1")));
+        assert!(tracker.rename(&key("123"), &Arc::from("A-1"), at(9)));
         assert_eq!(tracker.len(), 1);
         let known = tracker.get(&key("A-1")).unwrap();
         assert_eq!(known.message.campaign.as_deref(), Some("spring"));
@@ -307,12 +314,25 @@ mod tests {
             Source::Static,
             at(0),
         );
-        tracker.learn(&key("1"), Some(Arc::from("c")), Some(at(2)));
+        tracker.learn(&key("1"), Some(Arc::from("c")), Some(at(2)), at(3));
         let known = &tracker.get(&key("1")).unwrap().message;
         assert_eq!(
             (known.campaign.as_deref(), known.sent_at),
             (Some("a"), Some(at(1)))
         );
+    }
+
+    #[test]
+    fn a_message_that_is_scheduled_anew_is_as_old_as_the_vendor_says() {
+        let mut tracker = Tracker::new(Duration::from_secs(100));
+        let mut name = |sent_at, source, now| {
+            tracker.name(0, message("1", None, Some(at(sent_at))), source, at(now));
+            tracker.get(&key("1")).unwrap().message.sent_at
+        };
+        assert_eq!(name(50, Source::List, 0), Some(at(50)));
+        assert_eq!(name(70, Source::List, 10), Some(at(70)));
+        assert_eq!(name(60, Source::Static, 20), Some(at(70)));
+        assert_eq!(name(90, Source::List, 80), Some(at(70)), "it was sent");
     }
 
     #[test]

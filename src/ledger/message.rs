@@ -136,9 +136,14 @@ impl MessageState {
         }
     }
 
-    /// Fills in what was not known.
-    pub(super) fn learn_sent_at(&mut self, sent_at: Option<Timestamp>) {
-        self.sent_at = self.sent_at.or(sent_at.map(|time| time.as_millisecond()));
+    /// Fills in what was not known. A time that is still to come may change: the message is
+    /// scheduled, and is scheduled anew.
+    pub(super) fn learn_sent_at(&mut self, sent_at: Option<Timestamp>, now: Timestamp) {
+        let is_scheduled = !self.met && self.sent_at.is_some_and(|own| own > now.as_millisecond());
+        if self.sent_at.is_none() || is_scheduled {
+            let sent_at = sent_at.map(|time| time.as_millisecond());
+            self.sent_at = sent_at.or(self.sent_at);
+        }
     }
 
     /// What its age is counted from.
@@ -157,7 +162,7 @@ impl MessageState {
         lower: &mut Lower,
         effects: &mut dyn Effects,
     ) {
-        self.learn_sent_at(message.sent_at.or(snapshot.sent_at));
+        self.learn_sent_at(message.sent_at.or(snapshot.sent_at), snapshot.asked_at);
         let history = !self.met && adoption.is_history(self.sent_at);
         let campaign = message.campaign.as_ref();
         if let (None, Some(campaign)) = (&self.campaign, campaign) {

@@ -25,7 +25,7 @@ mod verdict;
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use delivery_clock::{Clock, Moment};
+use delivery_clock::Clock;
 use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
@@ -152,7 +152,8 @@ pub enum Plan {
     Drain,
 }
 
-/// What is asked. Each query knows its `deadline`: no retry starts after it.
+/// What is asked. Each query knows its `patience`: how long after its first attempt each of its
+/// requests may be repeated. With none, a request is made once.
 #[derive(Clone, Copy)]
 pub enum Query<'a> {
     /// The numbers of some messages of one application.
@@ -163,8 +164,8 @@ pub enum Query<'a> {
         application: &'a Application,
         /// Which messages; never empty, never more than the plan's batch.
         messages: &'a [Message],
-        /// No retry starts after this.
-        deadline: Moment,
+        /// How long each request may be repeated.
+        patience: Duration,
     },
     /// The messages that the vendor lists from `since` on, paged to the end.
     List {
@@ -176,8 +177,8 @@ pub enum Query<'a> {
         oldest: Timestamp,
         /// The list was complete up to here before, with an overlap taken off; at least `oldest`.
         since: Timestamp,
-        /// No retry starts after this.
-        deadline: Moment,
+        /// How long each request may be repeated.
+        patience: Duration,
     },
     /// A data set of one application as a whole, paged to the end.
     Whole {
@@ -189,8 +190,8 @@ pub enum Query<'a> {
         messages: &'a [Message],
         /// Until when it was read before ([`Observation::ReadUntil`]), over restarts.
         since: Option<Timestamp>,
-        /// No retry starts after this.
-        deadline: Moment,
+        /// How long each request may be repeated.
+        patience: Duration,
     },
     /// One request to a queue that hands things out once. Its body is in `spool`, durable, before
     /// anything is read from it.
@@ -199,8 +200,8 @@ pub enum Query<'a> {
         dataset: Dataset,
         /// Where the bytes go as they arrive.
         spool: &'a dyn Spool,
-        /// No retry starts after this.
-        deadline: Moment,
+        /// How long each request may be repeated.
+        patience: Duration,
     },
 }
 

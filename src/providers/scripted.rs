@@ -52,7 +52,6 @@ pub(super) struct Scripted {
     pub(super) measured: Arc<Measured>,
     /// The path and query of each request.
     pub(super) requests: Arc<Mutex<Vec<String>>>,
-    clock: Clock,
     /// How long retries go on.
     pub(super) patience: Duration,
 }
@@ -93,18 +92,12 @@ impl Scripted {
         let account = config.accounts.into_iter().next().unwrap();
         let measured = Arc::new(Measured::default());
         Scripted {
-            provider: build(&account, clock.clone(), measured.clone()).unwrap(),
+            provider: build(&account, clock, measured.clone()).unwrap(),
             account,
             measured,
             requests,
-            clock,
             patience: Duration::ZERO,
         }
-    }
-
-    /// The deadline of a query that begins now.
-    pub(super) fn deadline(&self) -> delivery_clock::Moment {
-        self.clock.monotonic() + self.patience
     }
 
     pub(super) fn application(&self) -> Application {
@@ -139,7 +132,7 @@ impl Scripted {
             dataset,
             application: &application,
             messages: &messages,
-            deadline: self.deadline(),
+            patience: self.patience,
         })
         .await
     }

@@ -1,6 +1,7 @@
 //! The series of one account: what its collector records, and what is shown of it.
 
 mod recorder;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -12,6 +13,9 @@ use std::{
     },
 };
 
+pub use settings::NamedCounter;
+pub(super) use settings::{Settings, Unplaced};
+
 use arc_swap::ArcSwap;
 use delivery_clock::Clock;
 use jiff::Timestamp;
@@ -19,16 +23,16 @@ use jiff::Timestamp;
 use super::{
     bounds::Bounds,
     chunks::{Chunks, Own},
-    families::{FamilyId, Key, WordKey, find, id, is_breakdown},
+    families::{FamilyId, Key, id, is_breakdown},
     groups::{Draft, Group, Shapes, nanoseconds},
     layout::{Layout, Material, OrderKey},
     pieces::{Piece, Prepare, View},
-    values::{Identity, Number, Value, born},
+    values::{Number, Value, born},
 };
 use crate::{
     config::{Account, Config, Limits, PerMessage},
     ledger::{Amount, Counter, CounterKey, Lease, Missed, Names, Windows},
-    model::{Dataset, Measure, ProviderType, Source},
+    model::{Dataset, ProviderType, Source},
     providers::FailureKind,
 };
 
@@ -74,23 +78,6 @@ struct State {
 struct Groups(HashMap<(Dataset, Arc<str>), ById>);
 
 type ById = HashMap<Arc<str>, Arc<Group>>;
-
-/// Why a counter of the ledger has no series.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unplaced {
-    /// Its application is not configured.
-    NotConfigured,
-    /// No family holds its measure.
-    NoFamily(WordKey),
-}
-
-/// What the configuration says about the account's series.
-pub(super) struct Settings {
-    pub(super) identity: Arc<Identity>,
-    per_message: PerMessage,
-    max_series: usize,
-    applications: HashMap<Arc<str>, Arc<str>>,
-}
 
 impl AccountSeries {
     /// The series of an account that has just been configured.
@@ -358,139 +345,6 @@ impl AccountView {
     }
 }
 
-impl Settings {
-    /// The family and labels of a counter of the ledger.
-    pub(super) fn place(&self, key: &CounterKey) -> Result<(FamilyId, Own), Unplaced> {
-        let application = self.applications.get(&key.application);
-        let application = application.ok_or(Unplaced::NotConfigured)?;
-        let mut own = vec![application.clone()];
-        let measured = |own: &mut Vec<Arc<str>>, measure: &Measure| {
-            own.extend(measure.detail().map(Arc::from));
-        };
-        let found = |key| find(key).ok_or(Unplaced::NoFamily(key));
-        let family = match &key.counter {
-            Counter::Total { channel, measure } => {
-                own.push(channel.clone());
-                measured(&mut own, measure);
-                found(WordKey::Total(measure.as_str()))?
-            }
-            Counter::Campaign {
-                channel,
-                campaign,
-                measure,
-            } => {
-                own.extend([channel.clone(), campaign.clone()]);
-                measured(&mut own, measure);
-                found(WordKey::Campaign(measure.as_str()))?
-            }
-            Counter::Channel {
-                message_type,
-                platform,
-                vendor_channel,
-                measure,
-            } => {
-                own.extend([
-                    message_type.clone(),
-                    platform.clone(),
-                    vendor_channel.clone(),
-                ]);
-                found(WordKey::ChannelTotal(measure.as_str()))?
-            }
-            Counter::Cohort { channel, age, part } => {
-                own.extend([channel.clone(), Arc::from(age.to_string())]);
-                found(WordKey::Cohort(part.as_str()))?
-            }
-            Counter::CohortChannel {
-                platform,
-                vendor_channel,
-                age,
-                part,
-            } => {
-                own.extend([
-                    platform.clone(),
-                    vendor_channel.clone(),
-                    Arc::from(age.to_string()),
-                ]);
-                found(WordKey::CohortChannel(part.as_str()))?
-            }
-            Counter::Report {
-                channel,
-                status_group,
-                status,
-                error_group,
-                error,
-                permanent,
-            } => {
-                let permanent = match permanent {
-                    Some(true) => "true",
-                    Some(false) => "false",
-                    None => "",
-                };
-                own.extend([
-                    channel.clone(),
-                    status_group.clone(),
-                    status.clone(),
-                    error_group.clone(),
-                    error.clone(),
-                    Arc::from(permanent),
-                ]);
-                id(Key::Reports)
-            }
-            Counter::Latency {
-                channel,
-                status_group,
-            } => {
-                own.extend([channel.clone(), status_group.clone()]);
-                id(Key::ReportLatency)
-            }
-            Counter::Cost { channel, currency } => {
-                own.extend([channel.clone(), currency.clone()]);
-                id(Key::ReportCost)
-            }
-            Counter::Log {
-                action,
-                platform,
-                status,
-            } => {
-                own.extend([action.clone(), platform.clone(), status.clone()]);
-                id(Key::LogEvents)
-            }
-            Counter::BouncedAddress { kind, reason } => {
-                own.extend([kind.clone(), reason.clone()]);
-                id(Key::BouncedAddresses)
-            }
-        };
-        Ok((family, own.into()))
-    }
-
-    pub(super) fn new(account: &Account, label_names: &[Arc<str>], limits: &Limits) -> Settings {
-        let empty: Arc<str> = Arc::from("");
-        let extra = label_names
-            .iter()
-            .map(|name| {
-                (
-                    name.clone(),
-                    account.labels.get(name).unwrap_or(&empty).clone(),
-                )
-            })
-            .collect();
-        Settings {
-            identity: Arc::new(Identity {
-                provider: account.provider.as_str(),
-                account: account.name.clone(),
-                extra,
-            }),
-            per_message: account.per_message,
-            max_series: limits.max_series_per_account,
-            applications: account
-                .applications
-                .iter()
-                .map(|application| (application.id.clone(), application.name.clone()))
-                .collect(),
-        }
-    }
-}
-
 /// Whether several counters of the ledger can be one series: it has no label for their measures'
 /// reason or kind.
 fn is_part(counter: &Counter) -> bool {
@@ -519,9 +373,6 @@ fn value(family: FamilyId, amount: &Amount, born_at: Timestamp) -> Value {
         }
     }
 }
-
-/// A counter's name and labels, without those that the configuration adds.
-pub type NamedCounter = (&'static str, Vec<(&'static str, Arc<str>)>);
 
 impl State {
     /// Adds to a counter, which is born with the first addition.

@@ -68,6 +68,7 @@ fn check_log(world: &World, metrics: &Metrics, birth: Timestamp) -> f64 {
             "ios" => "ios",
             "android" | "huawei android" => "android",
             "chrome" => "web",
+            "email" => "email",
             _ => "other",
         };
         *expected.entry((application, action, platform)).or_default() += 1.0;

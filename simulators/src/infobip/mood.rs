@@ -214,14 +214,16 @@ pub(super) fn vary(reports: &mut [Value], call: &Call) {
         let row = name_of(report);
         if call.mood.new_values && call.fixed("new status", row).is_multiple_of(16) {
             call.note("new_values");
-            let status = &mut report["status"];
-            *status = if call.fixed("new group", row).is_multiple_of(4) {
+            let status = if call.fixed("new group", row).is_multiple_of(4) {
                 json!({"groupId": 9, "groupName": "DEFERRED", "id": 91, "name": "DEFERRED_LATER",
                     "description": ""})
             } else {
                 json!({"groupId": 2, "groupName": "UNDELIVERABLE", "id": 77,
                     "name": "UNDELIVERABLE_NEW_REASON", "description": ""})
             };
+            if let Some(fields) = report.as_object_mut() {
+                shape::put(fields, "status", Some(status));
+            }
         }
         if call.mood.unnamed_status
             && call.fixed("unnamed", row).is_multiple_of(4)

@@ -447,10 +447,8 @@ pub(super) async fn list(
                 numbers_as_text(&mut item);
             }
             for info in ["push_info", "email_info"] {
-                if with_metrics {
-                    break;
-                }
-                if let Some(Value::Object(fields)) = item.get_mut(info) {
+                // The list names both, if only as `null`.
+                if let Some(fields) = item[info].as_object_mut().filter(|_| !with_metrics) {
                     fields.remove("metrics");
                 }
             }

@@ -391,6 +391,12 @@ fn spell_item(item: &mut Value, call: &Call, row: u64) {
         return;
     };
     if call.mood.absent_fields {
+        for info in ["push_info", "email_info"] {
+            if fields.get(info).is_some_and(Value::is_null) {
+                call.note("absent_fields");
+                fields.remove(info);
+            }
+        }
         for name in ["send_date", "source", "platforms"] {
             if call.fixed(name, row).is_multiple_of(8) && fields.remove(name).is_some() {
                 call.note("absent_fields");
@@ -413,7 +419,7 @@ fn spell_item(item: &mut Value, call: &Call, row: u64) {
     if let Some(id) = fields.get_mut("id") {
         shape::id(id, call, row);
     }
-    let optional = ["push_info", "email_info", "send_date", "source"];
+    let optional = ["push_info", "email_info", "send_date", "source", "campaign"];
     shape::nulls(item, &optional, call);
     for (info, names) in [("push_info", &NUMBERS[..]), ("email_info", &EMAIL[..])] {
         let Some(info) = item.get_mut(info) else {

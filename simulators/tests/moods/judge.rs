@@ -125,7 +125,17 @@ pub fn told_is_all(world: &World) {
     let truth = truth(world, Account::Pushwoosh);
     let told = world.told(Account::Pushwoosh);
     for (code, truth) in &truth {
-        assert_eq!(&told["messages"][code], truth, "{code}");
+        let mut told = told["messages"][code].clone();
+        // The list names what a message does not have as `null`, the books do not name it.
+        told.as_object_mut()
+            .unwrap()
+            .retain(|_, value| !value.is_null());
+        let mut truth = truth.clone();
+        truth
+            .as_object_mut()
+            .unwrap()
+            .retain(|_, value| !value.is_null());
+        assert_eq!(told, truth, "{code}");
     }
     let books = world.books(Account::Pushwoosh);
     assert!(told["events"]["clicks"].is_object());

@@ -66,7 +66,7 @@ async fn calm_vendors_answer_byte_for_byte_as_without_moods() {
         .collect();
     assert_eq!(
         hash,
-        "1f63d79553796c2697f59c41234a4e5cdb3440591c5d3c3727aafcb6386216ce"
+        "4943b7ff0b66d6f537639da188f42d06c985836cc00edc687b8172639cf6b9ab"
     );
 }
 

@@ -121,7 +121,10 @@ impl Collector {
                 for (key, met) in counted.keys.iter().zip(met) {
                     self.recall(key, &met);
                 }
-                self.tell_news(&news);
+                self.parts.recorder.news(&news);
+                if news.born {
+                    self.parts.recorder.publish();
+                }
             }
             Err(error) => {
                 // It is not known which of them were renamed: they are again, with the next answer.
@@ -130,14 +133,6 @@ impl Collector {
                 pass.asked.insert(counted.lane, false);
                 self.failed(counted.lane, &application, &of_store(&error));
             }
-        }
-    }
-
-    /// Tells what the ledger says; what is born is visible at once, for its hold has begun.
-    fn tell_news(&self, news: &News) {
-        self.parts.recorder.news(news);
-        if news.born {
-            self.parts.recorder.publish();
         }
     }
 
@@ -171,7 +166,7 @@ impl Collector {
             (next, schedule::after(began, account.interval))
         };
         let stale_after = account.stale_after;
-        self.tell_news(&news);
+        self.parts.recorder.news(&news);
         let mut counting = Vec::new();
         let mut renames = Vec::new();
         let mut nothing_queried = false;
@@ -198,8 +193,8 @@ impl Collector {
                 }
                 Observation::Snapshot(snapshot) => {
                     let key = self.known_as(lane, &snapshot.asked, &snapshot.id, pass.began);
-                    self.tracker
-                        .learn(&key, snapshot.campaign.clone(), snapshot.sent_at);
+                    let (campaign, sent_at) = (snapshot.campaign.clone(), snapshot.sent_at);
+                    self.tracker.learn(&key, campaign, sent_at, now);
                     if !dataset.has_snapshots() {
                         // A list that is queried for another data set's sake.
                         continue;
@@ -359,6 +354,10 @@ impl Collector {
             self.failed(lane, &application, &failure);
         }
         self.tell(|status| status.answered = true);
+        // What is new is visible at once, for its hold has begun: together with what failed.
+        if news.born {
+            self.parts.recorder.publish();
+        }
     }
 
     fn lane(&mut self, key: LaneKey) -> &mut Lane {
@@ -383,7 +382,7 @@ impl Collector {
         let key = (lane.1, asked.clone());
         let is_watched = asked != own && self.tracker.get(&key).is_some();
         if is_watched {
-            self.tracker.rename(&key, own);
+            self.tracker.rename(&key, own, now);
             let provider = &self.parts.provider;
             for ((dataset, of), lane) in &mut self.lanes {
                 if *of == key.0 && matches!(provider.plan(*dataset), Plan::Messages { .. }) {

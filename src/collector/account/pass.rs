@@ -250,8 +250,7 @@ impl Collector {
         let application = self.application(application);
         let clock = &self.parts.clock;
         let (began, began_at) = (clock.now(), clock.monotonic());
-        // Each query has an interval for its retries.
-        let deadline = began_at + self.parts.account.interval;
+        let patience = self.parts.account.interval;
         let oldest = schedule::before(began, self.parts.account.messages.max_age);
         let listed = self
             .lists
@@ -288,25 +287,25 @@ impl Collector {
                     application: &application,
                     messages: &messages,
                     since,
-                    deadline,
+                    patience,
                 },
                 Some(Job::List) => Query::List {
                     dataset,
                     application: &application,
                     oldest,
                     since: list_from,
-                    deadline,
+                    patience,
                 },
                 Some(Job::Drain) => Query::Drain {
                     dataset,
                     spool: ledger.spool(),
-                    deadline,
+                    patience,
                 },
                 _ => Query::Messages {
                     dataset,
                     application: &application,
                     messages: &messages,
-                    deadline,
+                    patience,
                 },
             };
             let mut news = News::default();

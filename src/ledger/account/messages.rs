@@ -66,7 +66,7 @@ impl AccountLedger {
                         }
                     };
                     let unsent = known.state.sent_at.is_none();
-                    known.state.learn_sent_at(message.sent_at);
+                    known.state.learn_sent_at(message.sent_at, now);
                     known.next = known.state.next_ages(now, &policy.windows);
                     met.push(told_of(&known));
                     if stored && !(unsent && known.state.sent_at.is_some()) {
@@ -154,7 +154,7 @@ impl AccountLedger {
                             );
                         }
                         None => {
-                            known.state.learn_sent_at(own.message.sent_at);
+                            known.state.learn_sent_at(own.message.sent_at, own.asked_at);
                             known.state.answered(own.asked_at, &policy.windows);
                         }
                     }

@@ -1,7 +1,7 @@
 //! One thing is one thing, however its row is written and whatever the vendor calls it: over the
 //! digests that version 0.1 made, and over two ids of one message.
 
-use super::*;
+use super::{faulty::Fault, *};
 use crate::model::{ErrorReason, Happening, HappeningKind, Row};
 
 fn digest(name: &str) -> crate::providers::Digest {
@@ -292,4 +292,32 @@ async fn what_was_history_under_one_id_and_news_under_the_other_is_news_once() {
         .told("A-1", Some("spring"), vec![(Measure::Sent, 512)])
         .await;
     assert_eq!(bench.of_campaign("spring", Measure::Sent), Some(2));
+}
+
+#[tokio::test]
+async fn a_rename_that_the_store_does_not_answer_happens_once_or_not_at_all() {
+    for fault in [Fault::RolledBack, Fault::Unanswered, Fault::Abandoned] {
+        let mut bench = Bench::new(PUSH, "zero_hold: 0s", "10:00:00");
+        bench.start().await;
+        bench
+            .told("123", Some("spring"), vec![(Measure::Sent, 100)])
+            .await;
+        bench.told("A-1", None, vec![(Measure::Sent, 40)]).await;
+        *bench.faulty.as_ref().unwrap().next.lock().unwrap() = Some(fault);
+        let renames = vec![(Arc::from("123"), Arc::from("A-1"))];
+        let (account, application) = (bench.account(), bench.application());
+        let failed = account.rename_messages(&application, renames);
+        assert!(
+            failed.now_or_never().is_none_or(|own| own.is_err()),
+            "{fault:?}"
+        );
+        bench.rename("123", "A-1").await;
+        bench.told("A-1", None, vec![(Measure::Sent, 101)]).await;
+        assert_eq!(bench.total(Measure::Sent), Some(141), "{fault:?}");
+        assert_eq!(
+            bench.of_campaign("spring", Measure::Sent),
+            Some(101),
+            "{fault:?}"
+        );
+    }
 }

@@ -6,9 +6,9 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    time::Duration,
 };
 
-use delivery_clock::Moment;
 use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 
@@ -127,7 +127,7 @@ impl AlibabaPush {
         dataset: Dataset,
         application: &Application,
         (oldest, since): (Timestamp, Timestamp),
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         // Frozen for all pages, so that new pushes do not move them.
@@ -148,7 +148,7 @@ impl AlibabaPush {
             let fetch = |window: &Window, request| {
                 let window = window.clone();
                 async move {
-                    self.page(dataset, application, &window, request, deadline)
+                    self.page(dataset, application, &window, request, patience)
                         .await
                 }
                 .boxed()
@@ -201,7 +201,7 @@ impl AlibabaPush {
         application: &Application,
         window: &Window,
         request: PageRequest,
-        deadline: Moment,
+        patience: Duration,
     ) -> Result<Page<Arc<str>, PushRecord>, Failure> {
         let no_time = || Failure::new(FailureKind::Vendor, "the window's times cannot be written");
         let (from, to) = window.times().ok_or_else(no_time)?;
@@ -214,7 +214,7 @@ impl AlibabaPush {
             ("PageSize", &size),
         ];
         let (asked, _) = self
-            .operation(dataset, ACTION, &parameters, deadline)
+            .operation(dataset, ACTION, &parameters, patience)
             .await?;
         let body = asked.answer()?;
         let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);

@@ -15,7 +15,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use delivery_clock::Moment;
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, header};
 use jiff::{SignedDuration, Timestamp};
@@ -178,7 +177,7 @@ impl AlibabaPush {
         dataset: Dataset,
         action: &str,
         parameters: &[(&str, &str)],
-        deadline: Moment,
+        patience: Duration,
     ) -> Result<(Asked, Timestamp), Failure> {
         let asked = query(parameters.iter().copied());
         let judge = |answer: &Answer| match errors::error(&answer.body) {
@@ -204,7 +203,7 @@ impl AlibabaPush {
         };
         let build = || self.request(action, parameters);
         self.http
-            .call(dataset, deadline, build, judge, || self.secrets.refresh())
+            .call(dataset, patience, build, judge, || self.secrets.refresh())
             .await
     }
 
@@ -213,7 +212,7 @@ impl AlibabaPush {
         dataset: Dataset,
         application: &Application,
         message: &Message,
-        deadline: Moment,
+        patience: Duration,
     ) -> Result<Observation, Failure> {
         let asked = message.id.clone();
         if asked.is_empty() || !asked.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -227,7 +226,7 @@ impl AlibabaPush {
         let parameters = [("AppKey", &*application.id), ("MessageId", &*asked)];
         let action = "QueryPushStatByMsg";
         let (answer, asked_at) = self
-            .operation(dataset, action, &parameters, deadline)
+            .operation(dataset, action, &parameters, patience)
             .await?;
         let body = match answer {
             Asked::Answer(body) => body,
@@ -273,9 +272,9 @@ impl AlibabaPush {
                 ("Granularity", "DAY"),
             ];
             let action = "QueryPushStatByApp";
-            let deadline = self.http.clock().monotonic() + query.patience;
+            let patience = query.patience;
             let asked = self
-                .operation(query.dataset, action, &parameters, deadline)
+                .operation(query.dataset, action, &parameters, patience)
                 .await?;
             let body = asked.0.answer()?;
             let observer = self.http.observer();
@@ -330,20 +329,20 @@ impl Provider for AlibabaPush {
                     application,
                     oldest,
                     since,
-                    deadline,
+                    patience,
                 } => {
                     let range = (oldest, since);
-                    self.list(dataset, application, range, deadline, take).await
+                    self.list(dataset, application, range, patience, take).await
                 }
                 Query::Messages {
                     dataset,
                     application,
                     messages,
-                    deadline,
+                    patience,
                 } => {
                     for message in messages {
                         take(
-                            self.statistics(dataset, application, message, deadline)
+                            self.statistics(dataset, application, message, patience)
                                 .await?,
                         );
                     }

@@ -252,7 +252,7 @@ async fn list(vendor: &Scripted, since: &str) -> (Vec<String>, Result<(), Failur
             application: &application,
             oldest: at("2026-10-27T10:30:00Z"),
             since: at(since),
-            deadline: vendor.deadline(),
+            patience: vendor.patience,
         })
         .await;
     let ids = taken.into_iter().map(|observation| match observation {

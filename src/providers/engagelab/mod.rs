@@ -11,7 +11,6 @@ mod wire;
 use std::{sync::Arc, time::Duration};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use delivery_clock::Moment;
 use futures_util::{FutureExt, future::BoxFuture};
 use jiff::{SignedDuration, Timestamp};
 
@@ -104,7 +103,7 @@ impl Engagelab {
         &self,
         dataset: Dataset,
         path_and_query: String,
-        deadline: Moment,
+        patience: Duration,
     ) -> Result<(Reply, Timestamp), Failure> {
         let judge = |answer: &Answer| {
             let object = serde_json::from_slice::<Object<'_>>(&answer.body);
@@ -125,7 +124,7 @@ impl Engagelab {
         let build = || self.request(path_and_query.clone());
         let refresh = || self.secrets.refresh();
         self.http
-            .call(dataset, deadline, build, judge, refresh)
+            .call(dataset, patience, build, judge, refresh)
             .await
     }
 
@@ -134,13 +133,13 @@ impl Engagelab {
         &self,
         dataset: Dataset,
         messages: &[Message],
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<Option<Refused>, Failure> {
         // One parameter with commas between the ids, never a repeated one.
         let ids: Vec<&str> = messages.iter().map(|message| &*message.id).collect();
         let path = format!("/v4/status/detail?message_ids={}", ids.join(","));
-        let (body, asked_at) = match self.get(dataset, path, deadline).await? {
+        let (body, asked_at) = match self.get(dataset, path, patience).await? {
             (Reply::Body(body), asked_at) => (body, asked_at),
             (Reply::Refused(refused), _) => return Ok(Some(refused)),
         };
@@ -182,7 +181,7 @@ impl Engagelab {
         &self,
         dataset: Dataset,
         messages: &[Message],
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let (good, bad): (Vec<_>, Vec<_>) = messages
@@ -196,7 +195,7 @@ impl Engagelab {
         for run in runs(&good, BATCH, self.max_ids_bytes, length) {
             let mut halves = Halves::new(run);
             while let Some(batch) = halves.next() {
-                let Some(refused) = self.batch(dataset, batch, deadline, take).await? else {
+                let Some(refused) = self.batch(dataset, batch, patience, take).await? else {
                     continue;
                 };
                 if let Some(message) = halves.refused(batch) {
@@ -217,13 +216,13 @@ impl Engagelab {
     async fn users(
         &self,
         dataset: Dataset,
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let now = self.http.clock().now();
         let (mut answered, mut failed) = (false, None);
         for unit in Unit::ALL {
-            match self.users_by(dataset, unit, now, deadline).await {
+            match self.users_by(dataset, unit, now, patience).await {
                 Ok(figures) => {
                     answered |= !figures.is_empty();
                     take(Observation::Figures {
@@ -252,13 +251,13 @@ impl Engagelab {
         dataset: Dataset,
         unit: Unit,
         now: Timestamp,
-        deadline: Moment,
+        patience: Duration,
     ) -> Result<Vec<crate::model::Figure>, Failure> {
         let Some(query) = unit.query(now) else {
             return Ok(Vec::new());
         };
         let path = format!("/v4/status/users?{query}");
-        let body = match self.get(dataset, path, deadline).await?.0 {
+        let body = match self.get(dataset, path, patience).await?.0 {
             Reply::Body(body) => body,
             Reply::Refused(refused) if unit.may_be_refused() && refused.is_parameter() => {
                 return Ok(Vec::new());
@@ -281,8 +280,8 @@ impl Engagelab {
             return Ok(());
         };
         let path = format!("/v4/status/users?{of_days}");
-        let deadline = self.http.clock().monotonic() + query.patience;
-        let body = match self.get(query.dataset, path, deadline).await?.0 {
+        let patience = query.patience;
+        let body = match self.get(query.dataset, path, patience).await?.0 {
             Reply::Body(body) => body,
             Reply::Refused(refused) => return Err(refused.failure),
         };
@@ -303,7 +302,7 @@ impl Engagelab {
         &self,
         dataset: Dataset,
         message: &Message,
-        deadline: Moment,
+        patience: Duration,
     ) -> Result<Observation, Failure> {
         let asked = message.id.clone();
         if !is_id(&asked) {
@@ -321,7 +320,7 @@ impl Engagelab {
                 "/v4/status/message?message_id={asked}&registration_ids={}",
                 ids.join(",")
             );
-            let body = match self.get(dataset, path, deadline).await? {
+            let body = match self.get(dataset, path, patience).await? {
                 (Reply::Body(body), _) => body,
                 // A message that the vendor does not know, or knows no more: that is for the data
                 // set of its numbers to say.
@@ -393,23 +392,23 @@ impl Provider for Engagelab {
                 Query::Messages {
                     dataset: dataset @ Dataset::Lifecycle,
                     messages,
-                    deadline,
+                    patience,
                     ..
                 } => {
                     for message in messages {
-                        take(self.lifecycle(dataset, message, deadline).await?);
+                        take(self.lifecycle(dataset, message, patience).await?);
                     }
                     Ok(())
                 }
                 Query::Messages {
                     dataset,
                     messages,
-                    deadline,
+                    patience,
                     ..
-                } => self.messages(dataset, messages, deadline, take).await,
+                } => self.messages(dataset, messages, patience, take).await,
                 Query::Whole {
-                    dataset, deadline, ..
-                } => self.users(dataset, deadline, take).await,
+                    dataset, patience, ..
+                } => self.users(dataset, patience, take).await,
                 _ => Err(Failure::unsupported()),
             }
         }

@@ -267,7 +267,7 @@ async fn users(
         application: &application,
         messages: &[],
         since: None,
-        deadline: vendor.deadline(),
+        patience: vendor.patience,
     };
     let (taken, result) = vendor.ask(query).await;
     (

@@ -131,7 +131,7 @@ impl Http {
     }
 
     /// Asks until there is an answer that `judge` takes, or no use in asking again before
-    /// `deadline`. `refresh` reads the secrets again and says whether there may be new ones. With
+    /// `patience` is over. `refresh` reads the secrets again and says whether there may be new ones. With
     /// the answer comes the start of the request that brought it.
     ///
     /// # Errors
@@ -140,12 +140,12 @@ impl Http {
     pub async fn call<T>(
         &self,
         dataset: Dataset,
-        deadline: Moment,
+        patience: Duration,
         build: impl Fn() -> Request,
         judge: impl Fn(&Answer) -> Verdict<T>,
         refresh: impl Fn() -> bool,
     ) -> Result<(T, Timestamp), Failure> {
-        let mut attempts = Attempts::new(self, dataset, deadline);
+        let mut attempts = Attempts::new(self, dataset, patience);
         loop {
             self.limiter.take().await;
             let asked_at = self.clock.now();
@@ -175,7 +175,7 @@ impl Http {
 
     /// One request to a queue that hands things out once. The body goes to `spool` as it arrives;
     /// a cut one is returned with what came of it. Attempts that got no hand-out are repeated
-    /// within `deadline`; `judge` says which of the vendor's errors allow it.
+    /// within `patience`; `judge` says which of the vendor's errors allow it.
     ///
     /// # Errors
     ///
@@ -183,13 +183,13 @@ impl Http {
     pub async fn drain(
         &self,
         dataset: Dataset,
-        deadline: Moment,
+        patience: Duration,
         build: impl Fn() -> Request,
         judge: impl Fn(&Answer) -> Verdict<()>,
         refresh: impl Fn() -> bool,
         spool: &dyn Spool,
     ) -> Result<Drained, Failure> {
-        let mut attempts = Attempts::new(self, dataset, deadline);
+        let mut attempts = Attempts::new(self, dataset, patience);
         loop {
             tokio::select! {
                 () = self.limiter.take() => {}
@@ -522,11 +522,11 @@ struct Attempts<'h> {
 }
 
 impl<'h> Attempts<'h> {
-    fn new(http: &'h Http, dataset: Dataset, deadline: Moment) -> Attempts<'h> {
+    fn new(http: &'h Http, dataset: Dataset, patience: Duration) -> Attempts<'h> {
         Attempts {
             http,
             dataset,
-            deadline,
+            deadline: http.clock.monotonic() + patience,
             pauses: 0,
             refreshed: false,
         }

@@ -71,14 +71,16 @@ impl<'b> Reader<'b> {
     fn run(&mut self) {
         match self.text.first() {
             // Nothing is in it that could be kept.
-            None => self.fail("the answer is empty"),
+            None => self.fail("the body is empty"),
             Some(b'<') => self.markup(),
             Some(b'{') => self.object(),
             Some(b'[') => self.other_shape(),
             Some(_) => {
-                let holds = |byte: &u8| matches!(byte, b'{' | b'[' | b'<');
-                let kind = (!self.text.iter().any(holds)).then_some("text");
-                self.keep("the answer is a text, not a JSON object", kind);
+                // What is no text may be compressed, or in another encoding.
+                let holds = |letter: char| matches!(letter, '{' | '[' | '<') || letter == '\0';
+                let text = std::str::from_utf8(self.text).ok();
+                let kind = text.filter(|text| !text.contains(holds)).map(|_| "text");
+                self.keep("the body is no JSON object", kind);
             }
         }
     }
@@ -103,7 +105,7 @@ impl<'b> Reader<'b> {
     }
 
     fn vendor_error(&mut self, error: &VendorError, certain: bool) {
-        let what = "the answer is an error of the vendor, not a list of reports";
+        let what = "the body is an error of the vendor, no list of reports";
         self.keep(what, certain.then_some("error"));
         self.read.reports.failure = Some(error.failure(OK));
     }
@@ -120,12 +122,15 @@ impl<'b> Reader<'b> {
         let head = lower.get(..1024).unwrap_or(&lower);
         let is_page = head.contains("<!doctype html") || head.contains("<html");
         if is_page && !has_reports && !lower.contains("messageid") {
-            self.keep("the answer is an HTML page", Some("page"));
+            self.keep(
+                "the body is no JSON object: it is an HTML page",
+                Some("page"),
+            );
             let failure = self.read.reports.failure.take();
             let advice = "it is a page, not JSON: is base_url right, is a proxy in between?";
             self.read.reports.failure = failure.map(|failure| failure.advise(advice));
         } else {
-            self.keep("the answer is XML, not JSON", None);
+            self.keep("the body is no JSON object: it is XML", None);
         }
     }
 
@@ -185,7 +190,7 @@ impl<'b> Reader<'b> {
     /// A body without the documented list, if it is whole JSON.
     fn other_shape(&mut self) {
         let Ok(raw) = serde_json::from_slice::<&'b RawValue>(self.text) else {
-            return self.keep("the answer is no whole JSON", None);
+            return self.keep("the body is no whole JSON", None);
         };
         let error = errors::read(self.text);
         let inside = gather(raw, MAX_WRAPS);
@@ -245,7 +250,7 @@ impl<'b> Reader<'b> {
         let values = object.iter().flat_map(Object::values).copied();
         let items = list.iter().flatten().copied();
         let kind = values.chain(items).all(nothing).then_some("nothing");
-        self.keep("the answer has an unknown shape", kind);
+        self.keep("the body has an unknown shape", kind);
     }
 
     /// Counts an event; whether it was one.

@@ -50,7 +50,7 @@ impl Provider for InfobipEmail {
             let Query::Drain {
                 dataset,
                 spool,
-                deadline,
+                patience,
             } = query
             else {
                 return Err(Failure::unsupported());
@@ -66,7 +66,7 @@ impl Provider for InfobipEmail {
             loop {
                 let drained = self
                     .http
-                    .drain(dataset, deadline, request, judge, refresh, spool)
+                    .drain(dataset, patience, request, judge, refresh, spool)
                     .await?;
                 let mut read = self.read_reports(&drained.bytes);
                 if drained.cut.is_some() {

@@ -1,8 +1,7 @@
 //! Infobip push statistics: `GET /push/1/statistics`, one bulk a request.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use delivery_clock::Moment;
 use futures_util::{FutureExt, future::BoxFuture};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -46,7 +45,7 @@ impl InfobipPush {
         dataset: Dataset,
         application: &Application,
         message: &Message,
-        deadline: Moment,
+        patience: Duration,
     ) -> Result<Observation, Failure> {
         let path = format!(
             "/push/1/statistics?bulkId={}&applicationCode={}",
@@ -85,7 +84,7 @@ impl InfobipPush {
             .http
             .call(
                 dataset,
-                deadline,
+                patience,
                 || self.access.get(path.clone()),
                 judge,
                 || self.access.refresh(),
@@ -162,14 +161,14 @@ impl Provider for InfobipPush {
                 dataset,
                 application,
                 messages,
-                deadline,
+                patience,
             } = query
             else {
                 return Err(Failure::unsupported());
             };
             for message in messages {
                 take(
-                    self.statistics(dataset, application, message, deadline)
+                    self.statistics(dataset, application, message, patience)
                         .await?,
                 );
             }

@@ -136,7 +136,7 @@ async fn statistics(replies: Vec<Reply>) -> Outcome {
         dataset: Dataset::Statistics,
         application: &account.applications[0],
         messages: std::slice::from_ref(&message),
-        deadline: clock.monotonic() + Duration::from_secs(patience),
+        patience: Duration::from_secs(patience),
     };
     let mut seen = Vec::new();
     let result = provider.ask(query, &mut |own| seen.push(own)).await;
@@ -256,7 +256,7 @@ async fn drain(account: &Account) -> (Outcome, usize) {
     let query = Query::Drain {
         dataset: Dataset::Reports,
         spool: &spool,
-        deadline: clock.monotonic(),
+        patience: Duration::ZERO,
     };
     let mut seen = Vec::new();
     let result = provider.ask(query, &mut |own| seen.push(own)).await;

@@ -88,6 +88,10 @@ fn object(raw: &RawValue) -> Option<Object<'_>> {
 }
 
 fn is_empty(raw: &RawValue) -> bool {
+    // A list can be megabytes long.
+    if raw.get().len() > 64 {
+        return false;
+    }
     let mut compact: String = raw.get().split_whitespace().collect();
     compact.make_ascii_lowercase();
     matches!(

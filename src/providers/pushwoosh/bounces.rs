@@ -9,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use delivery_clock::Moment;
 use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
@@ -21,7 +20,7 @@ use super::{
     later,
     list::unreadable,
     reasons::reason_of,
-    slices::SliceFlaws,
+    slices::{Reach, SliceFlaws},
 };
 use crate::{
     model::{Application, Dataset, Happening, HappeningKind},
@@ -46,13 +45,15 @@ const PAGING: Paging = Paging {
     max_pages: 1000,
     keys: RowKeys::Content,
 };
-/// Complaints arrive days after their messages.
-const OVERLAP: SignedDuration = SignedDuration::from_hours(72);
 /// How far back the first query of an application goes.
 pub(super) const FIRST_REACH: SignedDuration = SignedDuration::from_hours(24);
-/// What is older is not read again: the ledger remembers rows for 31 days, and a row that it has
-/// forgotten would count twice.
-const KEPT: SignedDuration = SignedDuration::from_hours(29 * 24);
+const REACH: Reach = Reach {
+    first: FIRST_REACH,
+    // Complaints arrive days after their messages.
+    overlap: SignedDuration::from_hours(72),
+    // The ledger remembers rows for 31 days: a row that it has forgotten would count twice.
+    kept: SignedDuration::from_hours(29 * 24),
+};
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 /// The canonical spelling of times, as documented.
 const TIME: &str = "%Y-%m-%dT%H:%M:%S.000Z";
@@ -131,25 +132,21 @@ impl Pushwoosh {
         &self,
         application: &Application,
         since: Option<Timestamp>,
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let (now, dataset) = (self.http.clock().now(), Dataset::Bounces);
-        // Without a past, what is older counts nothing.
-        let start = match since {
-            None => later(now, -FIRST_REACH),
-            Some(since) => later(since, -OVERLAP).max(later(now, -KEPT)),
-        };
-        let round = self.rounds.resume(dataset, &application.id, since, start);
+        let round = self
+            .rounds
+            .resume(dataset, &application.id, since, (REACH, now));
         let begin = day_of(round.next);
         // The whole day, also if some of it is still to come: should the vendor cut times to days,
         // a range within a day would be empty.
         let end = later(begin, DAY);
-        let oldest = round.floor.max(Some(later(now, -KEPT)));
+        let oldest = round.floor;
         let happened = &mut |happened| take(Observation::Happened(happened));
-        let deadline = || deadline;
         let day = vec![(begin, end)];
-        let read = self.bounced_in(application, day, oldest, &deadline, happened);
+        let read = self.bounced_in(application, day, oldest, patience, happened);
         match read.await {
             Ok(flaws) => {
                 self.rounds
@@ -177,12 +174,11 @@ impl Pushwoosh {
             spans.push((begin, later(begin, DAY)));
             begin = later(begin, DAY);
         }
-        let deadline = || self.http.clock().monotonic() + patience;
         let within = &mut |mut rows: Vec<Happening>| {
             rows.retain(|row| row.at.is_none_or(|at| at <= end));
             take(rows);
         };
-        let read = self.bounced_in(application, spans, Some(from), &deadline, within);
+        let read = self.bounced_in(application, spans, from, patience, within);
         let flaws = read.await?;
         flaws.incomplete.or(flaws.unreadable).map_or(Ok(()), Err)
     }
@@ -192,8 +188,8 @@ impl Pushwoosh {
         &self,
         application: &Application,
         spans: Vec<Span>,
-        oldest: Option<Timestamp>,
-        deadline: &(dyn Fn() -> Moment + Sync),
+        oldest: Timestamp,
+        patience: Duration,
         take: &mut (dyn FnMut(Vec<Happening>) + Send),
     ) -> Result<SliceFlaws, Failure> {
         let fetch = |(from, to): &Span, request: PageRequest| {
@@ -213,7 +209,7 @@ impl Pushwoosh {
                         .map(|raw| self.bounce(application, raw.get(), unknown));
                     Ok((rows.collect::<Vec<_>>(), answer.total()))
                 };
-                let asked = self.post(Dataset::Bounces, &BOUNCED_EMAILS, &body, deadline(), read);
+                let asked = self.post(Dataset::Bounces, &BOUNCED_EMAILS, &body, patience, read);
                 let ((rows, total), _) = asked.await?;
                 Ok(Page { rows, total })
             }
@@ -230,8 +226,7 @@ impl Pushwoosh {
             let all = rows.len();
             let good: Vec<_> = rows.into_iter().flatten().collect();
             count.fetch_add(all - good.len(), Ordering::Relaxed);
-            let young =
-                |row: &Happening| oldest.is_none_or(|oldest| row.at.is_none_or(|at| at >= oldest));
+            let young = |row: &Happening| row.at.is_none_or(|at| at >= oldest);
             take(good.into_iter().filter(young).collect());
         };
         let incomplete = read_windows_apart(spans, PAGING, fetch, split, rows).await?;

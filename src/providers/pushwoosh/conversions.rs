@@ -1,11 +1,10 @@
 //! Conversions of a message, and its history by the hour (`totalsByIntervals`).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use delivery_clock::Moment;
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Endpoint, Pushwoosh, is_refusal, refusal_reason, wire};
+use super::{Answer, Endpoint, Pushwoosh, is_refusal, metrics, refusal_reason};
 use crate::{
     model::{Dataset, Figure, FigureKind, Message},
     providers::{
@@ -133,7 +132,7 @@ impl Pushwoosh {
     pub(super) async fn conversions(
         &self,
         message: &Message,
-        deadline: Moment,
+        patience: Duration,
     ) -> Result<Observation, Failure> {
         let asked = message.id.clone();
         let body = json!({"message_code": &*message.id});
@@ -143,7 +142,7 @@ impl Pushwoosh {
             Ok(figures.transpose()?.unwrap_or_default())
         };
         match self
-            .post(Dataset::Intervals, &TOTALS, &body, deadline, read)
+            .post(Dataset::Intervals, &TOTALS, &body, patience, read)
             .await
         {
             Ok((figures, _)) => {
@@ -172,13 +171,13 @@ impl Pushwoosh {
     pub(super) async fn hours(
         &self,
         message: &Message,
-        deadline: Moment,
+        patience: Duration,
     ) -> Result<Vec<Grown>, Failure> {
         let body = json!({"message_code": &*message.id});
         let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
-            wire::hours(&answer.list("metrics")?, unknown)
+            metrics::hours(&answer.list("metrics")?, unknown)
         };
-        let asked = self.post(Dataset::Messages, &TOTALS, &body, deadline, read);
+        let asked = self.post(Dataset::Messages, &TOTALS, &body, patience, read);
         match asked.await {
             Ok((hours, _)) => Ok(hours),
             // A message that has not been sent, or that has no code.

@@ -7,9 +7,9 @@ use std::{
         Arc, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use delivery_clock::Moment;
 use futures_util::FutureExt;
 use jiff::SignedDuration;
 use serde::Deserialize;
@@ -24,7 +24,7 @@ use super::{
 use crate::{
     model::{Dataset, Figure, FigureKind, Message},
     providers::{
-        Digest, Failure, Observation,
+        Digest, Failure, FailureKind, Observation,
         decode::decode,
         digest::digest,
         json::{Count, Skipped, Text},
@@ -102,6 +102,33 @@ fn bare(link: &Text) -> Arc<str> {
     Arc::from(link.split(['?', '#']).next().unwrap_or_default())
 }
 
+/// The answer about the e-mails in `filters`. If the vendor knows one of them no longer, the halves
+/// of the filters are `waiting`; an e-mail that it does not know has no clicks.
+fn known_emails<T>(
+    asked: Result<T, Failure>,
+    filters: &Value,
+    waiting: &mut Vec<Value>,
+) -> Result<Option<T>, Failure> {
+    let failure = match asked {
+        Ok(answer) => return Ok(Some(answer)),
+        Err(failure) if failure.kind == FailureKind::NotFound => failure,
+        Err(failure) => return Err(failure),
+    };
+    tracing::debug!(%failure, "the vendor does not know all of these e-mails");
+    for field in ["messages_codes", "messages_ids"] {
+        let Some(names) = filters[field].as_array().filter(|names| names.len() > 1) else {
+            continue;
+        };
+        let (first, second) = names.split_at(names.len() / 2);
+        for names in [second, first] {
+            let mut half = filters.clone();
+            half[field] = json!(names);
+            waiting.push(half);
+        }
+    }
+    Ok(None)
+}
+
 /// A link of an e-mail: the template's name, the link without its query, and the link's title.
 type LinkKey = (Arc<str>, Arc<str>, Arc<str>);
 
@@ -152,7 +179,7 @@ impl Pushwoosh {
     pub(super) async fn links(
         &self,
         messages: &[Message],
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let all_filters = self.email_filters(messages);
@@ -162,7 +189,8 @@ impl Pushwoosh {
         }
         let mut sums: BTreeMap<LinkKey, Count> = BTreeMap::new();
         let mut broken = 0;
-        for filters in all_filters {
+        let mut waiting = all_filters;
+        while let Some(filters) = waiting.pop() {
             let body = json!({"filters": filters, "params": {"with_full_links": false}});
             let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
                 let rows = answer.list("items")?;
@@ -171,9 +199,10 @@ impl Pushwoosh {
                     .map(|raw| decode::<Link>(raw.get().as_bytes(), unknown));
                 Ok(rows.collect::<Vec<_>>())
             };
-            let (rows, _) = self
-                .post(Dataset::Links, &LINKS, &body, deadline, read)
-                .await?;
+            let asked = self.post(Dataset::Links, &LINKS, &body, patience, read);
+            let Some((rows, _)) = known_emails(asked.await, &filters, &mut waiting)? else {
+                continue;
+            };
             for row in rows {
                 match row {
                     Ok(row) if row.link.get().is_some() => {
@@ -221,7 +250,7 @@ impl Pushwoosh {
     pub(super) async fn link_devices(
         &self,
         messages: &[Message],
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let windows = self.email_filters(messages);
@@ -245,14 +274,14 @@ impl Pushwoosh {
                     });
                     Ok((rows.collect::<Vec<_>>(), answer.total()))
                 };
-                let asked = self.post(Dataset::LinkDevices, &LINK_DEVICES, &body, deadline, read);
+                let asked = self.post(Dataset::LinkDevices, &LINK_DEVICES, &body, patience, read);
                 let ((rows, total), _) = asked.await?;
                 Ok(Page { rows, total })
             }
             .boxed()
         };
         let broken = AtomicUsize::new(0);
-        let rows = |rows: Vec<Option<DeviceClick>>| {
+        let mut rows = |rows: Vec<Option<DeviceClick>>| {
             for row in rows {
                 match row {
                     Some((link, device)) => {
@@ -265,7 +294,12 @@ impl Pushwoosh {
             }
         };
         // The numbers of a list that is not complete would be too low: the ones before stay.
-        read_windows(windows, PAGING, fetch, |_| None, rows).await?;
+        let mut waiting = windows;
+        while let Some(filters) = waiting.pop() {
+            let window = vec![filters.clone()];
+            let read = read_windows(window, PAGING, &fetch, |_| None, &mut rows).await;
+            known_emails(read, &filters, &mut waiting)?;
+        }
         let counts = devices.iter().map(|(link, own)| (link.clone(), own.len()));
         let (named, rest) = largest(counts.collect(), self.max_links);
         let rest: HashSet<&Digest> = rest.iter().flat_map(|(link, _)| &devices[link]).collect();

@@ -3,9 +3,9 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use delivery_clock::Moment;
 use futures_util::FutureExt;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -58,7 +58,7 @@ impl Pushwoosh {
         dataset: Dataset,
         filters: &Value,
         request: PageRequest,
-        deadline: Moment,
+        patience: Duration,
         keys: &Mutex<MessageKeys>,
     ) -> Result<Page<Arc<str>, Row>, Failure> {
         let body = json!({
@@ -68,25 +68,30 @@ impl Pushwoosh {
             "page": request.page,
         });
         let read = |answer: &super::Answer<'_>, unknown: &mut dyn FnMut(&str)| {
-            let rows = answer.list("items")?;
-            let raw: Vec<String> = rows.iter().map(|raw| raw.get().to_owned()).collect();
-            Ok((items(&rows, unknown), raw, answer.total()))
+            let raw = answer.list("items")?;
+            let items = items(&raw, unknown).into_iter().zip(raw);
+            // A row without a name is known by its text.
+            let rows = items.map(|(item, raw)| match item.name() {
+                Some(_) => Ok(item),
+                None => Err(Arc::from(raw.get())),
+            });
+            Ok((rows.collect::<Vec<_>>(), answer.total()))
         };
-        let ((items, raw, total), asked_at) = self
-            .post(dataset, &MESSAGES_LIST, &body, deadline, read)
+        let ((items, total), asked_at) = self
+            .post(dataset, &MESSAGES_LIST, &body, patience, read)
             .await?;
         let mut emails = self.emails.lock().unwrap_or_else(PoisonError::into_inner);
-        let found = items.iter().filter(|item| item.is_email());
+        let found = items.iter().flatten().filter(|item| item.is_email());
         emails.extend(found.filter_map(Item::name));
         drop(emails);
         let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
-        let rows = items
-            .into_iter()
-            .zip(raw)
-            .map(|(item, raw)| match keys.key(&item) {
-                Some(key) => (key, (Some(item), asked_at)),
-                None => (Arc::from(raw), (None, asked_at)),
-            });
+        let rows = items.into_iter().map(|item| match item {
+            Ok(item) => {
+                let key = keys.key(&item).unwrap_or_default();
+                (key, (Some(item), asked_at))
+            }
+            Err(raw) => (raw, (None, asked_at)),
+        });
         let rows = rows.collect();
         Ok(Page { rows, total })
     }
@@ -99,7 +104,7 @@ impl Pushwoosh {
         dataset: Dataset,
         application: &Application,
         (oldest, since): (Timestamp, Timestamp),
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let day = |time: Timestamp| time.as_second().div_euclid(DAY);
@@ -120,7 +125,7 @@ impl Pushwoosh {
                 "date_range": {"date_from": date(from - 1), "date_to": date(to)},
             });
             async move {
-                self.messages_page(dataset, &filters, request, deadline, keys)
+                self.messages_page(dataset, &filters, request, patience, keys)
                     .await
             }
             .boxed()
@@ -173,7 +178,7 @@ impl Pushwoosh {
         dataset: Dataset,
         application: &Application,
         messages: &[Message],
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         // Digits alone are the vendor's `id`, anything else its `code`.
@@ -184,12 +189,12 @@ impl Pushwoosh {
             for batch in batches(&messages) {
                 let mut halves = Halves::new(batch);
                 while let Some(batch) = halves.next() {
-                    let asked = self.batch(dataset, application, filter, batch, deadline, take);
+                    let asked = self.batch(dataset, application, filter, batch, patience, take);
                     match asked.await {
                         Ok(()) => {}
                         Err(failure) if is_refusal(&failure) => {
                             if !std::mem::replace(&mut probed, true) {
-                                self.probe(dataset, application, deadline).await?;
+                                self.probe(dataset, application, patience).await?;
                             }
                             if let Some(message) = halves.refused(batch) {
                                 take(Observation::Refused {
@@ -212,7 +217,7 @@ impl Pushwoosh {
         &self,
         dataset: Dataset,
         application: &Application,
-        deadline: Moment,
+        patience: Duration,
     ) -> Result<(), Failure> {
         let today = super::date(self.http.clock().now());
         let filters = json!({
@@ -224,7 +229,7 @@ impl Pushwoosh {
             per_page: 1,
         };
         let keys = Mutex::default();
-        let asked = self.messages_page(dataset, &filters, request, deadline, &keys);
+        let asked = self.messages_page(dataset, &filters, request, patience, &keys);
         asked.await.map(|_| ())
     }
 
@@ -235,7 +240,7 @@ impl Pushwoosh {
         application: &Application,
         filter: &str,
         messages: &[Message],
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let value = |message: &Message| match message.id.parse::<u64>() {
@@ -252,7 +257,7 @@ impl Pushwoosh {
         let mut pager = Pager::new(PAGING, false);
         let (mut nameless, mut last_asked_at) = (false, self.http.clock().now());
         while let Some(request) = pager.next().filter(|_| !missing.is_empty()) {
-            let asked = self.messages_page(dataset, &filters, request, deadline, &keys);
+            let asked = self.messages_page(dataset, &filters, request, patience, &keys);
             let page = match asked.await {
                 Ok(page) => page,
                 Err(failure) => {

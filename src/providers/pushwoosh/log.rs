@@ -7,7 +7,6 @@ use std::{
     time::Duration,
 };
 
-use delivery_clock::Moment;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
@@ -19,7 +18,7 @@ use super::{
     list::unreadable,
     names::fold,
     platform,
-    slices::SliceFlaws,
+    slices::{Reach, SKEW, SliceFlaws},
 };
 use crate::{
     model::{Application, Dataset, Happening, HappeningKind},
@@ -39,10 +38,12 @@ const MESSAGE_LOG: Endpoint = Endpoint {
 const PER_PAGE: usize = 10_000;
 /// Phones that were off report late.
 pub(super) const OVERLAP: SignedDuration = SignedDuration::from_hours(2);
-/// The log goes back 30 days; a little less is never refused.
-const KEPT: SignedDuration = SignedDuration::from_hours(30 * 24 - 1);
-/// How far the vendor's clock may be ahead of ours, and a little more.
-const SKEW: SignedDuration = SignedDuration::from_mins(15);
+const REACH: Reach = Reach {
+    first: OVERLAP,
+    overlap: OVERLAP,
+    // The log goes back 30 days; a little less is never refused, and the ledger remembers more.
+    kept: SignedDuration::from_hours(30 * 24 - 1),
+};
 const LONGEST_WINDOW: SignedDuration = SignedDuration::from_hours(6);
 const SHORTEST_WINDOW: SignedDuration = SignedDuration::from_mins(1);
 /// A window with more pages is halved, for the events of a window are in memory together.
@@ -169,26 +170,25 @@ impl Pushwoosh {
         &self,
         application: &Application,
         since: Option<Timestamp>,
-        deadline: Moment,
+        patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
         let (now, dataset) = (self.http.clock().now(), Dataset::Log);
-        let oldest = later(now, -KEPT);
-        let start = later(since.unwrap_or(now), -OVERLAP).max(oldest);
-        let round = self.rounds.resume(dataset, &application.id, since, start);
-        let begin = round.next.max(oldest);
+        let round = self
+            .rounds
+            .resume(dataset, &application.id, since, (REACH, now));
+        let begin = round.next;
         let length = self.log_windows.get(&application.id);
         let end = match later(begin, length) {
             // Events of a vendor whose clock is ahead of ours are in our future.
             end if end >= now => later(now, SKEW),
             end => end,
         };
-        let floor = round.floor.max(Some(oldest));
+        let floor = round.floor;
         let happened = &mut |happened| take(Observation::Happened(happened));
         let divisible = length > SHORTEST_WINDOW;
         let window = (begin, end);
-        let deadline = || deadline;
-        let read = self.log_window(application, window, floor, divisible, &deadline, happened);
+        let read = self.log_window(application, window, floor, divisible, patience, happened);
         match read.await {
             Ok(WindowRead::Whole(pages, flaws)) => {
                 self.log_windows.set(&application.id, grown(length, pages));
@@ -219,14 +219,13 @@ impl Pushwoosh {
         patience: Duration,
         take: &mut (dyn FnMut(Vec<Happening>) + Send),
     ) -> Result<(), Failure> {
-        let deadline = || self.http.clock().monotonic() + patience;
-        let mut begin = from.max(later(self.http.clock().now(), -KEPT));
+        let mut begin = from.max(later(self.http.clock().now(), -REACH.kept));
         let (mut length, mut flaw) = (LONGEST_WINDOW, None);
         while begin < to {
             let end = later(begin, length).min(to);
             let divisible = length > SHORTEST_WINDOW;
             let window = (begin, end);
-            let read = self.log_window(application, window, Some(from), divisible, &deadline, take);
+            let read = self.log_window(application, window, from, divisible, patience, take);
             match read.await? {
                 WindowRead::Whole(pages, flaws) => {
                     length = grown(length, pages);
@@ -244,9 +243,9 @@ impl Pushwoosh {
         &self,
         application: &Application,
         (from, to): (Timestamp, Timestamp),
-        floor: Option<Timestamp>,
+        floor: Timestamp,
         divisible: bool,
-        deadline: &(dyn Fn() -> Moment + Sync),
+        patience: Duration,
         take: &mut (dyn FnMut(Vec<Happening>) + Send),
     ) -> Result<WindowRead, Failure> {
         let form = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M:%S").to_string();
@@ -258,44 +257,51 @@ impl Pushwoosh {
             "limit": PER_PAGE,
         });
         let (mut tokens, mut digests) = (HashSet::new(), HashSet::new());
-        let (mut broken, mut barren) = (0, 0);
+        let (mut broken, mut barren, mut moved) = (0, 0, false);
         let mut last_page = Vec::new();
         let mut flaws = SliceFlaws::default();
         let mut pages = 0;
+        let last_of_round = to > self.http.clock().now();
         loop {
-            let asked = self.log_page(application, &body, deadline()).await;
+            let mut asked = self.log_page(application, &body, patience).await;
+            // A vendor that takes no time in its future has nothing from there.
             let now = self.http.clock().now();
-            let (rows, token) = match asked {
-                // A vendor that takes no time in the future has nothing from there.
-                Err(failure) if pages == 0 && to > now && is_refusal(&failure) => {
-                    body["date_to"] = json!(form(now));
-                    self.log_page(application, &body, deadline()).await?
+            for to in [now.min(to), later(now, -SKEW)] {
+                let refused = asked.as_ref().is_err_and(is_refusal);
+                if !refused || pages > 0 || !last_of_round || to <= from {
+                    break;
                 }
-                asked => asked?,
-            };
+                body["date_to"] = json!(form(to));
+                asked = self.log_page(application, &body, patience).await;
+            }
+            let (rows, token) = asked?;
             pages += 1;
             let (count, page) = (rows.len(), rows.into_iter().flatten().collect::<Vec<_>>());
             broken += count - page.len();
             let page_digests: Vec<_> = page.iter().map(|row| row.digest).collect();
-            let young =
-                |row: &Happening| floor.is_none_or(|floor| row.at.is_none_or(|at| at >= floor));
+            let young = |row: &Happening| row.at.is_none_or(|at| at >= floor);
+            let known = digests.len();
             let mut new = page;
             new.retain(|row| digests.insert(row.digest) && young(row));
-            let has_new = !page_digests.is_empty() && last_page != page_digests && !new.is_empty();
+            let is_barren = digests.len() == known;
             if !new.is_empty() {
                 take(new);
             }
-            // How the end looks is not documented; a short page is not it.
-            let Some(token) = token.filter(|token| tokens.insert(token.clone())) else {
-                break;
-            };
             if count >= PER_PAGE && last_page == page_digests {
                 // The token leads back to the same full page: what is behind it is not to be had.
                 flaws.incomplete = Some(endless());
                 break;
             }
-            barren = if has_new { 0 } else { barren + 1 };
+            // How the end looks is not documented; a short page is not it.
+            let Some(token) = token.filter(|token| tokens.insert(token.clone())) else {
+                break;
+            };
+            // One page again and again is all that there is; other rows that are known already may
+            // hide some that are not.
+            moved = is_barren && (moved || (count > 0 && last_page != page_digests));
+            barren = if is_barren { barren + 1 } else { 0 };
             if barren > MAX_BARREN_PAGES {
+                flaws.incomplete = moved.then(endless);
                 break;
             }
             if divisible && pages >= MAX_PAGES {
@@ -317,7 +323,7 @@ impl Pushwoosh {
         &self,
         application: &Application,
         body: &serde_json::Value,
-        deadline: Moment,
+        patience: Duration,
     ) -> Result<(Vec<Result<Happening, String>>, Option<String>), Failure> {
         let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
             let rows = answer.list("data")?;
@@ -327,7 +333,7 @@ impl Pushwoosh {
             };
             Ok((rows.iter().map(event).collect(), answer.next_token()))
         };
-        let asked = self.post(Dataset::Log, &MESSAGE_LOG, body, deadline, read);
+        let asked = self.post(Dataset::Log, &MESSAGE_LOG, body, patience, read);
         asked.await.map(|(page, _)| page)
     }
 }

@@ -8,6 +8,7 @@ mod identity;
 mod links;
 mod list;
 mod log;
+mod metrics;
 mod names;
 mod platform;
 mod reasons;
@@ -19,10 +20,11 @@ mod wire;
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use delivery_clock::{Moment, later};
+use delivery_clock::later;
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderValue, Method, header};
 use jiff::Timestamp;
@@ -107,7 +109,7 @@ impl Pushwoosh {
         dataset: Dataset,
         endpoint: &Endpoint,
         body: &Value,
-        deadline: Moment,
+        patience: Duration,
         read: impl Fn(&Answer<'_>, &mut dyn FnMut(&str)) -> Result<T, String>,
     ) -> Result<(T, Timestamp), Failure> {
         let judge = |response: &client::Answer| {
@@ -136,7 +138,7 @@ impl Pushwoosh {
         };
         let build = || self.request(endpoint, body);
         self.http
-            .call(dataset, deadline, build, judge, || self.secrets.refresh())
+            .call(dataset, patience, build, judge, || self.secrets.refresh())
             .await
     }
 
@@ -281,11 +283,10 @@ impl Provider for Pushwoosh {
                 patience,
                 ..
             } = query;
-            let deadline = || self.http.clock().monotonic() + patience;
             let happened = &mut |happened| take(Past::Happened(happened));
             match (query.dataset, query.message) {
                 (Dataset::Messages, Some(message)) => {
-                    let hours = self.hours(message, deadline()).await?;
+                    let hours = self.hours(message, patience).await?;
                     hours.into_iter().for_each(|hour| take(Past::Grown(hour)));
                     Ok(())
                 }
@@ -315,19 +316,19 @@ impl Provider for Pushwoosh {
                     application,
                     oldest,
                     since,
-                    deadline,
+                    patience,
                 } => {
-                    self.list(dataset, application, (oldest, since), deadline, take)
+                    self.list(dataset, application, (oldest, since), patience, take)
                         .await
                 }
                 Query::Messages {
                     dataset: Dataset::Intervals,
                     messages,
-                    deadline,
+                    patience,
                     ..
                 } => {
                     for message in messages {
-                        take(self.conversions(message, deadline).await?);
+                        take(self.conversions(message, patience).await?);
                     }
                     Ok(())
                 }
@@ -335,9 +336,9 @@ impl Provider for Pushwoosh {
                     dataset,
                     application,
                     messages,
-                    deadline,
+                    patience,
                 } => {
-                    self.named(dataset, application, messages, deadline, take)
+                    self.named(dataset, application, messages, patience, take)
                         .await
                 }
                 Query::Whole {
@@ -345,12 +346,12 @@ impl Provider for Pushwoosh {
                     application,
                     messages,
                     since,
-                    deadline,
+                    patience,
                 } => match dataset {
-                    Dataset::Bounces => self.bounces(application, since, deadline, take).await,
-                    Dataset::Log => self.log(application, since, deadline, take).await,
-                    Dataset::Links => self.links(messages, deadline, take).await,
-                    Dataset::LinkDevices => self.link_devices(messages, deadline, take).await,
+                    Dataset::Bounces => self.bounces(application, since, patience, take).await,
+                    Dataset::Log => self.log(application, since, patience, take).await,
+                    Dataset::Links => self.links(messages, patience, take).await,
+                    Dataset::LinkDevices => self.link_devices(messages, patience, take).await,
                     _ => Err(Failure::unsupported()),
                 },
                 Query::Drain { .. } => Err(Failure::unsupported()),

@@ -11,21 +11,53 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
+use super::later;
 use crate::{
     model::Dataset,
     providers::{Failure, Observation},
 };
+
+/// How far the vendor's clock and ours may differ, and a little more. A cursor that is further in
+/// the future was set while our clock was wrong.
+pub(super) const SKEW: SignedDuration = SignedDuration::from_mins(15);
+
+/// How far back rounds go.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reach {
+    /// The first round of an application: without a past, what is older counts nothing.
+    pub(super) first: SignedDuration,
+    /// What the vendor hands out late.
+    pub(super) overlap: SignedDuration,
+    /// The vendor keeps no more, or the ledger does not remember more rows.
+    pub(super) kept: SignedDuration,
+}
+
+impl Reach {
+    /// Where a round begins.
+    fn start(self, cursor: Option<Timestamp>, now: Timestamp) -> Timestamp {
+        let kept = later(now, -self.kept);
+        match cursor {
+            None => later(now, -self.first),
+            // What was read under a wrong clock is not known.
+            Some(cursor) if is_future(cursor, now) => kept,
+            Some(cursor) => later(cursor, -self.overlap).max(kept),
+        }
+    }
+}
+
+fn is_future(cursor: Timestamp, now: Timestamp) -> bool {
+    cursor > later(now, SKEW)
+}
 
 /// Where the round of one data set of one application stands.
 #[derive(Clone, Debug)]
 pub(super) struct Round {
     /// Where the next slice begins.
     pub(super) next: Timestamp,
-    /// Rows from before are not wanted: this is the first round of all, and what is older than its
-    /// start counts nothing.
-    pub(super) floor: Option<Timestamp>,
+    /// Rows from before are not wanted, even if the vendor sends them.
+    pub(super) floor: Timestamp,
     /// Where the ledger's cursor is.
     cursor: Option<Timestamp>,
     /// The vendor did not hand out all rows of a slice: the cursor stays before it.
@@ -52,21 +84,26 @@ impl Rounds {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The round that goes on, or a new one from `start` on. `cursor` is the ledger's.
+    /// The round that goes on, or a new one. `cursor` is the ledger's.
     pub(super) fn resume(
         &self,
         dataset: Dataset,
         application: &Arc<str>,
         cursor: Option<Timestamp>,
-        start: Timestamp,
+        (reach, now): (Reach, Timestamp),
     ) -> Round {
+        let (start, kept) = (reach.start(cursor, now), later(now, -reach.kept));
         let rounds = self.lock();
         let round = rounds.get(&(dataset, application.clone()));
         match round.filter(|round| round.cursor == cursor) {
-            Some(round) => round.clone(),
+            Some(round) => Round {
+                next: round.next.max(kept),
+                floor: round.floor.max(kept),
+                ..round.clone()
+            },
             None => Round {
                 next: start,
-                floor: cursor.is_none().then_some(start),
+                floor: if cursor.is_none() { start } else { kept },
                 cursor,
                 incomplete: false,
                 failure: None,
@@ -93,7 +130,8 @@ impl Rounds {
         round.failure = round.failure.or(flaw);
         // The ledger keeps milliseconds.
         let until = Timestamp::from_second(end.min(now).as_second()).unwrap_or(now);
-        if !round.incomplete && round.cursor.is_none_or(|cursor| cursor < until) {
+        let behind = |cursor: Timestamp| cursor < until || is_future(cursor, now);
+        if !round.incomplete && round.cursor.is_none_or(behind) {
             take(Observation::ReadUntil(until));
             round.cursor = Some(until);
         }
@@ -130,7 +168,12 @@ mod tests {
         (end, now): (i64, i64),
     ) -> (i64, Vec<String>, bool) {
         let application = Arc::from("app");
-        let round = rounds.resume(Dataset::Log, &application, cursor.map(at), at(100));
+        let reach = Reach {
+            first: SignedDuration::from_secs(now - 100),
+            overlap: SignedDuration::from_secs(cursor.unwrap_or(0) - 100),
+            kept: SignedDuration::from_secs(now),
+        };
+        let round = rounds.resume(Dataset::Log, &application, cursor.map(at), (reach, at(now)));
         let begin = round.next.as_second();
         let mut observed = Vec::new();
         let flaws = SliceFlaws {
@@ -190,5 +233,34 @@ mod tests {
             step(&rounds, Some(120), false, (200, 200)),
             (140, Vec::new(), false)
         );
+    }
+
+    #[test]
+    fn a_cursor_of_a_wrong_clock_is_set_back_and_what_is_kept_is_read_again() {
+        let rounds = Rounds::default();
+        let (begin, observed, _) = step(&rounds, Some(2_000), false, (150, 200));
+        assert_eq!(
+            (begin, observed),
+            (0, vec!["until 150".to_owned(), "More".to_owned()])
+        );
+        assert_eq!(step(&rounds, Some(150), false, (200, 200)).0, 150);
+        let reach = Reach {
+            first: SignedDuration::from_secs(10),
+            overlap: SignedDuration::from_secs(100),
+            kept: SignedDuration::from_secs(500),
+        };
+        // Clocks that differ by minutes are no wrong clocks.
+        for (cursor, start) in [
+            (None, 990),
+            (Some(950), 850),
+            (Some(1_500), 1_400),
+            (Some(200), 500),
+        ] {
+            assert_eq!(
+                reach.start(cursor.map(at), at(1_000)),
+                at(start),
+                "{cursor:?}"
+            );
+        }
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     collector::{PassOutcome, Recorder},
     config,
     ledger::{News, Shown},
-    model::{BounceKind, ErrorReason, Message, Row, Snapshot},
+    model::{BounceKind, ErrorReason, Measure, Message, Row, Snapshot},
     series::{Labels, Table, Unprepared, Visitor, values::Number},
 };
 

@@ -192,6 +192,17 @@ fn what_may_hold_reports_is_kept_every_time_and_the_query_has_failed() {
 }
 
 #[test]
+fn what_is_no_text_may_be_anything() {
+    let utf_16: Vec<u8> = EXAMPLE.encode_utf16().flat_map(u16::to_be_bytes).collect();
+    for body in [&b"\x1f\x8b\x08 compressed"[..], &utf_16, b"\xff\xfe"] {
+        let read = read("mail", body, &mut |_| {}).reports;
+        assert_eq!(read.damage.as_ref().unwrap().sample_of, None);
+        assert_eq!(&*read.damage.unwrap().rest, body);
+        assert!(read.failure.is_some());
+    }
+}
+
+#[test]
 fn reports_are_found_alone_in_lists_and_in_one_more_object() {
     let first = drained(&format!(r#"{{"results":[{EXAMPLE}]}}"#))
         .reports

@@ -1,0 +1,213 @@
+//! Answers as the vendor sends them, and as it could.
+
+use super::*;
+
+fn read(json: &str) -> (Result<Option<Snapshot>, String>, Vec<String>) {
+    let mut fields = Vec::new();
+    let mut note = |field: &str| fields.push(field.to_owned());
+    let snapshot = snapshot(json, Arc::from("1"), Timestamp::UNIX_EPOCH, &mut note);
+    (snapshot, fields)
+}
+
+#[test]
+fn every_level_is_read_in_both_spellings_and_never_added_up() {
+    let json = r#"{"plan_id": "spring-sale", "pushContent": {"secret": "text"},
+            "targets": 11, "sent": 11, "delivered": 10, "impressions": 8, "clicks": 2,
+            "sub": {"notification": {"target": 1600, "sent": 1440, "delivered": 1280, "impressions": 1120, "click": 0,
+                "sub_android": {"engageLab_android": {"targets": 100, "sent": 90, "delivered": 80, "impressions": 70, "clicks": 0}},
+                "sub_hmos": {"engageLab_hmos": {"targets": 20, "sent": 20}},
+                "sub_fuchsia": {"New": {"sent": "7", "delivered": null}}},
+              "message": {}, "voip": {"targets": 41, "target_converted": 3}}}"#;
+    let (snapshot, fields) = read(json);
+    let snapshot = snapshot.unwrap().unwrap();
+    assert_eq!(snapshot.campaign.as_deref(), Some("spring-sale"));
+    assert_eq!(
+        snapshot.totals[0].counts,
+        [
+            (Measure::Targeted, 11),
+            (Measure::Sent, 11),
+            (Measure::Delivered, 10),
+            (Measure::Displayed, 8),
+            (Measure::Opened, 2)
+        ]
+    );
+    let types: Vec<_> = snapshot
+        .types
+        .iter()
+        .map(|own| (&*own.message_type, own.counts[0]))
+        .collect();
+    assert_eq!(
+        types,
+        [
+            ("notification", (Measure::Targeted, 1600)),
+            ("voip", (Measure::Targeted, 41))
+        ]
+    );
+    let rows: Vec<_> = snapshot
+        .breakdown
+        .iter()
+        .map(|row| (&*row.platform, &*row.vendor_channel, row.counts.len()))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            ("android", "engagelab_android", 5),
+            ("fuchsia", "new", 1),
+            ("harmonyos", "engagelab_hmos", 2)
+        ]
+    );
+    assert_eq!(fields, ["sub.voip.target_converted"]);
+}
+
+#[test]
+fn nothing_yet_is_neither_zeros_nor_a_failure() {
+    for json in [
+        "{}",
+        "null",
+        r#"{"sub": {"notification": {}, "message": {}}}"#,
+    ] {
+        assert_eq!(read(json).0, Ok(None), "{json}");
+    }
+}
+
+#[test]
+fn a_bad_count_or_shape_says_where() {
+    assert!(read(r#"{"sent": -1}"#).0.unwrap_err().contains("sent"));
+    let deep = r#"{"sub": {"notification": {"sub_ios": {"apns": {"sent": 1.5}}}}}"#;
+    assert!(
+        read(deep)
+            .0
+            .unwrap_err()
+            .contains("sub.notification.sub_ios.apns.sent")
+    );
+    assert!(read("[]").0.is_err());
+    for odd in ["[]", r#"{"a": 1}"#, "true", r#""x""#] {
+        let json = format!(r#"{{"targets": 1, "sent": {odd}}}"#);
+        assert!(read(&json).0.unwrap_err().contains("sent"), "{json}");
+    }
+}
+
+#[test]
+fn what_has_another_shape_loses_itself_alone() {
+    for (sub, fields) in [
+        ("[]", vec!["sub"]),
+        ("7", vec!["sub"]),
+        (r#""x""#, vec!["sub"]),
+        (r#"{"total": 5}"#, vec!["sub.total"]),
+        (r#"{"notification": [1]}"#, vec!["sub.notification"]),
+        (
+            r#"{"notification": {"sub_android": []}}"#,
+            vec!["sub.notification.sub_android"],
+        ),
+        (
+            r#"{"notification": {"sub_hmos": {"targets": 5, "sent": 4}}}"#,
+            vec![
+                "sub.notification.sub_hmos.sent",
+                "sub.notification.sub_hmos.targets",
+            ],
+        ),
+        (
+            r#"{"notification": {"sub_android": {"fcm": 5, "vivo": null, "oppo": [1]}}}"#,
+            vec![
+                "sub.notification.sub_android.fcm",
+                "sub.notification.sub_android.oppo",
+            ],
+        ),
+        ("null", vec![]),
+    ] {
+        let json = format!(r#"{{"targets": 11, "sent": 10, "sub": {sub}}}"#);
+        let (snapshot, found) = read(&json);
+        let snapshot = snapshot.unwrap().unwrap();
+        let counts = &snapshot.totals[0].counts;
+        assert_eq!(
+            counts,
+            &[(Measure::Targeted, 11), (Measure::Sent, 10)],
+            "{json}"
+        );
+        assert!(snapshot.types.is_empty() && snapshot.breakdown.is_empty());
+        assert_eq!(found, fields, "{json}");
+    }
+    // What stands beside it is taken.
+    let json = r#"{"sub": {"total": 5, "voip": {"sent": 3, "sub_ios": {"apns": {"sent": 2}, "odd": 1},
+            "sub_android": {"sent": 3}}}}"#;
+    let (snapshot, found) = read(json);
+    let snapshot = snapshot.unwrap().unwrap();
+    assert_eq!((snapshot.types.len(), snapshot.breakdown.len()), (1, 1));
+    assert_eq!(
+        found,
+        [
+            "sub.total",
+            "sub.voip.sub_android.sent",
+            "sub.voip.sub_ios.odd"
+        ]
+    );
+}
+
+#[test]
+fn plan_and_content_may_be_anything() {
+    for (plan, content, campaign, fields) in [
+        ("7", "[]", Some("7"), vec![]),
+        ("\"\"", "7", None, vec![]),
+        ("null", "null", None, vec![]),
+        ("{\"a\": 1}", "\"x\"", None, vec!["plan_id"]),
+    ] {
+        let json = format!(r#"{{"plan_id": {plan}, "pushContent": {content}, "sent": 3}}"#);
+        let (snapshot, found) = read(&json);
+        let snapshot = snapshot.unwrap().unwrap();
+        assert_eq!(snapshot.campaign.as_deref(), campaign, "{json}");
+        assert_eq!(snapshot.totals[0].counts, [(Measure::Sent, 3)]);
+        assert_eq!(found, fields, "{json}");
+    }
+}
+
+#[test]
+fn one_number_in_two_spellings_is_one_number() {
+    let json = r#"{"targets": null, "target": 5, "clicks": 3, "click": 2, "sub": {"notification": {"sub_ios":
+            {"APNs": {"sent": 7, "delivered": 5}, "apns": {"sent": 7, "clicks": 1}}}}}"#;
+    let (snapshot, fields) = read(json);
+    let snapshot = snapshot.unwrap().unwrap();
+    let counts = &snapshot.totals[0].counts;
+    assert_eq!(counts, &[(Measure::Targeted, 5), (Measure::Opened, 3)]);
+    let [row] = &snapshot.breakdown[..] else {
+        panic!("one row");
+    };
+    let mut counts = row.counts.clone();
+    counts.sort();
+    let mut expected = vec![
+        (Measure::Sent, 7),
+        (Measure::Delivered, 5),
+        (Measure::Opened, 1),
+    ];
+    expected.sort();
+    assert_eq!(counts, expected);
+    assert_eq!(fields, ["sub.notification.sub_ios.apns"]);
+}
+
+#[test]
+fn a_message_of_which_nothing_is_known_is_no_message() {
+    assert!(read(r#"{"data": {"sent": 5}}"#).0.is_err());
+    let (snapshot, fields) = read(r#"{"plan_id": "x", "made 2026": {"sent": 5}, "7": 1}"#);
+    assert_eq!((snapshot, fields.len()), (Ok(None), 2));
+    // A key that is no name may be content.
+    assert_eq!(fields, ["*", "*"]);
+}
+
+#[test]
+fn an_answer_has_a_shape() {
+    let shape = |json: &str| {
+        let answer: Object<'_> = serde_json::from_str(json).unwrap();
+        has_shape(&answer, ["1613113584", "x"].iter(), |key| {
+            key.bytes().all(|byte| byte.is_ascii_digit())
+        })
+    };
+    for good in ["{}", r#"{"7": {}}"#, r#"{"x": {}, "status": "ok"}"#] {
+        assert!(shape(good), "{good}");
+    }
+    for bad in [
+        r#"{"data": {"1613113584": {}}}"#,
+        r#"{"status": "ok"}"#,
+        r#"{"7": {}, "a": 1}"#,
+    ] {
+        assert!(!shape(bad), "{bad}");
+    }
+}

@@ -1,0 +1,290 @@
+//! The provider against a scripted vendor.
+
+mod events;
+mod figures;
+mod messages;
+
+use std::{collections::BTreeSet, path::Path, sync::PoisonError, time::Duration};
+
+use axum::{Router, extract::Request as AxumRequest, response::IntoResponse};
+use delivery_clock::{Clock, ManualClock};
+use serde_json::json;
+
+use super::*;
+use crate::{
+    config::Config,
+    model::{Application, Happening, Message},
+    providers::{Observer, RequestCode},
+};
+
+/// Fields that were not known, and how often requests were tried again.
+#[derive(Default)]
+struct Notes {
+    unknown: Mutex<BTreeSet<String>>,
+}
+
+impl Observer for Notes {
+    fn request(&self, _: Dataset, _: RequestCode) {}
+    fn retry(&self, _: Dataset) {}
+    fn rate_limited(&self, _: Dataset) {}
+    fn unknown_field(&self, _: Dataset, field: &str) {
+        self.unknown.lock().unwrap().insert(field.to_owned());
+    }
+}
+
+type Requests = Arc<Mutex<Vec<Value>>>;
+
+struct Bench {
+    provider: Pushwoosh,
+    notes: Arc<Notes>,
+    /// The bodies of all requests.
+    requests: Requests,
+    hand: ManualClock,
+    application: Application,
+}
+
+/// The status of an answer, and its body.
+type Scripted = (u16, Value);
+
+impl Bench {
+    /// A provider whose vendor answers as `script` says, which knows the last part of the path and
+    /// the request's body.
+    async fn new(
+        now: &str,
+        script: impl Fn(&str, &Value) -> Scripted + Send + Sync + 'static,
+    ) -> Bench {
+        let (requests, script) = (Requests::default(), Arc::new(script));
+        let seen = requests.clone();
+        let answer = move |request: AxumRequest| {
+            let (seen, script) = (seen.clone(), script.clone());
+            async move {
+                let path = request.uri().path().to_owned();
+                let body = axum::body::to_bytes(request.into_body(), 1 << 20)
+                    .await
+                    .unwrap();
+                let body: Value = serde_json::from_slice(&body).unwrap();
+                let last = path.rsplit('/').next().unwrap_or_default();
+                let (status, answer) = script(last, &body);
+                seen.lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(body);
+                let status = http::StatusCode::from_u16(status).unwrap();
+                (
+                    status,
+                    [("content-type", "application/json")],
+                    answer.to_string(),
+                )
+                    .into_response()
+            }
+        };
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let router = Router::new().fallback(answer);
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        let text = format!(
+            "providers: [{{name: a, type: pushwoosh, base_url: 'http://{address}', credentials: {{api_token: t}},
+              rate_limit: {{requests_per_second: 1000000, burst: 100000}}, applications: [{{id: app}}], messages: {{static: ['A']}}}}]"
+        );
+        let config: Config = config::parse(Path::new("config.yaml"), &text, &|_| None).unwrap();
+        let (clock, hand) = Clock::manual(now.parse().unwrap());
+        let notes = Arc::new(Notes::default());
+        let http = Http::new(&config.accounts[0], clock, notes.clone()).unwrap();
+        Bench {
+            provider: Pushwoosh::new(http, &config.accounts[0]),
+            notes,
+            requests,
+            hand,
+            application: config.accounts[0].applications[0].clone(),
+        }
+    }
+
+    async fn ask(&self, query: Query<'_>) -> (Vec<Observation>, Result<(), Failure>) {
+        let mut observed = Vec::new();
+        let result = self
+            .provider
+            .ask(query, &mut |own| observed.push(own))
+            .await;
+        (observed, result)
+    }
+
+    async fn list(&self, since: &str) -> (Vec<Observation>, Result<(), Failure>) {
+        let since = since.parse().unwrap();
+        self.ask(Query::List {
+            dataset: Dataset::Messages,
+            application: &self.application,
+            oldest: since,
+            since,
+            patience: Duration::ZERO,
+        })
+        .await
+    }
+
+    async fn named(
+        &self,
+        dataset: Dataset,
+        names: &[&str],
+    ) -> (Vec<Observation>, Result<(), Failure>) {
+        let messages = messages(names);
+        self.ask(Query::Messages {
+            dataset,
+            application: &self.application,
+            messages: &messages,
+            patience: Duration::ZERO,
+        })
+        .await
+    }
+
+    async fn whole(
+        &self,
+        dataset: Dataset,
+        names: &[&str],
+        since: Option<Timestamp>,
+    ) -> (Vec<Observation>, Result<(), Failure>) {
+        let messages = messages(names);
+        self.ask(Query::Whole {
+            dataset,
+            application: &self.application,
+            messages: &messages,
+            since,
+            patience: Duration::ZERO,
+        })
+        .await
+    }
+
+    /// Rounds of a data set that is read in slices, as the collector asks for them: the cursor is
+    /// kept, and there is another query at once while there is more.
+    async fn round(&self, dataset: Dataset, cursor: &mut Option<Timestamp>) -> Round {
+        let mut round = Round::default();
+        for _ in 0..2000 {
+            let (observed, result) = self.whole(dataset, &[], *cursor).await;
+            let mut more = false;
+            for own in observed {
+                match own {
+                    Observation::Happened(rows) => {
+                        round.most = round.most.max(rows.len());
+                        round.happened.extend(rows);
+                    }
+                    Observation::ReadUntil(until) => {
+                        assert!(cursor.is_none_or(|cursor| cursor < until));
+                        *cursor = Some(until);
+                    }
+                    Observation::More => more = true,
+                    other => panic!("{other:?}"),
+                }
+            }
+            round.queries += 1;
+            round.failure = result.err();
+            if round.failure.is_some() || !more {
+                return round;
+            }
+        }
+        panic!("the round does not end");
+    }
+
+    fn requests(&self) -> Vec<Value> {
+        std::mem::take(&mut self.requests.lock().unwrap())
+    }
+}
+
+#[derive(Default)]
+struct Round {
+    happened: Vec<Happening>,
+    queries: usize,
+    most: usize,
+    failure: Option<Failure>,
+}
+
+impl Round {
+    /// How many different things happened.
+    fn distinct(&self) -> usize {
+        let digests = self.happened.iter().map(|own| own.digest);
+        digests.collect::<BTreeSet<_>>().len()
+    }
+}
+
+fn messages(names: &[&str]) -> Vec<Message> {
+    let message = |name: &&str| Message {
+        application: Arc::from("app"),
+        id: Arc::from(*name),
+        campaign: None,
+        sent_at: None,
+    };
+    names.iter().map(message).collect()
+}
+
+/// A page of `rows` as a request wants it, at most `cap` long.
+fn page(request: &Value, rows: &[Value], cap: usize) -> Vec<Value> {
+    let number = |name: &str| usize::try_from(request[name].as_u64().unwrap()).unwrap();
+    let length = number("per_page").min(cap);
+    let rows = rows.iter().skip(number("page") * length);
+    rows.take(length).cloned().collect()
+}
+
+fn item(index: usize, date: &str) -> Value {
+    json!({"id": 1000 + index, "code": format!("C-{index}"), "send_date": date, "status": "DONE",
+        "push_info": {"metrics": [{"sends": index + 1, "platform": 3}]}})
+}
+
+/// The names of the messages that were listed, in their order.
+fn listed(observed: &[Observation]) -> Vec<&str> {
+    let listed = observed.iter().filter_map(|own| match own {
+        Observation::Listed(message) => Some(&*message.id),
+        _ => None,
+    });
+    listed.collect()
+}
+
+#[tokio::test]
+async fn what_is_no_answer_is_a_failure_of_the_right_kind() {
+    use FailureKind::{Decode, Forbidden, RateLimited, Unauthorized, Vendor};
+    for (status, answer, kind) in [
+        (200, json!({"message": "invalid auth token"}), Unauthorized),
+        (200, json!({"message": "something"}), Vendor),
+        (200, json!({"code": 7}), Forbidden),
+        (
+            200,
+            json!({"error": {"code": "PERMISSION_DENIED"}}),
+            Forbidden,
+        ),
+        (200, json!({"error": "too many requests"}), RateLimited),
+        (200, json!({"status": "error"}), Vendor),
+        (
+            200,
+            json!({"status_code": 210, "status_message": "Argument error"}),
+            Vendor,
+        ),
+        (200, json!({"unheard": "of"}), Decode),
+        (200, json!({"bounced_emails": {}}), Decode),
+        (200, json!({"bounced_emails": 5}), Decode),
+        (200, json!([]), Decode),
+        (200, Value::Null, Decode),
+        (403, json!({"message": "no"}), Forbidden),
+        (403, json!({"error": {"message": "no"}}), Forbidden),
+        (429, json!({"status": {"message": "slow"}}), RateLimited),
+        (400, json!({"code": 16}), Unauthorized),
+        (500, json!({}), Vendor),
+    ] {
+        let text = answer.to_string();
+        let bench = Bench::new("2026-11-26T08:00:00Z", move |_: &str, _: &Value| {
+            (status, answer.clone())
+        })
+        .await;
+        let (observed, result) = bench.whole(Dataset::Bounces, &[], None).await;
+        assert_eq!(result.unwrap_err().kind, kind, "{text}");
+        assert_eq!(observed, [], "{text}");
+    }
+    for answer in [
+        json!({}),
+        json!({"total": 0}),
+        json!({"bounced_emails": null, "status": "ok"}),
+    ] {
+        let bench = Bench::new("2026-11-26T08:00:00Z", move |_: &str, _: &Value| {
+            (200, answer.clone())
+        })
+        .await;
+        let mut cursor = None;
+        let round = bench.round(Dataset::Bounces, &mut cursor).await;
+        assert_eq!((round.failure, round.queries), (None, 2));
+        assert_eq!(cursor, "2026-11-26T08:00:00Z".parse().ok());
+    }
+}

@@ -1,0 +1,105 @@
+//! What Infobip pushes, in every shape: counted, or kept and counted as such, and never dropped.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::{
+    command::run,
+    crash::{self, reports},
+    harness::{Exporter, Metrics, client},
+};
+use delivery_simulators::credentials;
+
+fn outcomes(metrics: &Metrics) -> [f64; 4] {
+    ["counted", "duplicate", "unsupported", "quarantined"].map(|own| {
+        let labels = [("outcome", own)];
+        metrics.sum("delivery_exporter_webhook_requests_total", &labels)
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_pushed_is_answered_200_and_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_vendor, server) = crash::vendor().await;
+    let config = json!({
+        "store": {"spool": "spool"},
+        "collection": {"zero_hold": "0s", "interval": "5m"},
+        "providers": [{
+            "name": "mail", "type": "infobip_email", "base_url": server.base_url(), "timeout": "2s",
+            "webhook_token": "a-token-of-the-hook",
+            "credentials": {"username": credentials::INFOBIP_USERNAME, "password": credentials::INFOBIP_PASSWORD},
+        }],
+    })
+    .to_string();
+    let exporter = Exporter::start(directory.path(), &config).await;
+    let push = async |body: String| {
+        let address = format!("{}/webhooks/infobip/email/mail", exporter.base);
+        let request = client().post(address).bearer_auth("a-token-of-the-hook");
+        request.body(body).send().await.unwrap().status().as_u16()
+    };
+    let one = |number: usize| reports(number, 1).next().unwrap();
+    let event = |kind: &str, id: &str| json!({"notificationType": kind, "eventId": id});
+    let sum = |metrics: &Metrics, name: &str| metrics.sum(name, &[]);
+    let bodies: Vec<(Value, [f64; 4])> = vec![
+        (one(0), [1.0, 0.0, 0.0, 0.0]),
+        (json!([one(1), one(2)]), [2.0, 0.0, 0.0, 0.0]),
+        (json!({"report": one(3)}), [3.0, 0.0, 0.0, 0.0]),
+        (json!({"results": one(3)}), [3.0, 1.0, 0.0, 0.0]),
+        (
+            json!([event("COMPLAINED", "a"), event("OPENED", "b"), one(4)]),
+            [4.0, 1.0, 0.0, 0.0],
+        ),
+        (
+            json!([event("OPENED", "b"), event("CLICKED", "c")]),
+            [4.0, 1.0, 1.0, 0.0],
+        ),
+        (json!([one(5), {"news": [1]}]), [4.0, 1.0, 1.0, 1.0]),
+        (json!({}), [4.0, 1.0, 1.0, 2.0]),
+        (json!({"state": "DELIVERED", "id": 7}), [4.0, 1.0, 1.0, 3.0]),
+    ];
+    for (body, expected) in bodies {
+        assert_eq!(push(body.to_string()).await, 200);
+        assert_eq!(outcomes(&exporter.metrics().await), expected, "{body}");
+    }
+    let metrics = exporter.metrics().await;
+    assert_eq!(sum(&metrics, "delivery_delivered_total"), 6.0);
+    assert_eq!(sum(&metrics, "delivery_complaints_total"), 1.0);
+    assert_eq!(sum(&metrics, "delivery_exporter_quarantined_bodies"), 3.0);
+    assert_eq!(
+        sum(&metrics, "delivery_exporter_reports_quarantined_total"),
+        3.0
+    );
+    exporter.kill();
+
+    // A person mends what was kept: replay takes reports and events in every shape that it knows.
+    let quarantine = directory.path().join("spool/mail/quarantine");
+    let mut kept: Vec<_> = fs::read_dir(&quarantine)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    kept.sort();
+    assert_eq!(fs::read_to_string(&kept[0]).unwrap(), r#"[{"news":[1]}]"#);
+    assert_eq!(fs::read_to_string(&kept[2]).unwrap(), "{}");
+    let mended = json!([
+        event("COMPLAINED", "a"),
+        event("COMPLAINED", "d"),
+        one(6),
+        one(0)
+    ]);
+    fs::write(&kept[0], mended.to_string()).unwrap();
+    fs::write(&kept[1], one(7).to_string()).unwrap();
+    fs::remove_file(&kept[2]).unwrap();
+    let place = directory.path().to_owned();
+    let replayed = tokio::task::spawn_blocking(move || run(&["replay"], &place));
+    let (status, printed, said) = replayed.await.unwrap();
+    assert_eq!(status, Some(0), "{printed}{said}");
+    assert!(
+        printed.contains("3 reports counted; the quarantine is empty"),
+        "{printed}"
+    );
+    let exporter = Exporter::start(directory.path(), &config).await;
+    let metrics = exporter.metrics().await;
+    assert_eq!(sum(&metrics, "delivery_delivered_total"), 8.0);
+    assert_eq!(sum(&metrics, "delivery_complaints_total"), 2.0);
+}

@@ -123,7 +123,10 @@ fn row() {
             }
         }
         for fault in &faults {
-            println!("MOOD fault {seed}\t{}\t{}\t{fault}", fault.promise, fault.whose);
+            println!(
+                "MOOD fault {seed}\t{}\t{}\t{fault}",
+                fault.promise, fault.whose
+            );
         }
         for kind in kinds(&faults) {
             if to_shrink > 0 && known.insert(kind.clone()) {
@@ -138,7 +141,12 @@ fn row() {
 /// The processor time of this process so far, in seconds.
 fn processor_time() -> f64 {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let after: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
+    let after: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
     let ticks: f64 = after[11].parse::<f64>().unwrap() + after[12].parse::<f64>().unwrap();
     ticks / 100.0
 }
@@ -216,7 +224,10 @@ fn run_rows(first: u64, last: u64, loud: bool) -> Outcome {
                     }
                     outcome.lock().unwrap().take(&line);
                 }
-                assert!(child.wait().unwrap().success(), "a row of seeds ended early");
+                assert!(
+                    child.wait().unwrap().success(),
+                    "a row of seeds ended early"
+                );
             });
         }
     });
@@ -240,10 +251,18 @@ fn for_every_mood_the_numbers_are_right_or_a_failure_shows() {
         outcome.cost / outcome.seeds.max(1) as f64,
         outcome.dearest,
     );
-    assert_eq!(outcome.seeds as u64, last - first + 1, "every seed was told");
+    assert_eq!(
+        outcome.seeds as u64,
+        last - first + 1,
+        "every seed was told"
+    );
     for seed in outcome.failed.iter().take(8) {
         let case = Case::from_seed(*seed);
         println!("MOOD_SEED={seed} cargo test --test e2e moods -- --nocapture\n    {case}");
     }
-    assert!(outcome.failed.is_empty(), "{} seeds fail", outcome.failed.len());
+    assert!(
+        outcome.failed.is_empty(),
+        "{} seeds fail",
+        outcome.failed.len()
+    );
 }

@@ -67,14 +67,17 @@ impl Scrape {
     /// Reads an exposition.
     pub fn read(text: String) -> Scrape {
         let (mut samples, mut twice) = (Series::with_capacity(4096), Vec::new());
-        let lines = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+        let lines = text
+            .lines()
+            .filter(|line| !line.starts_with('#') && !line.is_empty());
         for line in lines {
             let (name, value) = line.rsplit_once(' ').expect("a value");
             let value: f64 = value.parse().expect("a number");
             let (family, labels) = name.split_once('{').unwrap_or((name, "}"));
             // No value of the simulators has a quote in it.
             let pairs = labels.trim_end_matches('}').split("\",");
-            let pairs: Vec<(&str, &str)> = pairs.filter_map(|pair| pair.split_once("=\"")).collect();
+            let pairs: Vec<(&str, &str)> =
+                pairs.filter_map(|pair| pair.split_once("=\"")).collect();
             let pairs: Vec<(&str, &str)> = pairs
                 .into_iter()
                 .map(|(name, value)| (name, value.trim_end_matches('"')))
@@ -439,9 +442,7 @@ impl Judge {
             part("delivery_message_delivered"),
         );
         let right = match parts {
-            (Some(sent), Some(delivered)) => {
-                sent > 0.0 && (delivered / sent - value).abs() < ALIKE
-            }
+            (Some(sent), Some(delivered)) => sent > 0.0 && (delivered / sent - value).abs() < ALIKE,
             _ => false,
         };
         if !right {
@@ -455,11 +456,10 @@ impl Judge {
     fn explains(&self, exporter: &Exporter, account: &str, dataset: &str, now: Timestamp) -> bool {
         let own = (account.to_owned(), dataset.to_owned());
         let span = SignedDuration::try_from(2 * INTERVAL).unwrap_or_default();
-        let recent = self
-            .scrapes
-            .iter()
-            .rev()
-            .take_while(|(at, _)| now.duration_since(*at) <= span + SignedDuration::from_secs(60));
+        let recent =
+            self.scrapes.iter().rev().take_while(|(at, _)| {
+                now.duration_since(*at) <= span + SignedDuration::from_secs(60)
+            });
         let oldest = recent.last().map(|(_, own)| own);
         let failed = exporter
             .since(oldest)

@@ -106,11 +106,7 @@ fn others_run() -> bool {
 
 impl Rig {
     /// The vendors of a world that `start` makes, and an exporter that does not run yet.
-    pub fn new(
-        begin: Timestamp,
-        tuning: Tuning,
-        start: impl AsyncFnOnce(&Clock) -> World,
-    ) -> Rig {
+    pub fn new(begin: Timestamp, tuning: Tuning, start: impl AsyncFnOnce(&Clock) -> World) -> Rig {
         let directory = directory();
         let (clock, hand) = Clock::manual(begin);
         let vendors = runtime("vendors");
@@ -227,7 +223,11 @@ impl Rig {
                 std::thread::sleep(Duration::from_micros(20));
             } else {
                 calm = 0;
-                std::thread::sleep(Duration::from_micros(if with_vendors == 0 { 50 } else { 150 }));
+                std::thread::sleep(Duration::from_micros(if with_vendors == 0 {
+                    50
+                } else {
+                    150
+                }));
             }
             assert!(Instant::now() < end, "it does not become quiet");
         }
@@ -267,8 +267,20 @@ impl Rig {
     /// The customer registers what it has sent since.
     pub fn register(&mut self) {
         let mut new: Vec<(&str, Known)> = Vec::new();
-        new.extend(self.world.infobip.messages().into_iter().map(|own| (PUSH, own)));
-        new.extend(self.world.engagelab.messages().into_iter().map(|own| (NEWS, own)));
+        new.extend(
+            self.world
+                .infobip
+                .messages()
+                .into_iter()
+                .map(|own| (PUSH, own)),
+        );
+        new.extend(
+            self.world
+                .engagelab
+                .messages()
+                .into_iter()
+                .map(|own| (NEWS, own)),
+        );
         new.retain(|(_, own)| self.named.insert(own.id.clone()));
         if new.is_empty() {
             return;

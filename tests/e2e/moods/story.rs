@@ -208,14 +208,15 @@ fn named(name: &str) -> Result<Vec<Account>, String> {
 
 /// The text of a dimension's usual value: the one with which a calm mood stays calm.
 fn calm_value(key: &str) -> Option<String> {
-    let words = [
-        "false", "0", "usual", "never", "right", "any", "absent",
-    ];
+    let words = ["false", "0", "usual", "never", "right", "any", "absent"];
     let stays = |word: &&str| {
         let mut mood = Mood::calm();
         mood.set(key, word).is_ok() && mood.is_calm()
     };
-    words.iter().find(|word| stays(word)).map(|own| (*own).to_owned())
+    words
+        .iter()
+        .find(|word| stays(word))
+        .map(|own| (*own).to_owned())
 }
 
 impl fmt::Display for Case {
@@ -262,7 +263,11 @@ fn outages() -> Vec<Outage> {
             answer(401, &[], r#"{"code": 16, "message": "no"}"#),
             &["unauthorized"],
         ),
-        ("403", answer(403, &[], r#"{"message": "no"}"#), &["forbidden"]),
+        (
+            "403",
+            answer(403, &[], r#"{"message": "no"}"#),
+            &["forbidden"],
+        ),
         (
             "429",
             answer(429, &[("retry-after", "5")], "{}"),
@@ -301,7 +306,14 @@ fn reasons(mood: &Mood) -> BTreeSet<&'static str> {
     let mut all = BTreeSet::new();
     if mood.errors > 0 {
         let by_status: &[&'static str] = match mood.error_status {
-            ErrorStatus::Ok => &["vendor", "decode", "unauthorized", "forbidden", "not_found", "rate_limited"],
+            ErrorStatus::Ok => &[
+                "vendor",
+                "decode",
+                "unauthorized",
+                "forbidden",
+                "not_found",
+                "rate_limited",
+            ],
             ErrorStatus::BadRequest => &["vendor", "decode"],
             ErrorStatus::Forbidden => &["forbidden"],
             ErrorStatus::NotFound => &["not_found"],
@@ -309,7 +321,12 @@ fn reasons(mood: &Mood) -> BTreeSet<&'static str> {
                 &["vendor", "rate_limited"]
             }
             ErrorStatus::Any => &[
-                "vendor", "decode", "forbidden", "not_found", "unauthorized", "rate_limited",
+                "vendor",
+                "decode",
+                "forbidden",
+                "not_found",
+                "unauthorized",
+                "rate_limited",
             ],
         };
         all.extend(by_status);
@@ -348,7 +365,8 @@ fn expectation(mood: &Mood, due: &Rc<Facts>, told: &Rc<Facts>) -> Expectation {
     }
 }
 
-static TIMES: std::sync::Mutex<BTreeMap<&'static str, Duration>> = std::sync::Mutex::new(BTreeMap::new());
+static TIMES: std::sync::Mutex<BTreeMap<&'static str, Duration>> =
+    std::sync::Mutex::new(BTreeMap::new());
 
 /// The story while it is told.
 struct Telling {
@@ -357,6 +375,10 @@ struct Telling {
     /// The moods in the middle of the story.
     moods: Moods,
     campaigns: HashMap<String, String>,
+    /// All vendors are well again.
+    well: bool,
+    /// The clicks on links that were there a step before: an e-mail is listed first.
+    clicks: Vec<(String, f64)>,
     birth: Timestamp,
     /// An account in an outage, and the reasons that fit.
     outage: Option<(&'static str, &'static [&'static str])>,
@@ -391,6 +413,7 @@ impl Telling {
                 own.lower = told.clone();
                 own.gauges = false;
             }
+            own.calm |= self.well;
             let in_outage = self.outage.filter(|(whose, _)| *whose == account);
             let while_it_recovers = SignedDuration::try_from(2 * STEP + SETTLE).unwrap_or_default();
             let recovers = self.over.is_some_and(|(whose, at)| {
@@ -420,7 +443,13 @@ impl Telling {
     }
 
     /// Judges what is shown now.
-    fn look(&mut self, due: Facts) {
+    fn look(&mut self, mut due: Facts) {
+        let is_click = |key: &str| key.starts_with("delivery_link_");
+        let all = due.gauges.iter().filter(|(key, _)| is_click(key));
+        let clicks = all.map(|(key, value)| (key.clone(), *value)).collect();
+        due.gauges.retain(|key, _| !is_click(key));
+        due.gauges
+            .extend(std::mem::replace(&mut self.clicks, clicks));
         let scrape = Self::timed("scrape", || self.rig.scrape());
         let upper = Self::timed("books", || Source::books(&self.rig.world));
         let upper = Self::timed("books facts", || self.facts(&upper));
@@ -562,6 +591,8 @@ pub fn tell(case: &Case) -> Vec<Fault> {
         rig,
         outage: None,
         over: None,
+        well: false,
+        clicks: Vec::new(),
     };
     telling.begin();
     for _ in 0..3 {
@@ -594,7 +625,9 @@ pub fn tell(case: &Case) -> Vec<Fault> {
             telling.begin();
         }
         Restart::Kill => {
-            telling.rig.jump_into(STEP, Duration::from_millis(case.seed % 12));
+            telling
+                .rig
+                .jump_into(STEP, Duration::from_millis(case.seed % 12));
             telling.rig.kill();
             telling.begin();
         }
@@ -613,10 +646,22 @@ pub fn tell(case: &Case) -> Vec<Fault> {
         telling.step(STEP);
     }
     // All vendors are well again; what was set aside is asked for after a start.
-    telling.rig.stop();
+    telling.stop();
     for account in Account::ALL {
-        telling.rig.world.set_mood(account, Mood::calm());
+        let was = case.moods.of(account);
+        // What is true of a row stays true: its time by the vendor's clock, and its values.
+        let mut well = Mood {
+            skew_seconds: was.skew_seconds,
+            new_values: was.new_values,
+            unnamed_status: was.unnamed_status,
+            ..Mood::calm()
+        };
+        if !well.is_calm() {
+            well.seed = was.seed;
+        }
+        telling.rig.world.set_mood(account, well);
     }
+    telling.well = true;
     telling.begin();
     for _ in 0..3 {
         telling.step(STEP);
@@ -629,7 +674,11 @@ pub fn tell(case: &Case) -> Vec<Fault> {
             println!("MOOD live {name} {} {}", w[11], w[12]);
         }
         println!("MOOD times {:?}", TIMES.lock().unwrap());
-        println!("MOOD requests {} steps {}", telling.rig.received().len(), telling.rig.steps);
+        println!(
+            "MOOD requests {} steps {}",
+            telling.rig.received().len(),
+            telling.rig.steps
+        );
     }
     telling.rig.stop();
     let Telling { rig, judge, .. } = telling;

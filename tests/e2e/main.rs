@@ -22,6 +22,7 @@ mod powercut;
 mod prometheus;
 mod promql;
 mod readers;
+mod real_vendors;
 mod replay;
 mod replicas;
 mod secure;

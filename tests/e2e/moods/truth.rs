@@ -552,7 +552,8 @@ pub fn reports(handed_out: &[Value]) -> Series {
                 ("DELIVERED", ..) => None,
                 // Nobody says what went wrong.
                 (other, "OK", _) if other != "EXPIRED" && other != "REJECTED" => None,
-                (_, "USER_ERRORS", _) if permanent == Some(true) => {
+                // Without the flag, the vendor's table says what kind an error is.
+                (_, "USER_ERRORS", own) if permanent.unwrap_or(own == "EC_MAILBOX_UNAVAILABLE") => {
                     Some(("bounces", "kind", "hard"))
                 }
                 (_, "USER_ERRORS", _) => Some(("bounces", "kind", "soft")),

@@ -4,7 +4,10 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{
@@ -51,6 +54,7 @@ pub struct Running {
     address: SocketAddr,
     faults: Faults,
     received: Arc<Mutex<Vec<Received>>>,
+    in_flight: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
 
@@ -66,6 +70,7 @@ impl Running {
         let address = listener.local_addr()?;
         let faults = Faults::default();
         let received = Arc::new(Mutex::new(Vec::new()));
+        let in_flight = Arc::default();
         let admin = admin(faults.clone(), account.clone());
         let vendor = Vendor {
             account,
@@ -73,6 +78,7 @@ impl Running {
             admin,
             faults: faults.clone(),
             received: received.clone(),
+            in_flight: Arc::clone(&in_flight),
             clock,
         };
         let task = tokio::spawn(accept(listener, vendor));
@@ -80,6 +86,7 @@ impl Running {
             address,
             faults,
             received,
+            in_flight,
             task,
         })
     }
@@ -102,6 +109,11 @@ impl Running {
     /// How many requests have come in.
     pub fn received_count(&self) -> usize {
         lock(&self.received).len()
+    }
+
+    /// How many requests have come in whose answer has not been begun.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
     }
 
     /// Every request so far.
@@ -127,7 +139,24 @@ struct Vendor {
     admin: Router,
     faults: Faults,
     received: Arc<Mutex<Vec<Received>>>,
+    in_flight: Arc<AtomicUsize>,
     clock: Clock,
+}
+
+/// Counts a request until it is answered, or whoever made it has gone.
+struct InFlight(Arc<AtomicUsize>);
+
+impl InFlight {
+    fn begin(count: &Arc<AtomicUsize>) -> InFlight {
+        count.fetch_add(1, Ordering::SeqCst);
+        InFlight(count.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 async fn accept(listener: TcpListener, vendor: Vendor) {
@@ -149,6 +178,7 @@ async fn accept(listener: TcpListener, vendor: Vendor) {
 
 impl Vendor {
     async fn answer(self, request: Request<hyper::body::Incoming>) -> io::Result<Response> {
+        let _in_flight = InFlight::begin(&self.in_flight);
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
         let path = parts.uri.path().to_owned();

@@ -1,0 +1,687 @@
+//! What happens in one seed, and in which moods the vendors are.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt,
+    rc::Rc,
+    time::Duration,
+};
+
+use delivery_simulators::{Account, Mood, Moods, Options, World, faults::Fault as VendorFault};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    judge::{Expectation, Fault, Judge},
+    rig::{INTERVAL, Rig, TIMEOUT, Tuning},
+    truth::{ACCOUNTS, CHINA, Facts, MAIL, Source, aliases, campaigns},
+};
+
+/// A little more than an interval: everything is due at its end.
+const STEP: Duration = Duration::from_secs(INTERVAL.as_secs() + 5);
+/// So long after a step everything is answered, with the waits of rate limits.
+const SETTLE: Duration = Duration::from_secs(30);
+/// `collect` must end within this time, with all retries.
+const COLLECT: Duration = Duration::from_secs(INTERVAL.as_secs() * 12);
+/// E-mails, one in every such time.
+const EMAIL_EVERY: Duration = Duration::from_secs(90);
+
+/// How the exporter is ended in the middle of the story.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restart {
+    Never,
+    Stop,
+    Kill,
+}
+
+/// One seed: the moods and the story.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Case {
+    pub seed: u64,
+    moods: Moods,
+    /// An outage: whose, and which of [`outages`].
+    outage: Option<(usize, usize)>,
+    restart: Restart,
+    midnight: bool,
+    collect: bool,
+    /// `collect` in the middle of an outage.
+    collect_in_outage: bool,
+    default_rate: bool,
+    old_signature: bool,
+    concurrency: usize,
+    /// Minutes between two campaigns of a vendor.
+    gap: u64,
+    /// The hour at which the story begins.
+    hour: u64,
+}
+
+/// Something that can be taken away from a case.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Piece {
+    /// The whole mood of an account.
+    Mood(Account),
+    /// One dimension of it.
+    Dimension(Account, &'static str),
+    /// A part of the story, by its name in `MOOD_SET`.
+    Part(&'static str),
+}
+
+/// Mixes two numbers into one that looks like chance (the finalizer of SplitMix64).
+fn mix(seed: u64, what: u64) -> u64 {
+    let mut mixed = seed ^ what.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    mixed ^ (mixed >> 31)
+}
+
+const PARTS: [&str; 6] = [
+    "outage",
+    "restart",
+    "midnight",
+    "collect",
+    "default_rate",
+    "old_signature",
+];
+
+impl Case {
+    /// The case of a seed.
+    pub fn from_seed(seed: u64) -> Case {
+        let luck = |what: u64| mix(mix(seed, 0x73_746f_7279), what) >> 8;
+        let mut moods = Moods::from_seed(seed);
+        // In a third of the cases one vendor is unusual, and the others must not notice.
+        if luck(1) % 3 == 0 {
+            let only = Account::ALL[(luck(2) % 5) as usize];
+            moods = Moods::calm().with(only, *moods.of(only));
+        }
+        let outage = (luck(3) % 2 == 0).then(|| {
+            let kind = luck(5) as usize % outages().len();
+            ((luck(4) % 5) as usize, kind)
+        });
+        let midnight = luck(7) % 4 == 0;
+        Case {
+            seed,
+            moods,
+            outage,
+            restart: [Restart::Never, Restart::Stop, Restart::Kill][(luck(6) % 3) as usize],
+            midnight,
+            collect: luck(8) % 2 == 0,
+            collect_in_outage: luck(9) % 3 == 0,
+            default_rate: luck(10) % 4 == 0,
+            old_signature: luck(11) % 3 == 0,
+            concurrency: 1 + (luck(12) % 8) as usize,
+            gap: 100 + luck(13) % 80,
+            hour: if midnight { 13 } else { luck(14) % 24 },
+        }
+    }
+
+    /// The case with changes as in `MOOD_SET`: words such as `pushwoosh.order=usual`,
+    /// `pushwoosh=calm`, `all=calm`, `outage=off`.
+    pub fn changed(mut self, changes: &str) -> Result<Case, String> {
+        for word in changes.split_whitespace() {
+            let (key, value) = word.split_once('=').ok_or(format!("{word} is no change"))?;
+            match key.split_once('.') {
+                Some((name, dimension)) => {
+                    for account in named(name)? {
+                        self.moods.of_mut(account).set(dimension, value)?;
+                    }
+                }
+                None if value == "calm" => {
+                    for account in named(key)? {
+                        *self.moods.of_mut(account) = Mood::calm();
+                    }
+                }
+                None if key == "outage" && value != "off" => {
+                    let (account, kind) = value.split_once(':').ok_or("outage=0:3")?;
+                    let number = |text: &str| text.parse::<usize>().map_err(|e| e.to_string());
+                    self.outage = Some((number(account)? % 5, number(kind)? % outages().len()));
+                }
+                None => {
+                    let part = PARTS.iter().find(|own| **own == key);
+                    let part = part.ok_or(format!("{key} is no part of the story"))?;
+                    self.off(part);
+                }
+            }
+        }
+        Ok(self)
+    }
+
+    fn off(&mut self, part: &str) {
+        match part {
+            "outage" => self.outage = None,
+            "restart" => self.restart = Restart::Never,
+            "midnight" => self.midnight = false,
+            "collect" => self.collect = false,
+            "default_rate" => self.default_rate = false,
+            "old_signature" => self.old_signature = false,
+            _ => {}
+        }
+    }
+
+    /// Whether a piece can be taken away.
+    pub fn has(&self, piece: &Piece) -> bool {
+        self.without(piece) != *self
+    }
+
+    /// The case without a piece.
+    pub fn without(&self, piece: &Piece) -> Case {
+        let mut case = self.clone();
+        match piece {
+            Piece::Mood(account) => *case.moods.of_mut(*account) = Mood::calm(),
+            Piece::Dimension(account, key) => {
+                let own = case.moods.of_mut(*account);
+                let mut calm = Mood::calm();
+                calm.seed = own.seed;
+                let mut rest = *own;
+                // Without a value of its own to compare with: read the calm one back from its text.
+                if let Some(value) = calm_value(key) {
+                    let _ = rest.set(key, &value);
+                }
+                *own = if rest.is_calm() { calm } else { rest };
+            }
+            Piece::Part(part) => case.off(part),
+        }
+        case
+    }
+
+    /// Everything that can be taken away, the largest first.
+    pub fn simpler(&self) -> Vec<Piece> {
+        let mut pieces: Vec<Piece> = Account::ALL.into_iter().map(Piece::Mood).collect();
+        pieces.extend(PARTS.map(Piece::Part));
+        for account in Account::ALL {
+            let keys = Mood::KEYS.iter();
+            pieces.extend(keys.map(|key| Piece::Dimension(account, key)));
+        }
+        pieces.retain(|piece| self.has(piece));
+        pieces
+    }
+}
+
+/// The accounts that a name in `MOOD_SET` means.
+fn named(name: &str) -> Result<Vec<Account>, String> {
+    if name == "all" {
+        return Ok(Account::ALL.to_vec());
+    }
+    let found = Account::ALL.into_iter().find(|own| own.name() == name);
+    found
+        .map(|own| vec![own])
+        .ok_or(format!("{name} is no account"))
+}
+
+/// The text of a dimension's usual value: the one with which a calm mood stays calm.
+fn calm_value(key: &str) -> Option<String> {
+    let words = ["false", "0", "usual", "never", "right", "any", "absent"];
+    let stays = |word: &&str| {
+        let mut mood = Mood::calm();
+        mood.set(key, word).is_ok() && mood.is_calm()
+    };
+    words
+        .iter()
+        .find(|word| stays(word))
+        .map(|own| (*own).to_owned())
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "seed {}, {}", self.seed, self.moods)?;
+        if let Some((account, kind)) = self.outage {
+            write!(f, "; outage={account}:{kind} ({})", outages()[kind].0)?;
+        }
+        let Case {
+            restart,
+            midnight,
+            collect,
+            default_rate,
+            old_signature,
+            concurrency,
+            ..
+        } = self;
+        write!(
+            f,
+            "; restart {restart:?}, midnight {midnight}, collect {collect}, default_rate {default_rate}, \
+             old_signature {old_signature}, concurrency {concurrency}"
+        )
+    }
+}
+
+/// A name, what the vendor does, and the reasons that fit.
+type Outage = (&'static str, VendorFault, &'static [&'static str]);
+
+/// What a vendor does in an outage.
+fn outages() -> Vec<Outage> {
+    let answer = |status: u16, headers: &[(&str, &str)], body: &str| VendorFault::Answer {
+        status,
+        headers: headers
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect(),
+        body: body.to_owned(),
+    };
+    let page = [("content-type", "text/html")];
+    vec![
+        ("500", answer(500, &[], "{}"), &["vendor"]),
+        (
+            "401",
+            answer(401, &[], r#"{"code": 16, "message": "no"}"#),
+            &["unauthorized"],
+        ),
+        (
+            "403",
+            answer(403, &[], r#"{"message": "no"}"#),
+            &["forbidden"],
+        ),
+        (
+            "429",
+            answer(429, &[("retry-after", "5")], "{}"),
+            &["rate_limited"],
+        ),
+        ("reset", VendorFault::Reset, &["connect", "body"]),
+        ("cut", VendorFault::Cut(17), &["body", "decode", "connect"]),
+        (
+            "a page under 200",
+            answer(200, &page, "<html><body>Sign in</body></html>"),
+            &["decode"],
+        ),
+        ("nothing under 200", answer(200, &[], ""), &["decode"]),
+        ("a list under 200", answer(200, &[], "[]"), &["decode"]),
+        (
+            "a flat error under 200",
+            answer(200, &[], r#"{"code": 23100, "message": "internal"}"#),
+            &["vendor", "decode"],
+        ),
+        (
+            "a page under 503",
+            answer(503, &[page[0], ("retry-after", "1000000000000")], "<html>"),
+            &["vendor", "rate_limited"],
+        ),
+    ]
+}
+
+/// Where an account's vendor is: the server, and the paths of the account.
+fn place(account: usize) -> (usize, &'static str) {
+    [(0, "/push"), (0, "/email"), (1, "/"), (2, "/"), (3, "/")][account]
+}
+
+/// The reasons that failures of an account in this mood may have.
+fn reasons(mood: &Mood) -> BTreeSet<&'static str> {
+    use delivery_simulators::mood::{ErrorStatus, Spoiled};
+    let mut all = BTreeSet::new();
+    if mood.errors > 0 {
+        let by_status: &[&'static str] = match mood.error_status {
+            ErrorStatus::Ok => &[
+                "vendor",
+                "decode",
+                "unauthorized",
+                "forbidden",
+                "not_found",
+                "rate_limited",
+            ],
+            ErrorStatus::BadRequest => &["vendor", "decode"],
+            ErrorStatus::Forbidden => &["forbidden"],
+            ErrorStatus::NotFound => &["not_found"],
+            ErrorStatus::Internal | ErrorStatus::BadGateway | ErrorStatus::Unavailable => {
+                &["vendor", "rate_limited"]
+            }
+            ErrorStatus::Any => &[
+                "vendor",
+                "decode",
+                "forbidden",
+                "not_found",
+                "unauthorized",
+                "rate_limited",
+            ],
+        };
+        all.extend(by_status);
+        // A code of the vendor's in the body decides before the status.
+        all.extend(["vendor", "rate_limited", "unauthorized"]);
+    }
+    if mood.throttled > 0 {
+        all.insert("rate_limited");
+    }
+    if mood.slow {
+        all.insert("timeout");
+    }
+    if mood.spoiled_reports != Spoiled::Never {
+        all.extend(["decode", "vendor", "body"]);
+    }
+    // What was listed is less than what was announced, or is in no shape that is known.
+    all.extend(["decode", "vendor"]);
+    if mood.refused_ids || mood.unknown_seconds > 0 {
+        all.extend(["not_found"]);
+    }
+    all
+}
+
+/// What is expected of an account in a mood.
+fn expectation(mood: &Mood, due: &Rc<Facts>, told: &Rc<Facts>) -> Expectation {
+    let calm = mood.is_calm();
+    Expectation {
+        lower: if calm { due } else { told }.clone(),
+        gauges: true,
+        absent: mood.nulls || mood.absent_fields || mood.odd_shapes || mood.single_rows,
+        any_campaign: false,
+        only_sent: false,
+        unknown: mood.new_values || mood.odd_shapes,
+        calm,
+        reasons: (!calm).then(|| reasons(mood)),
+    }
+}
+
+static TIMES: std::sync::Mutex<BTreeMap<&'static str, Duration>> =
+    std::sync::Mutex::new(BTreeMap::new());
+
+/// The story while it is told.
+struct Telling {
+    rig: Rig,
+    judge: Judge,
+    /// The moods in the middle of the story.
+    moods: Moods,
+    campaigns: HashMap<String, String>,
+    /// All vendors are well again.
+    well: bool,
+    /// The clicks on links that were there a step before: an e-mail is listed first.
+    clicks: Vec<(String, f64)>,
+    birth: Timestamp,
+    /// An account in an outage, and the reasons that fit.
+    outage: Option<(&'static str, &'static [&'static str])>,
+    /// Whose outage is over, and when.
+    over: Option<(&'static str, Timestamp)>,
+}
+
+impl Telling {
+    fn timed<T>(what: &'static str, work: impl FnOnce() -> T) -> T {
+        let began = std::time::Instant::now();
+        let done = work();
+        *TIMES.lock().unwrap().entry(what).or_default() += began.elapsed();
+        done
+    }
+
+    fn facts(&self, source: &Source) -> Facts {
+        let oldest = self.birth - SignedDuration::from_hours(2);
+        source.facts(self.rig.now(), &self.campaigns, oldest)
+    }
+
+    /// What is expected of each account, given the books of the last moment at which all of it was
+    /// due.
+    fn expected(&self, due: &Rc<Facts>) -> BTreeMap<&'static str, Expectation> {
+        let told = Self::timed("told", || Source::told(&self.rig.world));
+        let told = Rc::new(Self::timed("told facts", || self.facts(&told)));
+        let mut all = BTreeMap::new();
+        for (index, account) in ACCOUNTS.into_iter().enumerate() {
+            let mood = self.rig.world.mood(Account::ALL[index]);
+            let mut own = expectation(&mood, due, &told);
+            if account == MAIL || account == CHINA {
+                // Reports are handed out whenever they are asked for, and Alibaba counts by day.
+                own.lower = told.clone();
+                own.gauges = false;
+            }
+            own.calm |= self.well;
+            let in_outage = self.outage.filter(|(whose, _)| *whose == account);
+            let while_it_recovers = SignedDuration::try_from(2 * STEP + SETTLE).unwrap_or_default();
+            let recovers = self.over.is_some_and(|(whose, at)| {
+                whose == account && self.rig.now().duration_since(at) <= while_it_recovers
+            });
+            if in_outage.is_some() || recovers {
+                own.calm = false;
+                own.lower = told.clone();
+                own.gauges = false;
+                own.reasons.get_or_insert_default();
+            }
+            if let (Some((_, fitting)), Some(reasons)) = (in_outage, &mut own.reasons) {
+                reasons.extend(fitting);
+            }
+            if recovers {
+                // What was in flight when it ended.
+                own.reasons = None;
+            }
+            // What was counted stays counted.
+            let was = self.moods.of(Account::ALL[index]);
+            own.any_campaign = account == MAIL && was.absent_fields;
+            own.only_sent = account == MAIL && (was.odd_shapes || was.single_rows);
+            own.unknown |= was.new_values || was.odd_shapes || was.single_rows;
+            all.insert(account, own);
+        }
+        all
+    }
+
+    /// Judges what is shown now.
+    fn look(&mut self, mut due: Facts) {
+        let is_click = |key: &str| key.starts_with("delivery_link_");
+        let all = due.gauges.iter().filter(|(key, _)| is_click(key));
+        let clicks = all.map(|(key, value)| (key.clone(), *value)).collect();
+        due.gauges.retain(|key, _| !is_click(key));
+        due.gauges
+            .extend(std::mem::replace(&mut self.clicks, clicks));
+        let scrape = Self::timed("scrape", || self.rig.scrape());
+        let upper = Self::timed("books", || Source::books(&self.rig.world));
+        let upper = Self::timed("books facts", || self.facts(&upper));
+        let expected = self.expected(&Rc::new(due));
+        self.judge.aliases = aliases(&self.rig.world);
+        for (account, own) in &expected {
+            if own.calm {
+                self.judge.due(&scrape, account, self.rig.now());
+            }
+        }
+        Self::timed("look", || self.judge.look(&scrape, &upper, &expected));
+    }
+
+    /// An interval goes by, with all that is due in it.
+    fn step(&mut self, by: Duration) {
+        Self::timed("jump", || self.rig.jump(by));
+        self.campaigns = campaigns(&self.rig.world);
+        self.rig.register();
+        let due = self.facts(&Source::books(&self.rig.world));
+        Self::timed("settle", || self.rig.go_on(SETTLE));
+        self.look(due);
+    }
+
+    fn begin(&mut self) {
+        self.judge.restarted();
+        self.rig.start();
+        self.campaigns = campaigns(&self.rig.world);
+        self.rig.register();
+        let due = self.facts(&Source::books(&self.rig.world));
+        self.rig.go_on(SETTLE);
+        self.look(due);
+    }
+
+    /// Ends the exporter; it knows every message that was sent.
+    fn stop(&mut self) {
+        self.campaigns = campaigns(&self.rig.world);
+        self.rig.register();
+        self.rig.stop();
+    }
+
+    fn collect(&mut self) {
+        let before: BTreeMap<String, usize> = self.requests();
+        let due = self.facts(&Source::books(&self.rig.world));
+        self.judge.restarted();
+        let Some((scrape, all, took)) = self.rig.once(COLLECT) else {
+            let text = format!("did not end within {COLLECT:?}");
+            self.judge.broken("collect", "", text);
+            return;
+        };
+        let upper = self.facts(&Source::books(&self.rig.world));
+        let mut expected = self.expected(&Rc::new(due));
+        let troubled = ACCOUNTS.iter().any(|account| !expected[account].calm);
+        if !troubled && !all {
+            self.judge
+                .broken("collect", "", "fails, and no vendor has a fault".into());
+        }
+        for own in expected.values_mut() {
+            // The command may end before what it waited for last is due again.
+            own.reasons = None;
+        }
+        self.judge.look(&scrape, &upper, &expected);
+        if !troubled {
+            for (what, count) in self.requests() {
+                let new = count - before.get(&what).copied().unwrap_or(0);
+                if new > 1 && !what.contains("/email/1/reports") {
+                    let text = format!("asks {new} times for {what} in {took:?}");
+                    self.judge.broken("collect", "", text);
+                }
+            }
+        }
+    }
+
+    /// How often the same was asked for.
+    fn requests(&self) -> BTreeMap<String, usize> {
+        let mut all = BTreeMap::new();
+        for request in self.rig.received() {
+            let what = format!(
+                "{} {} {}",
+                request.uri.path(),
+                request
+                    .uri
+                    .query()
+                    .unwrap_or_default()
+                    .split('&')
+                    .filter(|own| !own.starts_with("Signature") && !own.starts_with("Timestamp"))
+                    .collect::<Vec<_>>()
+                    .join("&"),
+                String::from_utf8_lossy(&request.body)
+            );
+            *all.entry(what).or_default() += 1;
+        }
+        all
+    }
+
+    /// The time of the next midnight in Beijing.
+    fn midnight(&self) -> Timestamp {
+        let now = self.rig.now().as_second();
+        let midnight = (now - 16 * 3600).div_euclid(86_400) * 86_400 + 86_400 + 16 * 3600;
+        Timestamp::from_second(midnight).unwrap()
+    }
+}
+
+/// Tells the story of a case, and gives what went wrong.
+pub fn tell(case: &Case) -> Vec<Fault> {
+    let begin: Timestamp = "2026-11-20T00:00:00Z".parse().unwrap();
+    let begin = begin + SignedDuration::from_secs((case.hour * 3600 + case.seed % 3600) as i64);
+    let tuning = Tuning {
+        default_rate: case.default_rate,
+        concurrency: case.concurrency,
+        old_signature: case.old_signature,
+    };
+    let options = Options {
+        seed: case.seed,
+        history: Duration::from_secs(6 * 3600),
+        gap: Duration::from_secs(case.gap * 60),
+        moods: case.moods,
+        slow_by: TIMEOUT / 2,
+        ..Options::default()
+    };
+    let rig = Rig::new(begin, tuning, async |clock| {
+        let world = World::start(options, clock).await.expect("vendors");
+        world.infobip.change(|own| own.email_every = EMAIL_EVERY);
+        for account in Account::ALL {
+            // A vendor notes what it tells once it has been in any mood.
+            let noting = Mood {
+                close: true,
+                ..Mood::calm()
+            };
+            world.set_mood(account, noting);
+            world.set_mood(account, *case.moods.of(account));
+        }
+        world
+    });
+    let mut telling = Telling {
+        campaigns: campaigns(&rig.world),
+        judge: Judge::default(),
+        moods: case.moods,
+        birth: rig.now(),
+        rig,
+        outage: None,
+        over: None,
+        well: false,
+        clicks: Vec::new(),
+    };
+    telling.begin();
+    for _ in 0..3 {
+        telling.step(STEP);
+    }
+    if let Some((account, kind)) = case.outage {
+        let (server, path) = place(account);
+        let (_, fault, fitting) = outages().swap_remove(kind);
+        let faults = telling.rig.world.servers[server].faults().clone();
+        faults.add(path, fault, None);
+        telling.outage = Some((ACCOUNTS[account], fitting));
+        telling.step(STEP);
+        telling.step(STEP);
+        if case.collect && case.collect_in_outage {
+            telling.stop();
+            telling.collect();
+            telling.begin();
+        }
+        faults.clear();
+        telling.outage = None;
+        telling.over = Some((ACCOUNTS[account], telling.rig.now()));
+        for _ in 0..3 {
+            telling.step(STEP);
+        }
+    }
+    match case.restart {
+        Restart::Never => {}
+        Restart::Stop => {
+            telling.rig.stop();
+            telling.begin();
+        }
+        Restart::Kill => {
+            telling
+                .rig
+                .jump_into(STEP, Duration::from_millis(case.seed % 12));
+            telling.rig.kill();
+            telling.begin();
+        }
+    }
+    telling.step(STEP);
+    if case.midnight {
+        let until = telling.midnight() + SignedDuration::from_hours(7);
+        while telling.rig.now() < until {
+            telling.step(Duration::from_secs(3600));
+        }
+    }
+    if case.collect {
+        telling.stop();
+        telling.collect();
+        telling.begin();
+        telling.step(STEP);
+    }
+    // All vendors are well again; what was set aside is asked for after a start.
+    telling.stop();
+    for account in Account::ALL {
+        let was = case.moods.of(account);
+        // What is true of a row stays true: its time by the vendor's clock, and its values.
+        let mut well = Mood {
+            skew_seconds: was.skew_seconds,
+            new_values: was.new_values,
+            unnamed_status: was.unnamed_status,
+            ..Mood::calm()
+        };
+        if !well.is_calm() {
+            well.seed = was.seed;
+        }
+        telling.rig.world.set_mood(account, well);
+    }
+    telling.well = true;
+    telling.begin();
+    for _ in 0..3 {
+        telling.step(STEP);
+    }
+    if std::env::var("MOOD_TIMES").is_ok() {
+        for thread in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
+            let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap();
+            let (name, rest) = stat.rsplit_once(')').unwrap();
+            let w: Vec<&str> = rest.split_whitespace().collect();
+            println!("MOOD live {name} {} {}", w[11], w[12]);
+        }
+        println!("MOOD times {:?}", TIMES.lock().unwrap());
+        println!(
+            "MOOD requests {} steps {}",
+            telling.rig.received().len(),
+            telling.rig.steps
+        );
+    }
+    telling.rig.stop();
+    let Telling { rig, judge, .. } = telling;
+    rig.end();
+    judge.faults
+}

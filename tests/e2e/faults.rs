@@ -58,6 +58,15 @@ fn was_tried_again(metrics: &Metrics, account: &str) {
     assert!(retries >= 1.0, "{account}: {retries}");
 }
 
+fn is_set_aside(metrics: &Metrics, account: &str) {
+    was_not_tried_again(metrics, account);
+    let own = [("account", account), ("reason", "NOT_FOUND")];
+    assert_eq!(
+        metrics.sum("delivery_exporter_rejected_messages_total", &own),
+        1.0
+    );
+}
+
 fn was_not_tried_again(metrics: &Metrics, account: &str) {
     let retries = metrics.sum(
         "delivery_exporter_api_retries_total",
@@ -100,16 +109,16 @@ fn cases() -> Vec<Case> {
         Case {
             name: "unknown-application",
             fault: None,
-            reason: "not_found",
-            log: "Requested resource not found",
-            check: was_not_tried_again,
+            reason: "",
+            log: "the vendor refuses this message",
+            check: is_set_aside,
         },
         Case {
             name: "unknown-message",
             fault: None,
-            reason: "not_found",
-            log: "Requested resource not found",
-            check: was_not_tried_again,
+            reason: "",
+            log: "the vendor refuses this message",
+            check: is_set_aside,
         },
         Case {
             name: "too-many-requests",
@@ -311,12 +320,15 @@ async fn each_fault_is_told_and_touches_no_other_account() {
         } else {
             "3813836816344707101"
         };
+        let sent_at = jiff::Timestamp::now() - jiff::SignedDuration::from_mins(30);
+        let sent_at = sent_at.to_string();
         providers.push(json!({
             "name": case.name, "type": "infobip_push", "base_url": server.base_url(),
             "interval": "3s", "timeout": "500ms",
             "credentials": {"username": "user", "password": password},
             "applications": [{"id": application, "name": "shop"}],
-            "messages": {"static": [message]},
+            // Old enough that the vendor must know it.
+            "messages": {"static": [{"id": message, "sent_at": sent_at}]},
         }));
         servers.push(server);
     }
@@ -350,11 +362,15 @@ async fn each_fault_is_told_and_touches_no_other_account() {
             .map(|(labels, _)| labels["reason"].clone())
             .collect();
         if case.reason.is_empty() {
-            assert_eq!((up, success), (1.0, 1.0), "{}", case.name);
+            // A refusal is the message's: it fails nothing, and is no good answer.
+            let any_answer = if case.log.is_empty() { 1.0 } else { 0.0 };
+            assert_eq!((up, success), (any_answer, 1.0), "{}", case.name);
             assert_eq!(failed, Vec::<String>::new(), "{}", case.name);
         } else {
             assert_eq!((up, success), (0.0, 0.0), "{}", case.name);
             assert_eq!(failed, [case.reason], "{}", case.name);
+        }
+        if !case.log.is_empty() {
             let lines: Vec<_> = log
                 .lines()
                 .filter(|line| {

@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use delivery_simulators::{Running, credentials, infobip};
+use delivery_simulators::{Running, credentials, faults::Fault, infobip};
 use serde_json::{Value, json};
 
 use super::{
     crash::reports,
-    harness::{Exporter, PATIENCE, free_port},
+    harness::{Exporter, Metrics, PATIENCE, eventually, free_port},
     postgres::Postgres,
 };
 
@@ -268,4 +268,48 @@ async fn nothing_is_lost_or_counted_twice_whatever_happens_to_replicas_and_datab
             "{counted} of {handed}"
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_holds_no_account_is_ready_when_its_store_is_open() {
+    let postgres = Postgres::start().await;
+    // The vendor never answers: the account's first answer is still awaited.
+    let (_vendor, server) = super::crash::vendor().await;
+    server.faults().add("/", Fault::Hang, None);
+    let directory = tempfile::tempdir().unwrap();
+    let config = |replica: &str| {
+        json!({
+            "store": {"url": postgres.url(), "lease": "10s", "spool": "spool", "replica": replica},
+            "providers": [{
+                "name": "mail", "type": "infobip_email", "base_url": server.base_url(), "timeout": "50s",
+                "credentials": {"username": credentials::INFOBIP_USERNAME, "password": credentials::INFOBIP_PASSWORD},
+            }],
+        })
+        .to_string()
+    };
+    let mut replicas = Vec::new();
+    for name in ["first", "second"] {
+        let own = directory.path().join(name);
+        std::fs::create_dir(&own).unwrap();
+        let exporter = Exporter::start(&own, &config(name)).await;
+        if name == "first" {
+            let held =
+                |metrics: &Metrics| metrics.get("delivery_exporter_lease_held", &[]) == Some(1.0);
+            exporter.wait_for("the first holds the account", held).await;
+        }
+        replicas.push(exporter);
+    }
+    let began = Instant::now();
+    let ready = async || (replicas[1].get("/-/ready").await.0 == 200).then_some(());
+    eventually("the second is ready", ready).await;
+    assert!(
+        began.elapsed() < Duration::from_secs(20),
+        "{:?}",
+        began.elapsed()
+    );
+    assert_eq!(
+        replicas[0].get("/-/ready").await.0,
+        503,
+        "it waits for its first answer"
+    );
 }

@@ -170,6 +170,8 @@ impl Collector {
         let mut counting = Vec::new();
         let mut renames = Vec::new();
         let mut nothing_queried = false;
+        // All that came was that messages which were set aside are refused as before.
+        let mut nothing_new = !seen.is_empty() && result.is_ok();
         let mut goes_on = false;
         let (mut new, mut good) = (0, result.is_ok() && seen.is_empty());
         let mut failures: Vec<Failure> = Vec::new();
@@ -177,8 +179,11 @@ impl Collector {
         for observation in seen {
             good |= !matches!(
                 observation,
-                Observation::Failed { .. } | Observation::Drained { cut: Some(_), .. }
+                Observation::Failed { .. }
+                    | Observation::Refused { .. }
+                    | Observation::Drained { cut: Some(_), .. }
             );
+            nothing_new &= matches!(observation, Observation::Refused { .. });
             match observation {
                 Observation::Named { alias, id } => {
                     if self.rename(lane, &alias, &id, pass.began) {
@@ -256,7 +261,7 @@ impl Collector {
                     reason,
                     then,
                 } => {
-                    self.refused(lane, &asked, &reason, then, next);
+                    nothing_new &= !self.refused(lane, &asked, &reason, then, next);
                 }
                 Observation::Failed { asked, failure } => {
                     let key = self.tracker.resolve(&(index, asked));
@@ -340,7 +345,7 @@ impl Collector {
             }
             failures.push(failure);
         }
-        if nothing_queried && failures.is_empty() {
+        if (nothing_queried || nothing_new) && failures.is_empty() {
             // Neither success nor failure.
             return;
         }
@@ -436,7 +441,7 @@ impl Collector {
         next
     }
 
-    /// The vendor refuses a message by itself.
+    /// The vendor refuses a message by itself; whether that is news.
     fn refused(
         &mut self,
         lane: LaneKey,
@@ -444,11 +449,11 @@ impl Collector {
         reason: &Arc<str>,
         then: Refusal,
         next: Timestamp,
-    ) {
+    ) -> bool {
         let key = self.tracker.resolve(&(lane.1, asked.clone()));
         let job = Job::Message(key.1.clone());
         let Some(tracked) = self.tracker.get(&key) else {
-            return;
+            return false;
         };
         let now = self.parts.clock.now();
         let age = now.duration_since(tracked.since());
@@ -460,11 +465,12 @@ impl Collector {
         self.lane(lane).alone(&job);
         if is_new {
             self.lane(lane).answered(&job, next, Duration::ZERO);
-            return;
+            return true;
         }
         self.lane(lane)
             .answered(&job, schedule::after(now, SET_ASIDE_RETRY), Duration::ZERO);
-        if self.set_aside.insert((lane.0, key.clone())) {
+        let is_news = self.set_aside.insert((lane.0, key.clone()));
+        if is_news {
             let account = &self.parts.account;
             tracing::warn!(
                 account = %account.name, dataset = %lane.0, message = %key.1, %reason,
@@ -472,6 +478,7 @@ impl Collector {
             );
             self.parts.recorder.rejected(reason);
         }
+        is_news
     }
 
     /// Notes a failure; a new kind of trouble is logged, the same one again is not.

@@ -359,6 +359,7 @@ fn expectation(mood: &Mood, due: &Rc<Facts>, told: &Rc<Facts>) -> Expectation {
         absent: mood.nulls || mood.absent_fields || mood.odd_shapes || mood.single_rows,
         any_campaign: false,
         only_sent: false,
+        born: false,
         unknown: mood.new_values || mood.odd_shapes,
         calm,
         reasons: (!calm).then(|| reasons(mood)),
@@ -505,6 +506,7 @@ impl Telling {
         for own in expected.values_mut() {
             // The command may end before what it waited for last is due again.
             own.reasons = None;
+            own.born = true;
         }
         self.judge.look(&scrape, &upper, &expected);
         if !troubled {

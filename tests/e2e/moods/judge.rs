@@ -518,7 +518,7 @@ impl Judge {
                     continue;
                 }
                 // `collect` prints a counter that no run has printed as 0 first.
-                if own.born && !gauge && found == Some(0.0) {
+                if own.born && !gauge && scrape.samples.get(key) == Some(&0.0) {
                     continue;
                 }
                 if own.only_sent && !gauge && family_of(key) != "delivery_sent_total" {

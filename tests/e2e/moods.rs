@@ -8,6 +8,7 @@
 //!
 //! - `cargo test --test e2e moods`: a few dozen seeds.
 //! - `MOODS=2000 cargo test --test e2e moods -- --nocapture`: the long run.
+//! - `MOOD_DUMP=/tmp/x`: every scrape is written to a file whose name begins so.
 //! - `MOOD_SEED=7`: one seed. `MOOD_SET="pushwoosh.order=usual outage=off"` changes its moods and
 //!   its story. A seed that fails is shrunk: what is unusual is taken away as long as it still fails.
 //!
@@ -114,14 +115,6 @@ fn row() {
             faults.len(),
             took.as_secs_f64()
         );
-        if variable("MOOD_TIMES").is_some() {
-            for thread in std::fs::read_dir("/proc/self/task").unwrap().flatten() {
-                let stat = std::fs::read_to_string(thread.path().join("stat")).unwrap();
-                let (name, rest) = stat.rsplit_once(')').unwrap();
-                let w: Vec<&str> = rest.split_whitespace().collect();
-                println!("MOOD thread {name} {} {}", w[11], w[12]);
-            }
-        }
         for fault in &faults {
             println!(
                 "MOOD fault {seed}\t{}\t{}\t{fault}",

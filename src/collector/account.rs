@@ -100,6 +100,8 @@ pub(super) struct Collector {
     set_aside: BTreeSet<(Dataset, MessageKey)>,
     /// Other names of messages that the ledger was told of: application, other name, name.
     renamed: HashSet<(usize, Arc<str>, Arc<str>)>,
+    /// Ids that may be other names, for which the ledger was asked.
+    other_names: HashSet<(usize, Arc<str>)>,
     /// Lists that are being queried, with when each began.
     listing: BTreeMap<LaneKey, Moment>,
     /// How far the vendor's lists have been read.
@@ -160,6 +162,7 @@ impl Collector {
             lanes: BTreeMap::new(),
             set_aside: BTreeSet::new(),
             renamed: HashSet::new(),
+            other_names: HashSet::new(),
             listing: BTreeMap::new(),
             lists: BTreeMap::new(),
             known_applications: BTreeSet::new(),
@@ -337,6 +340,7 @@ impl Collector {
             let now = self.parts.clock.now();
             self.lanes.values_mut().for_each(|lane| lane.reset(now));
             self.renamed.clear();
+            self.other_names.clear();
             self.listing.clear();
             self.lists.clear();
             self.known_applications.clear();
@@ -540,6 +544,7 @@ impl Collector {
             self.set_aside.retain(|(_, key)| !keys.contains(key));
             self.renamed
                 .retain(|(application, _, id)| !keys.contains(&(*application, id.clone())));
+            self.other_names.retain(|key| !keys.contains(key));
         }
         for key in keys {
             for ((_, of), lane) in &mut self.lanes {

@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use super::Digest;
 
 /// A digest of texts, each with its length before it, so that no two lists of texts look alike.
-pub(super) fn digest(parts: &[&str]) -> Digest {
+pub(crate) fn digest(parts: &[&str]) -> Digest {
     let mut hash = Sha256::new();
     for part in parts {
         hash.update((part.len() as u64).to_le_bytes());

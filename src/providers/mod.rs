@@ -8,7 +8,7 @@
 mod alibaba_push;
 mod bisect;
 mod decode;
-mod digest;
+pub(crate) mod digest;
 mod encode;
 mod engagelab;
 pub mod http;
@@ -51,6 +51,13 @@ pub trait Provider: Send + Sync {
     /// waits for the first list, or the first answers, of this process.
     fn needs_messages(&self, dataset: Dataset) -> bool {
         let _ = dataset;
+        false
+    }
+
+    /// Whether `id` may be another name of a message than the one that it is known by: then the
+    /// ledger is asked for that one before anything of it is counted.
+    fn may_be_another_name(&self, id: &str) -> bool {
+        let _ = id;
         false
     }
 

@@ -1,6 +1,6 @@
 //! What becomes of the answers of an account's vendor.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use jiff::{SignedDuration, Timestamp};
@@ -86,16 +86,33 @@ impl Collector {
 
     /// Hands snapshots to the ledger, beside the queries that go on.
     fn count(
-        &self,
+        &mut self,
         lane: LaneKey,
         application: Application,
         renames: Vec<(Arc<str>, Arc<str>)>,
         keys: Vec<MessageKey>,
-        seen: Vec<Seen>,
+        mut seen: Vec<Seen>,
     ) -> BoxFuture<'static, Event> {
         let ledger = self.parts.ledger.clone();
+        // Messages that are told for the first time, by what may be their other name.
+        let other_names: Vec<Arc<str>> = seen
+            .iter()
+            .map(|own| &own.message.id)
+            .filter(|id| self.parts.provider.may_be_another_name(id))
+            .filter(|id| self.other_names.insert((lane.1, Arc::clone(id))))
+            .cloned()
+            .collect();
         let counting = async move {
+            let mut names = HashMap::new();
             let counted = async {
+                for ids in other_names.chunks(RENAMES_PER_TRANSACTION) {
+                    names.extend(ledger.names_of(&application, ids.to_vec()).await?);
+                }
+                for own in &mut seen {
+                    if let Some(name) = names.get(&own.message.id) {
+                        own.message.id = Arc::clone(name);
+                    }
+                }
                 let mut news = News::default();
                 for renames in renames.chunks(RENAMES_PER_TRANSACTION) {
                     let renamed = ledger.rename_messages(&application, renames.to_vec());
@@ -109,6 +126,7 @@ impl Collector {
             Event::Counted(Counted {
                 lane,
                 keys,
+                names,
                 outcome,
             })
         };
@@ -118,6 +136,13 @@ impl Collector {
     fn counted(&mut self, counted: Counted, pass: &mut Pass) {
         match counted.outcome {
             Ok((news, met)) => {
+                let application = self.application(counted.lane.1);
+                let now = self.parts.clock.now();
+                for (other_name, name) in counted.names {
+                    if self.rename(counted.lane.1, &other_name, &name, now) {
+                        self.parts.recorder.forgotten(&application, &other_name);
+                    }
+                }
                 for (key, met) in counted.keys.iter().zip(met) {
                     self.recall(key, &met);
                 }
@@ -127,8 +152,9 @@ impl Collector {
                 }
             }
             Err(error) => {
-                // It is not known which of them were renamed: they are again, with the next answer.
+                // It is not known what of it was done: it is done again, with the next answer.
                 self.renamed.clear();
+                self.other_names.clear();
                 let application = self.application(counted.lane.1);
                 pass.asked.insert(counted.lane, false);
                 self.failed(counted.lane, &application, &of_store(&error));
@@ -186,7 +212,7 @@ impl Collector {
             nothing_new &= matches!(observation, Observation::Refused { .. });
             match observation {
                 Observation::Named { alias, id } => {
-                    if self.rename(lane, &alias, &id, pass.began) {
+                    if self.rename(index, &alias, &id, pass.began) {
                         self.parts.recorder.forgotten(&application, &alias);
                     }
                     if self.renamed.insert((index, alias.clone(), id.clone())) {
@@ -196,8 +222,10 @@ impl Collector {
                 Observation::Listed(message) => {
                     new += usize::from(self.name(index, message, Source::List, pass.began));
                 }
-                Observation::Snapshot(snapshot) => {
-                    let key = self.known_as(lane, &snapshot.asked, &snapshot.id, pass.began);
+                Observation::Snapshot(mut snapshot) => {
+                    let key = self.known_as(index, &snapshot.asked, &snapshot.id, pass.began);
+                    // It may have been told by its other name alone.
+                    snapshot.id = key.1.clone();
                     let (campaign, sent_at) = (snapshot.campaign.clone(), snapshot.sent_at);
                     self.tracker.learn(&key, campaign, sent_at, now);
                     if !dataset.has_snapshots() {
@@ -372,22 +400,29 @@ impl Collector {
     /// The key of a message that was asked for under one name and answered under another.
     fn known_as(
         &mut self,
-        lane: LaneKey,
+        application: usize,
         asked: &Arc<str>,
         own: &Arc<str>,
         now: Timestamp,
     ) -> MessageKey {
-        self.rename(lane, asked, own, now);
-        self.tracker.resolve(&(lane.1, asked.clone()))
+        self.rename(application, asked, own, now);
+        self.tracker.resolve(&(application, asked.clone()))
     }
 
     /// A message that is watched under one name is watched under another from now on; whether there
     /// is such a message.
-    fn rename(&mut self, lane: LaneKey, asked: &Arc<str>, own: &Arc<str>, now: Timestamp) -> bool {
-        let key = (lane.1, asked.clone());
+    fn rename(
+        &mut self,
+        application: usize,
+        asked: &Arc<str>,
+        own: &Arc<str>,
+        now: Timestamp,
+    ) -> bool {
+        let key = (application, asked.clone());
         let is_watched = asked != own && self.tracker.get(&key).is_some();
+        // What is not watched by that name may be told by it later.
+        self.tracker.rename(&key, own, now);
         if is_watched {
-            self.tracker.rename(&key, own, now);
             let provider = &self.parts.provider;
             for ((dataset, of), lane) in &mut self.lanes {
                 if *of == key.0 && matches!(provider.plan(*dataset), Plan::Messages { .. }) {

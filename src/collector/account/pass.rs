@@ -1,6 +1,10 @@
 //! One pass: what is asked, what is in flight, and what is shown of it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use delivery_clock::{Clock, Moment};
 use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
@@ -48,6 +52,8 @@ enum Woken {
 pub(super) struct Counted {
     pub(super) lane: LaneKey,
     pub(super) keys: Vec<MessageKey>,
+    /// Names that the ledger knows for other names.
+    pub(super) names: HashMap<Arc<str>, Arc<str>>,
     pub(super) outcome: Result<(News, Vec<Met>), StoreError>,
 }
 

@@ -18,6 +18,7 @@ use crate::{
         store::{Ask, MessageId, StoreError},
     },
     model::{Application, Dataset, Message, Snapshot},
+    providers::{Digest, digest::digest},
 };
 
 impl AccountLedger {
@@ -183,8 +184,9 @@ impl AccountLedger {
     /// The vendor calls messages by other ids than those their numbers may have been counted under
     /// (Pushwoosh: first `id`, then `code`): what is known of a message under the first id goes on
     /// under the second, so that nothing of it counts again. If both are known, per value the
-    /// higher of the two stays, and an age that was counted under either is counted. To be called
-    /// before the first snapshot under the second id is handed over; a second call changes nothing.
+    /// higher of the two stays, and an age that was counted under either is counted. That the first
+    /// id means the second is remembered ([`AccountLedger::names_of`]). To be called before the
+    /// first snapshot under the second id is handed over; a second call changes nothing.
     ///
     /// # Errors
     ///
@@ -204,15 +206,27 @@ impl AccountLedger {
             .map(|(from, to)| [(application.clone(), from), (application.clone(), to)])
             .collect();
         let asked = renames.concat();
+        let digests: Vec<Digest> = renames
+            .iter()
+            .map(|[from, _]| self.name_digest(from))
+            .collect();
+        let names = digests.clone();
         let renamed = self.change(
             move |image| Ask {
                 messages: asked
                     .into_iter()
                     .filter(|id| !image.messages.contains_key(id))
                     .collect(),
+                digests: names,
                 ..Ask::default()
             },
-            move |draft, _| {
+            move |draft, told| {
+                for ([_, to], digest) in renames.iter().zip(digests) {
+                    let name = to.1.as_bytes();
+                    if told.memories.get(&digest).is_none_or(|known| known != name) {
+                        draft.changes.memories.insert(digest, name.to_vec());
+                    }
+                }
                 // What this transaction has changed already.
                 let mut changed: HashMap<MessageId, Option<Known>> = HashMap::new();
                 for [from, to] in renames {
@@ -255,6 +269,44 @@ impl AccountLedger {
             },
         );
         renamed.await.map(|(news, ())| news)
+    }
+
+    /// The names that messages of these ids were renamed to before, for as long as rows of vendors
+    /// are remembered; ids that were not are left out.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn names_of(
+        &self,
+        application: &Application,
+        ids: Vec<Arc<str>>,
+    ) -> Result<HashMap<Arc<str>, Arc<str>>, StoreError> {
+        let digests: Vec<Digest> = ids
+            .iter()
+            .map(|id| self.name_digest(&(application.id.clone(), id.clone())))
+            .collect();
+        let asked = digests.clone();
+        let found = self.change(
+            move |_| Ask {
+                digests: asked,
+                ..Ask::default()
+            },
+            move |_, told| {
+                let ids = ids.into_iter().zip(digests);
+                let named = ids.filter_map(|(id, digest)| {
+                    let name = std::str::from_utf8(told.memories.get(&digest)?).ok()?;
+                    Some((id, Arc::from(name)))
+                });
+                named.collect()
+            },
+        );
+        found.await.map(|(_, names)| names)
+    }
+
+    /// What the name of a message that has another one is remembered under.
+    fn name_digest(&self, (application, id): &MessageId) -> Digest {
+        digest(&["message name", &self.name, application, id])
     }
 
     /// The messages that are watched, as the ledger knows them: application id and message id.

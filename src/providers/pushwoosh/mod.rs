@@ -240,6 +240,11 @@ fn refusal_reason(failure: &Failure) -> Arc<str> {
 }
 
 impl Provider for Pushwoosh {
+    /// A message has an `id` of digits and a `code`, and is known by its code.
+    fn may_be_another_name(&self, id: &str) -> bool {
+        id.bytes().all(|byte| byte.is_ascii_digit())
+    }
+
     fn list_has_numbers(&self) -> bool {
         true
     }

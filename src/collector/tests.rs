@@ -1,6 +1,6 @@
 use std::{
     collections::VecDeque,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 
@@ -27,10 +27,13 @@ pub(super) struct Record {
     pub(super) missed: Mutex<Vec<(Option<Age>, Missed)>>,
     pub(super) forgotten: AtomicUsize,
     pub(super) tracked: AtomicUsize,
+    /// Something was recorded that was not published since.
+    hidden: AtomicBool,
 }
 
 impl Record {
     fn note(&self, line: String) {
+        self.hidden.store(true, Ordering::SeqCst);
         self.lines.lock().unwrap().push(line);
     }
 
@@ -112,8 +115,13 @@ impl Recorder for Record {
         let success: Vec<_> = outcome.datasets.iter().map(|part| part.success).collect();
         self.note(format!("pass: up {}, {success:?}", outcome.up));
     }
-    fn publish(&self) {}
+    fn publish(&self) {
+        self.hidden.store(false, Ordering::SeqCst);
+    }
 }
+
+/// A message whose query takes forty seconds.
+const STUCK: &str = "stuck";
 
 /// A vendor that answers by script.
 struct Scripted {
@@ -150,7 +158,11 @@ impl Provider for Scripted {
                     ids.join(",")
                 }
             };
+            let is_stuck = what == STUCK;
             self.asked.lock().unwrap().push(what);
+            if is_stuck {
+                self.clock.sleep(Duration::from_secs(40)).await;
+            }
             let now = self.together.fetch_add(1, Ordering::SeqCst) + 1;
             self.most.fetch_max(now, Ordering::SeqCst);
             if self.slow {
@@ -352,6 +364,22 @@ async fn a_failure_stays_due_and_is_tried_at_the_next_interval() {
     assert_eq!(bench.handle.status().last_error, None);
     let lines = bench.pass(60).await;
     assert_eq!(lines[0], format!("1 - 7 until {}", bench.due() + 900));
+}
+
+#[tokio::test]
+async fn what_came_is_shown_while_another_query_waits() {
+    let bench = Bench::new("{static: ['1', 'stuck']}", 1, Vec::new(), false).await;
+    let lines = bench.pass(10).await;
+    assert_eq!(bench.asked().len(), 2);
+    assert!(
+        lines.iter().any(|line| line.starts_with("1 - 1")),
+        "{lines:?}"
+    );
+    assert!(
+        !lines.iter().any(|line| line.starts_with("pass")),
+        "{lines:?}"
+    );
+    assert!(!bench.record.hidden.load(Ordering::SeqCst));
 }
 
 #[tokio::test]

@@ -83,6 +83,8 @@ pub(super) struct Pass {
     pub(super) asked: BTreeMap<LaneKey, bool>,
     pub(super) lasted: BTreeMap<Dataset, Duration>,
     shown_at: Moment,
+    /// Something came since then.
+    unshown: bool,
 }
 
 impl Pass {
@@ -112,6 +114,7 @@ impl Collector {
             asked: BTreeMap::new(),
             lasted: BTreeMap::new(),
             shown_at: began_at,
+            unshown: false,
         };
         self.forget_old().await;
         loop {
@@ -144,18 +147,19 @@ impl Collector {
             match woken {
                 Woken::Ended(event) => {
                     self.take(*event, &mut pass, flights);
-                    self.show(&mut pass);
+                    pass.unshown = true;
                 }
                 Woken::Named(update) => self.named(update),
                 Woken::Registered => self.registered().await,
                 Woken::Due => {}
             }
+            self.show(&mut pass);
         }
         self.ended(&pass)
     }
 
-    /// When a pass that waits for answers has something else to do: its end, or the next job that is
-    /// due.
+    /// When a pass that waits for answers has something else to do: its end, the next job that is
+    /// due, or something to show.
     fn next_wake(&self, pass: &Pass) -> Option<Moment> {
         let clock = &self.parts.clock;
         let (now, monotonic) = (clock.now(), clock.monotonic());
@@ -174,7 +178,9 @@ impl Collector {
         let listing = listing.filter(|end| *end > monotonic);
         // Once everything was queried, nothing new becomes due.
         let due = due.filter(|_| pass.ends.is_some());
-        due.into_iter().chain(pass.ends).chain(listing).min()
+        let show = pass.unshown.then(|| pass.shown_at + SHOW_EVERY);
+        let others = pass.ends.into_iter().chain(listing).chain(show);
+        due.into_iter().chain(others).min()
     }
 
     /// The exporter stops: what a vendor hands out once may still arrive, anything else is asked
@@ -375,11 +381,12 @@ impl Collector {
             })
     }
 
-    /// Shows what there is, in the middle of a long pass.
+    /// Shows what there is, in the middle of a long pass: what came must not wait for a query that a
+    /// vendor keeps waiting.
     fn show(&mut self, pass: &mut Pass) {
         let now = self.parts.clock.monotonic();
-        if now.since(pass.shown_at) >= SHOW_EVERY {
-            pass.shown_at = now;
+        if pass.unshown && now.since(pass.shown_at) >= SHOW_EVERY {
+            (pass.shown_at, pass.unshown) = (now, false);
             self.tell_due();
             self.parts.recorder.publish();
         }

@@ -336,8 +336,20 @@ where
     Ok(serde_json::from_str(raw.get()).ok())
 }
 
+/// The digits of a number that is whole and written with a fraction in a text (`"17.0"`); any other
+/// text as it is. For ids and codes that are numbers: other texts may differ in just that.
+pub(super) fn whole_digits(text: &str) -> &str {
+    let digits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    match text.split_once('.') {
+        Some((whole, fraction)) if digits(whole) && fraction.bytes().all(|byte| byte == b'0') => {
+            whole
+        }
+        _ => text,
+    }
+}
+
 /// A time in any of the forms that the vendors use; what has no zone is UTC, and a bare number is
-/// Unix seconds.
+/// Unix seconds, with or without a fraction.
 pub(super) fn time(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     if let Ok(time) = text.parse::<Timestamp>() {
@@ -345,6 +357,10 @@ pub(super) fn time(text: &str) -> Option<Timestamp> {
     }
     if let Ok(seconds) = text.parse::<i64>() {
         return Timestamp::from_second(seconds).ok();
+    }
+    if let Ok(seconds) = text.parse::<rust_decimal::Decimal>() {
+        let milliseconds = seconds.checked_mul(1000.into())?.trunc();
+        return Timestamp::from_millisecond(milliseconds.try_into().ok()?).ok();
     }
     // Java's form has a zone without a colon, and some have one after a blank.
     if let Ok(zoned) = jiff::fmt::strtime::parse("%Y-%m-%dT%H:%M:%S%.f%z", text)
@@ -484,6 +500,13 @@ mod tests {
     }
 
     #[test]
+    fn digits_lose_a_fraction_of_zeros() {
+        let texts = ["17.0", "17", "17.", "17.50", "1.2.0", ".0", "v17.0", "-1.0"];
+        let whole = ["17", "17", "17", "17.50", "1.2.0", ".0", "v17.0", "-1.0"];
+        assert_eq!(texts.map(whole_digits), whole);
+    }
+
+    #[test]
     fn a_list_is_no_object() {
         #[derive(Debug, Default, PartialEq, Deserialize)]
         #[serde(default)]
@@ -525,6 +548,9 @@ mod tests {
         assert_eq!(milliseconds("2016-09-14 17:19:42"), Some(1_473_873_582_000));
         assert_eq!(milliseconds("2000-01-25T11:18:47Z"), Some(948_799_127_000));
         assert_eq!(milliseconds("1750000000"), Some(1_750_000_000_000));
+        assert_eq!(milliseconds("1750000000.0"), Some(1_750_000_000_000));
+        assert_eq!(milliseconds("1750000000.25"), Some(1_750_000_000_250));
+        assert_eq!(time("99999999999999999999999999.5"), None);
         assert_eq!(time("string"), None);
         assert_eq!(time(""), None);
     }

@@ -11,7 +11,7 @@ use crate::{
     model::{Counts, ErrorReason, Measure, Snapshot, Totals},
     providers::{
         Grown,
-        json::{Count, Object, Text, problem, time},
+        json::{Count, Object, Text, problem, time, whole_digits},
     },
 };
 
@@ -177,17 +177,6 @@ pub(super) fn days(body: &[u8], unknown: &mut dyn FnMut(&str)) -> Result<Vec<Gro
     rows.iter().map(grown).collect()
 }
 
-/// An id as it is compared: a number that is written as a text with a fraction of zeros is whole.
-fn normal_id(id: &str) -> &str {
-    let id = id.trim();
-    match id.split_once('.') {
-        Some((whole, zeros)) if !whole.is_empty() && zeros.bytes().all(|byte| byte == b'0') => {
-            whole
-        }
-        _ => id,
-    }
-}
-
 /// The id of a row: `Ok(None)` if it has none.
 fn row_id(row: &Object<'_>) -> Result<Option<String>, String> {
     let Some(raw) = field(row, &["MessageId"]) else {
@@ -195,7 +184,7 @@ fn row_id(row: &Object<'_>) -> Result<Option<String>, String> {
     };
     let id: Text = serde_json::from_str(raw.get()).map_err(|error| problem(&error))?;
     match id.get() {
-        Some(id) => Ok(Some(normal_id(id).to_owned())),
+        Some(id) => Ok(Some(whole_digits(id.trim()).to_owned())),
         None if raw.get() == "\"\"" => Ok(None),
         None => Err("MessageId is no id".to_owned()),
     }
@@ -245,7 +234,7 @@ pub(super) fn snapshot(
     }
     let ids: Vec<Option<String>> = stats.iter().map(row_id).collect::<Result<_, _>>()?;
     let own = |row_id: &Option<String>| match row_id {
-        Some(row_id) => row_id == normal_id(id),
+        Some(row_id) => row_id == whole_digits(id.trim()),
         // A row without an id is the message's if it is the only one.
         None => stats.len() == 1,
     };

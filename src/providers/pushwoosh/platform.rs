@@ -1,6 +1,8 @@
 //! The vendor's platforms, which have three spellings: a number in most answers, an upper-case name
 //! with underscores in the filters of `messages:list`, a lower-case name with blanks in the log.
 
+use crate::providers::json::whole_digits;
+
 /// What the numbers of a platform belong to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -46,7 +48,8 @@ const PLATFORMS: [Platform; 15] = [
 
 /// A name or number in the log's spelling.
 fn fold(text: &str) -> String {
-    text.trim().to_lowercase().replace(['_', '-'], " ")
+    let text = whole_digits(text.trim());
+    text.to_lowercase().replace(['_', '-'], " ")
 }
 
 fn find(folded: &str) -> Option<&'static Platform> {
@@ -95,7 +98,7 @@ mod tests {
                 "huawei android",
             ),
             (["14", "EMAIL", "email", "e-mail"], "email", "email"),
-            (["18", "SMS", "sms", "Sms"], "sms", "sms"),
+            (["18", "SMS", "sms", "18.0"], "sms", "sms"),
             (
                 ["21", "WHATSAPP", "whatsapp", "WhatsApp"],
                 "whatsapp",

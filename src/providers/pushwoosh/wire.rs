@@ -15,7 +15,7 @@ use crate::{
     providers::{
         Failure, Observation,
         decode::decode,
-        json::{Fields, Skipped, Text, lenient, time},
+        json::{Fields, Skipped, Text, lenient, time, whole_digits},
     },
 };
 
@@ -129,7 +129,7 @@ impl Item {
 
     /// The vendor's number of the message; 0 is none.
     pub(super) fn id(&self) -> Option<&str> {
-        let id = self.names.id.get().map(str::trim);
+        let id = self.names.id.get().map(|id| whole_digits(id.trim()));
         id.filter(|id| !matches!(*id, "" | "0"))
     }
 
@@ -345,8 +345,12 @@ mod tests {
         ] {
             assert_eq!(sent_at(item), created, "{item}");
         }
-        let items = items(r#"[{"id": 0, "code": " "}, {"id": 7.0, "code": " A "}]"#);
-        assert_eq!((items[0].name(), items[1].id()), (None, Some("7")));
+        let items = items(
+            r#"[{"id": 0, "code": " "}, {"id": 7.0, "code": " A "}, {"id": "7.0"}, {"id": "0.0"}]"#,
+        );
+        let ids: Vec<_> = items.iter().map(Item::id).collect();
+        assert_eq!(ids, [None, Some("7"), Some("7"), None]);
+        assert_eq!(items[0].name(), None);
         assert_eq!(items[1].name().as_deref(), Some("A"));
     }
 }

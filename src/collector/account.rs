@@ -110,6 +110,8 @@ pub(super) struct Collector {
     known_applications: BTreeSet<usize>,
     /// Queries that have not landed.
     in_flight: usize,
+    /// When the vendor last gave a good answer.
+    good_at: Option<Moment>,
     /// What is wrong now, so that it is logged once.
     troubles: HashMap<LaneKey, FailureKind>,
     status: Arc<Mutex<CollectorStatus>>,
@@ -167,6 +169,7 @@ impl Collector {
             lists: BTreeMap::new(),
             known_applications: BTreeSet::new(),
             in_flight: 0,
+            good_at: None,
             troubles: HashMap::new(),
             status,
             unreadable: 0,
@@ -227,7 +230,7 @@ impl Collector {
             };
             new += usize::from(collector.name(entry.application, message, Source::Static, first));
         }
-        if account.provider.has_messages() {
+        if !account.messages.fixed.is_empty() {
             let now = collector.parts.clock.now();
             collector
                 .parts

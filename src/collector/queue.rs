@@ -44,6 +44,8 @@ struct Slot {
     in_flight: bool,
     /// A query for it has ended since the process got the account, well or badly.
     tried: bool,
+    /// The last query for it failed.
+    failed: bool,
 }
 
 /// The jobs of one data set of one application.
@@ -54,6 +56,8 @@ pub(super) struct Lane {
     waiting: BTreeSet<(Timestamp, Job)>,
     /// All jobs, by the time at which they are due.
     dues: BTreeSet<(Timestamp, Job)>,
+    /// How many jobs failed when they were last queried.
+    failed: usize,
     /// Each job is queried at most once: what was answered, or was not, does not wait again.
     once: bool,
 }
@@ -74,6 +78,7 @@ impl Lane {
                 alone: false,
                 in_flight: false,
                 tried: false,
+                failed: false,
             };
             self.waiting.insert((at, job.clone()));
             self.dues.insert((at, job.clone()));
@@ -89,6 +94,7 @@ impl Lane {
     /// Forgets a job.
     pub(super) fn remove(&mut self, job: &Job) {
         if let Some(slot) = self.slots.remove(job) {
+            self.failed -= usize::from(slot.failed);
             self.waiting.remove(&(slot.try_at, job.clone()));
             self.dues.remove(&(slot.due_at, job.clone()));
         }
@@ -145,6 +151,7 @@ impl Lane {
     /// The job was answered: it is next due at `next`, and may be asked for `early`.
     pub(super) fn answered(&mut self, job: &Job, next: Timestamp, early: Duration) {
         self.reschedule(job, |slot| {
+            slot.failed = false;
             slot.due_at = next;
             slot.try_at = next;
             slot.early = SignedDuration::try_from(early).unwrap_or_default();
@@ -161,7 +168,15 @@ impl Lane {
 
     /// The job was not answered: it stays due, and is tried again at `again`.
     pub(super) fn unanswered(&mut self, job: &Job, again: Timestamp) {
-        self.reschedule(job, |slot| slot.try_at = again);
+        self.reschedule(job, |slot| {
+            slot.failed = true;
+            slot.try_at = again;
+        });
+    }
+
+    /// Whether the last query of any job failed.
+    pub(super) fn is_failing(&self) -> bool {
+        self.failed > 0
     }
 
     /// Everything is due now, as at a start.
@@ -223,7 +238,9 @@ impl Lane {
             self.waiting.remove(&(slot.try_at, job.clone()));
             self.dues.remove(&(slot.due_at, job.clone()));
             slot.tried |= std::mem::take(&mut slot.in_flight);
+            self.failed -= usize::from(slot.failed);
             change(slot);
+            self.failed += usize::from(slot.failed);
             if !self.once {
                 self.waiting.insert((slot.try_at, job.clone()));
             }
@@ -240,7 +257,7 @@ impl Lane {
             .map(|(_, job)| job.clone())
             .collect();
         for job in early {
-            self.unanswered(&job, again);
+            self.reschedule(&job, |slot| slot.try_at = again);
         }
     }
 

@@ -37,6 +37,8 @@ struct Paced {
     listed: Vec<String>,
     /// How a message with two names is told by one list after the other.
     tellings: Vec<Telling>,
+    /// Ids whose query fails.
+    failing: Vec<String>,
     /// Ids that are refused, with all that is asked for with them.
     refused: Vec<String>,
     /// Every query, with the time at which it began.
@@ -56,6 +58,7 @@ impl Paced {
             list_has_numbers: false,
             listed: Vec::new(),
             tellings: Vec::new(),
+            failing: Vec::new(),
             refused: Vec::new(),
             queries: Mutex::default(),
             lists: Mutex::default(),
@@ -158,6 +161,9 @@ impl Provider for Paced {
                     let ids: Vec<_> = messages.iter().map(|own| own.id.as_ref()).collect();
                     note(ids.join(","));
                     self.clock.sleep(self.query_takes).await;
+                    if self.failing.iter().any(|own| ids.contains(&own.as_str())) {
+                        return Err(Failure::new(FailureKind::Vendor, "broken"));
+                    }
                     for id in ids {
                         if self.refused.iter().any(|own| own == id) {
                             take(Observation::Refused {
@@ -483,4 +489,56 @@ async fn a_message_with_two_names_counts_once_however_it_is_told() {
         handle.stop().await;
         assert_eq!(bench.counted().await, 1, "{what}, after a restart");
     }
+}
+
+#[tokio::test]
+async fn what_fails_stays_failed_until_it_is_answered_whatever_else_is_answered() {
+    let more = "interval: 7s, messages: {static: ['1']}";
+    let mut bench = Bench::new("messages", more, |vendor| {
+        vendor.list_takes = Duration::from_secs(2);
+        vendor.query_takes = Duration::from_secs(3);
+        vendor.failing = vec!["1".into()];
+    })
+    .await;
+    let handle = bench.start();
+    bench.seconds(15).await;
+    bench.record.take();
+    bench.seconds(60).await;
+    let lines = bench.record.take();
+    let passes: Vec<_> = lines
+        .iter()
+        .filter(|line| line.starts_with("pass"))
+        .collect();
+    assert!(passes.len() > 5, "{lines:?}");
+    assert!(
+        passes.iter().all(|line| line.ends_with("[false]")),
+        "{passes:?}"
+    );
+    assert!(
+        passes.iter().any(|line| line.contains("up true")),
+        "the list is good: {passes:?}"
+    );
+    handle.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_that_is_listed_and_refused_by_name_is_rejected_once_and_spoils_no_pass() {
+    let more = "interval: 2s, messages: {static: ['1', '2']}";
+    let mut bench = Bench::new("messages", more, |vendor| {
+        vendor.listed = vec!["2".into()];
+        vendor.list_has_numbers = true;
+        vendor.refused = vec!["2".into()];
+    })
+    .await;
+    let handle = bench.start();
+    bench.seconds(12).await;
+    bench.record.take();
+    bench.seconds(400).await;
+    let lines = bench.record.take();
+    let rejected = lines.iter().filter(|line| line.starts_with("rejected"));
+    assert!(rejected.count() <= 1, "{lines:?}");
+    let passes = lines.iter().filter(|line| line.starts_with("pass"));
+    assert!(passes.clone().all(|line| line.contains("up true")));
+    assert!(passes.clone().all(|line| line.ends_with("[true]")));
+    handle.stop().await;
 }

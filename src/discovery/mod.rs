@@ -137,6 +137,8 @@ impl Tracker {
             .sent_at
             .is_some_and(|sent_at| self.is_over(sent_at, now))
         {
+            // Lists name it again and again: it is refused once.
+            self.forgotten.insert(key);
             return Named::TooOld;
         }
         let message = Message {

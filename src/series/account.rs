@@ -195,12 +195,10 @@ impl AccountSeries {
                 zero(Key::WebhookRequests, &[outcome.as_str()]);
             }
         }
+        // One that is not in use has no series: registrations have theirs from the first one on.
         let mut sources = Vec::new();
-        if account.provider.has_messages() {
-            sources.push(Source::Static);
-        }
         for (source, there) in [
-            (Source::Api, account.provider.has_messages()),
+            (Source::Static, !account.messages.fixed.is_empty()),
             (Source::File, !account.messages.files.is_empty()),
             (Source::Http, !account.messages.http.is_empty()),
             (Source::List, account.messages.list),

@@ -28,6 +28,11 @@ const RENAMES_PER_TRANSACTION: usize = 1000;
 /// How often a message that was set aside is tried again.
 const SET_ASIDE_RETRY: Duration = Duration::from_secs(24 * 3600);
 
+/// Whether a body that was handed out is an error.
+fn is_error(observation: &Observation) -> bool {
+    matches!(observation, Observation::Drained { read, .. } if read.failure.is_some())
+}
+
 /// When messages are asked for together, from the `first` time on; `None` where the vendor takes one
 /// at a time.
 fn beat(parts: &Parts, first: Timestamp, dataset: Dataset) -> Option<schedule::Beat> {
@@ -198,6 +203,7 @@ impl Collector {
         let mut nothing_queried = false;
         // All that came was that messages which were set aside are refused as before.
         let mut nothing_new = !seen.is_empty() && result.is_ok();
+        let mut refused_only = nothing_new;
         let mut goes_on = false;
         let (mut new, mut good) = (0, result.is_ok() && seen.is_empty());
         let mut failures: Vec<Failure> = Vec::new();
@@ -208,7 +214,8 @@ impl Collector {
                 Observation::Failed { .. }
                     | Observation::Refused { .. }
                     | Observation::Drained { cut: Some(_), .. }
-            );
+            ) && !is_error(&observation);
+            refused_only &= matches!(observation, Observation::Refused { .. });
             nothing_new &= matches!(observation, Observation::Refused { .. });
             match observation {
                 Observation::Named { alias, id } => {
@@ -233,7 +240,10 @@ impl Collector {
                         continue;
                     }
                     let next = self.answered(lane, &key.1, began, true);
-                    self.set_aside.remove(&(dataset, key.clone()));
+                    if jobs.contains(&Job::Message(key.1.clone())) {
+                        self.set_aside.remove(&(dataset, key.clone()));
+                        self.lane(lane).together(&Job::Message(key.1.clone()));
+                    }
                     let stale_at = schedule::after(next, stale_after);
                     if let Some(tracked) = self.tracker.get(&key) {
                         self.parts.recorder.snapshot(
@@ -377,7 +387,13 @@ impl Collector {
             // Neither success nor failure.
             return;
         }
-        pass.up |= good;
+        let monotonic = self.parts.clock.monotonic();
+        if good {
+            self.good_at = Some(monotonic);
+        }
+        // A refusal by a vendor that answers otherwise says nothing of the vendor.
+        let is_recent = |at| monotonic.since(at) < account.stale_after;
+        pass.up |= good || refused_only && self.good_at.is_some_and(is_recent);
         let since = began_at.min(pass.began_at);
         let lasted = self.parts.clock.monotonic().since(since);
         pass.lasted.insert(dataset, lasted);
@@ -470,9 +486,7 @@ impl Collector {
             tracked.and_then(|tracked| self.parts.provider.first_numbers(&tracked.message));
         let next = earliest.map_or(next, |earliest| earliest.max(next));
         let job = Job::Message(id.clone());
-        let lane = self.lane(lane);
-        lane.together(&job);
-        lane.answered(&job, next, early);
+        self.lane(lane).answered(&job, next, early);
         next
     }
 

@@ -13,7 +13,11 @@ use tokio::sync::watch;
 use tracing::Instrument;
 
 use super::{
-    super::{DatasetOutcome, PassOutcome, queue::Job, schedule},
+    super::{
+        DatasetOutcome, PassOutcome,
+        queue::{Job, Lane},
+        schedule,
+    },
     Collector, LaneKey,
 };
 use crate::{
@@ -155,7 +159,7 @@ impl Collector {
             }
             self.show(&mut pass);
         }
-        self.ended(&pass)
+        self.ended(&mut pass)
     }
 
     /// When a pass that waits for answers has something else to do: its end, the next job that is
@@ -408,8 +412,13 @@ impl Collector {
     }
 
     /// Records the pass; whether anything failed in it.
-    fn ended(&mut self, pass: &Pass) -> bool {
+    fn ended(&mut self, pass: &mut Pass) -> bool {
         let at = self.parts.clock.now();
+        // What failed before stays so until it is answered, whatever else is answered meanwhile.
+        for (lane, success) in &mut pass.asked {
+            let failing = self.lanes.get(lane).is_some_and(Lane::is_failing);
+            *success &= !failing;
+        }
         let failed = pass.asked.values().any(|success| !success);
         for (lane, success) in &pass.asked {
             if *success && self.troubles.remove(lane).is_some() {

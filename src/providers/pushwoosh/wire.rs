@@ -341,6 +341,10 @@ mod tests {
             r#"{"created_date": "2026-11-20 10:00:01"}"#,
             r#"{"created_date": "2026-11-20 10:00:01", "send_date": null}"#,
             r#"{"created_date": "2026-11-20 10:00:01", "send_date": "0000-00-00 00:00:00"}"#,
+            r#"{"created_date": "2026-11-20 10:00:01", "send_date": "0001-01-01 00:00:00"}"#,
+            r#"{"created_date": "2026-11-20 10:00:01", "send_date": "1970-01-01 00:00:00"}"#,
+            r#"{"created_date": "2026-11-20 10:00:01", "send_date": 0}"#,
+            r#"{"created_date": "2026-11-20 10:00:01", "send_date": "0"}"#,
             r#"{"created_date": "2026-11-21 10:00:01", "send_date": "2026-11-20T10:00:01Z"}"#,
         ] {
             assert_eq!(sent_at(item), created, "{item}");

@@ -5,6 +5,7 @@ mod answer;
 mod bounces;
 mod conversions;
 mod identity;
+mod labels;
 mod links;
 mod list;
 mod log;

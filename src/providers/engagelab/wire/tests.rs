@@ -215,3 +215,38 @@ fn an_answer_has_a_shape() {
         assert!(!shape(bad), "{bad}");
     }
 }
+
+#[test]
+fn a_message_type_is_one_in_every_spelling() {
+    let json = r#"{"sent": 9, "sub": {"Notification": {"sent": 7, "clicks": 1, "sub_ios": {"apns": {"sent": 7}}},
+        "notification": {"sent": 8, "sub_ios": {"apns": {"sent": 8}}}, "liveActivity": {"sent": 1},
+        "in-app-message": {"sent": 2}, "New-Type": {"sent": 3}}}"#;
+    let (snapshot, fields) = read(json);
+    let snapshot = snapshot.unwrap().unwrap();
+    let mut types: Vec<_> = snapshot
+        .types
+        .iter()
+        .map(|own| (&*own.message_type, &own.counts[..]))
+        .collect();
+    types.sort();
+    let sent = |count| (Measure::Sent, count);
+    assert_eq!(
+        types,
+        [
+            ("New-Type", &[sent(3)][..]),
+            ("inapp_message", &[sent(2)][..]),
+            ("live_activity", &[sent(1)][..]),
+            ("notification", &[sent(8), (Measure::Opened, 1)][..]),
+        ]
+    );
+    let rows: Vec<_> = snapshot
+        .breakdown
+        .iter()
+        .map(|row| (&*row.message_type, row.counts[0]))
+        .collect();
+    assert_eq!(rows, [("notification", sent(8))]);
+    assert_eq!(
+        fields,
+        ["sub.notification", "sub.notification.sub_ios.apns"]
+    );
+}

@@ -149,7 +149,7 @@ impl Pushwoosh {
         patience: Duration,
     ) -> Result<Observation, Failure> {
         let asked = message.id.clone();
-        let body = json!({"message_code": &*message.id});
+        let body = json!({"message_code": &*self.spellings.of(&message.id)});
         let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
             let conversion = answer.field("conversion");
             let figures = conversion.map(|raw| conversions(raw.get(), message, unknown));
@@ -187,7 +187,7 @@ impl Pushwoosh {
         message: &Message,
         patience: Duration,
     ) -> Result<Vec<Grown>, Failure> {
-        let body = json!({"message_code": &*message.id});
+        let body = json!({"message_code": &*self.spellings.of(&message.id)});
         let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
             metrics::hours(&answer.list("metrics")?, unknown)
         };

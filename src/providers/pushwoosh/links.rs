@@ -21,6 +21,7 @@ use super::{
     labels::{link_label, words_label},
     later,
     list::unreadable,
+    names::fold,
 };
 use crate::{
     model::{Dataset, Figure, FigureKind, Message},
@@ -159,8 +160,8 @@ impl Pushwoosh {
         let emails = self.emails.lock().unwrap_or_else(PoisonError::into_inner);
         let names = messages.iter().map(|message| &message.id);
         let names: BTreeSet<Arc<str>> = names
-            .filter(|name| emails.contains(*name))
-            .cloned()
+            .filter(|name| emails.contains(fold(name).as_str()))
+            .map(|name| self.spellings.of(name))
             .collect();
         drop(emails);
         let is_id = |name: &Arc<str>| name.bytes().all(|byte| byte.is_ascii_digit());

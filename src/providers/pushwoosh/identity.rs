@@ -1,6 +1,6 @@
 //! What identifies a row that happened once: parsed and normalised values, for two back ends of the
 //! vendor can write one time, number or name in two ways. Each value has one canonical spelling, the
-//! documented one, so that rows as the documentation has them keep the digest of version 0.1.
+//! documented one; the digest of version 0.1, of the texts as they came, goes beside it.
 
 use jiff::Timestamp;
 

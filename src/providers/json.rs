@@ -348,9 +348,23 @@ pub(super) fn whole_digits(text: &str) -> &str {
     }
 }
 
+/// 2000-01-01 in Unix seconds: none of the vendors is that old.
+const FIRST_SECOND: i64 = 946_684_800;
+
 /// A time in any of the forms that the vendors use; what has no zone is UTC, and a bare number is
-/// Unix seconds, with or without a fraction.
+/// Unix seconds, with or without a fraction. A time before 2000 is none: a vendor's program writes
+/// its language's zero (`0`, `1970-01-01`, `0001-01-01`) where it has no time.
 pub(super) fn time(text: &str) -> Option<Timestamp> {
+    any_time(text).filter(is_time)
+}
+
+/// Whether a time is not just a program's zero.
+pub(super) fn is_time(time: &Timestamp) -> bool {
+    time.as_second() >= FIRST_SECOND
+}
+
+/// As [`time`], and zeros too: for what is compared, not reckoned with.
+pub(super) fn any_time(text: &str) -> Option<Timestamp> {
     let text = text.trim();
     if let Ok(time) = text.parse::<Timestamp>() {
         return Some(time);
@@ -524,6 +538,23 @@ mod tests {
         for json in [r#"[{"sent": 7}]"#, r#"{"inner": [7]}"#, r#"{"inner": 7}"#] {
             assert!(read(json).is_err(), "{json}");
         }
+    }
+
+    #[test]
+    fn the_zero_of_a_program_is_no_time() {
+        for zero in [
+            "0",
+            "0.0",
+            "0001-01-01 00:00:00",
+            "0001-01-01T00:00:00Z",
+            "1970-01-01 00:00:00",
+            "1970-01-01T00:00:00.000+0000",
+            "-62135596800",
+            "1999-12-31T23:59:59Z",
+        ] {
+            assert_eq!(time(zero), None, "{zero}");
+        }
+        assert!(time("2000-01-01 00:00:00").is_some());
     }
 
     #[test]

@@ -50,6 +50,17 @@ pub(crate) struct Engagelab {
     max_ids_bytes: usize,
 }
 
+/// How a batch was answered.
+enum BatchEnd {
+    /// With what was handed over; `missing` is not in the answer.
+    Answered {
+        missing: Vec<Message>,
+        asked_at: Timestamp,
+    },
+    /// As a whole with an error that may be one message's.
+    Refused(Refused),
+}
+
 /// Splits `items` into runs of at most `most` items and `bytes` bytes of `length`. An item that is
 /// longer than that makes a run of its own.
 fn runs<T>(items: &[T], most: usize, bytes: usize, length: impl Fn(&T) -> usize) -> Vec<&[T]> {
@@ -128,55 +139,54 @@ impl Engagelab {
             .await
     }
 
-    /// Asks for one batch and hands over what is in the answer; or says why it was refused.
+    /// Asks for one batch and hands over what is in the answer.
     async fn batch(
         &self,
         dataset: Dataset,
         messages: &[Message],
         patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
-    ) -> Result<Option<Refused>, Failure> {
+    ) -> Result<BatchEnd, Failure> {
         // One parameter with commas between the ids, never a repeated one.
         let ids: Vec<&str> = messages.iter().map(|message| &*message.id).collect();
         let path = format!("/v4/status/detail?message_ids={}", ids.join(","));
         let (body, asked_at) = match self.get(dataset, path, patience).await? {
             (Reply::Body(body), asked_at) => (body, asked_at),
-            (Reply::Refused(refused), _) => return Ok(Some(refused)),
+            (Reply::Refused(refused), _) => return Ok(BatchEnd::Refused(refused)),
         };
         let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
         aside(body.len() > LARGE_ANSWER, || {
             let mut object: Object<'_> = serde_json::from_slice(&body)
                 .map_err(|error| Failure::bad_count(&problem(&error)))?;
-            if !wire::has_shape(&object, ids.iter(), is_id) {
-                let problem = "the answer's keys are no message ids";
+            if !wire::has_shape(&object, ids.iter()) {
+                let problem = "the answer holds no message that was asked for, but something else";
                 return Err(Failure::bad_count(problem));
             }
+            let mut missing = Vec::new();
             for message in messages {
                 let asked = message.id.clone();
-                let observation = match object.remove(message.id.as_ref()) {
-                    None => Observation::NotYet { asked, asked_at },
-                    Some(raw) => {
-                        match wire::snapshot(raw.get(), asked.clone(), asked_at, unknown) {
-                            Ok(Some(snapshot)) => Observation::Snapshot(Box::new(snapshot)),
-                            Ok(None) => Observation::NotYet { asked, asked_at },
-                            Err(text) => Observation::Failed {
-                                asked,
-                                failure: Failure::bad_count(&text),
-                            },
-                        }
-                    }
+                let Some(raw) = object.remove(message.id.as_ref()) else {
+                    missing.push(message.clone());
+                    continue;
                 };
-                take(observation);
+                let snapshot = wire::snapshot(raw.get(), asked.clone(), asked_at, unknown);
+                take(match snapshot {
+                    Ok(Some(snapshot)) => Observation::Snapshot(Box::new(snapshot)),
+                    Ok(None) => Observation::NotYet { asked, asked_at },
+                    Err(text) => Observation::Failed {
+                        asked,
+                        failure: Failure::bad_count(&text),
+                    },
+                });
             }
             for key in object.keys().filter(|key| !is_id(key)) {
                 unknown(wire::field_name(key));
             }
-            Ok(None)
+            Ok(BatchEnd::Answered { missing, asked_at })
         })
     }
 
-    /// The numbers of messages, in batches that the vendor and the URL's length allow. A batch that
-    /// is refused is halved until the messages stand alone for which it was.
+    /// The numbers of messages, in batches that the vendor and the URL's length allow.
     async fn messages(
         &self,
         dataset: Dataset,
@@ -193,21 +203,49 @@ impl Engagelab {
         }
         let length = |message: &Message| message.id.len() + 1;
         for run in runs(&good, BATCH, self.max_ids_bytes, length) {
-            let mut halves = Halves::new(run);
-            while let Some(batch) = halves.next() {
-                let Some(refused) = self.batch(dataset, batch, patience, take).await? else {
-                    continue;
-                };
-                if let Some(message) = halves.refused(batch) {
-                    take(Observation::Refused {
-                        asked: message.id.clone(),
-                        reason: refused.reason(),
-                        then: refused.then(),
-                    });
-                }
+            // The vendor may answer fewer ids at once than it takes: what is left out of an answer
+            // that holds others is queried again, as long as that brings something.
+            let mut rest = self.run(dataset, run, patience, take).await?;
+            while !rest.is_empty() {
+                rest = self.run(dataset, &rest, patience, take).await?;
             }
         }
         Ok(())
+    }
+
+    /// One batch to its end, and what is left out of answers that hold others: always fewer than
+    /// `messages`. A batch that is refused is halved until the messages stand alone for which it
+    /// was. An answer that holds nothing says that there are no numbers yet.
+    async fn run(
+        &self,
+        dataset: Dataset,
+        messages: &[Message],
+        patience: Duration,
+        take: &mut (dyn FnMut(Observation) + Send),
+    ) -> Result<Vec<Message>, Failure> {
+        let mut left_out = Vec::new();
+        let mut halves = Halves::new(messages);
+        while let Some(batch) = halves.next() {
+            match self.batch(dataset, batch, patience, take).await? {
+                BatchEnd::Answered { missing, asked_at } if missing.len() == batch.len() => {
+                    for message in missing {
+                        let asked = message.id;
+                        take(Observation::NotYet { asked, asked_at });
+                    }
+                }
+                BatchEnd::Answered { missing, .. } => left_out.extend(missing),
+                BatchEnd::Refused(refused) => {
+                    if let Some(message) = halves.refused(batch) {
+                        take(Observation::Refused {
+                            asked: message.id.clone(),
+                            reason: refused.reason(),
+                            then: refused.then(),
+                        });
+                    }
+                }
+            }
+        }
+        Ok(left_out)
     }
 
     /// The users of the newest complete hour, day and month. Each unit is a query of its own: the

@@ -131,7 +131,12 @@ async fn a_limit_under_200_is_tried_again() {
 async fn what_is_missing_is_not_yet_and_what_is_bad_fails_alone() {
     let body = r#"{"1": {"sent": 5}, "2": {"sent": -5}, "3": null, "9": {"sent": 7}, "note": 1, "4": [],
         "5": {"sent": 1.5}, "6": {"sent": "many"}, "7": {"sent": 9007199254740992}, "8": 12}"#;
-    let vendor = start(move |_, _| reply(200, body)).await;
+    // What is left out is queried once more, in a request of its own.
+    let vendor = start(move |path, number| match number {
+        0 => reply(200, body),
+        _ => reply(200, if path.ends_with("=99") { "{}" } else { "" }),
+    });
+    let vendor = vendor.await;
     let ids = ["1", "2", "3", "4", "5", "6", "7", "8", "99"];
     let (taken, result) = vendor.messages(Dataset::Messages, &ids).await;
     assert_eq!(result, Ok(()));
@@ -147,10 +152,50 @@ async fn what_is_missing_is_not_yet_and_what_is_bad_fails_alone() {
         "99 not yet",
     ];
     assert_eq!(short(&taken), expected);
-    assert_eq!(vendor.unknown(), ["note"]);
+    assert_eq!(
+        (vendor.unknown(), vendor.requests()),
+        (vec!["note".to_owned()], 2)
+    );
     let vendor = start(|_, _| reply(200, "{}")).await;
     let (taken, result) = vendor.messages(Dataset::Messages, &["1", "2"]).await;
     assert_eq!((short(&taken).len(), result), (2, Ok(())));
+}
+
+#[tokio::test]
+async fn a_batch_that_is_answered_in_part_is_completed() {
+    // At most 40 ids at once; number 7 is left out, number 70 is refused, alone or not.
+    let vendor = start(|path, number| {
+        let ids: Vec<&str> = path.split_once('=').unwrap().1.split(',').collect();
+        if number > 0 && ids.contains(&"70") {
+            return reply(400, r#"{"error":{"code":27201}}"#);
+        }
+        let known = ids.iter().take(40).filter(|id| **id != "7");
+        let of: Vec<_> = known
+            .map(|id| format!(r#""{id}": {{"sent": 1}}"#))
+            .collect();
+        reply(200, &format!("{{{}}}", of.join(",")))
+    });
+    let vendor = vendor.await;
+    let ids: Vec<String> = (0..100).map(|id| id.to_string()).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let (taken, result) = vendor.messages(Dataset::Messages, &ids).await;
+    assert_eq!((taken.len(), result), (100, Ok(())));
+    let others: Vec<_> = short(&taken)
+        .into_iter()
+        .filter(|line| !line.ends_with("numbers"))
+        .collect();
+    assert_eq!(others, ["7 not yet", "70 27201 UnlessNew"]);
+    assert!(vendor.requests() < 20, "{}", vendor.requests());
+}
+
+#[tokio::test]
+async fn an_answer_about_other_messages_is_a_failure() {
+    for body in [r#"{"77": {"sent": 5}}"#, r#"{"01613113584": {"sent": 5}}"#] {
+        let vendor = start(move |_, _| reply(200, body)).await;
+        let (taken, result) = vendor.messages(Dataset::Messages, &["1613113584"]).await;
+        let kind = result.map_err(|failure| failure.kind);
+        assert_eq!((taken, kind), (vec![], Err(FailureKind::Decode)), "{body}");
+    }
 }
 
 #[tokio::test]

@@ -159,6 +159,37 @@ pub(super) fn platform_name(name: &str) -> Arc<str> {
     }
 }
 
+/// The message types that the vendor documents.
+const MESSAGE_TYPES: [&str; 5] = [
+    "notification",
+    "message",
+    "live_activity",
+    "voip",
+    "inapp_message",
+];
+
+/// A message type in its documented spelling, however case, `_` and `-` are used; one that is not
+/// documented as it is.
+fn message_type_of(key: &str) -> &str {
+    let folded = |name: &str| -> String {
+        let letters = name.chars().filter(|letter| !matches!(letter, '_' | '-'));
+        letters.flat_map(char::to_lowercase).collect()
+    };
+    let own = folded(key);
+    let known = MESSAGE_TYPES.into_iter().find(|name| folded(name) == own);
+    known.unwrap_or(key)
+}
+
+/// Takes into `counts` what `others` has more: both are numbers of one thing in two spellings.
+fn take_greater(counts: &mut Counts, others: Counts) {
+    for (measure, count) in others {
+        match counts.iter_mut().find(|(own, _)| *own == measure) {
+            Some((_, greatest)) => *greatest = count.max(*greatest),
+            None => counts.push((measure, count)),
+        }
+    }
+}
+
 /// The state of a message; `None`: it has no number yet. A part that has another shape than
 /// expected is noted and left out; a bad count is an error of the message.
 pub(super) fn snapshot(
@@ -221,7 +252,8 @@ pub(super) fn snapshot(
 }
 
 /// One message type under `sub`: its own numbers, and vendor channels under each platform. Numbers
-/// directly under a platform have no family: beside the channels they would count twice.
+/// directly under a platform have no family: beside the channels they would count twice. Of a type
+/// that comes in two spellings the greater numbers are taken, and the second spelling is noted.
 fn read_type(
     value: &Levels<'_>,
     path: JsonPath<'_>,
@@ -230,13 +262,21 @@ fn read_type(
     unknown: &mut dyn FnMut(&str),
 ) -> Result<(), String> {
     let value = level(value, path, unknown);
-    let message_type: Arc<str> = Arc::from(path.1);
+    let message_type: Arc<str> = Arc::from(message_type_of(path.1));
     let own = counts(value, Some(&path))?;
-    if !own.is_empty() {
-        types.push(TypeTotals {
+    let first = types
+        .iter_mut()
+        .find(|first| first.message_type == message_type);
+    match first {
+        _ if own.is_empty() => {}
+        Some(first) => {
+            unknown(&path.to_string());
+            take_greater(&mut first.counts, own);
+        }
+        None => types.push(TypeTotals {
             message_type: message_type.clone(),
             counts: own,
-        });
+        }),
     }
     for (key, value) in value {
         let path = JsonPath(Some(&path), key);
@@ -283,25 +323,19 @@ fn merged(mut rows: Vec<Row>, unknown: &mut dyn FnMut(&str)) -> Vec<Row> {
         let message_type = JsonPath(Some(&sub), &second.message_type);
         let platform = JsonPath(Some(&message_type), &platform);
         unknown(&JsonPath(Some(&platform), &second.vendor_channel).to_string());
-        for (measure, count) in second.counts.drain(..) {
-            match first.counts.iter_mut().find(|(own, _)| *own == measure) {
-                Some((_, greatest)) => *greatest = count.max(*greatest),
-                None => first.counts.push((measure, count)),
-            }
-        }
+        take_greater(&mut first.counts, std::mem::take(&mut second.counts));
         true
     });
     rows
 }
 
-/// Whether an answer has the shape of one whose keys are ids: something that was asked for is in
-/// it, or there is nothing in it but `is_id`s. `{}` says that there is nothing yet.
+/// Whether an answer is about what was asked for: something of that is in it, or nothing at all.
+/// `{}` says that there is nothing yet.
 pub(super) fn has_shape(
     answer: &Object<'_>,
     mut asked: impl Iterator<Item = impl AsRef<str>>,
-    is_id: impl Fn(&str) -> bool,
 ) -> bool {
-    answer.keys().all(|key| is_id(key)) || asked.any(|id| answer.contains_key(id.as_ref()))
+    answer.is_empty() || asked.any(|id| answer.contains_key(id.as_ref()))
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Bounced e-mails (`emails/bouncedEmails`), a day at a time. Rows have no id: each is known by a
-//! digest of all that it says. Addresses go into the digest and nowhere else.
+//! digest of what it says. Addresses go into the digest and nowhere else.
 
 use std::{
     sync::{
@@ -78,11 +78,18 @@ impl Bounce {
         }
         let (label, canonical_kind) = kind_of(kind);
         let start = ["bounce", account, application];
+        let at = instant(date);
+        // A row can lose its reason, or a part of it. It tells rows apart only where the vendor
+        // rounds times to days.
+        let canonical_reason = match at {
+            Some(at) if at.as_second() == day_of(at).as_second() => alphanumerics(reason),
+            _ => String::new(),
+        };
         let own = [
-            &lower(email),
+            &address(email),
             &time_text(date, TIME),
             &canonical_kind,
-            &alphanumerics(reason),
+            &canonical_reason,
         ];
         let canonical: Vec<&str> = start.into_iter().chain(own.map(|text| &**text)).collect();
         let former: Vec<&str> = start
@@ -97,8 +104,19 @@ impl Bounce {
                 kind: label,
                 reason: reason_of(reason),
             },
-            at: instant(date),
+            at,
         })
+    }
+}
+
+/// An address in lower case, without the name and the angle brackets around it that it can have.
+fn address(text: &str) -> String {
+    let text = lower(text);
+    let inner = text.rsplit_once('<').map(|(_, inner)| inner);
+    let inner = inner.and_then(|inner| inner.split('>').next());
+    match inner.map(str::trim).filter(|inner| !inner.is_empty()) {
+        Some(inner) => inner.to_owned(),
+        None => text,
     }
 }
 
@@ -309,6 +327,28 @@ mod tests {
             "",
         ];
         assert_eq!((same.digest, same.former), (digest(&parts), None));
+    }
+
+    #[test]
+    fn a_reason_tells_rows_of_a_midnight_apart_and_no_others() {
+        let at = |date: &str, email: &str, reason: &str| {
+            let json = format!(
+                r#"{{"email":"{email}","date":"{date}","reason":{reason},"type":"Hardbounce"}}"#
+            );
+            bounce(&json).digest
+        };
+        let (day, second) = ("2024-07-20T00:00:00.000Z", "2024-07-20T00:00:01.000Z");
+        let (full, gone) = (r#""mailbox full""#, r#""gone""#);
+        assert_ne!(at(day, "a@x.org", full), at(day, "a@x.org", gone));
+        let one = at(second, "a@x.org", full);
+        for reason in [gone, r#""mailbox f""#, "null"] {
+            assert_eq!(at(second, "a@x.org", reason), one, "{reason}");
+        }
+        for email in ["<A@x.org>", "Ann A <a@x.org>", " a@x.org "] {
+            assert_eq!(at(second, email, full), one, "{email}");
+        }
+        assert_ne!(at(second, "<b@x.org>", full), one);
+        assert_ne!(at("2024-07-20T00:00:02.000Z", "a@x.org", full), one);
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value, json};
 
-use super::{Answer, Endpoint, Pushwoosh, is_refusal, metrics, refusal_reason};
+use super::{
+    Answer, Endpoint, Pushwoosh, is_refusal, labels::words_label, metrics, refusal_reason,
+};
 use crate::{
     model::{Dataset, Figure, FigureKind, Message},
     providers::{
@@ -66,7 +68,7 @@ fn events(value: &Value, unknown: &mut dyn FnMut(&str)) -> Vec<Event> {
                 match value {
                     Value::Object(event) => found.push((name.clone(), event.clone())),
                     _ if name == "sends" || name == "opens" => {}
-                    _ => unknown(&format!("conversion.{name}")),
+                    _ => unknown(&format!("conversion.{}", words_label(name))),
                 }
             }
         }
@@ -83,14 +85,25 @@ fn conversions(
     let conversion: Value =
         serde_json::from_str(json).map_err(|error| crate::providers::json::problem(&error))?;
     let campaign = message.campaign.clone().unwrap_or_default();
-    let mut figures = Vec::new();
+    let mut figures: Vec<Figure> = Vec::new();
     for (name, fields) in events(&conversion, unknown) {
         for field in fields.keys() {
             if !["name", "hits", "conversion", "revenue"].contains(&&**field) {
                 unknown(&format!("conversion.events.{field}"));
             }
         }
-        let (event, message_id): (Arc<str>, _) = (Arc::from(name), message.id.clone());
+        let (event, message_id): (Arc<str>, _) =
+            (Arc::from(words_label(&name)), message.id.clone());
+        // Names that differ in an address alone are one name: their numbers are added up, except
+        // for ratios, of which there is no sum.
+        let is_shared = *event != *name;
+        let mut add = |kind: FigureKind, value: f64| {
+            let same = figures.iter_mut().find(|own| is_shared && own.kind == kind);
+            match same {
+                Some(figure) => figure.value += value,
+                None => figures.push(Figure { kind, value }),
+            }
+        };
         let hits = fields.get("hits").map(Value::to_string);
         let hits: Count = hits
             .map_or(Ok(Count::Absent), |hits| serde_json::from_str(&hits))
@@ -103,16 +116,17 @@ fn conversions(
                 message_id: message_id.clone(),
                 event: event.clone(),
             };
-            figures.push(Figure { kind, value });
+            add(kind, value);
         }
         // A ratio relative to opens, or an older API's `"100%"`.
-        if let Some(value) = fields.get("conversion").and_then(number) {
+        let ratio = fields.get("conversion").and_then(number);
+        if let Some(value) = ratio.filter(|_| !is_shared) {
             let kind = FigureKind::ConversionRatio {
                 campaign: campaign.clone(),
                 message_id: message_id.clone(),
                 event: event.clone(),
             };
-            figures.push(Figure { kind, value });
+            add(kind, value);
         }
         // Without a currency.
         if let Some(value) = fields.get("revenue").and_then(number) {
@@ -121,7 +135,7 @@ fn conversions(
                 message_id,
                 event,
             };
-            figures.push(Figure { kind, value });
+            add(kind, value);
         }
     }
     Ok(figures)
@@ -135,7 +149,7 @@ impl Pushwoosh {
         patience: Duration,
     ) -> Result<Observation, Failure> {
         let asked = message.id.clone();
-        let body = json!({"message_code": &*message.id});
+        let body = json!({"message_code": &*self.spellings.of(&message.id)});
         let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
             let conversion = answer.field("conversion");
             let figures = conversion.map(|raw| conversions(raw.get(), message, unknown));
@@ -173,7 +187,7 @@ impl Pushwoosh {
         message: &Message,
         patience: Duration,
     ) -> Result<Vec<Grown>, Failure> {
-        let body = json!({"message_code": &*message.id});
+        let body = json!({"message_code": &*self.spellings.of(&message.id)});
         let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
             metrics::hours(&answer.list("metrics")?, unknown)
         };
@@ -221,6 +235,26 @@ mod tests {
             )
             .is_err()
         );
+    }
+
+    #[test]
+    fn names_that_hold_addresses_share_one_name_without() {
+        let message = Message {
+            application: Arc::from("app"),
+            id: Arc::from("A444"),
+            campaign: None,
+            sent_at: None,
+        };
+        let json = r#"{"goals for joe@x.org": 5, "buy joe@x.org": {"hits": 3, "conversion": 0.5, "revenue": 2},
+            "buy ann%40x.org": {"hits": "4", "conversion": 0.25}}"#;
+        let mut fields = Vec::new();
+        let mut note = |field: &str| fields.push(field.to_owned());
+        let figures = conversions(json, &message, &mut note).unwrap();
+        let values: Vec<f64> = figures.iter().map(|figure| figure.value).collect();
+        // In the order of the names: Ann's come first.
+        assert_eq!(values, [7.0, 2.0]);
+        assert!(!format!("{figures:?} {fields:?}").contains("x.org"));
+        assert_eq!(fields, ["conversion.goals for *"]);
     }
 
     #[test]

@@ -1,18 +1,24 @@
 //! What identifies a row that happened once: parsed and normalised values, for two back ends of the
 //! vendor can write one time, number or name in two ways. Each value has one canonical spelling, the
-//! documented one, so that rows as the documentation has them keep the digest of version 0.1.
+//! documented one; the digest of version 0.1, of the texts as they came, goes beside it.
 
 use jiff::Timestamp;
 
 use crate::providers::{
     Digest,
     digest::digest,
-    json::{Text, time},
+    json::{Text, any_time, is_time},
 };
 
-/// The time that a text stands for; a number of 12 digits or more is milliseconds.
+/// The time that a text stands for; a number of 12 digits or more is milliseconds. A program's zero
+/// is none.
 pub(super) fn instant(text: &str) -> Option<Timestamp> {
-    time(text).or_else(|| {
+    any_instant(text).filter(is_time)
+}
+
+/// As [`instant`], and zeros too: a row that has one is the same row in every spelling of it.
+fn any_instant(text: &str) -> Option<Timestamp> {
+    any_time(text).or_else(|| {
         let milliseconds = text.trim().parse::<i64>().ok()?;
         Timestamp::from_millisecond(milliseconds).ok()
     })
@@ -21,7 +27,7 @@ pub(super) fn instant(text: &str) -> Option<Timestamp> {
 /// A time in the canonical spelling `format`, cut to seconds, for not every spelling has more; what
 /// is no time stays a text.
 pub(super) fn time_text(text: &str, format: &str) -> String {
-    match instant(text) {
+    match any_instant(text) {
         Some(time) => time.strftime(format).to_string(),
         None => lower(text),
     }
@@ -70,6 +76,10 @@ mod tests {
             assert_eq!(canonical, "2024-07-20T00:00:00Z", "{text}");
         }
         assert_eq!(time_text(" Yesterday ", "%Y"), "yesterday");
+        for zero in ["0", "1970-01-01 00:00:00", "1970-01-01T00:00:00Z"] {
+            assert_eq!((instant(zero), &*time_text(zero, "%Y")), (None, "1970"));
+        }
+        assert_eq!(instant("86400"), None);
         assert_eq!(
             alphanumerics("550 5.1.1 <A@b.c>: Ünknown"),
             "550511abcünknown"

@@ -18,8 +18,10 @@ use serde_json::{Value, json};
 use super::{
     Answer, BATCH, Endpoint, Pushwoosh, date,
     identity::{lower, raw, time_text},
+    labels::{link_label, words_label},
     later,
     list::unreadable,
+    names::fold,
 };
 use crate::{
     model::{Dataset, Figure, FigureKind, Message},
@@ -96,10 +98,17 @@ impl Click {
     }
 }
 
-/// A link without its query, which can hold tokens.
+/// A link without its query, which can hold tokens, and without addresses.
 fn bare(link: &Text) -> Arc<str> {
     let link = link.get().unwrap_or_default().trim();
-    Arc::from(link.split(['?', '#']).next().unwrap_or_default())
+    Arc::from(link_label(
+        link.split(['?', '#']).next().unwrap_or_default(),
+    ))
+}
+
+/// A text without addresses.
+fn words(text: &Text) -> Arc<str> {
+    Arc::from(words_label(raw(text)))
 }
 
 /// The answer about the e-mails in `filters`. If the vendor knows one of them no longer, the halves
@@ -151,8 +160,8 @@ impl Pushwoosh {
         let emails = self.emails.lock().unwrap_or_else(PoisonError::into_inner);
         let names = messages.iter().map(|message| &message.id);
         let names: BTreeSet<Arc<str>> = names
-            .filter(|name| emails.contains(*name))
-            .cloned()
+            .filter(|name| emails.contains(fold(name).as_str()))
+            .map(|name| self.spellings.of(name))
             .collect();
         drop(emails);
         let is_id = |name: &Arc<str>| name.bytes().all(|byte| byte.is_ascii_digit());
@@ -206,7 +215,7 @@ impl Pushwoosh {
             for row in rows {
                 match row {
                     Ok(row) if row.link.get().is_some() => {
-                        let key = (row.template.shared(), bare(&row.link), row.title.shared());
+                        let key = (words(&row.template), bare(&row.link), words(&row.title));
                         let sum = sums.entry(key).or_default();
                         *sum = std::mem::take(sum).plus(row.clicks);
                     }
@@ -334,6 +343,11 @@ mod tests {
         let link: Link =
             serde_json::from_str(r#"{"link":"https://example.com/a?token=1#x"}"#).unwrap();
         assert_eq!(&*bare(&link.link), "https://example.com/a");
+        let click: Click = serde_json::from_str(
+            r#"{"link":"https://example.com/u/a%40example.com/1?x","hwid":"d"}"#,
+        )
+        .unwrap();
+        assert_eq!(&*click.read().unwrap().1.0, "https://example.com/u/*/1");
     }
 
     #[test]

@@ -85,6 +85,7 @@ impl Pushwoosh {
         emails.extend(found.filter_map(Item::name));
         drop(emails);
         for item in items.iter().flatten() {
+            item.code().inspect(|code| self.spellings.learn(code));
             if let (Some(id), Some(code)) = (item.id(), item.code()) {
                 self.codes.learn(&fold(id), &fold(code));
             }
@@ -250,14 +251,20 @@ impl Pushwoosh {
     ) -> Result<(), Failure> {
         let value = |message: &Message| match message.id.parse::<u64>() {
             Ok(id) if filter == "messages_ids" => json!(id),
-            _ => json!(&*message.id),
+            _ => json!(&*self.spellings.of(&message.id)),
         };
-        let values: Vec<Value> = messages.iter().map(value).collect();
+        let mut values: Vec<Value> = Vec::with_capacity(messages.len());
+        // A message can be watched by two spellings until its first answer.
+        let mut missing: HashMap<String, Vec<Arc<str>>> = HashMap::new();
+        for message in messages {
+            let same = missing.entry(normalized(&message.id)).or_default();
+            same.push(message.id.clone());
+            let value = value(message);
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
         let filters = json!({"application": &*application.id, filter: values});
-        let asked = messages
-            .iter()
-            .map(|message| (normalized(&message.id), message.id.clone()));
-        let mut missing: HashMap<String, Arc<str>> = asked.collect();
         let keys = Mutex::default();
         let mut pager = Pager::new(PAGING, false);
         let (mut nameless, mut last_asked_at) = (false, self.http.clock().now());
@@ -279,6 +286,7 @@ impl Pushwoosh {
                 let names = [item.code(), item.id()].into_iter().flatten();
                 let found: Vec<_> = names
                     .filter_map(|name| missing.remove(&normalized(name)))
+                    .flatten()
                     .collect();
                 for asked in found {
                     take_names(&item, take);
@@ -292,7 +300,7 @@ impl Pushwoosh {
             }
             _ => {}
         }
-        for asked in missing.into_values() {
+        for asked in missing.into_values().flatten() {
             take(if nameless {
                 let failure = Failure::new(FailureKind::Decode, "a message without a name");
                 Observation::Failed { asked, failure }
@@ -328,13 +336,19 @@ fn batches(messages: &[Message]) -> Vec<&[Message]> {
     batches
 }
 
-/// Hands over both names of an item, if it has both.
+/// Hands over the names of an item that are not the one that it is known by: its id, and its code as
+/// the vendor spells it.
 fn take_names(item: &Item, take: &mut (dyn FnMut(Observation) + Send)) {
-    if let (Some(code), Some(id)) = (item.code(), item.id()) {
-        take(Observation::Named {
-            alias: Arc::from(id),
-            id: Arc::from(code),
-        });
+    let (Some(code), Some(name)) = (item.code(), item.name()) else {
+        return;
+    };
+    for alias in [item.id(), Some(code)].into_iter().flatten() {
+        if alias != &*name {
+            take(Observation::Named {
+                alias: Arc::from(alias),
+                id: name.clone(),
+            });
+        }
     }
 }
 

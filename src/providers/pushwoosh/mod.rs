@@ -5,6 +5,7 @@ mod answer;
 mod bounces;
 mod conversions;
 mod identity;
+mod labels;
 mod links;
 mod list;
 mod log;
@@ -64,9 +65,10 @@ pub(crate) struct Pushwoosh {
     /// The label `account`, which digests begin with.
     account: Arc<str>,
     max_links: usize,
-    /// The codes of messages that are e-mails: only they have links.
+    /// The names of messages that are e-mails: only they have links.
     emails: Mutex<BTreeSet<Arc<str>>>,
     codes: names::Codes,
+    spellings: names::Spellings,
     rounds: slices::Rounds,
     log_windows: log::WindowLengths,
 }
@@ -84,6 +86,7 @@ impl Pushwoosh {
             max_links: account.max_links,
             emails: Mutex::default(),
             codes: names::Codes::default(),
+            spellings: names::Spellings::default(),
             rounds: slices::Rounds::default(),
             log_windows: log::WindowLengths::default(),
         }
@@ -242,9 +245,9 @@ fn refusal_reason(failure: &Failure) -> Arc<str> {
 }
 
 impl Provider for Pushwoosh {
-    /// A message has an `id` of digits and a `code`, and is known by its code.
+    /// A message has an `id` of digits and a `code`, and is known by its code in upper case.
     fn may_be_another_name(&self, id: &str) -> bool {
-        id.bytes().all(|byte| byte.is_ascii_digit())
+        id.bytes().all(|byte| byte.is_ascii_digit()) || names::fold(id) != id
     }
 
     fn list_has_numbers(&self) -> bool {

@@ -20,6 +20,34 @@ const MAX_CODES: usize = 200_000;
 #[derive(Debug, Default)]
 pub(super) struct Codes(Mutex<HashMap<String, String>>);
 
+/// The vendor's newest spelling of each code that is not spelled as it is folded. A message is known
+/// by its folded code, and asked for by the vendor's spelling: the vendor may tell them apart.
+#[derive(Debug, Default)]
+pub(super) struct Spellings(Mutex<HashMap<String, Arc<str>>>);
+
+impl Spellings {
+    /// Learns how the vendor spells a code.
+    pub(super) fn learn(&self, code: &str) {
+        let folded = fold(code);
+        let mut spellings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if folded == code {
+            spellings.remove(&folded);
+            return;
+        }
+        if spellings.len() >= MAX_CODES {
+            spellings.clear();
+        }
+        spellings.insert(folded, Arc::from(code));
+    }
+
+    /// The message's name as the vendor spells it; where that is not known, as it is.
+    pub(super) fn of(&self, name: &Arc<str>) -> Arc<str> {
+        let spellings = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = spellings.get(&fold(name));
+        own.unwrap_or(name).clone()
+    }
+}
+
 impl Codes {
     /// Learns that a message has both names, each folded.
     pub(super) fn learn(&self, id: &str, code: &str) {
@@ -85,6 +113,20 @@ mod tests {
     use serde_json::value::RawValue;
 
     use super::*;
+
+    #[test]
+    fn the_newest_spelling_of_a_code_is_used() {
+        let spellings = Spellings::default();
+        let name: Arc<str> = Arc::from("C-1");
+        let other: Arc<str> = Arc::from("d-2");
+        spellings.learn("c-1");
+        assert_eq!(
+            (&*spellings.of(&name), &*spellings.of(&other)),
+            ("c-1", "d-2")
+        );
+        spellings.learn("C-1");
+        assert_eq!(&*spellings.of(&name), "C-1");
+    }
 
     #[test]
     fn a_message_has_one_key_under_either_name() {

@@ -9,7 +9,10 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::metrics::{Metrics, Rows, sums};
+use super::{
+    metrics::{Metrics, Rows, sums},
+    names::fold,
+};
 use crate::{
     model::Snapshot,
     providers::{
@@ -116,12 +119,13 @@ impl<'de, T: Deserialize<'de> + Default> Deserialize<'de> for OneOrMany<T> {
 }
 
 impl Item {
-    /// The name that the message is known by: its code; where there is none, its id.
+    /// The name that the message is known by: its folded code; where there is none, its id.
     pub(super) fn name(&self) -> Option<Arc<str>> {
-        self.code().or_else(|| self.id()).map(Arc::from)
+        let name = self.code().or_else(|| self.id())?;
+        Some(Arc::from(fold(name)))
     }
 
-    /// The vendor's code of the message.
+    /// The vendor's code of the message, as it is spelled.
     pub(super) fn code(&self) -> Option<&str> {
         let code = self.names.code.get().map(str::trim);
         code.filter(|code| !code.is_empty())
@@ -341,6 +345,10 @@ mod tests {
             r#"{"created_date": "2026-11-20 10:00:01"}"#,
             r#"{"created_date": "2026-11-20 10:00:01", "send_date": null}"#,
             r#"{"created_date": "2026-11-20 10:00:01", "send_date": "0000-00-00 00:00:00"}"#,
+            r#"{"created_date": "2026-11-20 10:00:01", "send_date": "0001-01-01 00:00:00"}"#,
+            r#"{"created_date": "2026-11-20 10:00:01", "send_date": "1970-01-01 00:00:00"}"#,
+            r#"{"created_date": "2026-11-20 10:00:01", "send_date": 0}"#,
+            r#"{"created_date": "2026-11-20 10:00:01", "send_date": "0"}"#,
             r#"{"created_date": "2026-11-21 10:00:01", "send_date": "2026-11-20T10:00:01Z"}"#,
         ] {
             assert_eq!(sent_at(item), created, "{item}");

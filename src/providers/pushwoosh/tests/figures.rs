@@ -135,3 +135,34 @@ async fn an_email_that_the_vendor_knows_no_longer_costs_no_other_its_clicks() {
         assert_eq!(figures[0].value, 4.0);
     }
 }
+
+#[tokio::test]
+async fn links_are_grouped_without_addresses() {
+    let script = |path: &str, request: &Value| match path {
+        "messages:list" => {
+            let mail = json!({"id": 9, "code": "M", "email_info": {"metrics": [{"sends": 1}]}});
+            (200, json!({"items": page(request, &[mail], 10)}))
+        }
+        _ => {
+            let row = |person: &str, clicks: u32| {
+                json!({"template": format!("t {person}@x.org"), "title": format!("Hi {person}@x.org"),
+                    "link": format!("https://a.example/u/{person}%40x.org/1?a"), "clicks": clicks})
+            };
+            (200, json!({"items": [row("joe", 3), row("ann", 4)]}))
+        }
+    };
+    let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
+    bench.list("2026-11-25T08:00:00Z").await.1.unwrap();
+    let (observed, result) = bench.whole(Dataset::Links, &["M"], None).await;
+    result.unwrap();
+    let [Observation::Figures { figures, .. }] = &observed[..] else {
+        panic!("{observed:?}");
+    };
+    let kind = crate::model::FigureKind::LinkClicks {
+        template: Arc::from("t *"),
+        link: Arc::from("https://a.example/u/*/1"),
+        title: Arc::from("Hi *"),
+    };
+    let values: Vec<_> = figures.iter().map(|own| (&own.kind, own.value)).collect();
+    assert_eq!(values, [(&kind, 7.0)]);
+}

@@ -228,3 +228,51 @@ async fn names_are_matched_by_their_normalised_form_and_asked_for_in_short_reque
         .max();
     assert!(longest.unwrap() < 10_000, "{longest:?}");
 }
+
+#[tokio::test]
+async fn a_message_is_one_in_upper_and_lower_case() {
+    // The list and the message by its name spell one code in two ways.
+    let script = |_: &str, request: &Value| {
+        let mut row = item(1, "2026-11-25 10:00:00");
+        if request["filters"].get("date_range").is_some() {
+            row["code"] = json!("c-1");
+        }
+        (200, json!({"items": page(request, &[row], 100)}))
+    };
+    let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
+    let named = |alias: &str| Observation::Named {
+        alias: Arc::from(alias),
+        id: Arc::from("C-1"),
+    };
+    let (observed, result) = bench.list("2026-11-25T08:00:00Z").await;
+    result.unwrap();
+    assert_eq!(observed[..2], [named("1001"), named("c-1")]);
+    assert_eq!(listed(&observed), ["C-1"]);
+    let Some(Observation::Snapshot(snapshot)) = observed.last() else {
+        panic!("{observed:?}");
+    };
+    assert_eq!(&*snapshot.id, "C-1");
+    bench.requests();
+    // By the folded name it is asked for as the vendor spelled it last.
+    for sent in ["c-1", "C-1"] {
+        let (observed, result) = bench.named(Dataset::Messages, &["C-1"]).await;
+        result.unwrap();
+        assert_eq!(observed[0], named("1001"));
+        assert!(matches!(observed.last(), Some(Observation::Snapshot(_))));
+        let request = bench.requests().remove(0);
+        assert_eq!(request["filters"]["messages_codes"], json!([sent]));
+    }
+    // Watched in two spellings, it is answered under both.
+    let (observed, result) = bench.named(Dataset::Messages, &["C-1", "c-1"]).await;
+    result.unwrap();
+    let asked: Vec<_> = observed
+        .iter()
+        .filter_map(|own| match own {
+            Observation::Snapshot(snapshot) => Some((&*snapshot.asked, &*snapshot.id)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(asked, [("C-1", "C-1"), ("c-1", "C-1")]);
+    assert!(bench.provider.may_be_another_name("c-1"));
+    assert!(!bench.provider.may_be_another_name("C-1"));
+}

@@ -117,9 +117,12 @@ fn raise(known: &mut Value, other: &Value) {
         (Value::Array(known), Value::Array(other)) => {
             for row in other {
                 let name = NAMES.iter().find(|name| row.get(**name).is_some());
+                // A row without a name is the only one of its list (an e-mail's numbers), if the
+                // list has one row; of other lists, what is not there yet is new.
+                let alone = other.len() == 1 && known.len() == 1;
                 let same = |own: &Value| match name {
                     Some(name) => own[*name] == row[*name],
-                    None => own == row,
+                    None => own == row || alone && own.is_object() && row.is_object(),
                 };
                 match known.iter().position(same) {
                     Some(index) => raise(&mut known[index], row),

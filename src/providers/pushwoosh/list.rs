@@ -84,6 +84,11 @@ impl Pushwoosh {
         let found = items.iter().flatten().filter(|item| item.is_email());
         emails.extend(found.filter_map(Item::name));
         drop(emails);
+        for item in items.iter().flatten() {
+            if let (Some(id), Some(code)) = (item.id(), item.code()) {
+                self.codes.learn(&fold(id), &fold(code));
+            }
+        }
         let mut keys = keys.lock().unwrap_or_else(PoisonError::into_inner);
         let rows = items.into_iter().map(|item| match item {
             Ok(item) => {

@@ -16,7 +16,7 @@ use super::{
     identity::{digests, instant, lower, raw, time_text},
     is_refusal, later,
     list::unreadable,
-    names::fold,
+    names::{Codes, fold},
     platform,
     slices::{Reach, SKEW, SliceFlaws},
 };
@@ -25,7 +25,7 @@ use crate::{
     providers::{
         Failure, FailureKind, Observation,
         decode::decode,
-        json::{Skipped, Text},
+        json::{Skipped, Text, whole_digits},
     },
 };
 
@@ -74,7 +74,12 @@ struct Event {
 }
 
 impl Event {
-    fn happening(&self, account: &str, application: &str) -> Result<Happening, String> {
+    fn happening(
+        &self,
+        account: &str,
+        application: &str,
+        codes: &Codes,
+    ) -> Result<Happening, String> {
         let (at, device) = (raw(&self.timestamp), raw(&self.hwid));
         let (platform, status) = (raw(&self.platform), raw(&self.status));
         let (code, id) = (raw(&self.message_code), raw(&self.message_id));
@@ -82,8 +87,10 @@ impl Event {
         if action.is_empty() {
             return Err("an event without an action".to_owned());
         }
-        let message = match fold(code) {
-            code if code.is_empty() => fold(id),
+        let (folded_code, folded_id) = (fold(code), fold(whole_digits(id.trim())));
+        codes.learn(&folded_id, &folded_code);
+        let message = match folded_code {
+            code if code.is_empty() => codes.of(&folded_id).unwrap_or(folded_id),
             code => code,
         };
         let start = ["log", account, application];
@@ -329,7 +336,7 @@ impl Pushwoosh {
             let rows = answer.list("data")?;
             let event = |raw: &&serde_json::value::RawValue| {
                 let event = decode::<Event>(raw.get().as_bytes(), unknown)?;
-                event.happening(&self.account, &application.id)
+                event.happening(&self.account, &application.id, &self.codes)
             };
             Ok((rows.iter().map(event).collect(), answer.next_token()))
         };
@@ -349,7 +356,23 @@ mod tests {
 
     fn event(json: &str) -> Happening {
         let event: Event = serde_json::from_str(json).unwrap();
-        event.happening("a", "app").unwrap()
+        event.happening("a", "app", &Codes::default()).unwrap()
+    }
+
+    #[test]
+    fn an_event_whose_message_is_named_by_its_id_alone_is_the_one_that_names_both() {
+        let codes = Codes::default();
+        let digest = |names: &str| {
+            let json = format!(
+                r#"{{"timestamp":"2000-01-25T11:18:47Z","action":"sent","hwid":"a",{names}}}"#
+            );
+            let event: Event = serde_json::from_str(&json).unwrap();
+            event.happening("a", "app", &codes).unwrap().digest
+        };
+        let both = digest(r#""message_id":7,"message_code":"A-1""#);
+        assert_eq!(digest(r#""message_id":"7.0""#), both);
+        assert_eq!(digest(r#""message_code":"a-1""#), both);
+        assert_ne!(digest(r#""message_id":8"#), both);
     }
 
     #[test]
@@ -416,7 +439,7 @@ mod tests {
             assert_eq!((deleted.kind, deleted.at), (kind, None));
         }
         let event: Event = serde_json::from_str(r#"{"event": "sent"}"#).unwrap();
-        assert!(event.happening("a", "app").is_err());
+        assert!(event.happening("a", "app", &Codes::default()).is_err());
     }
 
     #[test]

@@ -66,6 +66,7 @@ pub(crate) struct Pushwoosh {
     max_links: usize,
     /// The codes of messages that are e-mails: only they have links.
     emails: Mutex<BTreeSet<Arc<str>>>,
+    codes: names::Codes,
     rounds: slices::Rounds,
     log_windows: log::WindowLengths,
 }
@@ -82,6 +83,7 @@ impl Pushwoosh {
             account: account.name.clone(),
             max_links: account.max_links,
             emails: Mutex::default(),
+            codes: names::Codes::default(),
             rounds: slices::Rounds::default(),
             log_windows: log::WindowLengths::default(),
         }

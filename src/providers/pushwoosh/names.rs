@@ -1,12 +1,46 @@
 //! The two names of a message, and which of them stand for one message.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use super::wire::Item;
 
 /// A name without what differs between spellings.
 pub(super) fn fold(name: &str) -> String {
     name.trim().to_ascii_uppercase()
+}
+
+/// So many ids are remembered with their codes; then all are learned anew.
+const MAX_CODES: usize = 200_000;
+
+/// The codes of messages by their ids, as far as an answer named both: a row of another answer may
+/// name the id alone.
+#[derive(Debug, Default)]
+pub(super) struct Codes(Mutex<HashMap<String, String>>);
+
+impl Codes {
+    /// Learns that a message has both names, each folded.
+    pub(super) fn learn(&self, id: &str, code: &str) {
+        // A message that has no id yet has a 0 there.
+        if id.is_empty() || code.is_empty() || id == "0" {
+            return;
+        }
+        let mut codes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if codes.len() >= MAX_CODES {
+            codes.clear();
+        }
+        codes
+            .entry(id.to_owned())
+            .or_insert_with(|| code.to_owned());
+    }
+
+    /// The code of the message with that id.
+    pub(super) fn of(&self, id: &str) -> Option<String> {
+        let codes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        codes.get(id).cloned()
+    }
 }
 
 /// The messages of a list, known by either of their names: a page may name a message by its id

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     judge::{Expectation, Fault, Judge},
-    rig::{INTERVAL, Rig, TIMEOUT, Tuning},
+    rig::{INTERVAL, Rig, SLOW_BY, Tuning},
     truth::{ACCOUNTS, CHINA, Facts, MAIL, Source, aliases, campaigns},
 };
 
@@ -341,9 +341,6 @@ fn reasons(mood: &Mood) -> BTreeSet<&'static str> {
     if mood.throttled > 0 {
         all.insert("rate_limited");
     }
-    if mood.slow {
-        all.insert("timeout");
-    }
     if mood.spoiled_reports != Spoiled::Never {
         all.extend(["decode", "vendor", "body"]);
     }
@@ -603,7 +600,7 @@ pub fn tell(case: &Case) -> Vec<Fault> {
         history: Duration::from_secs(6 * 3600),
         gap: Duration::from_secs(case.gap * 60),
         moods: case.moods,
-        slow_by: TIMEOUT / 2,
+        slow_by: SLOW_BY,
         ..Options::default()
     };
     let rig = Rig::new(begin, tuning, async |clock| {

@@ -436,6 +436,7 @@ impl Telling {
             }
             if let Some(before) = &self.told_before_kill
                 && !mood.is_calm()
+                && !self.well
             {
                 // What was told to a process that was killed then may not be told again: a vendor
                 // may leave it out, or say it in no known shape, from then on.

@@ -368,11 +368,20 @@ async fn a_failure_stays_due_and_is_tried_at_the_next_interval() {
 
 #[tokio::test]
 async fn what_came_is_shown_while_another_query_waits() {
-    let bench = Bench::new("{static: ['1', 'stuck']}", 1, Vec::new(), false).await;
+    // The list is answered at once, and then the message is asked for that it did not bring.
+    let listed = Observation::Listed(Message {
+        application: Arc::from("app"),
+        id: Arc::from("A"),
+        campaign: None,
+        sent_at: None,
+    });
+    let answers = vec![Ok(vec![listed, snapshot("A", "A", 1)])];
+    let messages = "{list: true, static: ['stuck']}";
+    let bench = Bench::new(messages, 1, answers, false).await;
     let lines = bench.pass(10).await;
-    assert_eq!(bench.asked().len(), 2);
+    assert_eq!(bench.asked(), ["list app", STUCK]);
     assert!(
-        lines.iter().any(|line| line.starts_with("1 - 1")),
+        lines.iter().any(|line| line.starts_with("A - 1")),
         "{lines:?}"
     );
     assert!(

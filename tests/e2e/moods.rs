@@ -233,6 +233,10 @@ fn for_every_mood_the_numbers_are_right_or_a_failure_shows() {
     let count = variable("MOODS").map_or(SUITE, |count| count.parse().unwrap());
     let first = variable("MOOD_FIRST").map_or(1, |first| first.parse().unwrap());
     let (first, last) = one.map_or((first, first + count - 1), |seed| (seed, seed));
+    if let Some(seed) = one {
+        let changes = variable("MOOD_SET").unwrap_or_default();
+        println!("{}", Case::from_seed(seed).changed(&changes).unwrap());
+    }
     let began = Instant::now();
     let outcome = run_rows(first, last, one.is_some());
     outcome.print();

@@ -15,7 +15,8 @@ use serde_json::{Map, Value, json};
 ///   `conversions` and `links` of Pushwoosh), in the same way;
 /// - `listed`: by application (an empty text where there is none) and id, the rows of lists;
 /// - `events`: by kind and application, the distinct rows, as the books write them;
-/// - `reports`, `reports_odd`, `reports_lost`: the distinct e-mail reports that were handed out; those
+/// - `reports`, `reports_odd`, `reports_lost`: the distinct e-mail reports that were handed out, in the order
+///   of their first hand-out; those
 ///   that were only handed out in a form that is documented nowhere; and those that left the queue
 ///   with an answer that was no answer.
 #[derive(Clone, Default)]
@@ -25,8 +26,11 @@ pub struct Told(Arc<Mutex<State>>);
 struct State {
     numbers: BTreeMap<&'static str, BTreeMap<String, Value>>,
     events: BTreeMap<&'static str, BTreeMap<String, BTreeSet<String>>>,
-    reports: BTreeMap<&'static str, BTreeMap<String, Value>>,
+    reports: BTreeMap<&'static str, HandedOut>,
 }
+
+/// Reports by their text, each with its place in the order in which they were first handed out.
+type HandedOut = BTreeMap<String, (usize, Value)>;
 
 impl Told {
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -57,7 +61,9 @@ impl Told {
     pub(crate) fn report(&self, kind: &'static str, report: &Value) {
         let mut state = self.lock();
         let reports = state.reports.entry(kind).or_default();
-        reports.insert(report.to_string(), report.clone());
+        let place = reports.len();
+        let first = || (place, report.clone());
+        reports.entry(report.to_string()).or_insert_with(first);
     }
 
     /// Whether a report was handed out.
@@ -88,10 +94,10 @@ impl Told {
             let good = state.reports.get("reports").filter(|_| kind != "reports");
             let is_good = |text: &&String| good.is_some_and(|good| good.contains_key(*text));
             let reports = state.reports.get(kind).into_iter().flatten();
-            let rows: Vec<&Value> = reports
-                .filter(|(text, _)| !is_good(text))
-                .map(|(_, report)| report)
-                .collect();
+            let reports = reports.filter(|(text, _)| !is_good(text));
+            let mut rows: Vec<&(usize, Value)> = reports.map(|(_, report)| report).collect();
+            rows.sort_by_key(|(place, _)| *place);
+            let rows: Vec<&Value> = rows.into_iter().map(|(_, report)| report).collect();
             value.insert(kind.to_owned(), json!(rows));
         }
         Value::Object(value)
@@ -117,9 +123,12 @@ fn raise(known: &mut Value, other: &Value) {
         (Value::Array(known), Value::Array(other)) => {
             for row in other {
                 let name = NAMES.iter().find(|name| row.get(**name).is_some());
+                // A row without a name is the only one of its list (an e-mail's numbers), if the
+                // list has one row; of other lists, what is not there yet is new.
+                let alone = other.len() == 1 && known.len() == 1;
                 let same = |own: &Value| match name {
                     Some(name) => own[*name] == row[*name],
-                    None => own == row,
+                    None => own == row || alone && own.is_object() && row.is_object(),
                 };
                 match known.iter().position(same) {
                     Some(index) => raise(&mut known[index], row),

@@ -6,7 +6,7 @@ use crate::{
     model::{BounceKind, ErrorReason},
     providers::{
         Outcome,
-        json::{Skipped, Text},
+        json::{Skipped, Text, whole_digits},
     },
 };
 
@@ -100,6 +100,11 @@ fn word(text: &Text) -> Option<String> {
     (!text.is_empty()).then(|| text.to_ascii_uppercase())
 }
 
+/// A number of the vendor, however it is written.
+fn digits(text: &Text) -> Option<&str> {
+    text.get().map(|text| whole_digits(text.trim()))
+}
+
 /// A status in the vendor's words.
 #[derive(Debug, Default)]
 pub(super) struct Status {
@@ -116,13 +121,13 @@ pub(super) struct Status {
 impl Status {
     /// The status of a report that has these fields.
     pub(super) fn of(fields: &StatusFields) -> Status {
-        let id = fields.id.get().map(str::trim);
+        let id = digits(&fields.id);
         let known = STATUSES.iter().find(|(own, _)| Some(*own) == id);
         let name = word(&fields.name)
             .or_else(|| known.map(|(_, name)| (*name).to_owned()))
             .or_else(|| id.map(str::to_owned))
             .unwrap_or_default();
-        let number = fields.group_id.get().map(str::trim);
+        let number = digits(&fields.group_id);
         let by_number = number.and_then(|id| STATUS_GROUPS.get(id.parse::<usize>().ok()?));
         let by_name = || {
             let begins = |group: &&&str| {
@@ -189,7 +194,7 @@ enum ErrorGroup {
 impl Error {
     /// The error of a report that has these fields.
     pub(super) fn of(fields: &ErrorFields) -> Error {
-        let number = fields.group_id.get().map(str::trim);
+        let number = digits(&fields.group_id);
         let group = word(&fields.group_name);
         let meaning = match (number, group.as_deref()) {
             (Some("0"), _) => ErrorGroup::Ok,
@@ -200,10 +205,10 @@ impl Error {
             (_, Some("HANDSET_ERRORS")) => ErrorGroup::Dropped,
             (_, Some("USER_ERRORS")) => ErrorGroup::Bounced,
             (_, Some("OPERATOR_ERRORS" | "SYSTEM_ERRORS")) => ErrorGroup::System,
-            _ if fields.id.get().map(str::trim) == Some("0") => ErrorGroup::Ok,
+            _ if digits(&fields.id) == Some("0") => ErrorGroup::Ok,
             _ => ErrorGroup::Unknown,
         };
-        let id = fields.id.get().map(|id| id.trim().to_owned());
+        let id = digits(&fields.id).map(str::to_owned);
         let name = word(&fields.name).or(id).unwrap_or_default();
         let group = group.or(number.map(str::to_owned)).unwrap_or_default();
         Error {

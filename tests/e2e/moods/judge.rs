@@ -115,6 +115,9 @@ pub struct Expectation {
     pub absent: bool,
     /// Which campaign something counts for depends on an order that nobody knows.
     pub any_campaign: bool,
+    /// The vendor leaves out campaigns of messages, or titles of links: what is shown of these has
+    /// none.
+    pub no_names: bool,
     /// What a report says besides its message may come in a form that nobody knows, first.
     pub only_sent: bool,
     /// Series that the books do not have may be shown, as the vendor tells of things that are new.
@@ -147,8 +150,6 @@ pub struct Judge {
 struct Exporter {
     /// Account, data set and reason: failures.
     failures: BTreeMap<(String, String, String), f64>,
-    /// Account and reason: messages that were refused.
-    rejected: BTreeMap<(String, String), f64>,
     /// Account and data set: the last pass failed.
     unsuccessful: BTreeSet<(String, String)>,
     /// Accounts whose list failed.
@@ -182,9 +183,6 @@ impl Exporter {
                     let key = (account, get(key, "dataset"), get(key, "reason"));
                     *own.failures.entry(key).or_default() += value;
                 }
-                "delivery_exporter_rejected_messages_total" => {
-                    own.rejected.insert((account, get(key, "reason")), *value);
-                }
                 "delivery_exporter_collect_success" if *value == 0.0 => {
                     own.unsuccessful.insert((account, get(key, "dataset")));
                 }
@@ -199,7 +197,7 @@ impl Exporter {
         own
     }
 
-    /// The failures and refusals that came after another scrape; all of them after a restart.
+    /// The failures that came after another scrape; all of them after a restart.
     fn since(&self, before: Option<&Exporter>) -> Exporter {
         let mut own = self.clone();
         let Some(before) = before else {
@@ -247,6 +245,18 @@ fn is_counter(family: &str) -> bool {
 /// Sums over Pushwoosh's platforms: a platform that is in no book is in them.
 fn is_push_total(key: &str) -> bool {
     label(key, "account") == LOYALTY && label(key, "channel") == "push"
+}
+
+/// Labels whose values vendors leave out now and then.
+const LEFT_OUT: [&str; 3] = ["campaign", "template", "title"];
+
+/// A series without the values of these labels.
+fn less(key: &str) -> String {
+    let without = |key: String, name: &&str| {
+        let own = format!("{name}=\"{}\"", label(&key, name));
+        key.replace(&own, &format!("{name}=\"\""))
+    };
+    LEFT_OUT.iter().fold(key.to_owned(), without)
 }
 
 /// Families of counters whose every value is in the facts.
@@ -411,6 +421,17 @@ impl Judge {
         expected: &BTreeMap<&'static str, Expectation>,
         now: Timestamp,
     ) {
+        // What a vendor leaves out is an empty label.
+        let leaves_out = |key: &str| {
+            let own = expected.get(label(key, "account"));
+            own.is_some_and(|own| own.no_names)
+        };
+        let with_less: Series = upper
+            .gauges
+            .iter()
+            .filter(|(key, _)| leaves_out(key))
+            .map(|(key, value)| (less(key), *value))
+            .collect();
         for (key, value) in &scrape.samples {
             let family = family_of(key);
             if !is_gauge(family) {
@@ -432,7 +453,15 @@ impl Judge {
                 let id = format!("message_id=\"{}\"", label(key, "message_id"));
                 key.replace(&id, &format!("message_id=\"{code}\""))
             });
-            match upper.gauges.get(by_code.as_ref().unwrap_or(key)) {
+            let key_in_books = by_code.as_ref().unwrap_or(key);
+            let in_books = upper.gauges.get(key_in_books);
+            let in_books = in_books.or_else(|| {
+                let mut names = LEFT_OUT.iter();
+                let is_less = names.any(|name| key.contains(&format!("{name}=\"\"")));
+                let found = with_less.get(&less(key_in_books));
+                found.filter(|_| is_less)
+            });
+            match in_books {
                 None if expected.get(account).is_some_and(|own| own.unknown) => {}
                 Some(_)
                     if expected.get(account).is_some_and(|own| own.unknown)
@@ -467,8 +496,9 @@ impl Judge {
         }
     }
 
-    /// Whether the exporter says that something of a data set failed or was refused in the last two
-    /// intervals.
+    /// Whether the exporter says that something of a data set failed in the last two intervals. That
+    /// a message was refused explains nothing: the vendor has told no number of it that could be
+    /// missing.
     fn explains(&self, exporter: &Exporter, account: &str, dataset: &str, now: Timestamp) -> bool {
         let own = (account.to_owned(), dataset.to_owned());
         let span = SignedDuration::try_from(2 * INTERVAL).unwrap_or_default();
@@ -482,14 +512,7 @@ impl Judge {
             .failures
             .iter()
             .any(|((name, set, _), count)| name == account && set == dataset && *count > 0.0);
-        let rejected = exporter
-            .rejected
-            .iter()
-            .any(|((name, _), count)| name == account && *count > 0.0);
-        failed
-            || rejected
-            || exporter.unsuccessful.contains(&own)
-            || exporter.undiscovered.contains(account)
+        failed || exporter.unsuccessful.contains(&own) || exporter.undiscovered.contains(account)
     }
 
     fn missing(

@@ -35,8 +35,11 @@ use super::{
 
 /// How often each account asks.
 pub const INTERVAL: Duration = Duration::from_secs(120);
-/// A vendor's answer may take so long, in real time.
-pub const TIMEOUT: Duration = Duration::from_millis(400);
+/// A vendor's answer may take so long, in real time. Far more than a slow one takes: what is handed out
+/// once and comes too late is lost, and a busy machine must not decide that.
+pub const TIMEOUT: Duration = Duration::from_secs(3);
+/// A slow answer takes so much longer, in real time.
+pub const SLOW_BY: Duration = Duration::from_millis(100);
 /// Sleepers whose times are so close together are woken together.
 const GRID: Duration = Duration::from_millis(250);
 

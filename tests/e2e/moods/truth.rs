@@ -625,9 +625,6 @@ impl Source {
             let items = ids.iter().filter_map(|id| {
                 let mut item = loyalty["messages"].get(id)?.clone();
                 item["code"] = Value::from(id.as_str());
-                if let Some(rows) = item["email_info"]["metrics"].as_array() {
-                    item["email_info"]["metrics"] = Value::Array(vec![highest(rows)]);
-                }
                 Some(item)
             });
             loyalty[code] = items.collect();
@@ -669,18 +666,6 @@ impl Source {
         facts.counters.extend(reports(&self.reports));
         facts
     }
-}
-
-/// One row with the highest value of each number.
-fn highest(rows: &[Value]) -> Value {
-    let mut all = serde_json::Map::new();
-    for (name, value) in rows.iter().filter_map(Value::as_object).flatten() {
-        let known = all.get(name).and_then(number);
-        if number(value) > known {
-            all.insert(name.clone(), value.clone());
-        }
-    }
-    Value::Object(all)
 }
 
 /// The other names of Pushwoosh's messages: by their ids, the codes.

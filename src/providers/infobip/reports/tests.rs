@@ -167,6 +167,8 @@ fn words_are_read_in_every_spelling_and_by_number() {
         (r#"{"id":5.0}"#, Outcome::Delivered),
         (r#"{"name":"DELIVERED_TO_HANDSET"}"#, Outcome::Delivered),
         (r#"{"id":2}"#, Outcome::Pending),
+        (r#"{"groupName":"DELIVERED","id":"2.0"}"#, Outcome::Pending),
+        (r#"{"groupId":"3.0"}"#, Outcome::Delivered),
         (r#"{"id":26}"#, Outcome::Pending),
         (r#"{"id":51}"#, Outcome::Failed(ErrorReason::Rejected)),
         (r#"{"groupId":3}"#, Outcome::Delivered),

@@ -75,13 +75,8 @@ impl<'b> Reader<'b> {
             Some(b'<') => self.markup(),
             Some(b'{') => self.object(),
             Some(b'[') => self.other_shape(),
-            Some(_) => {
-                // What is no text may be compressed, or in another encoding.
-                let holds = |letter: char| matches!(letter, '{' | '[' | '<') || letter == '\0';
-                let text = std::str::from_utf8(self.text).ok();
-                let kind = text.filter(|text| !text.contains(holds)).map(|_| "text");
-                self.keep("the body is no JSON object", kind);
-            }
+            // A plain text may be reports all the same: in a form's encoding, in base64, as a table.
+            Some(_) => self.keep("the body is no JSON object", None),
         }
     }
 
@@ -177,7 +172,7 @@ impl<'b> Reader<'b> {
     /// Whether that was all.
     fn empty_list(&mut self) -> bool {
         if let Some(error) = errors::read(self.text).filter(|error| error.documented) {
-            self.vendor_error(&error, true);
+            self.vendor_error(&error, errors::is_nothing_else(self.text));
             return true;
         }
         let Ok(raw) = serde_json::from_slice::<&RawValue>(self.text) else {
@@ -194,12 +189,11 @@ impl<'b> Reader<'b> {
         };
         let error = errors::read(self.text);
         let inside = gather(raw, MAX_WRAPS);
-        match (error, inside) {
-            (Some(error), inside) if error.documented => {
-                self.vendor_error(&error, inside.is_none() && !has_report(raw));
-            }
-            (_, Some(inside)) => self.wrapped(raw, inside),
-            (Some(error), None) => self.vendor_error(&error, !has_report(raw)),
+        let certain = || inside.is_none() && !has_report(raw) && errors::is_nothing_else(self.text);
+        match (error, &inside) {
+            (Some(error), _) if error.documented => self.vendor_error(&error, certain()),
+            (Some(error), None) => self.vendor_error(&error, certain()),
+            (_, Some(_)) => self.wrapped(raw, inside.unwrap_or_default()),
             (None, None) => self.unknown_shape(raw),
         }
     }

@@ -109,7 +109,7 @@ impl<'b> Reader<'b> {
     fn markup(&mut self) {
         let body = String::from_utf8_lossy(self.text).into_owned();
         let lower = body.to_ascii_lowercase();
-        let has_reports = lower.contains("<reportsresponse") || lower.contains("<result");
+        let has_reports = has_result(&lower);
         let error = errors::read_xml(&lower, &body);
         if let Some(error) = error.filter(|_| !has_reports) {
             return self.vendor_error(&error, true);
@@ -125,7 +125,12 @@ impl<'b> Reader<'b> {
             let advice = "it is a page, not JSON: is base_url right, is a proxy in between?";
             self.read.reports.failure = failure.map(|failure| failure.advise(advice));
         } else {
-            self.keep("the body is no JSON object: it is XML", None);
+            let names_message = ["messageid", "recipient", "@"];
+            let certain = !has_reports
+                && lower.trim_end().ends_with('>')
+                && !names_message.iter().any(|name| lower.contains(name));
+            let kind = certain.then_some("xml");
+            self.keep("the body is no JSON object: it is XML", kind);
         }
     }
 
@@ -268,6 +273,16 @@ impl<'b> Reader<'b> {
             _ => Err("it is neither a report nor an event".into()),
         }
     }
+}
+
+/// Whether an XML text in lower case has an element `result`, in whatever namespace. `results` is
+/// the list, which may be empty.
+fn has_result(lower: &str) -> bool {
+    lower.match_indices("result").any(|(at, name)| {
+        let before = lower[..at].ends_with(['<', ':']);
+        let after = &lower[at + name.len()..];
+        before && !after.starts_with(|next: char| next.is_alphanumeric())
+    })
 }
 
 /// Whether something is a report or an event.

@@ -150,6 +150,8 @@ fn exception(code: &str, text: &str) -> String {
     format!(r#"{{"requestError":{{"serviceException":{{"messageId":"{code}","text":"{text}"}}}}}}"#)
 }
 
+mod drains;
+
 #[tokio::test]
 async fn an_error_under_200_is_a_failure_of_its_kind() {
     for (body, kind) in [

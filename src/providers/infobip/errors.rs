@@ -142,6 +142,23 @@ pub(super) fn read(body: &[u8]) -> Option<VendorError> {
     })
 }
 
+/// An error that stands in `errors` of push statistics, in place of the counts by reason.
+pub(super) fn in_place_of_counts(body: &[u8]) -> Option<VendorError> {
+    let fields: Object<'_> = serde_json::from_slice(body).ok()?;
+    let mut raw = *fields.get("errors")?;
+    if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) {
+        raw = list.first()?;
+    }
+    let error = match object::<Exception>(Some(raw)) {
+        Some(own) => own.error(false),
+        None => VendorError {
+            text: serde_json::from_str::<String>(raw.get()).ok()?,
+            ..VendorError::default()
+        },
+    };
+    (error.code.is_some() || !error.text.trim().is_empty()).then_some(error)
+}
+
 /// The parts of the vendor's error shapes: nothing in them is a report.
 const ERROR_PARTS: [&str; 3] = ["requestError", "violations", "resources"];
 /// The scalar fields of errors, the vendor's and those of gateways.

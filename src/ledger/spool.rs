@@ -2,7 +2,7 @@
 //!
 //! One directory per account, one file per body, numbered in the order of their arrival. The rest
 //! of a body that cannot be read lies below `quarantine/`, under the body's name. Of bodies that hold
-//! no report (an error's text, a page) one of each kind lies there.
+//! no report (an error, a page) one of each kind lies there, and of equal bodies one.
 
 use std::{
     ffi::OsStr,
@@ -121,13 +121,29 @@ impl AccountSpool {
         fs::remove_file(&path).map_err(at(&path))
     }
 
-    /// Sets the rest of a body aside, durably. `false`: it was set aside before.
+    /// Sets the rest of a body aside, durably. `false`: it was set aside before, or the same bytes
+    /// lie there already. A vendor that answers the same thing every minute fills no disk.
     pub(super) fn quarantine(&self, body: &SpooledBody, rest: &[u8]) -> Result<bool, SpoolError> {
-        if self.quarantine_path(body).exists() {
+        if self.quarantine_path(body).exists() || self.is_kept(rest)? {
             return Ok(false);
         }
         self.set_aside(body, rest)?;
         Ok(true)
+    }
+
+    /// Whether the same bytes lie in quarantine. Only files of the same length are read.
+    fn is_kept(&self, rest: &[u8]) -> Result<bool, SpoolError> {
+        for body in self.quarantined()? {
+            let path = self.quarantine_path(&body);
+            let is_as_long = |own: fs::Metadata| own.len() == rest.len() as u64;
+            // One that cannot be read, or was removed meanwhile, is no reason to keep nothing.
+            if fs::metadata(&path).is_ok_and(is_as_long)
+                && fs::read(&path).is_ok_and(|own| own == rest)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Keeps one copy of the bodies of a kind that hold no report, to be looked at. `false`: there

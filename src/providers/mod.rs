@@ -279,7 +279,8 @@ pub enum Observation {
         body: SpooledBody,
         /// What could be read.
         read: ReportsRead,
-        /// The body was cut off, by the connection or by the size limit.
+        /// The body was cut off, by the connection or by the size limit, or came under an error's
+        /// status.
         cut: Option<Failure>,
     },
 }

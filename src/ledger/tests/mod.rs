@@ -715,6 +715,34 @@ async fn one_body_of_each_kind_that_holds_no_report_is_kept() {
 }
 
 #[tokio::test]
+async fn of_equal_bodies_in_quarantine_one_is_kept() {
+    let mut bench = Bench::new(MAIL, "zero_hold: 0s", "10:00:00");
+    bench.start().await;
+    let application = bench.application();
+    let mut stored = Vec::new();
+    for text in [b"1", b"1", b"2", b"1", b"2"] {
+        if stored.len() == 3 {
+            bench.start().await;
+        }
+        let damage = Damage {
+            at: 0,
+            what: "unknown".into(),
+            rest: text.as_slice().into(),
+            sample_of: None,
+        };
+        let read = ReportsRead {
+            damage: Some(damage),
+            ..ReportsRead::default()
+        };
+        let bodies = vec![(spool(&bench.account(), text).await, read)];
+        let news = bench.account().reports(&application, bodies).await.unwrap();
+        stored.push(news.quarantined);
+    }
+    assert_eq!(stored, [1, 0, 1, 0, 0]);
+    assert_eq!(bench.account().quarantine().unwrap().len(), 2);
+}
+
+#[tokio::test]
 async fn events_in_quarantine_are_counted_by_a_version_that_reads_them() {
     let mut bench = Bench::new(MAIL, "zero_hold: 0s", "10:00:00");
     bench.start().await;

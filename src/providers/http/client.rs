@@ -5,7 +5,7 @@ use std::{error::Error, fs, sync::Arc, time::Duration};
 use bytes::{Bytes, BytesMut};
 use delivery_clock::{Clock, Moment};
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, header};
 use jiff::Timestamp;
 use rand::RngExt;
 use tracing::Instrument;
@@ -15,11 +15,12 @@ use crate::{
     aside::{LARGE_ANSWER, aside},
     config::{Account, Tls},
     model::Dataset,
-    providers::{
-        Failure, FailureKind, Observer, RequestCode, Scope, Spool, SpoolWriter, SpooledBody,
-    },
+    providers::{Failure, FailureKind, Observer, RequestCode, Scope},
     telemetry::TRACE_TARGET,
 };
+
+mod drain;
+pub use drain::Drained;
 
 /// The first pause before another attempt; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -32,6 +33,8 @@ const USER_AGENT: &str = concat!("delivery-exporter/", env!("CARGO_PKG_VERSION")
 pub struct Http {
     account: Arc<str>,
     client: reqwest::Client,
+    /// Takes bodies as they were sent: a header that is wrong about them cannot cost a hand-out.
+    raw_client: reqwest::Client,
     base: String,
     authority: String,
     timeout: Duration,
@@ -51,19 +54,11 @@ pub struct BuildError {
     pub problem: String,
 }
 
-/// What came of a request to a queue that hands things out once.
-pub struct Drained {
-    /// The body's name in the spool.
-    pub body: SpooledBody,
-    /// The body.
-    pub bytes: Bytes,
-    /// Why the body is not whole; `None`: it is.
-    pub cut: Option<Failure>,
-}
-
 /// How an attempt ended without a usable answer.
 struct Broken {
     code: RequestCode,
+    /// The request may have reached the vendor.
+    is_sent: bool,
     failure: Failure,
 }
 
@@ -82,18 +77,18 @@ impl Http {
             account: account.name.clone(),
             problem,
         };
-        let mut builder = reqwest::Client::builder()
-            .user_agent(USER_AGENT)
-            .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(account.max_concurrency);
-        builder = with_tls(builder, &account.tls).map_err(build_error)?;
-        if let Some(proxy) = &account.proxy_url {
-            // The error of the proxy's URL would show its password.
-            let proxy = reqwest::Proxy::all(proxy.expose())
-                .map_err(|_| build_error("proxy_url cannot be used as a proxy".to_owned()))?;
-            builder = builder.proxy(proxy);
-        }
+        let (builder, raw_builder) = (
+            builder_of(account).map_err(build_error)?,
+            builder_of(account).map_err(build_error)?,
+        );
         let client = builder
+            .build()
+            .map_err(|error| build_error(chain(&error)))?;
+        // Shorter than the whole attempt may last: so a connection that was never there is told
+        // from an answer that did not come.
+        let raw_client = raw_builder
+            .no_gzip()
+            .connect_timeout(account.timeout.mul_f64(0.9))
             .build()
             .map_err(|error| build_error(chain(&error)))?;
         let host = account.base_url.host_str().unwrap_or_default();
@@ -104,6 +99,7 @@ impl Http {
         Ok(Http {
             account: account.name.clone(),
             client,
+            raw_client,
             base: account.base_url.as_str().trim_end_matches('/').to_owned(),
             authority,
             timeout: account.timeout,
@@ -123,6 +119,11 @@ impl Http {
     /// The time that requests are made at.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// The longest body that is taken, in bytes.
+    pub fn max_bytes(&self) -> u64 {
+        self.max_bytes
     }
 
     /// Whom to tell about the answers.
@@ -173,90 +174,6 @@ impl Http {
         }
     }
 
-    /// One request to a queue that hands things out once. The body goes to `spool` as it arrives;
-    /// a cut one is returned with what came of it. Attempts that got no hand-out are repeated
-    /// within `patience`; `judge` says which of the vendor's errors allow it.
-    ///
-    /// # Errors
-    ///
-    /// No body was handed out, or the spool cannot take one.
-    pub async fn drain(
-        &self,
-        dataset: Dataset,
-        patience: Duration,
-        build: impl Fn() -> Request,
-        judge: impl Fn(&Answer) -> Verdict<()>,
-        refresh: impl Fn() -> bool,
-        spool: &dyn Spool,
-    ) -> Result<Drained, Failure> {
-        let mut attempts = Attempts::new(self, dataset, patience);
-        loop {
-            tokio::select! {
-                () = self.limiter.take() => {}
-                () = spool.closed() => return Err(stopping()),
-            }
-            // Before anything is asked for, there is a place for it.
-            let mut writer = spool
-                .begin()
-                .await
-                .map_err(|error| store_failure(&error.0))?;
-            let mut request = build();
-            // A compressed body that is cut off would lose more than the bytes that are missing.
-            request.headers.insert(
-                header::ACCEPT_ENCODING,
-                HeaderValue::from_static("identity"),
-            );
-            let span = self.span(dataset, &request);
-            let attempt = async {
-                let sent = tokio::time::timeout(self.timeout, self.send(request)).await;
-                let response = sent.unwrap_or_else(|_| Err(self.timed_out()))?;
-                if response.status().is_success() {
-                    let status = response.status().as_u16();
-                    let (bytes, cut) = self.stream(response, writer.as_mut()).await;
-                    return Ok(Handed::Body { status, bytes, cut });
-                }
-                let answer = tokio::time::timeout(self.timeout, self.read(response)).await;
-                answer
-                    .unwrap_or_else(|_| Err(self.timed_out()))
-                    .map(Handed::Error)
-            };
-            let (code, outcome) = match attempt.instrument(span.clone()).await {
-                Ok(Handed::Body { status, bytes, cut }) => {
-                    let code = cut
-                        .as_ref()
-                        .map_or(RequestCode::Status(status), |cut| cut.code);
-                    span.record("code", code.to_string());
-                    self.observer.request(dataset, code);
-                    let cut = cut.map(|broken| broken.failure);
-                    return finish(writer, bytes, cut).await;
-                }
-                Err(broken) => (broken.code, Outcome::again(broken.failure)),
-                Ok(Handed::Error(answer)) => {
-                    let outcome = self.outcome(&answer, &judge);
-                    (outcome.code(answer.status.as_u16()), outcome)
-                }
-            };
-            writer.discard().await;
-            span.record("code", code.to_string());
-            self.observer.request(dataset, code);
-            let next = tokio::select! {
-                next = attempts.next(outcome, &refresh) => next,
-                () = spool.closed() => return Err(stopping()),
-            };
-            match next {
-                // `judge` took an error for a good answer: there is nothing to be had.
-                Next::Done(()) => {
-                    return Err(Failure::new(
-                        FailureKind::Vendor,
-                        "an error that says nothing",
-                    ));
-                }
-                Next::Again => {}
-                Next::GiveUp(failure) => return Err(failure),
-            }
-        }
-    }
-
     fn span(&self, dataset: Dataset, request: &Request) -> tracing::Span {
         let path = request.path_and_query.split('?').next().unwrap_or_default();
         tracing::info_span!(
@@ -272,10 +189,13 @@ impl Http {
     }
 
     /// Sends a request and waits for the head of the answer.
-    async fn send(&self, request: Request) -> Result<reqwest::Response, Broken> {
+    async fn send(
+        &self,
+        client: &reqwest::Client,
+        request: Request,
+    ) -> Result<reqwest::Response, Broken> {
         let url = format!("{}{}", self.base, request.path_and_query);
-        let sent = self
-            .client
+        let sent = client
             .request(request.method, url)
             .headers(request.headers)
             .body(request.body)
@@ -286,7 +206,7 @@ impl Http {
 
     /// Sends a request and reads the whole answer.
     async fn whole(&self, request: Request) -> Result<Answer, Broken> {
-        let response = self.send(request).await?;
+        let response = self.send(&self.client, request).await?;
         self.read(response).await
     }
 
@@ -313,38 +233,6 @@ impl Http {
             headers,
             body: without_byte_order_mark(body.freeze()),
         })
-    }
-
-    /// Streams an answer's body to the spool, until it ends, breaks, falls silent, or is too long.
-    async fn stream(
-        &self,
-        response: reqwest::Response,
-        writer: &mut dyn SpoolWriter,
-    ) -> (Bytes, Option<Broken>) {
-        let mut bytes = BytesMut::new();
-        let mut chunks = response.bytes_stream();
-        loop {
-            let chunk = match tokio::time::timeout(self.timeout, chunks.next()).await {
-                Err(_) => return (bytes.freeze(), Some(self.timed_out())),
-                Ok(None) => return (bytes.freeze(), None),
-                Ok(Some(Err(error))) => return (bytes.freeze(), Some(self.broken(&error))),
-                Ok(Some(Ok(chunk))) => chunk,
-            };
-            let room = self.max_bytes.saturating_sub(bytes.len() as u64);
-            let fits = usize::try_from(room).map_or(chunk.len(), |room| room.min(chunk.len()));
-            if let Err(error) = writer.write(&chunk[..fits]).await {
-                // What did not reach the disk must not be counted as if it had.
-                let broken = Broken {
-                    code: RequestCode::Body,
-                    failure: store_failure(&error.0),
-                };
-                return (bytes.freeze(), Some(broken));
-            }
-            bytes.extend_from_slice(&chunk[..fits]);
-            if fits < chunk.len() {
-                return (bytes.freeze(), Some(self.too_large()));
-            }
-        }
     }
 
     /// What an answer means; a redirect means the same for every vendor.
@@ -387,6 +275,7 @@ impl Http {
         let failure = Failure::new(FailureKind::Timeout, &text);
         Broken {
             code: RequestCode::Timeout,
+            is_sent: true,
             failure,
         }
     }
@@ -397,6 +286,7 @@ impl Http {
             .advise("limits.max_response_bytes is the limit");
         Broken {
             code: RequestCode::Body,
+            is_sent: true,
             failure,
         }
     }
@@ -429,45 +319,13 @@ impl Http {
         };
         let mut failure = Failure::new(kind, &text);
         failure.advice = advice;
-        Broken { code, failure }
-    }
-}
-
-/// What a drain's attempt brought.
-enum Handed {
-    Body {
-        status: u16,
-        bytes: Bytes,
-        cut: Option<Broken>,
-    },
-    Error(Answer),
-}
-
-async fn finish(
-    writer: Box<dyn SpoolWriter>,
-    bytes: Bytes,
-    cut: Option<Failure>,
-) -> Result<Drained, Failure> {
-    match (bytes.is_empty(), cut) {
-        (true, Some(failure)) => {
-            writer.discard().await;
-            Err(failure)
-        }
-        (_, cut) => {
-            let body = writer
-                .finish()
-                .await
-                .map_err(|error| store_failure(&error.0))?;
-            Ok(Drained { body, bytes, cut })
+        let is_sent = !error.is_connect();
+        Broken {
+            code,
+            is_sent,
+            failure,
         }
     }
-}
-
-fn stopping() -> Failure {
-    Failure::new(
-        FailureKind::Connect,
-        "the exporter stops, and asks for nothing more",
-    )
 }
 
 fn store_failure(text: &str) -> Failure {
@@ -490,6 +348,13 @@ impl<T> Outcome<T> {
         match failure.kind {
             FailureKind::Tls | FailureKind::TooLarge | FailureKind::Store => Outcome::Fail(failure),
             _ => Outcome::Retry(failure, None),
+        }
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Outcome::Done(_) => None,
+            Outcome::Fail(failure) | Outcome::Retry(failure, _) => Some(failure),
         }
     }
 
@@ -597,6 +462,24 @@ fn retry_after(headers: &HeaderMap, clock: &Clock) -> Option<Duration> {
     }
     let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
     Duration::try_from(date.duration_since(clock.now())).ok()
+}
+
+/// What the clients of an account have in common.
+fn builder_of(account: &Account) -> Result<reqwest::ClientBuilder, String> {
+    let builder = reqwest::Client::builder()
+        .user_agent(USER_AGENT)
+        .redirect(reqwest::redirect::Policy::none())
+        .pool_max_idle_per_host(account.max_concurrency);
+    let builder = with_tls(builder, &account.tls)?;
+    match &account.proxy_url {
+        Some(proxy) => {
+            // The error of the proxy's URL would show its password.
+            let proxy = reqwest::Proxy::all(proxy.expose())
+                .map_err(|_| "proxy_url cannot be used as a proxy".to_owned())?;
+            Ok(builder.proxy(proxy))
+        }
+        None => Ok(builder),
+    }
 }
 
 /// The client's certificates, on top of a builder.

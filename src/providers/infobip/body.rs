@@ -75,13 +75,8 @@ impl<'b> Reader<'b> {
             Some(b'<') => self.markup(),
             Some(b'{') => self.object(),
             Some(b'[') => self.other_shape(),
-            Some(_) => {
-                // What is no text may be compressed, or in another encoding.
-                let holds = |letter: char| matches!(letter, '{' | '[' | '<') || letter == '\0';
-                let text = std::str::from_utf8(self.text).ok();
-                let kind = text.filter(|text| !text.contains(holds)).map(|_| "text");
-                self.keep("the body is no JSON object", kind);
-            }
+            // A plain text may be reports all the same: in a form's encoding, in base64, as a table.
+            Some(_) => self.keep("the body is no JSON object", None),
         }
     }
 
@@ -114,7 +109,7 @@ impl<'b> Reader<'b> {
     fn markup(&mut self) {
         let body = String::from_utf8_lossy(self.text).into_owned();
         let lower = body.to_ascii_lowercase();
-        let has_reports = lower.contains("<reportsresponse") || lower.contains("<result");
+        let has_reports = has_result(&lower);
         let error = errors::read_xml(&lower, &body);
         if let Some(error) = error.filter(|_| !has_reports) {
             return self.vendor_error(&error, true);
@@ -130,7 +125,12 @@ impl<'b> Reader<'b> {
             let advice = "it is a page, not JSON: is base_url right, is a proxy in between?";
             self.read.reports.failure = failure.map(|failure| failure.advise(advice));
         } else {
-            self.keep("the body is no JSON object: it is XML", None);
+            let names_message = ["messageid", "recipient", "@"];
+            let certain = !has_reports
+                && lower.trim_end().ends_with('>')
+                && !names_message.iter().any(|name| lower.contains(name));
+            let kind = certain.then_some("xml");
+            self.keep("the body is no JSON object: it is XML", kind);
         }
     }
 
@@ -177,7 +177,7 @@ impl<'b> Reader<'b> {
     /// Whether that was all.
     fn empty_list(&mut self) -> bool {
         if let Some(error) = errors::read(self.text).filter(|error| error.documented) {
-            self.vendor_error(&error, true);
+            self.vendor_error(&error, errors::is_nothing_else(self.text));
             return true;
         }
         let Ok(raw) = serde_json::from_slice::<&RawValue>(self.text) else {
@@ -194,12 +194,11 @@ impl<'b> Reader<'b> {
         };
         let error = errors::read(self.text);
         let inside = gather(raw, MAX_WRAPS);
-        match (error, inside) {
-            (Some(error), inside) if error.documented => {
-                self.vendor_error(&error, inside.is_none() && !has_report(raw));
-            }
-            (_, Some(inside)) => self.wrapped(raw, inside),
-            (Some(error), None) => self.vendor_error(&error, !has_report(raw)),
+        let certain = || inside.is_none() && !has_report(raw) && errors::is_nothing_else(self.text);
+        match (error, &inside) {
+            (Some(error), _) if error.documented => self.vendor_error(&error, certain()),
+            (Some(error), None) => self.vendor_error(&error, certain()),
+            (_, Some(_)) => self.wrapped(raw, inside.unwrap_or_default()),
             (None, None) => self.unknown_shape(raw),
         }
     }
@@ -274,6 +273,16 @@ impl<'b> Reader<'b> {
             _ => Err("it is neither a report nor an event".into()),
         }
     }
+}
+
+/// Whether an XML text in lower case has an element `result`, in whatever namespace. `results` is
+/// the list, which may be empty.
+fn has_result(lower: &str) -> bool {
+    lower.match_indices("result").any(|(at, name)| {
+        let before = lower[..at].ends_with(['<', ':']);
+        let after = &lower[at + name.len()..];
+        before && !after.starts_with(|next: char| next.is_alphanumeric())
+    })
 }
 
 /// Whether something is a report or an event.

@@ -11,7 +11,7 @@ use crate::{
     model::Dataset,
     providers::{
         Failure, FailureKind, Observation, Plan, Provider, Pushed, Query, ReportsRead,
-        http::{Answer, Http},
+        http::{Answer, Http, is_packed, unpacked},
     },
 };
 
@@ -63,11 +63,13 @@ impl Provider for InfobipEmail {
             let request = || self.access.get(PATH.to_owned());
             let refresh = || self.access.refresh();
             let mut refreshed = false;
+            let mut lost = None;
             loop {
                 let drained = self
                     .http
                     .drain(dataset, patience, request, judge, refresh, spool)
                     .await?;
+                lost = lost.or(drained.lost);
                 let mut read = self.read_reports(&drained.bytes);
                 if drained.cut.is_some() {
                     // That is the failure; what a cut body looks like says nothing.
@@ -80,7 +82,7 @@ impl Provider for InfobipEmail {
                     cut: drained.cut,
                 });
                 let Some(failure) = failure else {
-                    return Ok(());
+                    return lost.map_or(Ok(()), Err);
                 };
                 let observer = self.http.observer();
                 if failure.kind == FailureKind::RateLimited {
@@ -104,7 +106,11 @@ impl Provider for InfobipEmail {
     }
 
     fn read_pushed(&self, body: &[u8]) -> Pushed {
-        aside(body.len() > LARGE_ANSWER, || {
+        let packed = is_packed(body);
+        aside(packed || body.len() > LARGE_ANSWER, || {
+            // What does not unpack is read, and kept, as it is.
+            let content = unpacked(body, self.http.max_bytes());
+            let body = content.as_deref().unwrap_or(body);
             let observer = self.http.observer();
             let unknown = &mut |field: &str| observer.unknown_field(Dataset::Reports, field);
             let mut pushed = body::read(&self.account, body, unknown);

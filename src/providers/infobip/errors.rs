@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::providers::{
     Failure, FailureKind, Scope,
-    json::{Fields, Text},
+    json::{Fields, Object, Text},
     verdict::said,
 };
 
@@ -140,6 +140,60 @@ pub(super) fn read(body: &[u8]) -> Option<VendorError> {
         text: text.to_owned(),
         documented: false,
     })
+}
+
+/// An error that stands in `errors` of push statistics, in place of the counts by reason.
+pub(super) fn in_place_of_counts(body: &[u8]) -> Option<VendorError> {
+    let fields: Object<'_> = serde_json::from_slice(body).ok()?;
+    let mut raw = *fields.get("errors")?;
+    if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) {
+        raw = list.first()?;
+    }
+    let error = match object::<Exception>(Some(raw)) {
+        Some(own) => own.error(false),
+        None => VendorError {
+            text: serde_json::from_str::<String>(raw.get()).ok()?,
+            ..VendorError::default()
+        },
+    };
+    (error.code.is_some() || !error.text.trim().is_empty()).then_some(error)
+}
+
+/// The parts of the vendor's error shapes: nothing in them is a report.
+const ERROR_PARTS: [&str; 3] = ["requestError", "violations", "resources"];
+/// The scalar fields of errors, the vendor's and those of gateways.
+const FLAT: [&str; 14] = [
+    "errorCode",
+    "description",
+    "action",
+    "code",
+    "message",
+    "text",
+    "timestamp",
+    "path",
+    "requestId",
+    "traceId",
+    "status",
+    "error",
+    "type",
+    "title",
+];
+
+/// Whether an error certainly has no report beside it: it is in one of the documented shapes, or flat
+/// with a code and a text, and every field is one of an error's. Any other error may tell of a
+/// message: `{"message": "bounced", "messageId": "q1"}`.
+pub(super) fn is_nothing_else(body: &[u8]) -> bool {
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let Ok(fields) = serde_json::from_slice::<Object<'_>>(body) else {
+        return false;
+    };
+    let known = fields.iter().all(|(name, value)| {
+        let scalar = !value.get().starts_with(['{', '[']);
+        let is_empty = matches!(value.get(), "null" | "{}" | "[]");
+        is_empty || ERROR_PARTS.contains(&name.as_str()) || scalar && FLAT.contains(&name.as_str())
+    });
+    let has = |name: &str| fields.get(name).is_some_and(|own| own.get() != "null");
+    known && (has("requestError") || has("errorCode") || has("code") && has("message"))
 }
 
 /// An error that came as XML: what stands in its elements.

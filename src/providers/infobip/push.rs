@@ -55,8 +55,13 @@ impl InfobipPush {
         let judge = |answer: &Answer| {
             let error = errors::read(&answer.body);
             if !answer.status.is_success() {
+                let status = answer.status.as_u16();
                 return match error {
                     Some(error) => self.failed(answer, &error),
+                    // Nothing is said about anything but the bulk that was asked for.
+                    None if matches!(status, 404 | 410) && answer.body.trim_ascii().is_empty() => {
+                        Verdict::Done(Answered::Refused(Arc::from("not_found")))
+                    }
                     None => self.access.refused(answer),
                 };
             }
@@ -65,6 +70,11 @@ impl InfobipPush {
             }
             let mut fields = Vec::new();
             let read = Statistics::read(&answer.body, &mut |field| fields.push(field.to_owned()));
+            let read = read.map(|read| read.filter(|own| !own.says_nothing()));
+            let error = error.or_else(|| match &read {
+                Ok(None) => errors::in_place_of_counts(&answer.body),
+                _ => None,
+            });
             match (read, error) {
                 (Ok(Some(statistics)), _) => {
                     for field in &fields {
@@ -74,7 +84,7 @@ impl InfobipPush {
                 }
                 (_, Some(error)) => self.failed(answer, &error),
                 (Ok(None), None) => {
-                    let problem = "the answer has none of the documented fields";
+                    let problem = "the answer has none of the documented numbers";
                     Verdict::Fail(undecodable(answer, problem))
                 }
                 (Err(problem), None) => Verdict::Fail(undecodable(answer, &problem)),
@@ -103,9 +113,6 @@ impl InfobipPush {
             }
         };
         Ok(match statistics.totals() {
-            Ok(totals) if totals.counts.is_empty() && totals.reported_ratio.is_none() => {
-                Observation::NotYet { asked, asked_at }
-            }
             Ok(totals) => Observation::Snapshot(Box::new(Snapshot {
                 asked: asked.clone(),
                 id: asked,
@@ -269,6 +276,13 @@ impl Statistics {
             delivered: wire.delivered,
             seen: wire.seen,
         }))
+    }
+
+    /// Whether no documented number is there: then it is no answer. A number that cannot be counted
+    /// is one.
+    fn says_nothing(&self) -> bool {
+        let totals = self.totals();
+        totals.is_ok_and(|own| own.counts.is_empty() && own.reported_ratio.is_none())
     }
 
     fn totals(&self) -> Result<Totals, String> {

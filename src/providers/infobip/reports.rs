@@ -175,13 +175,22 @@ pub(super) fn read(
     }))
 }
 
+/// A recipient in one spelling: in lower case, and without the name that may stand before it
+/// (`"User" <user@example.com>`).
+fn address(to: &str) -> String {
+    let inside = to.strip_suffix('>').and_then(|own| own.rsplit_once('<'));
+    let inside = inside.map(|own| own.1.trim());
+    let address = inside.filter(|own| !own.is_empty()).unwrap_or(to);
+    address.to_lowercase()
+}
+
 type Digests = (crate::providers::Digest, crate::providers::Digest);
 
 impl Wire<'_> {
     /// The digests of the report and of its message, made of parsed values: two spellings of one
     /// report have the same.
     fn digests(&self, account: &str, status: &Status) -> Digests {
-        let to = self.to.get().unwrap_or_default().to_lowercase();
+        let to = address(self.to.get().unwrap_or_default());
         match self.message_id.get() {
             Some(id) => (
                 digest(&[account, id, &to, &status.name]),
@@ -203,11 +212,11 @@ impl Wire<'_> {
 
     /// Whether the text is in the one spelling, so that version 0.1 made the same digests.
     fn is_plain(&self, status: &Status) -> bool {
-        let is_lower = |to: &str| to.to_lowercase() == to;
+        let is_plain = |to: &str| address(to) == to;
         self.message_id.get().is_some()
             && self.message_id.former.is_none()
             && self.to.former.is_none()
-            && self.to.get().is_none_or(is_lower)
+            && self.to.get().is_none_or(is_plain)
             && status.name == status.former
     }
 

@@ -150,6 +150,8 @@ fn exception(code: &str, text: &str) -> String {
     format!(r#"{{"requestError":{{"serviceException":{{"messageId":"{code}","text":"{text}"}}}}}}"#)
 }
 
+mod drains;
+
 #[tokio::test]
 async fn an_error_under_200_is_a_failure_of_its_kind() {
     for (body, kind) in [
@@ -172,6 +174,20 @@ async fn an_error_under_200_is_a_failure_of_its_kind() {
         (
             r#"{"code":403,"message":"x"}"#.into(),
             FailureKind::Forbidden,
+        ),
+        // Nothing in it is a number, whatever it has in place of one.
+        (
+            r#"{"errors": ["Service unavailable"]}"#.into(),
+            FailureKind::Vendor,
+        ),
+        (r#"{"errors": "no"}"#.into(), FailureKind::Vendor),
+        (r#"{"errors": {"code":"X"}}"#.into(), FailureKind::Vendor),
+        (r#"{"errors": {"x":1}}"#.into(), FailureKind::Decode),
+        (r#"{"errors": [1]}"#.into(), FailureKind::Decode),
+        (r#"{"delivery": null}"#.into(), FailureKind::Decode),
+        (
+            r#"{"totalSent": null, "delivery": {"rate": "NaN"}}"#.into(),
+            FailureKind::Decode,
         ),
         ("{}".into(), FailureKind::Decode),
         (r#"{"new":1}"#.into(), FailureKind::Decode),
@@ -216,6 +232,8 @@ async fn a_bulk_that_the_vendor_does_not_take_is_refused_by_itself() {
             "E404",
         ),
         (404, r#"{"requestError":{}}"#.into(), "not_found"),
+        (404, String::new(), "not_found"),
+        (410, "\r\n".into(), "not_found"),
         (200, exception("NOT_FOUND", "x"), "NOT_FOUND"),
     ] {
         let (seen, result, _) = statistics(vec![(status, JSON, body.clone())]).await;
@@ -234,7 +252,8 @@ async fn a_bulk_that_the_vendor_does_not_take_is_refused_by_itself() {
             "<html>not here</html>",
             FailureKind::NotFound,
         ),
-        (404, JSON, "", FailureKind::NotFound),
+        (404, JSON, "gone", FailureKind::NotFound),
+        (410, "text/html", "<html>gone</html>", FailureKind::Vendor),
         (400, JSON, "", FailureKind::Vendor),
         (403, JSON, "", FailureKind::Forbidden),
     ] {

@@ -126,7 +126,7 @@ fn errors_pages_and_nothing_are_failures_and_no_bodies_of_reports() {
         (
             r#"{"message":"Forbidden"}"#.into(),
             FailureKind::Forbidden,
-            Some("error"),
+            None,
         ),
         (
             r#"{"results":[],"requestError":{}}"#.into(),
@@ -144,10 +144,20 @@ fn errors_pages_and_nothing_are_failures_and_no_bodies_of_reports() {
             FailureKind::Decode,
             Some("page"),
         ),
+        (
+            "<ReportsResponse><results/></ReportsResponse>".into(),
+            FailureKind::Decode,
+            Some("xml"),
+        ),
+        (
+            "<status><id>7</id></status>".into(),
+            FailureKind::Decode,
+            Some("xml"),
+        ),
         ("{}".into(), FailureKind::Decode, Some("nothing")),
         ("[]".into(), FailureKind::Decode, Some("nothing")),
-        ("null".into(), FailureKind::Decode, Some("text")),
-        ("Bad gateway".into(), FailureKind::Decode, Some("text")),
+        ("null".into(), FailureKind::Decode, None),
+        ("Bad gateway".into(), FailureKind::Decode, None),
     ] {
         let read = drained(&body);
         assert!(read.reports.is_empty() && !read.empty, "{body}");
@@ -173,6 +183,9 @@ fn what_may_hold_reports_is_kept_every_time_and_the_query_has_failed() {
         "<ReportsResponse><results><result><messageId>m</messageId></result></results></ReportsResponse>",
         "<?xml version=\"1.0\"?><r:reports xmlns:r=\"x\"><r:messageId>m</r:messageId></r:reports>",
         "<html><body><result>1</result></body></html>",
+        "<ReportsResponse><r:result>1</r:result></ReportsResponse>",
+        "<dlr><to>a@x.com</to></dlr>",
+        "<ReportsResponse><resul",
         r#"{"reports":[{"id":"m","state":"DELIVERED"}]}"#,
         r#"{"results":{"id":"m"}}"#,
         r#"{"results":"none"}"#,
@@ -182,6 +195,17 @@ fn what_may_hold_reports_is_kept_every_time_and_the_query_has_failed() {
         r#"{"results":[{"a":1}]}"#,
         r#"{"res"#,
         &inside,
+        // Texts may be reports in another encoding, and an error's fields may tell of a message.
+        "hello",
+        "results=%7B%22messageId%22%3A%22m%22%7D",
+        "eyJyZXN1bHRzIjpbXX0=",
+        "messageId,status\nm,DELIVERED",
+        r#"{"message":"bounced","messageId":"q1","reason":"x"}"#,
+        r#"{"code":5,"message":"bounced","to":"a@x.com"}"#,
+        r#"{"code":5,"message":"bounced","error":{"id":"q1"}}"#,
+        r#"{"status":"bounced","text":"x"}"#,
+        r#"{"errorCode":"E1","description":"x","reports":[{"id":"q1"}]}"#,
+        r#"{"results":[],"errorCode":"E1","reports":[{"id":"q1"}]}"#,
     ] {
         let read = drained(body);
         assert!(read.reports.is_empty() && !read.empty, "{body}");

@@ -202,6 +202,18 @@ fn a_report_is_one_in_every_spelling_and_known_to_a_ledger_of_version_0_1() {
             "DELIVERED_TO_HANDSET",
         ),
         (
+            text.replace("a@x.com", r#"\"User\" <A@x.com>"#),
+            "17",
+            "\"User\" <A@x.com>",
+            "DELIVERED_TO_HANDSET",
+        ),
+        (
+            text.replace("a@x.com", "<a@x.com>"),
+            "17",
+            "<a@x.com>",
+            "DELIVERED_TO_HANDSET",
+        ),
+        (
             text.replace("17", "17.0"),
             "17.0",
             "a@x.com",

@@ -550,7 +550,16 @@ impl Judge {
                 if own.any_campaign && key.starts_with("delivery_campaign_") {
                     continue;
                 }
-                let found = scrape.samples.get(key).copied();
+                // A message that was told by its id alone is shown by its id.
+                let by_id = || {
+                    let code = label(key, "message_id");
+                    let own = self.aliases.iter().find(|(_, name)| *name == code);
+                    let (id, _) = own.filter(|_| gauge)?;
+                    let by_code = format!("message_id=\"{code}\"");
+                    let by_id = key.replace(&by_code, &format!("message_id=\"{id}\""));
+                    scrape.samples.get(&by_id).copied()
+                };
+                let found = scrape.samples.get(key).copied().or_else(by_id);
                 if found.is_some_and(|found| found + ALIKE >= *least) {
                     continue;
                 }

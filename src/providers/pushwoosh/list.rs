@@ -283,14 +283,25 @@ impl Pushwoosh {
                     nameless = true;
                     continue;
                 };
-                let names = [item.code(), item.id()].into_iter().flatten();
+                // It may be named by its id alone where it was queried by its code.
+                let by_id = item.id().and_then(|id| self.codes.of(&fold(id)));
+                let names = [item.code(), item.id(), by_id.as_deref()];
                 let found: Vec<_> = names
+                    .into_iter()
+                    .flatten()
                     .filter_map(|name| missing.remove(&normalized(name)))
                     .flatten()
                     .collect();
+                nameless |= found.is_empty() && item.code().is_none();
                 for asked in found {
                     take_names(&item, take);
-                    take(item.observation(asked, asked_at));
+                    let mut observation = item.observation(asked.clone(), asked_at);
+                    if let Observation::Snapshot(snapshot) = &mut observation
+                        && item.code().is_none()
+                    {
+                        snapshot.id = asked;
+                    }
+                    take(observation);
                 }
             }
         }

@@ -276,3 +276,35 @@ async fn a_message_is_one_in_upper_and_lower_case() {
     assert!(bench.provider.may_be_another_name("c-1"));
     assert!(!bench.provider.may_be_another_name("C-1"));
 }
+
+#[tokio::test]
+async fn a_message_that_is_queried_by_its_code_may_be_answered_by_its_id_alone() {
+    let script = |_: &str, request: &Value| {
+        let mut row = item(7, "2026-11-25 10:00:00");
+        row["id"] = json!(12_345_678_900_u64);
+        // The first answer names both, the second the id alone.
+        let codes = &request["filters"]["messages_codes"];
+        if codes.as_array().is_some_and(|codes| codes.len() == 1) {
+            row.as_object_mut().unwrap().remove("code");
+        }
+        (200, json!({"total": 1, "items": page(request, &[row], 10)}))
+    };
+    let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
+    // As long as nothing tells whose row it is, that is a failure and no "not yet".
+    let (observed, _) = bench.named(Dataset::Messages, &["C-7"]).await;
+    assert!(
+        matches!(observed[..], [Observation::Failed { .. }]),
+        "{observed:?}"
+    );
+    bench
+        .named(Dataset::Messages, &["C-7", "C-8"])
+        .await
+        .1
+        .unwrap();
+    let (observed, result) = bench.named(Dataset::Messages, &["C-7"]).await;
+    result.unwrap();
+    let [Observation::Snapshot(snapshot)] = &observed[..] else {
+        panic!("{observed:?}");
+    };
+    assert_eq!((&*snapshot.asked, &*snapshot.id), ("C-7", "C-7"));
+}

@@ -273,8 +273,11 @@ impl Lane {
 
     /// When the first job that is not due now is tried.
     pub(super) fn next_try_after(&self, now: Timestamp) -> Option<Timestamp> {
-        let mut waiting = self.waiting.iter().map(|(at, _)| *at);
-        waiting.find(|at| *at > now)
+        // A list is the first of the jobs of a moment. What is due is not walked through: it can be
+        // many thousands of messages, and this is looked up after each answer.
+        let after = now.checked_add(SignedDuration::from_nanos(1)).ok()?;
+        let mut later = self.waiting.range((after, Job::List)..);
+        later.next().map(|(at, _)| *at)
     }
 
     /// When the oldest unanswered query was due, or when the next will be.

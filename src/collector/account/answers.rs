@@ -180,13 +180,15 @@ impl Collector {
             result,
         } = landed;
         self.in_flight = self.in_flight.saturating_sub(1);
-        self.listing.remove(&lane);
         self.parts.progress.answered(jobs.len());
         let (dataset, index) = lane;
         let application = self.application(index);
         let account = self.parts.account.clone();
         let now = self.parts.clock.now();
         let is_list = jobs.first() == Some(&Job::List);
+        if is_list {
+            self.listing.remove(&lane);
+        }
         let (next, again) = if is_list {
             // However long it takes: other queries have their turn in between.
             let next = schedule::after(now, account.dataset_interval(dataset));
@@ -240,7 +242,8 @@ impl Collector {
                         continue;
                     }
                     let next = self.answered(lane, &key.1, began, true);
-                    if jobs.contains(&Job::Message(key.1.clone())) {
+                    if !is_list {
+                        // It is answered by its name.
                         self.set_aside.remove(&(dataset, key.clone()));
                         self.lane(lane).together(&Job::Message(key.1.clone()));
                     }

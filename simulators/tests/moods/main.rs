@@ -66,7 +66,7 @@ async fn calm_vendors_answer_byte_for_byte_as_without_moods() {
         .collect();
     assert_eq!(
         hash,
-        "4943b7ff0b66d6f537639da188f42d06c985836cc00edc687b8172639cf6b9ab"
+        "9dadc1ff7119eebbfa194e4acb092538bf05d602cde644158680e8748a7ed96b"
     );
 }
 

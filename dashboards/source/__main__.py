@@ -8,6 +8,7 @@ import sys
 import yaml
 
 from . import boards, cases, rules
+from .writing import RUNBOOK_BASE
 
 HERE = pathlib.Path(__file__).resolve().parents[1]
 NOTE = "# Made by dashboards/source; do not change it by hand.\n"
@@ -40,10 +41,14 @@ def main() -> int:
         "--limit", action="append", default=[], metavar="APPLICATION=RATE",
         help="an absolute limit of the delivery rate, such as shop=0.8",
     )
+    parser.add_argument(
+        "--runbook-base", default=RUNBOOK_BASE, metavar="URL",
+        help="where the runbooks are; {alert} in it is the alert's name, else the name follows it (default: %(default)s)",
+    )
     parser.add_argument("--alerts", action="store_true", help="print the alerts and what each compares, as JSON")
     flags = parser.parse_args()
     limits = {name: float(rate) for name, rate in (limit.split("=") for limit in flags.limit)}
-    made = rules.build(flags.scale, limits)
+    made = rules.build(flags.scale, limits, flags.runbook_base)
     content = yaml_file(made)
     if flags.alerts:
         print(json.dumps(rules.alerts(made)))

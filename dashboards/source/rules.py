@@ -12,13 +12,13 @@ A drop is alerted on when it is significant, large, and worth waking somebody, a
 import promql_parser as promql
 
 from . import delivery_alerts, exporter_alerts, families, recorded
-from .writing import Rules, Scale
+from .writing import RUNBOOK_BASE, Rules, Scale
 
 
-def build(factor: int = 1, limits: dict[str, float] | None = None) -> dict:
+def build(factor: int = 1, limits: dict[str, float] | None = None, runbook_base: str = RUNBOOK_BASE) -> dict:
     """The file of rules; all durations divided by `factor`."""
     families.RECORDED.clear()
-    rules = Rules(Scale(factor))
+    rules = Rules(Scale(factor), runbook_base)
     recorded.volumes(rules)
     recorded.cohorts(rules)
     recorded.past(rules)

@@ -5,7 +5,8 @@ import re
 
 from . import families
 
-RUNBOOKS = "https://github.com/delivery-exporter/delivery-exporter/blob/main/docs/runbooks"
+# Where runbooks are read: the exporter serves them. `--runbook-base` sets another place.
+RUNBOOK_BASE = "http://localhost:9847/runbooks"
 # A takeover moves an account's series to another replica.
 REPLICA = "instance, pod"
 # What a part has beyond its application.
@@ -45,11 +46,17 @@ def wilson_lower(part: str, whole: str, z: float) -> str:
     )
 
 
+def runbook_url(base: str, alert: str) -> str:
+    """The address of an alert's runbook; a base without {alert} gets it as its last part."""
+    return base.replace("{alert}", alert) if "{alert}" in base else f"{base.rstrip('/')}/{alert}"
+
+
 class Rules:
     """The groups, in the making."""
 
-    def __init__(self, scale: Scale):
+    def __init__(self, scale: Scale, runbook_base: str = RUNBOOK_BASE):
         self.scale = scale
+        self.runbook_base = runbook_base
         self.groups: list[dict] = []
 
     def group(self, name: str, interval: str) -> None:
@@ -84,7 +91,7 @@ class Rules:
         rule["annotations"] = {
             "summary": summary,
             "description": _tidy(description),
-            "runbook_url": f"{RUNBOOKS}/{name}.md",
+            "runbook_url": runbook_url(self.runbook_base, name),
         }
         self.groups[-1]["rules"].append(rule)
 

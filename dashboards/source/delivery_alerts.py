@@ -191,17 +191,18 @@ def rate_alerts(rules: Rules) -> None:
 
 
 def error_alerts(rules: Rules) -> None:
-    """Errors by their reason: whose side it is."""
+    """Errors by their reason: whose side it is. Judged against what this application's own hours have had, as
+    some always have many, or have them every night; without a past only by an extreme."""
     rules.group("delivery-errors", "1m")
     # The hour sees what is small or thin; the quarter does not wait until the hour before has left the
     # window.
     busy = f" and on(job, provider, account, application, channel) {going_on('15m')}"
-    for name, reason, severity, share, summary, description in (
+    for name, reason, share, extreme, summary, description in (
         (
             "DeliveryCloudErrors",
             "cloud|send_failed|undelivered|system",
-            "warning",
             0.03,
+            0.25,
             "errors on the vendor's side",
             """
             Errors of the cloud push services (FCM, APNs, and the like) or of the vendor's sending have risen far above
@@ -211,8 +212,8 @@ def error_alerts(rules: Rules) -> None:
         (
             "DeliveryRegistrationErrors",
             "registration|unregistered|invalid_token",
-            "warning",
             0.02,
+            0.25,
             "unregistered devices (uninstalls)",
             """
             Far more devices than usual are no longer registered: the application was uninstalled, or a release lost the
@@ -221,26 +222,29 @@ def error_alerts(rules: Rules) -> None:
         (
             "DeliveryExpiredErrors",
             "expired",
-            "warning",
             0.03,
+            0.5,
             "messages that expired before delivery",
             """
             Far more messages than usual expired undelivered: a time to live that is too short, a night's sending to
             handsets that are off, or a channel that is stalled.""",
         ),
     ):
-        surges = [
-            f"""(
-              {wilson_lower(f'delivery:errors:increase{window}{{reason=~"{reason}"}}', f"delivery:errors_base:increase{window}", 4)}
-              > 1.5 * (delivery:errors_past:ratio14d or delivery:errors:increase{window} * 0) + {share}
-              and delivery:errors:increase{window} > 20{beside}
-            )"""
-            for window, beside in (("1h", ""), ("15m", busy))
-        ]
+        surges = []
+        for window, beside in (("1h", ""), ("15m", busy)):
+            errors = f'delivery:errors:increase{window}{{reason=~"{reason}"}}'
+            certain = wilson_lower(errors, f"delivery:errors_base:increase{window}", 4)
+            surges.append(f"""(
+              (
+                {certain} > 1.3 * delivery:errors_expected:ratio{window} + {share}
+                or ({certain} > {extreme} unless delivery:errors_usual:ratio14d)
+              )
+              and {errors} > 20{beside}
+            )""")
         rules.alert(
             name,
             "\n" + " or ".join(surges),
-            severity,
+            "warning",
             f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} {summary}",
             description,
             wait="5m",

@@ -142,6 +142,8 @@ def past(rules: Rules) -> None:
         rules.record(f"delivery:cohort_{measure}:hourly", f"delivery:cohort_{measure}:increase1h{hourly}")
     for measure in ("sent", "errors"):
         rules.record(f"delivery:{measure}:hourly", f"delivery:{measure}:increase1h{hourly}")
+        rules.record(f"delivery:channel_{measure}:hourly", f"delivery:channel_{measure}:increase1h{hourly}")
+    rules.record("delivery:errors_share:hourly", f"delivery:errors_share:ratio1h{hourly}")
     rules.record("delivery:report_slow:hourly", f"delivery:report_slow:ratio1h{hourly}")
     rules.group("delivery-past", "1m")
     rules.record(
@@ -157,6 +159,7 @@ def past(rules: Rules) -> None:
         / on(job, provider, account, application, channel) group_left()
           (sum_over_time(delivery:sent:hourly[14d] offset 1d) > 300)""",
     )
+    _usual_errors(rules)
     rules.record(
         "delivery:sent_usual:min24h",
         "min_over_time(delivery:sent:hourly[24h] offset 1h) and delivery:sent:increase1h offset 24h",
@@ -175,6 +178,45 @@ def past(rules: Rules) -> None:
         "delivery:report_slow_usual:ratio7d",
         "quantile_over_time(0.75, delivery:report_slow:hourly[7d] offset 1h)",
     )
+
+
+def _usual_errors(rules: Rules) -> None:
+    """The share of errors that an application's own hours have had, but for the worst of them."""
+    rules.record(
+        "delivery:errors_usual:ratio14d",
+        """
+        quantile_over_time(0.95, delivery:errors_share:hourly[14d] offset 1d)
+        and count_over_time(delivery:errors_share:hourly[14d] offset 1d) >= 20""",
+    )
+    rules.record(
+        "delivery:channel_errors_past:ratio14d",
+        """
+        sum_over_time(delivery:channel_errors:hourly[14d] offset 1d)
+        / (sum_over_time(delivery:channel_sent:hourly[14d] offset 1d) > 300)""",
+    )
+    for window in ("15m", "1h"):
+        # How much more errors this mix of vendor channels lets expect than the usual mix does.
+        rules.record(
+            f"delivery:errors_mix:ratio{window}",
+            f"""
+            (
+              sum without({PARTS}) (delivery:channel_sent:increase{window} * delivery:channel_errors_past:ratio14d)
+              / (sum without({PARTS}) (delivery:channel_sent:increase{window} and delivery:channel_errors_past:ratio14d) > 0)
+            )
+            / (
+              sum without({PARTS}) (sum_over_time(delivery:channel_errors:hourly[14d] offset 1d))
+              / (sum without({PARTS}) (sum_over_time(delivery:channel_sent:hourly[14d] offset 1d)) > 300)
+              > 0
+            )""",
+        )
+        # Where a vendor tells no errors by channel, the mix is as usual.
+        rules.record(
+            f"delivery:errors_expected:ratio{window}",
+            f"""
+            delivery:errors_usual:ratio14d
+              * on(job, provider, account, application, channel) group_left() clamp_min(delivery:errors_mix:ratio{window}, 1)
+            or delivery:errors_usual:ratio14d""",
+        )
 
 
 def count(rules: Rules, measure: str, window: str) -> None:
@@ -209,6 +251,17 @@ def volumes(rules: Rules) -> None:
             delivery:errors:increase{window} * 0
             + on(job, provider, account, application, channel) group_left() delivery:sent_base:increase{window}""",
         )
+        # By vendor channel, errors have no reason.
+        for measure in ("sent", "errors"):
+            rules.record(
+                f"delivery:channel_{measure}:increase{window}",
+                f"""
+                label_replace(
+                  sum without({REPLICA}, message_type) (increase(delivery_channel_{measure}_total[{window}])),
+                  "channel", "push", "", ""
+                )""",
+            )
+    rules.record("delivery:errors_share:ratio1h", "delivery:errors:increase1h / (delivery:errors_base:increase1h > 50)")
     for measure, window in (("complaints", "1d"), ("bounces", "1d"), ("bounces", "1h")):
         count(rules, measure, window)
     rules.record(

@@ -146,7 +146,12 @@ class Draw:
         rng = self.rng
         drift = None
         if rng.random() < 0.15:
-            drift = (float(rng.uniform(self.warm_up, self.warm_up + self.days)), float(rng.choice([-0.3, 0.4]) * rng.uniform(0.5, 1)))
+            # Up to 4 % fewer deliveries, or more: less than counts as an incident.
+            usual = sum(part.share * part.rate for part in parts)
+            drift = (
+                float(rng.uniform(self.warm_up, self.warm_up + self.days)),
+                float(rng.choice([-1, 1]) * rng.uniform(0.02, 0.04) / (1 - usual)),
+            )
         habits = {
             "unrest": float(rng.uniform(0.12, 0.35)),
             "shape": str(rng.choice(["day", "day", "office", "peaks", "flat"])),

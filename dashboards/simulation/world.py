@@ -119,7 +119,8 @@ class World:
 
     def _push(self, application: Application) -> None:
         rng, series = self.rng, self.series
-        begins = int(application.born * DAY)
+        # Counters are shown at 0 before what they count.
+        begins = max(int(application.born * DAY) - 1, 0)
         top = {"provider": application.provider, "account": application.account, "application": application.name}
         plain = top | {"channel": application.channel}
         ages = DAILY_AGES if application.daily else AGES

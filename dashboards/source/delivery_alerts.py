@@ -11,7 +11,7 @@ WHERE = "{{ $labels.provider }}/{{ $labels.account }}/{{ $labels.application }}"
 
 def spread(level: str) -> str:
     """The factor of a level's tolerance: its own, or a cautious one while it has no past."""
-    return f"(delivery:{level}_spread:score14d or delivery:{level}_expected:increase1h * 0 + 1.5)"
+    return f"(delivery:{level}_spread:score14d or delivery:{level}_expected:increase1h * 0 + 2)"
 
 
 def shares(*equal: str, by: str) -> str:
@@ -39,16 +39,23 @@ def rate_alerts(rules: Rules) -> None:
           1 - (delivery:{level}_delivery:ratio{window}{{{ages}}} < {ratio})
           and delivery:{level}_missing:score{window} > {score} * {spread(level)}
           and delivery:{level}_missing:increase{window} > {missing}
-          and delivery:{level}_messages:increase{window} >= {messages}
+          and delivery:{level}_effective_messages:increase{window} >= {messages}
+        )"""
+
+    # Of a message or two: an audience that has not been here for long acts on the odds of a delivery, so
+    # what is left of the odds tells it from an outage.
+    def collapsed(level, window, ages, score, odds, most, missing):
+        usual = f"delivery:{level}_usual:ratio{window}"
+        return f"""(
+          1 - (delivery:{level}_delivery:ratio{window}{{{ages}}} < clamp_max({odds} / (1 - {1 - odds:g} * clamp_max({usual}, 1)), {most}))
+          and delivery:{level}_missing:score{window} > {score} * {spread(level)}
+          and delivery:{level}_missing:increase{window} > {missing}
         )"""
 
     still = """(
           delivery:application_delivery:ratio15m < 0.93
           or (delivery:application_expected:increase1h unless delivery:application_delivery:ratio15m)
         )"""
-    # One message to an unusual audience wakes nobody, unless next to nothing of it arrives; nor do two
-    # of them among a handful.
-    spread_out = "unless delivery:application_burst:share1h > 0.7"
 
     def paged(window, score, ratio):
         few = dropped("application", window, EARLY, score, 0.65, 50, 3)
@@ -58,8 +65,9 @@ def rate_alerts(rules: Rules) -> None:
         "DeliveryRateDropped",
         f"""
         max without(age) (
-          ((({paged("1h", 6, 0.85)}) and {still} or {paged("15m", 7, 0.75)}) {spread_out})
-          or {dropped("application", "1h", EARLY, 5, 0.3, 300, 1)}
+          ({paged("1h", 6, 0.85)}) and {still}
+          or {paged("15m", 7, 0.75)}
+          or {collapsed("application", "1h", EARLY, 4, 0.1, 0.5, 100)}
         )""",
         "page",
         f"{WHERE}: {{{{ $value | humanizePercentage }}}} of what is usually delivered is missing ({{{{ $labels.channel }}}})",
@@ -76,9 +84,13 @@ def rate_alerts(rules: Rules) -> None:
         f"""
         max without(age) (
           {dropped("application", "15m", EARLY, 5, 0.9, 15, 3)}
-          or {dropped("application", "1h", EARLY, 4, 0.96, 12, 3)}
-          or {dropped("application", "1h", EARLY, 5, 0.65, 100, 1)}
-          or {dropped("application", "6h", EARLY, 4, 0.965, 25, 10)}
+          or {dropped("application", "1h", EARLY, 4.5, 0.93, 20, 3)}
+          or {collapsed("application", "1h", EARLY, 4, 0.2, 0.7, 50)}
+          or {dropped("application", "6h", EARLY, 4.5, 0.94, 25, 6)}
+          or (
+            {dropped("application", "1d", EARLY, 5, 0.92, 50, 6)}
+            or {dropped("application", "1d", EARLY, 5, 0.75, 50, 2.5)}
+          ) and delivery:application_delivery:ratio6h < 0.95
         )""",
         "warning",
         f"{WHERE}: {{{{ $value | humanizePercentage }}}} fewer deliveries than usual ({{{{ $labels.channel }}}})",
@@ -119,7 +131,7 @@ def rate_alerts(rules: Rules) -> None:
           (
             {dropped("part", "1h", part, 5, 0.7, 10, 3)}
             or {dropped("part", "15m", part, 6, 0.6, 15, 3)}
-            or {dropped("part", "1h", part, 5, 0.4, 50, 1)}
+            or {collapsed("part", "1h", part, 4, 0.15, 0.6, 30)}
           )
           and {siblings('1h')}
         )""",
@@ -178,7 +190,7 @@ def rate_alerts(rules: Rules) -> None:
             ) >= 2
           unless
             count without(application, channel) (
-              delivery:application_delivery:ratio1h > 0.95 and delivery:application_messages:increase1h >= 3
+              delivery:application_delivery:ratio1h > 0.95 and delivery:application_effective_messages:increase1h >= 3
             ) >= 1
         )""",
         "page",
@@ -236,7 +248,7 @@ def error_alerts(rules: Rules) -> None:
             certain = wilson_lower(errors, f"delivery:errors_base:increase{window}", 4)
             surges.append(f"""(
               (
-                {certain} > 1.3 * delivery:errors_expected:ratio{window} + {share}
+                {certain} > 1.8 * delivery:errors_expected:ratio{window} + {share}
                 or ({certain} > {extreme} unless delivery:errors_usual:ratio14d)
               )
               and {errors} > 20{beside}
@@ -277,12 +289,13 @@ def mail_alerts(rules: Rules) -> None:
             keep="1h",
         )
     complaints = 'delivery:complaints:increase1d{channel="email"}'
-    for severity, limit, z in (("page", 0.003, 2.5), ("warning", 0.001, 2.5)):
+    # A handful of people on a small list is no reason to wake somebody.
+    for severity, limit, z, least in (("page", 0.003, 3, 30), ("warning", 0.001, 2.5, 12)):
         rules.alert(
             "DeliveryComplaints",
             f"""
             {wilson_lower(complaints, there, z)} > {limit}
-            and {complaints} > 5""",
+            and {complaints} > {least}""",
             severity,
             f"{WHERE}: complaint rate above {limit:.1%}",
             """
@@ -333,6 +346,7 @@ def volume_alerts(rules: Rules) -> None:
         "DeliveryVolumeLow",
         """
         delivery:sent:increase1h < 0.2 * (delivery:sent_usual:min7d > 100)
+        unless delivery:messages_usual:min7d < 15
         and on(account) (max by(account) (delivery_up) == 1)""",
         "warning",
         f"{WHERE}: far fewer messages than at this hour of any day of a week ({{{{ $labels.channel }}}})",
@@ -341,6 +355,19 @@ def volume_alerts(rules: Rules) -> None:
         sent means reported on, this is also how an outage of the reports looks.""",
         # Who sends campaigns alone may have an hour without one.
         wait="1h",
+        keep="30m",
+    )
+    rules.alert(
+        "DeliveryDailyFiguresLate",
+        """
+        delivery:daily_sent:increase25h < 0.3 * (delivery:daily_sent_usual:min7d > 100)
+        and on(account) (max by(account) (delivery_up) == 1)""",
+        "warning",
+        f"{WHERE}: the vendor's numbers of the day are missing or far too low",
+        """
+        This vendor publishes once a day. The last publication is more than 25 hours old, or has less than a third of
+        what any day of a week had.""",
+        wait="10m",
         keep="30m",
     )
     rules.alert(

@@ -1,11 +1,8 @@
 """Alerts on what is sent and delivered: rates, errors, e-mail, volumes."""
 
 from . import families
-from .writing import PARTS, Rules, wilson_lower
+from .writing import EARLY, LATE, PARTS, Rules, wilson_lower
 
-# Ages that are early enough to wake somebody for; the later ones are the net for throttled sends.
-EARLY = r'age=~"first|[0-9]+[sm]|1h"'
-LATE = r'age!~"first|[0-9]+[sm]|1h"'
 WHERE = "{{ $labels.provider }}/{{ $labels.account }}/{{ $labels.application }}"
 
 
@@ -84,13 +81,13 @@ def rate_alerts(rules: Rules) -> None:
         f"""
         max without(age) (
           {dropped("application", "15m", EARLY, 5, 0.9, 15, 3)}
-          or {dropped("application", "1h", EARLY, 4.5, 0.93, 20, 3)}
+          or {dropped("application", "1h", EARLY, 5, 0.93, 20, 3)}
           or {collapsed("application", "1h", EARLY, 4, 0.2, 0.7, 50)}
           or {dropped("application", "6h", EARLY, 4.5, 0.94, 25, 6)}
           or (
-            {dropped("application", "1d", EARLY, 5, 0.92, 50, 6)}
-            or {dropped("application", "1d", EARLY, 5, 0.75, 50, 2.5)}
-          ) and delivery:application_delivery:ratio6h < 0.95
+            {dropped("application", "1d", EARLY, 4.5, 0.92, 50, 5)}
+            or {dropped("application", "1d", EARLY, 5, 0.78, 50, 2)}
+          ) and delivery:application_delivery:ratio6h < 0.93 and delivery:application_missing:score6h > 2
         )""",
         "warning",
         f"{WHERE}: {{{{ $value | humanizePercentage }}}} fewer deliveries than usual ({{{{ $labels.channel }}}})",
@@ -208,13 +205,15 @@ def error_alerts(rules: Rules) -> None:
     rules.group("delivery-errors", "1m")
     # The hour sees what is small or thin; the quarter does not wait until the hour before has left the
     # window.
+    # One campaign has one audience: alone it warns only at an extreme.
+    same = "on(job, provider, account, application, channel)"
+    several = f"unless {same} (delivery:sent_burst:share1h > 0.7 or delivery:messages:increase1h < 3)"
     busy = f" and on(job, provider, account, application, channel) {going_on('15m')}"
-    for name, reason, share, extreme, summary, description in (
+    for name, reason, share, single, extreme, summary, description in (
         (
             "DeliveryCloudErrors",
             "cloud|send_failed|undelivered|system",
-            0.03,
-            0.25,
+            0.03, 0.2, 0.4,
             "errors on the vendor's side",
             """
             Errors of the cloud push services (FCM, APNs, and the like) or of the vendor's sending have risen far above
@@ -224,8 +223,7 @@ def error_alerts(rules: Rules) -> None:
         (
             "DeliveryRegistrationErrors",
             "registration|unregistered|invalid_token",
-            0.02,
-            0.25,
+            0.02, 0.2, 0.4,
             "unregistered devices (uninstalls)",
             """
             Far more devices than usual are no longer registered: the application was uninstalled, or a release lost the
@@ -234,21 +232,26 @@ def error_alerts(rules: Rules) -> None:
         (
             "DeliveryExpiredErrors",
             "expired",
-            0.03,
-            0.5,
+            0.03, 0.3, 0.5,
             "messages that expired before delivery",
             """
             Far more messages than usual expired undelivered: a time to live that is too short, a night's sending to
             handsets that are off, or a channel that is stalled.""",
         ),
     ):
+        # Where devices expire depends on the hour, and the first campaign of a night is none to warn of.
+        known = "" if name == "DeliveryExpiredErrors" else " or delivery:errors_usual:hours14d >= 40"
         surges = []
         for window, beside in (("1h", ""), ("15m", busy)):
             errors = f'delivery:errors:increase{window}{{reason=~"{reason}"}}'
             certain = wilson_lower(errors, f"delivery:errors_base:increase{window}", 4)
             surges.append(f"""(
               (
-                {certain} > 1.8 * delivery:errors_expected:ratio{window} + {share}
+                ({certain} > 1.8 * delivery:errors_expected:ratio{window} + {share} {several})
+                or (
+                  {certain} > 1.5 * delivery:errors_usual:max14d + {share} and delivery:errors_usual:ratio14d
+                  and ({certain} > {single}{known})
+                )
                 or ({certain} > {extreme} unless delivery:errors_usual:ratio14d)
               )
               and {errors} > 20{beside}
@@ -360,13 +363,13 @@ def volume_alerts(rules: Rules) -> None:
     rules.alert(
         "DeliveryDailyFiguresLate",
         """
-        delivery:daily_sent:increase25h < 0.3 * (delivery:daily_sent_usual:min7d > 100)
+        delivery:daily_sent:increase25h < 0.2 * (delivery:daily_sent_usual:min7d > 100)
         and on(account) (max by(account) (delivery_up) == 1)""",
         "warning",
         f"{WHERE}: the vendor's numbers of the day are missing or far too low",
         """
-        This vendor publishes once a day. The last publication is more than 25 hours old, or has less than a third of
-        what any day of a week had.""",
+        This vendor publishes once a day. The last publication is more than 25 hours old, or has less than a fifth
+        of what any day of a week had.""",
         wait="10m",
         keep="30m",
     )

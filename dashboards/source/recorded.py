@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from .writing import PARTS, REPLICA, Rules
+from .writing import EARLY, PARTS, REPLICA, Rules
 
 # How much messages differ in their delivery rate where nothing is broken: what differs is the audience, which
 # acts on the odds of a delivery. So this is a share of what is usually not delivered, and at least 3 % of the rate.
@@ -166,10 +166,9 @@ def past(rules: Rules) -> None:
         rules.record(
             f"delivery:cohort_{measure}:increase1d", f"sum_over_time(delivery:cohort_{measure}:hourly[1d])"
         )
-    # As of the earliest age that tells most.
     rules.record(
         "delivery:messages:increase1h",
-        f"max without({PARTS}, age) (delivery:cohort_messages:increase1h)",
+        f"max without({PARTS}, age) (delivery:cohort_messages:increase1h{{{EARLY}}})",
     )
     for measure in ("sent", "errors"):
         rules.record(f"delivery:{measure}:hourly", f"delivery:{measure}:increase1h{hourly}")
@@ -228,11 +227,12 @@ def past(rules: Rules) -> None:
 
 def _usual_errors(rules: Rules) -> None:
     """The share of errors that an application's own hours have had, but for the worst of them."""
+    rules.record("delivery:errors_usual:hours14d", "count_over_time(delivery:errors_share:hourly[14d] offset 1d)")
     rules.record(
         "delivery:errors_usual:ratio14d",
         """
         quantile_over_time(0.95, delivery:errors_share:hourly[14d] offset 1d)
-        and count_over_time(delivery:errors_share:hourly[14d] offset 1d) >= 20""",
+        and delivery:errors_usual:hours14d >= 20""",
     )
     rules.record(
         "delivery:channel_errors_past:ratio14d",
@@ -240,6 +240,7 @@ def _usual_errors(rules: Rules) -> None:
         sum_over_time(delivery:channel_errors:hourly[14d] offset 1d)
         / (sum_over_time(delivery:channel_sent:hourly[14d] offset 1d) > 300)""",
     )
+    rules.record("delivery:errors_usual:max14d", "max_over_time(delivery:errors_share:hourly[14d] offset 1d)")
     for window in ("15m", "1h"):
         # How much more errors this mix of vendor channels lets expect than the usual mix does.
         rules.record(
@@ -307,6 +308,10 @@ def volumes(rules: Rules) -> None:
                   "channel", "push", "", ""
                 )""",
             )
+    # How much of an hour's sends one quarter of it has: of one campaign, all.
+    rules.record(
+        "delivery:sent_burst:share1h", "max_over_time(delivery:sent:increase15m[1h]) / (delivery:sent:increase1h > 0)"
+    )
     rules.record("delivery:errors_share:ratio1h", "delivery:errors:increase1h / (delivery:errors_base:increase1h > 50)")
     for measure, window in (("complaints", "1d"), ("bounces", "1d"), ("bounces", "1h")):
         count(rules, measure, window)

@@ -12,6 +12,10 @@ REPLICA = "instance, pod"
 # What a part has beyond its application.
 PARTS = "platform, vendor_channel"
 
+# Ages that are early enough to wake somebody for; the later ones are the net for throttled sends.
+EARLY = 'age=~"first|[0-9]+[sm]|1h"'
+LATE = 'age!~"first|[0-9]+[sm]|1h"'
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 

@@ -240,7 +240,7 @@ def error_alerts(rules: Rules) -> None:
         ),
     ):
         # Where devices expire depends on the hour, and the first campaign of a night is none to warn of.
-        known = "" if name == "DeliveryExpiredErrors" else " or delivery:errors_usual:hours14d >= 40"
+        known = "" if name == "DeliveryExpiredErrors" else " or delivery:errors_usual:hours14d >= 25"
         surges = []
         for window, beside in (("1h", ""), ("15m", busy)):
             errors = f'delivery:errors:increase{window}{{reason=~"{reason}"}}'

@@ -45,11 +45,12 @@ class Series:
 class World:
     """Some days of all applications."""
 
-    def __init__(self, seed: int, days: float, warm_up: float, count: int):
+    def __init__(self, seed: int, days: float, warm_up: float, count: int, only: frozenset[str] | None = None):
         self.rng = np.random.default_rng(seed)
         self.steps = int((days + warm_up) * DAY)
         self.first = int(warm_up * DAY)
-        self.applications = Draw(self.rng, days, warm_up).all()
+        applications = Draw(self.rng, days, warm_up).all()
+        self.applications = [own for own in applications if only is None or own.name in only]
         self.incidents = incidents.draw(self.rng, self.applications, self.first, self.steps - 2 * HOUR, count)
         self.series = Series(self.steps)
         # When the numbers of an account stand still, as its vendor's API is down for a while.

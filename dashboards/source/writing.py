@@ -67,11 +67,13 @@ class Rules:
         """What follows is evaluated together."""
         self.groups.append({"name": name, "interval": self.scale.text(interval), "rules": []})
 
-    def record(self, name: str, expression: str) -> None:
-        """A recorded series."""
-        labels = families.check(expression)
+    def record(self, name: str, expression: str, more: dict[str, str] | None = None) -> None:
+        """A recorded series, with more labels than its expression has."""
+        labels = families.check(expression) | set(more or {})
         families.RECORDED[name] = labels | families.RECORDED.get(name, set())
         rule = {"record": name, "expr": self.scale.expression(_tidy(expression))}
+        if more:
+            rule["labels"] = more
         self.groups[-1]["rules"].append(rule)
 
     def alert(

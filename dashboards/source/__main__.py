@@ -50,6 +50,10 @@ def main() -> int:
         "--objectives", type=pathlib.Path, default=HERE / "objectives.yaml", metavar="FILE",
         help="objectives of delivery, as in dashboards/objectives.yaml",
     )
+    parser.add_argument(
+        "--tests", type=pathlib.Path, metavar="DIRECTORY",
+        help="write only the unit tests, each with no more rules than it needs, to this directory",
+    )
     flags = parser.parse_args()
     limits = {name: float(rate) for name, rate in (limit.split("=") for limit in flags.limit)}
     if flags.alerts:
@@ -63,6 +67,10 @@ def main() -> int:
         print(wrong, file=sys.stderr)
         return 1
     content = yaml_file(made)
+    if flags.tests:
+        for name, test in cases.pruned(made).items():
+            (flags.tests / name).write_text(yaml_file(test))
+        return 0
     if flags.rules:
         flags.rules.write_text(content)
         return 0

@@ -339,6 +339,12 @@ async fn come_of_age(exporter: &Exporter, age: &str) {
         .await;
 }
 
+fn without(labels: &BTreeMap<String, String>, name: &str) -> BTreeMap<String, String> {
+    let mut labels = labels.clone();
+    labels.remove(name);
+    labels
+}
+
 /// Five hours of what the rules have recorded (at their scale twelve days), for the series that
 /// the exporter shows, as blocks of Prometheus.
 fn history(directory: &Path, metrics: &Metrics, instance: &str) {
@@ -399,7 +405,19 @@ fn history(directory: &Path, metrics: &Metrics, instance: &str) {
                     value * (300 - minute) as f64 / 300.0
                 });
             }
-            "delivery_errors_total" => write("delivery:errors:hourly", labels, &own, &|_| 3.0),
+            "delivery_errors_total" => {
+                write("delivery:errors:hourly", labels, &own, &|_| 3.0);
+                write("delivery:errors_share:hourly", labels, &own, &|_| 0.003);
+            }
+            "delivery_cohort_sent_total" if labels["age"] == "first" => {
+                write("delivery:cohort_sent:hourly", labels, &own, &|_| 1000.0);
+                write(
+                    "delivery:daily_sent:increase25h",
+                    &without(labels, "age"),
+                    &own,
+                    &|_| 1000.0,
+                );
+            }
             "delivery_report_latency_seconds_count" => {
                 write("delivery:report_slow:hourly", labels, &own, &|_| 0.01)
             }
@@ -545,7 +563,12 @@ async fn every_panel_and_every_alert_finds_its_series() {
     let mut wanted = panels();
     for alert in alerts().into_iter().filter(|own| !own.optional) {
         let name = &alert.name;
-        wanted.extend(alert.operands.into_iter().map(|query| (name.clone(), query)));
+        wanted.extend(
+            alert
+                .operands
+                .into_iter()
+                .map(|query| (name.clone(), query)),
+        );
     }
     let end = tokio::time::Instant::now() + Duration::from_secs(150);
     let mut number = 1000;

@@ -218,17 +218,21 @@ def error_alerts(rules: Rules) -> None:
         (
             "DeliveryCloudErrors",
             "cloud|send_failed|undelivered|system",
-            0.03, 0.2, 0.4,
+            0.03,
+            0.2,
+            0.4,
             "fail on the vendor's side",
             """
             At least {{ $value | humanizePercentage }} of this application's sends failed at a push service (FCM, APNs, or
-            a handset maker's) or at the vendor, far more than this application normally has. The audience is not the cause. Look at the
-            vendor's status page, and check the credentials and quotas of the push services.""",
+            a handset maker's) or at the vendor, far more than normal. The audience is not the cause. Look at the vendor's
+            status page, and check the credentials and quotas of the push services.""",
         ),
         (
             "DeliveryRegistrationErrors",
             "registration|unregistered|invalid_token",
-            0.02, 0.2, 0.4,
+            0.02,
+            0.2,
+            0.4,
             "go to devices that are no longer registered",
             """
             At least {{ $value | humanizePercentage }} of this application's sends failed because the device is no longer
@@ -238,7 +242,9 @@ def error_alerts(rules: Rules) -> None:
         (
             "DeliveryExpiredErrors",
             "expired",
-            0.03, 0.3, 0.5,
+            0.03,
+            0.3,
+            0.5,
             "expire before they are delivered",
             """
             At least {{ $value | humanizePercentage }} of this application's sends expired before they were delivered, far

@@ -25,11 +25,11 @@ def exporter_alerts(rules: Rules) -> None:
         max without({REPLICA}) (avg_over_time(delivery_up[30m])) < 0.5
         and max without({REPLICA}) (delivery_up) == 0""",
         "page",
-        account + " ({{ $labels.provider }}): only {{ $value | humanizePercentage }} of the requests to the vendor succeed",
+        account + " ({{ $labels.provider }}): the vendor answered only {{ $value | humanizePercentage }} of the passes",
         """
-        In the last half hour the exporter got an answer from the vendor in {{ $value | humanizePercentage }} of its passes
-        over this account, and in none of the latest. delivery_exporter_collect_failures_total has the reasons: unauthorized and forbidden are the
-        credentials; timeout, connect, dns and tls are the network; vendor is the vendor.""",
+        In the last half hour the vendor answered {{ $value | humanizePercentage }} of the exporter's passes over this
+        account, and the latest pass failed. delivery_exporter_collect_failures_total has the reasons: unauthorized and
+        forbidden are the credentials; timeout, connect, dns and tls are the network; vendor is the vendor.""",
         wait="10m",
     )
     rules.alert(

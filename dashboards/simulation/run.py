@@ -1,6 +1,6 @@
 """Runs the rules over simulated days and reports what they found, beside the naive rule.
 
-    python run.py --days 14 --seeds 101-120
+    python run.py --days 14 --seeds 121-140
 
 The generator draws applications and incidents from the seed. `docs/alerting.md` says on which seeds the rules were tuned.
 """
@@ -166,7 +166,7 @@ def main() -> int:
     parser.add_argument("--days", type=float, default=14)
     parser.add_argument("--warm-up", type=float, default=8, help="days without incidents before them")
     parser.add_argument("--incidents", type=int, default=30)
-    parser.add_argument("--seeds", default="101-120")
+    parser.add_argument("--seeds", default="121-140")
     parser.add_argument("--verbose", action="store_true")
     flags = parser.parse_args()
     jobs = [

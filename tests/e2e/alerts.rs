@@ -160,6 +160,45 @@ fn the_mixin_and_the_manifest_are_what_prometheus_reads() {
 }
 
 #[test]
+fn an_objective_becomes_rules_and_one_that_cannot_be_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("objectives.yaml");
+    let rules = directory.path().join("objectives.rules.yml");
+    let generate = |text: &str| {
+        fs::write(&file, text).unwrap();
+        python(&["-m", "source", "--objectives"])
+            .arg(&file)
+            .arg("--rules")
+            .arg(&rules)
+            .output()
+            .unwrap()
+    };
+    let good = generate("objectives: [{name: all-in-an-hour, objective: 0.95}]");
+    assert!(good.status.success(), "{good:?}");
+    succeeds(
+        Command::new("promtool")
+            .args(["check", "rules"])
+            .arg(&rules),
+    );
+    let text = fs::read_to_string(&rules).unwrap();
+    assert!(text.contains("objective: all-in-an-hour") && text.contains("* 0 + 0.95"));
+    for (wrong, told) in [
+        ("{name: a, objective: 95}", "between 0 and 1"),
+        ("{objective: 0.9}", "needs a name"),
+        ("{name: a, objective: 0.9, app: shop}", "has no app"),
+        (
+            "{name: a, objective: 0.9}, {name: a, objective: 0.8}",
+            "two objectives",
+        ),
+        ("{name: 'a\"', objective: 0.9}", "quotes"),
+    ] {
+        let refused = generate(&format!("objectives: [{wrong}]"));
+        let text = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && text.contains(told), "{text}");
+    }
+}
+
+#[test]
 fn every_alert_has_a_runbook() {
     let written: BTreeSet<String> = fs::read_dir(root().join("docs/runbooks"))
         .unwrap()

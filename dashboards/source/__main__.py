@@ -58,7 +58,8 @@ def main() -> int:
         return 0
     files = {HERE / "alerts" / "delivery.rules.yml": content}
     files |= {HERE / "alerts" / "tests" / name: yaml_file(test) for name, test in cases.build([group["name"] for group in made["groups"]]).items()}
-    files |= {HERE / name: text for name, text in boards.build().items()}
+    names = [alert["name"] for alert in rules.alerts(made)]
+    files |= {HERE / name: text for name, text in boards.build(flags.runbook_base, names).items()}
     stale = [path for path, text in files.items() if not path.exists() or path.read_text() != text]
     for path in stale:
         if flags.check:

@@ -31,6 +31,7 @@ FAMILIES = _load()
 # Prometheus's own.
 FAMILIES["up"] = set(TARGET_LABELS)
 FAMILIES["ALERTS"] = set().union(*FAMILIES.values()) | MADE_LABELS
+FAMILIES["ALERTS_FOR_STATE"] = FAMILIES["ALERTS"]
 # Recorded series, and the labels that they may have: filled by the rules.
 RECORDED: dict[str, set[str]] = {}
 

@@ -18,19 +18,28 @@ export function boundsOf(description) {
   return [Math.min(...found.map((one) => Number(one[1] ?? 0))), Math.max(...found.map((one) => Number(one[2])))];
 }
 
-// The series that a query reads: name and matchers, without ranges and offsets.
-export function selectorsOf(expression) {
-  const found = [];
+const UNITS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000, w: 604_800_000 };
+const milliseconds = (text) => [...text.matchAll(/(\d+)(ms|[smhdw])/g)].reduce((sum, [, number, unit]) => sum + number * UNITS[unit], 0);
+
+// The series that a query reads, each with how long ago it reads it: an offset, and the length of a range.
+export function readsOf(expression) {
+  const found = new Map();
+  const text = (node) => expression.slice(node.from, node.to);
   parser.parse(expression).iterate({
-    enter(node) {
-      if (node.name === 'VectorSelector') {
-        found.push(expression.slice(node.from, node.to));
-        return false;
+    enter({ node }) {
+      if (node.name !== 'VectorSelector') return undefined;
+      let [offset, range] = [0, 0];
+      for (let outer = node.parent; outer && /^(MatrixSelector|OffsetExpr|StepInvariantExpr)$/.test(outer.name); outer = outer.parent) {
+        const rest = expression.slice(node.to, outer.to);
+        if (outer.name === 'MatrixSelector') range = milliseconds(rest);
+        if (outer.name === 'OffsetExpr') offset = milliseconds(rest.slice(rest.lastIndexOf('offset')));
       }
-      return undefined;
+      const selector = text(node);
+      found.set(`${selector} ${offset}`, { selector, offset, range });
+      return false;
     },
   });
-  return [...new Set(found)];
+  return [...found.values()];
 }
 
 const duplicates = (names) => [...new Set(names.filter((name, index) => names.indexOf(name) !== index))];
@@ -69,6 +78,8 @@ function judgeTable(panel, say) {
     if (spoiled) say('an id as a number', `${field.name} shows ${spoiled[0]} as ${spoiled[1]}`);
   }
   const { table } = panel;
+  const rows = Math.max(0, ...panel.fields.map((field) => field.points));
+  if (rows && !table?.columns.some((column) => column.cells)) say('not drawn', `its ${rows} rows are not there`);
   if (!table) return;
   if (table.overflow > 2) say('cut off', `the table's columns are ${table.overflow} pixels wider than it is`);
   for (const column of table.columns) {
@@ -88,11 +99,11 @@ async function exists(prometheus, selector, from, to) {
 async function judgeEmptiness(panel, source, say) {
   for (const query of panel.queries ?? []) {
     if (query.series > 0 || !source) continue;
-    const selectors = selectorsOf(query.expression);
-    const found = await Promise.all(selectors.map((selector) => exists(source.prometheus, selector, source.from, source.to)));
+    const reads = readsOf(query.expression);
+    const found = await Promise.all(reads.map(({ selector, offset, range }) => exists(source.prometheus, selector, source.from - offset - range, source.to - offset)));
     // Where something is compared, nothing is a good answer, and the panel says in words what it means.
     const filters = panel.noValue && />|<|==|!=(?!")|\band\b|\bunless\b/.test(query.expression.replace(/\{[^}]*\}/g, ''));
-    if (found.every(Boolean) && !filters) say('no data', `${query.refId} finds nothing, though ${selectors.join(', ')} have samples`);
+    if (found.every(Boolean) && !filters) say('no data', `${query.refId} finds nothing, though ${[...new Set(reads.map((own) => own.selector))].join(', ')} have samples`);
   }
 }
 

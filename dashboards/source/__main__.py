@@ -46,10 +46,15 @@ def main() -> int:
         help="where the runbooks are; {alert} in it is the alert's name, else the name follows it (default: %(default)s)",
     )
     parser.add_argument("--alerts", action="store_true", help="print the alerts and what each compares, as JSON")
+    parser.add_argument("--selectors", action="store_true", help="print the series that each panel reads, as JSON")
     flags = parser.parse_args()
     limits = {name: float(rate) for name, rate in (limit.split("=") for limit in flags.limit)}
     made = rules.build(flags.scale, limits, flags.runbook_base)
     content = yaml_file(made)
+    if flags.selectors:
+        names = [alert["name"] for alert in rules.alerts(made)]
+        print(json.dumps(boards.selectors(boards.build(flags.runbook_base, names))))
+        return 0
     if flags.alerts:
         print(json.dumps(rules.alerts(made)))
         return 0

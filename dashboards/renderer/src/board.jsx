@@ -88,6 +88,22 @@ async function loadBoard() {
   return { board, range, variables, regions, theme, panels: layout(board, search.get('open') === '1') };
 }
 
+const CELLS = { table: '[role=gridcell]', timeseries: '.u-over', 'status-history': 'rect, .panel-message', 'state-timeline': 'rect' };
+const PATIENCE = 20000;
+
+// Components measure themselves and draw a second time; a busy machine takes its time for it.
+async function whenDrawn(panels, states) {
+  const pause = (milliseconds) => new Promise((done) => { setTimeout(done, milliseconds); });
+  const lacks = (panel) => {
+    const state = states.get(panel.id);
+    const cells = CELLS[panel.type];
+    return cells && state.data.some((frame) => frame.length > 0) && !document.querySelector(`[data-panel="${panel.id}"]`)?.querySelector(cells);
+  };
+  const end = performance.now() + PATIENCE;
+  do await pause(700); while (panels.some(lacks) && performance.now() < end);
+  await pause(700);
+}
+
 function App() {
   const [loaded, setLoaded] = useState(null);
   const states = useRef(new Map());
@@ -100,8 +116,7 @@ function App() {
   const onLoaded = (panel, state) => {
     states.current.set(panel.id, state);
     if (states.current.size < drawn.length) return;
-    // The components measure themselves and draw a second time.
-    setTimeout(() => {
+    whenDrawn(drawn, states.current).then(() => {
       window.__report = {
         board: board.uid,
         title: board.title,
@@ -110,7 +125,7 @@ function App() {
         variables: Object.values(variables).map(({ name, value, options, query, allValue }) => ({ name, value, options, query, allValue })),
         panels: drawn.map((own) => describe(own, states.current.get(own.id))),
       };
-    }, 1200);
+    });
   };
   const height = Math.max(...panels.map((panel) => panel.gridPos.y + panel.gridPos.h)) * CELL;
   return (

@@ -4,10 +4,27 @@ import json
 import re
 
 from .. import families
-from . import alerts, channels, checks, email, exporter, frame, messages, objectives, overview
+from . import alerts, channels, checks, email, exporter, frame, messages, objectives, overview, panels
 
 # Of Prometheus, of /probe alone, or of no use on a picture.
 NOT_SHOWN = ("up", "ALERTS_FOR_STATE", "probe_success", "probe_duration_seconds", "process_start_time_seconds", "process_virtual_memory_bytes")
+
+
+def selectors(files: dict[str, str]) -> list[dict[str, str]]:
+    """Every series that a panel or a variable reads of the exporter, with its place; recorded series are the rules' own."""
+    found = []
+    for text in files.values():
+        made = json.loads(text)
+        for panel in made["panels"]:
+            for inner in panel.get("panels") or [panel]:
+                for target in inner.get("targets", []):
+                    place = f"{made['title']}: {inner['title']} {target['refId']}"
+                    found += [{"place": place, "selector": selector} for selector in families.selectors(panels.plain(target["expr"])) if not selector.startswith("delivery:")]
+        for variable in made["templating"]["list"]:
+            if variable["type"] == "query":
+                selector = re.match(r"label_values\((.*), \w+\)$", variable["query"])[1]
+                found.append({"place": f"{made['title']}: ${variable['name']}", "selector": selector})
+    return found
 
 
 def build(runbook_base: str, alert_names: list[str]) -> dict[str, str]:

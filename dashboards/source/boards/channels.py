@@ -66,12 +66,17 @@ def _traffic() -> list[Row]:
     name = "{{vendor_channel}} ({{provider}})"
 
     def bars(title: str, description: str, *families_: tuple[str, str], width: int = 8) -> Panel:
-        return Panel("bars", title, description, [Query(per_bar(f"delivery_channel_{family}_total", "vendor_channel"), f"{prefix} {{{{vendor_channel}}}}".strip()) for family, prefix in families_], "short", width, 9)
+        some = 9 // len(families_)
+        queries = [
+            Query(per_bar(f"delivery_channel_{family}_total", "vendor_channel") + largest(some, "vendor_channel", f"delivery_channel_{family}_total", LABELS), f"{prefix} {{{{vendor_channel}}}}".strip())
+            for family, prefix in families_
+        ]
+        return Panel("bars", title, f"{description} The {some} largest channels.", queries, "short", width, 9)
 
-    top = largest(20, by, "delivery_channel_sent_total", LABELS)
+    top = largest(12, by, "delivery_channel_sent_total", LABELS)
     return [
         Row("Traffic", [
-            Panel("bars", "Sent by channel", "Sends of each channel at each vendor.", [Query(per_bar("delivery_channel_sent_total", by) + top, name)], "short", 12, 10),
+            Panel("bars", "Sent by channel", "Sends of each channel at each vendor; the 12 largest.", [Query(per_bar("delivery_channel_sent_total", by) + top, name)], "short", 12, 10),
             Panel(
                 "line", "Share of the traffic", "Sends of each channel, as a share of all, within the window. A changed mix explains a changed rate.",
                 [Query(f"{grown('delivery_channel_sent_total', 'vendor_channel')} / on() group_left() ({grown('delivery_channel_sent_total', '')} >= 30)", "{{vendor_channel}}")],

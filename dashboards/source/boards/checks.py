@@ -40,7 +40,7 @@ def _panel(panel: Panel) -> str | None:
     # Absolute rates are not judged: only shares of the usual, limits of mailbox providers, budgets and states are.
     judged = any(color in ("red", "orange", "yellow", "green") for _, color in panel.steps)
     text = " ".join(query.expression for query in panel.queries)
-    if judged and panel.unit == "percentunit" and not re.search("_missing:|_burn|_budget|bounces|complaints", text):
+    if judged and panel.unit == "percentunit" and not re.search("_missing:|_burn|_budget|bounces|complaints|offset 7d", text):
         return "an absolute rate has no good and bad"
     return None
 

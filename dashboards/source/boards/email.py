@@ -73,8 +73,8 @@ def _details() -> list[Row]:
             [Query(f"histogram_quantile({quantile}, {grown('delivery_report_latency_seconds_bucket', 'le', LABELS, MAIL, window='1h')})", name) for quantile, name in ((0.5, "median"), (0.9, "90 %"), (0.99, "99 %"))],
             "s", 8, 9,
         ),
-        Panel("bars", "Reports by status", "A message can have several. The 15 most frequent.", [Query(per_bar("delivery_reports_total", "status_group, status") + largest(15, "status_group, status", "delivery_reports_total", LABELS), "{{status_group}} {{status}}")], "short", 8, 9),
-        Panel("bars", "Reports with an error", "By error; the 15 most frequent.", [Query(per_bar("delivery_reports_total", "error_group, error, permanent", LABELS, 'error_group!="OK"') + largest(15, "error_group, error, permanent", "delivery_reports_total", LABELS, 'error_group!="OK"'), "{{error}} permanent={{permanent}}")], "short", 8, 9),
+        Panel("bars", "Reports by status", "A message can have several. The nine most frequent.", [Query(per_bar("delivery_reports_total", "status_group, status") + largest(9, "status_group, status", "delivery_reports_total", LABELS), "{{status_group}} {{status}}")], "short", 16, 9),
+        Panel("bars", "Reports with an error", "By error; the nine most frequent.", [Query(per_bar("delivery_reports_total", "error_group, error, permanent", LABELS, 'error_group!="OK"') + largest(9, "error_group, error, permanent", "delivery_reports_total", LABELS, 'error_group!="OK"'), "{{error}} permanent={{permanent}}")], "short", 24, 9),
         Panel("bars", "Cost", "What the vendor charged, by currency.", [Query(per_bar("delivery_report_cost_total", f"{APP}, currency"), "{{application}} {{currency}}")], "short", 12, 9, decimals=2),
         Panel("bars", "Confirmed", "E-mails whose reading was confirmed.", [Query(per_bar("delivery_confirmed_total", APP, LABELS, MAIL), NAME)], "short", 12, 9),
     ]
@@ -82,7 +82,7 @@ def _details() -> list[Row]:
         Row("Infobip: reports, time and cost", reports, closed=True),
         Row("Errors and addresses", [
             Panel("bars", "Errors by reason", "Failed sends of e-mails.", [Query(per_bar("delivery_errors_total", "reason", LABELS, MAIL), "{{reason}}")], "short", 12, 9),
-            Panel("bars", "Bounced addresses (Pushwoosh)", "Each bounce once, by class of reason.", [Query(per_bar("delivery_bounced_addresses_total", "kind, reason"), "{{kind}} {{reason}}")], "short", 12, 9),
+            Panel("bars", "Bounced addresses (Pushwoosh)", "Each bounce once, by class of reason; the 12 most frequent.", [Query(per_bar("delivery_bounced_addresses_total", "kind, reason") + largest(12, "kind, reason", "delivery_bounced_addresses_total", LABELS), "{{kind}} {{reason}}")], "short", 12, 9),
         ], closed=True),
     ]
 

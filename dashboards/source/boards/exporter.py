@@ -63,7 +63,7 @@ def _closed() -> list[Row]:
         line("Duration of a pass", "90 % of the passes are shorter.", (f"histogram_quantile(0.9, sum by(account, le) (rate({select('delivery_exporter_collect_duration_seconds_bucket', ACCOUNT)}[$__rate_interval])))", "{{account}}"), unit="s"),
         bars("Retries and limits", "Requests that were repeated, and those that a limit held back.", ("delivery_exporter_api_retries_total", "account", "retry {{account}}"), ("delivery_exporter_rate_limited_total", "account", "limited {{account}}")),
         bars("Unknown fields", "The vendor's answers changed shape.", ("delivery_exporter_unknown_fields_total", "account, field", "{{account}} {{field}}")),
-        line("Since the last success", "Of each data set.", (age_of("delivery_exporter_last_success_timestamp_seconds", "account, dataset"), "{{account}} {{dataset}}"), unit="s"),
+        line("Since the last success", "The longest of the account's data sets.", (age_of("delivery_exporter_last_success_timestamp_seconds", "account"), "{{account}}"), unit="s"),
     ]
     found = [
         Panel("states", "Sources of messages", "Whether the list of sent messages could be read.", [Query(f"max by(account, source) ({select('delivery_exporter_discovery_success', ACCOUNT)})", "{{account}} {{source}}")], "none", 12, 8, [(None, "red"), (1, "green")], words={"1": ("read", "green"), "0": ("failed", "red")}),

@@ -48,7 +48,7 @@ def _campaigns() -> Row:
         Panel(
             "gauges", "Funnel", "What the chosen campaigns gained in the time that is shown. Not every vendor tells every stage.",
             [Query(f"{grown(f'delivery_campaign_{measure}_total', '', LABELS, CAMPAIGN, window='$__range')} > 0", measure) for measure in ("targeted", "accepted", "sent", "delivered", "displayed", "opened")],
-            "short", 8, 10, decimals=1,
+            "locale", 8, 10, decimals=0,
         ),
         Panel(
             "bars", "Sent by campaign", "Messages sent; the 15 largest campaigns.",

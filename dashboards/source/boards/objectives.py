@@ -75,6 +75,7 @@ def _weeks() -> Row:
         return f"sum(sum_over_time({select('delivery:sent:hourly', LABELS)}[23h59m]{shift}))"
 
     sent, before = weekly("delivery:sent:hourly", LABELS), weekly("delivery:sent:hourly", LABELS, offset="7d")
+    all_sent, all_before = (f"sum(sum_over_time({select('delivery:sent:hourly', LABELS)}[167h59m]{shift}))" for shift in ("", " offset 7d"))
     return Row("Better or worse than last week?", [
         Panel(
             "table", "This week beside last week",
@@ -92,12 +93,20 @@ def _weeks() -> Row:
             sort=[("Change", False)],
         ),
         Panel(
+            "stat", "Rate, on the week before", "The delivery rate of the last seven days at the chosen age, less that of the seven before, in points, over all that is chosen above. Possible: -100 to 100 %.",
+            [Query(f"({rate(by='')}) - ({rate('7d', '')})", "change")], "percentunit", 6, 4, CHANGE, decimals=1, empty="No two weeks yet", at=(0, 9),
+        ),
+        Panel(
+            "stat", "Sent, on the week before", "What was sent in the last seven days, against the seven before. Possible: -100 to 100000 %.",
+            [Query(f"{all_sent} / ({all_before} >= 30) - 1", "change")], "percentunit", 6, 5, decimals=1, empty="No two weeks yet", at=(0, 13),
+        ),
+        Panel(
             "line", "Delivered, beside a week before", "Delivered by sent at the chosen age, of a day, over all that is chosen above.",
-            [Query(rate(by="", window="23h59m"), "this week"), Query(rate("7d", "", "23h59m"), "a week before")], "percentunit", 12, 9, bounds=(0, 100), from_zero=False, empty="The rules have recorded no full hour yet.",
+            [Query(rate(by="", window="23h59m"), "this week"), Query(rate("7d", "", "23h59m"), "a week before")], "percentunit", 9, 9, bounds=(0, 100), from_zero=False, empty="The rules have recorded no full hour yet.", at=(6, 9),
         ),
         Panel(
             "line", "Sent in a day, beside a week before", "Messages sent within a day.",
-            [Query(daily(""), "this week"), Query(daily("7d"), "a week before")], "short", 12, 9, empty="The rules have recorded no full hour yet.",
+            [Query(daily(""), "this week"), Query(daily("7d"), "a week before")], "short", 9, 9, empty="The rules have recorded no full hour yet.", at=(15, 9),
         ),
     ])
 

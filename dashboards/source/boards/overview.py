@@ -64,15 +64,15 @@ def _counts() -> Row:
     return Row("How much", [
         Panel(
             "bars", "Sent", "Messages sent, by application: the 20 largest. Each bar is the count of its own time.",
-            [Query(per_bar("delivery_sent_total", f"{APP}") + largest(20, APP), "{{application}} ({{account}})")], "short", 12, 9,
+            [Query(per_bar("delivery_sent_total", f"{APP}") + largest(20, APP), "{{application}} ({{account}})")], "short", 10, 9,
         ),
         Panel(
             "bars", "Errors by reason", "Failed sends. registration: uninstalled; expired: too late; cloud: FCM, APNs and the like.",
-            [Query(per_bar("delivery_errors_total", "reason"), "{{reason}}")], "short", 6, 9, overrides=REASONS,
+            [Query(per_bar("delivery_errors_total", "reason"), "{{reason}}")], "short", 7, 9, overrides=REASONS,
         ),
         Panel(
             "line", "Errors of sent", "Failed sends of all reasons, of what was sent within the window; at least 30 sends. The 20 largest applications.",
-            [Query(share(errors, grown("delivery_sent_total", APP)) + largest(20, APP), "{{application}}")], "percentunit", 6, 9, bounds=(0, 100), soft_max=0.05,
+            [Query(share(errors, grown("delivery_sent_total", APP)) + largest(20, APP), "{{application}}")], "percentunit", 7, 9, bounds=(0, 100), soft_max=0.05,
         ),
     ])
 

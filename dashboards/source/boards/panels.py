@@ -154,7 +154,8 @@ def _json(value) -> object:
 
 
 def _properties(column: Column) -> list[models.DynamicConfigValue]:
-    found: dict[str, object] = {}
+    # What an empty table says is not what an empty cell says.
+    found: dict[str, object] = {"noValue": "–"}
     if column.width:
         found["custom.width"] = column.width
     if column.left:

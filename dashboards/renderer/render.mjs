@@ -115,6 +115,8 @@ async function draw(browser, base, board, theme) {
     if (failure) throw new Error(`${board}: ${failure}`);
     const report = await page.evaluate('window.__report');
     const name = path.join(flags.out, `${flags.prefix}${board}-${theme}`);
+    // Many layers that scroll are more than Chromium paints at once: tables would be blank.
+    await page.addStyleTag({ content: '[role=grid] { overflow: clip !important; }' });
     const shown = await page.$('#board');
     await shown.screenshot({ path: `${name}.png`, captureBeyondViewport: true });
     fs.writeFileSync(`${name}.json`, JSON.stringify({ ...report, theme, width, console: problems }, null, 1));

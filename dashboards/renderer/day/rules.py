@@ -45,10 +45,10 @@ def samples(labels: dict[str, str], values) -> list[str]:
 
 
 def recorded(base: str, rule: dict) -> list[str]:
-    """A recording rule over its past and over the last day."""
+    """A recording rule over its past, and more often over the last day."""
     lines = []
-    start = END - DAY * 60
-    # What hourly series are made of is needed of all days.
+    start = END - (8 if rule["record"].startswith("delivery:slo_") else 1) * DAY * 60
+    # What hourly series are made of is needed of all days, and a week of the objectives is drawn.
     spans = [(BEGIN + HOUR, start - HOUR, HOUR), (start, END, STEP)]
     for begin, end, step in spans:
         for series in tsdb.query_range(base, rule["expr"], begin, end, step):

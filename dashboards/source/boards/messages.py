@@ -18,7 +18,9 @@ def _rate(part: str, whole: str, window: str, offset: str = "") -> str:
 
 
 def _campaigns() -> Row:
-    top = largest(40, BY, "delivery_campaign_sent_total", LABELS, CAMPAIGN)
+    # Of those that sent anything.
+    sent = grown("delivery_campaign_sent_total", BY, LABELS, CAMPAIGN, window="$__range")
+    top = f" and on({BY}) topk(40, {sent} >= 1)"
     now, past = _rate("delivered", "sent", "$__range"), _rate("delivered", "sent", "7d", "$__range")
     return Row("How did my campaigns do?", [
         Panel(
@@ -26,7 +28,7 @@ def _campaigns() -> Row:
             "What each campaign delivered of what it sent in the time that is shown, the same in the seven days before, and the difference in points; at least 30 sends. The 40 largest, those that fell most first. "
             "Possible: -100 to 100 %.",
             [
-                Query(grown("delivery_campaign_sent_total", BY, LABELS, CAMPAIGN, window="$__range") + top, "sent"),
+                Query(sent + top, "sent"),
                 Query(now + top, "rate"),
                 Query(past + top, "past"),
                 Query(f"({now}) - ({past})" + top, "change"),
@@ -43,7 +45,7 @@ def _campaigns() -> Row:
                 Column("change", "Change", 130, "percentunit", 1, steps=CHANGE),
                 Column("opened", "Opened", None, "percentunit", 1, gauge=True),
             ],
-            sort=[("Change", False)],
+            sort=[("Change", False), ("Sent", True)],
         ),
         Panel(
             "gauges", "Funnel", "What the chosen campaigns gained in the time that is shown. Not every vendor tells every stage.",
@@ -60,7 +62,7 @@ def _campaigns() -> Row:
 def _newest() -> Row:
     labels = "provider, account, application, campaign, channel, message_id"
     wanted = select("delivery_message_sent", LABELS, CAMPAIGN)
-    top = f" and on({labels}) topk(50, sum by({labels}) ({wanted}))"
+    top = f" and on({labels}) topk(40, sum by({labels}) ({wanted}))"
 
     def gauge(measure: str) -> str:
         return f"sum by({labels}) ({select(f'delivery_message_{measure}', LABELS, CAMPAIGN)}){top}"
@@ -178,8 +180,10 @@ def _more() -> list[Row]:
         return Panel("bars", title, description, [Query(per_bar(f"delivery_campaign_{measure}_total", by, LABELS, CAMPAIGN) + top, f"{measure.replace('_', ' ')} {name}") for measure in measures], "short", 12, 9)
 
     def table(title: str, description: str, by_: str, queries: list[tuple[str, str, str, str]], headers: list[tuple[str, str]], sort: str, width: int = 12) -> Panel:
+        # The rows of the first column's largest values; a table of hundreds is not read.
+        first = f" and on({by_}) topk(30, sum by({by_}) ({select(queries[0][1], LABELS)}))"
         return Panel(
-            "table", title, description, [Query(f"{how} by({by_}) ({select(family, LABELS)})", column) for how, family, column, _ in queries], width=width, height=9, bounds=(0, 100),
+            "table", title, description, [Query(f"{how} by({by_}) ({select(family, LABELS)}){first}", column) for how, family, column, _ in queries], width=width, height=9, bounds=(0, 100),
             columns=[Column(label, header) for label, header in headers] + [Column(column, column.capitalize(), None, unit, 1 if unit == "percentunit" else 0) for _, _, column, unit in queries], sort=[(sort, True)],
         )
 
@@ -199,7 +203,7 @@ def _more() -> list[Row]:
                   [("message_id", "Message"), ("campaign", "Campaign"), ("event", "Event")], "Hits", 24),
         ], closed=True),
         Row("EngageLab: canary devices", [
-            table("Canary devices", "How many of the test devices are in each state, by message.", "message_id, status", [("sum", "delivery_canary_devices", "devices", "locale")], [("message_id", "Message"), ("status", "State")], "Devices", 24),
+            table("Canary devices", "How many of the test devices are in each state, by message; 30 rows.", "message_id, status", [("sum", "delivery_canary_devices", "devices", "locale")], [("message_id", "Message"), ("status", "State")], "Devices", 24),
         ], closed=True),
     ]
 

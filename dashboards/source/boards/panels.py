@@ -31,8 +31,9 @@ MOST_POINTS = {"bars": 120, "matrix": 144, "states": 480}
 Steps = list[tuple[float | None, str]]
 # No judgement: a delivery rate has no value that is good everywhere.
 NEUTRAL: Steps = [(None, "text")]
-# Against the own past there is one.
-USUAL: Steps = [(None, "red"), (0.75, "orange"), (0.9, "green")]
+# Against the own past there is one. The steps hold
+# against chance with 30 expected deliveries; what is smaller is for the rules to tell.
+USUAL: Steps = [(None, "red"), (0.7, "orange"), (0.85, "green")]
 # The same kind of failure has the same colour everywhere.
 REASONS: dict[str, dict[str, object]] = {
     name: {"color": {"mode": "fixed", "fixedColor": color}}

@@ -42,6 +42,12 @@ def share(part: str, whole: str, floor: int = SENDS) -> str:
     return f"({part}) / ((({whole}) >= ({part}) or ({part})) >= {floor})"
 
 
+def sends_behind(by: str, *matchers: str) -> str:
+    """What errors of a window belong to: they come minutes after their sends, which may have left the window by then."""
+    now, before = (grown("delivery_sent_total", by, *matchers, offset=offset) for offset in ("", "30m"))
+    return f"({now} >= {before} or {before} or {now})"
+
+
 def largest(count: int, by: str, family: str = "delivery_sent_total", *matchers: str) -> str:
     """Only the largest of the time that is shown: a picture of more lines cannot be read."""
     return f" and on({by}) topk({count}, sum by({by}) (increase({select(family, *(matchers or (LABELS,)))}[$__range] @ end())))"

@@ -58,7 +58,7 @@ def panel(runbook: str) -> Panel:
         "table", "What is wrong now",
         "Alerts that fire, of what is chosen above. A click on the alert opens its runbook, a click on the dashboard shows the account there.",
         [Query(query(), "since")],
-        width=24, height=7, empty="No alert fires.",
+        width=24, height=8, empty="No alert fires.",
         columns=[
             Column("severity", "Severity", 100, colored=True, words={"page": ("page", "red"), "warning": ("warning", "orange")}),
             Column("since", "Since", 150, unit="dateTimeFromNow", left=True),

@@ -75,7 +75,7 @@ def _details() -> list[Row]:
         ),
         Panel("bars", "Reports by status", "A message can have several. The nine most frequent.", [Query(per_bar("delivery_reports_total", "status_group, status") + largest(9, "status_group, status", "delivery_reports_total", LABELS), "{{status_group}} {{status}}")], "short", 16, 9),
         Panel("bars", "Reports with an error", "By error; the nine most frequent.", [Query(per_bar("delivery_reports_total", "error_group, error, permanent", LABELS, 'error_group!="OK"') + largest(9, "error_group, error, permanent", "delivery_reports_total", LABELS, 'error_group!="OK"'), "{{error}} permanent={{permanent}}")], "short", 24, 9),
-        Panel("bars", "Cost", "What the vendor charged, by currency.", [Query(per_bar("delivery_report_cost_total", f"{APP}, currency"), "{{application}} {{currency}}")], "short", 12, 9, decimals=2),
+        Panel("bars", "Cost", "What the vendor charged, by currency.", [Query(per_bar("delivery_report_cost_total", f"{APP}, currency"), NAME + " {{currency}}")], "short", 12, 9, decimals=2),
         Panel("bars", "Confirmed", "E-mails whose reading was confirmed.", [Query(per_bar("delivery_confirmed_total", APP, LABELS, MAIL), NAME)], "short", 12, 9),
     ]
     return [

@@ -72,7 +72,7 @@ def _counts() -> Row:
         ),
         Panel(
             "line", "Errors of sent", "Failed sends of all reasons, of what was sent within the window or half an hour before; at least 30 sends. The 20 largest applications.",
-            [Query(share(errors, sends_behind(APP)) + largest(20, APP), "{{application}}")], "percentunit", 7, 9, bounds=(0, 100), soft_max=0.05,
+            [Query(share(errors, sends_behind(APP)) + largest(20, APP), "{{application}} ({{account}})")], "percentunit", 7, 9, bounds=(0, 100), soft_max=0.05,
         ),
     ])
 

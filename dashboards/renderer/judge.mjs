@@ -96,6 +96,14 @@ async function exists(prometheus, selector, from, to) {
   return answer.data.length > 0;
 }
 
+// Grafana leaves a name that is no variable as it stands, and a matcher with it matches nothing.
+function judgeVariables(panel, say) {
+  for (const { expression } of panel.queries ?? []) {
+    const unknown = /\$\{?[a-z_]\w*/i.exec(expression);
+    if (unknown) say('unknown variable', `there is no ${unknown[0]}`);
+  }
+}
+
 async function judgeEmptiness(panel, source, say) {
   for (const query of panel.queries ?? []) {
     if (query.series > 0 || !source) continue;
@@ -119,6 +127,7 @@ export async function judge(report, source) {
     if (panel.titleCut) say('cut off', 'its title');
     if (SERIES_PANELS.includes(panel.type)) judgeSeries(panel, say);
     judgePercentages(panel, say);
+    judgeVariables(panel, say);
     if (panel.type === 'table') judgeTable(panel, say);
     await judgeEmptiness(panel, source, say);
   }

@@ -41,6 +41,7 @@ async function bundle() {
 // Where Grafana's styles look for its fonts.
 const FONTS = {
   '/public/fonts/inter/Inter-Regular.woff2': 'inter/files/inter-latin-400-normal.woff2',
+  '/public/fonts/inter/Inter-Italic.woff2': 'inter/files/inter-latin-400-italic.woff2',
   '/public/fonts/inter/Inter-Medium.woff2': 'inter/files/inter-latin-500-normal.woff2',
   '/public/fonts/roboto/RobotoMono-Regular.woff2': 'roboto-mono/files/roboto-mono-latin-400-normal.woff2',
 };

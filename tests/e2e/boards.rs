@@ -377,6 +377,7 @@ async fn on_a_day_with_incidents_every_dashboard_can_be_read_and_says_what_is_wr
         "too many panels",
         "too many points",
         "too many series",
+        "unknown variable",
     ]
     .map(str::to_owned)
     .into();

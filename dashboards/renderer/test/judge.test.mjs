@@ -38,6 +38,7 @@ test('each fault is told of', async () => {
   assert.deepEqual(await checks(panel({ type: 'table', table, fields: [field({ type: 'string', texts: [['3813836816344707101', '3.81 Quint']] })] })), ['an id as a number']);
   assert.deepEqual(await checks(panel({ type: 'table', table: { overflow: 90, columns: [{ header: 'a', cells: 1, headerCut: true, cutTexts: ['long'] }] } })), ['cut off', 'cut off', 'cut off']);
   assert.deepEqual(await checks(panel({ type: 'table' })), ['not drawn']);
+  assert.deepEqual(await checks(panel({ queries: [{ expression: 'up{job=~"$jobs"}', series: 1 }] })), ['unknown variable']);
   assert.deepEqual(await checks(panel({ message: 'Too many points to visualize properly.' })), ['too many points']);
   assert.deepEqual(await checks(panel({ unit: 'ops' })), ['operations a second']);
   assert.deepEqual((await judge({ board: 'b', console: ['boom'], openPanels: 13, panels: [] })).map((finding) => finding.check), ['console', 'too many panels']);

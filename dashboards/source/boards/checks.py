@@ -1,5 +1,6 @@
 """What every dashboard keeps to, checked while it is made."""
 
+import json
 import re
 
 from .panels import Board, Panel, description_of
@@ -72,5 +73,10 @@ def check_json(dashboard: dict) -> None:
             raise Broken(f"{place}: a matrix without maxDataPoints says 'Too many points'")
         if panel.get("interval") != "1m" or any(target.get("interval") != "1m" for target in panel["targets"]):
             raise Broken(f"{place}: the least interval is not a minute")
+    known = {variable["name"] for variable in dashboard["templating"]["list"]}
+    for place, text in [(panel["title"], json.dumps(panel)) for panel in panels] + [("annotations", json.dumps(dashboard["annotations"]))]:
+        unknown = {name for name in re.findall(r"\$\{?([a-z]\w*)", text) if name not in known}
+        if unknown:
+            raise Broken(f"{dashboard['title']}, {place}: there is no variable {', '.join(unknown)}")
     if not dashboard["annotations"]["list"] or not dashboard["links"]:
         raise Broken(f"{dashboard['title']} has no annotations or no links")

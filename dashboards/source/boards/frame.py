@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from .. import families
 from .panels import DATASOURCE, TAG, Board, add_rows, plain
-from .queries import ALERT
+from .queries import ALERT, ALERT_OF_ACCOUNT
 
 # In the order of time, which no sort of Grafana's knows. Whoever sets `collection.cohort_ages` changes it here.
 AGES = ("5m", "15m", "1h", "6h", "24h", "72h")
@@ -63,10 +63,10 @@ def _variables(board: Board) -> list[object]:
     return found
 
 
-def _annotations() -> list[dict]:
+def _annotations(board: Board) -> list[dict]:
     """Alerts that fire, and reloads of the configuration, on every picture."""
     source = {"type": "prometheus", "uid": "${datasource}"}
-    alerts = f'max by(alertname, severity, application, account) (ALERTS{{alertstate="firing",severity="page",{ALERT}}})'
+    alerts = f'max by(alertname, severity, application, account) (ALERTS{{alertstate="firing",severity="page",{ALERT if board.application else ALERT_OF_ACCOUNT}}})'
     reloads = 'max by(instance) (delivery_exporter_config_last_reload_success_timestamp_seconds{job=~"$job"}) * 1000'
     for expression in (alerts, reloads):
         families.check(plain(expression))
@@ -107,5 +107,5 @@ def dashboard_json(board: Board) -> str:
         raise ValueError(f"{board.title} is not as Grafana's schema has it")
     # The schema's annotations lack what the Prometheus data source reads.
     made = json.loads(text)
-    made["annotations"] = {"list": _annotations()}
+    made["annotations"] = {"list": _annotations(board)}
     return json.dumps(made, sort_keys=True, indent=2, ensure_ascii=False) + "\n"

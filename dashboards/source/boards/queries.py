@@ -8,7 +8,8 @@ JOB = 'job=~"$job"'
 # Vendors whose numbers come once a day have no early ages, but a first state.
 AGE = 'age=~"$age|first"'
 # Alerts have only the labels that their expression keeps.
-ALERT = 'alertname=~"Delivery.*",job=~"$job|",provider=~"$provider|",account=~"$account|",application=~"$application|"'
+ALERT_OF_ACCOUNT = 'alertname=~"Delivery.*",job=~"$job|",provider=~"$provider|",account=~"$account|"'
+ALERT = f'{ALERT_OF_ACCOUNT},application=~"$application|"'
 # A share of the usual stands on this many expected deliveries at least.
 EXPECTED = 30
 # A share of what was sent stands on this many sends at least.

@@ -12,7 +12,7 @@ BOARDS = (
     ("delivery-channels", "Channels", "DeliveryRate.*|DeliveryVendor.*|DeliveryCloudErrors|DeliveryAbsoluteLimit.*|DeliveryBelow.*"),
     ("delivery-email", "E-mail", "DeliveryHardBounces|DeliveryComplaints|DeliveryReportsSlow"),
     ("delivery-messages", "Messages", "DeliveryExpiredErrors|DeliveryRegistrationErrors"),
-    ("delivery-overview", "Overview", "DeliveryNothingSent|DeliveryVolumeLow|DeliverySendersVanished"),
+    ("delivery-overview", "Overview", "DeliveryNothingSent|DeliveryVolumeLow|DeliverySendersVanished|DeliveryDaily.*"),
     ("delivery-exporter", "Exporter", "Delivery.*"),
 )
 LABELS = "severity, alertname, provider, account, application, channel, vendor_channel, reason, dataset, source"

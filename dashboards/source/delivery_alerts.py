@@ -1,17 +1,14 @@
 """Alerts on what is sent and delivered: rates, errors, e-mail, volumes."""
 
 from . import families
-from .writing import PARTS, Rules, wilson_lower
+from .writing import EARLY, LATE, PARTS, Rules, wilson_lower
 
-# Ages that are early enough to wake somebody for; the later ones are the net for throttled sends.
-EARLY = r'age=~"first|[0-9]+[sm]|1h"'
-LATE = r'age!~"first|[0-9]+[sm]|1h"'
 WHERE = "{{ $labels.provider }}/{{ $labels.account }}/{{ $labels.application }}"
 
 
 def spread(level: str) -> str:
     """The factor of a level's tolerance: its own, or a cautious one while it has no past."""
-    return f"(delivery:{level}_spread:score14d or delivery:{level}_expected:increase1h * 0 + 1.5)"
+    return f"(delivery:{level}_spread:score14d or delivery:{level}_expected:increase1h * 0 + 2)"
 
 
 def shares(*equal: str, by: str) -> str:
@@ -39,16 +36,23 @@ def rate_alerts(rules: Rules) -> None:
           1 - (delivery:{level}_delivery:ratio{window}{{{ages}}} < {ratio})
           and delivery:{level}_missing:score{window} > {score} * {spread(level)}
           and delivery:{level}_missing:increase{window} > {missing}
-          and delivery:{level}_messages:increase{window} >= {messages}
+          and delivery:{level}_effective_messages:increase{window} >= {messages}
+        )"""
+
+    # Of a message or two: an audience that has not been here for long acts on the odds of a delivery, so
+    # what is left of the odds tells it from an outage.
+    def collapsed(level, window, ages, score, odds, most, missing):
+        usual = f"delivery:{level}_usual:ratio{window}"
+        return f"""(
+          1 - (delivery:{level}_delivery:ratio{window}{{{ages}}} < clamp_max({odds} / (1 - {1 - odds:g} * clamp_max({usual}, 1)), {most}))
+          and delivery:{level}_missing:score{window} > {score} * {spread(level)}
+          and delivery:{level}_missing:increase{window} > {missing}
         )"""
 
     still = """(
           delivery:application_delivery:ratio15m < 0.93
           or (delivery:application_expected:increase1h unless delivery:application_delivery:ratio15m)
         )"""
-    # One message to an unusual audience wakes nobody, unless next to nothing of it arrives; nor do two
-    # of them among a handful.
-    spread_out = "unless delivery:application_burst:share1h > 0.7"
 
     def paged(window, score, ratio):
         few = dropped("application", window, EARLY, score, 0.65, 50, 3)
@@ -58,8 +62,9 @@ def rate_alerts(rules: Rules) -> None:
         "DeliveryRateDropped",
         f"""
         max without(age) (
-          ((({paged("1h", 6, 0.85)}) and {still} or {paged("15m", 7, 0.75)}) {spread_out})
-          or {dropped("application", "1h", EARLY, 5, 0.3, 300, 1)}
+          ({paged("1h", 6, 0.85)}) and {still}
+          or {paged("15m", 7, 0.75)}
+          or {collapsed("application", "1h", EARLY, 4, 0.1, 0.5, 100)}
         )""",
         "page",
         f"{WHERE}: {{{{ $value | humanizePercentage }}}} of what is usually delivered is missing ({{{{ $labels.channel }}}})",
@@ -76,9 +81,13 @@ def rate_alerts(rules: Rules) -> None:
         f"""
         max without(age) (
           {dropped("application", "15m", EARLY, 5, 0.9, 15, 3)}
-          or {dropped("application", "1h", EARLY, 4, 0.96, 12, 3)}
-          or {dropped("application", "1h", EARLY, 5, 0.65, 100, 1)}
-          or {dropped("application", "6h", EARLY, 4, 0.965, 25, 10)}
+          or {dropped("application", "1h", EARLY, 5, 0.93, 20, 3)}
+          or {collapsed("application", "1h", EARLY, 4, 0.2, 0.7, 50)}
+          or {dropped("application", "6h", EARLY, 4.5, 0.94, 25, 6)}
+          or (
+            {dropped("application", "1d", EARLY, 4.5, 0.92, 50, 5)}
+            or {dropped("application", "1d", EARLY, 5, 0.78, 50, 2)}
+          ) and delivery:application_delivery:ratio6h < 0.93 and delivery:application_missing:score6h > 2
         )""",
         "warning",
         f"{WHERE}: {{{{ $value | humanizePercentage }}}} fewer deliveries than usual ({{{{ $labels.channel }}}})",
@@ -119,7 +128,7 @@ def rate_alerts(rules: Rules) -> None:
           (
             {dropped("part", "1h", part, 5, 0.7, 10, 3)}
             or {dropped("part", "15m", part, 6, 0.6, 15, 3)}
-            or {dropped("part", "1h", part, 5, 0.4, 50, 1)}
+            or {collapsed("part", "1h", part, 4, 0.15, 0.6, 30)}
           )
           and {siblings('1h')}
         )""",
@@ -178,7 +187,7 @@ def rate_alerts(rules: Rules) -> None:
             ) >= 2
           unless
             count without(application, channel) (
-              delivery:application_delivery:ratio1h > 0.95 and delivery:application_messages:increase1h >= 3
+              delivery:application_delivery:ratio1h > 0.95 and delivery:application_effective_messages:increase1h >= 3
             ) >= 1
         )""",
         "page",
@@ -191,17 +200,20 @@ def rate_alerts(rules: Rules) -> None:
 
 
 def error_alerts(rules: Rules) -> None:
-    """Errors by their reason: whose side it is."""
+    """Errors by their reason: whose side it is. Judged against what this application's own hours have had, as
+    some always have many, or have them every night; without a past only by an extreme."""
     rules.group("delivery-errors", "1m")
     # The hour sees what is small or thin; the quarter does not wait until the hour before has left the
     # window.
+    # One campaign has one audience: alone it warns only at an extreme.
+    same = "on(job, provider, account, application, channel)"
+    several = f"unless {same} (delivery:sent_burst:share1h > 0.7 or delivery:messages:increase1h < 3)"
     busy = f" and on(job, provider, account, application, channel) {going_on('15m')}"
-    for name, reason, severity, share, summary, description in (
+    for name, reason, share, single, extreme, summary, description in (
         (
             "DeliveryCloudErrors",
             "cloud|send_failed|undelivered|system",
-            "warning",
-            0.03,
+            0.03, 0.2, 0.4,
             "errors on the vendor's side",
             """
             Errors of the cloud push services (FCM, APNs, and the like) or of the vendor's sending have risen far above
@@ -211,8 +223,7 @@ def error_alerts(rules: Rules) -> None:
         (
             "DeliveryRegistrationErrors",
             "registration|unregistered|invalid_token",
-            "warning",
-            0.02,
+            0.02, 0.2, 0.4,
             "unregistered devices (uninstalls)",
             """
             Far more devices than usual are no longer registered: the application was uninstalled, or a release lost the
@@ -221,26 +232,34 @@ def error_alerts(rules: Rules) -> None:
         (
             "DeliveryExpiredErrors",
             "expired",
-            "warning",
-            0.03,
+            0.03, 0.3, 0.5,
             "messages that expired before delivery",
             """
             Far more messages than usual expired undelivered: a time to live that is too short, a night's sending to
             handsets that are off, or a channel that is stalled.""",
         ),
     ):
-        surges = [
-            f"""(
-              {wilson_lower(f'delivery:errors:increase{window}{{reason=~"{reason}"}}', f"delivery:errors_base:increase{window}", 4)}
-              > 1.5 * (delivery:errors_past:ratio14d or delivery:errors:increase{window} * 0) + {share}
-              and delivery:errors:increase{window} > 20{beside}
-            )"""
-            for window, beside in (("1h", ""), ("15m", busy))
-        ]
+        # Where devices expire depends on the hour, and the first campaign of a night is none to warn of.
+        known = "" if name == "DeliveryExpiredErrors" else " or delivery:errors_usual:hours14d >= 25"
+        surges = []
+        for window, beside in (("1h", ""), ("15m", busy)):
+            errors = f'delivery:errors:increase{window}{{reason=~"{reason}"}}'
+            certain = wilson_lower(errors, f"delivery:errors_base:increase{window}", 4)
+            surges.append(f"""(
+              (
+                ({certain} > 1.8 * delivery:errors_expected:ratio{window} + {share} {several})
+                or (
+                  {certain} > 1.5 * delivery:errors_usual:max14d + {share} and delivery:errors_usual:ratio14d
+                  and ({certain} > {single}{known})
+                )
+                or ({certain} > {extreme} unless delivery:errors_usual:ratio14d)
+              )
+              and {errors} > 20{beside}
+            )""")
         rules.alert(
             name,
             "\n" + " or ".join(surges),
-            severity,
+            "warning",
             f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} {summary}",
             description,
             wait="5m",
@@ -273,12 +292,13 @@ def mail_alerts(rules: Rules) -> None:
             keep="1h",
         )
     complaints = 'delivery:complaints:increase1d{channel="email"}'
-    for severity, limit, z in (("page", 0.003, 2.5), ("warning", 0.001, 2.5)):
+    # A handful of people on a small list is no reason to wake somebody.
+    for severity, limit, z, least in (("page", 0.003, 3, 30), ("warning", 0.001, 2.5, 12)):
         rules.alert(
             "DeliveryComplaints",
             f"""
             {wilson_lower(complaints, there, z)} > {limit}
-            and {complaints} > 5""",
+            and {complaints} > {least}""",
             severity,
             f"{WHERE}: complaint rate above {limit:.1%}",
             """
@@ -329,6 +349,7 @@ def volume_alerts(rules: Rules) -> None:
         "DeliveryVolumeLow",
         """
         delivery:sent:increase1h < 0.2 * (delivery:sent_usual:min7d > 100)
+        unless delivery:messages_usual:min7d < 15
         and on(account) (max by(account) (delivery_up) == 1)""",
         "warning",
         f"{WHERE}: far fewer messages than at this hour of any day of a week ({{{{ $labels.channel }}}})",
@@ -337,6 +358,19 @@ def volume_alerts(rules: Rules) -> None:
         sent means reported on, this is also how an outage of the reports looks.""",
         # Who sends campaigns alone may have an hour without one.
         wait="1h",
+        keep="30m",
+    )
+    rules.alert(
+        "DeliveryDailyFiguresLate",
+        """
+        delivery:daily_sent:increase25h < 0.2 * (delivery:daily_sent_usual:min7d > 100)
+        and on(account) (max by(account) (delivery_up) == 1)""",
+        "warning",
+        f"{WHERE}: the vendor's numbers of the day are missing or far too low",
+        """
+        This vendor publishes once a day. The last publication is more than 25 hours old, or has less than a fifth
+        of what any day of a week had.""",
+        wait="10m",
         keep="30m",
     )
     rules.alert(

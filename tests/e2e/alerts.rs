@@ -40,7 +40,7 @@ fn root() -> &'static Path {
 }
 
 /// A program of dashboards/.
-fn python(arguments: &[&str]) -> Command {
+pub(super) fn python(arguments: &[&str]) -> Command {
     let mut command = Command::new(root().join("target/python/bin/python"));
     command
         .args(arguments)
@@ -91,20 +91,49 @@ fn dashboards_and_rules_are_what_their_source_makes() {
     );
 }
 
+/// The files of unit tests, the longest first.
+fn unit_tests() -> Vec<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(root().join("dashboards/alerts/tests"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    found.sort_by_key(|path| std::cmp::Reverse(fs::metadata(path).unwrap().len()));
+    found
+}
+
+/// promtool of a newer Prometheus than the installed one, if there is one: `PROMTOOL` says where.
+fn promtools() -> Vec<PathBuf> {
+    let newer = std::env::var_os("PROMTOOL").map(PathBuf::from);
+    if newer.is_none() {
+        eprintln!(
+            "PROMTOOL is not set: the rules are tested with the installed promtool alone; see docs/testing.md"
+        );
+    }
+    [Some(PathBuf::from("promtool")), newer]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
 #[test]
 fn every_alert_fires_keeps_silent_at_the_near_miss_and_ends() {
-    let tests = root().join("dashboards/alerts/tests");
-    let running = ["minutes.test.yml", "days.test.yml"].map(|name| {
-        let mut command = Command::new("promtool");
-        command.args(["test", "rules"]).arg(tests.join(name));
-        std::thread::spawn(move || succeeds(&mut command))
-    });
-    for one in running {
-        one.join().expect("promtool says SUCCESS");
+    for promtool in promtools() {
+        let running: Vec<_> = unit_tests()
+            .into_iter()
+            .map(|file| {
+                let mut command = Command::new(&promtool);
+                command.args(["test", "rules"]).arg(file);
+                std::thread::spawn(move || succeeds(&mut command))
+            })
+            .collect();
+        for one in running {
+            one.join().expect("promtool says SUCCESS");
+        }
     }
-    let cases: String = ["minutes.test.yml", "days.test.yml"]
-        .map(|name| fs::read_to_string(tests.join(name)).unwrap())
-        .concat();
+    let cases: String = unit_tests()
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
     for Alert { name, .. } in alerts() {
         assert!(cases.contains(&format!("{name} (")), "{name} has no test");
     }
@@ -139,11 +168,16 @@ fn three_simulated_days_page_nobody_falsely() {
         "--warm-up",
         "4",
         "--incidents",
-        "6",
+        "8",
         "--seeds",
-        "1",
+        "1-4",
         "--verbose",
     ]));
+}
+
+#[test]
+fn the_simulation_evaluates_rules_as_promtool_does() {
+    succeeds(&mut python(&["simulation/agreement.py"]));
 }
 
 /// Messages that are sent all the time, at both vendors that tell their channels.

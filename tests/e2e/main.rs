@@ -22,6 +22,7 @@ mod postgres;
 mod powercut;
 mod prometheus;
 mod promql;
+mod quiet;
 mod readers;
 mod real_vendors;
 mod replay;

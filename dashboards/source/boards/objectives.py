@@ -8,9 +8,11 @@ from .queries import AGE, LABELS, grown, largest, select, share
 SLO = "provider, account, application, channel, objective"
 APP = "provider, account, application"
 NAME = "{{application}} {{channel}}: {{objective}}"
+# Objectives are summed over jobs.
+CHOSEN = 'provider=~"$provider",account=~"$account",application=~"$application"'
 NONE = "No objective is set: see dashboards/objectives.yaml."
 # Rules without objectives record none of these.
-LABELS_OF_OBJECTIVES = {"job", "provider", "account", "application", "channel", "objective"}
+LABELS_OF_OBJECTIVES = {"provider", "account", "application", "channel", "objective"}
 RECORDED = (
     "delivery:slo_objective:ratio", "delivery:slo_error:ratio_rate30d", "delivery:slo_burn_rate:ratio1h", "delivery:slo_burn_rate:ratio6h",
     "delivery:slo_burn_rate:ratio3d", "delivery:slo_error_budget_remaining:ratio30d",
@@ -25,7 +27,7 @@ CHANGE: Steps = [(None, "red"), (-0.03, "orange"), (-0.01, "text"), (0.01, "gree
 
 def _slo() -> Row:
     def of(name: str, aggregate: str = "max") -> str:
-        return f"{aggregate} by({SLO}) ({select(f'delivery:slo_{name}', LABELS)})"
+        return f"{aggregate} by({SLO}) ({select(f'delivery:slo_{name}', CHOSEN)})"
 
     def burn(window: str, steps: Steps, what: str) -> Panel:
         return Panel(

@@ -214,11 +214,13 @@ async fn prometheus(directory: &Path, config: &str) -> (Process, String) {
     (process, base)
 }
 
-/// Rules with objectives, if the generator knows them.
+/// The rules, with objectives of the simulated applications.
 fn rules(directory: &Path) -> PathBuf {
     let file = directory.join("delivery.rules.yml");
     let done = Command::new(root().join("target/python/bin/python"))
-        .args(["-m", "source", "--rules"])
+        .args(["-m", "source", "--objectives"])
+        .arg(root().join("dashboards/renderer/day/objectives.yaml"))
+        .arg("--rules")
         .arg(&file)
         .current_dir(root().join("dashboards"))
         .status()
@@ -291,6 +293,18 @@ async fn on_a_day_with_incidents_every_dashboard_can_be_read_and_says_what_is_wr
         .map(|own| own["name"].as_str().unwrap())
         .collect();
     assert_eq!(shown, BTreeSet::from(["Alerts that page", "Reloads"]));
+
+    // Each objective has a budget and a burn rate.
+    let objectives = view.report("delivery-objectives");
+    assert_eq!(
+        texts(
+            panel(&objectives, "Objectives and error budgets"),
+            "Objective"
+        )
+        .len(),
+        4
+    );
+    assert_eq!(series(panel(&objectives, "Burn rate over 1h")).len(), 4);
 
     // The channel that is down is the first.
     let channels = view.report("delivery-channels");

@@ -1,5 +1,5 @@
 // node judge.mjs REPORT.json... [--prometheus URL --from MS --to MS] [--json]
-// Says what nobody could read on drawn dashboards, or would read wrongly; ends with 1 if there is anything.
+// Reports what cannot be read or misleads on drawn dashboards; exits with 1 if there are findings.
 import { parser } from '@prometheus-io/lezer-promql';
 import fs from 'node:fs';
 import { fileURLToPath } from 'node:url';
@@ -109,7 +109,7 @@ async function judgeEmptiness(panel, source, say) {
     if (query.series > 0 || !source) continue;
     const reads = readsOf(query.expression);
     const found = await Promise.all(reads.map(({ selector, offset, range }) => exists(source.prometheus, selector, source.from - offset - range, source.to - offset)));
-    // Where something is compared, nothing is a good answer, and the panel says in words what it means.
+    // A comparison may rightly leave nothing; then the panel says in words what that means.
     const filters = panel.noValue && />|<|==|!=(?!")|\band\b|\bunless\b/.test(query.expression.replace(/\{[^}]*\}/g, ''));
     if (found.every(Boolean) && !filters) say('no data', `${query.refId} finds nothing, though ${[...new Set(reads.map((own) => own.selector))].join(', ')} have samples`);
   }

@@ -1,5 +1,5 @@
 //! The dashboards, drawn with Grafana's components in a real Chromium: over a simulated day with incidents, and over
-//! the demo. What nobody could read, or would read wrongly, fails.
+//! the demo. What cannot be read, or misleads, is a failure.
 
 use std::{
     collections::BTreeSet,
@@ -43,7 +43,7 @@ async fn renderer(arguments: Vec<String>) -> (bool, String) {
             .expect("bash starts");
         let output = String::from_utf8_lossy(&done.stdout).into_owned();
         let problems = String::from_utf8_lossy(&done.stderr);
-        // The judge says with 1 that it found something, and nothing besides.
+        // The judge ends with 1 if it has findings; its standard error is empty then.
         assert!(
             problems.is_empty() || done.status.success(),
             "{arguments:?}\n{output}\n{problems}"
@@ -54,7 +54,7 @@ async fn renderer(arguments: Vec<String>) -> (bool, String) {
     .unwrap()
 }
 
-/// Something that cannot be read, or is read wrongly.
+/// Something that cannot be read, or misleads.
 #[derive(Deserialize)]
 struct Finding {
     board: String,
@@ -262,10 +262,10 @@ async fn on_a_day_with_incidents_every_dashboard_can_be_read_and_says_what_is_wr
     view.draw(&root().join("dashboards"), &[]).await;
     view.is_good(&BOARDS).await;
 
-    // Who is on call sees which application, which alerts, since when, and finds what to do.
+    // The person on call sees which application, which alerts and since when, and finds the runbooks.
     let overview = view.report("delivery-overview");
     assert!(series(panel(&overview, "Worst application")).contains("asia-news"));
-    let alerts = panel(&overview, "What is wrong now");
+    let alerts = panel(&overview, "Firing alerts");
     let severities = texts(alerts, "Severity");
     assert_eq!(severities[0], "page");
     let names = texts(alerts, "Alert (runbook)");
@@ -309,7 +309,7 @@ async fn on_a_day_with_incidents_every_dashboard_can_be_read_and_says_what_is_wr
     // The channel that is down is the first.
     let channels = view.report("delivery-channels");
     let table = panel(&channels, "Channels in the last hour");
-    let of_usual: f64 = texts(table, "Of its usual")
+    let of_usual: f64 = texts(table, "Share of usual")
         .iter()
         .map(|own| own.trim_end_matches('%').parse().unwrap())
         .fold(100.0, f64::min);
@@ -317,7 +317,7 @@ async fn on_a_day_with_incidents_every_dashboard_can_be_read_and_says_what_is_wr
 
     // A click on a message opens it alone.
     let messages = view.report("delivery-messages");
-    let largest = panel(&messages, "Largest messages that are tracked");
+    let largest = panel(&messages, "Largest tracked messages");
     let link = links(largest, "Message").remove(0);
     let chosen: Vec<&str> = link
         .split(['?', '&'])
@@ -344,7 +344,7 @@ async fn on_a_day_with_incidents_every_dashboard_can_be_read_and_says_what_is_wr
     let whole = texts(largest, "Message");
     let place = whole.iter().position(|own| own == id).unwrap();
     let sent = &texts(largest, "Sent")[place];
-    assert_eq!(&texts(panel(&one, "Its numbers"), "sent")[0], sent);
+    assert_eq!(&texts(panel(&one, "Counts"), "sent")[0], sent);
 
     // A provider narrows its accounts, also those of "All".
     let flags = [
@@ -436,7 +436,7 @@ async fn over_the_demo_every_dashboard_can_be_read() {
 }
 
 #[tokio::test]
-async fn the_judge_tells_each_fault() {
+async fn the_judge_reports_each_fault() {
     let (good, output) = renderer(vec!["--test".to_owned()]).await;
     assert!(good, "{output}");
 }

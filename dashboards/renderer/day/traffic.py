@@ -236,7 +236,7 @@ def add_application(rng: np.random.Generator, series: Series, application: Appli
 
 
 def add_measures(rng, series: Series, family: str, labels: dict, sent, by_age: dict, ages, application: Application) -> None:
-    """What was sent, delivered, displayed and opened, when the vendor tells it."""
+    """What was sent, delivered, displayed and opened, when the vendor reports it."""
     recent = family != "delivery"
     late = 1440 if application.provider == "alibaba_push" else 1
     series.count(f"{family}_sent_total", labels, sent, late, recent)

@@ -21,13 +21,13 @@ test('the series that a query reads are found, and how long ago it reads them', 
 
 const table = { overflow: 0, columns: [{ header: 'a', cells: 1, headerCut: false, cutTexts: [] }] };
 
-test('a good panel is not told of', async () => {
+test('a good panel has no findings', async () => {
   assert.deepEqual(await checks(panel()), []);
   assert.deepEqual(await checks(panel({ description: 'Possible: 0 to 150 %.', fields: [field({ unit: 'percentunit', min: 0.2, max: 1.4 })] })), []);
   assert.deepEqual(await checks(panel({ type: 'table', table, fields: [field({ type: 'string', texts: [['3813836816344707101', '3813836816344707101']] })] })), []);
 });
 
-test('each fault is told of', async () => {
+test('each fault is a finding', async () => {
   assert.deepEqual(await checks(panel({ fields: [field({ unit: 'percentunit', min: 0.2, max: 1.4 })] })), ['impossible percentage']);
   assert.deepEqual(await checks(panel({ fields: [field(), field()] })), ['equal names']);
   assert.deepEqual(await checks(panel({ showLegend: false })), ['no legend']);

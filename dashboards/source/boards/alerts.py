@@ -55,8 +55,8 @@ def panel(runbook: str) -> Panel:
     variables = "${datasource:queryparam}&${job:queryparam}&${__url_time_range}"
     here = '/d/${__value.raw}?var-account=${__data.fields["Account"]}&' + variables
     return Panel(
-        "table", "What is wrong now",
-        "Alerts that fire, of what is chosen above. A click on the alert opens its runbook, a click on the dashboard shows the account there.",
+        "table", "Firing alerts",
+        "Alerts that fire within the selection. A click on the alert opens its runbook, a click on the dashboard opens it for the account.",
         [Query(query(), "since")],
         width=24, height=8, empty="No alert fires.",
         columns=[
@@ -64,7 +64,7 @@ def panel(runbook: str) -> Panel:
             Column("since", "Since", 150, unit="dateTimeFromNow", left=True),
             Column("alertname", "Alert (runbook)", 290, link=("Runbook", runbook)),
             Column("application", "Application", 150),
-            Column("detail", "What"),
+            Column("detail", "Detail"),
             Column("account", "Account", 150),
             Column("provider", "Provider", 150),
             Column("board", "Dashboard", 120, words={uid: (name, None) for uid, name, _ in BOARDS}, link=("Dashboard", here)),

@@ -1,4 +1,4 @@
-"""E-mail, for who answers for the reputation: are we within the mailbox providers' limits?"""
+"""E-mail, for the owner of the sender reputation: are we within the mailbox providers' limits?"""
 
 from .panels import REASONS, Board, Column, Panel, Query, Row, Steps
 from .queries import LABELS, grown, largest, per_bar, share
@@ -22,8 +22,8 @@ def _limits() -> Row:
     hard, complaints, leaving = _day("delivery_bounces_total", 'kind="hard"'), _day("delivery_complaints_total"), _day("delivery_unsubscribed_total")
     return Row("Within the limits of the mailbox providers?", [
         Panel(
-            "table", "Applications, over a day",
-            "Hard bounces, complaints and unsubscribes by sent within a day; at least 1000 sends. Amazon SES reviews senders from 5 % hard bounces on and stops them at 10 %. "
+            "table", "Applications, last 24 hours",
+            "Hard bounces, complaints and unsubscribes by sent within 24 hours; at least 1000 sends. Amazon SES reviews senders from 5 % hard bounces on and suspends them at 10 %. "
             "Google asks for less than 0.1 % complaints and never 0.3 %. The providers' own denominators differ from these.",
             [
                 Query(grown("delivery_sent_total", APP, LABELS, MAIL, window="1d"), "sent"), Query(hard, "hard"), Query(complaints, "complaints"), Query(leaving, "leaving"),
@@ -38,15 +38,15 @@ def _limits() -> Row:
             sort=[("Hard bounces", True)],
         ),
         Panel(
-            "line", "Hard bounces", "Hard bounces by sent, of a day. The dashed lines are Amazon SES's limits: 5 % and 10 %. Possible: 0 to 100 %.",
+            "line", "Hard bounces", "Hard bounces by sent, within 24 hours. The dashed lines are Amazon SES's limits: 5 % and 10 %. Possible: 0 to 100 %.",
             [Query(hard + top, NAME)], "percentunit", 8, 9, BOUNCES, soft_max=0.12, limits=True,
         ),
         Panel(
-            "line", "Complaints", "Complaints by sent, of a day. The dashed lines are Google's limits: 0.1 % and 0.3 %. Possible: 0 to 100 %.",
+            "line", "Complaints", "Complaints by sent, within 24 hours. The dashed lines are Google's limits: 0.1 % and 0.3 %. Possible: 0 to 100 %.",
             [Query(complaints + top, NAME)], "percentunit", 8, 9, COMPLAINTS, decimals=2, soft_max=0.0035, limits=True,
         ),
         Panel(
-            "line", "Unsubscribed", "Who takes the way out instead of complaining, by sent, of a day. It has no limit.",
+            "line", "Unsubscribed", "Recipients who unsubscribed, by sent, within 24 hours. There is no limit.",
             [Query(leaving + top, NAME)], "percentunit", 8, 9, bounds=(0, 100), soft_max=0.005,
         ),
     ])
@@ -59,8 +59,8 @@ def _counts() -> Row:
         query = Query(per_bar(family, by, LABELS, MAIL) + (top if by == APP else ""), name)
         return Panel("bars", title, description, [query], "short", 8, 9, overrides=REASONS if by == "kind" else None)
 
-    return Row("How much", [
-        bars("Sent", "E-mails. For Infobip: those that a first report came for.", "delivery_sent_total", APP, NAME),
+    return Row("Volume and errors", [
+        bars("Sent", "E-mails. For Infobip: e-mails with a first report.", "delivery_sent_total", APP, NAME),
         bars("Delivered", "E-mails that the mailbox provider accepted.", "delivery_delivered_total", APP, NAME),
         bars("Bounces by kind", "hard: the address does not exist; soft: for now.", "delivery_bounces_total", "kind", "{{kind}}"),
     ])
@@ -69,7 +69,7 @@ def _counts() -> Row:
 def _details() -> list[Row]:
     reports = [
         Panel(
-            "line", "Time to the final report", "Half, nine tenths and 99 % of the e-mails had their final report within this time, of those of an hour.",
+            "line", "Time to the final report", "50 %, 90 % and 99 % of the e-mails of the last hour had their final report within this time.",
             [Query(f"histogram_quantile({quantile}, {grown('delivery_report_latency_seconds_bucket', 'le', LABELS, MAIL, window='1h')})", name) for quantile, name in ((0.5, "median"), (0.9, "90 %"), (0.99, "99 %"))],
             "s", 8, 9,
         ),
@@ -91,6 +91,6 @@ def board() -> Board:
     """E-mail."""
     return Board(
         "delivery-email", "Delivery / E-mail",
-        "For who answers for the reputation: bounces and complaints against the mailbox providers' limits.",
+        "For the owner of the sender reputation: bounces and complaints against the mailbox providers' limits.",
         [_limits(), _counts(), *_details()], window=False,
     )

@@ -10,7 +10,7 @@ from .. import families
 from .panels import DATASOURCE, TAG, Board, add_rows, plain
 from .queries import ALERT, ALERT_OF_ACCOUNT
 
-# In the order of time, which no sort of Grafana's knows. Whoever sets `collection.cohort_ages` changes it here.
+# In time order, which is none of Grafana's sort orders. Change it together with `collection.cohort_ages`.
 AGES = ("5m", "15m", "1h", "6h", "24h", "72h")
 ALL = models.VariableOption(selected=True, text="All", value="$__all")
 

@@ -1,4 +1,4 @@
-"""Messages, for who runs campaigns: how did mine do, against its own past and the others?"""
+"""Messages, for campaign managers: how did mine do, against its own past and the others?"""
 
 from . import frame
 from .panels import Board, Column, Panel, Query, Row, Steps
@@ -24,8 +24,8 @@ def _campaigns() -> Row:
     now, past = _rate("delivered", "sent", "$__range"), _rate("delivered", "sent", "7d", "$__range")
     return Row("How did my campaigns do?", [
         Panel(
-            "table", "Campaigns, against their own past and the others",
-            "What each campaign delivered of what it sent in the time that is shown, the same in the seven days before, and the difference in points; at least 30 sends. The 40 largest, those that fell most first. "
+            "table", "Campaigns compared with their own past",
+            "Delivered by sent of each campaign within the time range, the same over the seven days before, and the difference in percentage points; at least 30 sends. The 40 largest campaigns, the largest drop first. "
             "Possible: -100 to 100 %.",
             [
                 Query(sent + top, "sent"),
@@ -41,14 +41,14 @@ def _campaigns() -> Row:
                 Column("account", "Account", 150),
                 Column("sent", "Sent", 120, "locale", 0),
                 Column("rate", "Delivered", None, "percentunit", 1, gauge=True),
-                Column("past", "Its past", 130, "percentunit", 1),
+                Column("past", "7 days before", 130, "percentunit", 1),
                 Column("change", "Change", 130, "percentunit", 1, steps=CHANGE),
                 Column("opened", "Opened", None, "percentunit", 1, gauge=True),
             ],
             sort=[("Change", False), ("Sent", True)],
         ),
         Panel(
-            "gauges", "Funnel", "What the chosen campaigns gained in the time that is shown. Not every vendor tells every stage.",
+            "gauges", "Funnel", "Counts of the selected campaigns within the time range. Not every vendor reports every stage.",
             [Query(f"{grown(f'delivery_campaign_{measure}_total', '', LABELS, CAMPAIGN, window='$__range')} > 0", measure) for measure in ("targeted", "accepted", "sent", "delivered", "displayed", "opened")],
             "locale", 8, 10, decimals=0,
         ),
@@ -73,8 +73,8 @@ def _newest() -> Row:
     )
     return Row("Messages", [
         Panel(
-            "table", "Largest messages that are tracked",
-            "As of the last pass. A click on an id shows that message below, alone.",
+            "table", "Largest tracked messages",
+            "As of the last pass. A click on an id shows only that message in the row below.",
             [
                 Query(f"sum by({labels}) ({wanted}){top}", "sent"), Query(gauge("delivered"), "delivered"),
                 Query(f"max by({labels}) ({select('delivery_message_delivery_ratio', LABELS, CAMPAIGN)}){top}", "rate"),
@@ -114,14 +114,14 @@ def _one() -> list[Row]:
                 [Query(f"max by(channel) ({select('delivery_message_delivery_ratio', ONE)})", "{{channel}}")], "percentunit", 4, 5, bounds=(0, 100), decimals=1, name_shown=True, empty="No sends yet",
             ),
             Panel(
-                "gauges", "Its numbers", "As of the last pass.",
+                "gauges", "Counts", "As of the last pass.",
                 [Query(f"sum({select(f'delivery_message_{measure}', ONE)})", measure) for measure in ("targeted", "accepted", "sent", "delivered", "displayed", "opened")],
                 "locale", 8, 10, decimals=0, at=(4, 0),
             ),
             Panel(
-                "table", "Its channels", "What each vendor channel delivered of it: EngageLab and Pushwoosh tell it. The rate stands on 30 sends at least.",
+                "table", "Channels", "Deliveries of this message by vendor channel, as EngageLab and Pushwoosh report them. The rate needs at least 30 sends.",
                 [Query(channel("sent"), "sent"), Query(channel("delivered"), "delivered"), Query(share(channel("delivered"), channel("sent")), "rate"), Query(channel("opened"), "opened")],
-                width=12, height=10, bounds=(0, 100), empty="The vendor tells no channels of it.",
+                width=12, height=10, bounds=(0, 100), empty="The vendor reports no channels for this message.",
                 columns=[
                     Column("vendor_channel", "Channel", 150),
                     Column("platform", "Platform", 110),
@@ -137,7 +137,7 @@ def _one() -> list[Row]:
                 [Query(f"sum({select('delivery_message_errors', ONE)}) or sum({select('delivery_message_bounces', ONE)})", "errors")], "locale", 4, 5, decimals=0, at=(0, 5), empty="None",
             ),
             Panel(
-                "line", "Its course", "How its numbers grew.",
+                "line", "Counts over time", "As of each pass.",
                 [Query(gauge(measure), f"{measure} {{{{channel}}}}") for measure in ("sent", "delivered", "displayed", "opened")], "short", 16, 9,
             ),
             Panel(
@@ -147,23 +147,23 @@ def _one() -> list[Row]:
         ]),
         Row("More of this message", [
             Panel(
-                "line", "Other numbers", "Cleared, from the inbox, unshowable, confirmed, unsubscribed, complaints, skipped.",
+                "line", "Other counts", "Dismissed, opened from the inbox, unshowable, confirmed, unsubscribed, complaints, skipped.",
                 [Query(gauge(measure), f"{measure} {{{{channel}}}}") for measure in ("dismissed", "inbox_opened", "unshowable", "confirmed", "unsubscribed", "complaints", "skipped")], "short", 8, 9, empty="None",
             ),
             Panel(
-                "stat", "As the vendor reports it", "The vendor's own delivery rate, where it gives one.",
-                [Query(f"max by(channel) ({select('delivery_message_reported_delivery_ratio', ONE)})", "{{channel}}")], "percentunit", 8, 9, bounds=(0, 100), decimals=1, empty="The vendor gives none.",
+                "stat", "Rate reported by the vendor", "The vendor's own delivery rate, if it reports one.",
+                [Query(f"max by(channel) ({select('delivery_message_reported_delivery_ratio', ONE)})", "{{channel}}")], "percentunit", 8, 9, bounds=(0, 100), decimals=1, empty="The vendor reports none.",
             ),
             Panel(
                 "table", "By type (EngageLab)", "Notification, in-app message and other types.",
                 [Query(f"sum by(message_type) ({select(f'delivery_message_type_{measure}', ONE)})", measure) for measure in ("targeted", "sent", "delivered", "displayed", "opened")],
-                width=8, height=9, empty="The vendor tells no types of it.",
+                width=8, height=9, empty="The vendor reports no types for this message.",
                 columns=[Column("message_type", "Type", 130)] + [Column(measure, measure.capitalize(), None, "locale", 0) for measure in ("sent", "delivered", "displayed", "opened")], sort=[("Sent", True)],
             ),
             Panel(
-                "table", "By channel: the rest", "What EngageLab and Pushwoosh tell besides.",
+                "table", "Other counts by channel", "Further counts that EngageLab and Pushwoosh report.",
                 [Query(channel(measure), measure) for measure in ("targeted", "displayed", "inbox_opened", "unshowable", "errors")],
-                width=24, height=9, empty="The vendor tells no channels of it.",
+                width=24, height=9, empty="The vendor reports no channels for this message.",
                 columns=[Column("vendor_channel", "Channel"), Column("platform", "Platform")] + [Column(measure, measure.replace("_", " ").capitalize(), None, "locale", 0) for measure in ("targeted", "displayed", "inbox_opened", "unshowable", "errors")],
                 sort=[("Channel", False)],
             ),
@@ -188,11 +188,11 @@ def _more() -> list[Row]:
         )
 
     return [
-        Row("Errors, bounces and other numbers of campaigns", [
+        Row("Errors, bounces and other campaign counts", [
             Panel("bars", "Errors by campaign", "Failed sends, of the six largest campaigns.", [Query(f"{per_bar('delivery_campaign_errors_total', by, LABELS, CAMPAIGN)}{top}", name)], "short", 12, 9),
             Panel("bars", "Bounces by campaign and kind", "Of the six largest campaigns by e-mail.", [Query(per_bar("delivery_campaign_bounces_total", f"{by}, kind", LABELS, CAMPAIGN) + largest(6, by, "delivery_campaign_bounces_total", LABELS, CAMPAIGN), f"{name} {{{{kind}}}}")], "short", 12, 9),
             bars("Complaints and unsubscribes", "Of the six largest campaigns.", "complaints", "unsubscribed"),
-            bars("Other numbers of campaigns", "Cleared, unshowable and confirmed, of the six largest campaigns.", "dismissed", "unshowable", "confirmed"),
+            bars("Other campaign counts", "Dismissed, unshowable and confirmed, of the six largest campaigns.", "dismissed", "unshowable", "confirmed"),
             bars("Skipped and from the inbox", "Supplementary SMS that were not needed, and opens from an inbox, of the six largest campaigns.", "skipped", "inbox_opened"),
         ], closed=True),
         Row("Pushwoosh: links and conversions", [
@@ -212,7 +212,7 @@ def board() -> Board:
     """Campaigns, the largest messages, and one message in depth."""
     return Board(
         "delivery-messages", "Delivery / Messages",
-        "For who runs campaigns: how did mine do, against its own past and against the others? A click opens one message.",
+        "For campaign managers: how did my campaign do, compared with its own past and with the others? A click opens one message.",
         [_campaigns(), _newest(), *_one(), *_more()],
         [
             frame.query_variable("campaign", "Campaign", "delivery_campaign_sent_total", 'job=~"$job",account=~"$account",application=~"$application"', "campaign", all_value=".*"),

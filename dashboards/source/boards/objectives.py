@@ -1,4 +1,4 @@
-"""Objectives, for who answers for the whole: within the objective, better or worse than last week, and what it costs."""
+"""Objectives, for the service owner: within the objective, better or worse than last week, and what it costs."""
 
 from .. import families
 from . import frame
@@ -31,14 +31,14 @@ def _slo() -> Row:
 
     def burn(window: str, steps: Steps, what: str) -> Panel:
         return Panel(
-            "line", f"Burn rate over {window}", f"How fast the error budget is spent: 1 spends it in exactly 30 days. {what}",
+            "line", f"Burn rate over {window}", f"How fast the error budget is spent: at a burn rate of 1 it lasts exactly 30 days. {what}",
             [Query(of(f"burn_rate:ratio{window}"), NAME)], "none", 8, 8, steps, decimals=1, soft_max=2, limits=True, empty=NONE,
         )
 
     return Row("Are we within our objective?", [
         Panel(
             "table", "Objectives and error budgets",
-            "The objective of each application, what was delivered in 30 days, how much of the error budget is left, and how fast it is being spent: over an hour, six hours and three days. A budget below 0 is overspent. Possible: -1000 to 100 %.",
+            "The objective of each application, its delivery rate over 30 days, the remaining error budget, and the burn rate over one hour, six hours and three days. A budget below 0 is overspent. Possible: -1000 to 100 %.",
             [
                 Query(of("objective:ratio"), "objective_rate"), Query(f"1 - {of('error:ratio_rate30d')}", "rate"), Query(f"clamp_min({of('error_budget_remaining:ratio30d')}, -10)", "left"),
                 Query(of("burn_rate:ratio1h"), "burn1h"), Query(of("burn_rate:ratio6h"), "burn6h"), Query(of("burn_rate:ratio3d"), "burn3d"),
@@ -46,16 +46,16 @@ def _slo() -> Row:
             width=24, height=7, empty=NONE,
             columns=[
                 Column("application", "Application", 180), Column("account", "Account", 160), Column("objective", "Objective", 200),
-                Column("objective_rate", "Wanted", 110, "percentunit", 1), Column("rate", "Delivered, 30 days", 170, "percentunit", 1),
+                Column("objective_rate", "Objective rate", 130, "percentunit", 1), Column("rate", "Delivered, 30 days", 170, "percentunit", 1),
                 Column("left", "Budget left", None, "percentunit", 0, gauge=True, steps=BUDGET),
                 Column("burn1h", "Burn 1h", 110, "none", 1, steps=FAST), Column("burn6h", "Burn 6h", 110, "none", 1, steps=BURN),
                 Column("burn3d", "Burn 3d", 110, "none", 1, steps=BURN),
             ],
             sort=[("Budget left", False)],
         ),
-        burn("1h", FAST, "Above 14.4 a fiftieth of it goes in an hour: the alert pages."),
-        burn("6h", BURN, "Above 6 a twentieth of it goes in six hours."),
-        burn("3d", BURN, "Above 1 it will not last."),
+        burn("1h", FAST, "Above 14.4, one hour takes 2 % of it, and the alert pages."),
+        burn("6h", BURN, "Above 6, six hours take 5 % of it."),
+        burn("3d", BURN, "Above 1, it will be used up early."),
     ])
 
 
@@ -80,8 +80,8 @@ def _weeks() -> Row:
     all_sent, all_before = (f"sum(sum_over_time({select('delivery:sent:hourly', LABELS)}[167h59m]{shift}))" for shift in ("", " offset 7d"))
     return Row("Better or worse than last week?", [
         Panel(
-            "table", "This week beside last week",
-            "Sent, and delivered at the chosen age, in the last seven days and the seven before; the change of the rate is in points. Possible: -100 to 100 %.",
+            "table", "This week and last week",
+            "Messages sent and delivery rate at the selected age, over the last seven days and the seven before; the change of the rate is in percentage points. Possible: -100 to 100 %.",
             [
                 Query(sent, "sent"), Query(before, "before"), Query(rate(), "rate"), Query(rate("7d"), "rate_before"), Query(f"({rate()}) - ({rate('7d')})", "change"),
             ],
@@ -95,20 +95,20 @@ def _weeks() -> Row:
             sort=[("Change", False)],
         ),
         Panel(
-            "stat", "Rate, on the week before", "The delivery rate of the last seven days at the chosen age, less that of the seven before, in points, over all that is chosen above. Possible: -100 to 100 %.",
+            "stat", "Delivery rate, change", "The delivery rate of the last seven days at the selected age minus that of the seven days before, in percentage points, over the whole selection. Possible: -100 to 100 %.",
             [Query(f"({rate(by='')}) - ({rate('7d', '')})", "change")], "percentunit", 6, 4, CHANGE, decimals=1, empty="No two weeks yet", at=(0, 9),
         ),
         Panel(
-            "stat", "Sent, on the week before", "What was sent in the last seven days, against the seven before. Possible: -100 to 100000 %.",
+            "stat", "Sent, change", "Messages sent in the last seven days compared with the seven days before. Possible: -100 to 100000 %.",
             [Query(f"{all_sent} / ({all_before} >= 30) - 1", "change")], "percentunit", 6, 5, decimals=1, empty="No two weeks yet", at=(0, 13),
         ),
         Panel(
-            "line", "Delivered, beside a week before", "Delivered by sent at the chosen age, of a day, over all that is chosen above.",
-            [Query(rate(by="", window="23h59m"), "this week"), Query(rate("7d", "", "23h59m"), "a week before")], "percentunit", 9, 9, bounds=(0, 100), from_zero=False, empty="The rules have recorded no full hour yet.", at=(6, 9),
+            "line", "Delivery rate, this week and last week", "Delivered by sent at the selected age within 24 hours, over the whole selection.",
+            [Query(rate(by="", window="23h59m"), "this week"), Query(rate("7d", "", "23h59m"), "a week earlier")], "percentunit", 9, 9, bounds=(0, 100), from_zero=False, empty="The rules have recorded no full hour yet.", at=(6, 9),
         ),
         Panel(
-            "line", "Sent in a day, beside a week before", "Messages sent within a day.",
-            [Query(daily(""), "this week"), Query(daily("7d"), "a week before")], "short", 9, 9, empty="The rules have recorded no full hour yet.", at=(15, 9),
+            "line", "Sent per day, this week and last week", "Messages sent within 24 hours.",
+            [Query(daily(""), "this week"), Query(daily("7d"), "a week earlier")], "short", 9, 9, empty="The rules have recorded no full hour yet.", at=(15, 9),
         ),
     ])
 
@@ -117,13 +117,13 @@ def _cost() -> Row:
     cost = "delivery_report_cost_total"
     by = "account, currency"
     return Row("What does it cost?", [
-        Panel("stat", "Cost, seven days", "What the vendors charged, by currency, where they tell it (Infobip e-mail).", [Query(grown(cost, "currency", LABELS, window="7d"), "{{currency}}")], "none", 6, 7, decimals=2, name_shown=True, empty="No vendor tells a cost."),
+        Panel("stat", "Cost, 7 days", "What the vendors charged within seven days, by currency. Only Infobip e-mail reports a cost.", [Query(grown(cost, "currency", LABELS, window="7d"), "{{currency}}")], "none", 6, 7, decimals=2, name_shown=True, empty="No vendor reports a cost."),
         Panel(
-            "stat", "For a thousand delivered", "The cost of seven days by what the same accounts delivered.",
+            "stat", "Cost per thousand delivered", "The cost of seven days divided by the deliveries of the same accounts.",
             [Query(f"1000 * {grown(cost, 'currency', LABELS, window='7d')} / on() group_left() (sum(increase({select('delivery_delivered_total', LABELS)}[7d]) and on(account) sum by(account) ({select(cost, LABELS)})) >= 1)", "{{currency}}")],
-            "none", 6, 7, decimals=2, name_shown=True, empty="No vendor tells a cost.",
+            "none", 6, 7, decimals=2, name_shown=True, empty="No vendor reports a cost.",
         ),
-        Panel("line", "Cost of a day", "What each account's vendor charged within a day.", [Query(grown(cost, by, LABELS, window="1d") + largest(20, by, cost, LABELS), "{{account}} {{currency}}")], "none", 12, 7, decimals=2, empty="No vendor tells a cost."),
+        Panel("line", "Cost per day", "What each account's vendor charged within the last 24 hours.", [Query(grown(cost, by, LABELS, window="1d") + largest(20, by, cost, LABELS), "{{account}} {{currency}}")], "none", 12, 7, decimals=2, empty="No vendor reports a cost."),
     ])
 
 
@@ -133,6 +133,6 @@ def board() -> Board:
         families.RECORDED.setdefault(name, set()).update(LABELS_OF_OBJECTIVES)
     return Board(
         "delivery-objectives", "Delivery / Objectives",
-        "For who answers for the whole: are we within our objective, better or worse than last week, and what does it cost?",
+        "For the service owner: are we within our objective, better or worse than last week, and what does it cost?",
         [_slo(), _weeks(), _cost()], [frame.age_variable("1h")], window=False, since="now-7d",
     )

@@ -1,4 +1,4 @@
-"""Overview, for who is on call: is anything wrong, where, since when, and what to do."""
+"""Overview, for the person on call: is anything wrong, where, since when, and what to do."""
 
 from . import alerts, frame
 from .panels import ANY_IS_BAD, REASONS, USUAL, Board, Panel, Query, Row
@@ -12,26 +12,26 @@ def _now(runbook: str) -> Row:
     firing = f'ALERTS{{alertstate="firing",{ALERT},severity="%s"}}'
     return Row("Is anything wrong?", [
         Panel(
-            "stat", "Worst application", "The application that delivers least of what its own past lets expect at this age and mix of channels, in the last hour; of those with 100 expected deliveries and more. It is empty until there are two days of past.",
+            "stat", "Worst application", "The application with the lowest share of its usual delivery in the last hour, at equal age and mix of channels, among those with at least 100 expected deliveries. Empty until there are two days of past.",
             [Query(worst, "{{application}}")], "percentunit", 6, 4, USUAL, bounds=(0, 150), decimals=0, name_shown=True, empty="No past yet",
         ),
         Panel(
-            "stat", "Alerts", "How many alerts fire, of what is chosen above.",
+            "stat", "Alerts", "Number of firing alerts within the selection.",
             [Query(f"count({firing % 'page'}) or vector(0)", "page"), Query(f"count({firing % 'warning'}) or vector(0)", "warning")],
             "none", 4, 4, ANY_IS_BAD, name_shown=True,
             overrides={"warning": {"thresholds": {"mode": "absolute", "steps": [{"value": None, "color": "green"}, {"value": 1, "color": "orange"}]}}},
         ),
         Panel(
-            "stat", "Accounts failing", "Accounts whose last pass got no good answer from the vendor: their numbers stand still.",
+            "stat", "Accounts failing", "Accounts whose last pass got no good answer from the vendor: their counts do not move.",
             [Query('count(delivery_up{job=~"$job",provider=~"$provider",account=~"$account"} == 0) or vector(0)')],
             "none", 4, 4, ANY_IS_BAD, words={"0": ("none", "green")},
         ),
         Panel(
-            "stat", "Delivered at $age", "Delivered by sent, of messages that reached this age within the window. It has no colour: what is good differs by application and platform.",
+            "stat", "Delivered at $age", "Delivered by sent, of messages that reached this age within the window. It has no colour, because a good rate differs by application and platform.",
             [Query(cohort_rate(""), "rate")], "percentunit", 5, 4, bounds=(0, 100), decimals=1, sparkline=True,
         ),
         Panel(
-            "stat", "Sent in $window", "Messages sent in the window. For Infobip e-mail: messages that a first report came for.",
+            "stat", "Sent in $window", "Messages sent in the window. For Infobip e-mail: messages with a first report.",
             [Query(grown('delivery_sent_total', ''), "sent")], "short", 5, 4, decimals=1, sparkline=True,
         ),
         alerts.panel(runbook),
@@ -42,18 +42,18 @@ def _where() -> Row:
     top = largest(20, APP)
     return Row("Where, and since when", [
         Panel(
-            "matrix", "Applications, of their usual",
-            "What each application delivered, as a share of what its own past at the same age and mix of channels lets expect. Cells with fewer than 50 expected deliveries are left out. Above 150 % it is shown as 150 %.",
+            "matrix", "Applications, share of their usual delivery",
+            "Deliveries of each application, as a share of what is expected from its own past at the same age and mix of channels. Cells with fewer than 50 expected deliveries are left out. Values above 150 % are shown as 150 %.",
             [Query(of_usual(APP, floor=50) + largest(30, APP), "{{application}} ({{account}})")],
             "percentunit", 24, 10, USUAL, bounds=(0, 150), decimals=0, empty="No past yet: the rules need two days.",
         ),
         Panel(
-            "line", "Delivery rate by application", "Delivered by sent, of messages that reached the chosen age within the window: a fresh campaign does not look like an outage. The 20 largest applications.",
+            "line", "Delivery rate by application", "Delivered by sent, of messages that reached the selected age within the window, so that a new campaign does not look like an outage. The 20 largest applications.",
             [Query(cohort_rate(f"{APP}, channel") + top, "{{application}} {{channel}} ({{account}})")],
             "percentunit", 12, 10, bounds=(0, 100), soft_max=1,
         ),
         Panel(
-            "line", "Delivery rate by provider", "The same for each vendor: all applications of one that fall together are the vendor.",
+            "line", "Delivery rate by provider", "The same for each vendor. If all of its applications fall together, the cause is the vendor.",
             [Query(cohort_rate("provider"), "{{provider}}")], "percentunit", 12, 10, bounds=(0, 100), soft_max=1,
         ),
     ])
@@ -61,9 +61,9 @@ def _where() -> Row:
 
 def _counts() -> Row:
     errors = grown("delivery_errors_total", APP)
-    return Row("How much", [
+    return Row("Volume and errors", [
         Panel(
-            "bars", "Sent", "Messages sent, by application: the 20 largest. Each bar is the count of its own time.",
+            "bars", "Sent", "Messages sent, by application: the 20 largest. Each bar counts its own interval.",
             [Query(per_bar("delivery_sent_total", f"{APP}") + largest(20, APP), "{{application}} ({{account}})")], "short", 10, 9,
         ),
         Panel(
@@ -71,7 +71,7 @@ def _counts() -> Row:
             [Query(per_bar("delivery_errors_total", "reason"), "{{reason}}")], "short", 7, 9, overrides=REASONS,
         ),
         Panel(
-            "line", "Errors of sent", "Failed sends of all reasons, of what was sent within the window or half an hour before; at least 30 sends. The 20 largest applications.",
+            "line", "Errors as a share of sent", "Failed sends of all reasons, divided by the sends within the window or within the window half an hour earlier, whichever is more; at least 30 sends. The 20 largest applications.",
             [Query(share(errors, sends_behind(APP)) + largest(20, APP), "{{application}} ({{account}})")], "percentunit", 7, 9, bounds=(0, 100), soft_max=0.05,
         ),
     ])
@@ -90,13 +90,13 @@ def _more() -> list[Row]:
         return Panel("line", title, f"EngageLab: {description}", [Query(query, "{{application}} {{platform}}")], "short", 8, 8)
 
     return [
-        Row("What became of them", [
+        Row("Delivered, displayed, opened", [
             bars("Delivered", "Messages that reached the device or the mailbox provider.", ("delivered", "")),
-            bars("Displayed", "Notifications shown, where the vendor tells it.", ("displayed", "")),
+            bars("Displayed", "Notifications shown, if the vendor reports them.", ("displayed", "")),
             bars("Opened", "Opens or clicks.", ("opened", "")),
             bars("Targeted and accepted", "Recipients meant (EngageLab) and sends that the vendor's server accepted (Alibaba).", ("targeted", "targeted"), ("accepted", "accepted")),
             bars("Not shown and skipped", "Sends to users who switched notifications off, and supplementary SMS that were not needed.", ("unshowable", "unshowable"), ("skipped", "skipped")),
-            Panel("line", "Messages behind the rates", "How many messages reached the chosen age within the window: a rate of one message says little. The 20 largest applications.", [Query(grown("delivery_cohort_messages_total", by, LABELS, AGE) + largest(20, by), name)], "short", 24, 8),
+            Panel("line", "Messages behind the rates", "Messages that reached the selected age within the window: the rate of a single message says little. The 20 largest applications.", [Query(grown("delivery_cohort_messages_total", by, LABELS, AGE) + largest(20, by), name)], "short", 24, 8),
             bars("Dismissed and from the inbox", "Notifications cleared away, and opens from an application's inbox.", ("dismissed", "dismissed"), ("inbox_opened", "inbox")),
         ], closed=True),
         Row("Users (EngageLab)", [
@@ -111,7 +111,7 @@ def board(runbook: str) -> Board:
     """Delivery as a whole."""
     return Board(
         "delivery-overview", "Delivery / Overview",
-        "For who is on call: is anything wrong, where, since when, and what to do. Colours compare with the own past, never with a fixed rate.",
+        "For the person on call: is anything wrong, where, since when, and what to do. Colours compare with an application's own past, never with a fixed rate.",
         [_now(runbook), _where(), _counts(), *_more()],
         [frame.age_variable()],
     )

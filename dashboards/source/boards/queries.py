@@ -2,7 +2,7 @@
 
 # What every query is narrowed down to, by the labels that its family has.
 LABELS = 'job=~"$job",provider=~"$provider",account=~"$account",application=~"$application"'
-# Families of the exporter itself have no provider: "All" accounts are those of the chosen providers.
+# Families of the exporter itself have no provider: "All" accounts are those of the selected providers.
 ACCOUNT = 'job=~"$job",account=~"$account"'
 JOB = 'job=~"$job"'
 # Vendors whose numbers come once a day have no early ages, but a first state.
@@ -10,9 +10,9 @@ AGE = 'age=~"$age|first"'
 # Alerts have only the labels that their expression keeps.
 ALERT_OF_ACCOUNT = 'alertname=~"Delivery.*",job=~"$job|",provider=~"$provider|",account=~"$account|"'
 ALERT = f'{ALERT_OF_ACCOUNT},application=~"$application|"'
-# A share of the usual stands on this many expected deliveries at least.
+# The least number of expected deliveries behind a share of the usual.
 EXPECTED = 30
-# A share of what was sent stands on this many sends at least.
+# The least number of sends behind a rate.
 SENDS = 30
 # A share of the usual is not drawn above this: the past of a small part can be near zero.
 MOST_OF_USUAL = 1.5

@@ -126,6 +126,7 @@ def report(seed: int, made: world.World, fired: dict, verbose: bool) -> tuple[li
             "false_warnings": false_warnings,
             "precision": precision,
             "median": statistics.median(own["delays"]) if own["delays"] else None,
+            "delays": own["delays"],
         })
         if verbose and not naive:
             for severity, cases in own["false"].items():
@@ -176,7 +177,7 @@ def main() -> int:
         for done in concurrent.futures.as_completed([pool.submit(one, job) for job in jobs]):
             own, said = done.result()
             rows += own
-            print("\n".join([f"seed {own[0]['seed']}:", *said, *map(str, own)]), file=sys.stderr, flush=True)
+            print("\n".join([f"seed {own[0]['seed']}:", *said]), file=sys.stderr, flush=True)
     print(
         "| rules | seed | incidents found | urgent ones paged | complaints found | false pages | false warnings | precision | median time to detect |\n"
         "|---|---|---|---|---|---|---|---|---|"
@@ -189,12 +190,20 @@ def main() -> int:
         )
     ours = [row for row in rows if row["rules"] == "these"]
     total = sum(row["incidents"] for row in ours)
+    weeks = flags.days / 7 * len(ours)
+    median = statistics.median([delay for row in ours for delay in row["delays"]] or [0])
+    found = sum(row["found"] for row in ours)
+    print(
+        f"\n{len(ours)} seeds: {found} of {total} found ({found / max(1, total):.1%}), {sum(row['false_pages'] for row in ours)} false pages,"
+        f" {sum(row['false_warnings'] for row in ours) / weeks:.2f} false warnings a week, median {median:.0f} minutes"
+    )
     good = (
         all(row["false_pages"] == 0 for row in ours)
+        # One a week; of a few days no more than one.
+        and sum(row["false_warnings"] for row in ours) <= max(1, weeks)
         and sum(row["found"] for row in ours) >= 0.95 * total
         and sum(row["paged"] for row in ours) >= 0.5 * sum(row["urgent"] for row in ours)
-        # Of a few incidents the median says nothing.
-        and all((row["median"] or 0) <= 15 for row in ours if row["incidents"] >= 10)
+        and median <= 15
     )
     print("\nThe goals are met." if good else "\nThe goals are NOT met.")
     return 0 if good else 1

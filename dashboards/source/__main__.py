@@ -51,6 +51,10 @@ def main() -> int:
         "--objectives", type=pathlib.Path, default=HERE / "objectives.yaml", metavar="FILE",
         help="objectives of delivery, as in dashboards/objectives.yaml",
     )
+    parser.add_argument(
+        "--tests", type=pathlib.Path, metavar="DIRECTORY",
+        help="write only the unit tests, each with no more rules than it needs, to this directory",
+    )
     flags = parser.parse_args()
     limits = {name: float(rate) for name, rate in (limit.split("=") for limit in flags.limit)}
     # Every alert that there can be.
@@ -69,6 +73,10 @@ def main() -> int:
     dashboards = boards.build(flags.runbook_base, names)
     if flags.selectors:
         print(json.dumps(boards.selectors(dashboards)))
+        return 0
+    if flags.tests:
+        for name, test in cases.pruned(made).items():
+            (flags.tests / name).write_text(yaml_file(test))
         return 0
     if flags.rules:
         flags.rules.write_text(content)

@@ -1,6 +1,7 @@
 """A unit test of every alert: it is silent while all is well, fires, stays silent at the near miss, and ends."""
 
 import dataclasses
+import re
 
 TARGET = {"job": "delivery", "instance": "a:9847"}
 SHOP = {"provider": "infobip_push", "account": "global", "application": "shop"}
@@ -220,6 +221,36 @@ def build(groups: list[str]) -> dict[str, dict]:
     """The files of tests as promtool reads them: one for each step, at which its rules are evaluated."""
     steps = sorted({case.step for case in CASES}, key=_minutes)
     return {f"step-{step}.test.yml": _file(step, groups, [case for case in CASES if case.step == step]) for step in steps}
+
+
+def pruned(made: dict) -> dict[str, dict]:
+    """The same tests alert by alert, each with the rules that its alert needs: promtool evaluates whole files, and
+    takes a fifth of the time with these."""
+    files: dict[str, dict] = {}
+    for alert in sorted({case.alert for case in CASES}):
+        groups = _needed(made["groups"], alert)
+        files[f"{alert}.rules.yml"] = {"groups": groups}
+        own = [case for case in CASES if case.alert == alert]
+        for step in sorted({case.step for case in own}):
+            names = [group["name"] for group in groups]
+            files[f"{alert}.{step}.test.yml"] = _file(step, names, [case for case in own if case.step == step], f"{alert}.rules.yml")
+    return files
+
+
+def _needed(groups: list[dict], alert: str) -> list[dict]:
+    """An alert, and whatever it reads, in the order of the file."""
+    wanted, known = {alert}, set()
+    while wanted:
+        name = wanted.pop()
+        known.add(name)
+        for rule in (rule for group in groups for rule in group["rules"]):
+            if name in (rule.get("alert"), rule.get("record")):
+                wanted |= set(re.findall(r"delivery:\w+:\w+|Delivery\w+", rule["expr"])) - known
+    kept = [
+        group | {"rules": [rule for rule in group["rules"] if known & {rule.get("alert"), rule.get("record")}]}
+        for group in groups
+    ]
+    return [group for group in kept if group["rules"]]
 
 
 def of_objectives() -> dict:

@@ -3,7 +3,7 @@
 from . import families
 from .writing import EARLY, LATE, PARTS, Rules, wilson_lower
 
-WHERE = "{{ $labels.provider }}/{{ $labels.account }}/{{ $labels.application }}"
+WHERE = "{{ $labels.application }} ({{ $labels.account }}, {{ $labels.provider }})"
 
 
 def spread(level: str) -> str:
@@ -67,12 +67,13 @@ def rate_alerts(rules: Rules) -> None:
           or {collapsed("application", "1h", EARLY, 4, 0.1, 0.5, 100)}
         )""",
         "page",
-        f"{WHERE}: {{{{ $value | humanizePercentage }}}} of what is usually delivered is missing ({{{{ $labels.channel }}}})",
+        f"{WHERE} delivers {{{{ $value | humanizePercentage }}}} fewer {{{{ $labels.channel }}}} messages than it normally does",
         """
-        Of the messages of the last hour, {{ $value | humanizePercentage }} of the deliveries that their own past at the
-        same age and the same mix of channels lets expect are missing. If a vendor channel or the vendor alerts too, the
-        cause is there. If only this application does, look at its credentials and certificates, at what its newest
-        release changed, and at whom its newest campaign was sent to. Its channels, as shares of what is usual:"""
+        In the last hour, this application delivered {{ $value | humanizePercentage }} fewer messages than it normally
+        does, compared at the same age of the messages and the same mix of vendor channels. If an alert on a vendor channel
+        or on the vendor fires too, the cause is there. If only this application is affected, check its credentials and
+        certificates, its newest release, and the audience of its newest campaign. Its vendor channels, compared with
+        their normal rate:"""
         + shares("account", "application", by="vendor_channel"),
         keep="15m",
     )
@@ -90,11 +91,11 @@ def rate_alerts(rules: Rules) -> None:
           ) and delivery:application_delivery:ratio6h < 0.93 and delivery:application_missing:score6h > 2
         )""",
         "warning",
-        f"{WHERE}: {{{{ $value | humanizePercentage }}}} fewer deliveries than usual ({{{{ $labels.channel }}}})",
+        f"{WHERE} delivers {{{{ $value | humanizePercentage }}}} fewer {{{{ $labels.channel }}}} messages than it normally does",
         """
-        As of the last messages, {{ $value | humanizePercentage }} of the expected deliveries are missing, more than
-        chance and this application's own unrest explain. A decay over days, one weak channel, a vendor's partial trouble
-        or an unusual audience look like this.""",
+        This application delivers {{ $value | humanizePercentage }} fewer messages than it normally does. The difference is
+        larger than chance and its usual variation explain. Possible causes are a decline over days, one weak vendor
+        channel, a partial outage of the vendor, or an unusual audience.""",
         keep="30m",
     )
     rules.alert(
@@ -104,10 +105,11 @@ def rate_alerts(rules: Rules) -> None:
         unless on(provider, account, application, channel)
           max_over_time(ALERTS{{alertname=~"DeliveryRateDropped|DeliveryRateLow",alertstate="firing"}}[4d])""",
         "warning",
-        f"{WHERE}: {{{{ $value | humanizePercentage }}}} fewer deliveries than usual, hours after the sending ({{{{ $labels.channel }}}})",
+        f"{WHERE} delivers {{{{ $value | humanizePercentage }}}} fewer {{{{ $labels.channel }}}} messages than normal, hours after sending",
         """
-        Messages that looked well in their first hour, or were still being sent then, are below their own past at a later
-        age. Sends that the vendor throttles or spreads over time zones are seen here alone.""",
+        Hours after sending, this application has delivered {{ $value | humanizePercentage }} fewer messages than it
+        normally has at that age. In their first hour these messages looked normal, or were still being sent. Messages that
+        the vendor sends slowly, or spreads over time zones, show only here.""",
         wait="10m",
         keep="30m",
     )
@@ -134,11 +136,12 @@ def rate_alerts(rules: Rules) -> None:
         )""",
         "warning",
         WHERE
-        + ": {{ $labels.vendor_channel }} ({{ $labels.platform }}) misses {{ $value | humanizePercentage }} of its deliveries",
+        + ": {{ $labels.vendor_channel }} ({{ $labels.platform }}) delivers {{ $value | humanizePercentage }} fewer messages than normal",
         """
-        This vendor channel delivers far less than its own past at the same age, while the other channels of the
-        application are well. If the same channel is low elsewhere too, it is the channel itself; otherwise look at its
-        credentials at the vendor (certificate, service account, quota). The channel elsewhere, as shares of what is usual:"""
+        {{ $labels.vendor_channel }} ({{ $labels.platform }}) delivers {{ $value | humanizePercentage }} fewer messages of
+        this application than it normally does, while the application's other channels are normal. If the channel is low in
+        other applications too, the channel itself is in trouble. Otherwise check its credentials at the vendor
+        (certificate, service account, quota). The same channel elsewhere, compared with its normal rate:"""
         + shares("platform", "vendor_channel", by="provider, application"),
         keep="15m",
     )
@@ -164,10 +167,11 @@ def rate_alerts(rules: Rules) -> None:
         f"""
         max without(age) ({everywhere("1h", 6, 0.75)} or {everywhere("15m", 7, 0.65)})""",
         "page",
-        "{{ $labels.vendor_channel }} ({{ $labels.platform }}) is down at several vendors: {{ $value | humanizePercentage }} is missing",
+        "{{ $labels.vendor_channel }} ({{ $labels.platform }}) is down at several vendors: {{ $value | humanizePercentage }} fewer messages are delivered than normal",
         """
-        The same vendor channel is low at two vendors or more at the same time, so the channel itself (FCM, APNs, the
-        handset maker's service) is in trouble, not a vendor or an application. Look at the channel's own status page.""",
+        {{ $labels.vendor_channel }} ({{ $labels.platform }}) delivers {{ $value | humanizePercentage }} fewer messages than
+        normal, at two vendors or more at the same time. So the channel itself (FCM, APNs, or a handset maker's service) is
+        in trouble, not a vendor or an application. Look at the channel's status page.""",
         keep="15m",
     )
     rules.alert(
@@ -191,10 +195,11 @@ def rate_alerts(rules: Rules) -> None:
             ) >= 1
         )""",
         "page",
-        "{{ $labels.provider }}/{{ $labels.account }}: all applications miss deliveries, {{ $value | humanizePercentage }} in all",
+        "{{ $labels.account }} ({{ $labels.provider }}) delivers {{ $value | humanizePercentage }} fewer messages than normal, in all of its applications",
         """
-        Two applications of this account or more are low at the same time, and none is well: the vendor is in trouble,
-        or the account (blocked, out of credit, credentials). Look at the vendor's status page and console.""",
+        All applications of this account together deliver {{ $value | humanizePercentage }} fewer messages than normal. At
+        least two of them are low, and none is normal. So the vendor is in trouble, or the account is (blocked, out of
+        credit, invalid credentials). Look at the vendor's status page and console.""",
         keep="15m",
     )
 
@@ -213,30 +218,37 @@ def error_alerts(rules: Rules) -> None:
         (
             "DeliveryCloudErrors",
             "cloud|send_failed|undelivered|system",
-            0.03, 0.2, 0.4,
-            "errors on the vendor's side",
+            0.03,
+            0.2,
+            0.4,
+            "fail on the vendor's side",
             """
-            Errors of the cloud push services (FCM, APNs, and the like) or of the vendor's sending have risen far above
-            their own past. It is not the audience: look at the vendor's status page, and at credentials and quotas of
-            the push services.""",
+            At least {{ $value | humanizePercentage }} of this application's sends failed at a push service (FCM, APNs, or
+            a handset maker's) or at the vendor, far more than normal. The audience is not the cause. Look at the vendor's
+            status page, and check the credentials and quotas of the push services.""",
         ),
         (
             "DeliveryRegistrationErrors",
             "registration|unregistered|invalid_token",
-            0.02, 0.2, 0.4,
-            "unregistered devices (uninstalls)",
+            0.02,
+            0.2,
+            0.4,
+            "go to devices that are no longer registered",
             """
-            Far more devices than usual are no longer registered: the application was uninstalled, or a release lost the
-            tokens. It is not the vendor: look at the newest release, and at the age of the audience.""",
+            At least {{ $value | humanizePercentage }} of this application's sends failed because the device is no longer
+            registered, far more than normal. People uninstalled the application, or a release lost the device tokens. The
+            vendor is not the cause. Check the newest release, and how old the audience is.""",
         ),
         (
             "DeliveryExpiredErrors",
             "expired",
-            0.03, 0.3, 0.5,
-            "messages that expired before delivery",
+            0.03,
+            0.3,
+            0.5,
+            "expire before they are delivered",
             """
-            Far more messages than usual expired undelivered: a time to live that is too short, a night's sending to
-            handsets that are off, or a channel that is stalled.""",
+            At least {{ $value | humanizePercentage }} of this application's sends expired before they were delivered, far
+            more than normal. The time to live is too short, the devices were off, or a vendor channel is stalled.""",
         ),
     ):
         # Where devices expire depends on the hour, and the first campaign of a night is none to warn of.
@@ -260,7 +272,7 @@ def error_alerts(rules: Rules) -> None:
             name,
             "\n" + " or ".join(surges),
             "warning",
-            f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} {summary}",
+            f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} of the {{{{ $labels.channel }}}} messages {summary}",
             description,
             wait="5m",
             keep="30m",
@@ -282,12 +294,12 @@ def mail_alerts(rules: Rules) -> None:
             ({wilson_lower(day, there, 3)} > {limit} and {day} > 50)
             or ({wilson_lower(hour, lately, 4)} > {limit} and {hour} > {least})""",
             severity,
-            f"{WHERE}: more than {limit:.0%} hard bounces in a day or in the last hour",
+            f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} of the e-mails bounce for good",
             """
-            The hard bounces of the last day, or of the last hour while the sending goes on, are above
-            {{ $value | humanizePercentage }} with certainty. Mailbox providers and Amazon SES review senders from 5 % on
-            and stop them at 10 %, so stop a campaign that bounces. An old or bought list, or a form without confirmation,
-            is the usual cause. The provider's own figure has another denominator.""",
+            At least {{ $value | humanizePercentage }} of the e-mails of the last day, or of the last hour, bounced for
+            good. Amazon SES reviews senders at 5 % and stops them at 10 %, so stop a campaign that bounces. The usual
+            causes are an old or bought list, or a sign-up form without confirmation. Providers divide by other numbers,
+            so their figure differs.""",
             wait="15m",
             keep="1h",
         )
@@ -300,11 +312,11 @@ def mail_alerts(rules: Rules) -> None:
             {wilson_lower(complaints, there, z)} > {limit}
             and {complaints} > {least}""",
             severity,
-            f"{WHERE}: complaint rate above {limit:.1%}",
+            f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} of the recipients complain about spam",
             """
-            At least {{ $value | humanizePercentage }} of a day's recipients marked the mail as spam. Google asks senders to
-            stay below 0.1 % and never to reach 0.3 %. Stop the campaign that they complain about. Mailbox providers count
-            only their own recipients, so their figure differs.""",
+            At least {{ $value | humanizePercentage }} of the recipients of the last day marked the e-mail as spam. Google
+            asks senders to stay below 0.1 % and never to reach 0.3 %. Stop the campaign that they complain about. Mailbox
+            providers count only their own recipients, so their figure differs.""",
             wait="15m",
             keep="1h",
         )
@@ -317,8 +329,9 @@ def mail_alerts(rules: Rules) -> None:
         "warning",
         f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} of the e-mails take more than ten minutes",
         """
-        Time from sending to the final report is far above its own past. Mailbox providers defer (greylisting, rate
-        limits, reputation), or the vendor's queue is long.""",
+        For at least {{ $value | humanizePercentage }} of the e-mails of the last hour, it took more than ten minutes from
+        sending to the final report, far more than normal. Mailbox providers defer the e-mails (greylisting, rate limits,
+        reputation), or the vendor's queue is long.""",
         wait="10m",
         keep="30m",
     )
@@ -336,12 +349,11 @@ def volume_alerts(rules: Rules) -> None:
         )
         and on(account) (max by(account) (delivery_up) == 1)""",
         "page",
-        f"{WHERE}: nothing is sent any more ({{{{ $labels.channel }}}})",
+        f"{WHERE} has stopped sending {{{{ $labels.channel }}}} messages",
         """
-        In each quarter or each hour of the last day something was sent here, and now for a quarter or half an hour nothing
-        was, while the vendor answers. The sender
-        stopped, or the vendor takes nothing, or new messages are no longer found: look at
-        delivery_exporter_discovery_success and at the registering system.""",
+        This application sent messages throughout the last day, and has sent none for at least fifteen minutes. The vendor
+        still answers. The sending system stopped, the vendor accepts no messages, or the exporter no longer finds new ones:
+        check delivery_exporter_discovery_success and the system that registers messages.""",
         wait="5m",
         keep="15m",
     )
@@ -352,10 +364,11 @@ def volume_alerts(rules: Rules) -> None:
         unless delivery:messages_usual:min7d < 15
         and on(account) (max by(account) (delivery_up) == 1)""",
         "warning",
-        f"{WHERE}: far fewer messages than at this hour of any day of a week ({{{{ $labels.channel }}}})",
+        f"{WHERE} sent {{{{ $value | humanize }}}} {{{{ $labels.channel }}}} messages in an hour, far fewer than at this time on any day of the last week",
         """
-        The last hour's volume is below a fifth of the least that this hour of the day had within a week. For Infobip e-mail, where
-        sent means reported on, this is also how an outage of the reports looks.""",
+        In the last hour this application sent {{ $value | humanize }} messages, less than a fifth of the least that it
+        sent at this time on any day of the last week. Infobip e-mail counts a message as sent when its report arrives, so
+        missing reports look the same.""",
         # Who sends campaigns alone may have an hour without one.
         wait="1h",
         keep="30m",
@@ -366,10 +379,10 @@ def volume_alerts(rules: Rules) -> None:
         delivery:daily_sent:increase25h < 0.2 * (delivery:daily_sent_usual:min7d > 100)
         and on(account) (max by(account) (delivery_up) == 1)""",
         "warning",
-        f"{WHERE}: the vendor's numbers of the day are missing or far too low",
+        f"{WHERE}: the vendor's figures of the day are late or far too low",
         """
-        This vendor publishes once a day. The last publication is more than 25 hours old, or has less than a fifth
-        of what any day of a week had.""",
+        This vendor publishes its figures once a day. In the last 25 hours it published {{ $value | humanize }} sends, less
+        than a fifth of the least of any day of the last week.""",
         wait="10m",
         keep="30m",
     )
@@ -379,10 +392,10 @@ def volume_alerts(rules: Rules) -> None:
         sum by(job, provider, account, application, channel) (delivery_sent_total offset 1h)
         unless sum by(job, provider, account, application, channel) (delivery_sent_total)""",
         "warning",
-        f"{WHERE}: its series are gone",
+        f"{WHERE} is no longer monitored",
         """
-        An hour ago there were numbers of this application, and now there are none. Was the account or application taken
-        out of the configuration, is the exporter down, or does no replica hold the account?""",
+        An hour ago the exporter had figures of this application, and now it has none. The account or application was
+        removed from the configuration, the exporter is down, or no replica holds the account.""",
         wait="15m",
     )
 
@@ -399,8 +412,8 @@ def settings(rules: Rules, limits: dict[str, float]) -> None:
             "DeliveryRateBelowLimit",
             f"1 - {wilson_lower(f'{sent} - {delivered}', sent, 3)} < {limit} and {sent} > 100",
             "warning",
-            f"{WHERE}: fewer than {limit:.0%} are delivered within an hour",
-            "The delivery rate at the age of one hour is below the limit that is set for this application.",
+            f"{WHERE} delivers at most {{{{ $value | humanizePercentage }}}} within an hour, less than the limit of {limit:.0%}",
+            f"At most {{{{ $value | humanizePercentage }}}} of the messages were delivered within an hour. The limit that is set for this application is {limit:.0%}.",
             wait="5m",
             keep="30m",
         )

@@ -50,7 +50,7 @@ def _campaigns() -> Row:
         Panel(
             "gauges", "Funnel", "Counts of the selected campaigns within the time range. Not every vendor reports every stage.",
             [Query(f"{grown(f'delivery_campaign_{measure}_total', '', LABELS, CAMPAIGN, window='$__range')} > 0", measure) for measure in ("targeted", "accepted", "sent", "delivered", "displayed", "opened")],
-            "locale", 8, 10, decimals=0,
+            "locale", 8, 10, decimals=0, empty="Nothing was sent.",
         ),
         Panel(
             "bars", "Sent by campaign", "Messages sent; the 15 largest campaigns.",

@@ -315,8 +315,11 @@ def build_panel(panel: Panel, number: int, x: int, y: int):
         built = built.reduce_options(common_builders.ReduceDataOptions().calcs(["lastNotNull"]))
     elif panel.kind == "table":
         built = _table(built, panel)
-    if panel.empty:
-        built = built.no_value(panel.empty)
+    empty = panel.empty
+    if empty is None and any(re.search(r"\)\)? >= \d", query.expression) for query in panel.queries):
+        empty = "Too few sends for a rate."
+    if empty:
+        built = built.no_value(empty)
     for name, properties in (panel.overrides or {}).items():
         built = built.override_by_name(name, [models.DynamicConfigValue(id_val=key, value=value) for key, value in properties.items()])
     for index, query in enumerate(panel.queries):

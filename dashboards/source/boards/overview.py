@@ -96,8 +96,8 @@ def _more() -> list[Row]:
             bars("Opened", "Opens or clicks.", ("opened", "")),
             bars("Targeted and accepted", "Recipients meant (EngageLab) and sends that the vendor's server accepted (Alibaba).", ("targeted", "targeted"), ("accepted", "accepted")),
             bars("Not shown and skipped", "Sends to users who switched notifications off, and supplementary SMS that were not needed.", ("unshowable", "unshowable"), ("skipped", "skipped")),
-            Panel("line", "Messages behind the rates", "Messages that reached the selected age within the window: the rate of a single message says little. The 20 largest applications.", [Query(grown("delivery_cohort_messages_total", by, LABELS, AGE) + largest(20, by), name)], "short", 24, 8),
             bars("Dismissed and from the inbox", "Notifications cleared away, and opens from an application's inbox.", ("dismissed", "dismissed"), ("inbox_opened", "inbox")),
+            Panel("line", "Messages behind the rates", "Messages that reached the selected age within the window: the rate of a single message says little. The 20 largest applications.", [Query(grown("delivery_cohort_messages_total", by, LABELS, AGE) + largest(20, by), name)], "short", 24, 8),
         ], closed=True),
         Row("Users (EngageLab)", [
             users("Online by hour", "online", "hour", "users online in the newest complete hour."),

@@ -8,6 +8,7 @@ mod backfill;
 mod boards;
 mod books;
 mod command;
+mod connections;
 mod crash;
 mod disks;
 mod doors;

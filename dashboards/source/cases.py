@@ -146,6 +146,12 @@ CASES = [
         # Looked at well before it ends, whichever end of a range belongs to it: that differs between
         # Prometheus 2 and 3.
     ], (400, 12, 60), "5m"),
+    Case("DeliveryNothingSent", "page", [
+        Line("delivery_sent_total", TARGET | SHOP | {"channel": "push"}, 20, 0, 0),
+        _gauge("delivery_up", {"provider": "infobip_push", "account": "global"}, 1, 1, 1),
+        # At the near miss it sends a campaign now and then, and pauses by chance.
+        Line("delivery:messages_usual:min24h", {"job": "delivery"} | SHOP | {"channel": "push"}, 40, 40, 2, True),
+    ], (400, 12, 60), "5m"),
     Case("DeliveryDailyFiguresLate", "warning", [
         Line("delivery_cohort_sent_total", TARGET | MALL | {"channel": "push", "age": "first"}, 100, 5, 50),
         _gauge("delivery_up", {"provider": "alibaba_push", "account": "cn"}, 1, 1, 1),

@@ -340,6 +340,7 @@ def mail_alerts(rules: Rules) -> None:
 def volume_alerts(rules: Rules) -> None:
     """Nothing sent where there always was, and what vanished."""
     rules.group("delivery-volume", "1m")
+    # Who sends campaigns now and then pauses by chance; who sends thirty messages in the quietest hour does not.
     rules.alert(
         "DeliveryNothingSent",
         """
@@ -347,6 +348,7 @@ def volume_alerts(rules: Rules) -> None:
           (delivery:sent:increase15m == 0) and delivery:sent_quarter_usual:min24h > 5
           or (delivery:sent:increase30m == 0) and delivery:sent_usual:min24h > 20
         )
+        unless delivery:messages_usual:min24h < 30
         and on(account) (max by(account) (delivery_up) == 1)""",
         "page",
         f"{WHERE} has stopped sending {{{{ $labels.channel }}}} messages",

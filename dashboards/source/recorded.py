@@ -207,6 +207,9 @@ def past(rules: Rules) -> None:
     messages = " or ".join(
         f'label_replace(delivery:messages:increase1h offset {day}d, "day", "{day}", "", "")' for day in range(1, 8)
     )
+    rules.record(
+        "delivery:messages_usual:min24h", "min_over_time(delivery:messages:increase1h[24h] offset 1h)"
+    )
     rules.record("delivery:messages_usual:min7d", f"min without(day) ({messages})")
     # What a vendor publishes once a day: in 25 hours there is always a publication, unless it is late.
     rules.record(

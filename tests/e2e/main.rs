@@ -5,6 +5,7 @@
 
 mod alerts;
 mod backfill;
+mod boards;
 mod books;
 mod command;
 mod connections;

@@ -8,6 +8,7 @@ mod backfill;
 mod books;
 mod command;
 mod crash;
+mod demo;
 mod disks;
 mod doors;
 mod faults;

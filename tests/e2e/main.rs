@@ -26,6 +26,7 @@ mod readers;
 mod real_vendors;
 mod replay;
 mod replicas;
+mod runbooks;
 mod secure;
 mod sets;
 mod vendor_clients;

@@ -68,10 +68,10 @@ pub(super) fn text(
     for (key, incident) in KEYS.into_iter().zip(Incident::ALL) {
         let key = if has_keys { key } else { ' ' };
         let effect = control::effect(incident);
-        lines.push(format!("  {key}  {:<13}{effect}", incident.name()));
+        lines.push(format!("  {key}  {:<14}{effect}", incident.name()));
     }
     if has_keys {
-        lines.push(format!("  {NO_INCIDENT}  {:<13}end all of them", ""));
+        lines.push(format!("  {NO_INCIDENT}  {:<14}end all of them", ""));
     }
     lines.extend([
         format!("  curl -X POST {base}/demo/incidents/{}", Incident::ALL[0]),

@@ -1,6 +1,10 @@
 //! Single keys from the terminal, without Enter.
 
-use std::{io::IsTerminal, time::Duration};
+use std::{
+    io::IsTerminal,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use delivery_simulators::Incident;
 use rustix::{
@@ -20,6 +24,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// The terminal's keys; its modes are restored at the end.
 pub(super) struct Keys {
     before: Termios,
+    /// Whether the modes are restored: the thread changes them no more.
+    restored: Arc<Mutex<bool>>,
 }
 
 impl Keys {
@@ -30,17 +36,20 @@ impl Keys {
             return None;
         }
         let before = tcgetattr(&input).ok()?;
-        Some(Keys { before })
+        Some(Keys {
+            before,
+            restored: Arc::default(),
+        })
     }
 
     /// Switches incidents by keys until the process ends.
     pub(super) fn listen(&self, control: Control) {
+        let restored = self.restored.clone();
         // A read of a terminal cannot be abandoned, so the thread is left to the process's end.
         std::thread::spawn(move || {
-            while let Ok(key) = next() {
-                match key {
-                    Some(byte) => act(&control, char::from(byte)),
-                    None => std::thread::sleep(LOOK_EVERY),
+            while let Ok(key) = next(&restored) {
+                if let Some(byte) = key {
+                    act(&control, char::from(byte));
                 }
             }
         });
@@ -49,6 +58,8 @@ impl Keys {
 
 impl Drop for Keys {
     fn drop(&mut self) {
+        let mut restored = self.restored.lock().unwrap_or_else(PoisonError::into_inner);
+        *restored = true;
         if is_in_foreground() {
             let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
         }
@@ -70,26 +81,38 @@ fn is_in_foreground() -> bool {
     tcgetpgrp(std::io::stdin()).is_ok_and(|group| group == getpgrp())
 }
 
-/// The next key; none within a moment, or none for a process in the background: `None`.
-fn next() -> rustix::io::Result<Option<u8>> {
+/// Makes the terminal hand over keys at once. Again and again: a shell restores its own modes when
+/// the process was stopped meanwhile.
+fn take_single_keys(restored: &Mutex<bool>) -> rustix::io::Result<()> {
+    let restored = restored.lock().unwrap_or_else(PoisonError::into_inner);
     let input = std::io::stdin();
-    if !is_in_foreground() {
-        return Ok(None);
-    }
-    // Again and again: a shell restores its own modes when the process was stopped meanwhile.
     let mut modes = tcgetattr(&input)?;
     let lines = LocalModes::ICANON | LocalModes::ECHO;
-    if modes.local_modes.intersects(lines) {
+    if !*restored && modes.local_modes.intersects(lines) {
         modes.local_modes.remove(lines);
         tcsetattr(&input, OptionalActions::Now, &modes)?;
     }
+    Ok(())
+}
+
+/// The next key; none within a moment, or none for a process in the background: `None`.
+fn next(restored: &Mutex<bool>) -> rustix::io::Result<Option<u8>> {
+    if !is_in_foreground() {
+        std::thread::sleep(LOOK_EVERY);
+        return Ok(None);
+    }
+    take_single_keys(restored)?;
+    let input = std::io::stdin();
     let patience = Timespec {
         tv_sec: 0,
         tv_nsec: LOOK_EVERY.subsec_nanos().into(),
     };
     let mut waiting = [PollFd::new(&input, PollFlags::IN)];
-    if poll(&mut waiting, Some(&patience))? == 0 {
-        return Ok(None);
+    match poll(&mut waiting, Some(&patience)) {
+        // A process that was stopped is interrupted when it goes on.
+        Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(None),
+        Ok(_) => {}
+        Err(error) => return Err(error),
     }
     let mut byte = [0];
     match rustix::io::read(&input, &mut byte)? {

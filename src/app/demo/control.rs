@@ -19,7 +19,7 @@ use axum::{
 use delivery_simulators::{Incident, Incidents};
 use serde_json::{Value, json};
 
-use crate::web::server::Peer;
+use crate::{progress, web::server::Peer};
 
 /// The incidents, and the terminal that is told of them.
 #[derive(Clone)]
@@ -37,19 +37,19 @@ pub(super) fn effect(incident: Incident) -> &'static str {
     }
 }
 
-/// Where an incident shows on `/metrics`.
-fn sign(incident: Incident) -> &'static str {
+/// What an incident does to `/metrics`.
+fn signs(incident: Incident) -> &'static [&'static str] {
     match incident {
-        Incident::FcmOutage => {
-            "delivery_channel_delivered_total{vendor_channel=\"fcm\"} stands still, and \
-             delivery_errors_total{reason=\"cloud\"} grows"
-        }
-        Incident::BounceStorm => "delivery_bounces_total{kind=\"hard\"} grows",
-        Incident::VendorDown => "delivery_up{account=\"loyalty\"} is 0",
-        Incident::KeyExpired => {
-            "delivery_up{account=\"news-push\"} is 0, and \
-             delivery_exporter_collect_failures_total{reason=\"unauthorized\"} grows"
-        }
+        Incident::FcmOutage => &[
+            "delivery_channel_delivered_total{vendor_channel=\"fcm\"} stands still",
+            "delivery_errors_total{reason=\"cloud\"} grows",
+        ],
+        Incident::BounceStorm => &["delivery_bounces_total{kind=\"hard\"} grows"],
+        Incident::VendorDown => &["delivery_up{account=\"loyalty\"} is 0"],
+        Incident::KeyExpired => &[
+            "delivery_up{account=\"news-push\"} is 0",
+            "delivery_exporter_collect_failures_total{reason=\"unauthorized\"} grows",
+        ],
     }
 }
 
@@ -99,9 +99,11 @@ impl Control {
         if cfg!(test) {
             return;
         }
-        let mut output = std::io::stdout().lock();
-        let _ = output.write_all(text.as_bytes());
-        let _ = output.flush();
+        progress::beside(|| {
+            let mut output = std::io::stdout().lock();
+            let _ = output.write_all(text.as_bytes());
+            let _ = output.flush();
+        });
     }
 
     fn list(&self) -> Value {
@@ -110,24 +112,24 @@ impl Control {
                 "name": incident.name(),
                 "on": self.incidents.is_on(incident),
                 "effect": effect(incident),
-                "metrics": sign(incident),
+                "metrics": signs(incident),
             })
         };
         Incident::ALL.into_iter().map(row).collect()
     }
 }
 
-/// The line about an incident that was switched.
+/// What is said about an incident that was switched.
 fn told(incident: Incident, on: bool) -> String {
-    if on {
-        format!(
-            "{incident} is on: {}.\n  Within a minute {}.\n",
-            effect(incident),
-            sign(incident)
-        )
-    } else {
-        format!("{incident} is off.\n")
+    if !on {
+        return format!("{incident} is off.\n");
     }
+    let mut text = format!("{incident} is on: {}.\n", effect(incident));
+    text += "In a minute or two, on /metrics:\n";
+    for sign in signs(incident) {
+        text += &format!("  {sign}\n");
+    }
+    text
 }
 
 /// The endpoints.

@@ -71,7 +71,7 @@ async fn start(cli: &Cli, demo: &Demo) -> Result<u8, String> {
         .iter()
         .zip(["Infobip", "EngageLab", "Pushwoosh", "Alibaba"])
     {
-        tracing::info!(vendor = name, url = server.base_url(), "simulated");
+        tracing::debug!(vendor = name, url = server.base_url(), "simulated");
     }
     let control = Control::new(world.incidents.clone());
     for incident in &demo.incident {

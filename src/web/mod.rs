@@ -12,7 +12,9 @@
 
 mod api;
 mod backend;
+mod connections;
 pub mod guard;
+mod guesses;
 mod probe;
 pub mod scrapers;
 pub mod server;
@@ -89,10 +91,14 @@ pub fn router(site: Site, guard: &Arc<Guard>) -> Router {
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))
         .route("/probe", get(probe::probe))
+        .layer(middleware::from_fn_with_state(guard.clone(), guard::users))
         .merge(api::router())
         .merge(webhooks::router())
         .with_state(site)
-        .layer(middleware::from_fn_with_state(guard.clone(), guard::watch))
+        .layer(middleware::from_fn_with_state(
+            guard.clone(),
+            guard::headers,
+        ))
 }
 
 async fn metrics(

@@ -149,8 +149,9 @@ async fn run_with(
     let mut router = web::router(site, &guard);
     let mut on_listening = None;
     if let Some(extras) = extras {
-        let watch = middleware::from_fn_with_state(guard.clone(), guard::watch);
-        router = router.merge(extras.routes.layer(watch));
+        let users = middleware::from_fn_with_state(guard.clone(), guard::users);
+        let headers = middleware::from_fn_with_state(guard.clone(), guard::headers);
+        router = router.merge(extras.routes.layer(users).layer(headers));
         on_listening = Some(extras.on_listening);
     }
     let server = tokio::spawn(web::server::serve(

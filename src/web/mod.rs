@@ -34,7 +34,7 @@ use axum::{
     routing::{get, post},
 };
 use delivery_clock::Clock;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub use backend::Backend;
 use guard::Guard;
@@ -77,6 +77,35 @@ pub struct Site {
     pub zero_hold: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// The exporter behind the endpoints for programs.
     pub backend: Arc<dyn Backend>,
+    /// The room for answers that are being made.
+    pub making: Making,
+}
+
+/// So many answers are made at a time for each processor.
+const MAKING: usize = 2;
+
+/// Answers that take a processor are made a few at a time: whoever asks for thousands of them keeps
+/// neither health checks nor vendors' answers waiting.
+#[derive(Clone)]
+pub struct Making {
+    scrapes: Arc<Semaphore>,
+    pages: Arc<Semaphore>,
+}
+
+impl Default for Making {
+    fn default() -> Making {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let room = || Arc::new(Semaphore::new(MAKING * processors));
+        Making {
+            scrapes: room(),
+            pages: room(),
+        }
+    }
+}
+
+/// Waits for a place; none is ever closed.
+async fn turn(room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    room.clone().acquire_owned().await.ok()
 }
 
 /// All routes, behind the guard.
@@ -117,12 +146,17 @@ async fn metrics(
         let sufficient = site.scrapers.visit(client, now, (site.zero_hold)());
         site.table.process().zero_hold_sufficient(sufficient);
     }
+    let turn = turn(&site.making.scrapes).await;
     let scrape = site.exposition.scrape(&site.table, &headers);
     if scrape.is_ready() {
         return answer(scrape.answer());
     }
     // Writing out many series takes longer than other requests should wait for.
-    match tokio::task::spawn_blocking(move || scrape.answer()).await {
+    let work = move || {
+        let _turn = turn;
+        scrape.answer()
+    };
+    match tokio::task::spawn_blocking(work).await {
         Ok(own) => answer(own),
         Err(error) => {
             tracing::error!(%error, "a scrape failed");
@@ -193,7 +227,12 @@ pub async fn keep_courses(site: Site) {
 }
 
 async fn status_page(State(site): State<Site>) -> Response {
-    let page = tokio::task::spawn_blocking(move || status::page(&site)).await;
+    let turn = turn(&site.making.pages).await;
+    let work = move || {
+        let _turn = turn;
+        status::page(&site)
+    };
+    let page = tokio::task::spawn_blocking(work).await;
     match page {
         Ok(Ok(page)) => ([(header::CACHE_CONTROL, "no-store")], Html(page)).into_response(),
         Ok(Err(error)) => {

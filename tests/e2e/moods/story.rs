@@ -365,6 +365,7 @@ fn expectation(mood: &Mood, due: &Rc<Facts>, told: &Rc<Facts>) -> Expectation {
         born: false,
         unknown: mood.new_values || mood.odd_shapes,
         calm,
+        refuses: mood.errors > 0,
         reasons: (!calm).then(|| reasons(mood)),
     }
 }
@@ -385,6 +386,8 @@ struct Telling {
     /// The clicks on links that were there a step before: an e-mail is listed first.
     clicks: Vec<(String, f64)>,
     birth: Timestamp,
+    /// The exporter's last start.
+    started: Timestamp,
     /// An account in an outage, and the reasons that fit.
     outage: Option<(&'static str, &'static [&'static str])>,
     /// Whose outage is over, and when.
@@ -413,8 +416,12 @@ impl Telling {
         self.told.push(told.clone());
         let two_intervals = SignedDuration::try_from(2 * INTERVAL).unwrap_or_default();
         let now = self.rig.now();
-        let is_old = |own: &&Rc<Facts>| now.duration_since(own.at) >= two_intervals;
-        let told_before = self.told.iter().rfind(is_old).cloned().unwrap_or_default();
+        // Where the time jumps by hours, an interval is a step.
+        let steps = self.told.len().saturating_sub(2);
+        let mut old = self.told[..steps].iter().rev();
+        let told_before = old.find(|own| now.duration_since(own.at) >= two_intervals);
+        let told_before = told_before.cloned().unwrap_or_default();
+        let just_started = now.duration_since(self.started) < two_intervals;
         let mut all = BTreeMap::new();
         for (index, account) in ACCOUNTS.into_iter().enumerate() {
             let mood = self.rig.world.mood(Account::ALL[index]);
@@ -429,6 +436,9 @@ impl Telling {
             };
             if !own.calm {
                 own.lower = told.clone();
+                // A start knows the counters; what it shows of a message it has to be told again.
+                let keeps_back = mood.errors > 0 || mood.throttled > 0 || mood.unknown_seconds > 0;
+                own.gauges &= !(just_started && keeps_back);
             }
             if account == MAIL || account == CHINA {
                 // Reports are handed out whenever they are asked for, and Alibaba counts by day.
@@ -488,6 +498,11 @@ impl Telling {
         let scrape = self.rig.scrape();
         let upper = Source::books(&self.rig.world);
         let upper = self.facts(&upper);
+        // A device can have left a state since.
+        due.gauges.retain(|key, value| {
+            let now = upper.gauges.get(key);
+            !key.starts_with("delivery_canary_devices") || now.is_some_and(|now| now >= value)
+        });
         let expected = self.expected(&Rc::new(due));
         self.judge.aliases = aliases(&self.rig.world);
         for (account, own) in &expected {
@@ -510,6 +525,7 @@ impl Telling {
 
     fn begin(&mut self) {
         self.judge.restarted();
+        self.started = self.rig.now();
         self.rig.start();
         self.campaigns = campaigns(&self.rig.world);
         self.rig.register();
@@ -529,6 +545,7 @@ impl Telling {
         let before: BTreeMap<String, usize> = self.requests();
         let due = self.least(&Source::books(&self.rig.world));
         self.judge.restarted();
+        self.started = self.rig.now();
         let Some((scrape, all, took)) = self.rig.once(COLLECT) else {
             let text = format!("did not end within {COLLECT:?}");
             self.judge.broken("collect", "", text);
@@ -624,6 +641,7 @@ pub fn tell(case: &Case) -> Vec<Fault> {
         judge: Judge::default(),
         moods: case.moods,
         birth: rig.now(),
+        started: rig.now(),
         rig,
         outage: None,
         over: None,

@@ -377,8 +377,7 @@ fn numbers_of(campaign: &Campaign, now: Timestamp, swap: bool) -> Value {
             rate: 0.72,
             seconds: 300.0,
         },
-        // What the channel has of all deliveries.
-        0.15 * 0.93 / 0.72,
+        0.15 * 0.93 / 0.72, // What the channel has of all deliveries.
         now,
     );
     notification.extend(five(total, !swap));

@@ -26,6 +26,9 @@ pub(super) fn configuration(world: &World, data: &Path, sender: SocketAddr) -> V
         // Soon enough for people who watch, and longer than the scrape interval of most Prometheus
         // servers: new counters have to be seen at 0.
         "collection": {"interval": "15s", "zero_hold": "20s"},
+        // Some vendors need a request for each of more than two hundred messages at the start, and of
+        // sixty later on. Alibaba, simulated too, refuses more than fifty a second.
+        "provider_defaults": {"rate_limit": {"requests_per_second": 20, "burst": 20}},
         "providers": [
             {
                 "name": "shop-push",
@@ -34,8 +37,6 @@ pub(super) fn configuration(world: &World, data: &Path, sender: SocketAddr) -> V
                 "credentials": infobip_credentials,
                 "applications": [{"id": credentials::INFOBIP_APPLICATION, "name": "shop"}],
                 "messages": {"http": [list(SHOP_MESSAGES)]},
-                // A request for each message, and more than sixty of them are fresh.
-                "rate_limit": {"requests_per_second": 20, "burst": 50},
             },
             {
                 "name": "shop-mail",

@@ -46,6 +46,7 @@ def main() -> int:
         help="where the runbooks are; {alert} in it is the alert's name, else the name follows it (default: %(default)s)",
     )
     parser.add_argument("--alerts", action="store_true", help="print the alerts and what each compares, as JSON")
+    parser.add_argument("--selectors", action="store_true", help="print the series that each panel reads, as JSON")
     parser.add_argument(
         "--objectives", type=pathlib.Path, default=HERE / "objectives.yaml", metavar="FILE",
         help="objectives of delivery, as in dashboards/objectives.yaml",
@@ -56,9 +57,11 @@ def main() -> int:
     )
     flags = parser.parse_args()
     limits = {name: float(rate) for name, rate in (limit.split("=") for limit in flags.limit)}
+    # Every alert that there can be.
+    whole = rules.build(flags.scale, {"shop": 0.8}, flags.runbook_base, objectives.EXAMPLE)
+    names = sorted({rule["alert"] for group in whole["groups"] for rule in group["rules"] if "alert" in rule})
     if flags.alerts:
         shipped = rules.build(flags.scale, {}, flags.runbook_base)
-        whole = rules.build(flags.scale, {"shop": 0.8}, flags.runbook_base, objectives.EXAMPLE)
         print(json.dumps(rules.alerts(whole, shipped)))
         return 0
     try:
@@ -67,6 +70,10 @@ def main() -> int:
         print(wrong, file=sys.stderr)
         return 1
     content = yaml_file(made)
+    dashboards = boards.build(flags.runbook_base, names)
+    if flags.selectors:
+        print(json.dumps(boards.selectors(dashboards)))
+        return 0
     if flags.tests:
         for name, test in cases.pruned(made).items():
             (flags.tests / name).write_text(yaml_file(test))
@@ -79,7 +86,6 @@ def main() -> int:
     tests = HERE / "alerts" / "tests"
     files[tests / "objectives.rules.yml"] = yaml_file(rules.of_objectives(objectives.EXAMPLE))
     files[tests / "objectives.test.yml"] = yaml_file(cases.of_objectives())
-    dashboards = boards.build()
     files |= {HERE / name: text for name, text in dashboards.items()}
     files[HERE / "alerts" / "delivery.prometheusrule.yml"] = yaml_file(mixin.prometheus_rule(made))
     files |= {HERE / "mixin" / name: text for name, text in mixin.build(made, list(dashboards)).items()}

@@ -11,6 +11,7 @@
     'delivery-email.json': configured(import '../../delivery-email.json'),
     'delivery-exporter.json': configured(import '../../delivery-exporter.json'),
     'delivery-messages.json': configured(import '../../delivery-messages.json'),
+    'delivery-objectives.json': configured(import '../../delivery-objectives.json'),
     'delivery-overview.json': configured(import '../../delivery-overview.json'),
   },
 }

@@ -46,7 +46,10 @@
       next.getElementById(open.id)?.setAttribute("open", "");
     }
     const focused = holds(document.activeElement) ? document.activeElement : null;
-    const key = focused && (focused.id ? `#${CSS.escape(focused.id)}` : focused.getAttribute("href") && `[href="${CSS.escape(focused.getAttribute("href"))}"]`);
+    const own = (attribute) => focused?.getAttribute(attribute);
+    const key = own("id") ? `#${CSS.escape(own("id"))}`
+      : focused?.matches("summary") ? `#${CSS.escape(focused.parentElement.id)} > summary`
+      : own("href") ? `main [href="${CSS.escape(own("href"))}"]` : null;
     const selection = document.getSelection();
     // Replaced text could not be copied.
     if (selection && !selection.isCollapsed && holds(selection.anchorNode)) return;

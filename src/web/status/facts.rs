@@ -41,7 +41,7 @@ pub(super) struct Facts {
     pub(super) accounts: BTreeMap<String, AccountFacts>,
     /// Of the process itself, by family.
     pub(super) process: BTreeMap<&'static str, f64>,
-    family: &'static str,
+    pub(super) family: &'static str,
 }
 
 const OF_ACCOUNTS: [&str; 12] = [

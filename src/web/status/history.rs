@@ -253,3 +253,184 @@ impl History {
         buckets.get_mut(place).map(|(_, counts)| counts)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{path::Path, sync::Arc, time::Duration};
+
+    use delivery_clock::{Clock, ManualClock};
+
+    use super::*;
+    use crate::{
+        collector::Recorder,
+        config,
+        ledger::{Amount, CohortPart, Counter, CounterKey, Lease, News, Shown},
+        model::{Age, Measure},
+        series::{AccountSeries, Unprepared},
+    };
+
+    struct Bench {
+        table: Table,
+        series: Arc<AccountSeries>,
+        clock: Clock,
+        time: ManualClock,
+        history: History,
+    }
+
+    impl Bench {
+        fn new() -> Bench {
+            let text = "providers: [{name: shop, type: pushwoosh, credentials: {api_token: t}, applications: [{id: app}]}]";
+            let config = config::parse(Path::new("test"), text, &|_| None).unwrap();
+            let (clock, time) = Clock::manual("2026-11-26T10:00:00Z".parse().unwrap());
+            let table = Table::new(clock.clone(), Arc::new(Unprepared));
+            let series = table.configure(&config, &|_| Lease::always(clock.clone()));
+            Bench {
+                series: series[0].0.clone(),
+                table,
+                clock,
+                time,
+                history: History::default(),
+            }
+        }
+
+        fn show(&self, counter: Counter, count: u64, created_at: Timestamp) {
+            let key = CounterKey {
+                application: Arc::from("app"),
+                counter,
+            };
+            let shown = Shown {
+                key,
+                amount: Amount::Count(count),
+                born_at: created_at,
+            };
+            self.series.news(&News {
+                shown: vec![shown],
+                ..News::default()
+            });
+            self.series.publish();
+        }
+
+        fn observe(&mut self) {
+            let ages = [("shop".to_owned(), Some("15m".to_owned()))].into();
+            self.history.observe(&self.table, &ages, self.clock.now());
+        }
+
+        fn sum(&self, vendor_channel: &str) -> Counts {
+            let account = &self.history.accounts["shop"];
+            let parts = account
+                .parts
+                .iter()
+                .filter(|(key, _)| key.vendor_channel == vendor_channel);
+            parts
+                .flat_map(|(_, buckets)| buckets)
+                .fold(Counts::default(), |sum, (_, own)| Counts {
+                    sent: sum.sent + own.sent,
+                    delivered: sum.delivered + own.delivered,
+                    cohort_sent: sum.cohort_sent + own.cohort_sent,
+                    cohort_delivered: sum.cohort_delivered + own.cohort_delivered,
+                })
+        }
+    }
+
+    fn total(measure: Measure) -> Counter {
+        Counter::Total {
+            channel: Arc::from("push"),
+            measure,
+        }
+    }
+
+    fn cohort(age: u32, part: CohortPart) -> Counter {
+        Counter::CohortChannel {
+            platform: Arc::from("android"),
+            vendor_channel: Arc::from("fcm"),
+            age: Age::Seconds(age),
+            part,
+        }
+    }
+
+    #[test]
+    fn increases_count_and_what_was_there_before_does_not() {
+        let mut bench = Bench::new();
+        let before = bench.clock.now();
+        bench.time.advance(Duration::from_secs(60));
+        // Counted by a version that kept no history.
+        bench.show(total(Measure::Sent), 50_000, before);
+        bench.observe();
+        assert_eq!(bench.sum("").sent, 0);
+        bench.show(total(Measure::Sent), 50_007, before);
+        // New since: all of it counts. Only one age is compared.
+        let now = bench.clock.now();
+        bench.show(cohort(900, CohortPart::Sent), 10, now);
+        bench.show(cohort(900, CohortPart::Delivered), 8, now);
+        bench.show(cohort(3600, CohortPart::Sent), 99, now);
+        bench.observe();
+        bench.observe();
+        assert_eq!(bench.sum("").sent, 7);
+        assert_eq!(
+            (
+                bench.sum("fcm").cohort_sent,
+                bench.sum("fcm").cohort_delivered
+            ),
+            (10, 8)
+        );
+        // A counter that was forgotten begins again.
+        bench.show(total(Measure::Sent), 5, now);
+        bench.observe();
+        assert_eq!(bench.sum("").sent, 12);
+    }
+
+    #[test]
+    fn a_restart_counts_what_came_meanwhile_once() {
+        let mut bench = Bench::new();
+        bench.observe();
+        let created = bench.clock.now();
+        bench.show(total(Measure::Sent), 100, created);
+        bench.observe();
+        let kept = bench.history.clone();
+        bench.time.advance(Duration::from_secs(1800));
+        bench.show(total(Measure::Sent), 130, created);
+        bench.history = kept;
+        bench.observe();
+        let buckets = bench.history.accounts["shop"]
+            .parts
+            .values()
+            .next()
+            .unwrap();
+        assert_eq!(
+            buckets.iter().map(|(_, own)| own.sent).collect::<Vec<_>>(),
+            [100, 30]
+        );
+    }
+
+    #[test]
+    fn the_past_is_bounded_and_a_clock_that_was_set_back_does_no_harm() {
+        let mut bench = Bench::new();
+        bench.observe();
+        let created = bench.clock.now();
+        let account = bench.history.accounts.get_mut("shop").unwrap();
+        let bucket = bucket_of(created);
+        let counts = Counts {
+            sent: 1,
+            ..Counts::default()
+        };
+        let key = |name: String| PartKey {
+            channel: "push".to_owned(),
+            vendor_channel: name,
+            platform: String::new(),
+        };
+        let kept = u32::try_from(KEPT_BUCKETS).unwrap();
+        let buckets =
+            [bucket - kept, bucket - kept + 1, bucket, bucket + 4].map(|own| (own, counts));
+        account
+            .parts
+            .insert(key("fcm".to_owned()), buckets.to_vec());
+        bench.observe();
+        assert_eq!(bench.sum("fcm").sent, 2);
+        for number in 0..2 * MAX_PARTS {
+            bench
+                .history
+                .counts("shop", key(number.to_string()), bucket, 0);
+        }
+        assert_eq!(bench.history.accounts["shop"].parts.len(), MAX_PARTS);
+    }
+}

@@ -138,11 +138,21 @@ def operate(browser: Browser, address: str, *_: str) -> dict:
                 page.wait_for_timeout(100)
             own["place"] = [before, page.evaluate(place)]
         else:
-            loads: list[str] = []
-            page.goto(f"{address}?refresh=5#matrix")
-            page.on("load", lambda _, loads=loads: loads.append(page.url))
-            page.wait_for_timeout(11500)
-            own["loads"] = loads
+            own["loads"] = []
+            for follow in (False, True):
+                page.goto(f"{address}?refresh=5")
+                if follow:
+                    page.locator("table.accounts tbody th a").last.click()
+                else:
+                    page.mouse.wheel(0, 700)
+                # The page scrolls smoothly.
+                page.wait_for_timeout(2000)
+                loads: list[str] = []
+                # Where the last section is in the window says how far it is scrolled.
+                place = page.locator("section.account h2").last.bounding_box()
+                page.on("load", lambda _, loads=loads: loads.append(page.url))
+                page.wait_for_timeout(11000)
+                own["loads"].append([loads, place["y"], page.locator("section.account h2").last.bounding_box()["y"]])
         context.close()
     return found
 

@@ -85,6 +85,10 @@ fn cell(row: &AccountRow, channel: &str) -> Cell {
         None => CellKind::Nothing,
         Some(own) => match (own.without_receipts, &own.now) {
             (Some(note), _) => CellKind::WithoutReceipts(note),
+            (None, Some(now)) if !now.is_small && row.is_stale => CellKind::Now(NowCell {
+                level: "none",
+                ..now.clone()
+            }),
             (None, Some(now)) if !now.is_small => CellKind::Now(now.clone()),
             (None, _) => CellKind::Quiet,
         },

@@ -46,6 +46,14 @@ pub(in crate::web) struct Parameters {
     show: String,
     sort: String,
     refresh: String,
+    at: String,
+    turn: String,
+}
+
+/// Whether it can be an account's name.
+fn is_name(text: &str) -> bool {
+    let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
+    !text.is_empty() && text.len() <= 200 && text.bytes().all(is_of_name)
 }
 
 /// What is asked for.
@@ -56,6 +64,10 @@ pub(super) struct Query {
     pub(super) order: Order,
     /// Seconds between two loads of a page that has no script.
     pub(super) refresh: Option<u32>,
+    /// Where the reader of such a page is: the account whose section was gone to.
+    at: String,
+    /// Two addresses that take turns, for the reason at [`Query::next_load`].
+    turn: bool,
 }
 
 impl From<Parameters> for Query {
@@ -72,6 +84,12 @@ impl From<Parameters> for Query {
                 .parse()
                 .ok()
                 .filter(|own| (5..=3600).contains(own)),
+            at: if is_name(&parameters.at) {
+                parameters.at
+            } else {
+                String::new()
+            },
+            turn: parameters.turn == "1",
         }
     }
 }
@@ -81,6 +99,33 @@ impl Query {
     pub(super) fn matches<'t>(&self, mut texts: impl Iterator<Item = &'t str>) -> bool {
         let wanted = self.search.to_lowercase();
         wanted.is_empty() || texts.any(|text| text.to_lowercase().contains(&wanted))
+    }
+
+    /// Where a link to an account's section leads. A page that loads itself again has to know where
+    /// its reader is.
+    pub(super) fn section(&self, account: &str) -> String {
+        if self.refresh.is_none() {
+            return format!("#account-{account}");
+        }
+        format!(
+            "{}&at={account}#account-{account}",
+            self.refreshing(self.refresh)
+        )
+    }
+
+    /// What `http-equiv="refresh"` says: after how long, and where to go. Without an address a browser
+    /// loads the page again and stays at its place; but where the address has a fragment, it only
+    /// scrolls there. So then another address is gone to, which differs by its turn.
+    pub(super) fn next_load(&self) -> Option<String> {
+        let seconds = self.refresh?;
+        if self.at.is_empty() {
+            return Some(seconds.to_string());
+        }
+        let (address, at) = (self.refreshing(self.refresh), &self.at);
+        let turn = u8::from(!self.turn);
+        Some(format!(
+            "{seconds}; url={address}&at={at}&turn={turn}#account-{at}"
+        ))
     }
 
     /// The address of the same page in another order.
@@ -142,6 +187,7 @@ mod tests {
             show: "trouble".to_owned(),
             sort: "rate".to_owned(),
             refresh: "30".to_owned(),
+            ..Parameters::default()
         };
         let query = Query::from(parameters);
         assert_eq!(
@@ -152,7 +198,24 @@ mod tests {
             query.refreshing(None),
             "?q=sh%C3%B6p%20%26%20co&show=trouble&sort=rate"
         );
+        assert_eq!(query.next_load().unwrap(), "30");
+        assert_eq!(
+            query.section("shop"),
+            "?q=sh%C3%B6p%20%26%20co&show=trouble&sort=rate&refresh=30&at=shop#account-shop"
+        );
+        let at = Query::from(Parameters {
+            refresh: "5".to_owned(),
+            at: "shop".to_owned(),
+            turn: "1".to_owned(),
+            ..Parameters::default()
+        });
+        assert_eq!(
+            at.next_load().unwrap(),
+            "5; url=?refresh=5&at=shop&turn=0#account-shop"
+        );
+        assert_eq!(Query::default().section("shop"), "#account-shop");
         let odd = Parameters {
+            at: "\"><b>".to_owned(),
             sort: "x".to_owned(),
             refresh: "1".to_owned(),
             ..Parameters::default()

@@ -254,11 +254,21 @@ fn low(
         })
         .collect();
     let why = if is_low_account {
+        let because = match (is_one_channel, &low[..]) {
+            (true, [part]) => part.now.and_then(|now| now.share).map(|share| {
+                format!(
+                    ", because of {list} ({} of its usual)",
+                    whole_percent(share)
+                )
+            }),
+            _ => None,
+        };
         format!(
-            "Fewer messages arrive than usual: {} of what is usual at this time of day; about {} \
-             deliveries of the last {period} are missing.",
+            "Fewer messages arrive than usual: {} of what is usual at this time of day. About {} \
+             deliveries of the last {period} are missing{}.",
             whole_percent(share),
-            count(missing)
+            count(missing),
+            because.unwrap_or_default()
         )
     } else {
         format!("A vendor channel delivers far less than usual: {list}.")

@@ -7,7 +7,10 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -77,6 +80,7 @@ impl Clock {
     pub fn manual(wall: Timestamp) -> (Clock, ManualClock) {
         let manual = Arc::new(Manual {
             wall,
+            outside: AtomicUsize::new(0),
             state: Mutex::default(),
         });
         (Clock(Source::Manual(manual.clone())), ManualClock(manual))
@@ -103,6 +107,18 @@ impl Clock {
     /// Returns once `length` of this clock's monotonic time has passed.
     pub async fn sleep(&self, length: Duration) {
         self.sleep_until(self.monotonic() + length).await;
+    }
+
+    /// Says that something outside this process's tasks is waited for, such as a socket, as long as
+    /// the guard lives. Whoever moves a manual clock waits for that first; other clocks do not mind.
+    pub fn waits_outside(&self) -> WaitsOutside {
+        WaitsOutside(match &self.0 {
+            Source::Manual(manual) => {
+                manual.outside.fetch_add(1, Ordering::SeqCst);
+                Some(manual.clone())
+            }
+            Source::System { .. } | Source::Scaled { .. } => None,
+        })
     }
 
     /// Returns once this clock's monotonic time has reached `moment`.
@@ -152,6 +168,18 @@ fn signed(length: Duration) -> SignedDuration {
     SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX)
 }
 
+/// Made by [`Clock::waits_outside`].
+#[must_use]
+pub struct WaitsOutside(Option<Arc<Manual>>);
+
+impl Drop for WaitsOutside {
+    fn drop(&mut self) {
+        if let Some(manual) = &self.0 {
+            manual.outside.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+}
+
 /// The hand that moves a manual clock. Made by [`Clock::manual`].
 #[derive(Clone)]
 pub struct ManualClock(Arc<Manual>);
@@ -180,6 +208,25 @@ impl ManualClock {
         }
     }
 
+    /// Moves the time on by `length` at once: whoever is woken finds all of it over, as after a
+    /// machine's sleep.
+    pub fn jump(&self, length: Duration) {
+        let mut state = self.0.lock();
+        let elapsed = state.elapsed.saturating_add(length);
+        state.elapsed = elapsed;
+        while let Some(first) = state.sleepers.first_entry()
+            && first.key().0 <= elapsed
+        {
+            // A sleeper that was dropped needs no waking.
+            let _ = first.remove().send(());
+        }
+    }
+
+    /// How many guards of [`Clock::waits_outside`] live.
+    pub fn waiting_outside(&self) -> usize {
+        self.0.outside.load(Ordering::SeqCst)
+    }
+
     /// How long it is until the next sleeper wakes; `None` while nobody sleeps.
     pub fn next_wake(&self) -> Option<Duration> {
         let mut state = self.0.lock();
@@ -194,6 +241,7 @@ impl ManualClock {
 
 struct Manual {
     wall: Timestamp,
+    outside: AtomicUsize,
     state: Mutex<ManualState>,
 }
 

@@ -5,9 +5,13 @@
 //! renewed certificates and changed users need no restart. A bad file leaves the old one in force.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    net::IpAddr,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -32,15 +36,18 @@ use rustls::{
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use super::tokens;
+use super::{guesses::Guesses, server::Peer, tokens};
 use crate::config::{self, ClientAuth, Pem, WebConfig, WebTls};
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// So many passwords are remembered as right or wrong: a check takes a tenth of a second.
+/// So many wrong passwords are remembered: a check takes a tenth of a second. Right ones, of which there
+/// are no more than users, are remembered apart, so that guessing drives none of them out.
 const REMEMBERED: usize = 100;
 /// So many are checked at a time: guessing must not take the processor from scrapes.
 const AT_A_TIME: usize = 1;
+/// So many may wait to be checked; who comes then is told to come later.
+const WAITING: usize = 16;
 /// Stands for the hash of a user that does not exist, so that the time tells nobody so.
 const NOBODY: &str = "$2b$10$sXEDeiah7OpOsn33r.YfhOqbcD/UX5D/VsxbhIFFDONYfJ1mNimzS";
 
@@ -49,9 +56,10 @@ pub struct Guard {
     path: Option<PathBuf>,
     now: ArcSwap<Rules>,
     looked: Mutex<Looked>,
-    /// By digest of hash and password.
-    known: Mutex<HashMap<[u8; 32], bool>>,
+    known: Mutex<Known>,
     checks: Semaphore,
+    waiting: AtomicUsize,
+    guesses: Guesses,
 }
 
 /// What the file says, ready to be used.
@@ -62,6 +70,23 @@ pub struct Rules {
     headers: Vec<(HeaderName, HeaderValue)>,
     users: HashMap<Arc<str>, Arc<str>>,
     files: Vec<PathBuf>,
+}
+
+/// Passwords that were checked, by digest of hash and password.
+#[derive(Default)]
+struct Known {
+    right: HashSet<[u8; 32]>,
+    wrong: HashSet<[u8; 32]>,
+}
+
+/// Whether a request may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Pass,
+    /// The user is missing or wrong.
+    Refuse,
+    /// Too many passwords were tried; this one was not looked at.
+    Later,
 }
 
 /// When the files were looked at, and how they were.
@@ -98,6 +123,8 @@ impl Guard {
             looked: Mutex::default(),
             known: Mutex::default(),
             checks: Semaphore::new(AT_A_TIME),
+            waiting: AtomicUsize::new(0),
+            guesses: Guesses::default(),
         }
     }
 
@@ -141,7 +168,7 @@ impl Guard {
                 tracing::info!("the web configuration is read again");
                 let files = state(&rules.files);
                 self.now.store(Arc::new(rules));
-                self.known().clear();
+                *self.known() = Known::default();
                 self.looked
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -158,17 +185,23 @@ impl Guard {
         }
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<[u8; 32], bool>> {
+    fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the user may pass.
-    async fn lets(&self, rules: &Rules, user: Option<(String, String)>) -> bool {
+    /// Whether the user may pass. A password that is known to be right or wrong is not checked again;
+    /// others are, as long as the address has not guessed too often.
+    async fn lets(
+        &self,
+        rules: &Rules,
+        user: Option<(String, String)>,
+        address: Option<IpAddr>,
+    ) -> Verdict {
         if rules.users.is_empty() {
-            return true;
+            return Verdict::Pass;
         }
         let Some((user, password)) = user else {
-            return false;
+            return Verdict::Refuse;
         };
         let hash = rules.users.get(user.as_str());
         let exists = hash.is_some();
@@ -178,20 +211,57 @@ impl Guard {
         digest.update([0]);
         digest.update(password.as_bytes());
         let digest: [u8; 32] = digest.finalize().into();
-        let known = self.known().get(&digest).copied();
-        if let Some(known) = known {
-            return known && exists;
+        {
+            let known = self.known();
+            if known.right.contains(&digest) && exists {
+                return Verdict::Pass;
+            }
+            if known.wrong.contains(&digest) || known.right.contains(&digest) {
+                return Verdict::Refuse;
+            }
         }
+        if !self.guesses.allow(address, Instant::now()) {
+            return Verdict::Later;
+        }
+        let Some(_place) = Place::take(&self.waiting) else {
+            return Verdict::Later;
+        };
         // The semaphore is never closed.
         let _one = self.checks.acquire().await;
         let check = move || bcrypt::verify(password, &hash).unwrap_or(false);
         let right = tokio::task::spawn_blocking(check).await.unwrap_or(false);
         let mut known = self.known();
-        if known.len() >= REMEMBERED {
-            known.clear();
+        if right {
+            // Only hashes of the file are ever found right, and that of nobody.
+            known.right.insert(digest);
+        } else {
+            if known.wrong.len() >= REMEMBERED {
+                known.wrong.clear();
+            }
+            known.wrong.insert(digest);
         }
-        known.insert(digest, right);
-        right && exists
+        if right && exists {
+            self.guesses.right(address);
+            Verdict::Pass
+        } else {
+            Verdict::Refuse
+        }
+    }
+}
+
+/// A place in the line of passwords that are to be checked.
+struct Place<'a>(&'a AtomicUsize);
+
+impl Place<'_> {
+    fn take(waiting: &AtomicUsize) -> Option<Place<'_>> {
+        let place = Place(waiting);
+        (waiting.fetch_add(1, Ordering::Relaxed) < WAITING).then_some(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -204,24 +274,48 @@ fn state(files: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
     files.iter().map(of).collect()
 }
 
-/// Asks each request for its user, and adds the headers of the file to the answer. What brings a
-/// token of its own (`/api/`, `/webhooks/`) has no room for a user.
-pub async fn watch(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+/// Asks each request for its user. Routes that ask for a token of their own have no room for a user.
+pub async fn users(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let rules = guard.rules().await;
-    let path = request.uri().path();
-    let has_token = path.starts_with("/api/") || path.starts_with("/webhooks/");
     let user = tokens::basic(request.headers());
-    let mut response = if has_token || guard.lets(&rules, user).await {
-        next.run(request).await
-    } else {
-        let ask = [(
-            header::WWW_AUTHENTICATE,
-            "Basic realm=\"delivery-exporter\"",
-        )];
-        (StatusCode::UNAUTHORIZED, ask, "Unauthorized\n").into_response()
-    };
+    let peer = request.extensions().get::<Peer>();
+    let address = peer.map(|Peer(address)| address.ip().to_canonical());
+    match guard.lets(&rules, user, address).await {
+        Verdict::Pass => next.run(request).await,
+        Verdict::Refuse => {
+            let ask = [(
+                header::WWW_AUTHENTICATE,
+                "Basic realm=\"delivery-exporter\"",
+            )];
+            (StatusCode::UNAUTHORIZED, ask, "Unauthorized\n").into_response()
+        }
+        Verdict::Later => {
+            let wait = [(header::RETRY_AFTER, "10")];
+            let text = "too many wrong passwords from here; try again later\n";
+            (StatusCode::TOO_MANY_REQUESTS, wait, text).into_response()
+        }
+    }
+}
+
+/// Adds to each answer what keeps browsers from misreading it, and the headers of the file.
+pub async fn headers(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; frame-ancestors 'none'",
+        ),
+    ] {
+        // A page says itself what it needs.
+        headers
+            .entry(name)
+            .or_insert(HeaderValue::from_static(value));
+    }
+    let rules = guard.rules().await;
     for (name, value) in &rules.headers {
-        response.headers_mut().insert(name.clone(), value.clone());
+        headers.insert(name.clone(), value.clone());
     }
     response
 }
@@ -460,23 +554,48 @@ mod tests {
         let guard = guard(&format!("a: '{hash}', b: '{hash}'"));
         let rules = guard.now.load_full();
         let lets = async |user: &str, password: &str| {
-            guard
-                .lets(&rules, Some((user.to_owned(), password.to_owned())))
-                .await
+            let user = Some((user.to_owned(), password.to_owned()));
+            guard.lets(&rules, user, None).await
         };
         for _ in 0..2 {
-            assert!(lets("a", "right").await && lets("b", "right").await);
-            assert!(!lets("a", "wrong").await && !lets("c", "right").await);
-            assert!(!guard.lets(&rules, None).await);
-            // Of two users with one hash, of a wrong password, and of a user that is not there.
-            assert_eq!(guard.known().len(), 3);
+            assert_eq!(lets("a", "right").await, Verdict::Pass);
+            assert_eq!(lets("b", "right").await, Verdict::Pass);
+            assert_eq!(lets("a", "wrong").await, Verdict::Refuse);
+            assert_eq!(lets("c", "right").await, Verdict::Refuse);
+            assert_eq!(guard.lets(&rules, None, None).await, Verdict::Refuse);
+            // Of two users with one hash; of a wrong password, and of a user that is not there.
+            let known = guard.known();
+            assert_eq!((known.right.len(), known.wrong.len()), (1, 2));
         }
-        for number in 0..2 * REMEMBERED {
-            assert!(!lets("a", &number.to_string()).await);
-        }
-        assert!(guard.known().len() <= REMEMBERED);
         assert!(NOBODY.parse::<bcrypt::HashParts>().is_ok());
         let open = Guard::open();
-        assert!(open.lets(&open.now.load(), None).await);
+        assert_eq!(open.lets(&open.now.load(), None, None).await, Verdict::Pass);
+    }
+
+    #[tokio::test]
+    async fn guessing_shuts_nobody_out_who_knows_the_password() {
+        let hash = bcrypt::hash("right", 4).unwrap();
+        let guard = guard(&format!("a: '{hash}'"));
+        let rules = guard.now.load_full();
+        let address = |last| Some(IpAddr::from([10, 0, 0, last]));
+        let lets = async |password: &str, last| {
+            let user = Some(("a".to_owned(), password.to_owned()));
+            guard.lets(&rules, user, address(last)).await
+        };
+        assert_eq!(lets("right", 1).await, Verdict::Pass);
+        let mut later = 0;
+        for number in 0..2 * REMEMBERED {
+            match lets(&number.to_string(), 2).await {
+                Verdict::Pass => panic!("a wrong password passes"),
+                Verdict::Refuse => {}
+                Verdict::Later => later += 1,
+            }
+        }
+        assert!(later > REMEMBERED, "{later}");
+        assert!(guard.known().wrong.len() <= REMEMBERED);
+        // The same address too, as behind a proxy everybody has one.
+        assert_eq!(lets("right", 2).await, Verdict::Pass);
+        // Another one is checked, and found wrong.
+        assert_eq!(lets("wrong", 3).await, Verdict::Refuse);
     }
 }

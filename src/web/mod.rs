@@ -13,7 +13,9 @@
 
 mod api;
 mod backend;
+mod connections;
 pub mod guard;
+mod guesses;
 mod html;
 mod probe;
 mod runbooks;
@@ -95,10 +97,14 @@ pub fn router(site: Site, guard: &Arc<Guard>) -> Router {
         .route("/-/reload", post(reload))
         .route("/probe", get(probe::probe))
         .merge(runbooks::router())
+        .layer(middleware::from_fn_with_state(guard.clone(), guard::users))
         .merge(api::router())
         .merge(webhooks::router())
         .with_state(site)
-        .layer(middleware::from_fn_with_state(guard.clone(), guard::watch))
+        .layer(middleware::from_fn_with_state(
+            guard.clone(),
+            guard::headers,
+        ))
 }
 
 async fn metrics(

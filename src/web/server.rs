@@ -1,32 +1,44 @@
 //! The accept loop: listens, limits, and stops in good order.
 //!
-//! `axum::serve` can neither limit the time for a request's head nor the number of connections,
-//! so connections are served by hyper-util's builder, with TLS where the guard asks for it.
+//! `axum::serve` can neither limit the time that a client takes nor the number of connections, so
+//! connections are served by hyper-util's builder, with TLS where the guard asks for it, under the
+//! deadlines of [`connections`](super::connections).
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, extract::Request};
+use axum::{Router, body::Body};
+use http::Request;
+use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto, graceful::GracefulShutdown},
-    service::TowerToHyperService,
+    server::{
+        conn::auto,
+        graceful::{GracefulShutdown, Watcher},
+    },
 };
 use rustls::ServerConfig;
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
-use tower::util::MapRequest;
+use tower::ServiceExt;
 
-use super::guard::Guard;
+use super::{
+    connections::{Admitted, Connections, LOOK_EVERY},
+    guard::Guard,
+};
 
-/// How long a client may take to send the head of a request.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// The most connections at a time. Prometheus keeps one or two per server.
-const MAX_CONNECTIONS: usize = 512;
+/// A client of HTTP/2 is asked so often whether it is still there.
+const PING_EVERY: Duration = Duration::from_secs(20);
+/// Requests at a time over one connection of HTTP/2. Prometheus has one.
+const MAX_STREAMS: u32 = 16;
+/// What is written of one answer before the client takes it.
+const SEND_BUFFER: usize = 64 << 10;
+/// The head of a request, over HTTP/2.
+const MAX_HEAD: u32 = 16 << 10;
 /// The pause after a failed accept: it fails while the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -121,7 +133,16 @@ pub async fn serve(
     stop: watch::Receiver<bool>,
     grace: Duration,
 ) {
-    let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let connections = Connections::new();
+    let looking = tokio::spawn({
+        let connections = connections.clone();
+        async move {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                connections.look();
+            }
+        }
+    });
     let mut loops = JoinSet::new();
     for listener in listeners {
         loops.spawn(accept(
@@ -134,6 +155,7 @@ pub async fn serve(
         ));
     }
     while loops.join_next().await.is_some() {}
+    looking.abort();
 }
 
 async fn accept(
@@ -141,77 +163,104 @@ async fn accept(
     router: Router,
     guard: Arc<Guard>,
     mut stop: watch::Receiver<bool>,
-    connections: Arc<Semaphore>,
+    connections: Arc<Connections>,
     grace: Duration,
 ) {
+    // The deadlines of heads are those of `connections`: hyper's would close idle connections too.
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT);
+    builder.http1().timer(TokioTimer::new());
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(HEAD_TIMEOUT);
+        .keep_alive_interval(PING_EVERY)
+        .max_concurrent_streams(MAX_STREAMS)
+        .max_send_buf_size(SEND_BUFFER)
+        .max_header_list_size(MAX_HEAD);
     let open = GracefulShutdown::new();
     loop {
-        let next = async {
-            // The semaphore is never closed, so that a permit always comes.
-            let permit = connections.clone().acquire_owned().await.ok();
-            (permit, listener.accept().await)
-        };
-        let (permit, accepted) = tokio::select! {
-            accepted = next => accepted,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "a connection could not be accepted");
+                connections.make_room();
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         prepare(&stream);
-        let service = MapRequest::new(router.clone(), move |mut request: Request<_>| {
-            request.extensions_mut().insert(Peer(peer));
-            request
-        });
-        let service = TowerToHyperService::new(service);
-        let (builder, watcher, guard) = (builder.clone(), open.watcher(), guard.clone());
+        let admitted = Arc::new(connections.admit(peer.ip()));
+        let client = Client {
+            builder: builder.clone(),
+            router: router.clone(),
+            watcher: open.watcher(),
+            peer: Peer(peer),
+        };
+        let guard = guard.clone();
         tokio::spawn(async move {
-            let rules = guard.rules().await;
-            // A client that goes away, or speaks no TLS, is its own affair.
-            match &rules.tls {
-                None => {
-                    let connection = builder.serve_connection(TokioIo::new(stream), service);
-                    let _ = watcher.watch(connection.into_owned()).await;
-                }
-                Some(tls) => {
-                    if let Some(stream) = handshake(stream, tls).await {
-                        let connection = builder.serve_connection(TokioIo::new(stream), service);
-                        let _ = watcher.watch(connection.into_owned()).await;
+            let work = async {
+                let rules = guard.rules().await;
+                // A client that goes away, or speaks no TLS, is its own affair.
+                match &rules.tls {
+                    None => client.serve(stream, &admitted).await,
+                    Some(tls) => {
+                        if let Some(stream) = handshake(stream, tls).await {
+                            client.serve(stream, &admitted).await;
+                        }
                     }
                 }
+            };
+            tokio::select! {
+                () = work => {}
+                () = admitted.must_end() => {}
             }
-            drop(permit);
         });
     }
     drop(listener);
     let _ = tokio::time::timeout(grace, open.shutdown()).await;
 }
 
-/// TLS, unless the client takes too long for it or speaks none: one that speaks HTTP is told.
+/// What serves one connection.
+struct Client {
+    builder: auto::Builder<TokioExecutor>,
+    router: Router,
+    watcher: Watcher,
+    peer: Peer,
+}
+
+impl Client {
+    async fn serve(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        admitted: &Arc<Admitted>,
+    ) {
+        let (router, peer, own) = (self.router, self.peer, admitted.clone());
+        let service = service_fn(move |request: Request<Incoming>| {
+            let (mut head, body) = request.into_parts();
+            head.extensions.insert(peer);
+            let (body, in_progress) = own.begin(body);
+            let answer = router
+                .clone()
+                .oneshot(Request::from_parts(head, Body::new(body)));
+            async move { Ok::<_, Infallible>(answer.await?.map(|body| in_progress.answer(body))) }
+        });
+        let stream = TokioIo::new(admitted.watch(stream));
+        let connection = self.builder.serve_connection(stream, service);
+        let _ = self.watcher.watch(connection.into_owned()).await;
+    }
+}
+
+/// TLS, unless the client speaks none: one that speaks HTTP is told.
 async fn handshake(mut stream: TcpStream, tls: &Arc<ServerConfig>) -> Option<TlsStream<TcpStream>> {
-    let work = async {
-        let mut first = [0];
-        if stream.peek(&mut first).await.ok()? > 0 && first[0].is_ascii_uppercase() {
-            let _ = stream.write_all(PLAIN).await;
-            return None;
-        }
-        TlsAcceptor::from(tls.clone()).accept(stream).await.ok()
-    };
-    tokio::time::timeout(HEAD_TIMEOUT, work).await.ok()?
+    let mut first = [0];
+    if stream.peek(&mut first).await.ok()? > 0 && first[0].is_ascii_uppercase() {
+        let _ = stream.write_all(PLAIN).await;
+        return None;
+    }
+    TlsAcceptor::from(tls.clone()).accept(stream).await.ok()
 }
 
 /// Answers are written at once: a scrape is one big write, a health check a small one.

@@ -206,6 +206,7 @@ impl Http {
 
     /// Sends a request and reads the whole answer.
     async fn whole(&self, request: Request) -> Result<Answer, Broken> {
+        let _waits = self.clock.waits_outside();
         let response = self.send(&self.client, request).await?;
         self.read(response).await
     }

@@ -1,8 +1,8 @@
 //! One exporter and its vendors in this process, on a clock that the test moves: starts, kills,
 //! restarts, and steps of time.
 //!
-//! The clock is moved only once everything is quiet: no request is with a vendor, and no thread of
-//! the process but the test's own is running or waits for a processor. That is exact on Linux as
+//! The clock is moved only once everything is quiet: no request is on its way or with a vendor, and no
+//! thread of the process but the test's own is running or waits for a processor. That is exact on Linux as
 //! long as nothing else runs in the process, so each row of seeds has a process of its own.
 
 use std::{
@@ -221,6 +221,8 @@ impl Rig {
         let mut calm = 0;
         while calm < 3 {
             let with_vendors: usize = self.world.servers.iter().map(|own| own.in_flight()).sum();
+            // What the kernel still holds of a request or an answer, no thread runs for.
+            let with_vendors = with_vendors + self.hand.waiting_outside();
             if with_vendors == 0 && !others_run() {
                 calm += 1;
                 std::thread::sleep(Duration::from_micros(20));
@@ -237,7 +239,7 @@ impl Rig {
     }
 
     fn advance(&mut self, by: Duration) {
-        self.hand.advance(by);
+        self.hand.jump(by);
         self.steps += 1;
     }
 

@@ -419,9 +419,10 @@ impl Telling {
         for (index, account) in ACCOUNTS.into_iter().enumerate() {
             let mood = self.rig.world.mood(Account::ALL[index]);
             let mut own = expectation(&mood, due, &told);
-            // A vendor that throttles keeps a query waiting between two pages, as long as it wishes
-            // within an interval; what the first one told is shown when it ends.
-            let told = if mood.throttled > 0 {
+            // A vendor that throttles or fails keeps a query waiting between two pages, as long as it
+            // wishes within an interval; what the first one told is shown when it ends. A row that
+            // comes again on a later page of the same list may tell more than the first time.
+            let told = if mood.throttled > 0 || mood.errors > 0 || mood.new_between_pages {
                 &told_before
             } else {
                 &told

@@ -73,6 +73,7 @@ impl Http {
             );
             let span = self.span(dataset, &request);
             let attempt = async {
+                let _waits = self.clock.waits_outside();
                 let sent = self.send(&self.raw_client, request);
                 let sent = tokio::time::timeout(self.timeout, sent).await;
                 let response = sent.unwrap_or_else(|_| Err(self.timed_out()))?;

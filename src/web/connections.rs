@@ -1,0 +1,500 @@
+//! Which connections are open, what each of them does, and which has to go.
+//!
+//! Whoever connects can be slow, silent or hostile. So each phase of a connection has a deadline,
+//! and there is room for a bounded number of connections and of requests in progress; where all is
+//! taken, the one that has been silent for longest gives way, of the address that holds most.
+
+mod stream;
+
+use std::{
+    collections::HashMap,
+    net::IpAddr,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, Bytes};
+use hyper::body::{Body, Frame, SizeHint};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::PollSemaphore;
+
+pub(super) use stream::Watched;
+
+/// Room for so many connections. Prometheus keeps one or two per server.
+const MAX_CONNECTIONS: usize = 512;
+/// Room for so many requests in progress, over all connections.
+const MAX_REQUESTS: usize = 256;
+/// From accepting to the first whole head of a request, handshakes included; and from the first
+/// byte of a later head to its last.
+const HEAD: Duration = Duration::from_secs(10);
+/// From a request's head to the end of its body.
+const BODY: Duration = Duration::from_secs(30);
+/// From there to the head of the answer. A reload may take a minute.
+const WORK: Duration = Duration::from_secs(120);
+/// An answer of which the client takes nothing for so long is not read any more.
+const STALL: Duration = Duration::from_secs(20);
+/// From the head of an answer to its last byte.
+const ANSWER: Duration = Duration::from_secs(120);
+/// Between two requests. More than the usual intervals of scrapers, so that they need not
+/// connect again.
+const IDLE: Duration = Duration::from_secs(180);
+/// How often the deadlines are looked at.
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// The bodies of all requests in progress take no more memory than this.
+const BODIES: usize = 64 << 20;
+/// What of it is taken at a time.
+const UNIT: usize = 1 << 10;
+/// So often, at most, the log says that connections gave way.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
+/// All open connections.
+pub(super) struct Connections {
+    open: Mutex<HashMap<u64, Arc<Connection>>>,
+    next: AtomicU64,
+    in_progress: AtomicUsize,
+    bodies: Arc<Semaphore>,
+    told: Mutex<Told>,
+}
+
+/// What the log was told of connections that gave way.
+#[derive(Default)]
+struct Told {
+    at: Option<Instant>,
+    since: u64,
+}
+
+/// One connection.
+pub(super) struct Connection {
+    number: u64,
+    peer: IpAddr,
+    state: Mutex<State>,
+    end: Notify,
+}
+
+struct State {
+    opened: Instant,
+    /// The first bytes that were read.
+    first: [u8; 3],
+    first_length: usize,
+    /// The first byte of a head that is not whole yet (HTTP/1).
+    head_began: Option<Instant>,
+    /// The end of the last request.
+    last_request: Option<Instant>,
+    requests: HashMap<u64, Progress>,
+}
+
+/// What a request in progress does.
+struct Progress {
+    phase: Phase,
+    began: Instant,
+    /// When the client took something of the answer last.
+    moved: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    /// The body comes in.
+    Body,
+    /// The answer is being made.
+    Work,
+    /// The answer goes out.
+    Answer,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Connections {
+    pub(super) fn new() -> Arc<Connections> {
+        Arc::new(Connections {
+            open: Mutex::default(),
+            next: AtomicU64::new(0),
+            in_progress: AtomicUsize::new(0),
+            bodies: Arc::new(Semaphore::new(BODIES / UNIT)),
+            told: Mutex::default(),
+        })
+    }
+
+    /// Takes a new connection in; another one gives way if there is no room.
+    pub(super) fn admit(self: &Arc<Self>, peer: IpAddr) -> Admitted {
+        let now = Instant::now();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let connection = Arc::new(Connection {
+            number,
+            peer: canonical(peer),
+            state: Mutex::new(State {
+                opened: now,
+                first: [0; 3],
+                first_length: 0,
+                head_began: None,
+                last_request: None,
+                requests: HashMap::new(),
+            }),
+            end: Notify::new(),
+        });
+        let mut open = lock(&self.open);
+        if open.len() >= MAX_CONNECTIONS {
+            self.give_way(&mut open, now);
+        }
+        open.insert(number, connection.clone());
+        Admitted {
+            connections: self.clone(),
+            connection,
+        }
+    }
+
+    /// Ends one connection so that something else has room: it has run out of descriptors.
+    pub(super) fn make_room(&self) {
+        self.give_way(&mut lock(&self.open), Instant::now());
+    }
+
+    /// Ends the connection that has been silent for longest, of the address that holds most.
+    fn give_way(&self, open: &mut HashMap<u64, Arc<Connection>>, now: Instant) {
+        let mut held: HashMap<IpAddr, usize> = HashMap::new();
+        for own in open.values() {
+            *held.entry(own.peer).or_default() += 1;
+        }
+        let most = held.iter().max_by_key(|(_, count)| **count);
+        let Some((&address, _)) = most else {
+            return;
+        };
+        let of_address = open.values().filter(|own| own.peer == address);
+        let victim = of_address.min_by_key(|own| lock(&own.state).rank());
+        if let Some(number) = victim.map(|own| own.number)
+            && let Some(own) = open.remove(&number)
+        {
+            own.end.notify_one();
+            self.tell(now);
+        }
+    }
+
+    fn tell(&self, now: Instant) {
+        let mut told = lock(&self.told);
+        told.since += 1;
+        let due = told
+            .at
+            .is_none_or(|at| now.duration_since(at) >= TELL_EVERY);
+        if due {
+            tracing::warn!(
+                closed = told.since,
+                "all connections of the web side are taken: the longest silent ones are closed"
+            );
+            *told = Told {
+                at: Some(now),
+                since: 0,
+            };
+        }
+    }
+
+    /// Ends what has passed a deadline.
+    pub(super) fn look(&self) {
+        let now = Instant::now();
+        lock(&self.open).retain(|_, own| {
+            let Some(what) = lock(&own.state).overdue(now) else {
+                return true;
+            };
+            tracing::debug!(peer = %own.peer, what, "a connection is closed");
+            own.end.notify_one();
+            false
+        });
+    }
+
+    /// Requests in progress, over all connections.
+    fn in_progress(open: &HashMap<u64, Arc<Connection>>) -> usize {
+        open.values()
+            .map(|own| lock(&own.state).requests.len())
+            .sum()
+    }
+
+    /// Ends the connections whose requests have stood still for longest, until there is room. What
+    /// is ended counts no longer, even if it has not gone yet.
+    fn make_room_for_request(&self, connection: &Connection, now: Instant) {
+        let mut open = lock(&self.open);
+        while Connections::in_progress(&open) >= MAX_REQUESTS {
+            let others = open.values().filter(|own| own.number != connection.number);
+            let waits = |own: &&Arc<Connection>| lock(&own.state).stands_since();
+            let stuck = others.filter(|own| waits(own).is_some()).min_by_key(waits);
+            let Some(number) = stuck.map(|own| own.number) else {
+                return;
+            };
+            if let Some(own) = open.remove(&number) {
+                own.end.notify_one();
+                self.tell(now);
+            }
+        }
+    }
+
+    /// Begins a request of a connection; the one that has stood still for longest gives way if
+    /// there are too many.
+    fn begin(self: &Arc<Self>, connection: &Arc<Connection>, has_body: bool) -> Arc<InProgress> {
+        let now = Instant::now();
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        if self.in_progress.fetch_add(1, Ordering::Relaxed) >= MAX_REQUESTS {
+            self.make_room_for_request(connection, now);
+        }
+        let mut state = lock(&connection.state);
+        state.head_began = None;
+        let phase = if has_body { Phase::Body } else { Phase::Work };
+        let progress = Progress {
+            phase,
+            began: now,
+            moved: now,
+        };
+        state.requests.insert(number, progress);
+        Arc::new(InProgress {
+            connections: self.clone(),
+            connection: connection.clone(),
+            number,
+            held: Mutex::default(),
+        })
+    }
+}
+
+/// IPv4 addresses in the form of IPv6 are those addresses.
+fn canonical(address: IpAddr) -> IpAddr {
+    address.to_canonical()
+}
+
+impl State {
+    fn is_http2(&self) -> bool {
+        self.first_length == 3 && self.first == *b"PRI"
+    }
+
+    fn read(&mut self, bytes: &[u8]) {
+        for byte in bytes.iter().take(3 - self.first_length) {
+            self.first[self.first_length] = *byte;
+            self.first_length += 1;
+        }
+        if self.requests.is_empty() && !self.is_http2() && !bytes.is_empty() {
+            self.head_began.get_or_insert_with(Instant::now);
+        }
+    }
+
+    fn moved(&mut self) {
+        let now = Instant::now();
+        for own in self.requests.values_mut() {
+            if own.phase == Phase::Answer {
+                own.moved = now;
+            }
+        }
+    }
+
+    /// Since when nothing useful has happened: with a request in progress, since its oldest step.
+    fn rank(&self) -> (bool, Instant) {
+        match self.stands_since() {
+            Some(since) => (true, since),
+            None => (false, self.last_request.unwrap_or(self.opened)),
+        }
+    }
+
+    /// Since when the request that stands for longest has not moved on.
+    fn stands_since(&self) -> Option<Instant> {
+        self.requests.values().map(|own| own.moved).min()
+    }
+
+    /// The deadline that has passed, if one has.
+    fn overdue(&self, now: Instant) -> Option<&'static str> {
+        let passed = |since: Instant| now.saturating_duration_since(since);
+        for own in self.requests.values() {
+            let what = match own.phase {
+                Phase::Body if passed(own.began) > BODY => "a request's body took too long",
+                Phase::Work if passed(own.began) > WORK => "an answer took too long",
+                Phase::Answer if passed(own.moved) > STALL => "an answer is not read",
+                Phase::Answer if passed(own.began) > ANSWER => "an answer is read too slowly",
+                _ => continue,
+            };
+            return Some(what);
+        }
+        if !self.requests.is_empty() {
+            return None;
+        }
+        let head_began = self.head_began;
+        match self.last_request {
+            None if passed(self.opened) > HEAD => Some("no request came"),
+            _ if head_began.is_some_and(|since| passed(since) > HEAD) => {
+                Some("a request's head took too long")
+            }
+            Some(last) if passed(last) > IDLE => Some("no further request came"),
+            _ => None,
+        }
+    }
+}
+
+/// A connection that was taken in; it is open as long as this lives.
+pub(super) struct Admitted {
+    connections: Arc<Connections>,
+    connection: Arc<Connection>,
+}
+
+impl Admitted {
+    /// Returns once the connection has to go.
+    pub(super) async fn must_end(&self) {
+        self.connection.end.notified().await;
+    }
+
+    /// A request's head has come in: the request's body and what its answer has to be wrapped in.
+    pub(super) fn begin<B: Body<Data = Bytes>>(&self, body: B) -> (Reading<B>, Arc<InProgress>) {
+        let own = self
+            .connections
+            .begin(&self.connection, !body.is_end_stream());
+        let reading = Reading {
+            body: Box::pin(body),
+            waits: None,
+            room: PollSemaphore::new(self.connections.bodies.clone()),
+            own: own.clone(),
+        };
+        (reading, own)
+    }
+
+    /// The stream as the server reads and writes it.
+    pub(super) fn watch<S>(&self, stream: S) -> Watched<S> {
+        Watched::new(stream, self.connection.clone())
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        lock(&self.connections.open).remove(&self.connection.number);
+    }
+}
+
+/// A request in progress, until its answer has gone out.
+pub(super) struct InProgress {
+    connections: Arc<Connections>,
+    connection: Arc<Connection>,
+    number: u64,
+    /// The memory that its body takes.
+    held: Mutex<Option<OwnedSemaphorePermit>>,
+}
+
+impl InProgress {
+    fn enter(&self, phase: Phase) {
+        let now = Instant::now();
+        if let Some(own) = lock(&self.connection.state).requests.get_mut(&self.number)
+            && own.phase != phase
+            && own.phase != Phase::Answer
+        {
+            *own = Progress {
+                phase,
+                began: now,
+                moved: now,
+            };
+        }
+    }
+
+    fn moved(&self) {
+        if let Some(own) = lock(&self.connection.state).requests.get_mut(&self.number) {
+            own.moved = Instant::now();
+        }
+    }
+
+    /// The answer goes out.
+    pub(super) fn answer<B>(self: Arc<Self>, body: B) -> Answering<B> {
+        self.enter(Phase::Answer);
+        Answering { body, own: self }
+    }
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        let mut state = lock(&self.connection.state);
+        state.requests.remove(&self.number);
+        state.last_request = Some(Instant::now());
+        drop(state);
+        self.connections.in_progress.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A request's body: it takes no more memory than there is for all of them together.
+pub(super) struct Reading<B> {
+    body: Pin<Box<B>>,
+    /// A part for which there is no room yet.
+    waits: Option<Bytes>,
+    room: PollSemaphore,
+    own: Arc<InProgress>,
+}
+
+impl<B: Body<Data = Bytes>> Body for Reading<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        if self.waits.is_none() {
+            let frame = ready!(self.body.as_mut().poll_frame(context));
+            match frame {
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(data) => self.waits = Some(data),
+                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
+                },
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => {
+                    self.own.enter(Phase::Work);
+                    return Poll::Ready(None);
+                }
+            }
+        }
+        let length = self.waits.as_ref().map_or(0, Buf::remaining);
+        let units = u32::try_from(length.div_ceil(UNIT).min(BODIES / UNIT)).unwrap_or(u32::MAX);
+        if units > 0
+            && let Some(permit) = ready!(self.room.poll_acquire_many(context, units))
+        {
+            let mut held = lock(&self.own.held);
+            match held.as_mut() {
+                Some(held) => held.merge(permit),
+                None => *held = Some(permit),
+            }
+        }
+        Poll::Ready(self.waits.take().map(|data| Ok(Frame::data(data))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.waits.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl<B> Drop for Reading<B> {
+    fn drop(&mut self) {
+        self.own.enter(Phase::Work);
+    }
+}
+
+/// An answer's body: what the client takes of it is noted.
+pub(super) struct Answering<B> {
+    body: B,
+    own: Arc<InProgress>,
+}
+
+impl<B: Body + Unpin> Body for Answering<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
+        self.own.moved();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

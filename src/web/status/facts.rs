@@ -126,10 +126,10 @@ impl Visitor for Facts {
             "delivery_exporter_due_timestamp_seconds" => {
                 account.due.insert(dataset(), number);
             }
-            "delivery_exporter_collect_failures_total" => {
-                if ["unauthorized", "forbidden"].contains(&label("reason")) {
-                    *account.refused.entry(dataset()).or_default() += number;
-                }
+            "delivery_exporter_collect_failures_total"
+                if ["unauthorized", "forbidden"].contains(&label("reason")) =>
+            {
+                *account.refused.entry(dataset()).or_default() += number;
             }
             "delivery_exporter_rate_limited_total" => {
                 let dataset = label("dataset").to_owned();

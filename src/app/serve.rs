@@ -113,6 +113,7 @@ async fn run_with(
         scrapers: Arc::default(),
         zero_hold: Arc::new(move || watched.zero_hold()),
         backend: exporter.clone(),
+        making: web::Making::default(),
     };
     let addresses: Vec<_> = listeners
         .iter()

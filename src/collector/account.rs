@@ -119,9 +119,17 @@ pub(super) struct Collector {
     tracker: Tracker,
     /// Messages that the vendor refuses in a data set, and that were counted as rejected.
     set_aside: BTreeSet<(Dataset, MessageKey)>,
-    /// Other names of messages that the ledger was told of: application, other name, name.
+    /// Messages whose last answer was a refusal.
+    refused: BTreeSet<(Dataset, MessageKey)>,
+    /// Everything is queried once.
+    once: bool,
+    /// Other names of messages that the ledger has kept: application, other name, name.
     renamed: HashSet<(usize, Arc<str>, Arc<str>)>,
-    /// Ids that may be other names, for which the ledger was asked.
+    /// Other names that the ledger may not have kept yet, by application and name. Whatever counts
+    /// under a name brings them along: a process that ends in between must not leave numbers
+    /// without them, or they count again under the other name.
+    renaming: HashMap<MessageKey, Vec<Arc<str>>>,
+    /// Ids that may be other names, for which the ledger has been asked.
     other_names: HashSet<(usize, Arc<str>)>,
     /// Lists that are being queried, with when each began.
     listing: BTreeMap<LaneKey, Moment>,
@@ -184,7 +192,10 @@ impl Collector {
             parts,
             lanes: BTreeMap::new(),
             set_aside: BTreeSet::new(),
+            refused: BTreeSet::new(),
+            once: false,
             renamed: HashSet::new(),
+            renaming: HashMap::new(),
             other_names: HashSet::new(),
             listing: BTreeMap::new(),
             lists: BTreeMap::new(),
@@ -367,6 +378,7 @@ impl Collector {
             let now = self.parts.clock.now();
             self.lanes.values_mut().for_each(|lane| lane.reset(now));
             self.renamed.clear();
+            self.renaming.clear();
             self.other_names.clear();
             self.listing.clear();
             self.lists.clear();
@@ -557,6 +569,7 @@ impl Collector {
         for update in Sources::once(&self.parts.account).await {
             self.named(update);
         }
+        self.once = true;
         self.lanes.values_mut().for_each(Lane::query_once);
         let failed = self.pass(None, &mut Flights::new(), None, &mut stop).await;
         if failed { Err(()) } else { Ok(()) }
@@ -569,8 +582,10 @@ impl Collector {
         let keys: BTreeSet<MessageKey> = self.tracker.forget_old(now).into_iter().collect();
         if !keys.is_empty() {
             self.set_aside.retain(|(_, key)| !keys.contains(key));
+            self.refused.retain(|(_, key)| !keys.contains(key));
             self.renamed
                 .retain(|(application, _, id)| !keys.contains(&(*application, id.clone())));
+            self.renaming.retain(|key, _| !keys.contains(key));
             self.other_names.retain(|key| !keys.contains(key));
         }
         for key in keys {

@@ -27,8 +27,8 @@ pub(super) use stream::Watched;
 
 /// Room for so many connections. Prometheus keeps one or two per server.
 const MAX_CONNECTIONS: usize = 512;
-/// Room for so many requests in progress, over all connections.
-const MAX_REQUESTS: usize = 256;
+/// Room for so many answers that have not been read to their end, over all connections.
+const MAX_ANSWERS: usize = 256;
 /// From accepting to the first whole head of a request, handshakes included; and from the first
 /// byte of a later head to its last.
 const HEAD: Duration = Duration::from_secs(10);
@@ -43,6 +43,8 @@ const ANSWER: Duration = Duration::from_secs(120);
 /// Between two requests. More than the usual intervals of scrapers, so that they need not
 /// connect again.
 const IDLE: Duration = Duration::from_secs(180);
+/// Who has been silent for less is not taken for silent.
+const FRESH: Duration = Duration::from_secs(1);
 /// How often the deadlines are looked at.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// The bodies of all requests in progress take no more memory than this.
@@ -56,7 +58,7 @@ const TELL_EVERY: Duration = Duration::from_secs(60);
 pub(super) struct Connections {
     open: Mutex<HashMap<u64, Arc<Connection>>>,
     next: AtomicU64,
-    in_progress: AtomicUsize,
+    answers: AtomicUsize,
     bodies: Arc<Semaphore>,
     told: Mutex<Told>,
 }
@@ -115,7 +117,7 @@ impl Connections {
         Arc::new(Connections {
             open: Mutex::default(),
             next: AtomicU64::new(0),
-            in_progress: AtomicUsize::new(0),
+            answers: AtomicUsize::new(0),
             bodies: Arc::new(Semaphore::new(BODIES / UNIT)),
             told: Mutex::default(),
         })
@@ -165,8 +167,19 @@ impl Connections {
             return;
         };
         let of_address = open.values().filter(|own| own.peer == address);
-        let victim = of_address.min_by_key(|own| lock(&own.state).rank());
-        if let Some(number) = victim.map(|own| own.number)
+        let all: Vec<_> = of_address.collect();
+        let silent = all.iter().filter_map(|own| {
+            let stands = lock(&own.state).stands(now)?;
+            Some((stands, own.number))
+        });
+        // Who has only just come may be about to ask. Where nobody is silent it is any of them, or
+        // else whoever connects fastest would drive all others out before they are heard.
+        let victim = silent.min().map(|(_, number)| number);
+        let victim = victim.or_else(|| {
+            let any = rand::random_range(0..all.len().max(1));
+            all.get(any).map(|own| own.number)
+        });
+        if let Some(number) = victim
             && let Some(own) = open.remove(&number)
         {
             own.end.notify_one();
@@ -205,20 +218,16 @@ impl Connections {
         });
     }
 
-    /// Requests in progress, over all connections.
-    fn in_progress(open: &HashMap<u64, Arc<Connection>>) -> usize {
-        open.values()
-            .map(|own| lock(&own.state).requests.len())
-            .sum()
-    }
-
-    /// Ends the connections whose requests have stood still for longest, until there is room. What
-    /// is ended counts no longer, even if it has not gone yet.
-    fn make_room_for_request(&self, connection: &Connection, now: Instant) {
+    /// Ends the connections whose answers have stood still for longest, until there is room. What is
+    /// ended counts no longer, even if it has not gone yet.
+    fn make_room_for_answer(&self, connection: &Connection, now: Instant) {
         let mut open = lock(&self.open);
-        while Connections::in_progress(&open) >= MAX_REQUESTS {
+        let answers = |open: &HashMap<u64, Arc<Connection>>| -> usize {
+            open.values().map(|own| lock(&own.state).answers()).sum()
+        };
+        while answers(&open) > MAX_ANSWERS {
             let others = open.values().filter(|own| own.number != connection.number);
-            let waits = |own: &&Arc<Connection>| lock(&own.state).stands_since();
+            let waits = |own: &&Arc<Connection>| lock(&own.state).answer_stands_since();
             let stuck = others.filter(|own| waits(own).is_some()).min_by_key(waits);
             let Some(number) = stuck.map(|own| own.number) else {
                 return;
@@ -230,14 +239,10 @@ impl Connections {
         }
     }
 
-    /// Begins a request of a connection; the one that has stood still for longest gives way if
-    /// there are too many.
+    /// Begins a request of a connection.
     fn begin(self: &Arc<Self>, connection: &Arc<Connection>, has_body: bool) -> Arc<InProgress> {
         let now = Instant::now();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        if self.in_progress.fetch_add(1, Ordering::Relaxed) >= MAX_REQUESTS {
-            self.make_room_for_request(connection, now);
-        }
         let mut state = lock(&connection.state);
         state.head_began = None;
         let phase = if has_body { Phase::Body } else { Phase::Work };
@@ -285,17 +290,30 @@ impl State {
         }
     }
 
-    /// Since when nothing useful has happened: with a request in progress, since its oldest step.
-    fn rank(&self) -> (bool, Instant) {
-        match self.stands_since() {
-            Some(since) => (true, since),
-            None => (false, self.last_request.unwrap_or(self.opened)),
-        }
+    /// If nothing useful has come from the client for a while: whether a request of its is in
+    /// progress, and since when. Waiting for an answer is no silence.
+    fn stands(&self, now: Instant) -> Option<(bool, Instant)> {
+        let waits_for_client = |own: &&Progress| own.phase != Phase::Work;
+        let (busy, since) = if self.requests.is_empty() {
+            (false, self.last_request.unwrap_or(self.opened))
+        } else {
+            let waiting = self.requests.values().filter(waits_for_client);
+            (true, waiting.map(|own| own.moved).min()?)
+        };
+        (now.saturating_duration_since(since) >= FRESH).then_some((busy, since))
     }
 
-    /// Since when the request that stands for longest has not moved on.
-    fn stands_since(&self) -> Option<Instant> {
-        self.requests.values().map(|own| own.moved).min()
+    fn answering(&self) -> impl Iterator<Item = &Progress> {
+        let all = self.requests.values();
+        all.filter(|own| own.phase == Phase::Answer)
+    }
+
+    fn answers(&self) -> usize {
+        self.answering().count()
+    }
+
+    fn answer_stands_since(&self) -> Option<Instant> {
+        self.answering().map(|own| own.moved).min()
     }
 
     /// The deadline that has passed, if one has.
@@ -374,17 +392,20 @@ pub(super) struct InProgress {
 }
 
 impl InProgress {
-    fn enter(&self, phase: Phase) {
+    /// Whether the request was in another phase before.
+    fn enter(&self, phase: Phase) -> bool {
         let now = Instant::now();
-        if let Some(own) = lock(&self.connection.state).requests.get_mut(&self.number)
-            && own.phase != phase
-            && own.phase != Phase::Answer
-        {
-            *own = Progress {
-                phase,
-                began: now,
-                moved: now,
-            };
+        let mut state = lock(&self.connection.state);
+        match state.requests.get_mut(&self.number) {
+            Some(own) if own.phase != phase && own.phase != Phase::Answer => {
+                *own = Progress {
+                    phase,
+                    began: now,
+                    moved: now,
+                };
+                true
+            }
+            _ => false,
         }
     }
 
@@ -394,9 +415,14 @@ impl InProgress {
         }
     }
 
-    /// The answer goes out.
+    /// The answer goes out; the one that has stood still for longest gives way if there are too many.
     pub(super) fn answer<B>(self: Arc<Self>, body: B) -> Answering<B> {
-        self.enter(Phase::Answer);
+        if self.enter(Phase::Answer)
+            && self.connections.answers.fetch_add(1, Ordering::Relaxed) >= MAX_ANSWERS
+        {
+            let now = Instant::now();
+            self.connections.make_room_for_answer(&self.connection, now);
+        }
         Answering { body, own: self }
     }
 }
@@ -404,10 +430,12 @@ impl InProgress {
 impl Drop for InProgress {
     fn drop(&mut self) {
         let mut state = lock(&self.connection.state);
-        state.requests.remove(&self.number);
+        let ended = state.requests.remove(&self.number);
         state.last_request = Some(Instant::now());
         drop(state);
-        self.connections.in_progress.fetch_sub(1, Ordering::Relaxed);
+        if ended.is_some_and(|own| own.phase == Phase::Answer) {
+            self.connections.answers.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 }
 

@@ -37,7 +37,7 @@ use axum::{
     routing::{get, post},
 };
 use delivery_clock::Clock;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub use backend::Backend;
 use guard::Guard;
@@ -82,6 +82,35 @@ pub struct Site {
     pub zero_hold: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// The exporter behind the endpoints for programs.
     pub backend: Arc<dyn Backend>,
+    /// The room for answers that are being made.
+    pub making: Making,
+}
+
+/// So many answers are made at a time for each processor.
+const MAKING: usize = 2;
+
+/// Answers that take a processor are made a few at a time: whoever asks for thousands of them keeps
+/// neither health checks nor vendors' answers waiting.
+#[derive(Clone)]
+pub struct Making {
+    scrapes: Arc<Semaphore>,
+    pages: Arc<Semaphore>,
+}
+
+impl Default for Making {
+    fn default() -> Making {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let room = || Arc::new(Semaphore::new(MAKING * processors));
+        Making {
+            scrapes: room(),
+            pages: room(),
+        }
+    }
+}
+
+/// Waits for a place; none is ever closed.
+async fn turn(room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+    room.clone().acquire_owned().await.ok()
 }
 
 /// All routes, behind the guard.
@@ -123,12 +152,17 @@ async fn metrics(
         let sufficient = site.scrapers.visit(client, now, (site.zero_hold)());
         site.table.process().zero_hold_sufficient(sufficient);
     }
+    let turn = turn(&site.making.scrapes).await;
     let scrape = site.exposition.scrape(&site.table, &headers);
     if scrape.is_ready() {
         return answer(scrape.answer());
     }
     // Writing out many series takes longer than other requests should wait for.
-    match tokio::task::spawn_blocking(move || scrape.answer()).await {
+    let work = move || {
+        let _turn = turn;
+        scrape.answer()
+    };
+    match tokio::task::spawn_blocking(work).await {
         Ok(own) => answer(own),
         Err(error) => {
             tracing::error!(%error, "a scrape failed");
@@ -207,7 +241,12 @@ async fn status_page(
     // An odd address is no reason to show nothing.
     let parameters = parameters.map(|Query(parameters)| parameters);
     let parameters = parameters.unwrap_or_default();
-    let page = tokio::task::spawn_blocking(move || status::page(&site, parameters)).await;
+    let turn = turn(&site.making.pages).await;
+    let work = move || {
+        let _turn = turn;
+        status::page(&site, parameters)
+    };
+    let page = tokio::task::spawn_blocking(work).await;
     match page {
         Ok(Ok(page)) => html::page(StatusCode::OK, page),
         Ok(Err(error)) => {

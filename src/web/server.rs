@@ -33,12 +33,14 @@ use super::{
 
 /// A client of HTTP/2 is asked so often whether it is still there.
 const PING_EVERY: Duration = Duration::from_secs(20);
-/// Requests at a time over one connection of HTTP/2. Prometheus has one.
-const MAX_STREAMS: u32 = 16;
+/// Requests at a time over one connection of HTTP/2. Prometheus makes one, a browser a few.
+const MAX_STREAMS: u32 = 8;
 /// What is written of one answer before the client takes it.
 const SEND_BUFFER: usize = 64 << 10;
 /// The head of a request, over HTTP/2.
 const MAX_HEAD: u32 = 16 << 10;
+/// So many connections are accepted before those that were are served.
+const HEARD_AFTER: usize = 16;
 /// The pause after a failed accept: it fails while the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -177,6 +179,7 @@ async fn accept(
         .max_send_buf_size(SEND_BUFFER)
         .max_header_list_size(MAX_HEAD);
     let open = GracefulShutdown::new();
+    let mut accepted_at_once = 0;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -218,6 +221,12 @@ async fn accept(
                 () = admitted.must_end() => {}
             }
         });
+        accepted_at_once += 1;
+        if accepted_at_once == HEARD_AFTER {
+            accepted_at_once = 0;
+            // Whoever has come is heard before others come, who may need the room.
+            tokio::task::yield_now().await;
+        }
     }
     drop(listener);
     let _ = tokio::time::timeout(grace, open.shutdown()).await;

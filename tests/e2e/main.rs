@@ -7,6 +7,7 @@ mod alerts;
 mod backfill;
 mod books;
 mod command;
+mod connections;
 mod crash;
 mod disks;
 mod doors;

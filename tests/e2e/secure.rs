@@ -7,6 +7,7 @@ use std::{
 };
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
+use rustls::pki_types::CertificateDer;
 use serde_json::{Value, json};
 
 use super::{
@@ -16,13 +17,13 @@ use super::{
 };
 
 /// An authority, and what it has signed.
-struct Authority {
+pub struct Authority {
     directory: PathBuf,
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    fn new(directory: &Path) -> Authority {
+    pub fn new(directory: &Path) -> Authority {
         let mut parameters = CertificateParams::default();
         // Another name than those of what it signs, which would look signed by themselves.
         parameters
@@ -38,8 +39,13 @@ impl Authority {
         }
     }
 
+    /// What is signed by it can be trusted by these.
+    pub fn certificates(&self) -> [CertificateDer<'static>; 1] {
+        [self.issuer.der().clone()]
+    }
+
     /// Signs `<name>.crt`, with the key in `<name>.key`.
-    fn sign(&self, name: &str) {
+    pub fn sign(&self, name: &str) {
         let names = vec!["127.0.0.1".to_owned(), name.to_owned()];
         let key = KeyPair::generate().unwrap();
         let certificate = CertificateParams::new(names).unwrap();

@@ -24,6 +24,8 @@ pub(crate) struct Page<T> {
     pub size: usize,
     /// The number of the first row that is not in this page or one before it.
     pub next: usize,
+    /// Whether no row comes after this page, repeated ones included.
+    pub is_last: bool,
 }
 
 /// Cuts a page from all rows, which are in the calm vendor's order; `identity` tells when a row was
@@ -142,6 +144,7 @@ fn cut<T>(rows: Vec<T>, skip: usize, size: usize) -> Page<T> {
         total,
         size,
         next,
+        is_last: next >= total,
     }
 }
 

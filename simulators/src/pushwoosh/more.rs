@@ -308,17 +308,15 @@ pub(super) async fn message_log(
         call.mood.moving_rows = false;
         call
     });
-    let count = all.len();
     let page = lists::page_from(all, skip, LOG_PAGE, call.as_ref(), |row| {
         when(row, "timestamp")
     });
-    let is_last = page.next >= page.total.max(count);
     // The last page has a token too, and the one after it is empty.
     let mut token = Some(json!(page.next.to_string()));
     let last = call
         .as_ref()
         .map_or(LastToken::Usual, |call| call.mood.last_token);
-    if is_last && last != LastToken::Usual {
+    if page.is_last && last != LastToken::Usual {
         if let Some(call) = &call {
             call.note("last_token");
         }

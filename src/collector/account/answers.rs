@@ -1,6 +1,10 @@
 //! What becomes of the answers of an account's vendor.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use futures_util::{FutureExt, future::BoxFuture};
 use jiff::{SignedDuration, Timestamp};
@@ -94,17 +98,32 @@ impl Collector {
         &mut self,
         lane: LaneKey,
         application: Application,
-        renames: Vec<(Arc<str>, Arc<str>)>,
+        mut renames: Vec<(Arc<str>, Arc<str>)>,
         keys: Vec<MessageKey>,
         mut seen: Vec<Seen>,
     ) -> BoxFuture<'static, Event> {
         let ledger = self.parts.ledger.clone();
+        for (alias, id) in &renames {
+            let key = (lane.1, id.clone());
+            let aliases = self.renaming.entry(key).or_default();
+            if !aliases.contains(alias) {
+                aliases.push(alias.clone());
+            }
+        }
+        if !self.renaming.is_empty() {
+            let own: HashSet<_> = renames.iter().cloned().collect();
+            for key in &keys {
+                let others = self.renaming.get(key).into_iter().flatten();
+                let others = others.map(|alias| (alias.clone(), key.1.clone()));
+                renames.extend(others.filter(|other| !own.contains(other)));
+            }
+        }
         // Messages that are told for the first time, by what may be their other name.
         let other_names: Vec<Arc<str>> = seen
             .iter()
             .map(|own| &own.message.id)
             .filter(|id| self.parts.provider.may_be_another_name(id))
-            .filter(|id| self.other_names.insert((lane.1, Arc::clone(id))))
+            .filter(|id| !self.other_names.contains(&(lane.1, Arc::clone(id))))
             .cloned()
             .collect();
         let counting = async move {
@@ -131,6 +150,8 @@ impl Collector {
             Event::Counted(Counted {
                 lane,
                 keys,
+                renames,
+                looked_up: other_names,
                 names,
                 outcome,
             })
@@ -141,8 +162,21 @@ impl Collector {
     fn counted(&mut self, counted: Counted, pass: &mut Pass) {
         match counted.outcome {
             Ok((news, met)) => {
-                let application = self.application(counted.lane.1);
+                let index = counted.lane.1;
+                let application = self.application(index);
                 let now = self.parts.clock.now();
+                for (alias, id) in counted.renames {
+                    let key = (index, id.clone());
+                    if let Some(aliases) = self.renaming.get_mut(&key) {
+                        aliases.retain(|own| *own != alias);
+                        if aliases.is_empty() {
+                            self.renaming.remove(&key);
+                        }
+                    }
+                    self.renamed.insert((index, alias, id));
+                }
+                let looked_up = counted.looked_up.into_iter();
+                self.other_names.extend(looked_up.map(|id| (index, id)));
                 for (other_name, name) in counted.names {
                     if self.rename(counted.lane.1, &other_name, &name, now) {
                         self.parts.recorder.forgotten(&application, &other_name);
@@ -224,7 +258,7 @@ impl Collector {
                     if self.rename(index, &alias, &id, pass.began) {
                         self.parts.recorder.forgotten(&application, &alias);
                     }
-                    if self.renamed.insert((index, alias.clone(), id.clone())) {
+                    if !self.renamed.contains(&(index, alias.clone(), id.clone())) {
                         renames.push((alias, id));
                     }
                 }
@@ -245,6 +279,7 @@ impl Collector {
                     if !is_list {
                         // It is answered by its name.
                         self.set_aside.remove(&(dataset, key.clone()));
+                        self.refused.remove(&(dataset, key.clone()));
                         self.lane(lane).together(&Job::Message(key.1.clone()));
                     }
                     let stale_at = schedule::after(next, stale_after);
@@ -517,7 +552,13 @@ impl Collector {
         };
         // Alone it costs no other message its answer.
         self.lane(lane).alone(&job);
-        if is_new {
+        // One refusal of a message that is known may be an accident of the vendor's, and would cost its
+        // numbers of a day.
+        let is_first = then == Refusal::UnlessNew
+            && !self.once
+            && !self.set_aside.contains(&(lane.0, key.clone()))
+            && self.refused.insert((lane.0, key.clone()));
+        if is_new || is_first {
             self.lane(lane).answered(&job, next, Duration::ZERO);
             return true;
         }

@@ -56,6 +56,10 @@ enum Woken {
 pub(super) struct Counted {
     pub(super) lane: LaneKey,
     pub(super) keys: Vec<MessageKey>,
+    /// Other names that went with them.
+    pub(super) renames: Vec<(Arc<str>, Arc<str>)>,
+    /// Ids for which the ledger was asked whether they are other names.
+    pub(super) looked_up: Vec<Arc<str>>,
     /// Names that the ledger knows for other names.
     pub(super) names: HashMap<Arc<str>, Arc<str>>,
     pub(super) outcome: Result<(News, Vec<Met>), StoreError>,

@@ -126,6 +126,8 @@ pub struct Expectation {
     pub born: bool,
     /// Nothing may fail, and nothing may be late.
     pub calm: bool,
+    /// Its vendor answers at random that it does not know what it knows.
+    pub refuses: bool,
     /// The reasons that failures may have; `None`: any.
     pub reasons: Option<BTreeSet<&'static str>>,
 }
@@ -154,6 +156,8 @@ struct Exporter {
     unsuccessful: BTreeSet<(String, String)>,
     /// Accounts whose list failed.
     undiscovered: BTreeSet<String>,
+    /// Accounts of which messages were set aside.
+    rejected: BTreeSet<String>,
 }
 
 /// The value of a label in the text of a series.
@@ -185,6 +189,9 @@ impl Exporter {
                 }
                 "delivery_exporter_collect_success" if *value == 0.0 => {
                     own.unsuccessful.insert((account, get(key, "dataset")));
+                }
+                "delivery_exporter_rejected_messages_total" if *value > 0.0 => {
+                    own.rejected.insert(account);
                 }
                 "delivery_exporter_discovery_success"
                     if *value == 0.0 && label(key, "source") == "list" =>
@@ -568,6 +575,10 @@ impl Judge {
                 }
                 let set = dataset(account, family_of(key));
                 if !own.calm && self.explains(exporter, account, set, now) {
+                    continue;
+                }
+                // A vendor in trouble may refuse a message that it has told before: that shows too.
+                if own.refuses && gauge && exporter.rejected.contains(account) {
                     continue;
                 }
                 let promise = if own.calm { "missing" } else { "unexplained" };

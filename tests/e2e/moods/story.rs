@@ -365,6 +365,7 @@ fn expectation(mood: &Mood, due: &Rc<Facts>, told: &Rc<Facts>) -> Expectation {
         born: false,
         unknown: mood.new_values || mood.odd_shapes,
         calm,
+        refuses: mood.errors > 0,
         reasons: (!calm).then(|| reasons(mood)),
     }
 }
@@ -385,6 +386,8 @@ struct Telling {
     /// The clicks on links that were there a step before: an e-mail is listed first.
     clicks: Vec<(String, f64)>,
     birth: Timestamp,
+    /// The exporter's last start.
+    started: Timestamp,
     /// An account in an outage, and the reasons that fit.
     outage: Option<(&'static str, &'static [&'static str])>,
     /// Whose outage is over, and when.
@@ -413,8 +416,12 @@ impl Telling {
         self.told.push(told.clone());
         let two_intervals = SignedDuration::try_from(2 * INTERVAL).unwrap_or_default();
         let now = self.rig.now();
-        let is_old = |own: &&Rc<Facts>| now.duration_since(own.at) >= two_intervals;
-        let told_before = self.told.iter().rfind(is_old).cloned().unwrap_or_default();
+        // Where the time jumps by hours, an interval is a step.
+        let steps = self.told.len().saturating_sub(2);
+        let mut old = self.told[..steps].iter().rev();
+        let told_before = old.find(|own| now.duration_since(own.at) >= two_intervals);
+        let told_before = told_before.cloned().unwrap_or_default();
+        let just_started = now.duration_since(self.started) < two_intervals;
         let mut all = BTreeMap::new();
         for (index, account) in ACCOUNTS.into_iter().enumerate() {
             let mood = self.rig.world.mood(Account::ALL[index]);
@@ -429,6 +436,8 @@ impl Telling {
             };
             if !own.calm {
                 own.lower = told.clone();
+                // A start knows the counters; what it shows of a message it has to be told again.
+                own.gauges &= !(just_started && mood.errors > 0);
             }
             if account == MAIL || account == CHINA {
                 // Reports are handed out whenever they are asked for, and Alibaba counts by day.
@@ -510,6 +519,7 @@ impl Telling {
 
     fn begin(&mut self) {
         self.judge.restarted();
+        self.started = self.rig.now();
         self.rig.start();
         self.campaigns = campaigns(&self.rig.world);
         self.rig.register();
@@ -624,6 +634,7 @@ pub fn tell(case: &Case) -> Vec<Fault> {
         judge: Judge::default(),
         moods: case.moods,
         birth: rig.now(),
+        started: rig.now(),
         rig,
         outage: None,
         over: None,

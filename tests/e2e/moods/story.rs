@@ -437,7 +437,8 @@ impl Telling {
             if !own.calm {
                 own.lower = told.clone();
                 // A start knows the counters; what it shows of a message it has to be told again.
-                own.gauges &= !(just_started && mood.errors > 0);
+                let keeps_back = mood.errors > 0 || mood.throttled > 0 || mood.unknown_seconds > 0;
+                own.gauges &= !(just_started && keeps_back);
             }
             if account == MAIL || account == CHINA {
                 // Reports are handed out whenever they are asked for, and Alibaba counts by day.
@@ -497,6 +498,11 @@ impl Telling {
         let scrape = self.rig.scrape();
         let upper = Source::books(&self.rig.world);
         let upper = self.facts(&upper);
+        // A device can have left a state since.
+        due.gauges.retain(|key, value| {
+            let now = upper.gauges.get(key);
+            !key.starts_with("delivery_canary_devices") || now.is_some_and(|now| now >= value)
+        });
         let expected = self.expected(&Rc::new(due));
         self.judge.aliases = aliases(&self.rig.world);
         for (account, own) in &expected {
@@ -539,6 +545,7 @@ impl Telling {
         let before: BTreeMap<String, usize> = self.requests();
         let due = self.least(&Source::books(&self.rig.world));
         self.judge.restarted();
+        self.started = self.rig.now();
         let Some((scrape, all, took)) = self.rig.once(COLLECT) else {
             let text = format!("did not end within {COLLECT:?}");
             self.judge.broken("collect", "", text);

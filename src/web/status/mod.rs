@@ -23,7 +23,7 @@ pub use monitor::Monitor;
 pub(super) use monitor::OBSERVE_EVERY;
 pub(super) use query::Parameters;
 
-use account::AccountRow;
+use account::{AccountRow, Health};
 use alerts::Pending;
 use matrix::{CellKind, Matrix};
 use query::{Order, Query};
@@ -131,6 +131,8 @@ struct Page<'a> {
     verdicts: Vec<(String, String)>,
     /// How many are well and compared with what is usual.
     compared: usize,
+    /// Those of which nothing can be said: they start, or another replica has them.
+    unknown: Vec<String>,
     matrix: Option<Matrix>,
     config_file: Option<&'a str>,
     loaded_at: Stamp,
@@ -193,6 +195,10 @@ pub(super) fn page(site: &Site, parameters: Parameters) -> Result<String, askama
         .map(|row| (row.name.clone(), row.verdict.clone()))
         .collect();
     let compared = rows.iter().filter(|row| row.share.is_some()).count();
+    let unknown = [Health::Starting, Health::Elsewhere].map(|health| {
+        let number = rows.iter().filter(|row| row.health == health).count();
+        (number > 0).then(|| format!("{number} {health}"))
+    });
     rows.retain(|row| {
         (!query.only_trouble || row.health.is_bad())
             && query.matches(row.searched.iter().map(String::as_str))
@@ -225,6 +231,7 @@ pub(super) fn page(site: &Site, parameters: Parameters) -> Result<String, askama
         troubled: verdicts.len(),
         verdicts,
         compared,
+        unknown: unknown.into_iter().flatten().collect(),
         accounts: rows,
         config_file: site.config_file.as_deref(),
         loaded_at: Stamp::new(configuration.loaded_at, now),

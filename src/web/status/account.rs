@@ -160,6 +160,8 @@ pub(super) struct AccountRow {
     pub(super) sent_word: &'static str,
     pub(super) sent: String,
     pub(super) sent_number: f64,
+    /// Since when it is counted, if that is less than a day.
+    pub(super) sent_since: Option<Stamp>,
     pub(super) delivered: String,
     /// The period of the sums.
     pub(super) period: String,
@@ -364,6 +366,7 @@ impl AccountRow {
             },
             sent: count(rates.counted.sent),
             sent_number: rates.counted.sent,
+            sent_since: (observed_for < 86_400).then(|| Stamp::of_unix(observed.since, now)),
             delivered: count(rates.counted.delivered),
             period,
             is_broken_down: rates

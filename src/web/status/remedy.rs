@@ -145,7 +145,7 @@ pub(super) fn remedy(account: &Account, kind: FailureKind) -> Remedy {
         ),
         FailureKind::Vendor => (
             format!("{vendor} answers with an error of its own."),
-            format!("Read the vendor's words below; look at {vendor}'s status page, and write to its support."),
+            format!("Read the vendor's words; look at {vendor}'s status page, and write to its support."),
             "DeliveryAccountFailing",
         ),
         FailureKind::Store => (

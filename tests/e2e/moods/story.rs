@@ -388,6 +388,8 @@ struct Telling {
     birth: Timestamp,
     /// The exporter's last start.
     started: Timestamp,
+    /// The time jumps by hours.
+    by_hours: bool,
     /// An account in an outage, and the reasons that fit.
     outage: Option<(&'static str, &'static [&'static str])>,
     /// Whose outage is over, and when.
@@ -438,7 +440,8 @@ impl Telling {
                 own.lower = told.clone();
                 // A start knows the counters; what it shows of a message it has to be told again.
                 let keeps_back = mood.errors > 0 || mood.throttled > 0 || mood.unknown_seconds > 0;
-                own.gauges &= !(just_started && keeps_back);
+                // Where the time jumps by hours, what is shown grows stale in each jump.
+                own.gauges &= !((just_started || self.by_hours) && keeps_back);
             }
             if account == MAIL || account == CHINA {
                 // Reports are handed out whenever they are asked for, and Alibaba counts by day.
@@ -499,10 +502,13 @@ impl Telling {
         let upper = Source::books(&self.rig.world);
         let upper = self.facts(&upper);
         // A device can have left a state since.
-        due.gauges.retain(|key, value| {
-            let now = upper.gauges.get(key);
-            !key.starts_with("delivery_canary_devices") || now.is_some_and(|now| now >= value)
-        });
+        let left = |key: &str, value: f64, now: Option<&f64>| {
+            key.starts_with("delivery_canary_devices") && now.is_none_or(|now| *now < value)
+        };
+        due.gauges
+            .retain(|key, value| !left(key, *value, upper.gauges.get(key)));
+        due.loose
+            .retain(|key, value| !left(key, *value, upper.loose.get(key)));
         let expected = self.expected(&Rc::new(due));
         self.judge.aliases = aliases(&self.rig.world);
         for (account, own) in &expected {
@@ -642,6 +648,7 @@ pub fn tell(case: &Case) -> Vec<Fault> {
         moods: case.moods,
         birth: rig.now(),
         started: rig.now(),
+        by_hours: false,
         rig,
         outage: None,
         over: None,
@@ -699,9 +706,11 @@ pub fn tell(case: &Case) -> Vec<Fault> {
     telling.step(STEP);
     if case.midnight {
         let until = telling.midnight() + SignedDuration::from_hours(7);
+        telling.by_hours = true;
         while telling.rig.now() < until {
             telling.step(Duration::from_secs(3600));
         }
+        telling.by_hours = false;
     }
     if case.collect {
         telling.stop();

@@ -176,6 +176,14 @@ fn every_alert_has_a_runbook() {
         assert!(link.ends_with(&format!("/runbooks/{name}")), "{link}");
         wanted.insert(file);
     }
+    // Alerts that the rules have only with a setting of the generator: objectives or limits.
+    for name in [
+        "ObjectiveBurnsFast",
+        "ObjectiveBurnsSlowly",
+        "RateBelowLimit",
+    ] {
+        wanted.insert(format!("Delivery{name}.md"));
+    }
     assert_eq!(written, wanted);
 }
 

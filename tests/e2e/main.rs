@@ -5,6 +5,7 @@
 
 mod alerts;
 mod backfill;
+mod boards;
 mod books;
 mod command;
 mod connections;
@@ -23,6 +24,7 @@ mod postgres;
 mod powercut;
 mod prometheus;
 mod promql;
+mod quiet;
 mod readers;
 mod real_vendors;
 mod replay;

@@ -1,6 +1,6 @@
-//! Tells the binary which source and which compiler it was built from.
+//! Tells the binary which source and which compiler it was built from, and embeds the runbooks.
 
-use std::{env, process::Command};
+use std::{env, fmt::Write, fs, path::PathBuf, process::Command};
 
 fn main() {
     println!("cargo::rerun-if-env-changed=DELIVERY_EXPORTER_REVISION");
@@ -16,6 +16,31 @@ fn main() {
         .unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env=DELIVERY_EXPORTER_REVISION={revision}");
     println!("cargo::rustc-env=DELIVERY_EXPORTER_RUSTC={rustc}");
+    embed_runbooks();
+}
+
+/// Writes the table of all runbooks, by name, which `web::runbooks` includes: a file that is added
+/// is served without another line of code.
+fn embed_runbooks() {
+    println!("cargo::rerun-if-changed=docs/runbooks");
+    let directory = |name| PathBuf::from(env::var_os(name).unwrap_or_default());
+    let source = directory("CARGO_MANIFEST_DIR").join("docs/runbooks");
+    let files = fs::read_dir(&source).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = files.map(|file| file.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "md"));
+    paths.sort();
+    let mut table = String::from("[\n");
+    for path in &paths {
+        println!("cargo::rerun-if-changed={}", path.display());
+        let name = path.file_stem().unwrap_or_default();
+        // Writing to a string does not fail.
+        let _ = writeln!(table, "({name:?}, include_str!({path:?})),");
+    }
+    table.push_str("]\n");
+    let target = directory("OUT_DIR").join("runbooks.rs");
+    if let Err(error) = fs::write(&target, table) {
+        println!("cargo::error={}: {error}", target.display());
+    }
 }
 
 /// What a program prints, if it can be run.

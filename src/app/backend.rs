@@ -224,7 +224,7 @@ impl Backend for Exporter {
             let notes = self.notes();
             let mut accounts = Vec::new();
             for live in self.all_live() {
-                let note = notes.accounts.iter().find(|own| own.name == live.account.name);
+                let note = notes.accounts.iter().find(|own| own.account.name == live.account.name);
                 // Counters that are one series add up, as they do there.
                 let mut named: Vec<(NamedCounter, Amount, Amount)> = Vec::new();
                 let mut places: HashMap<NamedCounter, usize> = HashMap::new();

@@ -19,7 +19,7 @@ use crate::{
     progress::{Bar, Opening},
     providers::{self, Observer, Provider, RequestCode, http::BuildError},
     series::{AccountSeries, Table},
-    web::{AccountNote, Notes},
+    web::{AccountNote, ConfigurationNote, Notes},
 };
 
 /// After this long an account that has had no answer holds the readiness up no more.
@@ -59,6 +59,8 @@ pub struct Exporter {
     /// What readers see, without waiting for a reload.
     now: std::sync::RwLock<Now>,
     probes: Probes,
+    /// How the last reloads went, for people.
+    configuration: std::sync::Mutex<ConfigurationNote>,
 }
 
 /// What a reload replaces.
@@ -125,6 +127,11 @@ impl Exporter {
         table.process().reloaded(true, clock.now());
         Ok(Exporter {
             started: clock.monotonic(),
+            configuration: std::sync::Mutex::new(ConfigurationNote {
+                loaded_at: clock.now(),
+                refused: None,
+                warnings: config.warnings.clone(),
+            }),
             table,
             exposition,
             clock,
@@ -316,7 +323,25 @@ impl Exporter {
         }
         self.note(config, &running.collectors, live);
         self.table.process().reloaded(true, self.clock.now());
+        *self.configuration() = ConfigurationNote {
+            loaded_at: self.clock.now(),
+            refused: None,
+            warnings: config.warnings.clone(),
+        };
         Ok(())
+    }
+
+    /// Another configuration was not taken.
+    pub fn refused(&self, problems: &str) {
+        let now = self.clock.now();
+        self.table.process().reloaded(false, now);
+        self.configuration().refused = Some((now, problems.to_owned()));
+    }
+
+    fn configuration(&self) -> std::sync::MutexGuard<'_, ConfigurationNote> {
+        self.configuration
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Ends what must not be broken off, and pushes once more.
@@ -344,33 +369,37 @@ impl Exporter {
 
     /// What people are told besides the series.
     pub fn notes(&self) -> Notes {
-        let (collectors, replica) = {
+        let (collectors, live, replica) = {
             let now = self.now();
-            (now.collectors.clone(), now.config.replica.clone())
+            let replica = now.config.replica.clone();
+            (now.collectors.clone(), now.live.clone(), replica)
         };
         let waited = self.clock.monotonic().since(self.started) >= READY_AFTER;
-        let live = self.all_live();
-        let accounts = collectors.iter().map(|collector| {
+        let accounts = collectors.iter().filter_map(|collector| {
             let status = collector.status();
-            let name = collector.account().clone();
-            let own = live.iter().find(|own| own.account.name == name);
+            let name = collector.account();
+            let own = live.iter().find(|own| own.account.name == *name)?;
             // Another replica's accounts are not waited for.
-            let ready = if self.ledger.lease(&name).runs() {
+            let ready = if self.ledger.lease(name).runs() {
                 status.opened && (status.answered || waited)
             } else {
                 self.ledger.leases_are_settled()
             };
-            AccountNote {
-                provider: own.map_or("", |own| own.account.provider.as_str()),
-                name,
+            Some(AccountNote {
+                account: own.account.clone(),
+                opened: status.opened,
+                good_at: status.good_at,
                 ready,
                 next: status.next,
                 last_error: status.last_error,
-            }
+                troubles: status.troubles,
+                broken_sources: status.broken_sources,
+            })
         });
         Notes {
             accounts: accounts.collect(),
             replica,
+            configuration: self.configuration().clone(),
         }
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     telemetry,
     web::{
-        self, ReloadRequest, Site,
+        self, Monitor, ReloadRequest, Site,
         guard::{self, Guard},
     },
 };
@@ -127,6 +127,7 @@ async fn run_with(
     let (reload, mut reloads) = mpsc::channel::<ReloadRequest>(1);
     let (stop, stopped) = watch::channel(false);
     let (noted, watched) = (exporter.clone(), exporter.clone());
+    let monitor = Arc::new(Monitor::open(&exporter.config().spool));
     let site = Site {
         table: exporter.table().clone(),
         exposition: exporter.exposition().clone(),
@@ -134,7 +135,8 @@ async fn run_with(
         telemetry_path: cli.flags.telemetry_path.as_str().into(),
         lifecycle: cli.flags.enable_lifecycle && path.is_some(),
         reload,
-        courses: Arc::default(),
+        config_file: path.map(|path| path.display().to_string().into()),
+        monitor: monitor.clone(),
         notes: Arc::new(move || noted.notes()),
         scrapers: Arc::default(),
         zero_hold: Arc::new(move || watched.zero_hold()),
@@ -145,7 +147,7 @@ async fn run_with(
         .iter()
         .filter_map(|own| own.local_addr().ok())
         .collect();
-    let watching = tokio::spawn(web::keep_courses(site.clone()));
+    let watching = tokio::spawn(web::watch(site.clone()));
     let tls = guard.rules().await.tls.is_some();
     let mut router = web::router(site, &guard);
     let mut on_listening = None;
@@ -194,6 +196,10 @@ async fn run_with(
         // Scrapes are answered until the last push is done.
         let _ = stop.send(true);
         let _ = server.await;
+        let saved = tokio::task::spawn_blocking(move || monitor.save()).await;
+        if let Err(error) = saved {
+            tracing::error!(%error, "the status page's history could not be kept");
+        }
     };
     if tokio::time::timeout(STOP_WITHIN, end).await.is_err() {
         tracing::warn!("something did not end in time, and is broken off");
@@ -217,10 +223,7 @@ async fn reload_from(path: Option<&Path>, exporter: &Exporter) -> Result<(), Str
     match &outcome {
         Ok(()) => tracing::info!("the configuration is reloaded"),
         Err(problems) => {
-            exporter
-                .table()
-                .process()
-                .reloaded(false, exporter.clock().now());
+            exporter.refused(problems);
             for problem in problems.lines() {
                 tracing::error!(
                     problem,

@@ -46,10 +46,31 @@ pub struct CollectorStatus {
     pub opened: bool,
     /// There was an answer, good or bad, or nothing is due.
     pub answered: bool,
+    /// When the vendor last gave a good answer, in a pass that may still go on.
+    pub good_at: Option<Timestamp>,
     /// When something is tried next.
     pub next: Option<Timestamp>,
     /// The last failure that is not over.
     pub last_error: Option<String>,
+    /// What fails now, the longest first.
+    pub troubles: Vec<Trouble>,
+    /// Sources of messages that cannot be read now, each with what is wrong.
+    pub broken_sources: Vec<(Source, String)>,
+}
+
+/// A data set of an application that fails.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Trouble {
+    /// Which data set.
+    pub dataset: Dataset,
+    /// Whose.
+    pub application: Arc<str>,
+    /// The class of the failure.
+    pub kind: FailureKind,
+    /// What happened last, without a secret.
+    pub text: String,
+    /// When it began to fail.
+    pub since: Timestamp,
 }
 
 /// Everything that the collector of one account works with.
@@ -121,7 +142,7 @@ pub(super) struct Collector {
     /// When the vendor last gave a good answer.
     good_at: Option<Moment>,
     /// What is wrong now, so that it is logged once.
-    troubles: HashMap<LaneKey, FailureKind>,
+    troubles: HashMap<LaneKey, Trouble>,
     status: Arc<Mutex<CollectorStatus>>,
     unreadable: u32,
     /// When the first queries were due.
@@ -137,7 +158,7 @@ pub(super) struct Collector {
     /// Files and HTTP lists.
     sources: Option<Sources>,
     /// Sources that could not be read when they were last tried.
-    broken_sources: BTreeSet<Source>,
+    broken_sources: BTreeMap<Source, String>,
 }
 
 /// How far a vendor's list of messages has been read.
@@ -190,7 +211,7 @@ impl Collector {
             swept_at: opened_at,
             registered_until: 0,
             sources: None,
-            broken_sources: BTreeSet::new(),
+            broken_sources: BTreeMap::new(),
         };
         // One list is enough for all data sets.
         let list_of = account
@@ -308,12 +329,15 @@ impl Collector {
         let account = &self.parts.account.name;
         let good = update.problem.is_none();
         if let Some(problem) = update.problem {
-            if self.broken_sources.insert(update.source) {
+            if !self.broken_sources.contains_key(&update.source) {
                 tracing::warn!(%account, source = update.source.as_str(), problem, "a list of messages cannot be read; what was known stays");
             }
-        } else if self.broken_sources.remove(&update.source) {
+            self.broken_sources.insert(update.source, problem);
+        } else if self.broken_sources.remove(&update.source).is_some() {
             tracing::info!(%account, source = update.source.as_str(), "the list of messages can be read again");
         }
+        let broken_sources = self.broken_sources.clone().into_iter().collect();
+        self.tell(|status| status.broken_sources = broken_sources);
         let recorder = &self.parts.recorder;
         recorder.discovered(update.source, new, good, now);
         recorder.tracked(self.tracker.len());
@@ -600,6 +624,16 @@ impl Collector {
             ledger.forget(old).await?;
         }
         ledger.unregister(before).await
+    }
+
+    /// People are told what fails now.
+    fn tell_troubles(&self) {
+        let mut troubles: Vec<Trouble> = self.troubles.values().cloned().collect();
+        troubles.sort_by(|left, right| {
+            let key = |own: &Trouble| (own.since, own.dataset);
+            key(left).cmp(&key(right))
+        });
+        self.tell(|status| status.troubles = troubles);
     }
 
     fn tell(&self, change: impl FnOnce(&mut CollectorStatus)) {

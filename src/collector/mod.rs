@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::{sync::watch, task::JoinHandle};
 
-pub use account::{CollectorStatus, Parts, Progress};
+pub use account::{CollectorStatus, Parts, Progress, Trouble};
 pub use recorder::{DatasetOutcome, PassOutcome, Recorder};
 
 use account::Collector;

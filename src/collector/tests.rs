@@ -353,7 +353,14 @@ async fn a_failure_stays_due_and_is_tried_at_the_next_interval() {
         ]
     );
     assert!(bench.due() < 1006, "it stays due: {}", bench.due());
-    assert!(bench.handle.status().last_error.unwrap().contains("broken"));
+    let status = bench.handle.status();
+    assert!(status.last_error.unwrap().contains("broken"));
+    assert_eq!((status.troubles.len(), status.good_at), (1, None));
+    let trouble = &status.troubles[0];
+    assert_eq!(
+        (trouble.kind, trouble.text.as_str()),
+        (FailureKind::Vendor, "broken")
+    );
     let lines = bench.pass(60).await;
     // An answer without the message is an answer: what was known holds on.
     let until = bench.due() + 900;
@@ -361,7 +368,9 @@ async fn a_failure_stays_due_and_is_tried_at_the_next_interval() {
         lines,
         [format!("1 until {until}"), "pass: up true, [true]".into()]
     );
-    assert_eq!(bench.handle.status().last_error, None);
+    let status = bench.handle.status();
+    assert_eq!(status.last_error, None);
+    assert!(status.troubles.is_empty() && status.good_at.is_some());
     let lines = bench.pass(60).await;
     assert_eq!(lines[0], format!("1 - 7 until {}", bench.due() + 900));
 }

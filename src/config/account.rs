@@ -193,6 +193,7 @@ pub(super) fn read(
     let credentials = credentials(context, &map, provider);
     let messages = messages(context, &map, provider, &applications);
     let account = Account {
+        place: map.place.clone(),
         interval,
         dataset_intervals: dataset_intervals(context, &map, provider),
         timeout,

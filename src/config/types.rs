@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use reqwest::Url;
 
+use super::errors::Place;
 use crate::{
     model::{Application, DailyPublication, Dataset, ProviderType},
     secret::{Secret, SecretSource},
@@ -110,6 +111,8 @@ pub struct Tls {
 /// One entry of `providers`.
 #[derive(Clone, Debug)]
 pub struct Account {
+    /// Where the configuration has it: the place to look at when it is in trouble.
+    pub place: Place,
     /// The label `account`.
     pub name: Arc<str>,
     /// Which vendor API.

@@ -3,6 +3,7 @@
 //! | endpoint | |
 //! |---|---|
 //! | `GET /` | the status page |
+//! | `GET /runbooks/` | what to do about each alert |
 //! | `GET /metrics` | the exposition (`--web.telemetry-path`) |
 //! | `GET /-/healthy`, `GET /-/ready` | for orchestrators |
 //! | `POST /-/reload` | with `--web.enable-lifecycle` |
@@ -15,7 +16,9 @@ mod backend;
 mod connections;
 pub mod guard;
 mod guesses;
+mod html;
 mod probe;
+mod runbooks;
 pub mod scrapers;
 pub mod server;
 mod status;
@@ -27,10 +30,10 @@ use std::{sync::Arc, time::Duration};
 use axum::{
     Extension, Router,
     body::Body,
-    extract::State,
-    http::{HeaderMap, StatusCode, header},
+    extract::{Query, State, rejection::QueryRejection},
+    http::{HeaderMap, StatusCode},
     middleware,
-    response::{Html, IntoResponse, Response},
+    response::{IntoResponse, Response},
     routing::{get, post},
 };
 use delivery_clock::Clock;
@@ -39,7 +42,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 pub use backend::Backend;
 use guard::Guard;
 use scrapers::{Client, Scrapers};
-pub use status::{AccountNote, Courses, Notes};
+pub use status::{AccountNote, ConfigurationNote, Monitor, Notes};
 
 use crate::{
     outputs::exposition::{Exposition, Parts},
@@ -67,8 +70,10 @@ pub struct Site {
     pub lifecycle: bool,
     /// Where reload requests go.
     pub reload: mpsc::Sender<ReloadRequest>,
-    /// How the delivery rates went lately, for the status page.
-    pub courses: Arc<Courses>,
+    /// The file that a reload reads again.
+    pub config_file: Option<Arc<str>>,
+    /// What the status page remembers: delivery rates, and the conditions of alerts.
+    pub monitor: Arc<Monitor>,
     /// What the series do not say: the words for people.
     pub notes: Arc<dyn Fn() -> Notes + Send + Sync>,
     /// Who scrapes how often.
@@ -120,6 +125,7 @@ pub fn router(site: Site, guard: &Arc<Guard>) -> Router {
         .route("/-/ready", get(ready))
         .route("/-/reload", post(reload))
         .route("/probe", get(probe::probe))
+        .merge(runbooks::router())
         .layer(middleware::from_fn_with_state(guard.clone(), guard::users))
         .merge(api::router())
         .merge(webhooks::router())
@@ -181,7 +187,7 @@ async fn ready(State(site): State<Site>) -> Response {
     }
     let names: Vec<_> = waiting
         .iter()
-        .map(|account| account.name.as_ref())
+        .map(|note| note.account.name.as_ref())
         .collect();
     let text = format!("waiting for the first answer of: {}\n", names.join(", "));
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
@@ -213,28 +219,36 @@ async fn reload(State(site): State<Site>) -> Response {
     }
 }
 
-/// Notes the delivery rates for the status page, for ever.
-pub async fn keep_courses(site: Site) {
+/// Observes delivery rates and the conditions of alerts for the status page, for ever.
+pub async fn watch(site: Site) {
     loop {
         let own = site.clone();
-        let noted =
-            tokio::task::spawn_blocking(move || own.courses.note(&own.table, own.clock.now()));
-        if let Err(error) = noted.await {
-            tracing::error!(%error, "the courses of the status page could not be noted");
+        let observed = tokio::task::spawn_blocking(move || {
+            let accounts = (own.notes)().accounts;
+            own.monitor.tick(&own.table, &accounts, own.clock.now());
+        });
+        if let Err(error) = observed.await {
+            tracing::error!(%error, "the accounts could not be observed for the status page");
         }
-        site.clock.sleep(status::COURSE_STEP).await;
+        site.clock.sleep(status::OBSERVE_EVERY).await;
     }
 }
 
-async fn status_page(State(site): State<Site>) -> Response {
+async fn status_page(
+    State(site): State<Site>,
+    parameters: Result<Query<status::Parameters>, QueryRejection>,
+) -> Response {
+    // An odd address is no reason to show nothing.
+    let parameters = parameters.map(|Query(parameters)| parameters);
+    let parameters = parameters.unwrap_or_default();
     let turn = turn(&site.making.pages).await;
     let work = move || {
         let _turn = turn;
-        status::page(&site)
+        status::page(&site, parameters)
     };
     let page = tokio::task::spawn_blocking(work).await;
     match page {
-        Ok(Ok(page)) => ([(header::CACHE_CONTROL, "no-store")], Html(page)).into_response(),
+        Ok(Ok(page)) => html::page(StatusCode::OK, page),
         Ok(Err(error)) => {
             tracing::error!(%error, "the status page could not be written");
             StatusCode::INTERNAL_SERVER_ERROR.into_response()

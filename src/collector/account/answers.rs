@@ -15,7 +15,7 @@ use super::{
         queue::{Job, Lane},
         schedule,
     },
-    Collector, LaneKey, ListProgress, MAX_UNREADABLE, Parts,
+    Collector, LaneKey, ListProgress, MAX_UNREADABLE, Parts, Trouble,
     pass::{Counted, Event, Flights, Landed, Pass, of_store},
 };
 use crate::{
@@ -428,6 +428,8 @@ impl Collector {
         let monotonic = self.parts.clock.monotonic();
         if good {
             self.good_at = Some(monotonic);
+            let now = self.parts.clock.now();
+            self.tell(|status| status.good_at = Some(now));
         }
         // A refusal by a vendor that answers otherwise says nothing of the vendor.
         let is_recent = |at| monotonic.since(at) < account.stale_after;
@@ -578,7 +580,17 @@ impl Collector {
     fn failed(&mut self, lane: LaneKey, application: &Application, failure: &Failure) {
         self.parts.recorder.failed(lane.0, application, failure);
         let account = &self.parts.account.name;
-        if self.troubles.insert(lane, failure.kind) != Some(failure.kind) {
+        let before = self.troubles.get(&lane);
+        let is_new = before.is_none_or(|before| before.kind != failure.kind);
+        let trouble = Trouble {
+            dataset: lane.0,
+            application: application.name.clone(),
+            kind: failure.kind,
+            text: failure.to_string(),
+            since: before.map_or_else(|| self.parts.clock.now(), |before| before.since),
+        };
+        self.troubles.insert(lane, trouble);
+        if is_new {
             tracing::warn!(
                 %account, dataset = %lane.0, application = %application.name,
                 reason = failure.kind.as_str(), error = %failure, "asking the vendor failed"
@@ -591,5 +603,6 @@ impl Collector {
         }
         let text = format!("{}, {}: {failure}", lane.0, application.name);
         self.tell(|status| status.last_error = Some(text));
+        self.tell_troubles();
     }
 }

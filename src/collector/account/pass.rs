@@ -436,6 +436,7 @@ impl Collector {
         if self.troubles.is_empty() {
             self.tell(|status| status.last_error = None);
         }
+        self.tell_troubles();
         if !pass.asked.is_empty() {
             let outcome = PassOutcome {
                 at,

@@ -1,19 +1,42 @@
 //! The status page: what a person wants to know first, made from the same table as `/metrics`.
 
-mod course;
-mod numbers;
+mod account;
+mod alerts;
+mod chart;
+mod facts;
+mod history;
+mod matrix;
+mod monitor;
+mod query;
+mod rates;
+mod reasons;
+mod remedy;
+mod stored;
+mod words;
 
-use std::{fmt, sync::Arc};
+use std::sync::Arc;
 
 use askama::Template;
 use jiff::Timestamp;
 
-pub use course::Courses;
-use course::Picture;
-pub(super) use course::STEP as COURSE_STEP;
-use numbers::{AccountNumbers, Numbers, Pair};
+pub use monitor::Monitor;
+pub(super) use monitor::OBSERVE_EVERY;
+pub(super) use query::Parameters;
 
-use super::Site;
+use account::{AccountRow, Health};
+use alerts::Pending;
+use matrix::{CellKind, Matrix};
+use query::{Order, Query};
+use words::{Stamp, length, redact};
+
+use super::{Site, html};
+use crate::{collector::Trouble, config::Account, model::Source};
+
+/// With more accounts than this, those that are well have no section of their own unless they are
+/// searched for.
+const MAX_SECTIONS: usize = 24;
+/// How often a page without a script loads itself again, if the reader wants it to.
+const REFRESH_SECONDS: u32 = 30;
 
 /// What the series do not say.
 pub struct Notes {
@@ -21,270 +44,221 @@ pub struct Notes {
     pub accounts: Vec<AccountNote>,
     /// This replica's name.
     pub replica: Arc<str>,
+    /// The configuration that runs.
+    pub configuration: ConfigurationNote,
+}
+
+/// What the series do not say of the configuration.
+#[derive(Clone, Debug, Default)]
+pub struct ConfigurationNote {
+    /// When it was taken.
+    pub loaded_at: Timestamp,
+    /// When a newer one was refused since, and every problem in it.
+    pub refused: Option<(Timestamp, String)>,
+    /// What is odd in it, and no error.
+    pub warnings: Vec<String>,
 }
 
 /// What the series do not say of an account.
 pub struct AccountNote {
-    /// The label `account`.
-    pub name: Arc<str>,
-    /// The label `provider`.
-    pub provider: &'static str,
+    /// The account.
+    pub account: Arc<Account>,
+    /// Its counters are shown.
+    pub opened: bool,
     /// It has had its first answer, good or bad, or has nothing due.
     pub ready: bool,
+    /// When the vendor last gave a good answer.
+    pub good_at: Option<Timestamp>,
     /// When something is asked for next.
     pub next: Option<Timestamp>,
     /// The last failure that is not over, in words, without a secret.
     pub last_error: Option<String>,
+    /// What fails now.
+    pub troubles: Vec<Trouble>,
+    /// Sources of messages that cannot be read, with what is wrong.
+    pub broken_sources: Vec<(Source, String)>,
+}
+
+/// An alert whose condition holds, in words.
+struct PendingRow {
+    name: &'static str,
+    severity: &'static str,
+    about: String,
+    since: Stamp,
+    fires_at: Stamp,
+    /// It has held for long enough.
+    fires: bool,
+    wait: String,
+}
+
+impl PendingRow {
+    fn new(pending: &Pending, now: Timestamp) -> PendingRow {
+        PendingRow {
+            name: pending.rule.name,
+            severity: if pending.rule.pages {
+                "page"
+            } else {
+                "warning"
+            },
+            about: pending.about.clone(),
+            since: Stamp::of_unix(pending.since, now),
+            fires_at: Stamp::of_unix(pending.fires_at(), now),
+            fires: pending.fires_at() <= now.as_second(),
+            wait: length(pending.rule.wait),
+        }
+    }
 }
 
 #[derive(Template)]
 #[template(path = "status.html", config = "src/web/askama.toml")]
 struct Page<'a> {
+    style: &'static str,
+    script: &'static str,
     version: &'static str,
     replica: &'a str,
-    now: String,
+    now: Stamp,
     telemetry_path: &'a str,
+    query: &'a Query,
+    /// The address of the same page that loads itself again, or no longer does.
+    toggle_refresh: String,
+    /// Accounts that are shown.
     accounts: Vec<AccountRow>,
-    /// How many of them are not well.
+    /// How many there are.
+    all: usize,
+    /// How many of all are in trouble.
     troubled: usize,
+    /// All of those in trouble, with the reason.
+    verdicts: Vec<(String, String)>,
+    /// How many are well and compared with what is usual.
+    compared: usize,
+    /// Those of which nothing can be said: they start, or another replica has them.
+    unknown: Vec<String>,
+    matrix: Option<Matrix>,
+    config_file: Option<&'a str>,
+    loaded_at: Stamp,
+    refused: Option<(Stamp, Vec<String>)>,
+    warnings: Vec<String>,
+    pending: Vec<PendingRow>,
 }
 
-struct AccountRow {
-    name: String,
-    provider: &'static str,
-    health: Health,
-    waits_for: String,
-    last_success: String,
-    tracked: String,
-    sent: String,
-    delivered: String,
-    rate: String,
-    course: Option<Picture>,
-    last_error: String,
-    channels: Vec<ChannelRow>,
-    messages: Vec<MessageRow>,
-}
-
-struct ChannelRow {
-    name: String,
-    platform: String,
-    sent: String,
-    delivered: String,
-    rate: String,
-}
-
-struct MessageRow {
-    id: String,
-    application: String,
-    campaign: String,
-    channel: String,
-    sent: String,
-    delivered: String,
-    rate: String,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Health {
-    Waiting,
-    Elsewhere,
-    Up,
-    Troubled,
-    Down,
-}
-
-impl Health {
-    fn of(note: &AccountNote, numbers: &AccountNumbers) -> Health {
-        match (numbers.held, numbers.up, &note.last_error) {
-            (Some(false), ..) => Health::Elsewhere,
-            (_, None, _) => Health::Waiting,
-            (_, Some(false), _) => Health::Down,
-            (_, Some(true), Some(_)) => Health::Troubled,
-            (_, Some(true), None) => Health::Up,
-        }
+impl Page<'_> {
+    /// The address of the same page in another order.
+    fn in_order(&self, key: &str) -> String {
+        let order = match key {
+            "name" => Order::Name,
+            "rate" => Order::Rate,
+            "sent" => Order::Sent,
+            "success" => Order::Success,
+            _ => Order::Trouble,
+        };
+        self.query.in_order(order)
     }
 
-    fn is_bad(self) -> bool {
-        matches!(self, Health::Troubled | Health::Down)
-    }
-
-    /// The class that gives the word its colour.
-    fn class(self) -> &'static str {
-        match self {
-            Health::Waiting | Health::Elsewhere => "dim",
-            Health::Up => "good",
-            Health::Troubled | Health::Down => "bad",
-        }
-    }
-}
-
-impl fmt::Display for Health {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Health::Waiting => "waiting",
-            Health::Elsewhere => "on another replica",
-            Health::Up => "up",
-            Health::Troubled => "up, with failures",
-            Health::Down => "down",
-        })
+    /// For `aria-sort`: whether a column is the one that is sorted by.
+    fn is_sorted(&self, key: &str) -> bool {
+        self.query
+            .orders()
+            .iter()
+            .any(|(own, _, chosen)| *own == key && *chosen)
     }
 }
 
 /// The page as HTML.
-pub(super) fn page(site: &Site) -> Result<String, askama::Error> {
+pub(super) fn page(site: &Site, parameters: Parameters) -> Result<String, askama::Error> {
+    let query = Query::from(parameters);
     let notes = (site.notes)();
     let now = site.clock.now();
-    let mut numbers = Numbers::default();
-    site.table.visit(now, &mut numbers);
-    let none = AccountNumbers::default();
-    let accounts: Vec<_> = notes
+    let facts = site.monitor.observe(&site.table, &notes.accounts, now);
+    let mut newest = facts::newest_messages(&site.table, now);
+    let none = facts::AccountFacts::default();
+    let observed: Vec<_> = notes
         .accounts
         .iter()
-        .map(|note| {
-            let own = numbers.accounts.get(note.name.as_ref()).unwrap_or(&none);
-            row(note, own, site.courses.picture(&note.name), now)
-        })
+        .map(|note| site.monitor.of(&note.account, now))
         .collect();
+    let low_elsewhere = reasons::low_channels(&notes.accounts, &observed);
+    let rows = notes
+        .accounts
+        .iter()
+        .zip(&observed)
+        .map(|(note, observed)| {
+            let name = note.account.name.as_ref();
+            let facts = facts.accounts.get(name).unwrap_or(&none);
+            let messages = newest.remove(name).unwrap_or_default();
+            AccountRow::new(note, facts, observed, messages, &low_elsewhere, now)
+        });
+    let mut rows: Vec<AccountRow> = rows.collect();
+    let all = rows.len();
+    let verdicts: Vec<_> = rows
+        .iter()
+        .filter(|row| row.health.is_bad())
+        .map(|row| (row.name.clone(), row.verdict.clone()))
+        .collect();
+    let compared = rows.iter().filter(|row| row.share.is_some()).count();
+    let unknown = [Health::Starting, Health::Elsewhere].map(|health| {
+        let number = rows.iter().filter(|row| row.health == health).count();
+        (number > 0).then(|| format!("{number} {health}"))
+    });
+    rows.retain(|row| {
+        (!query.only_trouble || row.health.is_bad())
+            && query.matches(row.searched.iter().map(String::as_str))
+    });
+    sort(&mut rows, query.order);
+    let is_long = rows.len() > MAX_SECTIONS;
+    for row in &mut rows {
+        row.has_section = !is_long || row.health.is_bad();
+    }
+    let configuration = notes.configuration;
+    let refused = configuration.refused.map(|(at, problems)| {
+        let problems = problems.lines().map(redact).collect();
+        (Stamp::new(at, now), problems)
+    });
+    let process_pending = site.monitor.process_pending();
     let page = Page {
+        style: html::STYLE,
+        script: html::SCRIPT,
         version: env!("CARGO_PKG_VERSION"),
         replica: &notes.replica,
-        now: now.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
-        telemetry_path: &site.telemetry_path,
-        troubled: accounts.iter().filter(|own| own.health.is_bad()).count(),
-        accounts,
+        now: Stamp::new(now, now),
+        telemetry_path: site.telemetry_path.trim_start_matches('/'),
+        toggle_refresh: query.refreshing(match query.refresh {
+            Some(_) => None,
+            None => Some(REFRESH_SECONDS),
+        }),
+        query: &query,
+        matrix: Matrix::new(&rows),
+        all,
+        troubled: verdicts.len(),
+        verdicts,
+        compared,
+        unknown: unknown.into_iter().flatten().collect(),
+        accounts: rows,
+        config_file: site.config_file.as_deref(),
+        loaded_at: Stamp::new(configuration.loaded_at, now),
+        refused,
+        warnings: configuration
+            .warnings
+            .iter()
+            .map(|own| redact(own))
+            .collect(),
+        pending: process_pending
+            .iter()
+            .map(|own| PendingRow::new(own, now))
+            .collect(),
     };
     page.render()
 }
 
-/// A length of time as people say it: the two largest units.
-fn length(seconds: i64) -> String {
-    let units = [("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
-    let mut left = seconds.max(0);
-    let mut parts = Vec::new();
-    for (unit, size) in units {
-        if left >= size {
-            parts.push(format!("{} {unit}", left / size));
-            left %= size;
-        }
-    }
-    parts.truncate(2);
-    if parts.is_empty() {
-        "0 s".to_owned()
-    } else {
-        parts.join(" ")
-    }
-}
-
-/// What an account waits for, in words.
-fn waits_for(note: &AccountNote, health: Health, now: Timestamp) -> String {
-    if health == Health::Elsewhere {
-        return "its lease, which another replica holds".to_owned();
-    }
-    let next = note.next.map(|next| next.as_second() - now.as_second());
-    match next {
-        _ if !note.ready => "its first answer".to_owned(),
-        None => "messages to ask for".to_owned(),
-        Some(wait) if wait > 0 => format!("the next pass, in {}", length(wait)),
-        Some(_) => "the vendor's answers".to_owned(),
-    }
-}
-
-fn row(
-    note: &AccountNote,
-    numbers: &AccountNumbers,
-    course: Option<Picture>,
-    now: Timestamp,
-) -> AccountRow {
-    let health = Health::of(note, numbers);
-    #[expect(
-        clippy::cast_possible_truncation,
-        reason = "whole seconds are enough here"
-    )]
-    let last = numbers.last_success as i64;
-    let last_success = if last > 0 {
-        format!("{} ago", length(now.as_second() - last))
-    } else {
-        "never".to_owned()
-    };
-    let mut channels: Vec<_> = numbers.channels.iter().collect();
-    channels.sort_by(|left, right| right.1.sent.total_cmp(&left.1.sent));
-    AccountRow {
-        name: note.name.to_string(),
-        provider: note.provider,
-        health,
-        waits_for: waits_for(note, health, now),
-        last_success,
-        tracked: count(Some(numbers.tracked)),
-        sent: count(Some(numbers.counted.sent)),
-        delivered: count(Some(numbers.counted.delivered)),
-        rate: rate(Some(numbers.rated())),
-        course,
-        last_error: note.last_error.clone().unwrap_or_default(),
-        channels: channels
-            .into_iter()
-            .map(|([name, platform], pair)| ChannelRow {
-                name: name.clone(),
-                platform: platform.clone(),
-                sent: count(Some(pair.sent)),
-                delivered: count(Some(pair.delivered)),
-                rate: rate(Some(*pair)),
-            })
-            .collect(),
-        messages: numbers
-            .messages
-            .iter()
-            .map(|message| MessageRow {
-                id: message.key[0].clone(),
-                application: message.key[1].clone(),
-                campaign: message.key[2].clone(),
-                channel: message.key[3].clone(),
-                sent: count(message.sent),
-                delivered: count(message.delivered),
-                rate: rate(
-                    message
-                        .sent
-                        .zip(message.delivered)
-                        .map(|(sent, delivered)| Pair { sent, delivered }),
-                ),
-            })
-            .collect(),
-    }
-}
-
-/// A number with its thousands apart.
-fn count(count: Option<f64>) -> String {
-    let Some(count) = count else {
-        return String::new();
-    };
-    let digits = format!("{count:.0}");
-    let mut text = String::with_capacity(digits.len() * 2);
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
-            // A narrow space that does not break.
-            text.push('\u{202f}');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-fn rate(pair: Option<Pair>) -> String {
-    pair.and_then(Pair::rate)
-        .map(|rate| format!("{:.1} %", 100.0 * rate))
-        .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_and_times_are_written_for_people() {
-        assert_eq!(count(Some(1_234_567.0)), "1\u{202f}234\u{202f}567");
-        assert_eq!(count(Some(120.0)), "120");
-        assert_eq!(count(None), "");
-        assert_eq!(
-            [0, 59, 60, 3661, 90_000].map(length),
-            ["0 s", "59 s", "1 min", "1 h 1 min", "1 d 1 h"]
-        );
+fn sort(rows: &mut [AccountRow], order: Order) {
+    match order {
+        Order::Trouble => rows.sort_by_key(|row| row.health),
+        Order::Name => rows.sort_by(|left, right| left.name.cmp(&right.name)),
+        Order::Rate => rows.sort_by(|left, right| {
+            let key = |row: &AccountRow| (row.share.unwrap_or(9.0), row.rate_now.unwrap_or(9.0));
+            let (left, right) = (key(left), key(right));
+            left.0.total_cmp(&right.0).then(left.1.total_cmp(&right.1))
+        }),
+        Order::Sent => rows.sort_by(|left, right| right.sent_number.total_cmp(&left.sent_number)),
+        Order::Success => rows.sort_by_key(|row| row.last_success_at),
     }
 }

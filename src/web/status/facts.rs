@@ -1,0 +1,238 @@
+//! What the exporter's own series say about each account, and its newest messages.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use crate::series::{Family, Labels, Table, Value, Visitor, WordKey, find};
+
+/// The most messages of an account on the page.
+const NEWEST_MESSAGES: usize = 10;
+
+/// A data set, and its application.
+pub(super) type DatasetKey = (String, String);
+
+/// What the series say about one account.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AccountFacts {
+    pub(super) up: Option<bool>,
+    /// `false`: another replica holds the account.
+    pub(super) held: Option<bool>,
+    /// The newest success of any data set, in Unix time; 0: there was none.
+    pub(super) last_success: f64,
+    pub(super) tracked: f64,
+    pub(super) success: BTreeMap<DatasetKey, bool>,
+    /// When the oldest unanswered query was due.
+    pub(super) due: BTreeMap<DatasetKey, f64>,
+    /// Failures because of credentials.
+    pub(super) refused: BTreeMap<DatasetKey, f64>,
+    pub(super) rate_limited: BTreeMap<String, f64>,
+    pub(super) discovery: BTreeMap<String, bool>,
+    pub(super) quarantined: f64,
+    /// By reason.
+    pub(super) dropped: BTreeMap<String, f64>,
+    /// Ages of messages at which no answer came in time.
+    pub(super) late: f64,
+}
+
+/// What the series say.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Facts {
+    pub(super) accounts: BTreeMap<String, AccountFacts>,
+    /// Of the process itself, by family.
+    pub(super) process: BTreeMap<&'static str, f64>,
+    pub(super) family: &'static str,
+}
+
+const OF_ACCOUNTS: [&str; 12] = [
+    "delivery_up",
+    "delivery_exporter_lease_held",
+    "delivery_exporter_last_success_timestamp_seconds",
+    "delivery_exporter_tracked_messages",
+    "delivery_exporter_collect_success",
+    "delivery_exporter_due_timestamp_seconds",
+    "delivery_exporter_collect_failures_total",
+    "delivery_exporter_rate_limited_total",
+    "delivery_exporter_discovery_success",
+    "delivery_exporter_reports_quarantined_total",
+    "delivery_exporter_series_dropped_total",
+    "delivery_exporter_cohort_missed_total",
+];
+pub(super) const STORE_UP: &str = "delivery_exporter_store_up";
+pub(super) const STORE_ERRORS: &str = "delivery_exporter_store_errors_total";
+pub(super) const SPOOL_BYTES: &str = "delivery_exporter_spool_bytes";
+pub(super) const ZERO_HOLD: &str = "delivery_exporter_zero_hold_sufficient";
+pub(super) const RELOAD: &str = "delivery_exporter_config_last_reload_successful";
+pub(super) const OTLP_POINTS: &str = "delivery_exporter_otlp_points_total";
+const OF_PROCESS: [&str; 6] = [
+    STORE_UP,
+    STORE_ERRORS,
+    SPOOL_BYTES,
+    ZERO_HOLD,
+    RELOAD,
+    OTLP_POINTS,
+];
+
+impl Facts {
+    /// What they say at `now`.
+    pub(super) fn read(table: &Table, now: Timestamp) -> Facts {
+        let mut facts = Facts::default();
+        table.visit(now, &mut facts);
+        facts
+    }
+}
+
+impl Visitor for Facts {
+    fn wants(&self, family: &'static Family) -> bool {
+        let name: &str = &family.name;
+        OF_ACCOUNTS.contains(&name) || OF_PROCESS.contains(&name)
+    }
+
+    fn family(&mut self, family: &'static Family) {
+        self.family = &family.name;
+    }
+
+    fn sample(&mut self, labels: Labels<'_>, value: &Value) {
+        let label = |name: &str| {
+            let found = labels.pairs().find(|(own, _)| *own == name);
+            found.map_or("", |(_, value)| value)
+        };
+        let number = match value {
+            Value::Gauge(number) | Value::Counter(number, _) => number.as_f64(),
+            Value::Histogram(..) => return,
+        };
+        if OF_PROCESS.contains(&self.family) {
+            // Points that were taken are no trouble.
+            if self.family != OTLP_POINTS || label("outcome") != "accepted" {
+                *self.process.entry(self.family).or_default() += number;
+            }
+            return;
+        }
+        let account = self
+            .accounts
+            .entry(label("account").to_owned())
+            .or_default();
+        let dataset = || (label("dataset").to_owned(), label("application").to_owned());
+        match self.family {
+            "delivery_up" => account.up = Some(number > 0.0),
+            "delivery_exporter_lease_held" => account.held = Some(number > 0.0),
+            "delivery_exporter_last_success_timestamp_seconds" => {
+                account.last_success = account.last_success.max(number);
+            }
+            "delivery_exporter_tracked_messages" => account.tracked = number,
+            "delivery_exporter_collect_success" => {
+                account.success.insert(dataset(), number > 0.0);
+            }
+            "delivery_exporter_due_timestamp_seconds" => {
+                account.due.insert(dataset(), number);
+            }
+            "delivery_exporter_collect_failures_total"
+                if ["unauthorized", "forbidden"].contains(&label("reason")) =>
+            {
+                *account.refused.entry(dataset()).or_default() += number;
+            }
+            "delivery_exporter_rate_limited_total" => {
+                let dataset = label("dataset").to_owned();
+                *account.rate_limited.entry(dataset).or_default() += number;
+            }
+            "delivery_exporter_discovery_success" => {
+                account
+                    .discovery
+                    .insert(label("source").to_owned(), number > 0.0);
+            }
+            "delivery_exporter_reports_quarantined_total" => account.quarantined += number,
+            "delivery_exporter_series_dropped_total" => {
+                *account
+                    .dropped
+                    .entry(label("reason").to_owned())
+                    .or_default() += number;
+            }
+            "delivery_exporter_cohort_missed_total" if label("reason") == "late" => {
+                account.late += number;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// One of the newest messages.
+pub(super) struct NewestMessage {
+    pub(super) id: String,
+    pub(super) application: String,
+    pub(super) campaign: String,
+    pub(super) channel: String,
+    pub(super) sent: f64,
+    pub(super) delivered: Option<f64>,
+}
+
+/// The newest messages of the accounts, in the order of the configuration. Only the first pieces of
+/// an account are walked, however many messages it has.
+pub(super) fn newest_messages(
+    table: &Table,
+    now: Timestamp,
+) -> BTreeMap<String, Vec<NewestMessage>> {
+    let mut all = BTreeMap::new();
+    let families = (
+        find(WordKey::Message("sent")),
+        find(WordKey::Message("delivered")),
+    );
+    let (Some(sent), Some(delivered)) = families else {
+        return all;
+    };
+    for account in table.shown().accounts() {
+        let mut name = String::new();
+        let mut messages: Vec<NewestMessage> = Vec::new();
+        let mut walked = 0;
+        for piece in account.pieces(sent) {
+            if messages.len() >= NEWEST_MESSAGES {
+                break;
+            }
+            walked += 1;
+            piece.visit(Some(now), &mut |labels, value| {
+                let (Value::Gauge(number), true) = (value, messages.len() < NEWEST_MESSAGES) else {
+                    return;
+                };
+                let mut message = NewestMessage {
+                    id: String::new(),
+                    application: String::new(),
+                    campaign: String::new(),
+                    channel: String::new(),
+                    sent: number.as_f64(),
+                    delivered: None,
+                };
+                for (label, value) in labels.pairs() {
+                    match label {
+                        "account" if name.is_empty() => value.clone_into(&mut name),
+                        "message_id" => value.clone_into(&mut message.id),
+                        "application" => value.clone_into(&mut message.application),
+                        "campaign" => value.clone_into(&mut message.campaign),
+                        "channel" => value.clone_into(&mut message.channel),
+                        _ => {}
+                    }
+                }
+                messages.push(message);
+            });
+        }
+        // Both families have the same messages in the same order.
+        for piece in account.pieces(delivered).iter().take(walked) {
+            piece.visit(Some(now), &mut |labels, value| {
+                let Value::Gauge(number) = value else { return };
+                let label = |name: &str| {
+                    let found = labels.pairs().find(|(own, _)| *own == name);
+                    found.map_or("", |(_, value)| value)
+                };
+                let (id, application) = (label("message_id"), label("application"));
+                let same = messages.iter_mut().find(|own| {
+                    own.id == id
+                        && own.application == application
+                        && own.channel == label("channel")
+                });
+                if let Some(message) = same {
+                    message.delivered = Some(number.as_f64());
+                }
+            });
+        }
+        all.insert(name, messages);
+    }
+    all
+}

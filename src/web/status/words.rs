@@ -1,0 +1,165 @@
+//! How numbers, times and texts are written for people.
+
+use jiff::Timestamp;
+
+/// A moment: the page's script writes it in the reader's own time zone, and leaves UTC as the title.
+pub(super) struct Stamp {
+    /// For programs.
+    pub(super) iso: String,
+    /// In full.
+    pub(super) utc: String,
+    /// What stands on the page without a script.
+    pub(super) text: String,
+}
+
+impl Stamp {
+    pub(super) fn new(at: Timestamp, now: Timestamp) -> Stamp {
+        let day = |at: Timestamp| at.strftime("%F").to_string();
+        let form = if day(at) == day(now) {
+            "%H:%M UTC"
+        } else {
+            "%-d %b %H:%M UTC"
+        };
+        Stamp {
+            iso: at.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
+            utc: at.strftime("%Y-%m-%d %H:%M:%S UTC").to_string(),
+            text: at.strftime(form).to_string(),
+        }
+    }
+
+    /// Of a Unix time in seconds.
+    pub(super) fn of_unix(at: i64, now: Timestamp) -> Stamp {
+        Stamp::new(Timestamp::from_second(at).unwrap_or_default(), now)
+    }
+}
+
+/// A length of time as people say it: the two largest units.
+pub(super) fn length(seconds: i64) -> String {
+    let units = [("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
+    let mut left = seconds.max(0);
+    let mut parts = Vec::new();
+    for (unit, size) in units {
+        if left >= size {
+            parts.push(format!("{} {unit}", left / size));
+            left %= size;
+        }
+    }
+    parts.truncate(2);
+    if parts.is_empty() {
+        "0 s".to_owned()
+    } else {
+        parts.join(" ")
+    }
+}
+
+/// The same in one unit, for narrow places.
+pub(super) fn short_length(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    match seconds {
+        0..=119 => format!("{seconds} s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        7200..=172_799 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// A number with its thousands apart.
+pub(super) fn count(count: f64) -> String {
+    let digits = format!("{count:.0}");
+    let mut text = String::with_capacity(digits.len() * 2);
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place) % 3 == 0 {
+            // A narrow space that does not break.
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A ratio as a percentage, with one digit after the point.
+pub(super) fn percent(ratio: f64) -> String {
+    format!("{:.1}\u{202f}%", 100.0 * ratio)
+}
+
+/// A ratio as a whole percentage.
+pub(super) fn whole_percent(ratio: f64) -> String {
+    format!("{:.0}\u{202f}%", 100.0 * ratio)
+}
+
+/// A text without anything that looks like somebody's address: a vendor's error may quote one.
+pub(super) fn redact(text: &str) -> String {
+    if !text.contains('@') {
+        return text.to_owned();
+    }
+    // Generous: what is taken away besides is no loss.
+    let is_of_address = |c: char| !c.is_whitespace() && !"\"'<>()[]{},;".contains(c);
+    let mut redacted = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(is_of_address) {
+        redacted.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let end = rest.find(|c| !is_of_address(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        redacted.push_str(if word.trim_matches('@').contains('@') {
+            "(address)"
+        } else {
+            word
+        });
+        rest = after;
+    }
+    redacted.push_str(rest);
+    redacted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_times_are_written_for_people() {
+        assert_eq!(count(1_234_567.0), "1\u{202f}234\u{202f}567");
+        assert_eq!(count(120.0), "120");
+        assert_eq!(percent(0.9366), "93.7\u{202f}%");
+        assert_eq!(
+            [0, 59, 60, 3661, 90_000].map(length),
+            ["0 s", "59 s", "1 min", "1 h 1 min", "1 d 1 h"]
+        );
+        assert_eq!(
+            [59, 3661, 90_000, 400_000].map(short_length),
+            ["59 s", "61 min", "25 h", "4 d"]
+        );
+        let now: Timestamp = "2026-11-30T10:00:00Z".parse().unwrap();
+        let today = Stamp::new("2026-11-30T02:41:07Z".parse().unwrap(), now);
+        assert_eq!(
+            [today.text, today.utc],
+            ["02:41 UTC", "2026-11-30 02:41:07 UTC"]
+        );
+        let before = Stamp::new("2026-11-29T02:41:07Z".parse().unwrap(), now);
+        assert_eq!(before.text, "29 Nov 02:41 UTC");
+    }
+
+    #[test]
+    fn addresses_of_people_do_not_get_onto_the_page() {
+        for (text, redacted) in [
+            ("no address here", "no address here"),
+            (
+                "unknown recipient <a.b+c@example.com>, sorry",
+                "unknown recipient <(address)>, sorry",
+            ),
+            ("x@y", "(address)"),
+            (
+                "via http://me:p$w!d@host/a?b=c; retried",
+                "via (address); retried",
+            ),
+            (
+                "store postgres://user:secret@host/db: down",
+                "store (address) down",
+            ),
+            ("at @ 10:00 @all", "at @ 10:00 @all"),
+            ("ünï@exämple.com.", "(address)"),
+        ] {
+            assert_eq!(super::redact(text), redacted);
+        }
+    }
+}

@@ -51,10 +51,19 @@ async fn switch(exporter: &Exporter, method: &str, incident: &str) {
     assert!(said.starts_with(&format!("{incident} is ")), "{said}");
 }
 
-/// Starts the demo, and measures how long it takes to have values of every account.
-async fn start_until_values(directory: &Path) -> (Exporter, Duration) {
+/// How many times longer things take on this machine while other tests and programs run.
+fn waiting_per_processor() -> f64 {
+    let load = fs::read_to_string("/proc/loadavg").unwrap();
+    let load: f64 = load.split(' ').next().unwrap().parse().unwrap();
+    let processors = std::thread::available_parallelism().unwrap().get();
+    (load / processors as f64).max(1.0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_greets_and_has_values_within_five_seconds() {
+    let directory = tempfile::tempdir().unwrap();
     let begin = Instant::now();
-    let exporter = start(directory, &[]).await;
+    let exporter = start(directory.path(), &[]).await;
     let has_values = |metrics: &Metrics| {
         let has = |family, account| metrics.find(family, &[("account", account)]).count() > 0;
         ["shop-push", "news-push", "loyalty", "china"]
@@ -65,21 +74,8 @@ async fn start_until_values(directory: &Path) -> (Exporter, Duration) {
     exporter
         .wait_for("every account has values", has_values)
         .await;
-    (exporter, begin.elapsed())
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_demo_greets_and_has_values_within_five_seconds() {
-    let directory = tempfile::tempdir().unwrap();
-    // Other tests run beside this one: the best of three starts counts.
-    let (mut exporter, mut took) = start_until_values(directory.path()).await;
-    for _ in 1..3 {
-        if took > Duration::from_secs(5) {
-            exporter.terminate();
-            (exporter, took) = start_until_values(directory.path()).await;
-        }
-    }
-    assert!(took <= Duration::from_secs(5), "{took:?}");
+    let (took, limit) = (begin.elapsed(), Duration::from_secs(5));
+    assert!(took <= limit.mul_f64(waiting_per_processor()), "{took:?}");
     let port = exporter.base.rsplit_once(':').unwrap().1;
     let log = exporter.log();
     for needed in [

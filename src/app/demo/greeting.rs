@@ -143,6 +143,13 @@ mod tests {
     }
 
     #[test]
+    fn the_readme_shows_the_box_as_it_is() {
+        let readme = include_str!("../../../README.md");
+        let text = text("http://localhost:9847", "/metrics", None, true);
+        assert!(readme.contains(text.trim()), "{text}");
+    }
+
+    #[test]
     fn without_a_terminal_no_key_is_offered_and_a_missing_prometheus_is_told() {
         let missing = Err("it ended".to_owned());
         let text = text("http://localhost:1", "/metrics", Some(&missing), false);

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, sync::Arc};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use delivery_simulators::Incident;
 use jiff::Timestamp;
 
 /// The text of `--version`.
@@ -37,11 +38,22 @@ pub enum Command {
     /// Ask every vendor once, and print OpenMetrics text. Exits 2 if an account failed.
     Collect,
     /// Start simulators of all vendors on loopback, and the exporter on them.
-    Demo,
+    Demo(Demo),
     /// Write the history that vendors keep to a file for promtool.
     Backfill(Backfill),
     /// Read what lies in quarantine once more, and count what can be read now.
     Replay,
+}
+
+/// What the demo shows.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Demo {
+    /// An incident that is on from the start. Repeatable.
+    #[arg(long, value_name = "NAME", value_enum)]
+    pub incident: Vec<Incident>,
+    /// Start the `prometheus` of the PATH beside it, with the alert rules.
+    #[arg(long)]
+    pub with_prometheus: bool,
 }
 
 /// What history is wanted, and where it goes.
@@ -287,6 +299,29 @@ mod tests {
             ];
             assert!(Cli::try_parse_from(all).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn the_demo_has_incidents_and_prometheus() {
+        assert_eq!(
+            parse(&["demo"]).command,
+            Some(Command::Demo(Demo::default()))
+        );
+        let cli = parse(&[
+            "demo",
+            "--incident=fcm-outage",
+            "--incident",
+            "key-expired",
+            "--with-prometheus",
+        ]);
+        let expected = Demo {
+            incident: vec![Incident::FcmOutage, Incident::KeyExpired],
+            with_prometheus: true,
+        };
+        assert_eq!(cli.command, Some(Command::Demo(expected)));
+        let unknown = ["x", "demo", "--incident=flood"];
+        let problem = Cli::try_parse_from(unknown).unwrap_err().to_string();
+        assert!(problem.contains("bounce-storm"), "{problem}");
     }
 
     #[test]

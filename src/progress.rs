@@ -27,6 +27,11 @@ impl Write for Beside {
     }
 }
 
+/// Writes to the terminal while no bar is there.
+pub fn beside(write: impl FnOnce()) {
+    BARS.suspend(write);
+}
+
 fn bar(template: &str, length: u64) -> ProgressBar {
     let bar = BARS.add(ProgressBar::new(length));
     if let Ok(style) = ProgressStyle::with_template(template) {

@@ -1,151 +1,28 @@
-"""Runs the rules over simulated days in promtool and reports what they found, beside the naive rule.
+"""Runs the rules over simulated days and reports what they found, beside the naive rule.
 
-    python run.py --days 30 --seeds 18,19,20,22,23
+    python run.py --days 14 --seeds 101-120
 
-The generator draws the incidents from the seed. Rules and thresholds were tuned on seeds 1 to 5, 11, 12, 16, 17 and 21.
+The generator draws applications and incidents from the seed. `docs/alerting.md` says on which seeds the rules were tuned.
 """
 
 import argparse
 import collections
 import concurrent.futures
-import json
-import pathlib
-import re
 import statistics
-import subprocess
 import sys
-import tempfile
 
-import numpy as np
-import yaml
-
+import evaluate
+import incidents
 import world
-from world import DAY, HOUR, STEP
+from applications import DAY, HOUR
 
-HERE = pathlib.Path(__file__).resolve().parent
-RULES = HERE.parent / "alerts" / "delivery.rules.yml"
-# The rule that everyone writes.
-NAIVE = """
-groups:
-- name: naive
-  rules:
-  - alert: NaiveDeliveryRate
-    expr: sum by(provider, account, application) (increase(delivery_delivered_total[15m]))
-      / sum by(provider, account, application) (increase(delivery_sent_total[15m])) < 0.9
-    for: 10m
-    labels: {severity: page}
-"""
+MINUTES = evaluate.MINUTES
 # An incident may still be told of so long after its end: the rules' windows and what they keep.
 AFTER = {"page": 2 * HOUR, "warning": 8 * HOUR}
 # Those that look at a day.
 AFTER_A_DAY = {"DeliveryHardBounces": 26 * HOUR, "DeliveryComplaints": 34 * HOUR}
-MINUTES = STEP // 60
-
-
-def labels_text(name: str, labels: dict[str, str]) -> str:
-    """A series as promtool names it."""
-    inner = ",".join(f'{key}="{value}"' for key, value in labels.items())
-    return f"{name}{{{inner}}}"
-
-
-def runs(values: np.ndarray) -> str:
-    """Values in promtool's notation, equal ones together."""
-    edges = np.flatnonzero(np.diff(values, prepend=np.nan, append=np.nan))
-    parts = []
-    for begin, end in zip(edges, edges[1:]):
-        value = f"{values[begin]:.0f}"
-        parts.append(value if end - begin == 1 else f"{value}x{end - begin - 1}")
-    return " ".join(parts)
-
-
-def input_series(made: world.World, rng: np.random.Generator) -> list[dict]:
-    """What Prometheus has scraped: from two replicas, one of which takes an account over twice."""
-    found = []
-    steps = made.steps
-    handed = sorted(int(step) for step in rng.integers(made.first, steps, 2))
-
-    def add(name: str, labels: dict, values: str) -> None:
-        found.append({"series": labels_text(name, labels), "values": values})
-
-    for (name, labels), increments in made.series.increments.items():
-        labels = dict(labels)
-        target = {"job": "delivery", "instance": "a:9847"}
-        if labels["account"] != "asia":
-            add(name, target | labels, runs(np.cumsum(increments)))
-            continue
-        first, second = handed
-        shown = np.cumsum(increments)
-        # A counter is what this replica has released: b begins at 0, a goes on where it was.
-        begin, middle = shown[first - 1], shown[second - 1] - shown[first - 1]
-        add(
-            name, target | labels,
-            f"{runs(shown[:first])} stale {' '.join(['_x' + str(second - first - 2)])} {runs(shown[second:] - middle)}",
-        )
-        add(
-            name, target | labels | {"instance": "b:9847"},
-            f"_x{first - 1} {runs(np.concatenate([[0], shown[first + 1:second] - begin]))} stale",
-        )
-    for account, pauses in made.pauses.items():
-        provider = next(own.provider for own in world.APPLICATIONS if own.account == account)
-        up = np.ones(steps)
-        for begin, end in pauses:
-            up[begin:end] = 0
-        add("delivery_up", {"job": "delivery", "instance": "a:9847", "provider": provider, "account": account}, runs(up))
-    for instance in ("a:9847", "b:9847"):
-        add("up", {"job": "delivery", "instance": instance}, f"1x{steps - 1}")
-        add("delivery_exporter_store_up", {"job": "delivery", "instance": instance}, f"1x{steps - 1}")
-    return found
-
-
-UNITS = {"w": 7 * 86400, "d": 86400, "h": 3600, "m": 60, "s": 1}
-ALERT = re.compile(r"(\w+)=\\?\"((?:[^\"\\]|\\[^\"])*)\\?\"")
-
-
-def timeline(made: world.World, seed: int) -> dict[tuple, list[int]]:
-    """The steps at which each alert fired."""
-    every = range(made.first, made.steps)
-    with tempfile.TemporaryDirectory() as directory:
-        directory = pathlib.Path(directory)
-        (directory / "naive.yml").write_text(NAIVE)
-        test = {
-            "rule_files": [str(RULES), "naive.yml"],
-            "evaluation_interval": f"{MINUTES}m",
-            # Without an order a group may read what another recorded a step before.
-            "group_eval_order": [group["name"] for group in yaml.safe_load(RULES.read_text())["groups"]] + ["naive"],
-            "tests": [{
-                "interval": f"{MINUTES}m",
-                "input_series": input_series(made, np.random.default_rng(seed + 1000)),
-                "promql_expr_test": [
-                    {"expr": 'ALERTS{alertstate="firing"}', "eval_time": f"{step * MINUTES}m", "exp_samples": []}
-                    for step in every
-                ],
-            }],
-        }
-        file = directory / "days.test.yml"
-        # JSON is YAML, and much faster to write.
-        file.write_text(json.dumps(test))
-        done = subprocess.run(["promtool", "test", "rules", str(file)], capture_output=True, text=True)
-    output = done.stdout + done.stderr
-    fired: dict[tuple, list[int]] = collections.defaultdict(list)
-    step = None
-    for line in output.splitlines():
-        if "time: " in line:
-            time = re.search(r"time: ([\dywdhms.]+)", line)[1]
-            seconds = sum(
-                float(number) * UNITS[unit] for number, unit in re.findall(r"([\d.]+)([wdhms])", time)
-            )
-            step = round(seconds / STEP)
-        elif "got:" in line and step is not None:
-            for sample in re.findall(r"\{[^{}]*\}", line):
-                labels = dict(ALERT.findall(sample))
-                labels.pop("__name__", None)
-                labels.pop("alertstate", None)
-                if "alertname" not in labels:
-                    sys.exit(f"promtool's output is not understood: {line[:300]}")
-                fired[tuple(sorted(labels.items()))].append(step)
-    if not fired and "FAILED" in output and "got:" not in output:
-        sys.exit(f"promtool failed: {output[:2000]}")
-    return fired
+# Numbers of a day come the morning after it, and stay in a window of a day.
+AFTER_THE_MORNING = 34 * HOUR
 
 
 def episodes(steps: list[int]) -> list[tuple[int, int]]:
@@ -159,7 +36,7 @@ def episodes(steps: list[int]) -> list[tuple[int, int]]:
     return found
 
 
-def concerns(labels: dict[str, str], own: world.Incident) -> bool:
+def concerns(labels: dict[str, str], own: incidents.Incident) -> bool:
     """Whether an alert's labels are about what an incident hits."""
     channel = labels.get("vendor_channel")
     if channel and own.vendor_channel and channel != own.vendor_channel:
@@ -171,6 +48,10 @@ def concerns(labels: dict[str, str], own: world.Incident) -> bool:
         ):
             return True
     return False
+
+
+# A decay takes a day to be seen, the others are the customer's side or yesterday's.
+NEVER_URGENT = ("decay", "slow_decay", "uninstalls", "expiry", "daily_late", "daily_low")
 
 
 def judge(made: world.World, fired: dict[tuple, list[int]], naive: bool) -> dict:
@@ -186,7 +67,8 @@ def judge(made: world.World, fired: dict[tuple, list[int]], naive: bool) -> dict
         for begin, end in episodes(steps):
             causes = [
                 index for index, own in enumerate(made.incidents)
-                if concerns(labels, own) and begin < own.end + after and end >= own.begin
+                if concerns(labels, own) and begin < own.end + after + (AFTER_THE_MORNING if own.kind.startswith("daily") else 0)
+                and end >= own.begin
             ]
             if not causes:
                 false[severity].append((labels["alertname"], labels, begin))
@@ -199,13 +81,13 @@ def judge(made: world.World, fired: dict[tuple, list[int]], naive: bool) -> dict
                     found[index][kind] = min(found[index].get(kind, at), at)
     counted = [
         index for index, own in enumerate(made.incidents)
-        if own.visible is not None and own.share >= world.VISIBLE and own.volume >= 400
+        if own.visible is not None and own.share >= incidents.VISIBLE and own.volume >= 400
     ]
     # They take far less of the traffic, and are told of for its reputation.
     complaints = [index for index, own in enumerate(made.incidents) if own.kind == "complaints"]
     urgent = [
         index for index in counted
-        if made.incidents[index].share >= 0.25 and made.incidents[index].kind not in ("decay", "uninstalls")
+        if made.incidents[index].share >= 0.25 and made.incidents[index].kind not in NEVER_URGENT
     ]
     delays = [
         max(0, found[index]["any"] - made.incidents[index].visible) * MINUTES for index in counted if index in found
@@ -244,6 +126,7 @@ def report(seed: int, made: world.World, fired: dict, verbose: bool) -> tuple[li
             "false_warnings": false_warnings,
             "precision": precision,
             "median": statistics.median(own["delays"]) if own["delays"] else None,
+            "delays": own["delays"],
         })
         if verbose and not naive:
             for severity, cases in own["false"].items():
@@ -263,30 +146,38 @@ def report(seed: int, made: world.World, fired: dict, verbose: bool) -> tuple[li
 
 def one(arguments: tuple) -> tuple[list, list]:
     """A seed by itself."""
-    seed, days, warm_up, incidents, verbose = arguments
-    made = world.World(seed, days, warm_up, incidents)
-    made.measure()
-    return report(seed, made, timeline(made, seed), verbose)
+    seed, days, warm_up, count, verbose = arguments
+    made = world.World(seed, days, warm_up, count)
+    return report(seed, made, evaluate.fired(evaluate.at_once(made, seed), made.first), verbose)
+
+
+def numbers(text: str) -> list[int]:
+    """Such as 1,2,5-8."""
+    found = []
+    for own in text.split(","):
+        low, _, high = own.partition("-")
+        found += range(int(low), int(high or low) + 1)
+    return found
 
 
 def main() -> int:
     """Runs the seeds and checks the goals."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--days", type=float, default=30)
+    parser.add_argument("--days", type=float, default=14)
     parser.add_argument("--warm-up", type=float, default=8, help="days without incidents before them")
-    parser.add_argument("--incidents", type=int, default=40)
-    parser.add_argument("--seeds", default="18,19,20,22,23")
+    parser.add_argument("--incidents", type=int, default=30)
+    parser.add_argument("--seeds", default="101-120")
     parser.add_argument("--verbose", action="store_true")
     flags = parser.parse_args()
     jobs = [
-        (int(seed), flags.days, flags.warm_up, flags.incidents, flags.verbose) for seed in flags.seeds.split(",")
+        (seed, flags.days, flags.warm_up, flags.incidents, flags.verbose) for seed in numbers(flags.seeds)
     ]
     rows = []
     with concurrent.futures.ProcessPoolExecutor(max_workers=2) as pool:
         for done in concurrent.futures.as_completed([pool.submit(one, job) for job in jobs]):
             own, said = done.result()
             rows += own
-            print("\n".join([f"seed {own[0]['seed']}:", *said, *map(str, own)]), file=sys.stderr, flush=True)
+            print("\n".join([f"seed {own[0]['seed']}:", *said]), file=sys.stderr, flush=True)
     print(
         "| rules | seed | incidents found | urgent ones paged | complaints found | false pages | false warnings | precision | median time to detect |\n"
         "|---|---|---|---|---|---|---|---|---|"
@@ -299,12 +190,20 @@ def main() -> int:
         )
     ours = [row for row in rows if row["rules"] == "these"]
     total = sum(row["incidents"] for row in ours)
+    weeks = flags.days / 7 * len(ours)
+    median = statistics.median([delay for row in ours for delay in row["delays"]] or [0])
+    found = sum(row["found"] for row in ours)
+    print(
+        f"\n{len(ours)} seeds: {found} of {total} found ({found / max(1, total):.1%}), {sum(row['false_pages'] for row in ours)} false pages,"
+        f" {sum(row['false_warnings'] for row in ours) / weeks:.2f} false warnings a week, median {median:.0f} minutes"
+    )
     good = (
         all(row["false_pages"] == 0 for row in ours)
+        # One a week; of a few days no more than one.
+        and sum(row["false_warnings"] for row in ours) <= max(1, weeks)
         and sum(row["found"] for row in ours) >= 0.95 * total
         and sum(row["paged"] for row in ours) >= 0.5 * sum(row["urgent"] for row in ours)
-        # Of a few incidents the median says nothing.
-        and all((row["median"] or 0) <= 15 for row in ours if row["incidents"] >= 10)
+        and median <= 15
     )
     print("\nThe goals are met." if good else "\nThe goals are NOT met.")
     return 0 if good else 1

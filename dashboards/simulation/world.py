@@ -1,211 +1,67 @@
-"""Applications that send, and incidents that are drawn from a seed: the series that an exporter would show.
+"""Some days of applications with incidents: the series that an exporter would show.
 
 Everything is on a grid of five minutes. The generator knows nothing of the rules.
 """
 
-import dataclasses
 import math
 
 import numpy as np
 
-STEP = 300
-HOUR = 3600 // STEP
-DAY = 24 * HOUR
-# Seconds, the label, and the share of what is delivered in the end that is delivered by then.
-AGES = [(300, "5m", 0.86), (900, "15m", 0.92), (3600, "1h", 0.96), (21600, "6h", 0.985), (86400, "24h", 0.997), (259200, "72h", 1.0)]
-DAILY_AGES = [(86400, "24h", 1.0), (259200, "72h", 1.0)]
-# From what loss on an incident counts and is visible: a decay is smaller in its first hours.
-VISIBLE = 0.05
+import incidents
+from applications import DAY, HOUR, STEP, Application, Draw, at_night, rhythm
+from incidents import VISIBLE, Incident
 
-
-@dataclasses.dataclass(frozen=True)
-class Part:
-    """A vendor channel: its share of an application's recipients, and its rate."""
-
-    platform: str
-    vendor_channel: str
-    share: float
-    rate: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Application:
-    """Who sends, how much and when."""
-
-    provider: str
-    account: str
-    name: str
-    parts: tuple[Part, ...]
-    # Recipients an hour of messages that go out one by one, on the average.
-    stream: float = 0
-    # Campaigns a day, and the median of their recipients.
-    campaigns: float = 0
-    size: float = 0
-    # How much campaigns differ in their rate (standard deviation of the log odds).
-    unrest: float = 0.25
-    night: float = 0.1
-    weekend: float = 0.7
-    breakdown: bool = True
-    channel: str = "push"
-
-    @property
-    def key(self) -> tuple[str, str, str]:
-        """How alerts name it."""
-        return (self.provider, self.account, self.name)
-
-
-ANDROID_CHINA = (
-    Part("android", "huawei", 0.25, 0.93), Part("android", "xiaomi", 0.22, 0.90), Part("android", "oppo", 0.18, 0.88),
-    Part("android", "vivo", 0.15, 0.89), Part("android", "fcm", 0.08, 0.85), Part("ios", "apns", 0.12, 0.70),
-)
-WEST = (Part("android", "fcm", 0.62, 0.91), Part("ios", "apns", 0.30, 0.74), Part("web", "chrome", 0.08, 0.55))
-APPLICATIONS = (
-    Application("infobip_push", "global", "shop", (Part("", "", 1, 0.92),), stream=900, campaigns=2, size=9000, breakdown=False),
-    Application("infobip_push", "global", "bank", (Part("", "", 1, 0.96),), stream=2500, night=0.2, weekend=0.5, breakdown=False),
-    Application("engagelab", "asia", "news", ANDROID_CHINA, campaigns=30, size=6000),
-    Application("engagelab", "asia", "orders", ANDROID_CHINA, stream=1800),
-    Application("engagelab", "asia", "club", WEST, campaigns=10, size=40, unrest=0.5),
-    Application("pushwoosh", "west", "loyalty", WEST, stream=700, campaigns=3, size=30000),
-    Application("pushwoosh", "west", "games", WEST, campaigns=12, size=12000, weekend=1.3),
-    Application("pushwoosh", "west", "ios-only", (Part("ios", "apns", 1, 0.8),), stream=1200),
-    Application("pushwoosh", "west", "bursts", WEST, campaigns=4, size=150000, unrest=0.15, night=0.02),
-    Application("alibaba_push", "cn", "mall", (Part("", "", 1, 0.83),), campaigns=20, size=20000, breakdown=False),
-    Application("infobip_email", "mail", "letters", (Part("", "", 1, 0.97),), stream=4000, channel="email", breakdown=False),
-)
-
-
-@dataclasses.dataclass
-class Incident:
-    """Something that goes wrong; times are steps."""
-
-    kind: str
-    begin: int
-    end: int
-    severity: float
-    applications: set
-    vendor_channel: str | None = None
-    # Filled by the world: when the vendor's numbers first show it, and how much of the traffic it takes.
-    visible: int | None = None
-    share: float = 0.0
-    volume: float = 0.0
-
-    def factor(self, step: int, part: Part, at: float | None = None) -> float:
-        """What of a part's deliveries is left for a message of this step."""
-        if not self.begin <= step < self.end or self.vendor_channel not in (None, part.vendor_channel):
-            return 1.0
-        if self.kind == "decay":
-            return 1 - self.severity * (step - self.begin) / (self.end - self.begin)
-        return 1 - self.severity
-
-
-# Kind, how many of forty, hours from and to, severity from and to.
-KINDS = (
-    ("vendor", 5, 0.75, 5, 0.35, 1.0),
-    ("channel", 6, 1, 8, 0.4, 1.0),
-    ("channel_everywhere", 4, 0.75, 5, 0.4, 1.0),
-    ("application", 8, 0.75, 6, 0.25, 1.0),
-    ("decay", 3, 30, 48, 0.25, 0.5),
-    ("dip", 4, 0.34, 0.67, 0.5, 1.0),
-    ("uninstalls", 4, 10, 24, 0.06, 0.2),
-    ("silence", 2, 1, 4, 1.0, 1.0),
-    ("bounces", 2, 8, 20, 0.12, 0.3),
-    ("complaints", 2, 8, 20, 0.004, 0.01),
-)
-
-
-def draw_incidents(rng: np.random.Generator, first: int, last: int, count: int) -> list[Incident]:
-    """Incidents between two steps; none of them meets another one of the same application within 14 hours."""
-    names = [kind for kind in KINDS for _ in range(kind[1])]
-    rng.shuffle(names)
-    incidents: list[Incident] = []
-    push = [own for own in APPLICATIONS if own.channel == "push" and own.provider != "alibaba_push"]
-    for kind, _, least, most, weak, strong in names[:count]:
-        for _ in range(500):
-            length = max(4, int(rng.uniform(float(least), float(most)) * HOUR))
-            if last - first <= length:
-                continue
-            begin = int(rng.integers(first, last - length))
-            severity = float(rng.uniform(float(weak), float(strong)))
-            channel = None
-            application = push[rng.integers(len(push))]
-            if kind == "vendor":
-                provider = ["infobip_push", "engagelab", "pushwoosh"][rng.integers(3)]
-                affected = {own.key for own in push if own.provider == provider}
-            elif kind == "channel":
-                with_parts = [own for own in push if len(own.parts) > 1]
-                application = with_parts[rng.integers(len(with_parts))]
-                channel = application.parts[rng.integers(len(application.parts))].vendor_channel
-                affected = {
-                    own.key for own in push
-                    if own.account == application.account and any(part.vendor_channel == channel for part in own.parts)
-                }
-            elif kind == "channel_everywhere":
-                channel = ["fcm", "apns"][rng.integers(2)]
-                affected = {own.key for own in push if any(part.vendor_channel == channel for part in own.parts)}
-            elif kind == "silence":
-                steady = [own for own in push if own.stream >= 900]
-                affected = {steady[rng.integers(len(steady))].key}
-            elif kind in ("bounces", "complaints"):
-                affected = {own.key for own in APPLICATIONS if own.channel == "email"}
-            else:
-                affected = {application.key}
-            new = Incident(str(kind), begin, begin + length, severity, affected, channel)
-            gap = 14 * HOUR
-            if all(
-                new.begin > old.end + gap or old.begin > new.end + gap or not new.applications & old.applications
-                for old in incidents
-            ):
-                incidents.append(new)
-                break
-    return sorted(incidents, key=lambda own: own.begin)
+# Seconds and the label of the ages, and what is delivered by then of what the first five minutes leave.
+AGES = [(300, "5m", 0.0), (900, "15m", 0.45), (3600, "1h", 0.72), (21600, "6h", 0.9), (86400, "24h", 0.98), (259200, "72h", 1.0)]
+# Of a vendor that publishes once a day: days after the first publication.
+DAILY_AGES = [(0, "first", 0.985), (1, "24h", 0.997), (3, "72h", 1.0)]
+# A daily vendor's day begins at midnight in UTC+8, and its numbers are there at six.
+VENDOR_ZONE = 8 * HOUR
+PUBLISHED = 6 * HOUR
 
 
 class Series:
-    """Series by name and labels; counters are given by their increments."""
+    """Counters by name and labels, given by their increments."""
 
     def __init__(self, steps: int):
         self.steps = steps
         self.increments: dict[tuple, np.ndarray] = {}
-        self.gauges: dict[tuple, np.ndarray] = {}
+        # The step at which a series begins to exist.
+        self.begins: dict[tuple, int] = {}
 
-    def add(self, name: str, labels: dict, step: int | np.ndarray, amount) -> None:
+    def add(self, name: str, labels: dict, step, amount, begins: int = 0) -> None:
         """Counts; what is beyond the end is left out."""
         key = (name, tuple(sorted(labels.items())))
         series = self.increments.get(key)
         if series is None:
             series = self.increments[key] = np.zeros(self.steps)
+            self.begins[key] = begins
         step = np.asarray(step)
+        amount = np.broadcast_to(amount, step.shape)
         inside = step < self.steps
-        np.add.at(series, step[inside], np.broadcast_to(amount, step.shape)[inside])
-
-
-def rhythm(application: Application, steps: np.ndarray) -> np.ndarray:
-    """How busy a step is, 1 on the average of a weekday."""
-    hour = steps % DAY / HOUR
-    day = (steps // DAY + 4) % 7
-    busy = application.night + (1 - application.night) * np.clip(np.sin((hour - 6) / 16 * math.pi), 0, None) * 1.7
-    return busy * np.where(day >= 5, application.weekend, 1.0)
+        np.add.at(series, step[inside], amount[inside])
 
 
 class World:
     """Some days of all applications."""
 
-    def __init__(self, seed: int, days: float, warm_up: float, count: int):
+    def __init__(self, seed: int, days: float, warm_up: float, count: int, only: frozenset[str] | None = None):
         self.rng = np.random.default_rng(seed)
         self.steps = int((days + warm_up) * DAY)
         self.first = int(warm_up * DAY)
-        self.incidents = draw_incidents(self.rng, self.first, self.steps - 2 * HOUR, count)
+        applications = Draw(self.rng, days, warm_up).all()
+        self.applications = [own for own in applications if only is None or own.name in only]
+        self.incidents = incidents.draw(self.rng, self.applications, self.first, self.steps - 2 * HOUR, count)
         self.series = Series(self.steps)
         # When the numbers of an account stand still, as its vendor's API is down for a while.
         self.pauses: dict[str, list[tuple[int, int]]] = {}
-        for account in {own.account for own in APPLICATIONS}:
-            begins = self.rng.integers(0, self.steps, size=max(1, int(days // 10)))
+        for account in sorted({own.account for own in self.applications}):
+            begins = self.rng.integers(0, self.steps, size=max(1, int(days // 7)))
             self.pauses[account] = [(int(begin), int(begin) + int(self.rng.integers(2, 5))) for begin in begins]
-        for application in APPLICATIONS:
-            if application.channel == "email":
-                self._mail(application)
-            else:
-                self._push(application)
+        for application in self.applications:
+            (self._mail if application.channel == "email" else self._push)(application)
+        for own in self.incidents:
+            self._measure(own)
 
     def _affecting(self, application: Application, *kinds: str) -> list[Incident]:
         return [
@@ -213,122 +69,158 @@ class World:
             if application.key in own.applications and (not kinds or own.kind in kinds)
         ]
 
-    def _events(self, application: Application) -> list[tuple[int, int, int, float, np.ndarray]]:
-        """Step, recipients, messages, effect on the log odds, mix of parts."""
-        rng = self.rng
+    def _events(self, application: Application):
+        """Messages: step, recipients, messages, effect on the log odds, on errors, and the mix of parts."""
+        rng, steps = self.rng, np.arange(self.steps)
+        busy = rhythm(application, steps)
         mix = np.array([part.share for part in application.parts])
-        silent = np.zeros(self.steps, bool)
-        for own in self._affecting(application, "silence"):
-            silent[own.begin:own.end] = True
-        steps = np.arange(self.steps)
-        events = []
+        found = []
         if application.stream:
-            rate = application.stream * STEP / 3600 * rhythm(application, steps)
-            # The load of a five-minute step is no pure chance either.
-            counts = rng.poisson(rate * rng.gamma(20, 1 / 20, self.steps))
-            for step in np.flatnonzero((counts > 0) & ~silent):
-                events.append((int(step), int(counts[step]), int(counts[step]), 0.0, mix))
+            # The load of a five-minute step is no pure chance either, nor is an hour's rate.
+            counts = rng.poisson(application.stream * STEP / 3600 * busy * rng.gamma(20, 1 / 20, self.steps))
+            hours = self.steps // HOUR + 1
+            effect = rng.normal(0, 0.3 * application.unrest, hours)[steps // HOUR]
+            unrest = rng.normal(0, 1, hours)[steps // HOUR]
+            found.append((steps, counts, counts, effect, unrest, np.broadcast_to(mix, (self.steps, len(mix)))))
         if application.campaigns:
-            busy = rhythm(application, steps)
             times = np.flatnonzero(rng.random(self.steps) < application.campaigns / DAY * busy)
-            for step in times[~silent[times]]:
-                size = int(application.size * rng.lognormal(0, 0.9)) + 1
-                effect = rng.normal(0, application.unrest)
-                own = mix * rng.gamma(30, 1 / 30, len(mix))
-                kind = rng.random()
-                if len(mix) > 1 and kind < 0.08:
-                    # For one platform alone.
-                    platform = application.parts[rng.integers(len(mix))].platform
-                    own = own * [part.platform == platform for part in application.parts]
-                elif kind > 0.985:
-                    # To people who have not been here for long.
-                    effect -= 1.2
-                events.append((int(step), size, 1, effect, own / own.sum()))
-        return events
+            size = (application.size * rng.lognormal(0, 0.9, len(times))).astype(int) + 1
+            effect = rng.normal(0, application.unrest, len(times))
+            own = mix * rng.gamma(30, 1 / 30, (len(times), len(mix)))
+            kind = rng.random(len(times))
+            for row in np.flatnonzero(kind < 0.08):
+                # For one platform alone.
+                platform = application.parts[rng.integers(len(mix))].platform
+                own[row] *= [part.platform == platform for part in application.parts]
+            # To people who have not been here for long.
+            effect[kind > 0.985] -= 1.2
+            if not application.stream and not application.daily and rng.random() < 0.5:
+                # A quiet stretch, and then one large campaign to an unusual audience.
+                at = int(rng.integers(self.first, self.steps - 3 * HOUR))
+                keep = (times < at - int(rng.uniform(10, 36) * HOUR)) | (times > at + int(rng.uniform(0.5, 6) * HOUR))
+                times, size, effect, own = times[keep], size[keep], effect[keep], own[keep]
+                times, size = np.append(times, at), np.append(size, int(application.size * rng.uniform(1, 4)) + 1)
+                effect, own = np.append(effect, -rng.uniform(0.6, 1.8)), np.vstack([own, mix])
+            own /= own.sum(axis=1, keepdims=True)
+            found.append((times, size, np.ones(len(times), int), effect, rng.normal(0, 1, len(times)), own))
+        columns = [np.concatenate(parts) for parts in zip(*found)]
+        keep = (columns[1] > 0) & (columns[0] >= application.born * DAY)
+        for own in self._affecting(application, "silence"):
+            keep &= ~((own.begin <= columns[0]) & (columns[0] < own.end))
+        return [column[keep] for column in columns]
+
+    def _odds(self, application: Application, step: np.ndarray) -> np.ndarray:
+        """What a night and a new release do to the log odds of a delivery."""
+        odds = application.night_effect * at_night(application, step)
+        if application.drift:
+            day, change = application.drift
+            # A release is taken up over two days.
+            odds = odds + change * np.clip((step - day * DAY) / (2 * DAY), 0, 1)
+        return odds
 
     def _push(self, application: Application) -> None:
         rng, series = self.rng, self.series
+        # Counters are shown at 0 before what they count.
+        begins = max(int(application.born * DAY) - 1, 0)
         top = {"provider": application.provider, "account": application.account, "application": application.name}
         plain = top | {"channel": application.channel}
-        daily = application.provider == "alibaba_push"
-        ages = DAILY_AGES if daily else AGES
-        incidents = self._affecting(application)
-        for name in ("sent", "delivered"):
-            series.add(f"delivery_{name}_total", plain, 0, 0)
-            for age in ages:
-                series.add(f"delivery_cohort_{name}_total", plain | {"age": age[1]}, 0, 0)
-        for reason in ("registration", "expired", "cloud"):
-            series.add("delivery_errors_total", plain | {"reason": reason}, 0, 0)
-        paused = np.arange(self.steps)
+        ages = DAILY_AGES if application.daily else AGES
+        hits = self._affecting(application)
+        step, recipients, messages, effect, unrest, mix = self._events(application)
+        paused = np.arange(self.steps + 4 * DAY)
         for begin, end in self.pauses[application.account]:
             paused[begin:end] = end
-        for step, recipients, messages, effect, mix in self._events(application):
-            counts = rng.multinomial(recipients, mix)
-            hit = [own for own in incidents if own.begin <= step < own.end]
-            shown = int(paused[min(step + 1, self.steps - 1)])
-            series.add("delivery_sent_total", plain, shown, recipients)
-            whole = np.zeros(len(ages), int)
-            uninstalled = 0.012
-            lost = 0
-            for part, count in zip(application.parts, counts):
-                if count == 0:
-                    continue
-                odds = math.log(part.rate / (1 - part.rate)) + effect
-                rate = 1 / (1 + math.exp(-odds))
-                factor = 1.0
-                for own in hit:
-                    if own.kind == "silence":
-                        continue
-                    left = own.factor(step, part)
-                    factor *= left
-                    if left <= 1 - VISIBLE:
-                        visible = step + 2
-                        own.visible = visible if own.visible is None else min(own.visible, visible)
-                    if own.kind == "uninstalls" and left < 1:
-                        uninstalled += own.severity
-                final = rng.binomial(count, rate)
-                left = rng.binomial(final, factor)
-                lost += final - left
-                remaining = left
-                by_age = np.zeros(len(ages), int)
-                for index in range(len(ages) - 1, -1, -1):
-                    later = ages[index + 1][2] if index + 1 < len(ages) else 1.0
-                    remaining = rng.binomial(remaining, ages[index][2] / later)
-                    by_age[index] = remaining
-                whole += by_age
-                if application.breakdown:
-                    labels = top | {"platform": part.platform, "vendor_channel": part.vendor_channel}
-                    for (seconds, age, _), delivered in zip(ages, by_age):
-                        self._cohort("delivery_cohort_channel", labels | {"age": age}, paused, step, seconds, count, delivered, messages, daily)
-            before = 0
-            for (seconds, age, _), delivered in zip(ages, whole):
-                self._cohort("delivery_cohort", plain | {"age": age}, paused, step, seconds, recipients, delivered, messages, daily)
-                when = step + math.ceil(seconds / STEP) + 1
-                if when < self.steps:
-                    series.add("delivery_delivered_total", plain, int(paused[when]), delivered - before)
-                before = delivered
-            cloud = any(own.kind in ("vendor", "channel", "channel_everywhere") for own in hit)
-            errors = {
-                "registration": rng.binomial(recipients, min(uninstalled, 1)),
-                "cloud": rng.binomial(recipients, 0.004) + (lost if cloud else 0),
-                "expired": rng.binomial(recipients, 0.006),
-            }
-            for reason, count in errors.items():
-                series.add("delivery_errors_total", plain | {"reason": reason}, shown + 1, count)
+        counts = rng.multinomial(recipients, mix)
+        odds = effect + self._odds(application, step)
+        shown = self._published(step, 0) if application.daily else paused[step + 1]
+        series.add("delivery_sent_total", plain, shown, recipients, begins)
+        whole = np.zeros((len(ages), len(step)), int)
+        lost = np.zeros((len(hits), len(step)), int)
+        for index, part in enumerate(application.parts):
+            count = counts[:, index]
+            rate = 1 / (1 + np.exp(-(math.log(part.rate / (1 - part.rate)) + odds)))
+            left = rng.binomial(count, rate)
+            for row, own in enumerate(hits):
+                share = own.left(step, part)
+                kept = rng.binomial(left, share)
+                lost[row] += left - kept
+                left = kept
+                self._see(own, step[(share <= 1 - VISIBLE) & (count > 0)])
+            by_age, later = [], 1.0
+            for _, _, by_then in reversed(ages):
+                by_now = by_then if application.daily else application.quick + (1 - application.quick) * by_then
+                left = rng.binomial(left, by_now / later)
+                later = by_now
+                by_age.insert(0, left)
+            whole += np.array(by_age)
+            if application.breakdown:
+                labels = top | {"platform": part.platform, "vendor_channel": part.vendor_channel}
+                some = count > 0
+                for (age, label, _), delivered in zip(ages, by_age):
+                    self._cohort(
+                        "delivery_cohort_channel", labels | {"age": label}, paused, application.daily, age, begins,
+                        step[some], count[some], delivered[some], np.minimum(messages, count)[some],
+                    )
+        before = 0
+        for (age, label, _), delivered in zip(ages, whole):
+            self._cohort(
+                "delivery_cohort", plain | {"age": label}, paused, application.daily, age, begins, step, recipients, delivered, messages,
+            )
+            when = self._published(step, age) if application.daily else paused[np.minimum(step + math.ceil(age / STEP) + 1, len(paused) - 1)]
+            series.add("delivery_delivered_total", plain, when, delivered - before, begins)
+            before = delivered
+        self._errors(application, plain, begins, step, counts, unrest, shown, dict(zip([id(own) for own in hits], lost)), hits)
 
-    def _cohort(self, family, labels, paused, step, seconds, sent, delivered, messages, daily) -> None:
-        when = step + math.ceil(seconds / STEP) + 1
+    def _see(self, own: Incident, steps: np.ndarray) -> None:
+        """An incident shows from the first message that it takes deliveries of."""
+        if len(steps) and own.kind != "daily_low":
+            visible = int(steps.min()) + 2
+            own.visible = visible if own.visible is None else min(own.visible, visible)
+
+    def _errors(self, application, plain, begins, step, counts, unrest, shown, lost, hits) -> None:
+        rng = self.rng
+        platforms = {"ios": 1.6, "web": 0.4}
+        tilt = np.array([platforms.get(part.platform, 1.0) for part in application.parts])
+        for reason, usual in application.errors:
+            share = np.where(at_night(application, step), usual.night, usual.day) * np.exp(usual.unrest * unrest)
+            by_part = rng.binomial(counts, np.minimum(share[:, None] * tilt, 0.95))
+            whole = by_part.sum(axis=1)
+            if application.breakdown:
+                for part, sent, own in zip(application.parts, counts.T, by_part.T):
+                    labels = {name: value for name, value in plain.items() if name != "channel"} | {
+                        "message_type": "notification", "platform": part.platform, "vendor_channel": part.vendor_channel,
+                    }
+                    self.series.add("delivery_channel_errors_total", labels, shown + 1, own, begins)
+                    if reason == application.errors[0][0]:
+                        self.series.add("delivery_channel_sent_total", labels, shown, sent, begins)
+            for own in hits:
+                cause = {"uninstalls": "registration", "expiry": "expired", "silence": ""}.get(own.kind, "cloud")
+                if cause == reason and own.kind not in ("application", "decay", "slow_decay", "dip", "daily_low"):
+                    whole = whole + lost[id(own)]
+            self.series.add("delivery_errors_total", plain | {"reason": reason}, shown + 1, whole, begins)
+
+    def _published(self, step: np.ndarray, days: int) -> np.ndarray:
+        """When a daily vendor's numbers of these messages come."""
+        day = (step + VENDOR_ZONE) // DAY + days
+        found = (day + 1) * DAY - VENDOR_ZONE + PUBLISHED
+        for own in self.incidents:
+            if own.kind == "daily_late":
+                late = day == (own.begin + VENDOR_ZONE) // DAY
+                # Three to ten hours later than usual.
+                found = np.where(late, found + int((3 + 7 * (own.begin % 97) / 97) * HOUR), found)
+        return found
+
+    def _cohort(self, family, labels, paused, daily, age, begins, step, sent, delivered, messages) -> None:
         if daily:
-            # The numbers of a day come in the next morning.
-            when = (when // DAY + 1) * DAY + 8 * HOUR
-        if when >= self.steps:
-            return
-        after = int(paused[when])
-        if after - when > max(1, seconds // 10 // STEP):
+            after = self._published(step, age)
+        else:
+            when = np.minimum(step + math.ceil(age / STEP) + 1, len(paused) - 1)
+            after = paused[when]
             # Nobody answered at that age.
-            return
+            keep = after - when <= max(1, age // 10 // STEP)
+            after, sent, delivered, messages = after[keep], sent[keep], delivered[keep], messages[keep]
         for measure, amount in (("sent", sent), ("delivered", delivered), ("messages", messages)):
-            self.series.add(f"{family}_{measure}_total", labels, after, amount)
+            self.series.add(f"{family}_{measure}_total", labels, after, amount, begins)
 
     def _mail(self, application: Application) -> None:
         rng, series = self.rng, self.series
@@ -337,12 +229,19 @@ class World:
             "channel": "email",
         }
         steps = np.arange(self.steps)
-        rate = application.stream * STEP / 3600 * rhythm(application, steps)
-        sent = rng.poisson(rate)
-        letters = rng.random(self.steps) < 2 / DAY * (rhythm(application, steps) > 0.8)
-        sent = sent + letters * rng.integers(10000, 60000, self.steps)
+        busy = rhythm(application, steps)
+        if application.stream:
+            sent = rng.poisson(application.stream * STEP / 3600 * busy)
+            letters = rng.random(self.steps) < 2 / DAY * (busy > 0.8)
+            sent = sent + letters * rng.integers(10000, 60000, self.steps)
+        else:
+            letters = rng.random(self.steps) < application.campaigns / DAY * busy
+            sent = letters * (application.size * rng.lognormal(0, 0.5, self.steps)).astype(int)
         hard = np.full(self.steps, 0.008)
         complaints = np.full(self.steps, 0.0002)
+        if not application.stream:
+            # A few of a small list complain about one in ten letters: that is no incident.
+            complaints = np.where(rng.random(self.steps) < 0.1, 0.008, complaints)
         for own in self._affecting(application):
             own.visible = own.begin + 1
             if own.kind == "bounces":
@@ -358,28 +257,28 @@ class World:
         late = steps + rng.integers(2, 8 * HOUR, self.steps)
         series.add("delivery_complaints_total", plain, late, rng.binomial(sent, complaints))
 
-    def measure(self) -> None:
-        """How much of the traffic each incident takes, and how many recipients its window has."""
-        for own in self.incidents:
-            for application in APPLICATIONS:
-                if application.key not in own.applications:
-                    continue
-                labels = {
-                    "provider": application.provider, "account": application.account,
-                    "application": application.name, "channel": application.channel,
-                }
-                sent = self.series.increments[("delivery_sent_total", tuple(sorted(labels.items())))]
-                share = 1.0
-                if own.vendor_channel:
-                    usual = sum(part.share * part.rate for part in application.parts)
-                    hit = [part for part in application.parts if part.vendor_channel == own.vendor_channel]
-                    share = sum(part.share * part.rate for part in hit) / usual
-                window = HOUR
-                counts = np.convolve(sent[own.begin:own.end + window], np.ones(window), "valid")
-                volume = counts.max() if len(counts) else 0
-                if own.kind in ("silence",):
-                    volume = application.stream
-                own.share = max(own.share, share * own.severity)
-                own.volume = max(own.volume, float(volume))
-                if own.kind == "silence":
-                    own.visible = own.begin + 1
+    def _measure(self, own: Incident) -> None:
+        """How much of the traffic an incident takes, and how many recipients its busiest hour has."""
+        for application in self.applications:
+            if application.key not in own.applications:
+                continue
+            labels = {
+                "provider": application.provider, "account": application.account,
+                "application": application.name, "channel": application.channel,
+            }
+            sent = self.series.increments[("delivery_sent_total", tuple(sorted(labels.items())))]
+            share = 1.0
+            if own.vendor_channel:
+                usual = sum(part.share * part.rate for part in application.parts)
+                share = sum(part.share * part.rate for part in application.parts if part.vendor_channel == own.vendor_channel) / usual
+            window = DAY if application.daily else HOUR
+            counts = np.convolve(sent[own.begin:own.end + window], np.ones(window), "valid")
+            volume = counts.max() if len(counts) else 0
+            if own.kind == "silence":
+                volume, own.visible = application.stream, own.begin + 1
+            if own.kind.startswith("daily"):
+                # The next morning; what is an hour late is late.
+                own.visible = own.begin + DAY + PUBLISHED + (HOUR if own.kind == "daily_late" else 1)
+                own.volume = 1000.0
+            own.share = max(own.share, share * own.severity)
+            own.volume = max(own.volume, float(volume))

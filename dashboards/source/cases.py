@@ -1,6 +1,7 @@
 """A unit test of every alert: it is silent while all is well, fires, stays silent at the near miss, and ends."""
 
 import dataclasses
+import re
 
 TARGET = {"job": "delivery", "instance": "a:9847"}
 SHOP = {"provider": "infobip_push", "account": "global", "application": "shop"}
@@ -57,12 +58,18 @@ def _channel(of: dict, platform: str, name: str) -> dict:
     return of | {"platform": platform, "vendor_channel": name}
 
 
-def _errors(reason: str) -> list[Line]:
+def _errors(reason: str, bad: float = 10, near: float = 1.5, usual: float | None = 0.015) -> list[Line]:
+    """Of 50 sends a minute; `usual` is what the application's own hours have had, as if it had been recorded."""
     own = SHOP | {"channel": "push"}
-    return [
+    good = 0.5 if usual is None else usual * 25
+    lines = [
         Line("delivery_sent_total", TARGET | own, 50, 50, 50),
-        Line("delivery_errors_total", TARGET | own | {"reason": reason}, 0.5, 10, 1.5),
+        Line("delivery_errors_total", TARGET | own | {"reason": reason}, good, bad, near),
     ]
+    if usual is not None:
+        past = {"job": "delivery"} | own | {"reason": reason}
+        lines.append(Line("delivery:errors_usual:ratio14d", past, usual, usual, usual, True))
+    return lines
 
 
 def _mail(name: str, more: dict, good: float, bad: float, near: float) -> list[Line]:
@@ -73,12 +80,13 @@ def _mail(name: str, more: dict, good: float, bad: float, near: float) -> list[L
     ]
 
 
+MALL = {"provider": "alibaba_push", "account": "cn", "application": "mall"}
 GAMES = {"provider": "pushwoosh", "account": "west", "application": "games"}
 DATASET = {"account": "global", "application": "shop", "dataset": "statistics"}
 
 CASES = [
     Case("DeliveryRateDropped", "page", _cohort(SHOP, 10, 9, 3, 8.2, channel="push")),
-    Case("DeliveryRateLow", "warning", _cohort(SHOP, 10, 9, 7.8, 8.8, channel="push"), (70, 60, 460)),
+    Case("DeliveryRateLow", "warning", _cohort(SHOP, 10, 9, 7.2, 8.8, channel="push"), (70, 60, 460)),
     Case(
         "DeliveryRateLowLater", "warning",
         # Long enough to have a past of its own.
@@ -112,6 +120,18 @@ CASES = [
     Case("DeliveryCloudErrors", "warning", _errors("cloud")),
     Case("DeliveryRegistrationErrors", "warning", _errors("registration")),
     Case("DeliveryExpiredErrors", "warning", _errors("expired")),
+    # Without a past only an extreme counts: the first day of an account is no surge.
+    Case("DeliveryCloudErrors", "warning", _errors("cloud", 30, 15, None)),
+    Case("DeliveryRegistrationErrors", "warning", _errors("registration", 30, 15, None)),
+    Case("DeliveryExpiredErrors", "warning", _errors("expired", 35, 15, None)),
+    # Who has always had many has to have far more.
+    Case("DeliveryExpiredErrors", "warning", _errors("expired", 35, 20, 0.3)),
+    # One campaign alone has one audience.
+    Case("DeliveryExpiredErrors", "warning", [
+        *_errors("expired", 20, 10),
+        # At the near miss it is one message an hour that all of them are of.
+        Line("delivery_cohort_messages_total", TARGET | SHOP | {"channel": "push", "age": "5m"}, 1 / 60, 1, 1 / 60),
+    ]),
     Case("DeliveryHardBounces", "page", _mail("delivery_bounces_total", {"kind": "hard"}, 5, 200, 30), (96, 60, 160), "30m"),
     Case("DeliveryHardBounces", "warning", _mail("delivery_bounces_total", {"kind": "hard"}, 5, 200, 30), (96, 60, 160), "30m"),
     Case("DeliveryComplaints", "page", _mail("delivery_complaints_total", {}, 0.2, 8, 0.8), (96, 60, 160), "30m"),
@@ -123,7 +143,19 @@ CASES = [
     Case("DeliveryNothingSent", "page", [
         Line("delivery_sent_total", TARGET | SHOP | {"channel": "push"}, 20, 0, 2),
         _gauge("delivery_up", {"provider": "infobip_push", "account": "global"}, 1, 1, 1),
-    ], (400, 15, 60), "5m"),
+        # Looked at well before it ends, whichever end of a range belongs to it: that differs between
+        # Prometheus 2 and 3.
+    ], (400, 12, 60), "5m"),
+    Case("DeliveryNothingSent", "page", [
+        Line("delivery_sent_total", TARGET | SHOP | {"channel": "push"}, 20, 0, 0),
+        _gauge("delivery_up", {"provider": "infobip_push", "account": "global"}, 1, 1, 1),
+        # At the near miss it sends a campaign now and then, and pauses by chance.
+        Line("delivery:messages_usual:min24h", {"job": "delivery"} | SHOP | {"channel": "push"}, 40, 40, 2, True),
+    ], (400, 12, 60), "5m"),
+    Case("DeliveryDailyFiguresLate", "warning", [
+        Line("delivery_cohort_sent_total", TARGET | MALL | {"channel": "push", "age": "first"}, 100, 5, 50),
+        _gauge("delivery_up", {"provider": "alibaba_push", "account": "cn"}, 1, 1, 1),
+    ], (440, 80, 120), "30m"),
     Case("DeliveryVolumeLow", "warning", [
         Line("delivery_sent_total", TARGET | SHOP | {"channel": "push"}, 300, 15, 200),
         _gauge("delivery_up", {"provider": "infobip_push", "account": "global"}, 1, 1, 1),
@@ -192,14 +224,64 @@ def _minutes(step: str) -> int:
 
 
 def build(groups: list[str]) -> dict[str, dict]:
-    """The files of tests as promtool reads them: those over minutes, and those over days."""
-    return {
-        "minutes.test.yml": _file("1m", groups, [case for case in CASES if case.step == "1m"]),
-        "days.test.yml": _file("10m", groups, [case for case in CASES if case.step != "1m"]),
-    }
+    """The files of tests as promtool reads them: one for each step, at which its rules are evaluated."""
+    steps = sorted({case.step for case in CASES}, key=_minutes)
+    return {f"step-{step}.test.yml": _file(step, groups, [case for case in CASES if case.step == step]) for step in steps}
 
 
-def _file(evaluated: str, groups: list[str], wanted: list[Case]) -> dict:
+def pruned(made: dict) -> dict[str, dict]:
+    """The same tests alert by alert, each with the rules that its alert needs: promtool evaluates whole files, and
+    takes a fifth of the time with these."""
+    files: dict[str, dict] = {}
+    for alert in sorted({case.alert for case in CASES}):
+        groups = _needed(made["groups"], alert)
+        files[f"{alert}.rules.yml"] = {"groups": groups}
+        own = [case for case in CASES if case.alert == alert]
+        for step in sorted({case.step for case in own}):
+            names = [group["name"] for group in groups]
+            files[f"{alert}.{step}.test.yml"] = _file(step, names, [case for case in own if case.step == step], f"{alert}.rules.yml")
+    return files
+
+
+def _needed(groups: list[dict], alert: str) -> list[dict]:
+    """An alert, and whatever it reads, in the order of the file."""
+    wanted, known = {alert}, set()
+    while wanted:
+        name = wanted.pop()
+        known.add(name)
+        for rule in (rule for group in groups for rule in group["rules"]):
+            if name in (rule.get("alert"), rule.get("record")):
+                wanted |= set(re.findall(r"delivery:\w+:\w+|Delivery\w+", rule["expr"])) - known
+    kept = [
+        group | {"rules": [rule for rule in group["rules"] if known & {rule.get("alert"), rule.get("record")}]}
+        for group in groups
+    ]
+    return [group for group in kept if group["rules"]]
+
+
+def of_objectives() -> dict:
+    """The tests of objectives, which no shipped rule has."""
+    own = TARGET | SHOP | {"channel": "push", "age": "1h"}
+
+    def case(alert: str, severity: str, bad: float, near: float, few: bool, phases: tuple[int, int, int]) -> Case:
+        sent = 2 if few else 100
+        return Case(alert, severity, [
+            Line("delivery_cohort_sent_total", own, 100, 100, sent),
+            Line("delivery_cohort_delivered_total", own, 95, bad, near),
+        ], phases)
+
+    wanted = [
+        # 70 % are lost: beyond what half of it would be. A near miss loses a third, which is slow.
+        case("DeliveryObjectiveBurnsFast", "page", 30, 67, False, (150, 120, 180)),
+        # As much is lost, of too few to wake somebody.
+        case("DeliveryObjectiveBurnsFast", "page", 30, 0.6, True, (150, 120, 180)),
+        # 40 % are lost for half a day; at the near miss 9 %, which the budget allows.
+        case("DeliveryObjectiveBurnsSlowly", "warning", 60, 91, False, (1500, 750, 2000)),
+    ]
+    return _file("1m", ["delivery-objectives"], wanted, "objectives.rules.yml")
+
+
+def _file(evaluated: str, groups: list[str], wanted: list[Case], rules: str = "../delivery.rules.yml") -> dict:
     tests = []
     for case in wanted:
         good, bad, again = case.phases
@@ -220,4 +302,4 @@ def _file(evaluated: str, groups: list[str], wanted: list[Case]) -> dict:
                 "input_series": [{"series": _series(line), "values": _values(line, case.phases, middle)} for line in case.lines],
                 "promql_expr_test": checks,
             })
-    return {"rule_files": ["../delivery.rules.yml"], "evaluation_interval": evaluated, "group_eval_order": groups, "tests": tests}
+    return {"rule_files": [rules], "evaluation_interval": evaluated, "group_eval_order": groups, "tests": tests}

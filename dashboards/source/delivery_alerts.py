@@ -1,17 +1,14 @@
 """Alerts on what is sent and delivered: rates, errors, e-mail, volumes."""
 
 from . import families
-from .writing import PARTS, Rules, wilson_lower
+from .writing import EARLY, LATE, PARTS, Rules, wilson_lower
 
-# Ages that are early enough to wake somebody for; the later ones are the net for throttled sends.
-EARLY = r'age=~"first|[0-9]+[sm]|1h"'
-LATE = r'age!~"first|[0-9]+[sm]|1h"'
-WHERE = "{{ $labels.provider }}/{{ $labels.account }}/{{ $labels.application }}"
+WHERE = "{{ $labels.application }} ({{ $labels.account }}, {{ $labels.provider }})"
 
 
 def spread(level: str) -> str:
     """The factor of a level's tolerance: its own, or a cautious one while it has no past."""
-    return f"(delivery:{level}_spread:score14d or delivery:{level}_expected:increase1h * 0 + 1.5)"
+    return f"(delivery:{level}_spread:score14d or delivery:{level}_expected:increase1h * 0 + 2)"
 
 
 def shares(*equal: str, by: str) -> str:
@@ -39,16 +36,23 @@ def rate_alerts(rules: Rules) -> None:
           1 - (delivery:{level}_delivery:ratio{window}{{{ages}}} < {ratio})
           and delivery:{level}_missing:score{window} > {score} * {spread(level)}
           and delivery:{level}_missing:increase{window} > {missing}
-          and delivery:{level}_messages:increase{window} >= {messages}
+          and delivery:{level}_effective_messages:increase{window} >= {messages}
+        )"""
+
+    # Of a message or two: an audience that has not been here for long acts on the odds of a delivery, so
+    # what is left of the odds tells it from an outage.
+    def collapsed(level, window, ages, score, odds, most, missing):
+        usual = f"delivery:{level}_usual:ratio{window}"
+        return f"""(
+          1 - (delivery:{level}_delivery:ratio{window}{{{ages}}} < clamp_max({odds} / (1 - {1 - odds:g} * clamp_max({usual}, 1)), {most}))
+          and delivery:{level}_missing:score{window} > {score} * {spread(level)}
+          and delivery:{level}_missing:increase{window} > {missing}
         )"""
 
     still = """(
           delivery:application_delivery:ratio15m < 0.93
           or (delivery:application_expected:increase1h unless delivery:application_delivery:ratio15m)
         )"""
-    # One message to an unusual audience wakes nobody, unless next to nothing of it arrives; nor do two
-    # of them among a handful.
-    spread_out = "unless delivery:application_burst:share1h > 0.7"
 
     def paged(window, score, ratio):
         few = dropped("application", window, EARLY, score, 0.65, 50, 3)
@@ -58,16 +62,18 @@ def rate_alerts(rules: Rules) -> None:
         "DeliveryRateDropped",
         f"""
         max without(age) (
-          ((({paged("1h", 6, 0.85)}) and {still} or {paged("15m", 7, 0.75)}) {spread_out})
-          or {dropped("application", "1h", EARLY, 5, 0.3, 300, 1)}
+          ({paged("1h", 6, 0.85)}) and {still}
+          or {paged("15m", 7, 0.75)}
+          or {collapsed("application", "1h", EARLY, 4, 0.1, 0.5, 100)}
         )""",
         "page",
-        f"{WHERE}: {{{{ $value | humanizePercentage }}}} of what is usually delivered is missing ({{{{ $labels.channel }}}})",
+        f"{WHERE} delivers {{{{ $value | humanizePercentage }}}} fewer {{{{ $labels.channel }}}} messages than it normally does",
         """
-        Of the messages of the last hour, {{ $value | humanizePercentage }} of the deliveries that their own past at the
-        same age and the same mix of channels lets expect are missing. If a vendor channel or the vendor alerts too, the
-        cause is there. If only this application does, look at its credentials and certificates, at what its newest
-        release changed, and at whom its newest campaign was sent to. Its channels, as shares of what is usual:"""
+        In the last hour, this application delivered {{ $value | humanizePercentage }} fewer messages than it normally
+        does, compared at the same age of the messages and the same mix of vendor channels. If an alert on a vendor channel
+        or on the vendor fires too, the cause is there. If only this application is affected, check its credentials and
+        certificates, its newest release, and the audience of its newest campaign. Its vendor channels, compared with
+        their normal rate:"""
         + shares("account", "application", by="vendor_channel"),
         keep="15m",
     )
@@ -76,16 +82,20 @@ def rate_alerts(rules: Rules) -> None:
         f"""
         max without(age) (
           {dropped("application", "15m", EARLY, 5, 0.9, 15, 3)}
-          or {dropped("application", "1h", EARLY, 4, 0.96, 12, 3)}
-          or {dropped("application", "1h", EARLY, 5, 0.65, 100, 1)}
-          or {dropped("application", "6h", EARLY, 4, 0.965, 25, 10)}
+          or {dropped("application", "1h", EARLY, 5, 0.93, 20, 3)}
+          or {collapsed("application", "1h", EARLY, 4, 0.2, 0.7, 50)}
+          or {dropped("application", "6h", EARLY, 4.5, 0.94, 25, 6)}
+          or (
+            {dropped("application", "1d", EARLY, 4.5, 0.92, 50, 5)}
+            or {dropped("application", "1d", EARLY, 5, 0.78, 50, 2)}
+          ) and delivery:application_delivery:ratio6h < 0.93 and delivery:application_missing:score6h > 2
         )""",
         "warning",
-        f"{WHERE}: {{{{ $value | humanizePercentage }}}} fewer deliveries than usual ({{{{ $labels.channel }}}})",
+        f"{WHERE} delivers {{{{ $value | humanizePercentage }}}} fewer {{{{ $labels.channel }}}} messages than it normally does",
         """
-        As of the last messages, {{ $value | humanizePercentage }} of the expected deliveries are missing, more than
-        chance and this application's own unrest explain. A decay over days, one weak channel, a vendor's partial trouble
-        or an unusual audience look like this.""",
+        This application delivers {{ $value | humanizePercentage }} fewer messages than it normally does. The difference is
+        larger than chance and its usual variation explain. Possible causes are a decline over days, one weak vendor
+        channel, a partial outage of the vendor, or an unusual audience.""",
         keep="30m",
     )
     rules.alert(
@@ -95,10 +105,11 @@ def rate_alerts(rules: Rules) -> None:
         unless on(provider, account, application, channel)
           max_over_time(ALERTS{{alertname=~"DeliveryRateDropped|DeliveryRateLow",alertstate="firing"}}[4d])""",
         "warning",
-        f"{WHERE}: {{{{ $value | humanizePercentage }}}} fewer deliveries than usual, hours after the sending ({{{{ $labels.channel }}}})",
+        f"{WHERE} delivers {{{{ $value | humanizePercentage }}}} fewer {{{{ $labels.channel }}}} messages than normal, hours after sending",
         """
-        Messages that looked well in their first hour, or were still being sent then, are below their own past at a later
-        age. Sends that the vendor throttles or spreads over time zones are seen here alone.""",
+        Hours after sending, this application has delivered {{ $value | humanizePercentage }} fewer messages than it
+        normally has at that age. In their first hour these messages looked normal, or were still being sent. Messages that
+        the vendor sends slowly, or spreads over time zones, show only here.""",
         wait="10m",
         keep="30m",
     )
@@ -119,17 +130,18 @@ def rate_alerts(rules: Rules) -> None:
           (
             {dropped("part", "1h", part, 5, 0.7, 10, 3)}
             or {dropped("part", "15m", part, 6, 0.6, 15, 3)}
-            or {dropped("part", "1h", part, 5, 0.4, 50, 1)}
+            or {collapsed("part", "1h", part, 4, 0.15, 0.6, 30)}
           )
           and {siblings('1h')}
         )""",
         "warning",
         WHERE
-        + ": {{ $labels.vendor_channel }} ({{ $labels.platform }}) misses {{ $value | humanizePercentage }} of its deliveries",
+        + ": {{ $labels.vendor_channel }} ({{ $labels.platform }}) delivers {{ $value | humanizePercentage }} fewer messages than normal",
         """
-        This vendor channel delivers far less than its own past at the same age, while the other channels of the
-        application are well. If the same channel is low elsewhere too, it is the channel itself; otherwise look at its
-        credentials at the vendor (certificate, service account, quota). The channel elsewhere, as shares of what is usual:"""
+        {{ $labels.vendor_channel }} ({{ $labels.platform }}) delivers {{ $value | humanizePercentage }} fewer messages of
+        this application than it normally does, while the application's other channels are normal. If the channel is low in
+        other applications too, the channel itself is in trouble. Otherwise check its credentials at the vendor
+        (certificate, service account, quota). The same channel elsewhere, compared with its normal rate:"""
         + shares("platform", "vendor_channel", by="provider, application"),
         keep="15m",
     )
@@ -155,10 +167,11 @@ def rate_alerts(rules: Rules) -> None:
         f"""
         max without(age) ({everywhere("1h", 6, 0.75)} or {everywhere("15m", 7, 0.65)})""",
         "page",
-        "{{ $labels.vendor_channel }} ({{ $labels.platform }}) is down at several vendors: {{ $value | humanizePercentage }} is missing",
+        "{{ $labels.vendor_channel }} ({{ $labels.platform }}) is down at several vendors: {{ $value | humanizePercentage }} fewer messages are delivered than normal",
         """
-        The same vendor channel is low at two vendors or more at the same time, so the channel itself (FCM, APNs, the
-        handset maker's service) is in trouble, not a vendor or an application. Look at the channel's own status page.""",
+        {{ $labels.vendor_channel }} ({{ $labels.platform }}) delivers {{ $value | humanizePercentage }} fewer messages than
+        normal, at two vendors or more at the same time. So the channel itself (FCM, APNs, or a handset maker's service) is
+        in trouble, not a vendor or an application. Look at the channel's status page.""",
         keep="15m",
     )
     rules.alert(
@@ -178,70 +191,88 @@ def rate_alerts(rules: Rules) -> None:
             ) >= 2
           unless
             count without(application, channel) (
-              delivery:application_delivery:ratio1h > 0.95 and delivery:application_messages:increase1h >= 3
+              delivery:application_delivery:ratio1h > 0.95 and delivery:application_effective_messages:increase1h >= 3
             ) >= 1
         )""",
         "page",
-        "{{ $labels.provider }}/{{ $labels.account }}: all applications miss deliveries, {{ $value | humanizePercentage }} in all",
+        "{{ $labels.account }} ({{ $labels.provider }}) delivers {{ $value | humanizePercentage }} fewer messages than normal, in all of its applications",
         """
-        Two applications of this account or more are low at the same time, and none is well: the vendor is in trouble,
-        or the account (blocked, out of credit, credentials). Look at the vendor's status page and console.""",
+        All applications of this account together deliver {{ $value | humanizePercentage }} fewer messages than normal. At
+        least two of them are low, and none is normal. So the vendor is in trouble, or the account is (blocked, out of
+        credit, invalid credentials). Look at the vendor's status page and console.""",
         keep="15m",
     )
 
 
 def error_alerts(rules: Rules) -> None:
-    """Errors by their reason: whose side it is."""
+    """Errors by their reason: whose side it is. Judged against what this application's own hours have had, as
+    some always have many, or have them every night; without a past only by an extreme."""
     rules.group("delivery-errors", "1m")
     # The hour sees what is small or thin; the quarter does not wait until the hour before has left the
     # window.
+    # One campaign has one audience: alone it warns only at an extreme.
+    same = "on(job, provider, account, application, channel)"
+    several = f"unless {same} (delivery:sent_burst:share1h > 0.7 or delivery:messages:increase1h < 3)"
     busy = f" and on(job, provider, account, application, channel) {going_on('15m')}"
-    for name, reason, severity, share, summary, description in (
+    for name, reason, share, single, extreme, summary, description in (
         (
             "DeliveryCloudErrors",
             "cloud|send_failed|undelivered|system",
-            "warning",
             0.03,
-            "errors on the vendor's side",
+            0.2,
+            0.4,
+            "fail on the vendor's side",
             """
-            Errors of the cloud push services (FCM, APNs, and the like) or of the vendor's sending have risen far above
-            their own past. It is not the audience: look at the vendor's status page, and at credentials and quotas of
-            the push services.""",
+            At least {{ $value | humanizePercentage }} of this application's sends failed at a push service (FCM, APNs, or
+            a handset maker's) or at the vendor, far more than normal. The audience is not the cause. Look at the vendor's
+            status page, and check the credentials and quotas of the push services.""",
         ),
         (
             "DeliveryRegistrationErrors",
             "registration|unregistered|invalid_token",
-            "warning",
             0.02,
-            "unregistered devices (uninstalls)",
+            0.2,
+            0.4,
+            "go to devices that are no longer registered",
             """
-            Far more devices than usual are no longer registered: the application was uninstalled, or a release lost the
-            tokens. It is not the vendor: look at the newest release, and at the age of the audience.""",
+            At least {{ $value | humanizePercentage }} of this application's sends failed because the device is no longer
+            registered, far more than normal. People uninstalled the application, or a release lost the device tokens. The
+            vendor is not the cause. Check the newest release, and how old the audience is.""",
         ),
         (
             "DeliveryExpiredErrors",
             "expired",
-            "warning",
             0.03,
-            "messages that expired before delivery",
+            0.3,
+            0.5,
+            "expire before they are delivered",
             """
-            Far more messages than usual expired undelivered: a time to live that is too short, a night's sending to
-            handsets that are off, or a channel that is stalled.""",
+            At least {{ $value | humanizePercentage }} of this application's sends expired before they were delivered, far
+            more than normal. The time to live is too short, the devices were off, or a vendor channel is stalled.""",
         ),
     ):
-        surges = [
-            f"""(
-              {wilson_lower(f'delivery:errors:increase{window}{{reason=~"{reason}"}}', f"delivery:errors_base:increase{window}", 4)}
-              > 1.5 * (delivery:errors_past:ratio14d or delivery:errors:increase{window} * 0) + {share}
-              and delivery:errors:increase{window} > 20{beside}
-            )"""
-            for window, beside in (("1h", ""), ("15m", busy))
-        ]
+        # Where devices expire depends on the hour, and the first campaign of a night is none to warn of.
+        known = "" if name == "DeliveryExpiredErrors" else " or delivery:errors_usual:hours14d >= 25"
+        surges = []
+        for window, beside in (("1h", ""), ("15m", busy)):
+            errors = f'delivery:errors:increase{window}{{reason=~"{reason}"}}'
+            certain = wilson_lower(errors, f"delivery:errors_base:increase{window}", 4)
+            surges.append(f"""(
+              (
+                ({certain} > 1.8 * delivery:errors_expected:ratio{window} + {share} {several})
+                or (
+                  {certain} > 1.5 * delivery:errors_usual:max14d + {share} and delivery:errors_usual:ratio14d
+                  and ({certain} > {single}{known})
+                )
+                or ({certain} > {extreme} unless delivery:errors_usual:ratio14d)
+              )
+              and {errors} > 20{beside}
+            )""")
         rules.alert(
             name,
             "\n" + " or ".join(surges),
-            severity,
-            f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} {summary}",
+            "warning",
+            f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} of the {{{{ $labels.channel }}}} messages {summary}",
             description,
             wait="5m",
             keep="30m",
@@ -263,28 +294,29 @@ def mail_alerts(rules: Rules) -> None:
             ({wilson_lower(day, there, 3)} > {limit} and {day} > 50)
             or ({wilson_lower(hour, lately, 4)} > {limit} and {hour} > {least})""",
             severity,
-            f"{WHERE}: more than {limit:.0%} hard bounces in a day or in the last hour",
+            f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} of the e-mails bounce for good",
             """
-            The hard bounces of the last day, or of the last hour while the sending goes on, are above
-            {{ $value | humanizePercentage }} with certainty. Mailbox providers and Amazon SES review senders from 5 % on
-            and stop them at 10 %, so stop a campaign that bounces. An old or bought list, or a form without confirmation,
-            is the usual cause. The provider's own figure has another denominator.""",
+            At least {{ $value | humanizePercentage }} of the e-mails of the last day, or of the last hour, bounced for
+            good. Amazon SES reviews senders at 5 % and stops them at 10 %, so stop a campaign that bounces. The usual
+            causes are an old or bought list, or a sign-up form without confirmation. Providers divide by other numbers,
+            so their figure differs.""",
             wait="15m",
             keep="1h",
         )
     complaints = 'delivery:complaints:increase1d{channel="email"}'
-    for severity, limit, z in (("page", 0.003, 2.5), ("warning", 0.001, 2.5)):
+    # A handful of people on a small list is no reason to wake somebody.
+    for severity, limit, z, least in (("page", 0.003, 3, 30), ("warning", 0.001, 2.5, 12)):
         rules.alert(
             "DeliveryComplaints",
             f"""
             {wilson_lower(complaints, there, z)} > {limit}
-            and {complaints} > 5""",
+            and {complaints} > {least}""",
             severity,
-            f"{WHERE}: complaint rate above {limit:.1%}",
+            f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} of the recipients complain about spam",
             """
-            At least {{ $value | humanizePercentage }} of a day's recipients marked the mail as spam. Google asks senders to
-            stay below 0.1 % and never to reach 0.3 %. Stop the campaign that they complain about. Mailbox providers count
-            only their own recipients, so their figure differs.""",
+            At least {{ $value | humanizePercentage }} of the recipients of the last day marked the e-mail as spam. Google
+            asks senders to stay below 0.1 % and never to reach 0.3 %. Stop the campaign that they complain about. Mailbox
+            providers count only their own recipients, so their figure differs.""",
             wait="15m",
             keep="1h",
         )
@@ -297,8 +329,9 @@ def mail_alerts(rules: Rules) -> None:
         "warning",
         f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} of the e-mails take more than ten minutes",
         """
-        Time from sending to the final report is far above its own past. Mailbox providers defer (greylisting, rate
-        limits, reputation), or the vendor's queue is long.""",
+        For at least {{ $value | humanizePercentage }} of the e-mails of the last hour, it took more than ten minutes from
+        sending to the final report, far more than normal. Mailbox providers defer the e-mails (greylisting, rate limits,
+        reputation), or the vendor's queue is long.""",
         wait="10m",
         keep="30m",
     )
@@ -307,6 +340,7 @@ def mail_alerts(rules: Rules) -> None:
 def volume_alerts(rules: Rules) -> None:
     """Nothing sent where there always was, and what vanished."""
     rules.group("delivery-volume", "1m")
+    # Who sends campaigns now and then pauses by chance; who sends thirty messages in the quietest hour does not.
     rules.alert(
         "DeliveryNothingSent",
         """
@@ -314,14 +348,14 @@ def volume_alerts(rules: Rules) -> None:
           (delivery:sent:increase15m == 0) and delivery:sent_quarter_usual:min24h > 5
           or (delivery:sent:increase30m == 0) and delivery:sent_usual:min24h > 20
         )
+        unless delivery:messages_usual:min24h < 30
         and on(account) (max by(account) (delivery_up) == 1)""",
         "page",
-        f"{WHERE}: nothing is sent any more ({{{{ $labels.channel }}}})",
+        f"{WHERE} has stopped sending {{{{ $labels.channel }}}} messages",
         """
-        In each quarter or each hour of the last day something was sent here, and now for a quarter or half an hour nothing
-        was, while the vendor answers. The sender
-        stopped, or the vendor takes nothing, or new messages are no longer found: look at
-        delivery_exporter_discovery_success and at the registering system.""",
+        This application sent messages throughout the last day, and has sent none for at least fifteen minutes. The vendor
+        still answers. The sending system stopped, the vendor accepts no messages, or the exporter no longer finds new ones:
+        check delivery_exporter_discovery_success and the system that registers messages.""",
         wait="5m",
         keep="15m",
     )
@@ -329,14 +363,29 @@ def volume_alerts(rules: Rules) -> None:
         "DeliveryVolumeLow",
         """
         delivery:sent:increase1h < 0.2 * (delivery:sent_usual:min7d > 100)
+        unless delivery:messages_usual:min7d < 15
         and on(account) (max by(account) (delivery_up) == 1)""",
         "warning",
-        f"{WHERE}: far fewer messages than at this hour of any day of a week ({{{{ $labels.channel }}}})",
+        f"{WHERE} sent {{{{ $value | humanize }}}} {{{{ $labels.channel }}}} messages in an hour, far fewer than at this time on any day of the last week",
         """
-        The last hour's volume is below a fifth of the least that this hour of the day had within a week. For Infobip e-mail, where
-        sent means reported on, this is also how an outage of the reports looks.""",
+        In the last hour this application sent {{ $value | humanize }} messages, less than a fifth of the least that it
+        sent at this time on any day of the last week. Infobip e-mail counts a message as sent when its report arrives, so
+        missing reports look the same.""",
         # Who sends campaigns alone may have an hour without one.
         wait="1h",
+        keep="30m",
+    )
+    rules.alert(
+        "DeliveryDailyFiguresLate",
+        """
+        delivery:daily_sent:increase25h < 0.2 * (delivery:daily_sent_usual:min7d > 100)
+        and on(account) (max by(account) (delivery_up) == 1)""",
+        "warning",
+        f"{WHERE}: the vendor's figures of the day are late or far too low",
+        """
+        This vendor publishes its figures once a day. In the last 25 hours it published {{ $value | humanize }} sends, less
+        than a fifth of the least of any day of the last week.""",
+        wait="10m",
         keep="30m",
     )
     rules.alert(
@@ -345,10 +394,10 @@ def volume_alerts(rules: Rules) -> None:
         sum by(job, provider, account, application, channel) (delivery_sent_total offset 1h)
         unless sum by(job, provider, account, application, channel) (delivery_sent_total)""",
         "warning",
-        f"{WHERE}: its series are gone",
+        f"{WHERE} is no longer monitored",
         """
-        An hour ago there were numbers of this application, and now there are none. Was the account or application taken
-        out of the configuration, is the exporter down, or does no replica hold the account?""",
+        An hour ago the exporter had figures of this application, and now it has none. The account or application was
+        removed from the configuration, the exporter is down, or no replica holds the account.""",
         wait="15m",
     )
 
@@ -365,8 +414,8 @@ def settings(rules: Rules, limits: dict[str, float]) -> None:
             "DeliveryRateBelowLimit",
             f"1 - {wilson_lower(f'{sent} - {delivered}', sent, 3)} < {limit} and {sent} > 100",
             "warning",
-            f"{WHERE}: fewer than {limit:.0%} are delivered within an hour",
-            "The delivery rate at the age of one hour is below the limit that is set for this application.",
+            f"{WHERE} delivers at most {{{{ $value | humanizePercentage }}}} within an hour, less than the limit of {limit:.0%}",
+            f"At most {{{{ $value | humanizePercentage }}}} of the messages were delivered within an hour. The limit that is set for this application is {limit:.0%}.",
             wait="5m",
             keep="30m",
         )

@@ -13,10 +13,10 @@ def exporter_alerts(rules: Rules) -> None:
         "DeliveryExporterDown",
         'up{job=~".*delivery.*"} == 0',
         "page",
-        "{{ $labels.instance }} does not answer Prometheus",
+        "The exporter {{ $labels.instance }} is down",
         """
-        The exporter cannot be scraped. Delivery reports that a vendor hands out once wait at the vendor meanwhile; nothing
-        is lost, but nobody sees the deliveries, and no other alert of these rules can fire.""",
+        Prometheus cannot scrape the exporter. Until it can, no other delivery alert fires. Reports that a vendor hands out
+        only once wait at the vendor, so none is lost.""",
         wait="5m",
     )
     rules.alert(
@@ -25,10 +25,11 @@ def exporter_alerts(rules: Rules) -> None:
         max without({REPLICA}) (avg_over_time(delivery_up[30m])) < 0.5
         and max without({REPLICA}) (delivery_up) == 0""",
         "page",
-        "{{ $labels.provider }}/" + account + ": no good answer in most passes of half an hour",
+        account + " ({{ $labels.provider }}): the vendor answered only {{ $value | humanizePercentage }} of the passes",
         """
-        The vendor's API does not answer this account. delivery_exporter_collect_failures_total says why: unauthorized and
-        forbidden are credentials, timeout, connect, dns and tls the network, vendor is the vendor.""",
+        In the last half hour the vendor answered {{ $value | humanizePercentage }} of the exporter's passes over this
+        account, and the latest pass failed. delivery_exporter_collect_failures_total has the reasons: unauthorized and
+        forbidden are the credentials; timeout, connect, dns and tls are the network; vendor is the vendor.""",
         wait="10m",
     )
     rules.alert(
@@ -39,85 +40,90 @@ def exporter_alerts(rules: Rules) -> None:
         "page",
         part + ": the vendor refuses the credentials",
         """
-        The vendor answers that the key is wrong, expired, or lacks a right. Renew it in the vendor's console, put it where
-        the configuration reads it from, and reload.""",
+        The vendor refused {{ $value | humanize }} requests in fifteen minutes because the key is wrong, has expired, or
+        lacks a right. Renew it in the vendor's console, store it where the configuration reads it, and reload.""",
         wait="5m",
     )
     rules.alert(
         "DeliveryRateLimited",
         f"sum without({REPLICA}) (increase(delivery_exporter_rate_limited_total[30m])) > 10",
         "warning",
-        account + ": the vendor limits the requests ({{ $labels.dataset }})",
+        account + ": the vendor refuses requests as too many ({{ $labels.dataset }})",
         """
-        The vendor refused requests as too many. Another program may share the account's limit; otherwise lower
-        rate_limit or raise interval for this account.""",
+        In half an hour the vendor refused {{ $value | humanize }} requests of this account as too many. Another program may
+        share the account's limit. If none does, lower rate_limit or raise interval of this account.""",
         wait="15m",
     )
     rules.alert(
         "DeliveryDataOld",
         f"time() - max without({REPLICA}) (delivery_exporter_due_timestamp_seconds > 0) > 900",
         "warning",
-        part + " is {{ $value | humanizeDuration }} overdue",
+        part + ": the figures are {{ $value | humanizeDuration }} overdue",
         """
-        What should have been asked for by then was not answered. Either the vendor fails for this data set, or the account
-        has more messages than its rate limit lets it ask for: see delivery_exporter_api_requests_total by code.""",
+        A query that was due {{ $value | humanizeDuration }} ago has no answer. Either the vendor fails for this data set, or
+        the account has more messages than its rate limit allows to query: see delivery_exporter_api_requests_total by
+        code.""",
         wait="5m",
     )
     rules.alert(
         "DeliveryLedgerDown",
         "delivery_exporter_store_up == 0",
         "page",
-        "{{ $labels.instance }}: the ledger cannot be written",
+        "{{ $labels.instance }} cannot write its ledger",
         """
-        The store cannot be reached or written (disk full, read-only, locked, database down). Counters stand still; reports
-        that a vendor hands out once are not fetched, so they are not lost. The log says what is wrong.""",
+        The exporter cannot reach or write its store (the disk is full or read-only, the file is locked, or the database is
+        down). Counters stand still. Reports that a vendor hands out only once are not fetched, so none is lost. The log has
+        the error.""",
         wait="2m",
     )
     rules.alert(
         "DeliveryLedgerErrors",
         "increase(delivery_exporter_store_errors_total[30m]) > 3",
         "warning",
-        "{{ $labels.instance }}: the ledger fails now and then",
+        "{{ $labels.instance }}: {{ $value | humanize }} transactions of the ledger failed in half an hour",
         """
-        Transactions of the ledger fail and are tried again. Look at the disk's space and speed, or at the database.""",
+        {{ $value | humanize }} transactions of the ledger failed in half an hour and were retried. Check the space and speed
+        of the disk, or the database.""",
         wait="5m",
     )
     rules.alert(
         "DeliverySpoolGrows",
         "delivery_exporter_spool_bytes > 1e8 and deriv(delivery_exporter_spool_bytes[30m]) > 0",
         "warning",
-        "{{ $labels.instance }}: {{ $value | humanize1024 }}B of reports wait to be counted",
+        "{{ $labels.instance }}: {{ $value | humanize1024 }}B of delivery reports wait to be counted",
         """
-        Reports are fetched faster than the ledger counts them, or it cannot count at all.""",
+        {{ $value | humanize1024 }}B of delivery reports wait in the spool, and they grow: reports are fetched faster than the
+        ledger counts them, or it cannot count at all.""",
         wait="15m",
     )
     rules.alert(
         "DeliveryReportsQuarantined",
         f"sum without({REPLICA}) (increase(delivery_exporter_reports_quarantined_total[1h])) > 0",
         "warning",
-        account + ": bodies of delivery reports could not be read",
+        account + ": delivery reports could not be read",
         """
-        The vendor sent something that is not as its documentation says, or an answer was cut. What could be read is
-        counted; the rest is kept in the quarantine for `delivery-exporter replay` after an update.""",
+        Some delivery reports of the last hour are not as the vendor documents them, or an answer was cut. What could be read
+        is counted. The rest is in quarantine: run `delivery-exporter replay` after an update.""",
     )
     rules.alert(
         "DeliverySeriesDropped",
         f"sum without({REPLICA}, family) (increase(delivery_exporter_series_dropped_total[1h])) > 0",
         "warning",
-        account + ": series are left out ({{ $labels.reason }})",
+        account + ": {{ $value | humanize }} series were left out in an hour ({{ $labels.reason }})",
         """
-        A limit of the configuration is reached (max_series_per_account, max_label_values, max_campaigns_per_account).
-        Totals stay right; single names are in "other". Raise the limit or track fewer messages.""",
+        The account has reached a limit of the configuration (max_series_per_account, max_label_values or
+        max_campaigns_per_account). Totals stay right, but single names are counted as "other". Raise the limit, or track
+        fewer messages.""",
         wait="15m",
     )
     rules.alert(
         "DeliveryOtlpRejected",
         'sum without(outcome) (increase(delivery_exporter_otlp_points_total{outcome=~"rejected|failed"}[15m])) > 0',
         "warning",
-        "{{ $labels.instance }}: the OTLP receiver does not take all points",
+        "{{ $labels.instance }}: {{ $value | humanize }} points did not reach the OTLP receiver",
         """
-        Points pushed by OTLP were rejected or could not be delivered. /metrics is not affected. The log has the receiver's
-        answer.""",
+        In fifteen minutes {{ $value | humanize }} points that were pushed by OTLP were rejected or could not be delivered.
+        /metrics is not affected. The log has the receiver's answer.""",
         wait="15m",
     )
     rules.alert(
@@ -126,36 +132,38 @@ def exporter_alerts(rules: Rules) -> None:
         "warning",
         account + ": new messages are not found ({{ $labels.source }})",
         """
-        A file, an HTTP list or the vendor's list of messages cannot be read. Known messages go on; new ones are missing
-        everywhere, and rate alerts see only old messages.""",
+        The exporter cannot read a source of messages of this account: a file, an HTTP list, or the vendor's list. It still
+        follows the messages that it knows. New messages are missing everywhere, and rate alerts judge only old ones.""",
         wait="15m",
     )
     rules.alert(
         "DeliveryAccountUnheld",
         "sum by(job, account) (delivery_exporter_lease_held) == 0",
         "page",
-        account + ": no replica collects it",
+        account + ": no replica collects this account",
         """
-        No running replica holds the account's lease. Are the replicas on the same database, and does it answer?""",
+        No running replica holds the lease of this account. Check that the replicas use the same database, and that it
+        answers.""",
         wait="5m",
     )
     rules.alert(
         "DeliveryScrapedTooSeldom",
         "delivery_exporter_zero_hold_sufficient == 0",
         "warning",
-        "{{ $labels.instance }}: scraped less often than collection.zero_hold",
+        "{{ $labels.instance }} is scraped less often than collection.zero_hold",
         """
-        A new counter may grow before Prometheus has seen it at 0, and increase() loses that. Raise collection.zero_hold
-        above the scrape interval.""",
+        Prometheus scrapes the exporter less often than collection.zero_hold. A new counter can grow before Prometheus sees it
+        at 0, and increase() loses that growth. Raise collection.zero_hold above the scrape interval.""",
         wait="15m",
     )
     rules.alert(
         "DeliveryReloadFailed",
         "delivery_exporter_config_last_reload_successful == 0",
         "warning",
-        "{{ $labels.instance }}: the configuration could not be loaded again",
+        "{{ $labels.instance }} could not reload its configuration",
         """
-        The exporter goes on with the old configuration. `delivery-exporter check` says what is wrong, with its line.""",
+        The last reload failed, and the exporter runs with the previous configuration. Run `delivery-exporter check`: it
+        names each error with its line.""",
         wait="5m",
     )
     rules.alert(
@@ -163,9 +171,9 @@ def exporter_alerts(rules: Rules) -> None:
         f"""
         sum without({REPLICA}, age, reason) (increase(delivery_exporter_cohort_missed_total{{reason="late"}}[6h])) > 20""",
         "warning",
-        account + ": messages were not asked for at their ages",
+        account + ": {{ $value | humanize }} messages were queried too late to be compared",
         """
-        The rate alerts are blind for these messages. Either the account's requests are limited, or the exporter was down
-        when they came of age.""",
+        In six hours {{ $value | humanize }} messages had no answer when they reached an age at which messages are compared,
+        so rate alerts do not judge them. Either the account's requests are limited, or the exporter was down.""",
         wait="15m",
     )

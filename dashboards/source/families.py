@@ -31,8 +31,31 @@ FAMILIES = _load()
 # Prometheus's own.
 FAMILIES["up"] = set(TARGET_LABELS)
 FAMILIES["ALERTS"] = set().union(*FAMILIES.values()) | MADE_LABELS
+FAMILIES["ALERTS_FOR_STATE"] = FAMILIES["ALERTS"]
 # Recorded series, and the labels that they may have: filled by the rules.
 RECORDED: dict[str, set[str]] = {}
+
+
+_OPERATORS = {"MatchOp.Equal": "=", "MatchOp.NotEqual": "!=", "MatchOp.Re": "=~", "MatchOp.NotRe": "!~"}
+
+
+def selectors(expression: str) -> list[str]:
+    """The series that a query reads, without ranges and offsets."""
+    found: list[str] = []
+
+    def walk(node) -> None:
+        if isinstance(node, promql.VectorSelector):
+            matchers = ",".join(f"{own.name}{_OPERATORS[str(own.op)]}{json.dumps(own.value)}" for own in node.matchers.matchers)
+            found.append(f"{node.name}{{{matchers}}}")
+        for name in ("vector_selector", "expr", "lhs", "rhs", "param"):
+            inner = getattr(node, name, None)
+            if hasattr(inner, "prettify"):
+                walk(inner)
+        for inner in getattr(node, "args", []):
+            walk(inner)
+
+    walk(promql.parse(expression))
+    return found
 
 
 class Unknown(Exception):

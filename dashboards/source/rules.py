@@ -11,11 +11,16 @@ A drop is alerted on when it is significant, large, and worth waking somebody, a
 
 import promql_parser as promql
 
-from . import delivery_alerts, exporter_alerts, families, recorded
+from . import delivery_alerts, exporter_alerts, families, objectives, recorded
 from .writing import RUNBOOK_BASE, Rules, Scale
 
 
-def build(factor: int = 1, limits: dict[str, float] | None = None, runbook_base: str = RUNBOOK_BASE) -> dict:
+def build(
+    factor: int = 1,
+    limits: dict[str, float] | None = None,
+    runbook_base: str = RUNBOOK_BASE,
+    wanted: tuple[objectives.Objective, ...] = (),
+) -> dict:
     """The file of rules; all durations divided by `factor`."""
     families.RECORDED.clear()
     rules = Rules(Scale(factor), runbook_base)
@@ -29,17 +34,28 @@ def build(factor: int = 1, limits: dict[str, float] | None = None, runbook_base:
     delivery_alerts.volume_alerts(rules)
     exporter_alerts.exporter_alerts(rules)
     delivery_alerts.settings(rules, limits or {})
+    objectives.objectives(rules, wanted)
+    return {"groups": rules.groups}
+
+
+def of_objectives(wanted: tuple[objectives.Objective, ...]) -> dict:
+    """The rules of objectives alone, as the tests read them."""
+    rules = Rules(Scale())
+    objectives.objectives(rules, wanted)
     return {"groups": rules.groups}
 
 
 _COMPARISONS = ("<", ">", "<=", ">=", "==", "!=")
 
 
-def alerts(made: dict) -> list[dict]:
-    """Each alert, and what it compares, without the comparisons: that has to give something where there is data."""
+def alerts(made: dict, shipped: dict) -> list[dict]:
+    """Each alert, and what it compares, without the comparisons: that has to give something where there is data.
+    Some are there only where a setting asks for them."""
+    always = {rule["alert"] for group in shipped["groups"] for rule in group["rules"] if "alert" in rule}
     return [
         {
             "name": rule["alert"],
+            "optional": rule["alert"] not in always,
             "runbook": rule["annotations"]["runbook_url"],
             "operands": _operands(promql.parse(rule["expr"])),
         }

@@ -12,6 +12,10 @@ REPLICA = "instance, pod"
 # What a part has beyond its application.
 PARTS = "platform, vendor_channel"
 
+# Ages that are early enough to wake somebody for; the later ones are the net for throttled sends.
+EARLY = 'age=~"first|[0-9]+[sm]|1h"'
+LATE = 'age!~"first|[0-9]+[sm]|1h"'
+
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 
@@ -63,11 +67,13 @@ class Rules:
         """What follows is evaluated together."""
         self.groups.append({"name": name, "interval": self.scale.text(interval), "rules": []})
 
-    def record(self, name: str, expression: str) -> None:
-        """A recorded series."""
-        labels = families.check(expression)
+    def record(self, name: str, expression: str, more: dict[str, str] | None = None) -> None:
+        """A recorded series, with more labels than its expression has."""
+        labels = families.check(expression) | set(more or {})
         families.RECORDED[name] = labels | families.RECORDED.get(name, set())
         rule = {"record": name, "expr": self.scale.expression(_tidy(expression))}
+        if more:
+            rule["labels"] = more
         self.groups[-1]["rules"].append(rule)
 
     def alert(

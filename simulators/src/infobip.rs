@@ -28,9 +28,10 @@ use self::mail::Mail;
 
 use crate::{
     Known,
+    incident::Incidents,
     mood::{Acting, Call, Told, Unknown},
     server::{Running, json as answer, parameters},
-    traffic::{Campaign, Numbers, Traffic, Way, mix},
+    traffic::{Campaign, Numbers, Traffic, Way},
 };
 
 /// How the account is known, and what the vendor does.
@@ -72,6 +73,7 @@ pub struct Infobip(Arc<Inner>);
 struct Inner {
     clock: Clock,
     traffic: Traffic,
+    incidents: Incidents,
     acting_push: Acting,
     acting_email: Acting,
     told: Told,
@@ -90,15 +92,26 @@ impl Infobip {
         gap: Duration,
         options: Options,
     ) -> Infobip {
+        Infobip::with_traffic(clock, Traffic::new(seed, begin, gap), options)
+    }
+
+    /// An account with this traffic.
+    pub fn with_traffic(clock: Clock, traffic: Traffic, options: Options) -> Infobip {
+        // Reports of days are many where e-mails are sent every few seconds.
+        let begin = match traffic.steady() {
+            Some(steady) => steady.begin - MAIL_BEFORE,
+            None => traffic.begin(),
+        };
         Infobip(Arc::new(Inner {
+            mail: Mutex::new(Mail::new(traffic.hash(99), begin)),
+            incidents: traffic.incidents(&clock),
             clock,
-            traffic: Traffic::new(seed, begin, gap),
+            traffic,
             acting_push: Acting::default(),
             acting_email: Acting::default(),
             told: Told::default(),
             options: Mutex::new(options),
             fixed: Mutex::default(),
-            mail: Mutex::new(Mail::new(mix(seed, 99), begin)),
         }))
     }
 
@@ -230,11 +243,18 @@ const IOS: Way = Way {
     seconds: 90.0,
 };
 
+/// E-mails were sent for so long before the first small message.
+const MAIL_BEFORE: SignedDuration = SignedDuration::from_mins(30);
+
 /// Before a campaign was sent, its numbers are 0.
 const BEFORE: SignedDuration = SignedDuration::from_secs(1);
 
 fn statistics_of(campaign: &Campaign, now: Timestamp) -> Value {
-    let ways = [ANDROID, IOS].map(|way| campaign.numbers(way, now));
+    let ways = [
+        // Devices with Android are reached through FCM alone.
+        campaign.numbers_with_fcm(ANDROID, 1.0, now),
+        campaign.numbers(IOS, now),
+    ];
     let sum = |count: fn(&Numbers) -> u64| ways.iter().map(count).sum::<u64>();
     let (sent, delivered, failed) = (sum(|n| n.sent), sum(|n| n.delivered), sum(|n| n.failed));
     let registration = failed * 7 / 10;
@@ -252,7 +272,7 @@ fn statistics_of(campaign: &Campaign, now: Timestamp) -> Value {
             "registration": registration,
             "expired": expired,
             // Not what is left over: that could fall.
-            "cloud": failed / 10,
+            "cloud": failed / 10 + sum(|n| n.refused),
         },
         "delivery": {"rate": (rate * 100.0).round() / 100.0},
     })

@@ -8,6 +8,7 @@
 pub mod alibaba;
 pub mod engagelab;
 pub mod faults;
+pub mod incident;
 pub mod infobip;
 pub mod mood;
 pub mod pushwoosh;
@@ -20,8 +21,10 @@ use delivery_clock::Clock;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
+pub use incident::{Incident, Incidents};
 pub use mood::{Account, Mood, Moods};
 pub use server::{Received, Running};
+use traffic::{Steady, Traffic};
 
 /// A message that the customer has sent, as the customer's own systems know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +49,8 @@ pub struct World {
     pub pushwoosh: pushwoosh::Pushwoosh,
     /// Alibaba.
     pub alibaba: alibaba::Alibaba,
+    /// What goes wrong at them.
+    pub incidents: Incidents,
     /// The servers, in the same order.
     pub servers: [Running; 4],
 }
@@ -83,6 +88,9 @@ pub struct Options {
     pub history: Duration,
     /// One campaign of each vendor in every such time.
     pub gap: Duration,
+    /// Besides, one small message of each vendor in every such time, from a quarter of an hour ago
+    /// on, and twenty e-mails in it; `None`: campaigns alone.
+    pub steady: Option<Duration>,
     /// The first of four ports in a row; 0: free ones.
     pub port: u16,
     /// How each account's vendor differs from its documentation.
@@ -100,6 +108,7 @@ impl Default for Options {
             seed: 1,
             history: Duration::from_secs(8 * 86_400),
             gap: Duration::from_secs(2 * 3600),
+            steady: None,
             port: 0,
             moods: Moods::calm(),
             record: false,
@@ -107,6 +116,11 @@ impl Default for Options {
         }
     }
 }
+
+/// Small messages were sent for so long before the world started.
+const STEADY_BEFORE: SignedDuration = SignedDuration::from_mins(15);
+/// So many e-mails are sent in the time of one small message.
+const EMAILS: u32 = 20;
 
 impl World {
     /// Starts all vendors on loopback.
@@ -121,6 +135,7 @@ impl World {
         let Options {
             seed,
             gap,
+            steady,
             port,
             moods,
             record,
@@ -128,15 +143,28 @@ impl World {
             ..
         } = options;
         let own = || clock.clone();
-        let account =
+        let incidents = Incidents::new(own());
+        let small = steady.map(|every| Steady {
+            begin: clock.now() - STEADY_BEFORE,
+            every: SignedDuration::try_from(every).unwrap_or(STEADY_BEFORE),
+        });
+        let traffic = |place: u64| {
+            Traffic::new(seed + place, begin, gap)
+                .with_steady(small)
+                .with_incidents(incidents.clone())
+        };
+        let mut account =
             infobip::Options::basic(INFOBIP_USERNAME, INFOBIP_PASSWORD, INFOBIP_APPLICATION);
-        let infobip = infobip::Infobip::new(own(), seed + 1, begin, gap, account);
+        if let Some(every) = steady {
+            account.email_every = every / EMAILS;
+        }
+        let infobip = infobip::Infobip::with_traffic(own(), traffic(1), account);
         let account = engagelab::Options::new(ENGAGELAB_APP_KEY, ENGAGELAB_MASTER_SECRET);
-        let engagelab = engagelab::Engagelab::new(own(), seed + 2, begin, gap, account);
+        let engagelab = engagelab::Engagelab::with_traffic(own(), traffic(2), account);
         let account = pushwoosh::Options::new(PUSHWOOSH_API_TOKEN, &PUSHWOOSH_APPLICATIONS);
-        let pushwoosh = pushwoosh::Pushwoosh::new(own(), seed + 3, begin, gap, account);
+        let pushwoosh = pushwoosh::Pushwoosh::with_traffic(own(), traffic(3), account);
         let account = alibaba::Options::new(ALIBABA_KEY_ID, ALIBABA_KEY_SECRET, &[ALIBABA_APP_KEY]);
-        let alibaba = alibaba::Alibaba::new(own(), seed + 4, begin, gap, account);
+        let alibaba = alibaba::Alibaba::with_traffic(own(), traffic(4), account);
         let address = |place: u16| {
             let port = if port == 0 { 0 } else { port + place };
             SocketAddr::from(([127, 0, 0, 1], port))
@@ -152,6 +180,7 @@ impl World {
             engagelab,
             pushwoosh,
             alibaba,
+            incidents,
             servers,
         };
         for account in Account::ALL {

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use clap::Parser;
 use delivery_clock::Clock;
-use delivery_simulators::{Account, Mood, Moods, Options, World, credentials};
+use delivery_simulators::{Account, Incident, Mood, Moods, Options, World, credentials};
 
 /// Simulators of the statistics APIs of Infobip, EngageLab, Pushwoosh and Alibaba Cloud Mobile Push.
 #[derive(Parser)]
@@ -19,6 +19,12 @@ struct Cli {
     /// One campaign of each vendor in so many minutes.
     #[arg(long, default_value_t = 120)]
     gap_minutes: u64,
+    /// Besides, one small message of each vendor in so many seconds; 0: none.
+    #[arg(long, default_value_t = 0)]
+    steady_seconds: u64,
+    /// What goes wrong at the vendors. May be given more than once.
+    #[arg(long, value_enum)]
+    incident: Vec<Incident>,
     /// The first of four ports in a row; 0: free ones.
     #[arg(long, default_value_t = 0)]
     port: u16,
@@ -67,12 +73,16 @@ async fn main() -> io::Result<()> {
         seed: cli.seed,
         history: Duration::from_secs(cli.history_hours * 3600),
         gap: Duration::from_secs(cli.gap_minutes.max(1) * 60),
+        steady: (cli.steady_seconds > 0).then(|| Duration::from_secs(cli.steady_seconds)),
         port: cli.port,
         moods: moods(cli.mood, &cli.mood_set).map_err(io::Error::other)?,
         record: true,
         slow_by: Duration::from_millis(cli.slow_ms),
     };
     let world = World::start(options, &Clock::system()).await?;
+    for incident in cli.incident {
+        world.incidents.set(incident, true);
+    }
     let [infobip, engagelab, pushwoosh, alibaba] = &world.servers;
     println!(
         "infobip    {}  username {:?}, password {:?}, applicationCode {}",

@@ -13,7 +13,8 @@ use std::{
 
 use axum::{
     Router,
-    extract::State,
+    extract::{Request, State},
+    middleware::{self, Next},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::{
+    incident::{Incident, Incidents},
     mood::{Acting, Told},
     server::{Running, json as answer},
     traffic::{Campaign, Traffic},
@@ -85,6 +87,7 @@ pub struct Pushwoosh(Arc<Inner>);
 struct Inner {
     clock: Clock,
     traffic: Traffic,
+    incidents: Incidents,
     acting: Acting,
     told: Told,
     options: Mutex<Options>,
@@ -103,9 +106,15 @@ impl Pushwoosh {
         gap: Duration,
         options: Options,
     ) -> Pushwoosh {
+        Pushwoosh::with_traffic(clock, Traffic::new(seed, begin, gap), options)
+    }
+
+    /// An account with this traffic.
+    pub fn with_traffic(clock: Clock, traffic: Traffic, options: Options) -> Pushwoosh {
         Pushwoosh(Arc::new(Inner {
+            incidents: traffic.incidents(&clock),
             clock,
-            traffic: Traffic::new(seed, begin, gap),
+            traffic,
             acting: Acting::default(),
             told: Told::default(),
             options: Mutex::new(options),
@@ -140,6 +149,7 @@ impl Pushwoosh {
                 post(more::bounced_emails),
             )
             .fallback(unknown)
+            .layer(middleware::from_fn_with_state(self.clone(), available))
             .with_state(self.clone());
         let clock = self.0.clock.clone();
         Running::start(address, router, Arc::new(self.clone()), clock).await
@@ -211,6 +221,14 @@ fn error(own: &Pushwoosh, status: u16, code: u32, text: &str) -> Response {
             &json!({"status_code": 210, "status_message": text, "response": null}),
         ),
     }
+}
+
+/// Nothing is answered while the vendor is down.
+async fn available(State(own): State<Pushwoosh>, request: Request, next: Next) -> Response {
+    if own.0.incidents.is_on(Incident::VendorDown) {
+        return error(&own, 503, 14, "unavailable");
+    }
+    next.run(request).await
 }
 
 async fn unknown(State(own): State<Pushwoosh>) -> Response {

@@ -2,6 +2,7 @@
 //! can look at the books.
 
 use std::{
+    collections::VecDeque,
     io,
     net::SocketAddr,
     sync::{
@@ -53,9 +54,29 @@ pub struct Received {
 pub struct Running {
     address: SocketAddr,
     faults: Faults,
-    received: Arc<Mutex<Vec<Received>>>,
+    received: Arc<Mutex<Log>>,
     in_flight: Arc<AtomicUsize>,
     task: JoinHandle<()>,
+}
+
+/// The newest requests: a demo may run for weeks.
+#[derive(Default)]
+struct Log {
+    newest: VecDeque<Received>,
+    count: usize,
+}
+
+/// So many requests are kept.
+const MAX_RECEIVED: usize = 100_000;
+
+impl Log {
+    fn push(&mut self, received: Received) {
+        self.count += 1;
+        if self.newest.len() == MAX_RECEIVED {
+            self.newest.pop_front();
+        }
+        self.newest.push_back(received);
+    }
 }
 
 impl Running {
@@ -69,7 +90,7 @@ impl Running {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
         let faults = Faults::default();
-        let received = Arc::new(Mutex::new(Vec::new()));
+        let received = Arc::default();
         let in_flight = Arc::default();
         let admin = admin(faults.clone(), account.clone());
         let vendor = Vendor {
@@ -77,7 +98,7 @@ impl Running {
             router,
             admin,
             faults: faults.clone(),
-            received: received.clone(),
+            received: Arc::clone(&received),
             in_flight: Arc::clone(&in_flight),
             clock,
         };
@@ -108,7 +129,7 @@ impl Running {
 
     /// How many requests have come in.
     pub fn received_count(&self) -> usize {
-        lock(&self.received).len()
+        lock(&self.received).count
     }
 
     /// How many requests have come in whose answer has not been begun.
@@ -116,9 +137,9 @@ impl Running {
         self.in_flight.load(Ordering::SeqCst)
     }
 
-    /// Every request so far.
+    /// The requests so far, but for those before the newest hundred thousand.
     pub fn received(&self) -> Vec<Received> {
-        lock(&self.received).clone()
+        lock(&self.received).newest.iter().cloned().collect()
     }
 }
 
@@ -138,7 +159,7 @@ struct Vendor {
     router: Router,
     admin: Router,
     faults: Faults,
-    received: Arc<Mutex<Vec<Received>>>,
+    received: Arc<Mutex<Log>>,
     in_flight: Arc<AtomicUsize>,
     clock: Clock,
 }

@@ -54,7 +54,7 @@ async fn run(cli: &Cli) -> u8 {
         Command::Serve => serve::run(cli).await,
         Command::Check => check(cli),
         Command::Collect => collect::run(cli).await,
-        Command::Demo => demo::run(cli).await,
+        Command::Demo(wanted) => demo::run(cli, wanted).await,
         Command::Replay => replay::run(cli).await,
         Command::Backfill(wanted) => backfill::run(cli, wanted).await,
     }

@@ -1,8 +1,10 @@
 //! `serve`: the exporter with its sockets, until a signal ends it.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
+use axum::{Router, middleware};
 use delivery_clock::Clock;
+use futures_util::future::BoxFuture;
 use tokio::{
     net::TcpListener,
     signal::unix::{SignalKind, signal},
@@ -14,13 +16,32 @@ use crate::{
     cli::Cli,
     config::Config,
     telemetry,
-    web::{self, Monitor, ReloadRequest, Site, guard::Guard},
+    web::{
+        self, Monitor, ReloadRequest, Site,
+        guard::{self, Guard},
+    },
 };
 
 /// Requests that are being answered have so long to end.
 const WEB_GRACE: Duration = Duration::from_secs(1);
 /// The whole end takes no longer than this.
 const STOP_WITHIN: Duration = Duration::from_secs(9);
+
+/// Where the exporter can be reached.
+pub(super) struct Listening {
+    /// All addresses that are bound.
+    pub(super) addresses: Vec<SocketAddr>,
+    /// Whether connections are encrypted.
+    pub(super) tls: bool,
+}
+
+/// What another command adds to serving.
+pub(super) struct Extras {
+    /// More endpoints, behind the same guard.
+    pub(super) routes: Router,
+    /// What runs beside the exporter once it can be reached, until it stops.
+    pub(super) on_listening: Box<dyn FnOnce(Listening) -> BoxFuture<'static, ()> + Send>,
+}
 
 pub(super) async fn run(cli: &Cli) -> u8 {
     let path = &cli.flags.config_file;
@@ -38,7 +59,7 @@ pub(super) async fn run(cli: &Cli) -> u8 {
             return FAILED;
         }
     };
-    let status = serve(cli, &config, Clock::system(), Some(path)).await;
+    let status = serve(cli, &config, Clock::system(), Some(path), None).await;
     if let Some(traces) = traces {
         traces.stop().await;
     }
@@ -46,7 +67,13 @@ pub(super) async fn run(cli: &Cli) -> u8 {
 }
 
 /// Serves a configuration until a signal ends it. `path` is where a reload reads it again.
-pub(super) async fn serve(cli: &Cli, config: &Config, clock: Clock, path: Option<&Path>) -> u8 {
+pub(super) async fn serve(
+    cli: &Cli,
+    config: &Config,
+    clock: Clock,
+    path: Option<&Path>,
+    extras: Option<Extras>,
+) -> u8 {
     let guard = match cli.flags.web_config_file.as_deref().map(Guard::read) {
         None => Guard::open(),
         Some(Ok(guard)) => guard,
@@ -77,7 +104,7 @@ pub(super) async fn serve(cli: &Cli, config: &Config, clock: Clock, path: Option
             return FAILED;
         }
     };
-    match run_with(cli, exporter, listeners, Arc::new(guard), path).await {
+    match run_with(cli, exporter, listeners, Arc::new(guard), path, extras).await {
         Ok(()) => OK,
         Err(error) => {
             tracing::error!(%error, "signals cannot be handled");
@@ -92,6 +119,7 @@ async fn run_with(
     listeners: Vec<TcpListener>,
     guard: Arc<Guard>,
     path: Option<&Path>,
+    extras: Option<Extras>,
 ) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -120,23 +148,33 @@ async fn run_with(
         .filter_map(|own| own.local_addr().ok())
         .collect();
     let watching = tokio::spawn(web::watch(site.clone()));
+    let tls = guard.rules().await.tls.is_some();
+    let mut router = web::router(site, &guard);
+    let mut on_listening = None;
+    if let Some(extras) = extras {
+        let users = middleware::from_fn_with_state(guard.clone(), guard::users);
+        let headers = middleware::from_fn_with_state(guard.clone(), guard::headers);
+        router = router.merge(extras.routes.layer(users).layer(headers));
+        on_listening = Some(extras.on_listening);
+    }
     let server = tokio::spawn(web::server::serve(
-        listeners,
-        web::router(site, &guard),
-        guard,
-        stopped,
-        WEB_GRACE,
+        listeners, router, guard, stopped, WEB_GRACE,
     ));
     let tended = exporter.clone();
     let tending = tokio::spawn(async move { tended.tend().await });
-    for address in addresses {
+    for address in &addresses {
         tracing::info!(%address, "listening");
     }
+    let beside = on_listening.map(|run| tokio::spawn(run(Listening { addresses, tls })));
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hang_up.recv() => {
+                // Without a file to read again, it is the terminal that was closed.
+                if path.is_none() {
+                    break;
+                }
                 // The log has what went wrong.
                 let _ = reload_from(path, &exporter).await;
             }
@@ -149,6 +187,9 @@ async fn run_with(
     }
     tending.abort();
     watching.abort();
+    if let Some(beside) = beside {
+        beside.abort();
+    }
     tracing::info!("stopping");
     let end = async {
         exporter.stop().await;

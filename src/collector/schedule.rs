@@ -8,8 +8,8 @@ use rand::RngExt;
 
 use crate::model::DailyPublication;
 
-/// First queries are spread over at most this long.
-const MAX_SPREAD: Duration = Duration::from_secs(5);
+/// First queries are spread over at most this long: whoever starts the exporter looks at it then.
+const MAX_SPREAD: Duration = Duration::from_secs(2);
 
 /// A message is fresh for so long: it is asked for every interval.
 const FRESH: Duration = Duration::from_secs(3600);

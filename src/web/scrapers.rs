@@ -1,5 +1,6 @@
-//! Watches how often each scraper comes: one that comes less often than `zero_hold` can miss that a
-//! counter was 0, and with it the counter's first increase.
+//! Watches how often Prometheus comes: if it comes less often than `zero_hold` it can miss that a
+//! counter was 0, and with it the counter's first increase. Other clients, such as curl or a browser,
+//! compute no increases, so they are not judged.
 
 use std::{
     collections::HashMap,
@@ -15,22 +16,22 @@ const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// The most clients that are told apart.
 const MAX_CLIENTS: usize = 1000;
 
-/// Who scrapes: an address and a program. Prometheus says so itself.
+/// Who scrapes: an address and a program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
     /// Where it is.
     pub address: IpAddr,
     /// Its `User-Agent`.
     pub program: String,
-    /// It sent `X-Prometheus-Scrape-Timeout-Seconds`: it comes by a schedule.
+    /// It sent `X-Prometheus-Scrape-Timeout-Seconds`, as Prometheus does: it comes by a schedule.
     pub scheduled: bool,
 }
 
 #[derive(Clone, Copy)]
 struct Visits {
     last: Moment,
-    /// The last pauses between its visits, the newest first.
-    pauses: [Option<Duration>; 2],
+    /// The pause between its last two visits.
+    pause: Option<Duration>,
 }
 
 /// All scrapers of this process.
@@ -40,35 +41,29 @@ pub struct Scrapers {
 }
 
 impl Scrapers {
-    /// A client comes. Whether all of them come often enough for `zero_hold`.
+    /// A client comes. Whether all scrapers come often enough for `zero_hold`.
     pub fn visit(&self, client: Client, now: Moment, zero_hold: Duration) -> bool {
         let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
         let forgotten = FORGOTTEN.max(zero_hold * 10);
         visits.retain(|_, own| now.since(own.last) < forgotten);
-        if let Some(own) = visits.get_mut(&client) {
-            own.pauses = [Some(now.since(own.last)), own.pauses[0]];
-            own.last = now;
-        } else if visits.len() < MAX_CLIENTS {
-            visits.insert(
-                client,
-                Visits {
-                    last: now,
-                    pauses: [None; 2],
-                },
-            );
+        if client.scheduled {
+            if let Some(own) = visits.get_mut(&client) {
+                own.pause = Some(now.since(own.last));
+                own.last = now;
+            } else if visits.len() < MAX_CLIENTS {
+                visits.insert(
+                    client,
+                    Visits {
+                        last: now,
+                        pause: None,
+                    },
+                );
+            }
         }
-        if zero_hold.is_zero() {
-            return true;
-        }
-        visits.iter().all(|(client, own)| {
-            let interval = match own.pauses {
-                [Some(last), _] if client.scheduled => last,
-                // A person who looks twice has no interval; one pause too long may be an accident.
-                [Some(last), Some(before)] => last.min(before),
-                _ => return true,
-            };
-            interval <= zero_hold
-        })
+        zero_hold.is_zero()
+            || visits
+                .values()
+                .all(|own| own.pause.is_none_or(|pause| pause <= zero_hold))
     }
 }
 
@@ -105,14 +100,16 @@ mod tests {
     }
 
     #[test]
-    fn a_person_who_looks_now_and_then_is_no_scraper() {
+    fn who_sends_no_header_of_prometheus_is_not_judged() {
         let scrapers = Scrapers::default();
         let hold = Duration::from_secs(120);
-        assert!(scrapers.visit(client(1, false), at(0), hold));
-        assert!(scrapers.visit(client(1, false), at(1000), hold));
-        assert!(scrapers.visit(client(1, false), at(1010), hold));
-        assert!(scrapers.visit(client(1, false), at(2000), hold));
-        assert!(!scrapers.visit(client(1, false), at(3000), hold));
-        assert!(scrapers.visit(client(1, false), at(4000), Duration::ZERO));
+        for seconds in [0, 1000, 1010, 2000, 3000, 4000] {
+            assert!(scrapers.visit(client(1, false), at(seconds), hold));
+        }
+        // Nor does its visit change what is known of the others.
+        assert!(scrapers.visit(client(2, true), at(4000), hold));
+        assert!(!scrapers.visit(client(2, true), at(4200), hold));
+        assert!(!scrapers.visit(client(1, false), at(4201), hold));
+        assert!(scrapers.visit(client(2, true), at(4201), Duration::ZERO));
     }
 }

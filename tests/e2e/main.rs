@@ -5,10 +5,12 @@
 
 mod alerts;
 mod backfill;
+mod boards;
 mod books;
 mod command;
 mod connections;
 mod crash;
+mod demo;
 mod disks;
 mod doors;
 mod faults;
@@ -22,10 +24,12 @@ mod postgres;
 mod powercut;
 mod prometheus;
 mod promql;
+mod quiet;
 mod readers;
 mod real_vendors;
 mod replay;
 mod replicas;
+mod runbooks;
 mod secure;
 mod sets;
 mod vendor_clients;

@@ -67,7 +67,8 @@ impl Prometheus {
         prometheus
     }
 
-    async fn get(&self, path: &str) -> Value {
+    /// The answer of one of its endpoints.
+    pub async fn get(&self, path: &str) -> Value {
         let answer = self
             .client
             .get(format!("{}{path}", self.base))

@@ -94,9 +94,14 @@ impl Alibaba {
         gap: Duration,
         options: Options,
     ) -> Alibaba {
+        Alibaba::with_traffic(clock, Traffic::new(seed, begin, gap), options)
+    }
+
+    /// An account with this traffic.
+    pub fn with_traffic(clock: Clock, traffic: Traffic, options: Options) -> Alibaba {
         Alibaba(Arc::new(Inner {
             clock,
-            traffic: Traffic::new(seed, begin, gap),
+            traffic,
             acting: Acting::default(),
             told: Told::default(),
             options: Mutex::new(options),

@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Infobip, error, lock};
 use crate::{
+    incident::{Incident, Incidents},
     mood::{Call, Order, lists},
     server::{json as answer, parameters},
     traffic::{mix, part},
@@ -63,7 +64,7 @@ pub(super) async fn reports(State(own): State<Infobip>, request: Request) -> Res
     };
     let now = own.mail_clock();
     let mut mail = lock(&own.0.mail);
-    mail.go_on(now, options.email_every);
+    mail.go_on(now, options.email_every, &own.0.incidents);
     let call = request.extensions().get::<Call>();
     let limit = call.map_or(limit, |call| lists::capped(limit, call));
     let mut results = mail.take(limit, wanted, call);
@@ -152,7 +153,7 @@ impl Mail {
     }
 
     /// Makes the reports that are due, and lets the old ones go.
-    fn go_on(&mut self, now: Timestamp, every: Duration) {
+    fn go_on(&mut self, now: Timestamp, every: Duration, incidents: &Incidents) {
         let every = SignedDuration::try_from(every).unwrap_or_default();
         // What is too old to be handed out need not be made.
         let old = now.duration_since(self.begin) - KEPT - LONGEST;
@@ -165,7 +166,8 @@ impl Mail {
             if sent_at > now {
                 break;
             }
-            self.send(self.next, sent_at);
+            let bounces = incidents.lasted(Incident::BounceStorm, sent_at);
+            self.send(self.next, sent_at, bounces);
             self.next += 1;
         }
         while let Some(entry) = self.coming.first_entry()
@@ -177,13 +179,19 @@ impl Mail {
         self.queue.retain(|(at, _)| now.duration_since(*at) <= KEPT);
     }
 
-    /// The reports of one e-mail: intermediate ones for some, and a final one.
-    fn send(&mut self, number: u64, sent_at: Timestamp) {
+    /// The reports of one e-mail: intermediate ones for some, and a final one. While addresses
+    /// bounce, a third of them do.
+    fn send(&mut self, number: u64, sent_at: Timestamp, bounces: bool) {
         let seed = mix(self.seed, number);
         let luck = part(seed, 1);
         let seconds = 2.0 + 400.0 * part(seed, 2).powi(6) + 4.0 * part(seed, 3);
         let done = sent_at + SignedDuration::from_millis((seconds * 1000.0) as i64);
         let ok = ("OK", 0, 0, "NO_ERROR", false);
+        let luck = if bounces && part(seed, 5) < 0.35 {
+            0.96
+        } else {
+            luck
+        };
         let (status, error) = match luck {
             ..0.955 => ((3, "DELIVERED", 5, "DELIVERED_TO_HANDSET"), ok),
             ..0.970 => (

@@ -189,6 +189,9 @@ impl Pushwoosh {
     }
 }
 
+/// The platform that is reached through FCM.
+const ANDROID: u64 = 3;
+
 const PLATFORMS: [(u64, Way); 10] = [
     // Without the application's extension, iOS confirms nothing.
     (
@@ -200,7 +203,7 @@ const PLATFORMS: [(u64, Way); 10] = [
         },
     ),
     (
-        3,
+        ANDROID,
         Way {
             share: 0.40,
             rate: 0.88,
@@ -288,7 +291,7 @@ fn six(numbers: Numbers) -> [u64; 6] {
         numbers.delivered,
         numbers.opened / 20,
         numbers.sent / 9,
-        numbers.failed / 10,
+        numbers.failed / 10 + numbers.refused,
     ]
 }
 
@@ -341,7 +344,11 @@ fn rows_of(campaign: &Campaign, now: Timestamp) -> Vec<(u64, [u64; 6])> {
     let numbers = |way: &Way| six(campaign.numbers(*way, now));
     let mut rows: Vec<_> = PLATFORMS
         .iter()
-        .map(|(platform, way)| (*platform, numbers(way)))
+        .map(|(platform, way)| {
+            let through_fcm = if *platform == ANDROID { 1.0 } else { 0.0 };
+            let numbers = campaign.numbers_with_fcm(*way, through_fcm, now);
+            (*platform, six(numbers))
+        })
         .collect();
     if campaign.number % 6 == 2 {
         let sms = Way {
@@ -373,19 +380,24 @@ fn item_of(campaign: &Campaign, now: Timestamp) -> Value {
 }
 
 fn email(campaign: &Campaign, now: Timestamp) -> Value {
+    let bounces = campaign.bounces();
     let way = Way {
         share: 0.9,
-        rate: 0.955,
+        rate: if bounces { 0.62 } else { 0.955 },
         seconds: 120.0,
     };
     let numbers = campaign.numbers(way, now);
-    let hard = scale(numbers.failed, 0.25 + 0.2 * part(campaign.hash(2), 1));
+    let (hard, soft) = if bounces {
+        (0.85, 0.08)
+    } else {
+        (0.25 + 0.2 * part(campaign.hash(2), 1), 0.4)
+    };
     json!({
         "sends": numbers.sent,
         "opens": numbers.opened,
         "deliveries": numbers.delivered,
-        "hard_bounces": hard,
-        "soft_bounces": scale(numbers.failed, 0.4),
+        "hard_bounces": scale(numbers.failed, hard),
+        "soft_bounces": scale(numbers.failed, soft),
         "rejects": scale(numbers.failed, 0.05),
         "confirmed_sends": scale(numbers.sent, 0.99),
         "unsubs": numbers.opened / 60,

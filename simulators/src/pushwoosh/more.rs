@@ -12,6 +12,7 @@ use super::{
     Pushwoosh, Refused, allowed, authorized, lock, messages::NUMBERS, mood, per_page, refused,
 };
 use crate::{
+    incident::Incident,
     mood::{
         Call, LastToken, Order, Unknown,
         lists::{self, Wanted, named, within},
@@ -57,9 +58,11 @@ fn bounces(own: &Pushwoosh, application: &str) -> Vec<Value> {
     let mood = own.0.acting.mood();
     let mut rows = Vec::new();
     for (code, at, _) in sent(own, application).iter().filter(|sent| sent.2) {
-        for index in 0..3 + hash(code) % 9 {
-            let date = later(*at, index * 420);
-            let (kind, reason) = match index % 5 {
+        let bounces = own.0.incidents.lasted(Incident::BounceStorm, *at);
+        let (count, pause) = if bounces { (60, 5) } else { (3, 420) };
+        for index in 0..count + hash(code) % 9 {
+            let date = later(*at, index * pause);
+            let (kind, reason) = match if bounces { 0 } else { index % 5 } {
                 0 => (
                     "Hardbounce",
                     format!("550 5.1.1 <person{index}@example.com> unknown user"),

@@ -1,71 +1,34 @@
-//! `demo`: simulators of all vendors on loopback, with traffic that already has eight days of
-//! history, and the exporter on them, through the same HTTP, authentication and signing as with
-//! the real ones.
+//! The demo's configuration: what a customer of the simulated vendors would write.
 
-use std::{path::Path, time::Duration};
+use std::{net::SocketAddr, path::Path};
 
-use delivery_clock::Clock;
-use delivery_simulators::{Known, Options, World, credentials, engagelab};
+use delivery_simulators::{Known, World, credentials, engagelab};
 use serde_json::{Value, json};
 
-use super::{FAILED, serve};
-use crate::{cli::Cli, config, telemetry};
+/// The paths of the lists of sent messages.
+pub(super) const SHOP_MESSAGES: &str = "/messages/shop-push";
+pub(super) const NEWS_MESSAGES: &str = "/messages/news-push";
 
-/// Often enough that a campaign is always under way, seldom enough for the vendors' rate limits.
-const CAMPAIGN_EVERY: Duration = Duration::from_secs(3600);
-
-pub(super) async fn run(cli: &Cli) -> u8 {
-    // One log for both: the demo pushes no traces.
-    let _ = telemetry::start(&cli.flags, None);
-    let clock = Clock::system();
-    let options = Options {
-        gap: CAMPAIGN_EVERY,
-        ..Options::default()
-    };
-    let world = match World::start(options, &clock).await {
-        Ok(world) => world,
-        Err(error) => {
-            tracing::error!(%error, "the simulators cannot start");
-            return FAILED;
-        }
-    };
-    let data = std::env::temp_dir().join(format!("delivery-exporter-demo-{}", std::process::id()));
-    // JSON is YAML.
-    let text = configuration(&world, &data).to_string();
-    let config = match config::parse(Path::new("demo"), &text, &|_| None) {
-        Ok(config) => config,
-        Err(errors) => {
-            tracing::error!(%errors, "the demo's own configuration is wrong");
-            return FAILED;
-        }
-    };
-    for (server, name) in world
-        .servers
-        .iter()
-        .zip(["Infobip", "EngageLab", "Pushwoosh", "Alibaba"])
-    {
-        tracing::info!(vendor = name, url = server.base_url(), "simulated");
-    }
-    let status = serve::serve(cli, &config, clock, None).await;
-    // What the simulators handed out is worth nothing to anybody.
-    let _ = std::fs::remove_dir_all(&data);
-    status
-}
-
-/// What a customer of the simulated vendors would write.
-fn configuration(world: &World, data: &Path) -> Value {
+/// The configuration, in JSON, which is YAML. `sender` is where the lists of sent messages are.
+pub(super) fn configuration(world: &World, data: &Path, sender: SocketAddr) -> Value {
     let [infobip, engagelab, pushwoosh, alibaba] = &world.servers;
     let infobip_credentials = json!({
         "username": credentials::INFOBIP_USERNAME,
         "password": credentials::INFOBIP_PASSWORD,
     });
+    let list =
+        |path: &str| json!({"url": format!("http://{sender}{path}"), "refresh_interval": "5s"});
     json!({
         "store": {
             "url": format!("sqlite:{}", data.join("delivery.db").display()),
             "spool": data.join("spool"),
         },
-        // Soon enough for somebody who looks.
-        "collection": {"zero_hold": "10s"},
+        // Soon enough for people who watch, and longer than the scrape interval of most Prometheus
+        // servers: new counters have to be seen at 0.
+        "collection": {"interval": "15s", "zero_hold": "20s"},
+        // Some vendors need a request for each of more than two hundred messages at the start, and of
+        // sixty later on. Alibaba, simulated too, refuses more than fifty a second.
+        "provider_defaults": {"rate_limit": {"requests_per_second": 20, "burst": 20}},
         "providers": [
             {
                 "name": "shop-push",
@@ -73,13 +36,12 @@ fn configuration(world: &World, data: &Path) -> Value {
                 "base_url": infobip.base_url(),
                 "credentials": infobip_credentials,
                 "applications": [{"id": credentials::INFOBIP_APPLICATION, "name": "shop"}],
-                "messages": {"static": entries(&world.infobip.messages())},
+                "messages": {"http": [list(SHOP_MESSAGES)]},
             },
             {
                 "name": "shop-mail",
                 "type": "infobip_email",
                 "base_url": infobip.base_url(),
-                "interval": "15s",
                 "credentials": infobip_credentials,
             },
             {
@@ -92,7 +54,7 @@ fn configuration(world: &World, data: &Path) -> Value {
                 },
                 "collect": ["messages", "users", "lifecycle"],
                 "canaries": engagelab::CANARIES,
-                "messages": {"static": entries(&world.engagelab.messages())},
+                "messages": {"http": [list(NEWS_MESSAGES)]},
             },
             {
                 "name": "loyalty",
@@ -104,6 +66,7 @@ fn configuration(world: &World, data: &Path) -> Value {
                     {"id": credentials::PUSHWOOSH_APPLICATIONS[1], "name": "partner"},
                 ],
                 "collect": ["messages", "bounces", "intervals", "log", "links", "link_devices"],
+                "dataset_intervals": {"bounces": "30s", "log": "1m"},
                 "messages": {"list": true},
             },
             {
@@ -121,7 +84,8 @@ fn configuration(world: &World, data: &Path) -> Value {
     })
 }
 
-fn entries(messages: &[Known]) -> Vec<Value> {
+/// The entries of a list of sent messages.
+pub(super) fn entries(messages: &[Known]) -> Vec<Value> {
     let entry = |message: &Known| {
         let mut entry = json!({"id": message.id});
         if let Some(campaign) = &message.campaign {

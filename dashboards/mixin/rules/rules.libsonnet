@@ -1,0 +1,6 @@
+// Made by dashboards/source; do not change it by hand.
+{
+  prometheusRules+:: {
+    groups+: (import 'rules.json'),
+  },
+}

@@ -2,7 +2,7 @@
 //!
 //! `axum::serve` can neither limit the time that a client takes nor the number of connections, so
 //! connections are served by hyper-util's builder, with TLS where the guard asks for it, under the
-//! deadlines of [`connections`](super::connections).
+//! deadlines of `web::connections`.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 

@@ -86,6 +86,7 @@ def main() -> int:
     tests = HERE / "alerts" / "tests"
     files[tests / "objectives.rules.yml"] = yaml_file(rules.of_objectives(objectives.EXAMPLE))
     files[tests / "objectives.test.yml"] = yaml_file(cases.of_objectives())
+    files |= {tests / name: yaml_file(content) for name, content in cases.of_limits(whole).items()}
     files |= {HERE / name: text for name, text in dashboards.items()}
     files[HERE / "alerts" / "delivery.prometheusrule.yml"] = yaml_file(mixin.prometheus_rule(made))
     files |= {HERE / "mixin" / name: text for name, text in mixin.build(made, list(dashboards)).items()}

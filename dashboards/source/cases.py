@@ -281,6 +281,22 @@ def of_objectives() -> dict:
     return _file("1m", ["delivery-objectives"], wanted, "objectives.rules.yml")
 
 
+def of_limits(made: dict) -> dict[str, dict]:
+    """The rules and tests of an absolute limit, which no shipped rule has."""
+    alert = "DeliveryRateBelowLimit"
+    groups = _needed(made["groups"], alert)
+    own = TARGET | SHOP | {"channel": "push", "age": "1h"}
+    case = Case(alert, "warning", [
+        Line("delivery_cohort_sent_total", own, 10, 10, 10),
+        # The limit is 80 %; at the near miss chance could explain what is missing of it.
+        Line("delivery_cohort_delivered_total", own, 9, 7, 7.9),
+    ])
+    return {
+        "limits.rules.yml": {"groups": groups},
+        "limits.test.yml": _file("1m", [group["name"] for group in groups], [case], "limits.rules.yml"),
+    }
+
+
 def _file(evaluated: str, groups: list[str], wanted: list[Case], rules: str = "../delivery.rules.yml") -> dict:
     tests = []
     for case in wanted:

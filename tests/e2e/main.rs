@@ -29,6 +29,7 @@ mod readers;
 mod real_vendors;
 mod replay;
 mod replicas;
+mod rules;
 mod runbooks;
 mod secure;
 mod sets;

@@ -10,9 +10,9 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    alerts::python,
     harness::{Exporter, client, eventually_within},
     prometheus::Prometheus,
+    rules::python,
 };
 
 /// How long the rules run in their own time.

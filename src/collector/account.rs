@@ -119,10 +119,8 @@ pub(super) struct Collector {
     tracker: Tracker,
     /// Messages that the vendor refuses in a data set, and that were counted as rejected.
     set_aside: BTreeSet<(Dataset, MessageKey)>,
-    /// Messages whose last answer was a refusal.
-    refused: BTreeSet<(Dataset, MessageKey)>,
-    /// Everything is queried once.
-    once: bool,
+    /// Messages whose last answer was good.
+    answered: HashSet<(Dataset, MessageKey)>,
     /// Other names of messages that the ledger has kept: application, other name, name.
     renamed: HashSet<(usize, Arc<str>, Arc<str>)>,
     /// Other names that the ledger may not have kept yet, by application and name. Whatever counts
@@ -192,8 +190,7 @@ impl Collector {
             parts,
             lanes: BTreeMap::new(),
             set_aside: BTreeSet::new(),
-            refused: BTreeSet::new(),
-            once: false,
+            answered: HashSet::new(),
             renamed: HashSet::new(),
             renaming: HashMap::new(),
             other_names: HashSet::new(),
@@ -569,7 +566,6 @@ impl Collector {
         for update in Sources::once(&self.parts.account).await {
             self.named(update);
         }
-        self.once = true;
         self.lanes.values_mut().for_each(Lane::query_once);
         let failed = self.pass(None, &mut Flights::new(), None, &mut stop).await;
         if failed { Err(()) } else { Ok(()) }
@@ -582,7 +578,7 @@ impl Collector {
         let keys: BTreeSet<MessageKey> = self.tracker.forget_old(now).into_iter().collect();
         if !keys.is_empty() {
             self.set_aside.retain(|(_, key)| !keys.contains(key));
-            self.refused.retain(|(_, key)| !keys.contains(key));
+            self.answered.retain(|(_, key)| !keys.contains(key));
             self.renamed
                 .retain(|(application, _, id)| !keys.contains(&(*application, id.clone())));
             self.renaming.retain(|key, _| !keys.contains(key));

@@ -279,7 +279,7 @@ impl Collector {
                     if !is_list {
                         // It is answered by its name.
                         self.set_aside.remove(&(dataset, key.clone()));
-                        self.refused.remove(&(dataset, key.clone()));
+                        self.answered.insert((dataset, key.clone()));
                         self.lane(lane).together(&Job::Message(key.1.clone()));
                     }
                     let stale_at = schedule::after(next, stale_after);
@@ -306,6 +306,7 @@ impl Collector {
                         Some(asked) => {
                             let key = self.tracker.resolve(&(index, asked));
                             let next = self.answered(lane, &key.1, began, true);
+                            self.answered.insert((dataset, key.clone()));
                             (Some(key.1), schedule::after(next, stale_after))
                         }
                         None => (None, schedule::after(next, stale_after)),
@@ -552,13 +553,10 @@ impl Collector {
         };
         // Alone it costs no other message its answer.
         self.lane(lane).alone(&job);
-        // One refusal of a message that is known may be an accident of the vendor's, and would cost its
-        // numbers of a day.
-        let is_first = then == Refusal::UnlessNew
-            && !self.once
-            && !self.set_aside.contains(&(lane.0, key.clone()))
-            && self.refused.insert((lane.0, key.clone()));
-        if is_new || is_first {
+        // One refusal after a good answer may be an accident of the vendor's, and would cost the message
+        // its numbers of a day.
+        let was_answered = self.answered.remove(&(lane.0, key.clone()));
+        if is_new || was_answered && then == Refusal::UnlessNew {
             self.lane(lane).answered(&job, next, Duration::ZERO);
             return true;
         }

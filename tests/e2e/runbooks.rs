@@ -237,4 +237,6 @@ async fn every_query_runs_on_the_demos_prometheus_and_returns_what_it_is_marked_
         let samples = run(&base, &text).await.unwrap();
         assert_eq!(samples, Vec::<Value>::new(), "{runbook}: {text}");
     }
+    // Its Prometheus ends with it.
+    assert!(exporter.terminate().success());
 }

@@ -11,6 +11,7 @@ BOUNCES: Steps = [(None, "green"), (0.05, "orange"), (0.1, "red")]
 COMPLAINTS: Steps = [(None, "green"), (0.001, "orange"), (0.003, "red")]
 # A complaint is one in a thousand: fewer sends say nothing of it.
 LEAST = 1000
+LEAST_HOUR = 300
 
 
 def _day(family: str, *matchers: str, floor: int = LEAST) -> str:
@@ -19,21 +20,27 @@ def _day(family: str, *matchers: str, floor: int = LEAST) -> str:
 
 def _limits() -> Row:
     top = largest(20, APP, "delivery_sent_total", LABELS, MAIL)
+    # Alerts judge an hour too: a campaign that bounces has to be stopped before it spoils the day.
+    hour = share(
+        grown("delivery_bounces_total", APP, LABELS, MAIL, 'kind="hard"', window="1h"), grown("delivery_sent_total", APP, LABELS, MAIL, window="1h"), LEAST_HOUR,
+    )
     hard, complaints, leaving = _day("delivery_bounces_total", 'kind="hard"'), _day("delivery_complaints_total"), _day("delivery_unsubscribed_total")
     return Row("Within the limits of the mailbox providers?", [
         Panel(
             "table", "Applications, last 24 hours",
-            "Hard bounces, complaints and unsubscribes by sent within 24 hours; at least 1000 sends. Amazon SES reviews senders from 5 % hard bounces on and suspends them at 10 %. "
+            "Hard bounces, complaints and unsubscribes by sent within 24 hours, of at least 1000 sends; hard bounces also within the last hour, of at least 300. "
+            "DeliveryHardBounces judges both. Amazon SES reviews senders from 5 % hard bounces on and suspends them at 10 %. "
             "Google asks for less than 0.1 % complaints and never 0.3 %. The providers' own denominators differ from these.",
             [
-                Query(grown("delivery_sent_total", APP, LABELS, MAIL, window="1d"), "sent"), Query(hard, "hard"), Query(complaints, "complaints"), Query(leaving, "leaving"),
+                Query(grown("delivery_sent_total", APP, LABELS, MAIL, window="1d"), "sent"), Query(hard, "hard"), Query(hour, "hour"), Query(complaints, "complaints"), Query(leaving, "leaving"),
                 Query(_day("delivery_delivered_total"), "delivered"),
             ],
             width=24, height=6, bounds=(0, 100),
             columns=[
-                Column("application", "Application", 220), Column("account", "Account", 220), Column("sent", "Sent", 150, "locale", 0),
-                Column("hard", "Hard bounces", 200, "percentunit", 2, steps=BOUNCES), Column("complaints", "Complaints", 200, "percentunit", 3, steps=COMPLAINTS),
-                Column("leaving", "Unsubscribed", 200, "percentunit", 2), Column("delivered", "Delivered", None, "percentunit", 1, gauge=True),
+                Column("application", "Application", 200), Column("account", "Account", 200), Column("sent", "Sent", 130, "locale", 0),
+                Column("hard", "Hard bounces", 160, "percentunit", 2, steps=BOUNCES), Column("hour", "Hard, last hour", 170, "percentunit", 2, steps=BOUNCES),
+                Column("complaints", "Complaints", 160, "percentunit", 3, steps=COMPLAINTS),
+                Column("leaving", "Unsubscribed", 160, "percentunit", 2), Column("delivered", "Delivered", None, "percentunit", 1, gauge=True),
             ],
             sort=[("Hard bounces", True)],
         ),

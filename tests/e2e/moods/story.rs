@@ -397,9 +397,10 @@ struct Telling {
 }
 
 impl Telling {
-    /// The most that a source comes to: the log is read from two hours before its first query on.
+    /// The most that a source comes to: the log is read from two hours before its first query on, and
+    /// a later round begins as much earlier as the vendor's clock may be ahead.
     fn facts(&self, source: &Source) -> Facts {
-        let oldest = self.birth - SignedDuration::from_hours(2);
+        let oldest = self.birth - SignedDuration::from_hours(2) - SignedDuration::from_mins(15);
         source.facts(self.rig.now(), &self.campaigns, oldest)
     }
 

@@ -149,6 +149,12 @@ impl<'a> Labels<'a> {
                 .map(|(name, value)| (name.as_ref(), value.as_ref()))
         }))
     }
+
+    /// The value of a label; empty if the series has no such label.
+    pub fn value(self, name: &str) -> &'a str {
+        let found = self.pairs().find(|(own, _)| *own == name);
+        found.map_or("", |(_, value)| value)
+    }
 }
 
 /// Walks all series at one moment: families in the order of the table, the series of a family

@@ -93,10 +93,7 @@ impl Visitor for Facts {
     }
 
     fn sample(&mut self, labels: Labels<'_>, value: &Value) {
-        let label = |name: &str| {
-            let found = labels.pairs().find(|(own, _)| *own == name);
-            found.map_or("", |(_, value)| value)
-        };
+        let label = |name: &str| labels.value(name);
         let number = match value {
             Value::Gauge(number) | Value::Counter(number, _) => number.as_f64(),
             Value::Histogram(..) => return,
@@ -217,10 +214,7 @@ pub(super) fn newest_messages(
         for piece in account.pieces(delivered).iter().take(walked) {
             piece.visit(Some(now), &mut |labels, value| {
                 let Value::Gauge(number) = value else { return };
-                let label = |name: &str| {
-                    let found = labels.pairs().find(|(own, _)| *own == name);
-                    found.map_or("", |(_, value)| value)
-                };
+                let label = |name: &str| labels.value(name);
                 let (id, application) = (label("message_id"), label("application"));
                 let same = messages.iter_mut().find(|own| {
                     own.id == id

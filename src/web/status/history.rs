@@ -158,10 +158,7 @@ impl Visitor for Observation<'_> {
     }
 
     fn sample(&mut self, labels: Labels<'_>, value: &Value) {
-        let label = |name: &str| {
-            let found = labels.pairs().find(|(own, _)| *own == name);
-            found.map_or("", |(_, value)| value)
-        };
+        let label = |name: &str| labels.value(name);
         let Some(age) = self.ages.get(label("account")) else {
             return;
         };

@@ -42,6 +42,13 @@ impl Window {
         longest: DAY_BUCKETS,
     };
 
+    /// The shortest length, in buckets, over which enough was sent; else the longest.
+    fn length(self, sent_over: impl Fn(usize) -> f64) -> usize {
+        (self.shortest..=self.longest)
+            .find(|length| sent_over(*length) >= ENOUGH_SENT)
+            .unwrap_or(self.longest)
+    }
+
     /// How people call it.
     pub(super) fn name(self) -> &'static str {
         if self == Window::DAY { "day" } else { "hour" }
@@ -91,6 +98,13 @@ pub(super) struct Pair {
     pub(super) delivered: f64,
 }
 
+impl Pair {
+    /// Of enough messages.
+    fn rate(self) -> Option<f64> {
+        (self.sent >= MIN_SENT).then(|| self.delivered / self.sent)
+    }
+}
+
 /// A part's buckets, as running sums: the sum over any window is a difference.
 struct Sums(Vec<Pair>);
 
@@ -127,16 +141,11 @@ impl Sums {
 
     /// The shortest window up to `index` that has enough.
     fn window(&self, index: usize, window: Window) -> usize {
-        let lengths = window.shortest..=window.longest;
-        lengths
-            .into_iter()
-            .find(|length| self.over(index, *length).sent >= ENOUGH_SENT)
-            .unwrap_or(window.longest)
+        window.length(|length| self.over(index, length).sent)
     }
 
     fn rate(&self, index: usize, window: Window) -> Option<f64> {
-        let pair = self.over(index, self.window(index, window));
-        (pair.sent >= MIN_SENT).then(|| pair.delivered / pair.sent)
+        self.over(index, self.window(index, window)).rate()
     }
 
     /// What was usual before the bucket at `index`.
@@ -213,39 +222,37 @@ impl AccountRates {
     pub(super) fn new(history: &AccountHistory, newest: u32, is_daily: bool) -> AccountRates {
         let last = KEPT_BUCKETS - 1;
         let window = if is_daily { Window::DAY } else { Window::HOUR };
-        let all = || history.parts.values().flatten();
-        let basis = if all().any(|(_, counts)| counts.cohort_sent > 0) {
+        let mut buckets = history.parts.values().flatten();
+        let basis = if buckets.any(|(_, counts)| counts.cohort_sent > 0) {
             Basis::Cohorts
         } else {
             Basis::Counted
         };
-        // A channel's total stands for it where nothing of it is broken down.
-        let broken_down: Vec<&str> = history
+        let all: Vec<(&PartKey, Sums, Pair)> = history
             .parts
             .iter()
-            .filter(|(key, _)| !key.vendor_channel.is_empty())
-            .filter(|(_, buckets)| {
-                Sums::new(buckets, newest, basis)
-                    .over(last, KEPT_BUCKETS)
-                    .sent
-                    > 0.0
+            .map(|(key, buckets)| {
+                let day = Sums::new(buckets, newest, Basis::Counted).over(last, DAY_BUCKETS);
+                (key, Sums::new(buckets, newest, basis), day)
             })
-            .map(|(key, _)| key.channel.as_str())
+            .collect();
+        // A channel's total stands for it where nothing of it is broken down.
+        let broken_down: Vec<&str> = all
+            .iter()
+            .filter(|(key, sums, _)| {
+                !key.vendor_channel.is_empty() && sums.over(last, KEPT_BUCKETS).sent > 0.0
+            })
+            .map(|(key, ..)| key.channel.as_str())
             .collect();
         let mut counted = Pair::default();
-        let mut parts = Vec::new();
-        for (key, buckets) in &history.parts {
-            let day = Sums::new(buckets, newest, Basis::Counted).over(last, DAY_BUCKETS);
-            if key.vendor_channel.is_empty() {
-                counted.sent += day.sent;
-                counted.delivered += day.delivered;
-            }
-            let is_rated =
-                key.vendor_channel.is_empty() != broken_down.contains(&key.channel.as_str());
-            if is_rated {
-                parts.push((key, Sums::new(buckets, newest, basis), day));
-            }
+        for (_, _, day) in all.iter().filter(|(key, ..)| key.vendor_channel.is_empty()) {
+            counted.sent += day.sent;
+            counted.delivered += day.delivered;
         }
+        let is_rated = |key: &PartKey| {
+            key.vendor_channel.is_empty() != broken_down.contains(&key.channel.as_str())
+        };
+        let parts: Vec<_> = all.into_iter().filter(|(key, ..)| is_rated(key)).collect();
         let sum = |index: usize, length: usize| {
             parts.iter().fold(Pair::default(), |sum, (_, sums, _)| {
                 let pair = sums.over(index, length);
@@ -255,11 +262,7 @@ impl AccountRates {
                 }
             })
         };
-        let window_at = |index: usize| {
-            (window.shortest..=window.longest)
-                .find(|length| sum(index, *length).sent >= ENOUGH_SENT)
-                .unwrap_or(window.longest)
-        };
+        let window_at = |index: usize| window.length(|length| sum(index, length).sent);
         let measure = |index: usize| {
             let length = window_at(index);
             let pair = sum(index, length);
@@ -276,10 +279,7 @@ impl AccountRates {
         };
         let first = KEPT_BUCKETS - DAY_BUCKETS;
         let rates = (first..=last)
-            .map(|index| {
-                let pair = sum(index, window_at(index));
-                (pair.sent >= MIN_SENT).then(|| pair.delivered / pair.sent)
-            })
+            .map(|index| sum(index, window_at(index)).rate())
             .collect();
         let hours = (0..=24).map(|hour| (first + hour * 4).min(last));
         let band = hours

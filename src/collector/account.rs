@@ -120,7 +120,7 @@ pub(super) struct Collector {
     /// Messages that the vendor refuses in a data set, and that were counted as rejected.
     set_aside: BTreeSet<(Dataset, MessageKey)>,
     /// Messages whose last answer was good.
-    answered: HashSet<(Dataset, MessageKey)>,
+    last_good: HashSet<(Dataset, MessageKey)>,
     /// Other names of messages that the ledger has kept: application, other name, name.
     renamed: HashSet<(usize, Arc<str>, Arc<str>)>,
     /// Other names that the ledger may not have kept yet, by application and name. Whatever counts
@@ -190,7 +190,7 @@ impl Collector {
             parts,
             lanes: BTreeMap::new(),
             set_aside: BTreeSet::new(),
-            answered: HashSet::new(),
+            last_good: HashSet::new(),
             renamed: HashSet::new(),
             renaming: HashMap::new(),
             other_names: HashSet::new(),
@@ -578,7 +578,7 @@ impl Collector {
         let keys: BTreeSet<MessageKey> = self.tracker.forget_old(now).into_iter().collect();
         if !keys.is_empty() {
             self.set_aside.retain(|(_, key)| !keys.contains(key));
-            self.answered.retain(|(_, key)| !keys.contains(key));
+            self.last_good.retain(|(_, key)| !keys.contains(key));
             self.renamed
                 .retain(|(application, _, id)| !keys.contains(&(*application, id.clone())));
             self.renaming.retain(|key, _| !keys.contains(key));

@@ -279,7 +279,7 @@ impl Collector {
                     if !is_list {
                         // It is answered by its name.
                         self.set_aside.remove(&(dataset, key.clone()));
-                        self.answered.insert((dataset, key.clone()));
+                        self.last_good.insert((dataset, key.clone()));
                         self.lane(lane).together(&Job::Message(key.1.clone()));
                     }
                     let stale_at = schedule::after(next, stale_after);
@@ -306,7 +306,7 @@ impl Collector {
                         Some(asked) => {
                             let key = self.tracker.resolve(&(index, asked));
                             let next = self.answered(lane, &key.1, began, true);
-                            self.answered.insert((dataset, key.clone()));
+                            self.last_good.insert((dataset, key.clone()));
                             (Some(key.1), schedule::after(next, stale_after))
                         }
                         None => (None, schedule::after(next, stale_after)),
@@ -555,7 +555,7 @@ impl Collector {
         self.lane(lane).alone(&job);
         // One refusal after a good answer may be an accident of the vendor's, and would cost the message
         // its numbers of a day.
-        let was_answered = self.answered.remove(&(lane.0, key.clone()));
+        let was_answered = self.last_good.remove(&(lane.0, key.clone()));
         if is_new || was_answered && then == Refusal::UnlessNew {
             self.lane(lane).answered(&job, next, Duration::ZERO);
             return true;

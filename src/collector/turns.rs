@@ -41,6 +41,8 @@ struct Paced {
     failing: Vec<String>,
     /// Ids that are refused, with all that is asked for with them.
     refused: Vec<String>,
+    /// While the message 123 is asked for by this name, another answer says that it is called A-1.
+    named_meanwhile: bool,
     /// Every query, with the time at which it began.
     queries: Mutex<Vec<(Timestamp, String)>>,
     /// The `since` of each list, less its `oldest`.
@@ -60,6 +62,7 @@ impl Paced {
             tellings: Vec::new(),
             failing: Vec::new(),
             refused: Vec::new(),
+            named_meanwhile: false,
             queries: Mutex::default(),
             lists: Mutex::default(),
             slices: Mutex::new(0),
@@ -165,6 +168,12 @@ impl Provider for Paced {
                         return Err(Failure::new(FailureKind::Vendor, "broken"));
                     }
                     for id in ids {
+                        if id == "123" && self.named_meanwhile {
+                            take(Observation::Named {
+                                alias: Arc::from(id),
+                                id: Arc::from("A-1"),
+                            });
+                        }
                         if self.refused.iter().any(|own| own == id) {
                             take(Observation::Refused {
                                 asked: Arc::from(id),
@@ -489,6 +498,30 @@ async fn a_message_with_two_names_counts_once_however_it_is_told() {
         handle.stop().await;
         assert_eq!(bench.counted().await, 1, "{what}, after a restart");
     }
+}
+
+#[tokio::test]
+async fn a_refusal_of_an_old_name_says_nothing_of_the_new_one() {
+    let more = "interval: 10m, messages: {static: ['123']}";
+    let mut bench = Bench::new("messages", more, |vendor| {
+        vendor.refused = vec!["123".into()];
+        vendor.named_meanwhile = true;
+    })
+    .await;
+    let handle = bench.start();
+    bench.seconds(30).await;
+    handle.stop().await;
+    let names = bench.vendor.names();
+    assert_eq!(
+        names.iter().filter(|name| *name == "123").count(),
+        1,
+        "{names:?}"
+    );
+    assert_eq!(
+        names.iter().filter(|name| *name == "A-1").count(),
+        1,
+        "{names:?}"
+    );
 }
 
 #[tokio::test]

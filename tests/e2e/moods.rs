@@ -9,6 +9,7 @@
 //! - `cargo test --test e2e moods`: a few dozen seeds.
 //! - `MOODS=2000 cargo test --test e2e moods -- --nocapture`: the long run.
 //! - `MOOD_DUMP=/tmp/x`: every scrape is written to a file whose name begins so.
+//! - `MOOD_LOG=delivery_exporter=debug`: what the exporter logs is printed.
 //! - `MOOD_SEED=7`: one seed. `MOOD_SET="pushwoosh.order=usual outage=off"` changes its moods and
 //!   its story. A seed that fails is shrunk: what is unusual is taken away as long as it still fails.
 //!
@@ -97,6 +98,13 @@ fn row() {
     std::panic::set_hook(Box::new(|panic| {
         PANICS.lock().unwrap().push(panic.to_string());
     }));
+    if let Some(filter) = variable("MOOD_LOG") {
+        tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .init();
+    }
     let numbers: Vec<u64> = row.split(' ').map(|own| own.parse().unwrap()).collect();
     let changes = variable("MOOD_SET").unwrap_or_default();
     let mut to_shrink = if variable("MOOD_SHRINK").as_deref() == Some("0") {

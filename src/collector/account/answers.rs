@@ -253,6 +253,14 @@ impl Collector {
             ) && !is_error(&observation);
             refused_only &= matches!(observation, Observation::Refused { .. });
             nothing_new &= matches!(observation, Observation::Refused { .. });
+            if let Observation::NotYet { asked, .. } | Observation::Refused { asked, .. } =
+                &observation
+                && self.is_renamed(index, asked)
+            {
+                // While it was asked for by this name, another answer gave it its own: by that one it
+                // is due at once, and "no such message" says nothing of it.
+                continue;
+            }
             match observation {
                 Observation::Named { alias, id } => {
                     if self.rename(index, &alias, &id, pass.began) {
@@ -320,7 +328,7 @@ impl Collector {
                 Observation::More => goes_on = true,
                 Observation::NothingToQuery => nothing_queried = true,
                 Observation::NotYet { asked, asked_at } => {
-                    let key = self.tracker.resolve(&(index, asked));
+                    let key = (index, asked);
                     let next = self.answered(lane, &key.1, began, false);
                     let stale_at = schedule::after(next, stale_after);
                     self.parts
@@ -341,8 +349,9 @@ impl Collector {
                     nothing_new &= !self.refused(lane, &asked, &reason, then, next);
                 }
                 Observation::Failed { asked, failure } => {
-                    let key = self.tracker.resolve(&(index, asked));
-                    self.lane(lane).unanswered(&Job::Message(key.1), again);
+                    if !self.is_renamed(index, &asked) {
+                        self.lane(lane).unanswered(&Job::Message(asked), again);
+                    }
                     failures.push(failure);
                 }
                 Observation::Drained { read, cut, .. } => {
@@ -454,6 +463,12 @@ impl Collector {
         self.lanes.entry(key).or_default()
     }
 
+    /// Whether a message is watched under another name by now than the one it was asked for by.
+    fn is_renamed(&self, application: usize, asked: &Arc<str>) -> bool {
+        let key = (application, asked.clone());
+        self.tracker.resolve(&key) != key
+    }
+
     /// The key of a message that was asked for under one name and answered under another.
     fn known_as(
         &mut self,
@@ -540,7 +555,7 @@ impl Collector {
         then: Refusal,
         next: Timestamp,
     ) -> bool {
-        let key = self.tracker.resolve(&(lane.1, asked.clone()));
+        let key = (lane.1, asked.clone());
         let job = Job::Message(key.1.clone());
         let Some(tracked) = self.tracker.get(&key) else {
             return false;

@@ -73,14 +73,14 @@ where
             .with_span_name(false)
             .with_span_path(false)
             .layer()
-            .with_writer(|| Beside)
+            .with_writer(Beside::default)
             .boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer()
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
-            .with_writer(|| Beside)
+            .with_writer(Beside::default)
             .boxed(),
     }
 }

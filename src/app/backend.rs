@@ -19,6 +19,7 @@ use crate::{
     ledger::{Amount, News, Registration, StoreError},
     model::{Application, Dataset, Message},
     providers::{Observation, Pushed, Query},
+    redact::masked,
     secret::Secret,
     series::{self, NamedCounter, Probed, Visitor, WebhookOutcome},
     web::Backend,
@@ -196,8 +197,8 @@ impl Backend for Exporter {
             let mut found = HashMap::new();
             for message in live.ledger.registered(0).await?.0 {
                 let entry = json!({
-                    "id": message.id, "application": name(&message.application),
-                    "campaign": message.campaign, "sent_at": message.sent_at.map(|at| at.to_string()),
+                    "id": masked(&message.id), "application": name(&message.application),
+                    "campaign": message.campaign.as_deref().map(masked), "sent_at": message.sent_at.map(|at| at.to_string()),
                     "registered": true,
                 });
                 found.insert((message.application, message.id), entry);
@@ -205,7 +206,7 @@ impl Backend for Exporter {
             for (id, met) in live.ledger.watched().await {
                 let registered = found.contains_key(&id);
                 let entry = json!({
-                    "id": id.1, "application": name(&id.0), "campaign": met.campaign,
+                    "id": masked(&id.1), "application": name(&id.0), "campaign": met.campaign.as_deref().map(masked),
                     "sent_at": met.sent_at.map(|at| at.to_string()),
                     "first_seen": met.first_seen.to_string(), "registered": registered,
                 });
@@ -261,7 +262,7 @@ impl Backend for Exporter {
                     "lease_held": self.ledger().lease(&live.account.name).runs(),
                     "ready": note.is_some_and(|own| own.ready),
                     "next_query_at": note.and_then(|own| own.next).map(|at| at.to_string()),
-                    "last_error": note.and_then(|own| own.last_error.clone()),
+                    "last_error": note.and_then(|own| own.last_error.as_deref().map(masked)),
                     "totals": totals,
                 }));
             }

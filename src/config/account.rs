@@ -13,7 +13,7 @@ use super::{
     duration,
     errors::ConfigErrors,
     load::Seen,
-    read::{Context, Map, readable},
+    read::{Context, Map, readable, web_url},
     schema::{self, Section},
     tree::{self, Node, Tree},
     types::{
@@ -365,15 +365,17 @@ fn loopback(url: &Url) -> bool {
             .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
+/// The proxies that are built in.
+const PROXY_SCHEMES: [&str; 2] = ["http", "https"];
+
 fn proxy(context: &Context, map: &Map<'_>) -> Option<crate::secret::Secret> {
     let proxy = map.secret("proxy_url")?.value;
     let node = map.get("proxy_url");
-    if Url::parse(proxy.expose()).is_err() {
+    if let Err(problem) = web_url(proxy.expose(), &PROXY_SCHEMES) {
+        let node = node.or_else(|| map.node_of("proxy_url_file"));
         let place = node.map_or(&map.place, |node| &node.place);
-        context.error(
-            place,
-            "proxy_url is no URL; write it like http://proxy:3128",
-        );
+        let text = format!("proxy_url {problem}; write it like http://proxy:3128");
+        context.error(place, text);
     }
     Some(proxy)
 }

@@ -32,6 +32,7 @@ use jiff::Timestamp;
 use crate::{
     config,
     model::{Application, Dataset, Figure, Happening, Message, ProviderType, Snapshot},
+    redact::ShownText,
 };
 use http::{BuildError, Http};
 pub use past::{Grown, Past, PastPlan, PastQuery};
@@ -429,8 +430,8 @@ pub struct Failure {
     pub status: Option<u16>,
     /// The vendor's own code, if it gave one.
     pub code: Option<Arc<str>>,
-    /// What happened, without any secret, in one line.
-    pub text: String,
+    /// What happened.
+    pub text: ShownText,
     /// What to do about it.
     pub advice: Option<&'static str>,
 }
@@ -443,7 +444,7 @@ impl Failure {
             scope: Scope::Query,
             status: None,
             code: None,
-            text: text.to_owned(),
+            text: ShownText::new(text),
             advice: None,
         }
     }

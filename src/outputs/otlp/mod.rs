@@ -175,7 +175,7 @@ impl Push {
                 }
                 Err(failed) => {
                     process.otlp_points(PointOutcome::Failed, points);
-                    trouble = Some(failed.text);
+                    trouble = Some(failed.text.to_string());
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! The client: attempts, what becomes of them, and when there is another one.
 
-use std::{error::Error, fs, sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use delivery_clock::{Clock, Moment};
@@ -14,6 +14,7 @@ use super::{Answer, Request, Verdict, limiter::Limiter};
 use crate::{
     aside::{LARGE_ANSWER, aside},
     config::{Account, Tls},
+    files,
     model::Dataset,
     providers::{Failure, FailureKind, Observer, RequestCode, Scope},
     telemetry::TRACE_TARGET,
@@ -491,7 +492,7 @@ pub(crate) fn with_tls(
     // Whoever comes first sets it; it is the same for all.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let read = |path: &std::path::Path| {
-        fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+        files::read(path, files::MAX_PEM).map_err(|error| format!("{}: {error}", path.display()))
     };
     let mut builder = builder;
     if let Some(path) = &tls.ca_file {

@@ -7,7 +7,6 @@
 mod client;
 mod limiter;
 mod packed;
-pub(crate) mod redact;
 
 use std::time::Duration;
 

@@ -136,7 +136,7 @@ impl Http {
             writer.discard().await;
             if let Some(failure) = outcome.failure().filter(|_| may_be_lost) {
                 lost.get_or_insert_with(|| Failure {
-                    text: format!("reports may be lost: {}", failure.text),
+                    text: format!("reports may be lost: {}", failure.text).into(),
                     ..failure.clone()
                 });
             }

@@ -184,6 +184,18 @@ fn add_secret(secret: &str, entries: &mut Vec<(Vec<u8>, Care)>) {
         _ => Care::Pieces,
     };
     entries.push((secret.into(), care));
+    if care == Care::Pieces {
+        // Base64 whose letters were all made large or small can no longer be decoded, only compared.
+        for before in ["", "x", "xx"] {
+            let encoded = STANDARD.encode(format!("{before}{secret}"));
+            // The first and last letters depend on what is beside the secret.
+            let inner = &encoded[4..encoded.len() - 4];
+            if inner.len() >= 8 {
+                entries.push((inner.into(), care));
+                entries.push((inner.replace('+', "-").replace('/', "_").into(), care));
+            }
+        }
+    }
     // A password with its digest beside it can be guessed in peace.
     entries.push((Sha256::digest(secret).to_vec(), Care::Pieces));
     entries.push((Sha1::digest(secret).to_vec(), Care::Pieces));

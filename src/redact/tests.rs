@@ -75,6 +75,10 @@ pub(crate) fn encodings(text: &str) -> Vec<(&'static str, String)> {
         ("upper case", text.to_ascii_uppercase()),
         ("lower case", text.to_ascii_lowercase()),
         ("base64", STANDARD.encode(text)),
+        (
+            "base64 in large letters",
+            STANDARD.encode(text).to_ascii_uppercase(),
+        ),
         ("base64 without padding", STANDARD_NO_PAD.encode(text)),
         ("URL-safe base64", URL_SAFE.encode(text)),
         (

@@ -9,7 +9,9 @@ const MAX_PIECE: usize = 16;
 /// Of secrets up to this length every place is a beginning; of longer ones every eighth is enough,
 /// as a piece of [`MAX_PIECE`] bytes has one of them in it.
 const EVERY_PLACE: usize = 2 * MAX_PIECE;
-const FILTER_BITS: usize = 1 << 16;
+/// The bits of the filter for each gram, and in all at least.
+const BITS_PER_GRAM: usize = 16;
+const MIN_FILTER_BITS: usize = 1 << 12;
 
 /// How much of a secret has to be there for it to be taken out, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,7 +35,9 @@ struct Entry {
 /// Secrets that can be looked for.
 pub(super) struct Index {
     entries: Vec<Entry>,
-    grams: HashMap<[u8; GRAM], Vec<(usize, usize)>>,
+    /// Each gram with the number of its entry and its place in it, in order.
+    grams: Vec<([u8; GRAM], u32, u32)>,
+    /// Which grams there may be: a power of two of bits.
     filter: Vec<u64>,
     /// Those that are shorter than a gram.
     short: Vec<usize>,
@@ -46,13 +50,20 @@ impl Index {
     pub(super) fn new<'a>(secrets: impl IntoIterator<Item = (&'a [u8], Care)>) -> Index {
         let mut index = Index {
             entries: Vec::new(),
-            grams: HashMap::new(),
-            filter: vec![0; FILTER_BITS / 64],
+            grams: Vec::new(),
+            filter: Vec::new(),
             short: Vec::new(),
             has_space: false,
         };
         for (bytes, care) in secrets {
             index.add(bytes, care);
+        }
+        index.grams.sort_unstable();
+        let bits = (index.grams.len() * BITS_PER_GRAM).next_power_of_two();
+        index.filter = vec![0; bits.max(MIN_FILTER_BITS) / 64];
+        for (gram, ..) in &index.grams {
+            let bit = hash(gram, index.filter.len());
+            index.filter[bit / 64] |= 1 << (bit % 64);
         }
         index
     }
@@ -75,9 +86,10 @@ impl Index {
                 let Some(gram) = bytes[place..].first_chunk::<GRAM>() else {
                     continue;
                 };
-                let bit = hash(gram);
-                self.filter[bit / 64] |= 1 << (bit % 64);
-                self.grams.entry(*gram).or_default().push((number, place));
+                // Neither a secret nor their number is so large.
+                if let (Ok(number), Ok(place)) = (number.try_into(), place.try_into()) {
+                    self.grams.push((*gram, number, place));
+                }
             }
         }
         let least = match care {
@@ -109,17 +121,22 @@ impl Index {
             let Some(gram) = window.first_chunk::<GRAM>() else {
                 continue;
             };
-            let bit = hash(gram);
+            let bit = hash(gram, self.filter.len());
             if self.filter[bit / 64] & 1 << (bit % 64) == 0 {
                 continue;
             }
-            for (number, place) in self.grams.get(gram).into_iter().flatten() {
-                let entry = &self.entries[*number];
+            let first = self.grams.partition_point(|(own, ..)| own < gram);
+            let same = self.grams[first..]
+                .iter()
+                .take_while(|(own, ..)| own == gram);
+            for (_, number, place) in same {
+                let (number, place) = (*number as usize, *place as usize);
+                let entry = &self.entries[number];
                 let is_known = |own: &Range<usize>| own.contains(&at) && own.end >= at + GRAM;
-                if !looked_for(entry) || measured.get(number).is_some_and(is_known) {
+                if !looked_for(entry) || measured.get(&number).is_some_and(is_known) {
                     continue;
                 }
-                let before = entry.bytes[..*place].iter().rev();
+                let before = entry.bytes[..place].iter().rev();
                 let before = before.zip(text[..at].iter().rev());
                 let before = before.take_while(|(own, other)| own == other).count();
                 let after = entry.bytes[place + GRAM..].iter();
@@ -128,14 +145,15 @@ impl Index {
                 let piece = at - before..at + GRAM + after;
                 if piece.len() >= entry.least {
                     found(piece.clone());
-                    measured.insert(*number, piece);
+                    measured.insert(number, piece);
                 }
             }
         }
     }
 }
 
-fn hash(gram: &[u8; GRAM]) -> usize {
+/// The bit of a gram in a filter of so many words.
+fn hash(gram: &[u8; GRAM], words: usize) -> usize {
     let mixed = u64::from_le_bytes(*gram).wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    (mixed >> 48) as usize % FILTER_BITS
+    (mixed >> 32) as usize & (words * 64 - 1)
 }

@@ -17,7 +17,10 @@ use std::{
     collections::{HashSet, VecDeque},
     fmt,
     ops::Range,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
@@ -44,8 +47,8 @@ const MAX_DEPTH: usize = 4;
 const MAX_WORK: usize = 256;
 /// Signatures that are remembered: those of requests that may still be answered.
 const MAX_SIGNATURES: usize = 64;
-/// Secrets that are remembered, over all reloads and rotations.
-const MAX_SECRETS: usize = 20_000;
+/// Forms of secrets that are remembered, over all reloads and rotations; some ten of each.
+const MAX_SECRETS: usize = 100_000;
 /// Shorter values are no secrets, and would be found everywhere.
 const MIN_SECRET: usize = 4;
 /// Shorter users' names are those of other things too.
@@ -61,7 +64,9 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::default);
 /// The secrets of this process.
 struct Registry {
     known: Mutex<Known>,
+    /// Of what is known, unless more has come since.
     index: ArcSwap<Index>,
+    is_stale: AtomicBool,
     signatures: Mutex<Signatures>,
 }
 
@@ -70,6 +75,7 @@ impl Default for Registry {
         Registry {
             known: Mutex::default(),
             index: ArcSwap::from_pointee(Index::new([])),
+            is_stale: AtomicBool::new(false),
             signatures: Mutex::default(),
         }
     }
@@ -218,11 +224,21 @@ impl Registry {
         {
             known.all.remove(&oldest);
         }
-        let secrets = known
-            .order
-            .iter()
-            .map(|(own, care)| (own.as_slice(), *care));
-        self.index.store(Arc::new(Index::new(secrets)));
+        // Many come at once, with a configuration.
+        self.is_stale.store(true, Ordering::Release);
+    }
+
+    fn index(&self) -> Arc<Index> {
+        if self.is_stale.load(Ordering::Acquire) {
+            let known = lock(&self.known);
+            if self.is_stale.load(Ordering::Acquire) {
+                let secrets = known.order.iter();
+                let secrets = secrets.map(|(own, care)| (own.as_slice(), *care));
+                self.index.store(Arc::new(Index::new(secrets)));
+                self.is_stale.store(false, Ordering::Release);
+            }
+        }
+        self.index.load_full()
     }
 
     fn signatures(&self) -> Arc<Index> {
@@ -250,7 +266,7 @@ impl Search {
     /// The places of secrets in a text; `None`: it takes too long to tell.
     fn run(text: &str, in_text: bool) -> Option<Vec<Range<usize>>> {
         let mut search = Search {
-            indices: [REGISTRY.index.load_full(), REGISTRY.signatures()],
+            indices: [REGISTRY.index(), REGISTRY.signatures()],
             in_text,
             work: (text.len() + 64).saturating_mul(MAX_WORK),
             found: Vec::new(),

@@ -296,6 +296,23 @@ fn short_secrets_and_words_spoil_no_text() {
 }
 
 #[test]
+fn many_accounts_cost_little() {
+    let begun = std::time::Instant::now();
+    for number in 0..500 {
+        let password = format!("password-{number}-of-many-accounts");
+        register_user(&format!("user-of-account-{number}"), &password);
+    }
+    let known = "the password-499-of-many-accounts is known";
+    assert_eq!(masked(known), "the *** is known");
+    for number in 0..10_000 {
+        assert_eq!(masked_label(&format!("campaign-{number}")), None);
+    }
+    // A debug build on a busy machine; a new index for each account would take minutes.
+    let passed = begun.elapsed();
+    assert!(passed < std::time::Duration::from_secs(20), "{passed:?}");
+}
+
+#[test]
 fn the_time_is_bounded_by_the_length() {
     register(["one-secret-of-the-account-4711"]);
     let mut slowest = std::time::Duration::ZERO;

@@ -4,8 +4,9 @@
 
 use std::ops::Range;
 
-/// Shorter runs of base64 hold less than a secret; with short secrets, less than a user and one.
-const MIN_BASE64: usize = 11;
+/// Shorter runs of base64 are found without being decoded, as secrets are known in base64 too; with
+/// short secrets, they can be a user and one.
+const MIN_BASE64: usize = 24;
 const MIN_BASE64_OF_SHORT: usize = 8;
 /// Shorter runs of hexadecimal digits hold less than a secret.
 const MIN_HEX: usize = 16;

@@ -228,6 +228,7 @@ fn lease(context: &Context, map: &Map<'_>) -> Duration {
 fn limits(map: &Map<'_>) -> Limits {
     Limits {
         max_series_per_account: map.size("max_series_per_account"),
+        max_messages_per_account: map.size("max_messages_per_account"),
         max_campaigns_per_account: map.size("max_campaigns_per_account"),
         max_label_values: map.size("max_label_values"),
         max_response_bytes: map.count("max_response_bytes"),

@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use delivery_clock::Clock;
+use delivery_clock::{Clock, SettledTime};
 use jiff::Timestamp;
 
 pub use account::{AccountLedger, Met, Policy, Replayed, Seen};
@@ -128,6 +128,8 @@ pub struct Ledger {
     purpose: Purpose,
     notes: Arc<dyn StoreNotes>,
     accounts: Mutex<HashMap<Arc<str>, Arc<AccountLedger>>>,
+    /// By which time what is remembered is dropped.
+    settled: Mutex<SettledTime>,
     /// Held as long as the process lives: two of them would count everything twice.
     _locks: Vec<File>,
 }
@@ -252,6 +254,7 @@ impl Ledger {
         }
         notes.up(Place::Store, true);
         notes.up(Place::Spool, true);
+        let settled = Mutex::new(SettledTime::new(&clock));
         let ledger = Ledger {
             url: config.store.clone(),
             root: root.to_owned(),
@@ -262,10 +265,13 @@ impl Ledger {
             purpose,
             notes,
             accounts: Mutex::default(),
+            settled,
             _locks: locks,
         };
-        // With a place for what is to be remembered.
-        ledger.tend().await;
+        // With a place for what is to be remembered. A machine that has just been started may not know
+        // the time yet: a process that stays drops nothing until later.
+        let age = (purpose != Purpose::Serve).then_some(REMEMBERED);
+        ledger.tend_older(age).await;
         Ok(ledger)
     }
 
@@ -396,13 +402,24 @@ impl Ledger {
         Ok(())
     }
 
-    /// Tells the store's size, and drops the memory of reports that is old enough.
+    /// Tells the store's size, and drops the memory of reports that is old enough. A step of the wall
+    /// clock ahead drops nothing until it has lasted: reports would count twice.
     pub async fn tend(&self) {
+        self.tend_older(Some(REMEMBERED)).await;
+    }
+
+    async fn tend_older(&self, age: Option<Duration>) {
         if let Ok(bytes) = self.store.size().await {
             self.notes.store_size(bytes);
         }
         let now = self.clock.now().as_millisecond();
-        let before = now - i64::try_from(REMEMBERED.as_millis()).unwrap_or(i64::MAX);
+        let settled = {
+            let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+            settled.now(&self.clock)
+        };
+        let before = age.map_or(i64::MIN, |age| {
+            delivery_clock::before(settled, age).as_millisecond()
+        });
         if let Err(error) = self.store.tend(before, now).await {
             tracing::warn!(%error, "the memory of old reports cannot be dropped");
         }

@@ -192,7 +192,9 @@ fn data(
     let temporality = AggregationTemporality::Cumulative.into();
     if let Kind::Histogram(bounds) = family.kind {
         let (histogram, start) = match value {
-            Some(Value::Histogram(histogram, start)) => (histogram.clone(), nanoseconds(*start)),
+            Some(Value::Histogram(histogram, start)) => {
+                (histogram.clone(), nanoseconds(*start).min(now))
+            }
             _ => (Box::new(series::Histogram::new(bounds)), 0),
         };
         let recorded = value.is_some();
@@ -219,9 +221,11 @@ fn data(
             aggregation_temporality: temporality,
         });
     }
+    // A clock that was ahead when a series was created.
+    let start_of = |start: Timestamp| nanoseconds(start).min(now);
     let (number, start) = match value {
         Some(Value::Gauge(number)) => (Some(*number), 0),
-        Some(Value::Counter(number, start)) => (Some(*number), nanoseconds(*start)),
+        Some(Value::Counter(number, start)) => (Some(*number), start_of(*start)),
         _ => (None, 0),
     };
     let point = NumberDataPoint {

@@ -28,7 +28,7 @@ use std::{
     time::Duration,
 };
 
-use delivery_clock::{Clock, SettledTime};
+use delivery_clock::{Clock, Moment, SettledTime};
 use jiff::Timestamp;
 
 pub use account::{AccountLedger, Met, Policy, Replayed, Seen};
@@ -117,6 +117,9 @@ pub enum Purpose {
     Replay,
 }
 
+/// A process drops old memory only after it has been up for so long.
+const TRUSTED_AFTER: Duration = Duration::from_secs(3600);
+
 /// The ledger of this process.
 pub struct Ledger {
     url: StoreUrl,
@@ -130,6 +133,7 @@ pub struct Ledger {
     accounts: Mutex<HashMap<Arc<str>, Arc<AccountLedger>>>,
     /// By which time what is remembered is dropped.
     settled: Mutex<SettledTime>,
+    opened_at: Moment,
     /// Held as long as the process lives: two of them would count everything twice.
     _locks: Vec<File>,
 }
@@ -255,6 +259,7 @@ impl Ledger {
         notes.up(Place::Store, true);
         notes.up(Place::Spool, true);
         let settled = Mutex::new(SettledTime::new(&clock));
+        let opened_at = clock.monotonic();
         let ledger = Ledger {
             url: config.store.clone(),
             root: root.to_owned(),
@@ -266,12 +271,11 @@ impl Ledger {
             notes,
             accounts: Mutex::default(),
             settled,
+            opened_at,
             _locks: locks,
         };
-        // With a place for what is to be remembered. A machine that has just been started may not know
-        // the time yet: a process that stays drops nothing until later.
-        let age = (purpose != Purpose::Serve).then_some(REMEMBERED);
-        ledger.tend_older(age).await;
+        // With a place for what is to be remembered.
+        ledger.tend().await;
         Ok(ledger)
     }
 
@@ -403,12 +407,12 @@ impl Ledger {
     }
 
     /// Tells the store's size, and drops the memory of reports that is old enough. A step of the wall
-    /// clock ahead drops nothing until it has lasted: reports would count twice.
+    /// clock ahead drops nothing until it has lasted: reports would count twice. A process that stays
+    /// drops nothing in its first hour, as a machine that has just been started may not know the time.
     pub async fn tend(&self) {
-        self.tend_older(Some(REMEMBERED)).await;
-    }
-
-    async fn tend_older(&self, age: Option<Duration>) {
+        let is_new = self.clock.monotonic().since(self.opened_at) < TRUSTED_AFTER;
+        let keeps_all = is_new && self.purpose == Purpose::Serve;
+        let age = (!keeps_all).then_some(REMEMBERED);
         if let Ok(bytes) = self.store.size().await {
             self.notes.store_size(bytes);
         }

@@ -235,8 +235,9 @@ impl AccountSeries {
             zero(Key::CohortMissed, &["", Missed::AgeUnknown.as_str()]);
         }
         if account.provider.has_messages() {
-            zero(Key::RejectedMessages, &["max_age"]);
-            zero(Key::RejectedMessages, &["max_messages"]);
+            for reason in ["max_age", "max_messages", "id_too_long", "request"] {
+                zero(Key::RejectedMessages, &[reason]);
+            }
         }
         let held = Value::Gauge(Number::Count(1));
         let family = id(Key::LeaseHeld);

@@ -395,7 +395,7 @@ fn of_collection(table: &mut FamilyTable) {
         (Key::TrackedMessages, "delivery_exporter_tracked_messages", Gauge, "{message}", account.to_vec(),
             "Messages that are watched."),
         (Key::RejectedMessages, "delivery_exporter_rejected_messages_total", Counter, "{message}", vec!["account", "reason"],
-            "Messages that were set aside (the vendor's code) or refused to begin with (max_age: sent too long ago)."),
+            "Messages that were set aside (the vendor's code; request: none can be built) or not taken to begin with (max_age: sent too long ago; max_messages: no room; id_too_long)."),
         (Key::SnapshotDecreases, "delivery_exporter_snapshot_decreases_total", Counter, "{value}", account.to_vec(),
             "Values of messages that were lower than in the snapshot before."),
         (Key::CohortMissed, "delivery_exporter_cohort_missed_total", Counter, "{message}", vec!["account", "age", "reason"],

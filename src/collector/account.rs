@@ -655,6 +655,14 @@ impl Collector {
         self.parts.recorder.tracked(self.tracker.len());
         let max_messages = self.parts.account.max_messages;
         self.is_full &= self.tracker.len() > max_messages - max_messages / 10;
+        // The ledger has them too, and is asked again.
+        let max_names = max_messages.saturating_mul(4);
+        if self.renamed.len() > max_names {
+            self.renamed.clear();
+        }
+        if self.other_names.len() > max_names {
+            self.other_names.clear();
+        }
         let clock = &self.parts.clock;
         if clock.monotonic().since(self.swept_at) >= SWEEP_EVERY {
             self.swept_at = clock.monotonic();

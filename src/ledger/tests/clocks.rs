@@ -31,19 +31,17 @@ async fn an_application_that_was_first_asked_for_in_2036_counts_the_news_of_2026
         // From now on it is known when it was first asked for.
         bench.until("13:00:00").await;
         bench.start().await;
-        let before = bench.account().snapshots(
-            &bench.application(),
-            Dataset::Statistics,
-            vec![Seen {
-                message: Message {
-                    id: Arc::from("late"),
-                    ..bench.message(Some("10:06:00"), None)
-                },
-                first_seen: bench.clock.now(),
-                asked_at: bench.clock.now(),
-                snapshot: Some(bench.snapshot(vec![(Measure::Sent, 3)])),
-            }],
-        );
+        let seen = Seen {
+            message: Message {
+                id: Arc::from("late"),
+                ..bench.message(Some("10:06:00"), None)
+            },
+            first_seen: bench.clock.now(),
+            asked_at: bench.clock.now(),
+            snapshot: Some(bench.snapshot(vec![(Measure::Sent, 3)])),
+        };
+        let (account, application) = (bench.account(), bench.application());
+        let before = account.snapshots(&application, Dataset::Statistics, vec![seen]);
         let (news, _) = before.await.unwrap();
         bench.take(news);
         assert_eq!(bench.total(Measure::Sent), Some(10), "{restarts}");
@@ -71,14 +69,13 @@ async fn what_was_first_seen_in_1970_or_2036_is_seen_when_it_is_met_again() {
         bench.hand.step(step);
         bench.start().await;
         let message = bench.message(None, None);
-        let met = bench
-            .account()
-            .meet(vec![(message.clone(), bench.clock.now())]);
-        met.await.unwrap();
+        let named = vec![(message, bench.clock.now())];
+        bench.account().meet(named.clone()).await.unwrap();
         bench.hand.step(-step);
         bench.start().await;
-        let met = bench.account().meet(vec![(message, bench.clock.now())]);
-        assert_eq!(met.await.unwrap()[0].first_seen, at("10:00:00"));
+        let named = vec![(named[0].0.clone(), bench.clock.now())];
+        let met = bench.account().meet(named).await.unwrap();
+        assert_eq!(met[0].first_seen, at("10:00:00"));
     }
 }
 
@@ -89,8 +86,6 @@ async fn a_clock_that_is_ahead_for_hours_forgets_no_report_that_was_counted() {
     bench
         .pull(report("one", Outcome::Bounced(BounceKind::Soft)))
         .await;
-    let own = bench.running.as_ref().unwrap().0.tend();
-    own.await;
     bench.hand.step(YEAR);
     for _ in 0..3 {
         bench.hand.advance(Duration::from_secs(3600));

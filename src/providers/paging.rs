@@ -304,8 +304,7 @@ where
     incomplete.map_or(Ok(()), Err)
 }
 
-/// Reads windows of a list one after the other, each to its end: of messages the last one first, for it
-/// has the newest, and a list that does not end is not read to its end. Hands over the rows of each
+/// Reads windows of a list one after the other, each to its end, and hands over the rows of each
 /// page that are new in their window. Windows may share rows: to hand over each once is up to
 /// `take`. A window that is too long is read in halves, as far as `split` divides it. Gives what is
 /// wrong with the first window that is not complete.
@@ -326,9 +325,7 @@ where
     let mut incomplete = None;
     let is_of_messages = paging.keys == RowKeys::Ids;
     let mut waiting = windows;
-    if !is_of_messages {
-        waiting.reverse();
-    }
+    waiting.reverse();
     let mut row_count = 0;
     while let Some(window) = waiting.pop() {
         let halves = split(&window);
@@ -350,9 +347,6 @@ where
         }
         match (pager.into_end(), halves) {
             (WindowEnd::Complete, _) => {}
-            (WindowEnd::TooLong(_), Some((first, second))) if is_of_messages => {
-                waiting.extend([first, second]);
-            }
             (WindowEnd::TooLong(_), Some((first, second))) => waiting.extend([second, first]),
             (WindowEnd::TooLong(failure) | WindowEnd::Incomplete(failure), _) => {
                 incomplete = incomplete.or(Some(failure));

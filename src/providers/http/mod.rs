@@ -15,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 pub use client::{Answers, BuildError, Drained, Http};
 pub(crate) use client::{chain, with_tls};
+pub(crate) use limiter::Limiter;
 pub(crate) use packed::{is_packed, unpacked};
 
 use super::Failure;

@@ -361,7 +361,12 @@ fn apply(
     let account = &ask.account;
     for (application, dataset, at) in &batch.births {
         transaction
-            .prepare_cached("INSERT OR IGNORE INTO births VALUES (?1, ?2, ?3, ?4)")?
+            .prepare_cached(
+                // One that is later, or of a clock that was not set, was wrong.
+                "INSERT INTO births VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (account, application, dataset) DO UPDATE SET at = excluded.at
+                 WHERE at > excluded.at OR at < 1577836800000",
+            )?
             .execute(params![account, application, dataset, at])?;
     }
     for (application, dataset, at) in &batch.cursors {

@@ -17,6 +17,7 @@ mod faults;
 mod harness;
 mod hooks;
 mod kills;
+mod matrix;
 mod moods;
 mod otlp;
 mod page;

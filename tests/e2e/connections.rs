@@ -39,11 +39,11 @@ const MEMORY: u64 = 300;
 const TOKEN: &str = "a-token-of-the-api";
 
 /// Anything that bytes go through.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Attack {
+pub enum Attack {
     /// Connects, and says nothing; with TLS, not even a handshake.
     NoByte,
     /// Nothing after the handshake.
@@ -62,7 +62,7 @@ enum Attack {
     Resets,
 }
 
-const ATTACKS: [Attack; 10] = [
+pub const ATTACKS: [Attack; 10] = [
     Attack::NoByte,
     Attack::NoRequest,
     Attack::PartOfPreface,
@@ -105,7 +105,7 @@ fn get_metrics() -> Vec<u8> {
 }
 
 /// One connection of an attack, for as long as the server lets it.
-async fn one(attack: Attack, mut stream: Box<dyn Stream>) -> std::io::Result<()> {
+pub async fn one(attack: Attack, mut stream: Box<dyn Stream>) -> std::io::Result<()> {
     let head = "GET /metrics HTTP/1.1\r\nHost: host\r\n";
     match attack {
         Attack::NoByte | Attack::NoRequest => {}

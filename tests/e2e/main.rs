@@ -34,5 +34,6 @@ mod rules;
 mod runbooks;
 mod secure;
 mod sets;
+mod soak;
 mod vendor_clients;
 mod world;

@@ -20,6 +20,7 @@ use std::{
 
 use futures_util::{StreamExt, stream};
 
+pub use self::rig::faketime;
 use self::{
     judge::{Course, Sample, judge},
     proxy::Mode,
@@ -145,6 +146,16 @@ pub fn status(id: u32, key: &str) -> u64 {
 /// How many descriptors a process has.
 pub fn descriptors(id: u32) -> usize {
     fs::read_dir(format!("/proc/{id}/fd")).map_or(0, Iterator::count)
+}
+
+/// How many descriptors a process may have at the most, by its hard limit.
+fn most_descriptors(id: u32) -> u64 {
+    let text = fs::read_to_string(format!("/proc/{id}/limits")).unwrap();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("Max open files"));
+    let hard = line.and_then(|line| line.split_whitespace().nth(1)?.parse().ok());
+    hard.expect("it has a limit")
 }
 
 /// Looks at the exporter again and again, over a connection that is kept, as Prometheus does.

@@ -347,7 +347,10 @@ impl Rig {
             Fault::Otlp(_) => self.otlp.set(Mode::Pass),
             Fault::Clock(_) => self.set_clock(0),
             Fault::DiskFull => std::fs::remove_file(self.filler()).unwrap(),
-            Fault::Descriptors => self.limit("--nofile=65536:"),
+            Fault::Descriptors => self.limit(&format!(
+                "--nofile={}:",
+                super::most_descriptors(self.id().unwrap())
+            )),
             Fault::Memory => {
                 for server in &self.faulty.servers {
                     server.faults().clear();
@@ -393,7 +396,7 @@ fn is_tls(mode: Mode) -> bool {
 }
 
 /// The library that shifts a program's clock.
-fn faketime() -> PathBuf {
+pub fn faketime() -> PathBuf {
     let mut found = glob::glob("/usr/lib/*/faketime/libfaketimeMT.so.1").unwrap();
     let found = found.find_map(Result::ok);
     found.expect("libfaketime is installed; tests/run says what to install")

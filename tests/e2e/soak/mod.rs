@@ -184,6 +184,7 @@ struct Soak {
     big: engagelab::Engagelab,
     _server: delivery_simulators::Running,
     exporter: Exporter,
+    client: reqwest::Client,
     registered: u64,
 }
 
@@ -258,6 +259,7 @@ impl Soak {
             big,
             _server: server,
             exporter,
+            client: client(),
             registered: 0,
         }
     }
@@ -279,20 +281,15 @@ impl Soak {
                     json!({"account": "big", "id": id, "campaign": campaign, "sent_at": sent_at.to_string()})
                 })
                 .collect();
-            let request = client()
+            let request = self
+                .client
                 .post(format!("{}/api/v1/messages", self.exporter.base))
                 .bearer_auth(TOKEN)
                 .body(Value::Array(messages).to_string());
-            // Under attack it may fail, and is repeated with the next ones.
-            if let Ok(answer) = request.send().await {
-                let status = answer.status().as_u16();
-                if status != 200 {
-                    println!(
-                        "registration: {status} {}",
-                        answer.text().await.unwrap_or_default()
-                    );
-                }
-            }
+            let answer = request.send().await.unwrap();
+            let status = answer.status().as_u16();
+            let text = answer.text().await.unwrap_or_default();
+            assert_eq!(status, 200, "{text}");
             self.registered += some;
             rest -= some;
         }
@@ -353,6 +350,21 @@ async fn weeks_of_trouble_leave_nothing_behind() {
     };
     let mut soak = Soak::start(speed, max_age).await;
     soak.register(MESSAGES, max_age.mul_f64(0.98)).await;
+    let began = Instant::now();
+    soak.exporter
+        .wait_for("all messages are asked for", |metrics| {
+            let big = [("account", "big")];
+            let due = metrics.sum("delivery_exporter_due_timestamp_seconds", &big);
+            println!(
+                "{:?} {} {} {}",
+                began.elapsed(),
+                metrics.sum("delivery_exporter_tracked_messages", &big),
+                due,
+                metrics.sum("delivery_exporter_rejected_messages_total", &big)
+            );
+            metrics.sum("delivery_exporter_tracked_messages", &big) == MESSAGES as f64
+        })
+        .await;
     let stop = Arc::new(AtomicBool::new(false));
     let base = soak.exporter.base.clone();
     let hostile = [

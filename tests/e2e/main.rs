@@ -25,6 +25,7 @@ mod postgres;
 mod powercut;
 mod prometheus;
 mod promql;
+mod protocols;
 mod quiet;
 mod readers;
 mod real_vendors;

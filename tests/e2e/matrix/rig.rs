@@ -124,10 +124,15 @@ impl Side {
         let handed = self.infobip.handed_out();
         if let Some(proxy) = self.proxies.first() {
             proxy.transcripts(|transcripts| {
+                let texts: Vec<_> = transcripts
+                    .iter()
+                    .map(|own| (own, String::from_utf8_lossy(&own.bytes)))
+                    .filter(|(_, text)| text.contains("messageId"))
+                    .collect();
                 for report in &handed {
                     let text = report.to_string();
-                    let mut found = transcripts.iter().filter_map(|own| {
-                        let at = find(&own.bytes, text.as_bytes())? + text.len();
+                    let mut found = texts.iter().filter_map(|(own, bytes)| {
+                        let at = bytes.find(&text)? + text.len();
                         own.times
                             .iter()
                             .find(|(end, _)| *end >= at)
@@ -152,12 +157,6 @@ impl Side {
             (format!("{prefix}news"), 3.0 * number, 3.0 * number),
         ]
     }
-}
-
-fn find(bytes: &[u8], text: &[u8]) -> Option<usize> {
-    // Most of it is text: the library's search for texts is far quicker than one byte by byte.
-    let bytes = String::from_utf8_lossy(bytes);
-    bytes.find(std::str::from_utf8(text).unwrap())
 }
 
 /// Everything of a row.

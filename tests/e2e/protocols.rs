@@ -217,7 +217,6 @@ async fn sslyze_finds_nothing() {
             "supports_ems_extension",
             json!(true),
         ),
-        ("tls_1_3_early_data", "supports_early_data", json!(false)),
     ] {
         assert_eq!(get(scan)[key], wanted, "{scan}");
     }

@@ -46,6 +46,8 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 pub enum Attack {
     /// Connects, and says nothing; with TLS, not even a handshake.
     NoByte,
+    /// The first bytes of a TLS handshake, also where none is spoken.
+    PartOfHandshake,
     /// Nothing after the handshake.
     NoRequest,
     PartOfPreface,
@@ -62,8 +64,9 @@ pub enum Attack {
     Resets,
 }
 
-pub const ATTACKS: [Attack; 10] = [
+pub const ATTACKS: [Attack; 11] = [
     Attack::NoByte,
+    Attack::PartOfHandshake,
     Attack::NoRequest,
     Attack::PartOfPreface,
     Attack::PartOfHead,
@@ -109,6 +112,7 @@ pub async fn one(attack: Attack, mut stream: Box<dyn Stream>) -> std::io::Result
     let head = "GET /metrics HTTP/1.1\r\nHost: host\r\n";
     match attack {
         Attack::NoByte | Attack::NoRequest => {}
+        Attack::PartOfHandshake => stream.write_all(&[22, 3, 1, 2, 0, 1]).await?,
         Attack::PartOfPreface => stream.write_all(b"PRI * HT").await?,
         Attack::PartOfHead => stream.write_all(format!("{head}X-").as_bytes()).await?,
         Attack::PartOfBody => {
@@ -213,7 +217,7 @@ fn attack(
             let work = async {
                 let plain = TcpStream::connect(&address).await?;
                 let stream: Box<dyn Stream> = match tls {
-                    Some(tls) if attack != Attack::NoByte => {
+                    Some(tls) if !matches!(attack, Attack::NoByte | Attack::PartOfHandshake) => {
                         let name = ServerName::try_from("127.0.0.1").unwrap();
                         Box::new(tls.connect(name, plain).await?)
                     }
@@ -362,6 +366,7 @@ async fn every_phase_of_a_connection_ends() {
     let mut all = JoinSet::new();
     for (kind, within) in [
         (Attack::NoByte, 10..16),
+        (Attack::PartOfHandshake, 10..16),
         (Attack::PartOfPreface, 10..16),
         (Attack::PartOfHead, 10..16),
         (Attack::IdleHttp2, 10..16),

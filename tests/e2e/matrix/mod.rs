@@ -88,7 +88,7 @@ const HOUR: i64 = 3600;
 fn rows() -> Vec<Row> {
     use Mode::{
         BlackHole, Cut, Garbage, Hang, Refuse, Reset, TlsExpired, TlsUnknownAuthority,
-        TlsWrongName, Trickle,
+        TlsWrongName, Trickle, TrickleBody,
     };
     let modes = [Refuse, Reset, Hang, BlackHole, Trickle, Cut, Garbage];
     let mut faults: Vec<(Fault, &[Store], Store)> = Vec::new();
@@ -100,7 +100,7 @@ fn rows() -> Vec<Row> {
         faults.push((Fault::Store(mode), &[Store::Postgres], Store::Postgres));
         faults.push((Fault::Otlp(mode), both, turn(index + 1)));
     }
-    for mode in [TlsWrongName, TlsExpired, TlsUnknownAuthority] {
+    for mode in [TrickleBody, TlsWrongName, TlsExpired, TlsUnknownAuthority] {
         faults.push((Fault::Vendor(mode), both, Store::Sqlite));
     }
     for (index, length) in [HOUR, 24 * HOUR, 365 * 24 * HOUR].into_iter().enumerate() {

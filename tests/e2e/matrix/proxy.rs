@@ -32,6 +32,8 @@ pub enum Mode {
     BlackHole,
     /// Forwards answers at one byte a second, for as long as this lasts.
     Trickle,
+    /// The same, but for the heads of HTTP, which are forwarded at once.
+    TrickleBody,
     /// Ends a connection at a random byte of an answer.
     Cut,
     /// Random bytes in place of an answer.
@@ -250,7 +252,18 @@ async fn forward(
                         return silence(client).await;
                     }
                     Mode::BlackHole => return silence(client).await,
-                    Mode::Trickle => trickle(client, shared, number, bytes, &mut modes).await?,
+                    Mode::Trickle | Mode::TrickleBody => {
+                        let head = bytes.windows(4).position(|own| own == b"\r\n\r\n");
+                        let at = match head {
+                            Some(head) if mode == Mode::TrickleBody => head + 4,
+                            _ => 0,
+                        };
+                        tell(client, shared, number, &bytes[..at]).await?;
+                        let slow = Slow { client, server: &mut server, shared, number, mode };
+                        if !trickle(slow, &bytes[at..], &mut modes).await? {
+                            return Ok(End::Closed);
+                        }
+                    }
                     Mode::Cut => {
                         let at = lock(&shared.random).random_range(0..length);
                         tell(client, shared, number, &bytes[..at]).await?;
@@ -288,24 +301,38 @@ async fn silence(client: &mut dyn Stream) -> io::Result<End> {
     Ok(End::Closed)
 }
 
-/// One byte a second, and the rest at once when the fault is over.
-async fn trickle(
-    client: &mut dyn Stream,
-    shared: &Shared,
+/// A connection whose answers are slow.
+struct Slow<'a> {
+    client: &'a mut dyn Stream,
+    server: &'a mut TcpStream,
+    shared: &'a Shared,
     number: usize,
+    mode: Mode,
+}
+
+/// One byte a second, and the rest at once when the fault is over. `false`: the client has gone, and cannot
+/// have seen the rest.
+async fn trickle(
+    slow: Slow<'_>,
     bytes: &[u8],
     modes: &mut watch::Receiver<Mode>,
-) -> io::Result<()> {
+) -> io::Result<bool> {
     let mut rest = bytes;
-    while !rest.is_empty() && *modes.borrow_and_update() == Mode::Trickle {
-        tell(client, shared, number, &rest[..1]).await?;
+    let mut asked = [0; 4096];
+    while !rest.is_empty() && *modes.borrow_and_update() == slow.mode {
+        tell(slow.client, slow.shared, slow.number, &rest[..1]).await?;
         rest = &rest[1..];
         tokio::select! {
             () = tokio::time::sleep(Duration::from_secs(1)) => {}
             _ = modes.changed() => {}
+            length = slow.client.read(&mut asked) => match length? {
+                0 => return Ok(false),
+                length => slow.server.write_all(&asked[..length]).await?,
+            },
         }
     }
-    tell(client, shared, number, rest).await
+    tell(slow.client, slow.shared, slow.number, rest).await?;
+    Ok(true)
 }
 
 /// Forwards a part of an answer, and notes it.

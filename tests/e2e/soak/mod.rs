@@ -218,7 +218,11 @@ fn configuration(world: &World, big: &str, directory: &Path, max_age: Duration) 
 impl Soak {
     async fn start(speed: u32, max_age: Duration) -> Soak {
         let directory = tempfile::tempdir().unwrap();
-        let clock = Clock::scaled("2026-03-01T00:00:00Z".parse().unwrap(), speed);
+        let clock = if speed == 1 {
+            Clock::system()
+        } else {
+            Clock::scaled("2026-03-01T00:00:00Z".parse().unwrap(), speed)
+        };
         let mut moods = Moods::from_seed(7);
         // A mood that hands broken bodies out fills the quarantine, and for good reason.
         *moods.of_mut(Account::InfobipEmail) = Mood::calm();
@@ -242,16 +246,16 @@ impl Soak {
         // What a process takes until it asks for the time first.
         let start = delivery_clock::after(clock.now(), Duration::from_millis(60) * speed);
         let mut command = binary();
-        command
-            .env("TZ", "UTC")
-            .env("LD_PRELOAD", faketime())
-            .env(
-                "FAKETIME",
-                format!("@{} x{speed}", start.strftime("%Y-%m-%d %H:%M:%S")),
-            )
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .env("DONT_FAKE_MONOTONIC", "1")
-            .env("NO_FAKE_STAT", "1");
+        if speed > 1 {
+            let start = format!("@{} x{speed}", start.strftime("%Y-%m-%d %H:%M:%S"));
+            command
+                .env("TZ", "UTC")
+                .env("LD_PRELOAD", faketime())
+                .env("FAKETIME", start)
+                .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+                .env("DONT_FAKE_MONOTONIC", "1")
+                .env("NO_FAKE_STAT", "1");
+        }
         let exporter = Exporter::spawn_command(command, directory.path()).await;
         Soak {
             directory,

@@ -1,18 +1,12 @@
 //! The exporter behind the endpoints for programs.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use delivery_clock::Moment;
 use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
-use super::{Exporter, exporter::Live};
+use super::{Exporter, exporter::Live, probes::PROBE_FLOOR};
 use crate::{
     collector::Recorder,
     config::Account,
@@ -23,29 +17,6 @@ use crate::{
     series::{self, NamedCounter, Probed, Visitor, WebhookOutcome},
     web::Backend,
 };
-
-/// The vendor is asked for the same message no more often than this.
-const PROBE_FLOOR: Duration = Duration::from_secs(5);
-/// Probed messages that are remembered.
-const MAX_PROBES: usize = 10_000;
-
-type ProbeKey = (Arc<str>, usize, String);
-type LastProbe = Arc<Mutex<Option<(Moment, Arc<Probed>)>>>;
-
-/// What probes have found lately, so that a storm of scrapes is one request.
-#[derive(Default)]
-pub(super) struct Probes(std::sync::Mutex<HashMap<ProbeKey, LastProbe>>);
-
-impl Probes {
-    fn of(&self, key: ProbeKey) -> LastProbe {
-        let mut probes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if probes.len() >= MAX_PROBES {
-            // Those that nobody waits for.
-            probes.retain(|_, own| Arc::strong_count(own) > 1);
-        }
-        probes.entry(key).or_default().clone()
-    }
-}
 
 impl Exporter {
     fn live(&self, account: &str) -> Option<Arc<Live>> {
@@ -297,7 +268,7 @@ impl Backend for Exporter {
         account: &'a Account,
         application: usize,
         message: &'a str,
-    ) -> BoxFuture<'a, Arc<Probed>> {
+    ) -> BoxFuture<'a, Result<Arc<Probed>, Duration>> {
         async move {
             let key = (account.name.clone(), application, message.to_owned());
             let last = self.probes().of(key);
@@ -307,8 +278,9 @@ impl Backend for Exporter {
             if let Some((at, probed)) = last.as_ref()
                 && now.since(*at) < PROBE_FLOOR
             {
-                return probed.clone();
+                return Ok(probed.clone());
             }
+            self.probes().admit(account, self.clock())?;
             let of = account.applications.get(application).cloned();
             let of = of.unwrap_or_else(|| Application {
                 id: Arc::from(""),
@@ -330,7 +302,7 @@ impl Backend for Exporter {
             };
             let probed = Arc::new(probed);
             *last = Some((self.clock().monotonic(), probed.clone()));
-            probed
+            Ok(probed)
         }
         .boxed()
     }

@@ -5,6 +5,7 @@ mod backfill;
 mod collect;
 mod demo;
 mod exporter;
+mod probes;
 mod replay;
 mod serve;
 

@@ -22,7 +22,7 @@ use super::{
     },
 };
 use crate::{
-    model::{Application, DailyPublication, Dataset, ProviderType},
+    model::{Application, DailyPublication, Dataset, MAX_REGISTERED_BYTES, ProviderType},
     secret::Secret,
 };
 
@@ -209,6 +209,7 @@ pub(super) fn read(
         collect,
         applications,
         per_message: per_message(&map.section("per_message", Section::PerMessage)),
+        max_messages: limits.max_messages_per_account,
         max_response_bytes: limits.max_response_bytes,
         base_url: base_url?,
         credentials: credentials?,
@@ -798,6 +799,7 @@ fn message(context: &Context, item: &Node, applications: &[Application]) -> Opti
     if matches!(item.value, Tree::Scalar { .. } | Tree::Null) {
         let id = Arc::from(context.text("a message's id", item)?);
         several(&item.place);
+        let id = short(context, "id", Some(id), &item.place)?;
         return Some(MessageEntry {
             id,
             application: 0,
@@ -830,12 +832,38 @@ fn message(context: &Context, item: &Node, applications: &[Application]) -> Opti
             found?
         }
     };
+    let place = |name: &str| map.get(name).map_or(&map.place, |node| &node.place);
+    let campaign = map.text("campaign");
+    let is_long = campaign.is_some();
+    let campaign = short(context, "campaign", campaign, place("campaign"));
+    if is_long && campaign.is_none() {
+        return None;
+    }
     Some(MessageEntry {
-        id: id?,
+        id: short(context, "id", id, place("id"))?,
         application,
-        campaign: map.text("campaign"),
+        campaign,
         sent_at: map.time("sent_at"),
     })
+}
+
+/// A text of a message, if it is not too long.
+fn short(
+    context: &Context,
+    name: &str,
+    text: Option<Arc<str>>,
+    place: &crate::config::errors::Place,
+) -> Option<Arc<str>> {
+    let text = text?;
+    if text.len() > MAX_REGISTERED_BYTES {
+        let problem = format!(
+            "{name} is {} bytes long; it may have {MAX_REGISTERED_BYTES}",
+            text.len()
+        );
+        context.error(place, problem);
+        return None;
+    }
+    Some(text)
 }
 
 fn per_message(map: &Map<'_>) -> PerMessage {

@@ -238,6 +238,7 @@ fn limits(context: &Context, map: &Map<'_>) -> Limits {
     Limits {
         max_label_length,
         max_series_per_account: map.size("max_series_per_account"),
+        max_messages_per_account: map.size("max_messages_per_account"),
         max_campaigns_per_account: map.size("max_campaigns_per_account"),
         max_label_values: map.size("max_label_values"),
         max_response_bytes: map.count("max_response_bytes"),

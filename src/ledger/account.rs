@@ -525,7 +525,7 @@ impl AccountLedger {
     }
 
     /// Somebody has registered messages of the account here.
-    pub(super) fn registered_now(&self) {
+    pub fn registered_now(&self) {
         self.registrations.notify_one();
     }
 

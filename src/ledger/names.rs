@@ -160,6 +160,7 @@ mod tests {
     fn limits(values: usize, campaigns: usize) -> Limits {
         Limits {
             max_series_per_account: 1,
+            max_messages_per_account: 1,
             max_campaigns_per_account: campaigns,
             max_label_values: values,
             max_label_length: 256,

@@ -522,6 +522,8 @@ pub enum FailureKind {
     TooLarge,
     /// The answer redirects elsewhere, and redirects are not followed.
     Redirect,
+    /// The request could not be built of what was asked for.
+    Request,
     /// The answer could not be understood.
     Decode,
     /// The vendor answered with an error of its own.
@@ -532,7 +534,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind, for the counters that exist from the start.
-    pub const ALL: [FailureKind; 14] = [
+    pub const ALL: [FailureKind; 15] = [
         FailureKind::Unauthorized,
         FailureKind::Forbidden,
         FailureKind::NotFound,
@@ -544,6 +546,7 @@ impl FailureKind {
         FailureKind::Body,
         FailureKind::TooLarge,
         FailureKind::Redirect,
+        FailureKind::Request,
         FailureKind::Decode,
         FailureKind::Vendor,
         FailureKind::Store,
@@ -563,6 +566,7 @@ impl FailureKind {
             FailureKind::Body => "body",
             FailureKind::TooLarge => "too_large",
             FailureKind::Redirect => "redirect",
+            FailureKind::Request => "request",
             FailureKind::Decode => "decode",
             FailureKind::Vendor => "vendor",
             FailureKind::Store => "store",
@@ -587,6 +591,8 @@ pub enum RequestCode {
     Body,
     /// The answer could not be understood.
     Decode,
+    /// The request could not be built, and was not sent.
+    Request,
 }
 
 impl fmt::Display for RequestCode {
@@ -599,6 +605,7 @@ impl fmt::Display for RequestCode {
             RequestCode::Tls => f.write_str("tls"),
             RequestCode::Body => f.write_str("body"),
             RequestCode::Decode => f.write_str("decode"),
+            RequestCode::Request => f.write_str("request"),
         }
     }
 }

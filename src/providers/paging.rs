@@ -16,6 +16,8 @@ use super::{Failure, FailureKind};
 
 /// So many pages in a row without a new row end an attempt, even if rows are missing.
 const MAX_BARREN_PAGES: u32 = 10;
+/// So many messages of all windows of a list are read: one that goes on beyond does not end.
+const MAX_ROWS: usize = 1_000_000;
 /// A vendor without a `total` that repeats rows so often has no more.
 const MAX_REPEATED_PAGES: u32 = 3;
 
@@ -302,7 +304,8 @@ where
     incomplete.map_or(Ok(()), Err)
 }
 
-/// Reads windows of a list one after the other, each to its end, and hands over the rows of each
+/// Reads windows of a list one after the other, each to its end: of messages the last one first, for it
+/// has the newest, and a list that does not end is not read to its end. Hands over the rows of each
 /// page that are new in their window. Windows may share rows: to hand over each once is up to
 /// `take`. A window that is too long is read in halves, as far as `split` divides it. Gives what is
 /// wrong with the first window that is not complete.
@@ -321,8 +324,12 @@ where
     K: Eq + Hash,
 {
     let mut incomplete = None;
+    let is_of_messages = paging.keys == RowKeys::Ids;
     let mut waiting = windows;
-    waiting.reverse();
+    if !is_of_messages {
+        waiting.reverse();
+    }
+    let mut row_count = 0;
     while let Some(window) = waiting.pop() {
         let halves = split(&window);
         let mut pager = Pager::new(paging, halves.is_some());
@@ -330,8 +337,12 @@ where
             match fetch(&window, request).await {
                 Ok(page) => {
                     let new = pager.take(page);
+                    row_count += new.len();
                     if !new.is_empty() {
                         take(new);
+                    }
+                    if is_of_messages && row_count > MAX_ROWS {
+                        return Err(endless());
                     }
                 }
                 Err(failure) => pager.refused(failure)?,
@@ -339,6 +350,9 @@ where
         }
         match (pager.into_end(), halves) {
             (WindowEnd::Complete, _) => {}
+            (WindowEnd::TooLong(_), Some((first, second))) if is_of_messages => {
+                waiting.extend([first, second]);
+            }
             (WindowEnd::TooLong(_), Some((first, second))) => waiting.extend([second, first]),
             (WindowEnd::TooLong(failure) | WindowEnd::Incomplete(failure), _) => {
                 incomplete = incomplete.or(Some(failure));

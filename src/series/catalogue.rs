@@ -385,7 +385,7 @@ fn of_collection(table: &mut FamilyTable) {
         (Key::CollectDuration, "delivery_exporter_collect_duration_seconds", Histogram(DURATION_BOUNDS), "s", dataset.to_vec(),
             "How long a pass took for a data set."),
         (Key::ApiRequests, "delivery_exporter_api_requests_total", Counter, "{request}", [dataset, &["code"]].concat(),
-            "Requests to the vendor, each retry too, by HTTP status or by what went wrong (timeout, dns, connect, tls, body, decode)."),
+            "Requests to the vendor, each retry too, by HTTP status or by what went wrong (timeout, dns, connect, tls, body, decode, request)."),
         (Key::ApiRetries, "delivery_exporter_api_retries_total", Counter, "{request}", dataset.to_vec(),
             "Requests to the vendor that were tried again."),
         (Key::RateLimited, "delivery_exporter_rate_limited_total", Counter, "{request}", dataset.to_vec(),

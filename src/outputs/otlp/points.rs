@@ -3,6 +3,7 @@
 
 use std::mem;
 
+use delivery_clock::Moment;
 use jiff::Timestamp;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
@@ -78,7 +79,7 @@ impl<'a> Builder<'a> {
 
     /// Builds the requests: a point for each series that is shown at `now`, and a last one for each
     /// of those `before` that have left.
-    pub(super) fn build(mut self, shown: &Shown, before: &Remembered, now: Timestamp) {
+    pub(super) fn build(mut self, shown: &Shown, before: &Remembered, now: Moment) {
         for (id, pieces) in shown.families() {
             let family = id.family();
             let pieces: Vec<_> = pieces.collect();

@@ -295,7 +295,10 @@ impl Http {
     /// What a broken connection is called.
     fn broken(&self, error: &reqwest::Error) -> Broken {
         let text = chain(error);
-        let (code, kind, advice) = if error.is_timeout() {
+        let (code, kind, advice) = if error.is_builder() {
+            // What is asked for makes no URL or header.
+            (RequestCode::Request, FailureKind::Request, None)
+        } else if error.is_timeout() {
             (RequestCode::Timeout, FailureKind::Timeout, None)
         } else if error.is_connect() {
             if has_source::<rustls::Error>(error) {
@@ -320,7 +323,7 @@ impl Http {
         };
         let mut failure = Failure::new(kind, &text);
         failure.advice = advice;
-        let is_sent = !error.is_connect();
+        let is_sent = !error.is_connect() && !error.is_builder();
         Broken {
             code,
             is_sent,
@@ -347,7 +350,10 @@ impl<T> Outcome<T> {
     /// A broken connection: another attempt may do better, except where it would fail alike.
     fn again(failure: Failure) -> Outcome<T> {
         match failure.kind {
-            FailureKind::Tls | FailureKind::TooLarge | FailureKind::Store => Outcome::Fail(failure),
+            FailureKind::Tls
+            | FailureKind::TooLarge
+            | FailureKind::Request
+            | FailureKind::Store => Outcome::Fail(failure),
             _ => Outcome::Retry(failure, None),
         }
     }

@@ -16,6 +16,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 pub use client::{BuildError, Drained, Http};
 pub(crate) use client::{chain, with_tls};
+pub(crate) use limiter::Limiter;
 pub(crate) use packed::{is_packed, unpacked};
 
 use super::Failure;

@@ -469,3 +469,31 @@ fn tail(log: &str) -> String {
     lines.reverse();
     lines.join("\n")
 }
+
+/// Messages are forgotten in every pass here, while numbers of others are on their way into the ledger.
+#[tokio::test(flavor = "multi_thread")]
+async fn forgetting_messages_keeps_nothing_waiting() {
+    let max_age = Duration::from_secs(120);
+    let mut soak = Soak::start(1, max_age).await;
+    soak.register(MESSAGES / 2, max_age.mul_f64(0.9)).await;
+    let success = async |soak: &Soak| {
+        let big = [("account", "big")];
+        let metrics = soak.exporter.metrics().await;
+        metrics.get("delivery_exporter_last_success_timestamp_seconds", &big)
+    };
+    let (mut last, mut changed) = (success(&soak).await, Instant::now());
+    let end = Instant::now() + Duration::from_secs(40);
+    while Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let now = success(&soak).await;
+        if now != last {
+            (last, changed) = (now, Instant::now());
+        }
+        let pause = changed.elapsed();
+        assert!(
+            pause < Duration::from_secs(15),
+            "no success for {pause:?}\n{}",
+            tail(&soak.exporter.log())
+        );
+    }
+}

@@ -32,9 +32,9 @@ use crate::{
 /// How often everything is asked for.
 pub const INTERVAL: Duration = Duration::from_secs(3);
 /// How long an answer may take.
-pub const TIMEOUT: Duration = Duration::from_millis(1500);
+pub const TIMEOUT: Duration = Duration::from_millis(2000);
 /// How long a lease runs, with PostgreSQL.
-pub const LEASE: Duration = Duration::from_secs(6);
+pub const LEASE: Duration = Duration::from_secs(8);
 const BULK: &str = "3813836816344707101";
 const MESSAGE: &str = "1229760629";
 
@@ -395,7 +395,7 @@ fn is_tls(mode: Mode) -> bool {
 }
 
 /// The library that shifts a program's clock.
-pub fn faketime() -> PathBuf {
+fn faketime() -> PathBuf {
     let mut found = glob::glob("/usr/lib/*/faketime/libfaketimeMT.so.1").unwrap();
     let found = found.find_map(Result::ok);
     found.expect("libfaketime is installed; tests/run says what to install")

@@ -2,6 +2,7 @@
 
 mod answers;
 mod buffer;
+mod flights;
 mod pass;
 mod steps;
 
@@ -16,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use pass::Flights;
+use flights::Flights;
 
 use super::{
     Recorder,

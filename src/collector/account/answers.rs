@@ -17,7 +17,8 @@ use super::{
         schedule,
     },
     Collector, LaneKey, ListProgress, MAX_UNREADABLE, Parts, Trouble,
-    pass::{Counted, Event, Flights, Landed, Pass, of_store},
+    flights::Flights,
+    pass::{Counted, Event, Landed, Pass, of_store},
 };
 use crate::{
     discovery::{MessageKey, Tracked},

@@ -7,7 +7,7 @@ use std::{
 };
 
 use delivery_clock::{Clock, Moment};
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::Instrument;
@@ -20,6 +20,7 @@ use super::{
     },
     Collector, LaneKey,
     buffer::Buffer,
+    flights::Flights,
 };
 use crate::{
     discovery::{MessageKey, Sources, Update},
@@ -65,8 +66,6 @@ pub(super) struct Counted {
     pub(super) names: HashMap<Arc<str>, Arc<str>>,
     pub(super) outcome: Result<(News, Vec<Met>), StoreError>,
 }
-
-pub(super) type Flights = FuturesUnordered<BoxFuture<'static, Event>>;
 
 /// A query that has ended.
 pub(super) struct Landed {

@@ -1,0 +1,98 @@
+//! A universe in a process: two or three replicas of the whole exporter, the vendors, the store and the
+//! time, and about a month in which replicas are killed, stand still and are cut off, the store fails, and
+//! vendors are ill. What Prometheus would add up over all replicas must be what the vendors' books say.
+//!
+//! - `cargo test --test e2e universe`: as many seeds as fit into two minutes or so.
+//! - `UNIVERSE=2000 cargo test --test e2e universe -- --nocapture`: the long run; `UNIVERSE_FIRST=100` begins
+//!   at another seed.
+//! - `UNIVERSE_SEED=7`: one seed. `UNIVERSE_SET="only=3,5"` keeps some of its acts, `without=3` leaves some
+//!   out, `skews=off` sets the replicas' clocks right. `UNIVERSE_LOG=delivery_exporter=debug` prints what
+//!   the replicas log.
+//! - `UNIVERSE_SABOTAGE=no_fence`: with one of the faults in `sabotage.rs`.
+
+mod gate;
+mod increase;
+mod replicas;
+mod sabotage;
+mod store;
+mod story;
+mod telling;
+
+use std::time::Instant;
+
+use super::{
+    moods::judge::Fault,
+    seeds::{self, PANICS, variable},
+};
+use sabotage::Sabotage;
+use story::Case;
+
+/// The seeds of the suite.
+const SUITE: u64 = 24;
+
+/// The name of the test that tells a row of seeds.
+const ROW: &str = "universe::row";
+
+/// Tells one seed, and gives what is wrong.
+fn run(case: &Case, sabotage: Sabotage) -> Vec<Fault> {
+    PANICS.lock().unwrap().clear();
+    let told = std::panic::catch_unwind(|| telling::tell(case, sabotage));
+    let mut faults = Vec::new();
+    if let Ok(told) = told {
+        println!("SEED digest {} {:016x} {}", case.seed, told.digest, told.steps);
+        faults = told.faults;
+    }
+    for text in PANICS.lock().unwrap().drain(..) {
+        faults.push(Fault {
+            promise: "panic",
+            whose: String::new(),
+            family: String::new(),
+            text,
+        });
+    }
+    faults
+}
+
+/// A row of seeds, in a process of its own.
+#[test]
+#[ignore = "it is started by the other tests"]
+fn row() {
+    let Some(seeds) = seeds::row(variable("UNIVERSE_LOG")) else {
+        return;
+    };
+    let changes = variable("UNIVERSE_SET").unwrap_or_default();
+    let sabotage = variable("UNIVERSE_SABOTAGE").map_or(Sabotage::None, |own| Sabotage::named(&own));
+    for seed in seeds {
+        let case = Case::from_seed(seed).changed(&changes);
+        seeds::tell(seed, || run(&case, sabotage), |own| (own.promise, &own.whose));
+    }
+}
+
+#[test]
+fn what_all_replicas_count_is_what_the_books_say_whatever_happens() {
+    let one = variable("UNIVERSE_SEED").map(|seed| seed.parse::<u64>().unwrap());
+    let count = variable("UNIVERSE").map_or(SUITE, |count| count.parse().unwrap());
+    let first = variable("UNIVERSE_FIRST").map_or(1, |first| first.parse().unwrap());
+    let (first, last) = one.map_or((first, first + count - 1), |seed| (seed, seed));
+    if let Some(seed) = one {
+        let changes = variable("UNIVERSE_SET").unwrap_or_default();
+        println!("{}", Case::from_seed(seed).changed(&changes));
+    }
+    let began = Instant::now();
+    let outcome = seeds::run_rows(ROW, first, last, one.is_some());
+    outcome.print();
+    println!(
+        "{} seeds, {} failed, in {:.0} s; processor time {:.2} s a seed, {:.2} s at most",
+        outcome.seeds,
+        outcome.failed.len(),
+        began.elapsed().as_secs_f64(),
+        outcome.cost / outcome.seeds.max(1) as f64,
+        outcome.dearest,
+    );
+    assert_eq!(outcome.seeds as u64, last - first + 1, "every seed was told");
+    for seed in outcome.failed.iter().take(8) {
+        let case = Case::from_seed(*seed);
+        println!("UNIVERSE_SEED={seed} cargo test --test e2e universe -- --nocapture\n{case}");
+    }
+    assert!(outcome.failed.is_empty(), "{} seeds fail", outcome.failed.len());
+}

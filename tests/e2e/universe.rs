@@ -7,7 +7,7 @@
 //!   at another seed.
 //! - `UNIVERSE_SEED=7`: one seed. `UNIVERSE_SET="only=3,5"` keeps some of its acts, `without=3` leaves some
 //!   out, `skews=off` sets the replicas' clocks right. `UNIVERSE_LOG=delivery_exporter=debug` prints what
-//!   the replicas log.
+//!   the replicas log, and `UNIVERSE_DUMP=/tmp/x` writes every scrape to a file whose name begins so.
 //! - `UNIVERSE_SABOTAGE=no_fence`: with one of the faults in `sabotage.rs`.
 
 mod gate;

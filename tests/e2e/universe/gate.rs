@@ -82,12 +82,6 @@ impl Gate {
         self.state().flaky = per_mille;
     }
 
-    /// Whether operations can fail.
-    pub fn is_troubled(&self) -> bool {
-        let state = self.state();
-        state.cut.is_some() || state.flaky > 0
-    }
-
     /// Lets the operation of an account that follows so many others stand still.
     pub fn stop_at(&self, account: &Arc<str>, operation: u64, stop: Stop) {
         self.state().stops.insert(account.clone(), (operation, stop));

@@ -17,8 +17,9 @@ use super::{
         story::outages,
         truth::{CHINA, Facts, LOYALTY, MAIL, Source, aliases, campaigns},
     },
+    super::seeds::variable,
     increase::Prometheus,
-    replicas::{INTERVAL, LEASE, Setup, Universe, ZERO_HOLD},
+    replicas::{LEASE, Setup, Universe, ZERO_HOLD},
     sabotage::Sabotage,
     story::{Act, Case, Stops, name, place},
 };
@@ -75,24 +76,28 @@ impl Telling {
         self.facts(source, oldest, &[&self.pushed])
     }
 
-    /// Scrapes all replicas, and looks for what must never be.
+    /// Scrapes all replicas.
     fn observe(&mut self) {
         let when = format!("at {}", self.universe.now());
         let scrapes = self.universe.scrape();
-        let merged = self.prometheus.take(&scrapes, &when);
-        let expected = self.case.accounts.iter().map(|account| {
-            let own = Expectation {
-                // A torn body has reports of which nobody knows how they would have ended.
-                only_sent: false,
-                ..Expectation::default()
-            };
-            (*account, own)
-        });
-        let expected: BTreeMap<_, _> = expected.collect();
+        if let Some(path) = variable("UNIVERSE_DUMP") {
+            for (replica, scrape) in &scrapes {
+                let name = format!("{path}-{}-{replica}.txt", self.universe.now());
+                std::fs::write(name, scrape.text()).unwrap();
+            }
+        }
+        self.last = Some(self.prometheus.take(&scrapes, &when));
+    }
+
+    /// Looks for what must never be: more than the books have.
+    fn look(&mut self) {
+        let Some(last) = self.last.take() else { return };
+        let accounts = self.case.accounts.iter();
+        let expected = accounts.map(|account| (*account, Expectation::default()));
         let most = self.most();
         self.judge.aliases = aliases(&self.universe.world);
-        self.judge.look(&merged, &most, &expected);
-        self.last = Some(merged);
+        self.judge.look(&last, &most, &expected.collect());
+        self.last = Some(last);
     }
 
     /// So many pieces of time go by.
@@ -113,6 +118,7 @@ impl Telling {
             self.pieces(1);
             left -= step;
         }
+        self.look();
     }
 
     fn register(&mut self) {
@@ -178,7 +184,7 @@ impl Telling {
                 store_first,
             } => {
                 self.stop_at(*replica, stops);
-                self.universe.go_on(INTERVAL + PIECE);
+                self.pieces(3);
                 self.universe.pause(*replica);
                 self.pieces(4);
                 self.universe.resume(*replica, *store_first);
@@ -249,6 +255,7 @@ impl Telling {
             Act::Pushed { replica } => self.push(*replica),
         }
         self.pieces(2);
+        self.look();
     }
 
     /// Reports are pushed: some that were handed out before, and some that nobody has seen.
@@ -345,7 +352,6 @@ impl Telling {
         for account in expected.keys() {
             self.judge.due(&merged, account, self.universe.now());
         }
-        self.judge.restarted();
         self.judge.look(&merged, &most, &expected);
         self.last = Some(merged);
     }

@@ -93,21 +93,6 @@ impl Scrape {
         }
     }
 
-    /// A scrape of several replicas, as a judge sees it who adds up their counters: the texts one after
-    /// another, and the values.
-    pub fn merged(text: String, samples: Series) -> Scrape {
-        Scrape {
-            text,
-            samples,
-            twice: Vec::new(),
-        }
-    }
-
-    /// The text.
-    pub fn text(&self) -> &str {
-        &self.text
-    }
-
     /// The values of all series.
     pub fn samples(&self) -> &Series {
         &self.samples

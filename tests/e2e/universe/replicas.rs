@@ -31,7 +31,6 @@ use super::{
         harness::PATIENCE,
         idle::{directory, others_run, runtime},
         moods::{
-            judge::Scrape,
             rig::{Tuning, configuration},
             truth::{MAIL, NEWS, PUSH},
         },
@@ -86,6 +85,11 @@ impl Replica {
     /// Whether it runs, and its time goes on.
     pub fn lives(&self) -> bool {
         self.running.is_some() && self.stopped.is_none()
+    }
+
+    /// The time by its wall clock.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// Whether its process is there.
@@ -369,12 +373,12 @@ impl Universe {
     }
 
     /// A scrape of each replica that answers.
-    pub fn scrape(&self) -> Vec<(usize, Scrape)> {
+    pub fn scrape(&self) -> Vec<(usize, String)> {
         let living = self.replicas.iter().enumerate().filter(|own| own.1.lives());
         let scrape = |(index, replica): (usize, &Replica)| {
             let (_, exporter, _) = replica.running.as_ref()?;
             let text = render(exporter.table(), replica.clock.now(), Format::OpenMetrics);
-            Some((index, Scrape::read(text)))
+            Some((index, text))
         };
         living.filter_map(scrape).collect()
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{
     super::moods::{
-        judge::{Expectation, Fault, Judge, Scrape, family_of, label},
+        judge::{Expectation, Fault, Judge, family_of, label},
         rig::Tuning,
         story::outages,
         truth::{CHINA, Facts, LOYALTY, MAIL, Source, aliases, campaigns},
@@ -44,8 +44,6 @@ struct Telling {
     /// Reports that were pushed: those that a replica has taken, and those of which nobody knows.
     pushed: Vec<Value>,
     in_doubt: Vec<Value>,
-    /// The last scrape of all replicas together.
-    last: Option<Scrape>,
 }
 
 impl Telling {
@@ -81,23 +79,21 @@ impl Telling {
         let when = format!("at {}", self.universe.now());
         let scrapes = self.universe.scrape();
         if let Some(path) = variable("UNIVERSE_DUMP") {
-            for (replica, scrape) in &scrapes {
+            for (replica, text) in &scrapes {
                 let name = format!("{path}-{}-{replica}.txt", self.universe.now());
-                std::fs::write(name, scrape.text()).unwrap();
+                std::fs::write(name, text).unwrap();
             }
         }
-        self.last = Some(self.prometheus.take(&scrapes, &when));
+        self.prometheus.take(&scrapes, &when);
     }
 
     /// Looks for what must never be: more than the books have.
     fn look(&mut self) {
-        let Some(last) = self.last.take() else { return };
         let accounts = self.case.accounts.iter();
         let expected = accounts.map(|account| (*account, Expectation::default()));
         let most = self.most();
         self.judge.aliases = aliases(&self.universe.world);
-        self.judge.look(&last, &most, &expected.collect());
-        self.last = Some(last);
+        self.judge.look(&self.prometheus.merged(), &most, &expected.collect());
     }
 
     /// So many pieces of time go by.
@@ -136,11 +132,7 @@ impl Telling {
 
     /// The value of a series in a replica's scrape.
     fn value(&self, replica: usize, family: &str, account: &str) -> Option<f64> {
-        let scrapes = self.universe.scrape();
-        let (_, scrape) = scrapes.iter().find(|own| own.0 == replica)?;
-        let mut all = scrape.samples().iter();
-        let found = all.find(|(key, _)| family_of(key) == family && label(key, "account") == account);
-        found.map(|own| *own.1)
+        self.prometheus.value(replica, family, account)
     }
 
     fn holder(&self, account: &str) -> Option<usize> {
@@ -296,8 +288,8 @@ impl Telling {
 
     /// A vendor that has not answered for two intervals is seen to.
     fn vendor_is_missed(&mut self, account: &str) {
-        let Some(last) = &self.last else { return };
-        let failed = last.samples().iter().any(|(key, value)| {
+        let merged = self.prometheus.merged();
+        let failed = merged.samples().iter().any(|(key, value)| {
             family_of(key) == "delivery_exporter_collect_success"
                 && label(key, "account") == account
                 && *value == 0.0
@@ -330,6 +322,9 @@ impl Telling {
         let told = Rc::new(self.least(Source::told(&self.universe.world)));
         let books = Rc::new(self.least(Source::books(&self.universe.world)));
         self.pieces(4);
+        // Leases ended in that jump: what failed for it is over.
+        self.look();
+        self.pieces(3);
         if !self.universe.all_are_named() {
             self.broken("registration", "", "messages could not be registered".into());
         }
@@ -345,15 +340,15 @@ impl Telling {
             (*account, own)
         });
         let expected: BTreeMap<_, _> = expected.collect();
-        let when = format!("at the end, {}", self.universe.now());
-        let scrapes = self.universe.scrape();
-        let merged = self.prometheus.take(&scrapes, &when);
         let most = self.most();
+        let merged = self.prometheus.merged();
+        let replicas = self.universe.replicas.iter().find(|own| own.lives());
+        let now = replicas.map_or(self.universe.now(), |own| own.now());
         for account in expected.keys() {
-            self.judge.due(&merged, account, self.universe.now());
+            self.judge.due(&merged, account, now);
         }
+        self.judge.aliases = aliases(&self.universe.world);
         self.judge.look(&merged, &most, &expected);
-        self.last = Some(merged);
     }
 }
 
@@ -403,7 +398,6 @@ pub fn tell(case: &Case, sabotage: Sabotage) -> Told {
         case: case.clone(),
         pushed: Vec::new(),
         in_doubt: Vec::new(),
-        last: None,
     };
     for index in 0..telling.universe.replicas.len() {
         telling.universe.start(index);
@@ -418,10 +412,9 @@ pub fn tell(case: &Case, sabotage: Sabotage) -> Told {
         universe,
         prometheus,
         judge,
-        last,
         ..
     } = telling;
-    let digest = last.map_or(0, |last| digest(&last));
+    let digest = digest(&prometheus);
     let steps = universe.steps;
     universe.end();
     let mut faults = judge.faults;
@@ -433,17 +426,13 @@ pub fn tell(case: &Case, sabotage: Sabotage) -> Told {
     }
 }
 
-/// A digest of the counters of a scrape.
-fn digest(scrape: &Scrape) -> u64 {
-    let mut lines: Vec<String> = scrape
-        .samples()
-        .iter()
-        .filter(|(key, _)| !key.starts_with("delivery_exporter_") && !key.starts_with("process_"))
-        .map(|(key, value)| format!("{key} {value}"))
-        .collect();
-    lines.sort_unstable();
-    let bytes = lines.iter().flat_map(|line| line.bytes());
-    bytes.fold(0xcbf2_9ce4_8422_2325, |all, byte| {
-        (all ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+/// A digest of all that was counted.
+fn digest(prometheus: &Prometheus) -> u64 {
+    let counted = prometheus.counted().into_iter();
+    let lines = counted.map(|(key, value)| format!("{key} {value}"));
+    lines.fold(0xcbf2_9ce4_8422_2325, |all, line| {
+        line.bytes().fold(all, |all, byte| {
+            (all ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        })
     })
 }

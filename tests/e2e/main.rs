@@ -24,6 +24,7 @@ mod otlp;
 mod page;
 mod postgres;
 mod powercut;
+mod preload;
 mod prometheus;
 mod promql;
 mod quiet;

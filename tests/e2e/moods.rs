@@ -114,7 +114,7 @@ fn for_every_mood_the_numbers_are_right_or_a_failure_shows() {
         println!("{}", Case::from_seed(seed).changed(&changes).unwrap());
     }
     let began = Instant::now();
-    let outcome = seeds::run_rows("moods::row", first, last, one.is_some());
+    let outcome = seeds::run_rows("moods::row", first, last, one.is_some(), &[]);
     outcome.print();
     println!(
         "{} seeds, {} failed, in {:.0} s; processor time {:.2} s a seed, {:.2} s at most",

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ffi::OsStr,
     io::{BufRead, BufReader},
     process::{Command, Stdio},
     sync::Mutex,
@@ -127,8 +128,8 @@ impl Outcome {
 }
 
 /// Runs the seeds from `first` to `last` in as many processes as there are processors. `test` tells a row of
-/// them: see [`row`].
-pub fn run_rows(test: &str, first: u64, last: u64, loud: bool) -> Outcome {
+/// them (see [`row`]), with `more` in its environment.
+pub fn run_rows(test: &str, first: u64, last: u64, loud: bool, more: &[(&str, &OsStr)]) -> Outcome {
     let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
     let rows = processors.min(last - first + 1);
     let outcome = Mutex::new(Outcome::default());
@@ -139,6 +140,7 @@ pub fn run_rows(test: &str, first: u64, last: u64, loud: bool) -> Outcome {
                 let mut child = Command::new(std::env::current_exe().unwrap())
                     .args(["--exact", test, "--ignored", "--nocapture"])
                     .env(ROW, format!("{} {last} {rows}", first + row))
+                    .envs(more.iter().copied())
                     .stdout(Stdio::piped())
                     .spawn()
                     .unwrap();

@@ -10,6 +10,7 @@
 //!   the replicas log, and `UNIVERSE_DUMP=/tmp/x` writes every scrape to a file whose name begins so.
 //! - `UNIVERSE_SABOTAGE=no_fence`: with one of the faults in `sabotage.rs`.
 
+mod contract;
 mod gate;
 mod increase;
 mod replicas;
@@ -18,10 +19,11 @@ mod store;
 mod story;
 mod telling;
 
-use std::time::Instant;
+use std::{ffi::OsStr, time::Instant};
 
 use super::{
     moods::judge::Fault,
+    preload,
     seeds::{self, PANICS, variable},
 };
 use sabotage::Sabotage;
@@ -36,9 +38,12 @@ const ROW: &str = "universe::row";
 /// Tells one seed, and gives what is wrong.
 fn run(case: &Case, sabotage: Sabotage) -> Vec<Fault> {
     PANICS.lock().unwrap().clear();
-    let told = std::panic::catch_unwind(|| telling::tell(case, sabotage));
     let mut faults = Vec::new();
-    if let Ok(told) = told {
+    let own = case.clone();
+    // A thread of its own: chance begins anew with each seed.
+    let thread = std::thread::Builder::new().name(format!("s-{}", case.seed));
+    let told = thread.spawn(move || telling::tell(&own, sabotage));
+    if let Ok(told) = told.unwrap().join() {
         println!("SEED digest {} {:016x} {}", case.seed, told.digest, told.steps);
         faults = told.faults;
     }
@@ -68,6 +73,15 @@ fn row() {
     }
 }
 
+/// Runs seeds, with chance that repeats.
+fn run_rows(first: u64, last: u64, loud: bool, sabotage: Option<&str>) -> seeds::Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let library = preload::library("chance", directory.path());
+    let mut more = vec![("LD_PRELOAD", library.as_os_str())];
+    more.extend(sabotage.map(|own| ("UNIVERSE_SABOTAGE", OsStr::new(own))));
+    seeds::run_rows(ROW, first, last, loud, &more)
+}
+
 #[test]
 fn what_all_replicas_count_is_what_the_books_say_whatever_happens() {
     let one = variable("UNIVERSE_SEED").map(|seed| seed.parse::<u64>().unwrap());
@@ -79,7 +93,7 @@ fn what_all_replicas_count_is_what_the_books_say_whatever_happens() {
         println!("{}", Case::from_seed(seed).changed(&changes));
     }
     let began = Instant::now();
-    let outcome = seeds::run_rows(ROW, first, last, one.is_some());
+    let outcome = run_rows(first, last, one.is_some(), None);
     outcome.print();
     println!(
         "{} seeds, {} failed, in {:.0} s; processor time {:.2} s a seed, {:.2} s at most",

@@ -8,7 +8,7 @@ use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, mpsc},
     time::{Duration, Instant},
 };
 
@@ -111,6 +111,7 @@ pub struct Universe {
     pub replicas: Vec<Replica>,
     accounts: Vec<&'static str>,
     sabotage: Sabotage,
+    seed: u64,
     /// Messages that the customer has named.
     named: HashSet<String>,
     /// How often the time was moved.
@@ -127,6 +128,21 @@ async fn serve(world: &World, vendor: usize) -> Running {
         _ => world.alibaba.start(address).await,
     };
     served.expect("it listens")
+}
+
+/// Keeps the only thread of a runtime busy for as long as what is returned lives: whoever is woken
+/// meanwhile runs afterwards, in the order of the wakes.
+fn busy(runtime: &Runtime) -> mpsc::Sender<()> {
+    let (entered, inside) = mpsc::channel();
+    let (free, wait) = mpsc::channel();
+    runtime.spawn(async move {
+        // The other side waits for it.
+        let _ = entered.send(());
+        // An error says that it is over.
+        let _: Result<(), _> = wait.recv();
+    });
+    inside.recv().expect("the thread runs");
+    free
 }
 
 impl Universe {
@@ -179,6 +195,7 @@ impl Universe {
             replicas,
             accounts: setup.accounts.clone(),
             sabotage: setup.sabotage,
+            seed: setup.seed,
             named,
             steps: 0,
         }
@@ -192,7 +209,8 @@ impl Universe {
     /// Starts a replica.
     pub fn start(&mut self, index: usize) {
         let replica = &mut self.replicas[index];
-        let runtime = runtime(&replica.name);
+        // With the seed in its name: see `chance.c`.
+        let runtime = runtime(&format!("r{index}-{}", self.seed));
         let connection = self.database.connect(
             // As [`delivery_exporter::ledger::Ledger`] has it of a configured store.
             LEASE - Duration::from_secs(1),
@@ -297,8 +315,10 @@ impl Universe {
             match &mut replica.stopped {
                 Some(missing) => *missing += by,
                 None => {
+                    let busy = replica.running.as_ref().map(|own| busy(&own.0));
                     replica.hand.jump(by);
-                    if replica.running.is_some() {
+                    if busy.is_some() {
+                        drop(busy);
                         self.quiet();
                     }
                 }

@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use delivery_simulators::{Account, Mood, Moods};
+
 use super::{
     super::{
         luck::{Luck, mix},
@@ -59,6 +61,8 @@ pub struct Case {
     /// By how many seconds each replica's wall clock is ahead.
     pub skews: Vec<i64>,
     pub accounts: Vec<&'static str>,
+    /// The account whose vendor is in a mood, and the mood; the others answer as documented.
+    pub mood: Option<(&'static str, Mood)>,
     /// Hours before each act, and the act.
     pub acts: Vec<(u64, Act)>,
     /// Hours between two campaigns of a vendor.
@@ -92,10 +96,14 @@ impl Case {
             let hours = HOURS / count / 2 + luck.below(HOURS / count);
             (hours, act(&mut luck, replicas, &accounts))
         });
+        let acts = acts.collect();
+        let moody = luck.one_of(&accounts);
+        let mood = *Moods::from_seed(seed).of(vendor(moody));
         Case {
             seed,
             skews,
-            acts: acts.collect(),
+            mood: luck.percent(50).then_some((moody, mood)),
+            acts,
             gap: 18 + luck.below(30),
             hour: luck.below(24),
             concurrency: 1 + luck.below(4) as usize,
@@ -105,7 +113,7 @@ impl Case {
     }
 
     /// The case with changes as in `UNIVERSE_SET`: `only=3,5` keeps these acts, `without=3` leaves them
-    /// out (counted from 0), `skews=off` sets the clocks right.
+    /// out (counted from 0), `skews=off` sets the clocks right, `mood=off` lets all vendors answer as documented.
     pub fn changed(mut self, changes: &str) -> Case {
         for word in changes.split_whitespace() {
             let (key, value) = word.split_once('=').expect("key=value");
@@ -125,8 +133,10 @@ impl Case {
                 }
             }
             self.acts = acts;
-            if key == "skews" {
-                self.skews.iter_mut().for_each(|own| *own = 0);
+            match key {
+                "skews" => self.skews.iter_mut().for_each(|own| *own = 0),
+                "mood" => self.mood = None,
+                _ => {}
             }
         }
         self
@@ -144,6 +154,9 @@ impl fmt::Display for Case {
             self.accounts,
             self.gap
         )?;
+        if let Some((account, mood)) = &self.mood {
+            writeln!(f, "    {account}: {mood}")?;
+        }
         for (index, (hours, act)) in self.acts.iter().enumerate() {
             writeln!(f, "    {index}: after {hours} h: {act}")?;
         }
@@ -212,6 +225,12 @@ pub fn place(account: &str) -> (usize, &'static str) {
         CHINA => (3, "/"),
         other => panic!("no account {other}"),
     }
+}
+
+/// The vendor's account behind an account.
+pub fn vendor(account: &str) -> Account {
+    let index = ACCOUNTS.iter().position(|own| *own == account);
+    Account::ALL[index.expect("an account")]
 }
 
 /// The name of an account, as the gate knows it.

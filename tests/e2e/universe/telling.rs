@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use delivery_simulators::{Account, Options, World, faults::Fault as VendorFault};
+use delivery_simulators::{Account, Mood, Moods, Options, World, faults::Fault as VendorFault};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ use super::{
     increase::Prometheus,
     replicas::{LEASE, Setup, Universe, ZERO_HOLD},
     sabotage::Sabotage,
-    story::{Act, Case, Stops, name, place},
+    story::{Act, Case, Stops, name, place, vendor},
 };
 
 /// The time goes on in pieces of so much, with a scrape after each: a new counter is seen at zero.
@@ -74,6 +74,41 @@ impl Telling {
         self.facts(source, oldest, &[&self.pushed])
     }
 
+    /// What is expected of an account at any time. What a vendor has told in a mood stays counted.
+    fn expectation(&self, account: &'static str) -> Expectation {
+        let mood = self.case.mood.filter(|own| own.0 == account);
+        let Some((_, mood)) = mood else {
+            return Expectation::default();
+        };
+        let odd = mood.odd_shapes || mood.single_rows;
+        Expectation {
+            any_campaign: account == MAIL && mood.absent_fields,
+            no_names: mood.absent_fields,
+            only_sent: account == MAIL && odd,
+            unknown: mood.new_values || odd,
+            ..Expectation::default()
+        }
+    }
+
+    /// Every vendor answers as documented; what is true of a row stays true. Whether one does not
+    /// answer quite so.
+    fn be_well(&mut self) -> bool {
+        let Some((account, was)) = self.case.mood else {
+            return true;
+        };
+        let mut well = Mood {
+            skew_seconds: was.skew_seconds,
+            new_values: was.new_values,
+            unnamed_status: was.unnamed_status,
+            ..Mood::calm()
+        };
+        if !well.is_calm() {
+            well.seed = was.seed;
+        }
+        self.universe.world.set_mood(vendor(account), well);
+        well.is_calm()
+    }
+
     /// Scrapes all replicas.
     fn observe(&mut self) {
         let when = format!("at {}", self.universe.now());
@@ -90,10 +125,10 @@ impl Telling {
     /// Looks for what must never be: more than the books have.
     fn look(&mut self) {
         let accounts = self.case.accounts.iter();
-        let expected = accounts.map(|account| (*account, Expectation::default()));
-        let most = self.most();
+        let expected = accounts.map(|account| (*account, self.expectation(account)));
+        let (expected, most) = (expected.collect(), self.most());
         self.judge.aliases = aliases(&self.universe.world);
-        self.judge.look(&self.prometheus.merged(), &most, &expected.collect());
+        self.judge.look(&self.prometheus.merged(), &most, &expected);
     }
 
     /// So many pieces of time go by.
@@ -302,6 +337,7 @@ impl Telling {
 
     /// All is well: after a while everything is counted, by whichever replica, and shown.
     fn end_well(&mut self) {
+        let calm = self.be_well();
         self.pieces(2);
         self.universe.jump(ALL_DUE);
         self.register();
@@ -331,11 +367,12 @@ impl Telling {
         let expected = self.case.accounts.iter().map(|account| {
             // Reports are handed out whenever they are asked for, and Alibaba counts by day.
             let as_told = *account == MAIL || *account == CHINA;
+            let odd = !calm && self.case.mood.is_some_and(|own| own.0 == *account);
             let own = Expectation {
-                lower: if as_told { &told } else { &books }.clone(),
+                lower: if as_told || odd { &told } else { &books }.clone(),
                 gauges: !as_told,
                 calm: true,
-                ..Expectation::default()
+                ..self.expectation(account)
             };
             (*account, own)
         });
@@ -383,6 +420,9 @@ pub fn tell(case: &Case, sabotage: Sabotage) -> Told {
         history: Duration::from_secs(6 * 3600),
         gap: Duration::from_secs(case.gap * 3600),
         record: true,
+        moods: case.mood.map_or(Moods::calm(), |(account, mood)| {
+            Moods::calm().with(vendor(account), mood)
+        }),
         ..Options::default()
     };
     let universe = Universe::new(&setup, async |clock| {

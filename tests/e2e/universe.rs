@@ -19,7 +19,7 @@ mod store;
 mod story;
 mod telling;
 
-use std::{ffi::OsStr, time::Instant};
+use std::{ffi::OsStr, fs, time::Instant};
 
 use super::{
     moods::judge::Fault,
@@ -77,7 +77,14 @@ fn row() {
 fn run_rows(first: u64, last: u64, loud: bool, sabotage: Option<&str>) -> seeds::Outcome {
     let directory = tempfile::tempdir().unwrap();
     let library = preload::library("chance", directory.path());
-    let mut more = vec![("LD_PRELOAD", library.as_os_str())];
+    // Each start reads the certificates of the system, for nothing: all is HTTP on loopback.
+    let certificate = directory.path().join("certificate.pem");
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(&certificate, own.cert.pem()).unwrap();
+    let mut more = vec![
+        ("LD_PRELOAD", library.as_os_str()),
+        ("SSL_CERT_FILE", certificate.as_os_str()),
+    ];
     more.extend(sabotage.map(|own| ("UNIVERSE_SABOTAGE", OsStr::new(own))));
     seeds::run_rows(ROW, first, last, loud, &more)
 }
@@ -109,4 +116,34 @@ fn what_all_replicas_count_is_what_the_books_say_whatever_happens() {
         println!("UNIVERSE_SEED={seed} cargo test --test e2e universe -- --nocapture\n{case}");
     }
     assert!(outcome.failed.is_empty(), "{} seeds fail", outcome.failed.len());
+}
+
+/// For each kind of sabotage, a seed that finds it, as `UNIVERSE_HUNT=40` prints it.
+const FOUND_BY: [(&str, u64); 7] = [
+    ("lost_commit", 7),
+    ("no_fence", 3),
+    ("stolen_lease", 1),
+    ("double_release", 1),
+    ("forgotten_inbox", 1),
+    ("early_watermark", 1),
+    ("unsynced_spool", 1),
+];
+
+#[test]
+fn faults_that_are_put_in_on_purpose_are_found() {
+    let kinds = Sabotage::ALL.map(|(name, _)| name);
+    if let Some(most) = variable("UNIVERSE_HUNT").map(|most| most.parse().unwrap()) {
+        for name in kinds {
+            let found = (1..=most).find(|seed| !run_rows(*seed, *seed, false, Some(name)).failed.is_empty());
+            println!("{name}: found by {found:?}");
+            assert!(found.is_some(), "{name} is not found by {most} seeds");
+        }
+        return;
+    }
+    assert_eq!(FOUND_BY.map(|(name, _)| name), kinds);
+    for (name, seed) in FOUND_BY {
+        let outcome = run_rows(seed, seed, false, Some(name));
+        assert!(!outcome.failed.is_empty(), "{name} is not found by seed {seed}");
+        outcome.print();
+    }
 }

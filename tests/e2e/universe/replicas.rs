@@ -77,6 +77,8 @@ pub struct Replica {
     /// The way to the store.
     pub gate: Arc<Gate>,
     running: Option<(Runtime, Arc<Exporter>, Memory)>,
+    /// How often it was started.
+    starts: usize,
     /// Its clock stands still, and so much is missing.
     stopped: Option<Duration>,
 }
@@ -179,6 +181,7 @@ impl Universe {
                 spool,
                 gate: Gate::new(setup.seed ^ index as u64),
                 running: None,
+                starts: 0,
                 stopped: None,
             });
         }
@@ -209,8 +212,9 @@ impl Universe {
     /// Starts a replica.
     pub fn start(&mut self, index: usize) {
         let replica = &mut self.replicas[index];
-        // With the seed in its name: see `chance.c`.
-        let runtime = runtime(&format!("r{index}-{}", self.seed));
+        // A name of its own: see `chance.c`. A process that starts again must not draw the same nonces.
+        replica.starts += 1;
+        let runtime = runtime(&format!("{index}.{}-{}", replica.starts, self.seed));
         let connection = self.database.connect(
             // As [`delivery_exporter::ledger::Ledger`] has it of a configured store.
             LEASE - Duration::from_secs(1),

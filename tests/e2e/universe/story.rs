@@ -91,9 +91,11 @@ impl Case {
         }
         let skews = (0..replicas).map(|_| luck.one_of(&[0, 0, -240, -61, -5, 5, 61, 240]));
         let skews = skews.collect();
-        let count = 8 + luck.below(5);
-        let acts = (0..count).map(|_| {
-            let hours = HOURS / count / 2 + luck.below(HOURS / count);
+        let count = 6 + luck.below(5);
+        let shares: Vec<u64> = (0..count).map(|_| 1 + luck.below(3)).collect();
+        let all: u64 = shares.iter().sum();
+        let acts = shares.iter().map(|share| {
+            let hours = HOURS * share / all;
             (hours, act(&mut luck, replicas, &accounts))
         });
         let acts = acts.collect();

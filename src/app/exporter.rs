@@ -46,6 +46,9 @@ pub enum StartError {
     /// What cannot change while the process runs.
     #[error("{0} cannot be changed by a reload; restart the exporter")]
     Fixed(&'static str),
+    /// It was asked for while the process was stopping.
+    #[error("the exporter is stopping")]
+    Stopping,
 }
 
 /// A running exporter.
@@ -67,6 +70,8 @@ pub struct Exporter {
 struct Running {
     collectors: Vec<Arc<CollectorHandle>>,
     pusher: Option<Pusher>,
+    /// A reload that waited for the end starts nothing again.
+    stopped: bool,
 }
 
 /// The configuration that runs, and what belongs to it.
@@ -131,6 +136,7 @@ impl Exporter {
         let running = Running {
             collectors,
             pusher: exporter.push(config)?,
+            stopped: false,
         };
         Ok(Exporter {
             running: Mutex::new(running),
@@ -172,6 +178,7 @@ impl Exporter {
             running: Mutex::new(Running {
                 collectors: Vec::new(),
                 pusher: None,
+                stopped: false,
             }),
             now: std::sync::RwLock::new(Now {
                 config: Arc::new(config.clone()),
@@ -346,6 +353,9 @@ impl Exporter {
             return Err(StartError::Fixed(fixed));
         }
         let mut running = self.running.lock().await;
+        if running.stopped {
+            return Err(StartError::Stopping);
+        }
         let ready = self.prepare(config)?;
         let pusher = self.push(config)?;
         stop_all(std::mem::take(&mut running.collectors)).await;
@@ -380,6 +390,7 @@ impl Exporter {
     /// Ends what must not be broken off, and pushes once more.
     pub async fn stop(&self) {
         let mut running = self.running.lock().await;
+        running.stopped = true;
         stop_all(std::mem::take(&mut running.collectors)).await;
         if let Some(pusher) = running.pusher.take() {
             pusher.stop().await;

@@ -124,7 +124,7 @@ async fn run_with(
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
-    let (reload, mut reloads) = mpsc::channel::<ReloadRequest>(1);
+    let (reload, reloads) = mpsc::channel::<ReloadRequest>(1);
     let (stop, stopped) = watch::channel(false);
     let (noted, watched) = (exporter.clone(), exporter.clone());
     let monitor = Arc::new(Monitor::open(&exporter.config().spool));
@@ -165,6 +165,15 @@ async fn run_with(
     for address in &addresses {
         tracing::info!(%address, "listening");
     }
+    // In a task of its own: a signal to stop does not wait for a reload that takes its time.
+    let path: Option<Arc<Path>> = path.map(Arc::from);
+    let (by_signal, signalled) = mpsc::channel(1);
+    let reloading = tokio::spawn(reload_when_asked(
+        path.clone(),
+        exporter.clone(),
+        reloads,
+        signalled,
+    ));
     let beside = on_listening.map(|run| tokio::spawn(run(Listening { addresses, tls })));
     loop {
         tokio::select! {
@@ -175,13 +184,8 @@ async fn run_with(
                 if path.is_none() {
                     break;
                 }
-                // The log has what went wrong.
-                let _ = reload_from(path, &exporter).await;
-            }
-            Some(request) = reloads.recv() => {
-                let outcome = reload_from(path, &exporter).await;
-                // Whoever asked may have gone.
-                let _ = request.send(outcome);
+                // One that waits already will read the file as it is then.
+                let _ = by_signal.try_send(());
             }
         }
     }
@@ -192,7 +196,9 @@ async fn run_with(
     }
     tracing::info!("stopping");
     let end = async {
+        // A reload that has begun comes to its end first: what it started is stopped too.
         exporter.stop().await;
+        reloading.abort();
         // Scrapes are answered until the last push is done.
         let _ = stop.send(true);
         let _ = server.await;
@@ -208,12 +214,38 @@ async fn run_with(
     Ok(())
 }
 
+/// Reloads one after the other, for signals and for requests.
+async fn reload_when_asked(
+    path: Option<Arc<Path>>,
+    exporter: Arc<Exporter>,
+    mut requests: mpsc::Receiver<ReloadRequest>,
+    mut signals: mpsc::Receiver<()>,
+) {
+    loop {
+        tokio::select! {
+            Some(()) = signals.recv() => {
+                // The log has what went wrong.
+                let _ = reload_from(path.as_deref(), &exporter).await;
+            }
+            Some(request) = requests.recv() => {
+                let outcome = reload_from(path.as_deref(), &exporter).await;
+                // Whoever asked may have gone.
+                let _ = request.send(outcome);
+            }
+            else => return,
+        }
+    }
+}
+
 /// Reads the configuration again; a bad one leaves the old one running.
 async fn reload_from(path: Option<&Path>, exporter: &Exporter) -> Result<(), String> {
     let Some(path) = path else {
         return Err("there is no file to read again".to_owned());
     };
-    let outcome = match load(path) {
+    let file = path.to_owned();
+    let loaded = tokio::task::spawn_blocking(move || load(&file)).await;
+    let loaded = loaded.map_err(|error| format!("the configuration cannot be read: {error}"))?;
+    let outcome = match loaded {
         Ok(config) => exporter
             .reload(&config)
             .await

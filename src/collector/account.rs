@@ -127,6 +127,8 @@ pub(super) struct Collector {
     /// under a name brings them along: a process that ends in between must not leave numbers
     /// without them, or they count again under the other name.
     renaming: HashMap<MessageKey, Vec<Arc<str>>>,
+    /// Held from the question for a message's other name until its numbers are counted.
+    naming: Arc<tokio::sync::Mutex<()>>,
     /// Ids that may be other names, for which the ledger has been asked.
     other_names: HashSet<(usize, Arc<str>)>,
     /// Lists that are being queried, with when each began.
@@ -193,6 +195,7 @@ impl Collector {
             last_good: HashSet::new(),
             renamed: HashSet::new(),
             renaming: HashMap::new(),
+            naming: Arc::default(),
             other_names: HashSet::new(),
             listing: BTreeMap::new(),
             lists: BTreeMap::new(),

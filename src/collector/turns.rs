@@ -43,6 +43,8 @@ struct Paced {
     refused: Vec<String>,
     /// While the message 123 is asked for by this name, another answer says that it is called A-1.
     named_meanwhile: bool,
+    /// Each message is asked for by itself, and the answer for A-1 says that it is 123 too.
+    named_apart: bool,
     /// Every query, with the time at which it began.
     queries: Mutex<Vec<(Timestamp, String)>>,
     /// The `since` of each list, less its `oldest`.
@@ -63,6 +65,7 @@ impl Paced {
             failing: Vec::new(),
             refused: Vec::new(),
             named_meanwhile: false,
+            named_apart: false,
             queries: Mutex::default(),
             lists: Mutex::default(),
             slices: Mutex::new(0),
@@ -86,7 +89,9 @@ impl Paced {
 impl Provider for Paced {
     fn plan(&self, dataset: Dataset) -> Plan {
         match dataset {
-            Dataset::Messages => Plan::Messages { batch: 2 },
+            Dataset::Messages => Plan::Messages {
+                batch: if self.named_apart { 1 } else { 2 },
+            },
             _ => Plan::Whole,
         }
     }
@@ -168,6 +173,12 @@ impl Provider for Paced {
                         return Err(Failure::new(FailureKind::Vendor, "broken"));
                     }
                     for id in ids {
+                        if id == "A-1" && self.named_apart {
+                            take(Observation::Named {
+                                alias: Arc::from("123"),
+                                id: Arc::from(id),
+                            });
+                        }
                         if id == "123" && self.named_meanwhile {
                             take(Observation::Named {
                                 alias: Arc::from(id),
@@ -498,6 +509,23 @@ async fn a_message_with_two_names_counts_once_however_it_is_told() {
         handle.stop().await;
         assert_eq!(bench.counted().await, 1, "{what}, after a restart");
     }
+}
+
+#[tokio::test]
+async fn a_message_that_is_told_under_two_names_at_once_counts_once() {
+    let more = "interval: 10m, messages: {list: false, static: ['123', 'A-1']}";
+    let mut bench = Bench::new("messages", more, |vendor| {
+        vendor.named_apart = true;
+        vendor.query_takes = Duration::from_secs(2);
+    })
+    .await;
+    let handle = bench.start();
+    bench.seconds(30).await;
+    handle.stop().await;
+    let mut names = bench.vendor.names();
+    names.sort();
+    assert_eq!(names, ["123", "A-1"]);
+    assert_eq!(bench.counted().await, 1);
 }
 
 #[tokio::test]

@@ -84,7 +84,7 @@ fn whole(context: &Context, root: &Node, environment: &Environment<'_>) -> Confi
     let map = Map::new(context, Section::Root, Some(root), &root.place);
     let server = map.section("server", Section::Server);
     let store = map.section("store", Section::Store);
-    let limits = limits(&map.section("limits", Section::Limits));
+    let limits = limits(context, &map.section("limits", Section::Limits));
     let of_collection = map.section("collection", Section::Collection);
     let collection = account::Collection::read(&of_collection, context);
     let zero_hold = of_collection.duration("zero_hold");
@@ -225,8 +225,18 @@ fn lease(context: &Context, map: &Map<'_>) -> Duration {
     lease
 }
 
-fn limits(map: &Map<'_>) -> Limits {
+fn limits(context: &Context, map: &Map<'_>) -> Limits {
+    let max_label_length = map.size("max_label_length");
+    if max_label_length < 32
+        && let Some(node) = map.get("max_label_length")
+    {
+        context.error(
+            &node.place,
+            "max_label_length has to be at least 32: a cut value has to be told from others",
+        );
+    }
     Limits {
+        max_label_length,
         max_series_per_account: map.size("max_series_per_account"),
         max_campaigns_per_account: map.size("max_campaigns_per_account"),
         max_label_values: map.size("max_label_values"),

@@ -58,6 +58,8 @@ pub struct Limits {
     pub max_campaigns_per_account: usize,
     /// The most values of one label that a vendor's or customer's text fills.
     pub max_label_values: usize,
+    /// The most bytes of one label's value.
+    pub max_label_length: usize,
     /// The most bytes of one answer.
     pub max_response_bytes: u64,
 }

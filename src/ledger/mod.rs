@@ -38,7 +38,7 @@ pub use before::{Before, Increase};
 pub use cohort::{Missed, Windows};
 pub use key::{CohortPart, Counter, CounterKey};
 pub use lease::Lease;
-pub use names::{Names, OTHER};
+pub use names::{Names, OTHER, shortened};
 pub use store::StoreError;
 
 use crate::{

@@ -3,8 +3,13 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
+
+use sha2::{Digest as _, Sha256};
 
 use super::key::clean;
 use crate::config::Limits;
@@ -16,7 +21,28 @@ const CAMPAIGN: &str = "campaign";
 
 /// The names of one account, shared by its counters and its gauges.
 #[derive(Default)]
-pub struct Names(Mutex<State>);
+pub struct Names {
+    state: Mutex<State>,
+    /// In bytes.
+    max_length: AtomicUsize,
+}
+
+/// A text of at most `max` bytes: one that is longer is cut at a character and ends in `~` and eight
+/// hexadecimal digits of its SHA-256, so that two long texts stay two.
+pub fn shortened(text: &Arc<str>, max: usize) -> Arc<str> {
+    if text.len() <= max {
+        return text.clone();
+    }
+    let digest = Sha256::digest(text.as_bytes());
+    let mut end = max.saturating_sub(9);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let [a, b, c, d, ..] = digest[..] else {
+        return text.clone();
+    };
+    Arc::from(format!("{}~{a:02x}{b:02x}{c:02x}{d:02x}", &text[..end]))
+}
 
 #[derive(Default)]
 struct State {
@@ -37,15 +63,18 @@ impl Names {
 
     /// Names without a limit: whoever takes them over has one.
     pub(super) fn unlimited() -> Names {
-        Names(Mutex::new(State {
-            max_values: usize::MAX,
-            max_campaigns: usize::MAX,
-            ..State::default()
-        }))
+        Names {
+            state: Mutex::new(State {
+                max_values: usize::MAX,
+                max_campaigns: usize::MAX,
+                ..State::default()
+            }),
+            max_length: AtomicUsize::new(usize::MAX),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Other limits from now on; a value that has a name keeps it.
@@ -53,6 +82,13 @@ impl Names {
         let mut state = self.lock();
         state.max_values = limits.max_label_values;
         state.max_campaigns = limits.max_campaigns_per_account;
+        self.max_length
+            .store(limits.max_label_length, Ordering::Relaxed);
+    }
+
+    /// A text that is bounded in number elsewhere, such as a message's id, as the value of a label.
+    pub fn short(&self, text: &Arc<str>) -> Arc<str> {
+        shortened(text, self.max_length.load(Ordering::Relaxed))
     }
 
     /// The value of a label for a text: itself, or `other`. The empty text is no value.
@@ -74,6 +110,11 @@ impl Names {
         let Some((label, values)) = known.iter_mut().find(|(own, _)| own.as_ref() == label) else {
             return text;
         };
+        if values.contains(&text) {
+            return text;
+        }
+        // One that an earlier version stored in full keeps its counters: it was found above.
+        let text = self.short(&text);
         if values.contains(&text) {
             return text;
         }
@@ -121,6 +162,7 @@ mod tests {
             max_series_per_account: 1,
             max_campaigns_per_account: campaigns,
             max_label_values: values,
+            max_label_length: 256,
             max_response_bytes: 1,
         }
     }
@@ -139,5 +181,27 @@ mod tests {
         names.forget_campaign(&Arc::from("x"));
         assert_eq!(name("campaign", "z"), "z");
         assert_eq!(name("error", "a\u{1f}b"), "a\u{fffd}b");
+    }
+
+    #[test]
+    fn long_values_are_cut_at_a_character_and_stay_apart() {
+        let names = Names::new(&limits(10, 10));
+        let name = |text: String| names.name("error", &Arc::from(text));
+        assert_eq!(*name("x".repeat(256)), *"x".repeat(256));
+        // Two bytes a character: the cut would be in the middle of one.
+        let long = [1, 2].map(|number| name(format!("{}{number}", "é".repeat(3_000_000))));
+        assert_ne!(long[0], long[1]);
+        for value in &long {
+            let (text, digest) = value.rsplit_once('~').unwrap();
+            assert_eq!(text, "é".repeat(123));
+            assert!(digest.len() == 8 && digest.bytes().all(|own| own.is_ascii_hexdigit()));
+        }
+        assert_eq!(names.take_new().len(), 3, "what is stored is short too");
+        // The same again is the same.
+        assert_eq!(long[1], name(format!("{}2", "é".repeat(3_000_000))));
+        // One that an earlier version stored in full keeps its counters.
+        let old: Arc<str> = Arc::from("o".repeat(300));
+        names.load(vec![(Arc::from("error"), old.clone())]);
+        assert_eq!(names.name("error", &old), old);
     }
 }

@@ -52,7 +52,7 @@ pub(super) fn place(kind: &FigureKind, name: Name<'_>) -> (FamilyId, Vec<Arc<str
     let conversion = |key: Key, labels: [&Arc<str>; 3]| {
         let (campaign, campaign_lost) = name("campaign", labels[0]);
         let (event, event_lost) = name("event", labels[2]);
-        let labels = vec![campaign, labels[1].clone(), event];
+        let labels = vec![campaign, name("message_id", labels[1]).0, event];
         (id(key), labels, campaign_lost || event_lost)
     };
     match kind {
@@ -72,7 +72,7 @@ pub(super) fn place(kind: &FigureKind, name: Name<'_>) -> (FamilyId, Vec<Arc<str
             let (status, lost) = name("status", status);
             (
                 id(Key::CanaryDevices),
-                vec![message_id.clone(), status],
+                vec![name("message_id", message_id).0, status],
                 lost,
             )
         }
@@ -98,9 +98,15 @@ pub(super) fn place(kind: &FigureKind, name: Name<'_>) -> (FamilyId, Vec<Arc<str
             title,
         } => (
             id(Key::LinkClicks),
-            vec![template.clone(), link.clone(), title.clone()],
+            vec![
+                name("template", template).0,
+                name("link", link).0,
+                name("title", title).0,
+            ],
             false,
         ),
-        FigureKind::LinkDevices { link } => (id(Key::LinkDevices), vec![link.clone()], false),
+        FigureKind::LinkDevices { link } => {
+            (id(Key::LinkDevices), vec![name("link", link).0], false)
+        }
     }
 }

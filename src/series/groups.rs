@@ -67,6 +67,8 @@ pub(super) struct Group {
     pub(super) application: Arc<str>,
     /// The message's id; of figures, a name that orders them.
     pub(super) id: Arc<str>,
+    /// The label `message_id`: the id, unless that is too long for a label.
+    pub(super) label: Arc<str>,
     /// The message's campaign.
     pub(super) campaign: Arc<str>,
     /// It has the message's labels; figures have but the application's in common.
@@ -135,6 +137,7 @@ impl Group {
         Group {
             application: application.clone(),
             id: self.id.clone(),
+            label: self.label.clone(),
             campaign: self.campaign.clone(),
             of_message: self.of_message,
             since: self.since,
@@ -248,6 +251,7 @@ impl Draft {
 pub(super) struct Head {
     pub(super) application: Arc<str>,
     pub(super) id: Arc<str>,
+    pub(super) label: Arc<str>,
     pub(super) campaign: Arc<str>,
     pub(super) since: Timestamp,
     pub(super) sent: u64,
@@ -350,7 +354,7 @@ impl Shapes {
             return None;
         }
         let shape = self.shape(draft);
-        let common = head.common + head.application.len() + head.id.len() + head.campaign.len();
+        let common = head.common + head.application.len() + head.label.len() + head.campaign.len();
         let weight = shape.families.iter().map(|(family, places)| {
             let names: usize = family
                 .family()
@@ -368,6 +372,7 @@ impl Shapes {
         Some(Group {
             application: head.application,
             id: head.id,
+            label: head.label,
             campaign: head.campaign,
             of_message: head.of_message,
             since: head.since,

@@ -98,7 +98,7 @@ impl History {
     ) {
         for figure in figures {
             let (family, labels, _) =
-                figures::place(&figure.kind, &|_, text| (text.clone(), false));
+                figures::place(&figure.kind, &|_, text| (self.settings.short(text), false));
             let own = [application.name.clone()]
                 .into_iter()
                 .chain(labels)

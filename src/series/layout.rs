@@ -367,6 +367,7 @@ mod tests {
         let head = Head {
             application: Arc::from("app"),
             id: Arc::from(format!("message-{number:010}")),
+            label: Arc::from(format!("message-{number:010}")),
             campaign: Arc::from("spring"),
             since: Timestamp::from_second(number).unwrap(),
             sent: 1,

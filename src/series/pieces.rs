@@ -183,7 +183,7 @@ impl Piece {
                         own.extend(family.labels.iter().skip(2).map(|name| match *name {
                             "application" => group.application.as_ref(),
                             "campaign" if of_message => group.campaign.as_ref(),
-                            "message_id" if of_message => group.id.as_ref(),
+                            "message_id" if of_message => group.label.as_ref(),
                             _ => labels.next().map_or("", |value| value.as_ref()),
                         }));
                         each(Labels::new(family, identity, &own), &Value::Gauge(number));

@@ -126,9 +126,18 @@ impl Collector {
             .filter(|id| !self.other_names.contains(&(lane.1, Arc::clone(id))))
             .cloned()
             .collect();
+        let naming = self.naming.clone();
+        let has_names = !other_names.is_empty() || !renames.is_empty();
         let counting = async move {
             let mut names = HashMap::new();
             let counted = async {
+                // Between the question for another name and the count nobody may store that name:
+                // else one message is counted under both.
+                let _alone = if has_names {
+                    Some(naming.lock().await)
+                } else {
+                    None
+                };
                 for ids in other_names.chunks(RENAMES_PER_TRANSACTION) {
                     names.extend(ledger.names_of(&application, ids.to_vec()).await?);
                 }

@@ -21,8 +21,14 @@ use crate::{
     providers::{Failure, Observer, RequestCode},
 };
 
+/// Labels whose values are bounded by the number of messages or links that are shown.
+const BOUNDED_ELSEWHERE: [&str; 4] = ["message_id", "template", "link", "title"];
+
 /// The value to show for a text as a label, and whether it lost its name.
 fn name(names: &Names, label: &str, text: &Arc<str>) -> (Arc<str>, bool) {
+    if BOUNDED_ELSEWHERE.contains(&label) {
+        return (names.short(text), false);
+    }
     let value = names.name(label, text);
     let lost = value.as_ref() == OTHER && text.as_ref() != OTHER;
     (value, lost)
@@ -88,6 +94,7 @@ impl Recorder for AccountSeries {
         let head = Head {
             application: application.name.clone(),
             id: snapshot.id.clone(),
+            label: names.short(&snapshot.id),
             campaign,
             since: message.sent_at.unwrap_or(first_seen),
             sent: groups::sent(snapshot),
@@ -146,6 +153,7 @@ impl Recorder for AccountSeries {
         let head = Head {
             application: application.name.clone(),
             id: Arc::from(format!("{dataset} {} {key}", application.id)),
+            label: Arc::from(""),
             campaign: Arc::from(""),
             since: Timestamp::MIN,
             sent: 0,

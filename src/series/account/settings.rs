@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     config::{Account, Limits, PerMessage},
-    ledger::{Counter, CounterKey},
+    ledger::{Counter, CounterKey, shortened},
     model::Measure,
     series::{
         chunks::Own,
@@ -30,6 +30,7 @@ pub(in crate::series) struct Settings {
     pub(in crate::series) identity: Arc<Identity>,
     pub(super) per_message: PerMessage,
     pub(super) max_series: usize,
+    max_label_length: usize,
     pub(super) applications: HashMap<Arc<str>, Arc<str>>,
 }
 
@@ -135,7 +136,14 @@ impl Settings {
                 id(Key::BouncedAddresses)
             }
         };
-        Ok((family, own.into()))
+        // An earlier version stored texts of any length.
+        let own = own.iter().map(|value| self.short(value));
+        Ok((family, own.collect()))
+    }
+
+    /// A text as the value of a label.
+    pub(in crate::series) fn short(&self, text: &Arc<str>) -> Arc<str> {
+        shortened(text, self.max_label_length)
     }
 
     pub(in crate::series) fn new(
@@ -161,6 +169,7 @@ impl Settings {
             }),
             per_message: account.per_message,
             max_series: limits.max_series_per_account,
+            max_label_length: limits.max_label_length,
             applications: account
                 .applications
                 .iter()

@@ -3,12 +3,7 @@
 //!
 //! `POWER_CUTS=100 cargo test --test e2e powercut` is the long form.
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt,
-    path::Path,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::json;

@@ -161,4 +161,3 @@ pub fn run_rows(test: &str, first: u64, last: u64, loud: bool, more: &[(&str, &O
     });
     outcome.into_inner().unwrap()
 }
-

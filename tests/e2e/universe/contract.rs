@@ -9,13 +9,12 @@ use delivery_clock::{Clock, ManualClock};
 use delivery_exporter::ledger::{
     Amount,
     store::{
-        self, Ask, Batch, CounterRow, MessageRow, RegisteredRow, ReleaseRow, Store, StoreError, Told,
+        self, Ask, Batch, CounterRow, MessageRow, RegisteredRow, ReleaseRow, Store, StoreError,
+        Told,
     },
 };
 
-use super::{
-    super::postgres::Postgres, gate::Gate, sabotage::Sabotage, store::Database,
-};
+use super::{super::postgres::Postgres, gate::Gate, sabotage::Sabotage, store::Database};
 
 const LEASE: Duration = Duration::from_secs(2);
 
@@ -107,7 +106,10 @@ async fn keeps_rows(bench: &Bench) {
     let first = Batch {
         births: vec![("app".into(), "reports".into(), 5)],
         cursors: vec![("app".into(), "log".into(), 5)],
-        names: vec![("status".into(), "sent".into()), ("status".into(), "gone".into())],
+        names: vec![
+            ("status".into(), "sent".into()),
+            ("status".into(), "gone".into()),
+        ],
         counters: vec![counter("c1", 10, 10), counter("c2", 3, 0)],
         releases: vec![release("c1", 0, 1), release("c2", 3, 1)],
         messages: vec![message("m1", 1, 100), message("m2", 2, 200)],
@@ -137,8 +139,14 @@ async fn keeps_rows(bench: &Bench) {
         ..ask(None)
     };
     let told = change(&store, wanted.clone(), second).await.unwrap();
-    assert_eq!(told.messages.into_iter().collect::<Vec<_>>(), [(id("m1"), vec![1])]);
-    assert_eq!(told.memories.into_iter().collect::<Vec<_>>(), [([1; 16], vec![1])]);
+    assert_eq!(
+        told.messages.into_iter().collect::<Vec<_>>(),
+        [(id("m1"), vec![1])]
+    );
+    assert_eq!(
+        told.memories.into_iter().collect::<Vec<_>>(),
+        [([1; 16], vec![1])]
+    );
     let [(row, key, amount)] = &told.inbox[..] else {
         panic!("{:?}", told.inbox);
     };
@@ -170,9 +178,15 @@ async fn keeps_rows(bench: &Bench) {
     assert_eq!((rows.counters.len(), rows.releases.len()), (1, 0));
     let rows = store.account(&"other".into(), &"a".into()).await.unwrap();
     assert!(rows.counters.is_empty() && rows.births.is_empty());
-    assert_eq!(store.states(&account()).await.unwrap(), [(id("m1"), vec![3])]);
+    assert_eq!(
+        store.states(&account()).await.unwrap(),
+        [(id("m1"), vec![3])]
+    );
     assert_eq!(store.old_messages(&account(), 100).await.unwrap(), []);
-    assert_eq!(store.old_messages(&account(), 101).await.unwrap(), [id("m1")]);
+    assert_eq!(
+        store.old_messages(&account(), 101).await.unwrap(),
+        [id("m1")]
+    );
 }
 
 /// A lease ends when it is not renewed; who takes the account over shuts the one before out.
@@ -194,7 +208,10 @@ async fn fences(bench: &Bench) {
     change(&a, ask(Some(epoch)), batch(1)).await.unwrap();
 
     bench.pass(LEASE / 2).await;
-    let renewed = a.renew(accounts.clone(), vec![(account(), epoch)], true).await.unwrap();
+    let renewed = a
+        .renew(accounts.clone(), vec![(account(), epoch)], true)
+        .await
+        .unwrap();
     assert_eq!(renewed.held, [(account(), epoch)]);
     assert_eq!(renewed.share, 1);
     bench.pass(LEASE * 2 / 3).await;
@@ -204,15 +221,29 @@ async fn fences(bench: &Bench) {
     assert!(later > epoch);
     let late = change(&a, ask(Some(epoch)), batch(2)).await;
     assert!(matches!(late, Err(StoreError::Fenced)), "{late:?}");
-    let renewed = a.renew(accounts.clone(), vec![(account(), epoch)], true).await.unwrap();
-    assert_eq!((renewed.held.len(), renewed.free.len()), (0, 0));
-    // What is counted for the holder needs no lease.
-    change(&a, ask(None), Batch { inbox: vec![("x".into(), Amount::Count(1))], ..Batch::default() })
+    let renewed = a
+        .renew(accounts.clone(), vec![(account(), epoch)], true)
         .await
         .unwrap();
+    assert_eq!((renewed.held.len(), renewed.free.len()), (0, 0));
+    // What is counted for the holder needs no lease.
+    change(
+        &a,
+        ask(None),
+        Batch {
+            inbox: vec![("x".into(), Amount::Count(1))],
+            ..Batch::default()
+        },
+    )
+    .await
+    .unwrap();
     change(&b, ask(Some(later)), batch(3)).await.unwrap();
     let rows = b.account(&account(), &"b".into()).await.unwrap();
-    let fenced: Vec<_> = rows.counters.into_iter().filter(|own| own.key == "fenced").collect();
+    let fenced: Vec<_> = rows
+        .counters
+        .into_iter()
+        .filter(|own| own.key == "fenced")
+        .collect();
     assert_eq!(fenced, [counter("fenced", 3, 0)]);
 
     // Given back, it need not be waited for; only its holder can do that.
@@ -230,12 +261,22 @@ async fn shares(bench: &Bench) {
     let accounts: Vec<Arc<str>> = ["s1", "s2", "s3"].map(Arc::from).into();
     let (c, d) = (bench.connect("c").await, bench.connect("d").await);
     c.renew(accounts.clone(), Vec::new(), true).await.unwrap();
-    let share = d.renew(accounts.clone(), Vec::new(), true).await.unwrap().share;
+    let share = d
+        .renew(accounts.clone(), Vec::new(), true)
+        .await
+        .unwrap()
+        .share;
     let before = accounts.len().div_ceil(share);
     assert!(before >= 2, "{share}");
     // One that does not join is none of them.
     let e = bench.connect("e").await;
-    assert_eq!(e.renew(accounts.clone(), Vec::new(), false).await.unwrap().share, share);
+    assert_eq!(
+        e.renew(accounts.clone(), Vec::new(), false)
+            .await
+            .unwrap()
+            .share,
+        share
+    );
     bench.pass(LEASE * 2).await;
     assert_eq!(d.renew(accounts, Vec::new(), true).await.unwrap().share, 3);
 }
@@ -250,18 +291,33 @@ async fn registers(bench: &Bench) {
         sent_at: 50,
         sequence: 0,
     };
-    store.register(vec![row("r1", None), row("r2", Some("x"))]).await.unwrap();
+    store
+        .register(vec![row("r1", None), row("r2", Some("x"))])
+        .await
+        .unwrap();
     let all = store.registered(&account(), 0).await.unwrap();
     assert_eq!(all.len(), 2);
     let last = all[1].sequence;
     // Known already, and without news.
-    store.register(vec![row("r1", None), row("r2", Some("y"))]).await.unwrap();
+    store
+        .register(vec![row("r1", None), row("r2", Some("y"))])
+        .await
+        .unwrap();
     assert!(store.registered(&account(), last).await.unwrap().is_empty());
     store.register(vec![row("r1", Some("z"))]).await.unwrap();
     let new = store.registered(&account(), last).await.unwrap();
     assert_eq!(new.len(), 1);
-    assert_eq!((new[0].id.clone(), new[0].campaign.as_deref()), (id("r1"), Some("z")));
-    assert!(store.registered(&"other".into(), 0).await.unwrap().is_empty());
+    assert_eq!(
+        (new[0].id.clone(), new[0].campaign.as_deref()),
+        (id("r1"), Some("z"))
+    );
+    assert!(
+        store
+            .registered(&"other".into(), 0)
+            .await
+            .unwrap()
+            .is_empty()
+    );
     store.unregister(&account(), 50).await.unwrap();
     assert_eq!(store.registered(&account(), 0).await.unwrap().len(), 2);
     store.unregister(&account(), 51).await.unwrap();

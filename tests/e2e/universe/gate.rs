@@ -84,7 +84,9 @@ impl Gate {
 
     /// Lets the operation of an account that follows so many others stand still.
     pub fn stop_at(&self, account: &Arc<str>, operation: u64, stop: Stop) {
-        self.state().stops.insert(account.clone(), (operation, stop));
+        self.state()
+            .stops
+            .insert(account.clone(), (operation, stop));
     }
 
     /// Whatever stands still goes on, and nothing fails any more.

@@ -105,7 +105,11 @@ impl Prometheus {
         let key = |line: &String| line.rsplit_once(' ').map(|own| own.0.to_owned());
         lines.sort_unstable_by_key(key);
         lines.dedup_by_key(|line| key(line));
-        lines.extend(self.sums.iter().map(|(key, value)| format!("{key} {value}")));
+        lines.extend(
+            self.sums
+                .iter()
+                .map(|(key, value)| format!("{key} {value}")),
+        );
         Scrape::read(lines.join("\n"))
     }
 
@@ -113,7 +117,8 @@ impl Prometheus {
     pub fn value(&self, instance: usize, family: &str, account: &str) -> Option<f64> {
         let lines = self.others.get(&instance)?;
         let mut lines = lines.iter().filter_map(|line| line.rsplit_once(' '));
-        let found = lines.find(|(key, _)| family_of(key) == family && label(key, "account") == account);
+        let found =
+            lines.find(|(key, _)| family_of(key) == family && label(key, "account") == account);
         found?.1.parse().ok()
     }
 

@@ -168,7 +168,12 @@ impl Universe {
             let name = format!("replica-{index}");
             let urls = vendors.each_ref().map(|own| own.base_url());
             let spool = directory.path().join(&name);
-            let text = configured(configuration(&world, &urls, setup.tuning), setup, &name, &spool);
+            let text = configured(
+                configuration(&world, &urls, setup.tuning),
+                setup,
+                &name,
+                &spool,
+            );
             let config = config::parse(Path::new("universe"), &text, &|_| None);
             let config = config.unwrap_or_else(|errors| panic!("{errors}"));
             let (clock, hand) = Clock::manual(setup.begin + SignedDuration::from_secs(*skew));
@@ -383,8 +388,7 @@ impl Universe {
         let push = (PUSH, self.world.infobip.messages());
         let news = (NEWS, self.world.engagelab.messages());
         [push, news].into_iter().all(|(account, sent)| {
-            !self.accounts.contains(&account)
-                || sent.iter().all(|own| self.named.contains(&own.id))
+            !self.accounts.contains(&account) || sent.iter().all(|own| self.named.contains(&own.id))
         })
     }
 
@@ -445,9 +449,14 @@ fn configured(mut config: Value, setup: &Setup, replica: &str, spool: &Path) -> 
             _ => continue,
         };
         provider["collect"] = json!(sets);
-        let each = sets.iter().map(|set| ((*set).to_owned(), json!(seconds(INTERVAL))));
+        let each = sets
+            .iter()
+            .map(|set| ((*set).to_owned(), json!(seconds(INTERVAL))));
         provider["dataset_intervals"] = each.filter(|own| own.0 != "messages").collect();
-        provider.as_object_mut().expect("an object").remove("canaries");
+        provider
+            .as_object_mut()
+            .expect("an object")
+            .remove("canaries");
     }
     config.to_string()
 }

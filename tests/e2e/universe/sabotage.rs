@@ -38,6 +38,8 @@ impl Sabotage {
     /// The kind of a name.
     pub fn named(name: &str) -> Sabotage {
         let known = Sabotage::ALL.iter().find(|(own, _)| *own == name);
-        known.unwrap_or_else(|| panic!("no sabotage is called {name}")).1
+        known
+            .unwrap_or_else(|| panic!("no sabotage is called {name}"))
+            .1
     }
 }

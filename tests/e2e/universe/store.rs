@@ -5,86 +5,26 @@
 //! `contract.rs` would find: it asks the same of both.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use delivery_clock::{Clock, Moment};
-use delivery_exporter::{
-    ledger::{
-        Amount,
-        store::{
-            AccountRows, Ask, Batch, CounterRow, MessageId, RegisteredRow, ReleaseRow, Renewal,
-            StateRow, Store, StoreError, Told, Work,
-        },
-    },
-    providers::Digest,
+use delivery_exporter::ledger::store::{
+    AccountRows, Ask, Batch, CounterRow, MessageId, RegisteredRow, ReleaseRow, Renewal, StateRow,
+    Store, StoreError, Told, Work,
 };
 use futures_util::{FutureExt, future::BoxFuture};
 
-use super::{gate::Gate, sabotage::Sabotage};
+use super::{
+    gate::Gate,
+    rows::{Key, Lease, Process, Rows, Unsynced, apply, register},
+    sabotage::Sabotage,
+};
 
 /// A replica that nobody has seen for so long is forgotten.
 const REPLICA_FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 86_400);
-
-type Key = (Arc<str>, String);
-
-#[derive(Clone)]
-struct Lease {
-    process: u64,
-    epoch: i64,
-    expires_at: Moment,
-}
-
-struct Process {
-    replica: Arc<str>,
-    seen_at: Moment,
-    /// It has not said that it ends.
-    lives: bool,
-}
-
-#[derive(Clone)]
-struct Counter {
-    total: Amount,
-    pending: Amount,
-    changed_at: i64,
-}
-
-/// What is stored of one account.
-#[derive(Clone, Default)]
-struct Table {
-    births: BTreeMap<Key, i64>,
-    cursors: BTreeMap<Key, i64>,
-    names: BTreeSet<(Arc<str>, Arc<str>)>,
-    counters: BTreeMap<String, Counter>,
-    /// By replica and counter: what is shown, and since when it counts.
-    releases: BTreeMap<(Arc<str>, String), (Amount, i64)>,
-    messages: BTreeMap<MessageId, (Vec<u8>, i64)>,
-    inbox: BTreeMap<i64, (String, Amount)>,
-}
-
-/// A state that a power cut brings back.
-struct Unsynced {
-    account: Arc<str>,
-    table: Table,
-    memories: Vec<(Digest, Option<(Vec<u8>, i64)>)>,
-}
-
-#[derive(Default)]
-struct Rows {
-    tables: BTreeMap<Arc<str>, Table>,
-    epochs: BTreeMap<Arc<str>, i64>,
-    leases: BTreeMap<Arc<str>, Lease>,
-    processes: BTreeMap<u64, Process>,
-    memories: BTreeMap<Digest, (Vec<u8>, i64)>,
-    registered: Vec<RegisteredRow>,
-    sequence: i64,
-    last_inbox: i64,
-    last_process: u64,
-    /// With [`Sabotage::LostCommit`]: what each process has committed last, undone.
-    unsynced: BTreeMap<u64, Unsynced>,
-}
 
 /// The database that all replicas share.
 #[derive(Clone)]
@@ -229,87 +169,6 @@ impl Memory {
         if let Some((messages, cursors, now)) = noted {
             (early.messages, early.cursors, early.now) = (messages, cursors, now);
             apply(&mut rows, ask, early, Sabotage::None);
-        }
-    }
-}
-
-/// Writes everything that a transaction changes.
-fn apply(rows: &mut Rows, ask: &Ask, batch: Batch, sabotage: Sabotage) {
-    let table = rows.tables.entry(ask.account.clone()).or_default();
-    for (application, dataset, at) in batch.births {
-        table.births.entry((application, dataset)).or_insert(at);
-    }
-    for (application, dataset, at) in batch.cursors {
-        table.cursors.insert((application, dataset), at);
-    }
-    table.names.extend(batch.names);
-    for row in batch.counters {
-        let mut pending = row.pending;
-        if sabotage == Sabotage::DoubleRelease
-            && pending.is_zero()
-            && let Some(before) = table.counters.get(&row.key)
-        {
-            pending = before.pending.clone();
-        }
-        let counter = Counter {
-            total: row.total,
-            pending,
-            changed_at: row.changed_at,
-        };
-        table.counters.insert(row.key, counter);
-    }
-    for row in batch.releases {
-        let key = (ask.replica.clone(), row.key);
-        let born_at = table.releases.get(&key).map_or(row.born_at, |own| own.1);
-        table.releases.insert(key, (row.shown, born_at));
-    }
-    for row in batch.messages {
-        table.messages.insert(row.id, (row.state, row.since));
-    }
-    for key in batch.gone_counters {
-        table.counters.remove(&key);
-        table.releases.retain(|(_, own), _| *own != key);
-    }
-    for name in &batch.gone_names {
-        table.names.remove(name);
-    }
-    for id in &batch.gone_messages {
-        table.messages.remove(id);
-    }
-    if sabotage != Sabotage::ForgottenInbox {
-        for (key, amount) in batch.inbox {
-            rows.last_inbox += 1;
-            table.inbox.insert(rows.last_inbox, (key, amount));
-        }
-    }
-    for id in &batch.absorbed {
-        table.inbox.remove(id);
-    }
-    for (digest, memory) in batch.memories {
-        rows.memories.insert(digest, (memory, batch.now));
-    }
-    register(rows, batch.registered);
-}
-
-/// What is registered for the first time gets a number; so does what gets a campaign later.
-fn register(rows: &mut Rows, registered: Vec<RegisteredRow>) {
-    for mut row in registered {
-        let known = rows
-            .registered
-            .iter_mut()
-            .find(|own| own.account == row.account && own.id == row.id);
-        match known {
-            Some(known) if known.campaign.is_none() && row.campaign.is_some() => {
-                rows.sequence += 1;
-                known.sequence = rows.sequence;
-                known.campaign = row.campaign;
-            }
-            Some(_) => {}
-            None => {
-                rows.sequence += 1;
-                row.sequence = rows.sequence;
-                rows.registered.push(row);
-            }
         }
     }
 }
@@ -530,7 +389,10 @@ impl Store for Memory {
         async move {
             let now = self.database.clock.monotonic();
             self.on("acquire", move |rows| {
-                let runs = rows.leases.get(&account).is_some_and(|own| own.expires_at > now);
+                let runs = rows
+                    .leases
+                    .get(&account)
+                    .is_some_and(|own| own.expires_at > now);
                 if runs && self.database.sabotage != Sabotage::StolenLease {
                     return Ok(None);
                 }

@@ -24,9 +24,17 @@ pub enum Act {
     /// A replica ends in peace, and comes back after so many pieces of time.
     Stop { replica: usize, away: u64 },
     /// A replica is killed at these operations, and comes back.
-    Kill { replica: usize, stops: Stops, away: u64 },
+    Kill {
+        replica: usize,
+        stops: Stops,
+        away: u64,
+    },
     /// A replica stands still at these operations, longer than its lease, and goes on.
-    Pause { replica: usize, stops: Stops, store_first: bool },
+    Pause {
+        replica: usize,
+        stops: Stops,
+        store_first: bool,
+    },
     /// A replica does not reach the store.
     StoreCut { replica: usize, cut: Cut },
     /// No replica reaches the store.
@@ -38,7 +46,11 @@ pub enum Act {
     /// A vendor is in one of [`outages`], for all replicas.
     Outage { account: &'static str, kind: usize },
     /// So many answers of a vendor are cut off.
-    Torn { account: &'static str, at: usize, times: u32 },
+    Torn {
+        account: &'static str,
+        at: usize,
+        times: u32,
+    },
     /// Reports are pushed to a replica, whoever holds the account.
     Pushed { replica: usize },
 }
@@ -119,7 +131,10 @@ impl Case {
     pub fn changed(mut self, changes: &str) -> Case {
         for word in changes.split_whitespace() {
             let (key, value) = word.split_once('=').expect("key=value");
-            let numbers: Vec<usize> = value.split(',').filter_map(|own| own.parse().ok()).collect();
+            let numbers: Vec<usize> = value
+                .split(',')
+                .filter_map(|own| own.parse().ok())
+                .collect();
             // An act that is left out leaves its time.
             let keep = |index: usize| match key {
                 "only" => numbers.contains(&index),

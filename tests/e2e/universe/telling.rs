@@ -1,10 +1,6 @@
 //! How a seed is told, and what has to hold meanwhile and at the end.
 
-use std::{
-    collections::BTreeMap,
-    rc::Rc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use delivery_simulators::{Account, Mood, Moods, Options, World, faults::Fault as VendorFault};
 use jiff::{SignedDuration, Timestamp};
@@ -54,7 +50,9 @@ impl Telling {
         let campaigns = campaigns(&self.universe.world);
         let mut facts = source.facts(self.universe.now(), &campaigns, oldest);
         // Of gauges, those that are collected here.
-        facts.gauges.retain(|key, _| key.starts_with("delivery_message_"));
+        facts
+            .gauges
+            .retain(|key, _| key.starts_with("delivery_message_"));
         facts.loose.clear();
         facts
     }
@@ -225,7 +223,8 @@ impl Telling {
             }
             Act::StoreDown { cut } => {
                 let all = 0..self.universe.replicas.len();
-                all.clone().for_each(|own| self.universe.replicas[own].gate.cut(*cut));
+                all.clone()
+                    .for_each(|own| self.universe.replicas[own].gate.cut(*cut));
                 self.pieces(5);
                 all.clone().for_each(|own| self.store_is_missed(own));
                 all.for_each(|own| self.universe.replicas[own].gate.open());
@@ -257,7 +256,9 @@ impl Telling {
                 let (what, fault, _) = outages().swap_remove(*kind);
                 let (server, path) = place(account);
                 for replica in &self.universe.replicas {
-                    replica.vendors[server].faults().add(path, fault.clone(), None);
+                    replica.vendors[server]
+                        .faults()
+                        .add(path, fault.clone(), None);
                 }
                 self.pieces(6);
                 // An answer without a report is too short to be cut.
@@ -312,7 +313,10 @@ impl Telling {
     /// account.
     fn store_is_missed(&mut self, replica: usize) {
         if self.value(replica, "delivery_exporter_store_up", "") != Some(0.0) {
-            let text = format!("replica {replica} says that its store is up at {}", self.universe.now());
+            let text = format!(
+                "replica {replica} says that its store is up at {}",
+                self.universe.now()
+            );
             self.broken("blind", "store", text);
         }
         for account in self.case.accounts.clone() {
@@ -364,7 +368,11 @@ impl Telling {
         self.look();
         self.pieces(3);
         if !self.universe.all_are_named() {
-            self.broken("registration", "", "messages could not be registered".into());
+            self.broken(
+                "registration",
+                "",
+                "messages could not be registered".into(),
+            );
         }
         let expected = self.case.accounts.iter().map(|account| {
             // Reports are handed out whenever they are asked for, and Alibaba counts by day.

@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::cohort::{self, AgeState, NextAges, Taken, Windows};
 use crate::model::{BounceKind, Counts, ErrorReason, Measure, Message, Snapshot};
 
+mod bounded;
+
 /// A message's numbers and ages, as they are stored: one packed row per message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct MessageState {
@@ -178,6 +180,8 @@ impl MessageState {
         }
         let campaign: Option<Arc<str>> = self.campaign.as_deref().map(Arc::from);
         self.met = true;
+        let bounded = self.bounded(snapshot);
+        let snapshot = bounded.as_ref().unwrap_or(snapshot);
         let before = std::mem::take(lower);
         let mut meter = Meter {
             history,

@@ -170,7 +170,10 @@ pub struct Shown {
 impl News {
     /// Adds what came after.
     pub fn append(&mut self, more: News) {
-        self.shown.retain(|own| !more.gone.contains(&own.key));
+        if !more.gone.is_empty() {
+            let gone: std::collections::HashSet<_> = more.gone.iter().collect();
+            self.shown.retain(|own| !gone.contains(&own.key));
+        }
         self.shown.extend(more.shown);
         self.gone.extend(more.gone);
         self.born |= more.born;

@@ -135,14 +135,18 @@ pub fn build(
     clock: Clock,
     observer: Arc<dyn Observer>,
 ) -> Result<Arc<dyn Provider>, BuildError> {
-    let http = Http::new(account, clock, observer)?;
-    Ok(match account.provider {
+    Ok(build_on(Http::new(account, clock, observer)?, account))
+}
+
+/// The provider of an account, on a client that is already there.
+pub fn build_on(http: Http, account: &config::Account) -> Arc<dyn Provider> {
+    match account.provider {
         ProviderType::InfobipPush => Arc::new(infobip::push::InfobipPush::new(http, account)),
         ProviderType::InfobipEmail => Arc::new(infobip::email::InfobipEmail::new(http, account)),
         ProviderType::Engagelab => Arc::new(engagelab::Engagelab::new(http, account)),
         ProviderType::Pushwoosh => Arc::new(pushwoosh::Pushwoosh::new(http, account)),
         ProviderType::AlibabaPush => Arc::new(alibaba_push::AlibabaPush::new(http, account)),
-    })
+    }
 }
 
 /// How a data set is asked for.

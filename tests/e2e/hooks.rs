@@ -103,3 +103,61 @@ async fn nothing_pushed_is_answered_200_and_dropped() {
     assert_eq!(sum(&metrics, "delivery_delivered_total"), 8.0);
     assert_eq!(sum(&metrics, "delivery_complaints_total"), 2.0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_names_fill_neither_the_page_nor_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_vendor, server) = crash::vendor().await;
+    let config = json!({
+        "store": {"spool": "spool"},
+        "collection": {"zero_hold": "0s", "interval": "5m"},
+        "providers": [{
+            "name": "mail", "type": "infobip_email", "base_url": server.base_url(), "timeout": "2s",
+            "webhook_token": "a-token-of-the-hook",
+            "credentials": {"username": credentials::INFOBIP_USERNAME, "password": credentials::INFOBIP_PASSWORD},
+        }],
+    })
+    .to_string();
+    let exporter = Exporter::start(directory.path(), &config).await;
+    for number in 0..8 {
+        let mut report = reports(number, 1).next().unwrap();
+        let name = |what: &str| format!("{what}{}{number}", "ä".repeat(1_000_000));
+        report["status"] =
+            json!({"groupId": 3, "groupName": "DELIVERED", "id": 5, "name": name("status")});
+        report["error"] = json!({"groupId": 0, "groupName": "OK", "id": 0, "name": name("error")});
+        report["bulkId"] = json!(name("bulk"));
+        report[name("field").as_str()] = json!(1);
+        let address = format!("{}/webhooks/infobip/email/mail", exporter.base);
+        let request = client().post(address).bearer_auth("a-token-of-the-hook");
+        let body = json!({"results": [report]}).to_string();
+        assert_eq!(request.body(body).send().await.unwrap().status(), 200);
+    }
+    let (_, page) = exporter.get("/metrics").await;
+    let metrics = Metrics::read(&page);
+    assert_eq!(metrics.sum("delivery_delivered_total", &[]), 8.0);
+    let longest = page.lines().map(str::len).max().unwrap();
+    assert!(longest < 2000, "a line of {longest} bytes");
+    let all: Vec<_> = metrics.find("delivery_reports_total", &[]).collect();
+    assert_eq!(all.len(), 8, "long names stay apart: {all:?}");
+    exporter.terminate();
+    let stored: u64 = walk(directory.path());
+    assert!(stored < 4 << 20, "{stored} bytes are kept");
+    // The counters go on under the same names.
+    let exporter = Exporter::start(directory.path(), &config).await;
+    let after = exporter.metrics().await;
+    let names = |metrics: &Metrics| {
+        let all = metrics.find("delivery_reports_total", &[]);
+        all.map(|own| format!("{own:?}")).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&after), names(&metrics));
+}
+
+/// The bytes of all files below a directory.
+fn walk(directory: &std::path::Path) -> u64 {
+    let entries = fs::read_dir(directory).unwrap().map(Result::unwrap);
+    let size = |entry: fs::DirEntry| match entry.file_type().unwrap().is_dir() {
+        true => walk(&entry.path()),
+        false => entry.metadata().unwrap().len(),
+    };
+    entries.map(size).sum()
+}

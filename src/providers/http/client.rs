@@ -29,6 +29,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What the exporter calls itself.
 const USER_AGENT: &str = concat!("delivery-exporter/", env!("CARGO_PKG_VERSION"));
 
+/// Answers requests in memory, in place of the network.
+pub type Answers = Arc<dyn Fn(&Request) -> http::Response<Bytes> + Send + Sync>;
+
 /// The client of one account.
 pub struct Http {
     account: Arc<str>,
@@ -42,6 +45,8 @@ pub struct Http {
     limiter: Limiter,
     clock: Clock,
     observer: Arc<dyn Observer>,
+    /// Whoever answers in place of the network.
+    answers: Option<Answers>,
 }
 
 /// A client that cannot be made: a certificate or proxy that cannot be used.
@@ -107,7 +112,16 @@ impl Http {
             limiter: Limiter::new(account.rate_limit, clock.clone()),
             clock,
             observer,
+            answers: None,
         })
+    }
+
+    /// The same, answered in memory: for tests that try what no network would bring in time.
+    pub fn answered_by(self, answers: Answers) -> Http {
+        Http {
+            answers: Some(answers),
+            ..self
+        }
     }
 
     /// The host of the requests, with the port where it is not the scheme's own: what is sent as
@@ -194,6 +208,9 @@ impl Http {
         client: &reqwest::Client,
         request: Request,
     ) -> Result<reqwest::Response, Broken> {
+        if let Some(answers) = &self.answers {
+            return Ok(answers(&request).into());
+        }
         let url = format!("{}{}", self.base, request.path_and_query);
         let sent = client
             .request(request.method, url)

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-pub use client::{BuildError, Drained, Http};
+pub use client::{Answers, BuildError, Drained, Http};
 pub(crate) use client::{chain, with_tls};
 pub(crate) use packed::{is_packed, unpacked};
 

@@ -1,6 +1,10 @@
 //! Conversions of a message, and its history by the hour (`totalsByIntervals`).
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+    time::Duration,
+};
 
 use serde_json::{Map, Value, json};
 
@@ -86,6 +90,7 @@ fn conversions(
         serde_json::from_str(json).map_err(|error| crate::providers::json::problem(&error))?;
     let campaign = message.campaign.clone().unwrap_or_default();
     let mut figures: Vec<Figure> = Vec::new();
+    let mut shared: HashMap<FigureKind, usize> = HashMap::new();
     for (name, fields) in events(&conversion, unknown) {
         for field in fields.keys() {
             if !["name", "hits", "conversion", "revenue"].contains(&&**field) {
@@ -98,11 +103,18 @@ fn conversions(
         // for ratios, of which there is no sum.
         let is_shared = *event != *name;
         let mut add = |kind: FigureKind, value: f64| {
-            let same = figures.iter_mut().find(|own| is_shared && own.kind == kind);
-            match same {
-                Some(figure) => figure.value += value,
-                None => figures.push(Figure { kind, value }),
+            if is_shared {
+                match shared.entry(kind.clone()) {
+                    Entry::Occupied(place) => {
+                        figures[*place.get()].value += value;
+                        return;
+                    }
+                    Entry::Vacant(place) => {
+                        place.insert(figures.len());
+                    }
+                }
             }
+            figures.push(Figure { kind, value });
         };
         let hits = fields.get("hits").map(Value::to_string);
         let hits: Count = hits

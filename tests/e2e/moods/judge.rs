@@ -98,7 +98,8 @@ impl Scrape {
         &self.samples
     }
 
-    fn family<'s>(&'s self, family: &'s str) -> impl Iterator<Item = (&'s str, f64)> + 's {
+    /// The values of a family.
+    pub fn family<'s>(&'s self, family: &'s str) -> impl Iterator<Item = (&'s str, f64)> + 's {
         let all = self.samples.iter();
         all.filter(move |(key, _)| family_of(key) == family)
             .map(|(key, value)| (key.as_str(), *value))
@@ -510,12 +511,20 @@ impl Judge {
         }
     }
 
-    /// Whether the exporter says that something of a data set failed in the last two intervals. That
-    /// a message was refused explains nothing: the vendor has told no number of it that could be
+    /// Whether the exporter says that something of a data set failed in the last two intervals; in
+    /// the last four, of a vendor that leaves out what it has told before: what came in an answer that
+    /// failed then does not come again. That a message was refused explains nothing: the vendor has told no number of it that could be
     /// missing.
-    fn explains(&self, exporter: &Exporter, account: &str, dataset: &str, now: Timestamp) -> bool {
+    fn explains(
+        &self,
+        exporter: &Exporter,
+        (account, leaves_out): (&str, bool),
+        dataset: &str,
+        now: Timestamp,
+    ) -> bool {
         let own = (account.to_owned(), dataset.to_owned());
-        let span = SignedDuration::try_from(2 * INTERVAL).unwrap_or_default();
+        let intervals = if leaves_out { 4 } else { 2 };
+        let span = SignedDuration::try_from(intervals * INTERVAL).unwrap_or_default();
         let recent =
             self.scrapes.iter().rev().take_while(|(at, _)| {
                 now.duration_since(*at) <= span + SignedDuration::from_secs(60)
@@ -581,7 +590,7 @@ impl Judge {
                     continue;
                 }
                 let set = dataset(account, family_of(key));
-                if !own.calm && self.explains(exporter, account, set, now) {
+                if !own.calm && self.explains(exporter, (account, own.absent), set, now) {
                     continue;
                 }
                 // A vendor in trouble may refuse a message that it has told before: that shows too.

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{
     super::luck::mix,
-    judge::{Expectation, Fault, Judge},
+    judge::{Expectation, Fault, Judge, Scrape},
     rig::{INTERVAL, Rig, SLOW_BY, Tuning},
     truth::{ACCOUNTS, CHINA, Facts, MAIL, Source, aliases, campaigns},
 };
@@ -379,6 +379,11 @@ struct Telling {
     /// The clicks on links that were there a step before: an e-mail is listed first.
     clicks: Vec<(String, f64)>,
     birth: Timestamp,
+    /// The log is read from two hours before this on: the start of the first process that has read it,
+    /// for one that never could leaves nothing behind to go on from.
+    log_birth: Timestamp,
+    /// The log has been read once.
+    log_is_read: bool,
     /// The exporter's last start.
     started: Timestamp,
     /// The time jumps by hours.
@@ -400,7 +405,7 @@ impl Telling {
     /// What has to be shown of a source: first queries are spread over five seconds, and the log
     /// begins with the first of its own.
     fn least(&self, source: &Source) -> Facts {
-        let oldest = self.birth - SignedDuration::from_hours(2) + SignedDuration::from_secs(6);
+        let oldest = self.log_birth - SignedDuration::from_hours(2) + SignedDuration::from_secs(6);
         source.facts(self.rig.now(), &self.campaigns, oldest)
     }
 
@@ -493,6 +498,7 @@ impl Telling {
         due.gauges
             .extend(std::mem::replace(&mut self.clicks, clicks));
         let scrape = self.rig.scrape();
+        self.note_log(&scrape);
         let upper = Source::books(&self.rig.world);
         let upper = self.facts(&upper);
         // A device can have left a state since.
@@ -513,6 +519,16 @@ impl Telling {
         self.judge.look(&scrape, &upper, &expected);
     }
 
+    /// Notes whether every application's log has been read.
+    fn note_log(&mut self, scrape: &Scrape) {
+        let family = "delivery_exporter_last_success_timestamp_seconds";
+        let mut logs = scrape
+            .family(family)
+            .filter(|(key, _)| key.contains("dataset=\"log\""))
+            .peekable();
+        self.log_is_read |= logs.peek().is_some() && logs.all(|(_, at)| at > 0.0);
+    }
+
     /// An interval goes by, with all that is due in it.
     fn step(&mut self, by: Duration) {
         self.rig.jump(by);
@@ -526,6 +542,9 @@ impl Telling {
     fn begin(&mut self) {
         self.judge.restarted();
         self.started = self.rig.now();
+        if !self.log_is_read {
+            self.log_birth = self.started;
+        }
         self.rig.start();
         self.campaigns = campaigns(&self.rig.world);
         self.rig.register();
@@ -551,6 +570,7 @@ impl Telling {
             self.judge.broken("collect", "", text);
             return;
         };
+        self.note_log(&scrape);
         let upper = self.facts(&Source::books(&self.rig.world));
         let mut expected = self.expected(&Rc::new(due));
         let troubled = ACCOUNTS.iter().any(|account| !expected[account].calm);
@@ -641,6 +661,8 @@ pub fn tell(case: &Case) -> Vec<Fault> {
         judge: Judge::default(),
         moods: case.moods,
         birth: rig.now(),
+        log_birth: rig.now(),
+        log_is_read: false,
         started: rig.now(),
         by_hours: false,
         rig,

@@ -66,9 +66,15 @@ impl Telling {
         self.facts(source, oldest, &[&lost, &self.pushed, &self.in_doubt])
     }
 
-    /// What has to be shown of a source.
+    /// What has to be shown of a source. The log of events begins two hours before the first query that is
+    /// answered: with a vendor that fails now and then, that may be after the first hours.
     fn least(&self, source: Source) -> Facts {
-        let oldest = self.birth - SignedDuration::from_mins(119) + MOST_SKEW;
+        let fails = self
+            .case
+            .mood
+            .is_some_and(|own| own.1.errors > 0 || own.1.throttled > 0);
+        let begins = SignedDuration::from_hours(if fails { 24 } else { -2 });
+        let oldest = self.birth + begins + MOST_SKEW;
         self.facts(source, oldest, &[&self.pushed])
     }
 

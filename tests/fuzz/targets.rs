@@ -1,0 +1,367 @@
+//! What is fuzzed: each hand-written reader of something that comes from outside.
+
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fs,
+    path::Path,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use delivery_clock::Clock;
+use delivery_exporter::{
+    config::{self, Account, Config},
+    model::{Application, Dataset, Message},
+    outputs::exposition::Exposition,
+    providers::{
+        self, Observer, Plan, Provider, Query, RequestCode, Spool, SpoolError, SpoolWriter,
+        SpooledBody,
+        http::{Answers, Http},
+    },
+};
+use futures_util::{FutureExt, future::BoxFuture};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+#[path = "labels.rs"]
+mod labels;
+
+/// A reader.
+pub struct Target {
+    /// Its name, and that of its corpus.
+    pub name: &'static str,
+    /// Reads an input; a panic is a finding.
+    pub run: fn(&[u8]),
+}
+
+/// All of them, in the order of their names.
+pub const ALL: [Target; 11] = [
+    Target {
+        name: "alibaba_push",
+        run: |input| answers("alibaba_push", input),
+    },
+    Target {
+        name: "config",
+        run: configuration,
+    },
+    Target {
+        name: "engagelab",
+        run: |input| answers("engagelab", input),
+    },
+    Target {
+        name: "events",
+        run: |input| {
+            vendor("infobip_email").provider.read_pushed(input);
+        },
+    },
+    Target {
+        name: "exposition",
+        run: labels::round_trip,
+    },
+    Target {
+        name: "infobip_email",
+        run: |input| answers("infobip_email", input),
+    },
+    Target {
+        name: "infobip_push",
+        run: |input| answers("infobip_push", input),
+    },
+    Target {
+        name: "negotiation",
+        run: negotiation,
+    },
+    Target {
+        name: "pushwoosh",
+        run: |input| answers("pushwoosh", input),
+    },
+    Target {
+        name: "reports",
+        run: |input| {
+            vendor("infobip_email").provider.read_reports(input);
+        },
+    },
+    Target {
+        name: "web_config",
+        run: web_configuration,
+    },
+];
+
+/// The target of a name.
+pub fn named(name: &str) -> &'static Target {
+    let found = ALL.iter().find(|own| own.name == name);
+    found.unwrap_or_else(|| panic!("no target {name}"))
+}
+
+/// The configuration of one account of each type.
+pub fn account_of(kind: &str) -> Value {
+    let password = json!({"username": "u", "password": "p"});
+    match kind {
+        "infobip_push" => json!({"type": kind, "credentials": password,
+            "applications": [{"id": "app", "name": "app"}]}),
+        "infobip_email" => json!({"type": kind, "credentials": password, "webhook_token": "t"}),
+        "engagelab" => {
+            json!({"type": kind, "credentials": {"app_key": "app", "master_secret": "s"},
+            "collect": ["messages", "users", "lifecycle"], "canaries": ["device-1"]})
+        }
+        "pushwoosh" => json!({"type": kind, "credentials": {"api_token": "t"},
+            "collect": ["messages", "bounces", "intervals", "log", "links", "link_devices"],
+            "applications": [{"id": "AAAAA-11111", "name": "app"}]}),
+        "alibaba_push" => {
+            json!({"type": kind, "credentials": {"access_key_id": "k", "access_key_secret": "s"},
+            "applications": [{"id": "23267207", "name": "app"}]})
+        }
+        _ => panic!("no type {kind}"),
+    }
+}
+
+/// The configuration of one account, whose vendor is nowhere.
+pub fn one_account(kind: &str) -> Config {
+    let mut account = account_of(kind);
+    account["name"] = json!("fuzz");
+    account["base_url"] = json!("http://127.0.0.1:9");
+    account["rate_limit"] = json!({"requests_per_second": 1e9, "burst": 1_000_000_000});
+    let text = json!({"providers": [account]}).to_string();
+    config::parse(Path::new("fuzz.yaml"), &text, &|_| None).unwrap()
+}
+
+/// Counts what is noted; an unbounded number of names would be a finding of its own.
+#[derive(Default)]
+struct Noted(Mutex<BTreeMap<String, u64>>);
+
+impl Observer for Noted {
+    fn request(&self, _: Dataset, _: RequestCode) {}
+    fn retry(&self, _: Dataset) {}
+    fn rate_limited(&self, _: Dataset) {}
+    fn unknown_field(&self, _: Dataset, field: &str) {
+        let mut noted = self.0.lock().unwrap();
+        if noted.len() < 10_000 {
+            *noted.entry(field.to_owned()).or_default() += 1;
+        }
+    }
+}
+
+/// A provider whose vendor says the same to everything.
+pub struct Vendor {
+    pub provider: Arc<dyn Provider>,
+    account: Account,
+    said: Arc<Mutex<(StatusCode, Bytes)>>,
+    requests: Arc<AtomicUsize>,
+    runtime: tokio::runtime::Runtime,
+}
+
+/// So many requests of one query are answered with the input; then the vendor knows nothing more,
+/// and a list of many pages ends.
+const ANSWERED: usize = 3;
+
+impl Vendor {
+    fn new(kind: &str) -> Vendor {
+        let account = one_account(kind).accounts.remove(0);
+        let said = Arc::new(Mutex::new((StatusCode::OK, Bytes::new())));
+        let requests = Arc::new(AtomicUsize::new(0));
+        let (own, count) = (said.clone(), requests.clone());
+        let answers: Answers = Arc::new(move |_| {
+            let (status, body) = own.lock().unwrap().clone();
+            let over = count.fetch_add(1, Ordering::Relaxed) >= ANSWERED;
+            let (status, body) = if over {
+                (StatusCode::NOT_FOUND, Bytes::from_static(b"{}"))
+            } else {
+                (status, body)
+            };
+            let mut response = Response::new(body);
+            *response.status_mut() = status;
+            let json = HeaderValue::from_static("application/json");
+            response.headers_mut().insert("content-type", json);
+            response
+        });
+        let http = Http::new(&account, Clock::system(), Arc::new(Noted::default())).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        Vendor {
+            provider: providers::build_on(http.answered_by(answers), &account),
+            account,
+            said,
+            requests,
+            runtime,
+        }
+    }
+
+    /// Asks each query of a data set that is answered with the input.
+    fn ask(&self, dataset: Dataset, list: bool, status: StatusCode, body: &[u8]) {
+        *self.said.lock().unwrap() = (status, Bytes::copy_from_slice(body));
+        self.requests.store(0, Ordering::Relaxed);
+        let application = self.account.applications.first().cloned();
+        let application = application.unwrap_or(Application {
+            id: "fuzz".into(),
+            name: "fuzz".into(),
+        });
+        let message = |id: &str| Message {
+            application: application.id.clone(),
+            id: Arc::from(id),
+            campaign: None,
+            sent_at: Some(Timestamp::from_second(1_795_000_000).unwrap()),
+        };
+        let messages: Vec<_> = ["1279985472", "1279985473", "ADE0-F758EC2F-00000001"]
+            .map(message)
+            .into();
+        let since = Timestamp::from_second(1_795_000_000).unwrap();
+        let patience = Duration::ZERO;
+        let query = match self.provider.plan(dataset) {
+            _ if list => Query::List {
+                dataset,
+                application: &application,
+                oldest: since,
+                since,
+                patience,
+            },
+            Plan::Messages { batch } => {
+                let messages = &messages[..batch.min(messages.len())];
+                Query::Messages {
+                    dataset,
+                    application: &application,
+                    messages,
+                    patience,
+                }
+            }
+            Plan::Whole => Query::Whole {
+                dataset,
+                application: &application,
+                messages: &messages,
+                since: Some(since),
+                patience,
+            },
+            Plan::Drain => Query::Drain {
+                dataset,
+                spool: &Nowhere,
+                patience,
+            },
+        };
+        let mut take = drop;
+        // How it ends is the vendor's business.
+        let _ = self.runtime.block_on(self.provider.ask(query, &mut take));
+    }
+}
+
+/// A spool that keeps nothing.
+struct Nowhere;
+struct Discarded;
+
+impl Spool for Nowhere {
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn SpoolWriter>, SpoolError>> {
+        std::future::ready(Ok(Box::new(Discarded) as Box<dyn SpoolWriter>)).boxed()
+    }
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        std::future::pending().boxed()
+    }
+}
+
+impl SpoolWriter for Discarded {
+    fn write<'a>(&'a mut self, _: &'a [u8]) -> BoxFuture<'a, Result<(), SpoolError>> {
+        std::future::ready(Ok(())).boxed()
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, Result<SpooledBody, SpoolError>> {
+        std::future::ready(Ok(SpooledBody("body".into()))).boxed()
+    }
+
+    fn discard(self: Box<Self>) -> BoxFuture<'static, ()> {
+        std::future::ready(()).boxed()
+    }
+}
+
+thread_local! {
+    static VENDORS: RefCell<BTreeMap<String, &'static Vendor>> = const { RefCell::new(BTreeMap::new()) };
+}
+
+/// The vendor of a type, made once a thread.
+pub fn vendor(kind: &str) -> &'static Vendor {
+    VENDORS.with_borrow_mut(|all| {
+        if let Some(known) = all.get(kind) {
+            return *known;
+        }
+        let made: &'static Vendor = Box::leak(Box::new(Vendor::new(kind)));
+        all.insert(kind.to_owned(), made);
+        made
+    })
+}
+
+/// A vendor's answer. The input's first line says to what, `DATASET STATUS` or `list STATUS`; the
+/// rest is the body.
+fn answers(kind: &str, input: &[u8]) {
+    let vendor = vendor(kind);
+    let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(0);
+    let (head, body) = input.split_at(end);
+    let body = body.strip_prefix(b"\n").unwrap_or(body);
+    let head = String::from_utf8_lossy(head);
+    let (what, status) = head.split_once(' ').unwrap_or((&head, "200"));
+    let status = status
+        .parse()
+        .ok()
+        .and_then(|own| StatusCode::from_u16(own).ok());
+    let status = status
+        .filter(|own| own.as_u16() >= 200)
+        .unwrap_or(StatusCode::OK);
+    let datasets = &vendor.account.collect;
+    let dataset = datasets
+        .iter()
+        .find(|own| own.as_str() == what)
+        .unwrap_or(&datasets[0]);
+    vendor.ask(*dataset, what == "list", status, body);
+}
+
+/// The configuration, and the list of messages in a file.
+fn configuration(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let parsed = config::parse(Path::new("fuzz.yaml"), &text, &|_| None);
+    if let Err(errors) = parsed {
+        assert!(!errors.to_string().is_empty());
+    }
+    let account = &vendor("infobip_push").account;
+    if let Err(errors) =
+        config::message_list(Path::new("messages.yaml"), &text, &account.applications)
+    {
+        assert!(!errors.to_string().is_empty());
+    }
+}
+
+thread_local! {
+    static DIRECTORY: tempfile::TempDir = tempfile::tempdir().unwrap();
+}
+
+/// The file that says who may look.
+fn web_configuration(input: &[u8]) {
+    DIRECTORY.with(|directory| {
+        let path = directory.path().join("web.yaml");
+        fs::write(&path, input).unwrap();
+        if let Err(errors) = config::web(&path) {
+            assert!(!errors.to_string().is_empty());
+        }
+    });
+}
+
+/// What a scraper says that it takes: the first line is `Accept`, the second `Accept-Encoding`.
+fn negotiation(input: &[u8]) {
+    let mut headers = HeaderMap::new();
+    let mut lines = input.split(|byte| *byte == b'\n');
+    for name in ["accept", "accept-encoding"] {
+        let value = lines
+            .next()
+            .and_then(|line| HeaderValue::from_bytes(line).ok());
+        if let Some(value) = value {
+            headers.append(name, value);
+        }
+    }
+    let table = labels::empty_table();
+    let exposition = Exposition::new(Clock::system());
+    let (answer, parts) = exposition.scrape(&table, &headers).answer();
+    assert!(answer.contains_key("content-type"));
+    drop(parts);
+}

@@ -313,6 +313,11 @@ impl Universe {
         }
     }
 
+    /// The replica that wakes first when the time goes on: where leases are over by then, it takes all.
+    pub fn next_to_wake(&self) -> usize {
+        (self.steps + 1) % self.replicas.len()
+    }
+
     /// Moves the time on at once, for one replica after another; which one is first changes.
     pub fn jump(&mut self, by: Duration) {
         self.steps += 1;

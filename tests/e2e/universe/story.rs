@@ -23,9 +23,11 @@ pub type Stops = BTreeMap<&'static str, (u64, Stop)>;
 pub enum Act {
     /// A replica ends in peace, and comes back after so many pieces of time.
     Stop { replica: usize, away: u64 },
-    /// A replica is killed at these operations, and comes back.
+    /// A replica is killed at these operations, and comes back: the one that takes all accounts at the time, or
+    /// another.
     Kill {
         replica: usize,
+        holder: bool,
         stops: Stops,
         away: u64,
     },
@@ -192,6 +194,7 @@ fn act(luck: &mut Luck, replicas: usize, accounts: &[&'static str]) -> Act {
             let stops = stops(luck, accounts);
             Act::Kill {
                 replica,
+                holder: luck.percent(70),
                 stops,
                 away,
             }
@@ -226,7 +229,7 @@ fn stops(luck: &mut Luck, accounts: &[&'static str]) -> Stops {
         // The others end their work.
         if luck.percent(70) {
             let stop = luck.one_of(&[Stop::Before, Stop::After]);
-            all.insert(account, (luck.below(5), stop));
+            all.insert(account, (luck.below(4), stop));
         }
     }
     all

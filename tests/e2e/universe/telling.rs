@@ -197,17 +197,23 @@ impl Telling {
             }
             Act::Kill {
                 replica,
+                holder,
                 stops,
                 away,
             } => {
-                self.stop_at(*replica, stops);
+                let replica = if *holder {
+                    self.universe.next_to_wake()
+                } else {
+                    *replica
+                };
+                self.stop_at(replica, stops);
                 self.universe.jump(Duration::from_secs(3600));
                 self.register();
                 self.universe.go_on(PIECE);
-                self.universe.kill(*replica);
+                self.universe.kill(replica);
                 self.observe();
                 self.pieces(*away);
-                self.universe.start(*replica);
+                self.universe.start(replica);
             }
             Act::Pause {
                 replica,
@@ -240,9 +246,11 @@ impl Telling {
                     replica.gate.make_flaky(*per_mille);
                 }
                 // There is much to count while operations fail.
-                self.universe.jump(Duration::from_secs(3 * 3600));
-                self.register();
-                self.pieces(4);
+                for _ in 0..3 {
+                    self.universe.jump(Duration::from_secs(7 * 3600));
+                    self.register();
+                    self.pieces(2);
+                }
                 for replica in &self.universe.replicas {
                     replica.gate.open();
                 }

@@ -178,12 +178,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// What begins like this is the exporter's own.
+const OWN_PATHS: [&str; 5] = ["/-/", "/probe", "/api/v1/", "/runbooks", "/demo/"];
+
 /// A flag that cannot be taken.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CliError {
     /// The telemetry path cannot be served.
     #[error(
-        "--web.telemetry-path={0:?}: must start with / and be another path than those of the exporter itself (/, /-/…)"
+        "--web.telemetry-path={0:?}: must start with / and be another path than those of the exporter itself (/, /-/…, /probe, /api/v1/…, /runbooks…)"
     )]
     TelemetryPath(String),
 }
@@ -198,8 +201,8 @@ impl Cli {
         let path = &self.flags.telemetry_path;
         if !path.starts_with('/')
             || path == "/"
-            || path.starts_with("/-/")
-            || path.contains(['{', '}', '?', '#', ' '])
+            || OWN_PATHS.iter().any(|own| path.starts_with(own))
+            || path.contains(['{', '}', '?', '#', ' ', ':', '*', '\\'])
         {
             return Err(CliError::TelemetryPath(path.clone()));
         }
@@ -328,6 +331,21 @@ mod tests {
     fn a_telemetry_path_is_another_than_the_exporters_own() {
         let refused = |arguments: &[&str]| parse(arguments).checked().unwrap_err().to_string();
         assert!(refused(&["--web.telemetry-path=metrics"]).contains("telemetry-path"));
-        assert!(refused(&["--web.telemetry-path=/"]).contains("telemetry-path"));
+        for path in [
+            "/",
+            "/-/metrics",
+            "/probe",
+            "/api/v1/status",
+            "/runbooks/x",
+            "/a:b/*c",
+        ] {
+            let flag = format!("--web.telemetry-path={path}");
+            assert!(refused(&[&flag]).contains("telemetry-path"), "{path}");
+        }
+        assert!(
+            parse(&["--web.telemetry-path=/api/metrics"])
+                .checked()
+                .is_ok()
+        );
     }
 }

@@ -10,13 +10,17 @@ pub mod cli;
 pub mod collector;
 pub mod config;
 pub mod discovery;
+mod files;
 #[cfg(test)]
 mod golden;
 pub mod ledger;
 pub mod model;
 pub mod outputs;
 pub mod progress;
+#[cfg(test)]
+mod project;
 pub mod providers;
+pub mod redact;
 pub mod secret;
 pub mod series;
 pub mod telemetry;

@@ -334,6 +334,10 @@ pub struct Application {
     pub name: Arc<str>,
 }
 
+/// The longest id of a message, campaign or other text of a registration, in bytes. Vendors' ids have
+/// less than a hundred, and a request has to hold them.
+pub const MAX_REGISTERED_BYTES: usize = 512;
+
 /// A message that somebody sent and that is watched.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {

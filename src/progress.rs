@@ -8,22 +8,41 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use crate::collector::Progress;
+use crate::{collector::Progress, redact};
 
 /// All bars. They hide by themselves where standard error is no terminal.
 static BARS: LazyLock<MultiProgress> =
     LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
 
-/// Standard error for the log, whose lines and the bars do not disturb each other.
-pub struct Beside;
+/// Standard error for one line of the log, without secrets. Lines and the bars do not disturb each
+/// other. The line is written when this is dropped, as a secret may come in two parts.
+#[derive(Default)]
+pub struct Beside(Vec<u8>);
 
 impl Write for Beside {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        BARS.suspend(|| io::stderr().write(bytes))
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        let line = std::mem::take(&mut self.0);
+        let line = String::from_utf8_lossy(&line);
+        let (text, end) = match line.strip_suffix('\n') {
+            Some(text) => (text, "\n"),
+            None => (&*line, ""),
+        };
+        let masked = redact::masked(text);
+        BARS.suspend(|| io::stderr().write_all(format!("{masked}{end}").as_bytes()))
+    }
+}
+
+impl Drop for Beside {
+    fn drop(&mut self) {
+        if !self.0.is_empty() {
+            // There is nowhere to tell that the log cannot be written.
+            let _ = self.flush();
+        }
     }
 }
 

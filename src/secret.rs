@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
+use crate::files;
+
 /// A password, token or key. Neither `Debug` nor `Display` nor an error can show it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Secret(Arc<str>);
@@ -40,7 +42,7 @@ impl SecretSource {
         let Some(file) = &self.file else {
             return Ok(None);
         };
-        let text = std::fs::read_to_string(file)?;
+        let text = files::read_text(file, files::MAX_SECRET)?;
         Ok(Some(Secret::new(text.trim_end_matches(['\r', '\n']))))
     }
 }

@@ -19,6 +19,20 @@ use crate::{
 /// The target of the spans that become traces: passes and vendor requests.
 pub const TRACE_TARGET: &str = "delivery_exporter::trace";
 
+/// Libraries that warn of what a client or server does to a connection. Anyone who can connect could fill
+/// the log with it.
+const PROTOCOL_LIBRARIES: [&str; 5] = ["h2", "hyper", "hyper_util", "rustls", "tokio_rustls"];
+
+/// The least important level at which a target's messages are for people.
+fn level_of(target: &str) -> Level {
+    let library = target.split("::").next().unwrap_or_default();
+    if PROTOCOL_LIBRARIES.contains(&library) {
+        Level::ERROR
+    } else {
+        Level::WARN
+    }
+}
+
 /// Sets up the log, on standard error, and the traces if the configuration wants them.
 ///
 /// # Errors
@@ -43,7 +57,8 @@ pub fn start(flags: &Flags, config: Option<&Config>) -> Result<Option<Traces>, S
     // The libraries' own chatter is for nobody who runs an exporter.
     let ours = filter_fn(|metadata| {
         let own = metadata.target().starts_with("delivery_");
-        (own && metadata.target() != TRACE_TARGET) || *metadata.level() <= Level::WARN
+        (own && metadata.target() != TRACE_TARGET)
+            || *metadata.level() <= level_of(metadata.target())
     });
     let log = log_layer(flags.log_format)
         .with_filter(ours)
@@ -73,14 +88,33 @@ where
             .with_span_name(false)
             .with_span_path(false)
             .layer()
-            .with_writer(|| Beside)
+            .with_writer(Beside::default)
             .boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer()
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
-            .with_writer(|| Beside)
+            .with_writer(Beside::default)
             .boxed(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_peers_do_to_connections_is_not_logged_by_libraries() {
+        for target in ["h2::proto::streams::recv", "rustls::server::hs", "hyper"] {
+            assert_eq!(level_of(target), Level::ERROR, "{target}");
+        }
+        for target in [
+            "tokio_postgres::connection",
+            "hyperion",
+            "opentelemetry_sdk",
+        ] {
+            assert_eq!(level_of(target), Level::WARN, "{target}");
+        }
     }
 }

@@ -23,6 +23,14 @@ use tokio::sync::oneshot;
 pub struct Moment(Duration);
 
 impl Moment {
+    /// Later than any moment that is reached.
+    pub const MAX: Moment = Moment(Duration::MAX);
+
+    /// The moment so long after the clock was made.
+    pub fn from_start(length: Duration) -> Moment {
+        Moment(length)
+    }
+
     /// The time since the clock was made.
     pub fn since_start(self) -> Duration {
         self.0
@@ -31,6 +39,15 @@ impl Moment {
     /// The time from `earlier` to this moment; zero if `earlier` is later.
     pub fn since(self, earlier: Moment) -> Duration {
         self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl std::ops::Sub<Duration> for Moment {
+    type Output = Moment;
+
+    /// Stops at the moment at which the clock was made.
+    fn sub(self, length: Duration) -> Moment {
+        Moment(self.0.saturating_sub(length))
     }
 }
 
@@ -79,7 +96,7 @@ impl Clock {
     /// A clock that starts at `wall` and stands still until it is advanced.
     pub fn manual(wall: Timestamp) -> (Clock, ManualClock) {
         let manual = Arc::new(Manual {
-            wall,
+            wall: Mutex::new(wall),
             outside: AtomicUsize::new(0),
             state: Mutex::default(),
         });
@@ -91,8 +108,25 @@ impl Clock {
         match &self.0 {
             Source::System { .. } => Timestamp::now(),
             Source::Scaled { wall, .. } => after(*wall, self.monotonic().0),
-            Source::Manual(manual) => after(manual.wall, manual.elapsed()),
+            Source::Manual(manual) => after(manual.wall(), manual.elapsed()),
         }
+    }
+
+    /// The wall time that belonged to the moment at which the clock was made, by the wall clock as it
+    /// stands now. It changes when somebody sets the wall clock, and only then.
+    pub fn origin(&self) -> Timestamp {
+        match &self.0 {
+            Source::Manual(manual) => manual.wall(),
+            Source::Scaled { wall, .. } => *wall,
+            Source::System { .. } => before(self.now(), self.monotonic().0),
+        }
+    }
+
+    /// When the monotonic clock reaches a wall time, as long as nobody sets the wall clock; what
+    /// was before the clock was made is its first moment.
+    pub fn moment_of(&self, time: Timestamp) -> Moment {
+        let since_origin = time.duration_since(self.origin());
+        Moment(Duration::try_from(since_origin).unwrap_or_default())
     }
 
     /// Monotonic time: unlike [`Clock::now`] it is not set by anyone.
@@ -168,6 +202,61 @@ fn signed(length: Duration) -> SignedDuration {
     SignedDuration::try_from(length).unwrap_or(SignedDuration::MAX)
 }
 
+/// Whether a time can be the present: a machine without a battery starts in 1970, or when its clock was
+/// made, until a time server is reached.
+pub fn is_plausible(time: Timestamp) -> bool {
+    time.as_second() >= PLAUSIBLE_FROM
+}
+
+/// The begin of 2020, in seconds of Unix time.
+const PLAUSIBLE_FROM: i64 = 1_577_836_800;
+
+/// How long the wall clock has to stand ahead before [`SettledTime`] follows it.
+const SETTLE: Duration = Duration::from_secs(24 * 3600);
+/// The wall clock may run ahead of the monotonic one by so much at a time.
+const SETTLED_SLACK: Duration = Duration::from_secs(60);
+
+/// Wall time for what cannot be undone, such as forgetting what is old: a clock that was set a year
+/// ahead must not delete everything before somebody corrects it. It follows a step back at once, and a
+/// step forward after the clock has stood ahead for a day, or at once where it was not set before.
+#[derive(Clone, Debug)]
+pub struct SettledTime {
+    at: Timestamp,
+    seen: Moment,
+    ahead_since: Option<Moment>,
+}
+
+impl SettledTime {
+    /// Settled on the time as it is now.
+    pub fn new(clock: &Clock) -> SettledTime {
+        SettledTime {
+            at: clock.now(),
+            seen: clock.monotonic(),
+            ahead_since: None,
+        }
+    }
+
+    /// The settled time.
+    pub fn now(&mut self, clock: &Clock) -> Timestamp {
+        let (wall, monotonic) = (clock.now(), clock.monotonic());
+        let expected = after(self.at, monotonic.since(self.seen));
+        self.at = if wall <= after(expected, SETTLED_SLACK) {
+            self.ahead_since = None;
+            wall
+        } else {
+            let since = *self.ahead_since.get_or_insert(monotonic);
+            if monotonic.since(since) >= SETTLE || !is_plausible(expected) {
+                self.ahead_since = None;
+                wall
+            } else {
+                expected
+            }
+        };
+        self.seen = monotonic;
+        self.at
+    }
+}
+
 /// Made by [`Clock::waits_outside`].
 #[must_use]
 pub struct WaitsOutside(Option<Arc<Manual>>);
@@ -222,6 +311,13 @@ impl ManualClock {
         }
     }
 
+    /// Sets the wall clock by `by`, which may be negative, and leaves the monotonic clock alone: as an
+    /// operator or a time server does. Nobody wakes of it.
+    pub fn step(&self, by: SignedDuration) {
+        let mut wall = self.0.wall.lock().unwrap_or_else(PoisonError::into_inner);
+        *wall = later(*wall, by);
+    }
+
     /// How many guards of [`Clock::waits_outside`] live.
     pub fn waiting_outside(&self) -> usize {
         self.0.outside.load(Ordering::SeqCst)
@@ -240,7 +336,8 @@ impl ManualClock {
 }
 
 struct Manual {
-    wall: Timestamp,
+    /// The wall time of its first moment.
+    wall: Mutex<Timestamp>,
     outside: AtomicUsize,
     state: Mutex<ManualState>,
 }
@@ -256,6 +353,10 @@ impl Manual {
     fn lock(&self) -> MutexGuard<'_, ManualState> {
         // The state is whole between any two statements, so a panic elsewhere does not spoil it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn wall(&self) -> Timestamp {
+        *self.wall.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn elapsed(&self) -> Duration {
@@ -308,6 +409,42 @@ mod tests {
         assert_eq!(*order.lock().expect("order"), [10, 20, 30]);
         assert_eq!(clock.now(), wall + Duration::from_secs(30));
         assert_eq!(clock.monotonic().since_start(), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn a_step_moves_the_wall_clock_alone() {
+        let wall: Timestamp = "2026-11-01T10:00:00Z".parse().expect("a time");
+        let (clock, hand) = Clock::manual(wall);
+        hand.advance(Duration::from_secs(60));
+        let at = clock.moment_of(wall + Duration::from_secs(90));
+        assert_eq!(at.since(clock.monotonic()), Duration::from_secs(30));
+        hand.step(SignedDuration::from_hours(-24));
+        assert_eq!(clock.monotonic().since_start(), Duration::from_secs(60));
+        assert_eq!(clock.now(), wall - Duration::from_secs(86_340));
+        assert_eq!(clock.origin(), wall - Duration::from_secs(86_400));
+    }
+
+    #[test]
+    fn settled_time_follows_a_step_back_at_once_and_one_forward_after_a_day() {
+        let wall: Timestamp = "2026-11-01T10:00:00Z".parse().expect("a time");
+        let (clock, hand) = Clock::manual(wall);
+        let mut settled = SettledTime::new(&clock);
+        let year = SignedDuration::from_hours(24 * 365);
+        hand.advance(Duration::from_secs(10));
+        hand.step(year);
+        assert_eq!(settled.now(&clock), wall + Duration::from_secs(10));
+        hand.advance(Duration::from_secs(3600));
+        hand.step(-year);
+        assert_eq!(settled.now(&clock), clock.now());
+        hand.step(-year);
+        assert_eq!(settled.now(&clock), clock.now());
+        hand.step(year);
+        for _ in 0..23 {
+            assert_eq!(settled.now(&clock), clock.now() - year);
+            hand.advance(Duration::from_secs(3600));
+        }
+        hand.advance(Duration::from_secs(3601));
+        assert_eq!(settled.now(&clock), clock.now());
     }
 
     #[tokio::test]

@@ -1,51 +1,23 @@
 //! The exporter behind the endpoints for programs.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use delivery_clock::Moment;
 use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
-use tokio::sync::Mutex;
 
-use super::{Exporter, exporter::Live};
+use super::{Exporter, exporter::Live, probes::PROBE_FLOOR};
 use crate::{
     collector::Recorder,
     config::Account,
     ledger::{Amount, News, Registration, StoreError},
     model::{Application, Dataset, Message},
     providers::{Observation, Pushed, Query},
+    redact::masked,
     secret::Secret,
     series::{self, NamedCounter, Probed, Visitor, WebhookOutcome},
     web::Backend,
 };
-
-/// The vendor is asked for the same message no more often than this.
-const PROBE_FLOOR: Duration = Duration::from_secs(5);
-/// Probed messages that are remembered.
-const MAX_PROBES: usize = 10_000;
-
-type ProbeKey = (Arc<str>, usize, String);
-type LastProbe = Arc<Mutex<Option<(Moment, Arc<Probed>)>>>;
-
-/// What probes have found lately, so that a storm of scrapes is one request.
-#[derive(Default)]
-pub(super) struct Probes(std::sync::Mutex<HashMap<ProbeKey, LastProbe>>);
-
-impl Probes {
-    fn of(&self, key: ProbeKey) -> LastProbe {
-        let mut probes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if probes.len() >= MAX_PROBES {
-            // Those that nobody waits for.
-            probes.retain(|_, own| Arc::strong_count(own) > 1);
-        }
-        probes.entry(key).or_default().clone()
-    }
-}
 
 impl Exporter {
     fn live(&self, account: &str) -> Option<Arc<Live>> {
@@ -196,8 +168,8 @@ impl Backend for Exporter {
             let mut found = HashMap::new();
             for message in live.ledger.registered(0).await?.0 {
                 let entry = json!({
-                    "id": message.id, "application": name(&message.application),
-                    "campaign": message.campaign, "sent_at": message.sent_at.map(|at| at.to_string()),
+                    "id": masked(&message.id), "application": name(&message.application),
+                    "campaign": message.campaign.as_deref().map(masked), "sent_at": message.sent_at.map(|at| at.to_string()),
                     "registered": true,
                 });
                 found.insert((message.application, message.id), entry);
@@ -205,7 +177,7 @@ impl Backend for Exporter {
             for (id, met) in live.ledger.watched().await {
                 let registered = found.contains_key(&id);
                 let entry = json!({
-                    "id": id.1, "application": name(&id.0), "campaign": met.campaign,
+                    "id": masked(&id.1), "application": name(&id.0), "campaign": met.campaign.as_deref().map(masked),
                     "sent_at": met.sent_at.map(|at| at.to_string()),
                     "first_seen": met.first_seen.to_string(), "registered": registered,
                 });
@@ -261,7 +233,7 @@ impl Backend for Exporter {
                     "lease_held": self.ledger().lease(&live.account.name).runs(),
                     "ready": note.is_some_and(|own| own.ready),
                     "next_query_at": note.and_then(|own| own.next).map(|at| at.to_string()),
-                    "last_error": note.and_then(|own| own.last_error.clone()),
+                    "last_error": note.and_then(|own| own.last_error.as_deref().map(masked)),
                     "totals": totals,
                 }));
             }
@@ -297,7 +269,7 @@ impl Backend for Exporter {
         account: &'a Account,
         application: usize,
         message: &'a str,
-    ) -> BoxFuture<'a, Arc<Probed>> {
+    ) -> BoxFuture<'a, Result<Arc<Probed>, Duration>> {
         async move {
             let key = (account.name.clone(), application, message.to_owned());
             let last = self.probes().of(key);
@@ -307,8 +279,9 @@ impl Backend for Exporter {
             if let Some((at, probed)) = last.as_ref()
                 && now.since(*at) < PROBE_FLOOR
             {
-                return probed.clone();
+                return Ok(probed.clone());
             }
+            self.probes().admit(account, self.clock())?;
             let of = account.applications.get(application).cloned();
             let of = of.unwrap_or_else(|| Application {
                 id: Arc::from(""),
@@ -330,7 +303,7 @@ impl Backend for Exporter {
             };
             let probed = Arc::new(probed);
             *last = Some((self.clock().monotonic(), probed.clone()));
-            probed
+            Ok(probed)
         }
         .boxed()
     }

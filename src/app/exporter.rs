@@ -9,7 +9,7 @@ use std::{
 use delivery_clock::{Clock, Moment};
 use tokio::sync::Mutex;
 
-use super::backend::Probes;
+use super::probes::Probes;
 use crate::{
     collector::{self, CollectorHandle, Parts, Progress},
     config::{Account, Config},

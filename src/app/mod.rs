@@ -5,6 +5,7 @@ mod backfill;
 mod collect;
 mod demo;
 mod exporter;
+mod probes;
 mod replay;
 mod serve;
 
@@ -15,7 +16,9 @@ pub use exporter::{Exporter, StartError};
 use crate::{
     cli::{Cli, Command},
     config::{self, Config, ConfigErrors},
-    discovery, telemetry,
+    discovery,
+    redact::masked,
+    telemetry,
     web::guard::Guard,
 };
 
@@ -84,13 +87,13 @@ fn prepared(cli: &Cli) -> Option<Config> {
 fn check(cli: &Cli) -> u8 {
     let web = cli.flags.web_config_file.as_deref().map(Guard::read);
     if let Some(Err(problems)) = &web {
-        eprintln!("{problems}");
+        eprintln!("{}", masked(problems));
     }
     match load(&cli.flags.config_file) {
         Ok(config) => {
             let problems: Vec<_> = config.accounts.iter().flat_map(discovery::check).collect();
             if !problems.is_empty() {
-                eprintln!("{}", problems.join("\n"));
+                eprintln!("{}", masked(&problems.join("\n")));
                 return FAILED;
             }
             if matches!(web, Some(Err(_))) {

@@ -1,7 +1,10 @@
 //! The loop of one account: passes, what is in flight, and what becomes of each answer.
 
 mod answers;
+mod buffer;
+mod flights;
 mod pass;
+mod steps;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -9,12 +12,12 @@ use std::{
     time::Duration,
 };
 
-use delivery_clock::{Clock, Moment};
-use jiff::Timestamp;
+use delivery_clock::{Clock, Moment, SettledTime};
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use pass::Flights;
+use flights::Flights;
 
 use super::{
     Recorder,
@@ -25,7 +28,7 @@ use crate::{
     config::{Account, MessageEntry},
     discovery::{MessageKey, Named, Sources, Tracker, Update},
     ledger::{AccountLedger, Lease, StoreError},
-    model::{Dataset, Message, Source},
+    model::{Dataset, MAX_REGISTERED_BYTES, Message, Source},
     providers::{FailureKind, Plan, Provider},
     telemetry::TRACE_TARGET,
 };
@@ -36,6 +39,11 @@ const MAX_UNREADABLE: u32 = 3;
 /// A ledger that cannot be opened is tried again after this; the spool is looked at as often while
 /// another replica holds the account.
 const REOPEN_AFTER: Duration = Duration::from_secs(5);
+/// A registration that is no older was made with the clock as it is.
+const REGISTERED_JUST_NOW: SignedDuration = SignedDuration::from_secs(60);
+/// So many messages more than `max_messages_per_account` are taken of one answer before others give
+/// way: to look for them takes a walk over all.
+const MAX_EXCESS_MESSAGES: usize = 10_000;
 /// How often the ledger is searched for messages that no source names.
 const SWEEP_EVERY: Duration = Duration::from_secs(3600);
 
@@ -146,9 +154,22 @@ pub(super) struct Collector {
     status: Arc<Mutex<CollectorStatus>>,
     unreadable: u32,
     /// When the first queries were due.
-    first: Timestamp,
+    first: Moment,
+    /// The wall time of the monotonic clock's first moment, as the wall clock was last seen. What is
+    /// shown of due times is computed from it.
+    origin: Timestamp,
+    /// The same, when messages were last planned by their ages.
+    planned_origin: Timestamp,
+    /// Files and HTTP lists are to be read from the beginning.
+    sources_restart: bool,
+    /// The wall time by which messages are forgotten and refused for their age.
+    settled: SettledTime,
     /// Which lane is served next, so that one application does not keep the others waiting.
     turn: usize,
+    /// Messages that are not watched any more, and that the ledger still watches.
+    unwatched: Vec<(Arc<str>, Arc<str>)>,
+    /// There were more messages than there may be, and it was logged.
+    is_full: bool,
     /// Messages that were named, and that the ledger has not met.
     unmet: Vec<(MessageKey, Message)>,
     /// When rows of the ledger that nobody names were last looked for.
@@ -182,13 +203,14 @@ impl Collector {
     pub(super) fn new(
         parts: Parts,
         status: Arc<Mutex<CollectorStatus>>,
-        first: Timestamp,
+        first: Moment,
     ) -> Collector {
         let account = parts.account.clone();
         parts.ledger.close(false);
         let opened_at = parts.clock.monotonic();
+        let (origin, settled) = (parts.clock.origin(), SettledTime::new(&parts.clock));
         let mut collector = Collector {
-            tracker: Tracker::new(account.messages.max_age),
+            tracker: Tracker::new(account.messages.max_age, account.max_messages),
             parts,
             lanes: BTreeMap::new(),
             set_aside: BTreeSet::new(),
@@ -206,7 +228,13 @@ impl Collector {
             status,
             unreadable: 0,
             first,
+            origin,
+            planned_origin: origin,
+            sources_restart: false,
+            settled,
             turn: 0,
+            unwatched: Vec::new(),
+            is_full: false,
             unmet: Vec::new(),
             swept_at: opened_at,
             registered_until: 0,
@@ -249,6 +277,17 @@ impl Collector {
         }
         let planned = collector.lanes.values().map(Lane::len).sum();
         collector.parts.progress.planned(planned);
+        collector.name_fixed(first);
+        collector.make_room(0);
+        collector.parts.recorder.tracked(collector.tracker.len());
+        collector.tell_due();
+        collector.parts.recorder.publish();
+        collector
+    }
+
+    /// The messages of the configuration itself; they are due from `first` on.
+    fn name_fixed(&mut self, first: Moment) {
+        let account = self.parts.account.clone();
         let mut new = 0;
         for entry in &account.messages.fixed {
             let Some(application) = account.applications.get(entry.application) else {
@@ -260,19 +299,14 @@ impl Collector {
                 campaign: entry.campaign.clone(),
                 sent_at: entry.sent_at,
             };
-            new += usize::from(collector.name(entry.application, message, Source::Static, first));
+            new += usize::from(self.name(entry.application, message, Source::Static, false, first));
         }
         if !account.messages.fixed.is_empty() {
-            let now = collector.parts.clock.now();
-            collector
-                .parts
+            let now = self.parts.clock.now();
+            self.parts
                 .recorder
                 .discovered(Source::Static, new, true, now);
         }
-        collector.parts.recorder.tracked(collector.tracker.len());
-        collector.tell_due();
-        collector.parts.recorder.publish();
-        collector
     }
 
     /// A source names a message; whether it is new. It is due from `first` on, or when the vendor
@@ -282,20 +316,36 @@ impl Collector {
         application: usize,
         message: Message,
         source: Source,
-        first: Timestamp,
+        sent_here: bool,
+        first: Moment,
     ) -> bool {
-        let now = self.parts.clock.now();
+        if message.id.len() > MAX_REGISTERED_BYTES {
+            // An older version took them, and a vendor's list may have them. No request can hold it.
+            self.parts.recorder.rejected("id_too_long");
+            return false;
+        }
+        let now = self.now();
         let earliest = self.parts.provider.first_numbers(&message);
         let key = self.tracker.resolve(&(application, message.id.clone()));
-        match self.tracker.name(application, message.clone(), source, now) {
+        match self
+            .tracker
+            .name(application, message.clone(), source, sent_here, now)
+        {
             Named::New => self.unmet.push((key.clone(), message)),
             Named::Known | Named::Forgotten => return false,
             Named::TooOld => {
                 self.parts.recorder.rejected("max_age");
                 return false;
             }
+            Named::NoRoom => {
+                self.given_up(1);
+                return false;
+            }
         }
-        let first = earliest.map_or(first, |earliest| earliest.max(first));
+        // One answer can name more than there is room for.
+        self.make_room(MAX_EXCESS_MESSAGES);
+        let clock = &self.parts.clock;
+        let first = earliest.map_or(first, |earliest| clock.moment_of(earliest).max(first));
         let provider = &self.parts.provider;
         for ((dataset, of), lane) in &mut self.lanes {
             if *of == application && matches!(provider.plan(*dataset), Plan::Messages { .. }) {
@@ -308,13 +358,14 @@ impl Collector {
 
     /// A source was read.
     pub(super) fn named(&mut self, update: Update) {
-        let now = self.parts.clock.now();
+        let (now, monotonic) = (self.parts.clock.now(), self.parts.clock.monotonic());
         let mut new = 0;
         for entry in update.entries {
             let Some(application) = self.parts.account.applications.get(entry.application) else {
                 continue;
             };
             // What appears after the first load has just been sent.
+            let is_dated = entry.sent_at.is_some();
             let sent_at = entry.sent_at.or((!update.first).then_some(now));
             let key = self.tracker.resolve(&(entry.application, entry.id.clone()));
             let known = self.tracker.names(&key);
@@ -324,8 +375,22 @@ impl Collector {
                 campaign: entry.campaign,
                 sent_at: if known { entry.sent_at } else { sent_at },
             };
-            new += usize::from(self.name(entry.application, message, update.source, now));
+            let sent_here = match (update.source, entry.sent_at) {
+                // A registration without a time was given the one at which it came.
+                (Source::Api, Some(sent_at)) => {
+                    now.duration_since(sent_at).abs() < REGISTERED_JUST_NOW
+                }
+                _ => !is_dated,
+            };
+            new += usize::from(self.name(
+                entry.application,
+                message,
+                update.source,
+                sent_here,
+                monotonic,
+            ));
         }
+        self.make_room(0);
         let account = &self.parts.account.name;
         let good = update.problem.is_none();
         if let Some(problem) = update.problem {
@@ -375,7 +440,7 @@ impl Collector {
             }
             self.parts.recorder.lost();
             self.parts.recorder.publish();
-            let now = self.parts.clock.now();
+            let now = self.parts.clock.monotonic();
             self.lanes.values_mut().for_each(|lane| lane.reset(now));
             self.renamed.clear();
             self.renaming.clear();
@@ -508,29 +573,34 @@ impl Collector {
     async fn passes(&mut self, stop: &mut watch::Receiver<bool>, sources: &mut Sources) {
         let mut flights = Flights::new();
         loop {
+            if self.follow_wall_clock() {
+                self.tell_due();
+                self.parts.recorder.publish();
+            }
+            if std::mem::take(&mut self.sources_restart) {
+                *sources = Sources::start(&self.parts.account, &self.parts.clock);
+            }
             let next = self.lanes.values().filter_map(Lane::next_try).min();
+            let next_at = next.map(|next| self.time_of(next));
             self.tell(|status| {
-                status.next = next;
+                status.next = next_at;
                 status.answered |= next.is_none();
             });
+            // What is planned by wall time is planned anew when somebody sets the clock.
+            let look_at = self.parts.clock.monotonic() + self.parts.account.interval;
             let (clock, ledger) = (self.parts.clock.clone(), self.parts.ledger.clone());
             // A query that was begun in the pass before may land at any time.
             let carried_over = !flights.is_empty();
             let due = async {
                 match next {
                     _ if carried_over => {}
-                    Some(next) => {
-                        // Read first: if the time goes on in between, this wakes too soon, not too late.
-                        let begun = clock.monotonic();
-                        let wait = next.duration_since(clock.now());
-                        let wait = Duration::try_from(wait).unwrap_or_default();
-                        clock.sleep_until(begun + wait).await;
-                    }
-                    None => std::future::pending().await,
+                    Some(next) if next <= look_at => clock.sleep_until(next).await,
+                    _ => std::future::pending().await,
                 }
             };
             let woken = tokio::select! {
                 () = due => Woken::Due,
+                () = clock.sleep_until(look_at) => continue,
                 update = sources.next() => Woken::Named(update),
                 () = ledger.registration() => Woken::Registered,
                 _ = stop.wait_for(|stop| *stop) => return,
@@ -576,9 +646,61 @@ impl Collector {
 
     /// Forgets what is over, and, once in a while, rows of the ledger that no source names.
     async fn forget_old(&mut self) {
-        let now = self.parts.clock.now();
-        let mut over = Vec::new();
-        let keys: BTreeSet<MessageKey> = self.tracker.forget_old(now).into_iter().collect();
+        let now = self.now();
+        let keys = self.tracker.forget_old(now);
+        self.unwatch(keys);
+        let over = std::mem::take(&mut self.unwatched);
+        if !over.is_empty() {
+            self.parts.ledger.unwatch(&over).await;
+        }
+        self.parts.recorder.tracked(self.tracker.len());
+        let max_messages = self.parts.account.max_messages;
+        self.is_full &= self.tracker.len() > max_messages - max_messages / 10;
+        // The ledger has them too, and is asked again.
+        let max_names = max_messages.saturating_mul(4);
+        if self.renamed.len() > max_names {
+            self.renamed.clear();
+        }
+        if self.other_names.len() > max_names {
+            self.other_names.clear();
+        }
+        let clock = &self.parts.clock;
+        if clock.monotonic().since(self.swept_at) >= SWEEP_EVERY {
+            self.swept_at = clock.monotonic();
+            let max_age = self.parts.account.messages.max_age;
+            let before = schedule::before(now.settled, max_age + SWEEP_EVERY);
+            if let Err(error) = self.sweep(before).await {
+                tracing::warn!(account = %self.parts.account.name, %error, "old messages cannot be removed from the ledger");
+            }
+        }
+    }
+
+    /// Gives up the messages that are too many, if there are `excess` more than there may be.
+    fn make_room(&mut self, excess: usize) {
+        if self.tracker.len() <= self.parts.account.max_messages.saturating_add(excess) {
+            return;
+        }
+        let keys = self.tracker.give_up();
+        self.given_up(keys.len());
+        self.unwatch(keys);
+    }
+
+    /// Says that messages had no room.
+    fn given_up(&mut self, messages: usize) {
+        for _ in 0..messages {
+            self.parts.recorder.rejected("max_messages");
+        }
+        if messages > 0 && !std::mem::replace(&mut self.is_full, true) {
+            tracing::warn!(
+                account = %self.parts.account.name, max = self.parts.account.max_messages,
+                "there are more messages than limits.max_messages_per_account; the oldest are not watched"
+            );
+        }
+    }
+
+    /// Messages are not watched any more.
+    fn unwatch(&mut self, keys: Vec<MessageKey>) {
+        let keys: BTreeSet<MessageKey> = keys.into_iter().collect();
         if !keys.is_empty() {
             self.set_aside.retain(|(_, key)| !keys.contains(key));
             self.last_good.retain(|(_, key)| !keys.contains(key));
@@ -586,6 +708,7 @@ impl Collector {
                 .retain(|(application, _, id)| !keys.contains(&(*application, id.clone())));
             self.renaming.retain(|key, _| !keys.contains(key));
             self.other_names.retain(|key| !keys.contains(key));
+            self.unmet.retain(|(key, _)| !keys.contains(key));
         }
         for key in keys {
             for ((_, of), lane) in &mut self.lanes {
@@ -595,19 +718,7 @@ impl Collector {
             }
             let application = self.application(key.0);
             self.parts.recorder.forgotten(&application, &key.1);
-            over.push((application.id, key.1));
-        }
-        if !over.is_empty() {
-            self.parts.ledger.unwatch(&over).await;
-        }
-        self.parts.recorder.tracked(self.tracker.len());
-        let clock = &self.parts.clock;
-        if clock.monotonic().since(self.swept_at) >= SWEEP_EVERY {
-            self.swept_at = clock.monotonic();
-            let before = schedule::before(now, self.parts.account.messages.max_age + SWEEP_EVERY);
-            if let Err(error) = self.sweep(before).await {
-                tracing::warn!(account = %self.parts.account.name, %error, "old messages cannot be removed from the ledger");
-            }
+            self.unwatched.push((application.id, key.1));
         }
     }
 

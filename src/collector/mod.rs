@@ -6,7 +6,11 @@
 
 mod account;
 #[cfg(test)]
+mod clocks;
+#[cfg(test)]
 mod days;
+#[cfg(test)]
+mod limits;
 #[cfg(test)]
 mod month;
 mod queue;
@@ -40,7 +44,7 @@ pub fn spawn(parts: Parts) -> CollectorHandle {
     let status = Arc::default();
     let (stop, stopped) = watch::channel(false);
     let account = parts.account.name.clone();
-    let first = schedule::after(parts.clock.now(), schedule::spread(parts.account.interval));
+    let first = parts.clock.monotonic() + schedule::spread(parts.account.interval);
     let collector = Collector::new(parts, Arc::clone(&status), first);
     let task = Mutex::new(Some(tokio::spawn(collector.run(stopped))));
     CollectorHandle {
@@ -57,7 +61,7 @@ pub fn spawn(parts: Parts) -> CollectorHandle {
 ///
 /// Something failed; what was answered is recorded all the same.
 pub async fn run_once(parts: Parts) -> Result<(), ()> {
-    let first = parts.clock.now();
+    let first = parts.clock.monotonic();
     Collector::new(parts, Arc::default(), first)
         .run_once()
         .await

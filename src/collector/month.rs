@@ -3,7 +3,8 @@
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
-use jiff::{SignedDuration, Timestamp};
+use delivery_clock::Moment;
+use jiff::SignedDuration;
 
 use super::{
     queue::{Job, Lane},
@@ -57,8 +58,8 @@ struct Outcome {
     missed: u64,
 }
 
-fn at(second: i64) -> Timestamp {
-    Timestamp::from_second(second).unwrap()
+fn at(second: i64) -> Moment {
+    Moment::from_start(Duration::from_secs(second.try_into().unwrap()))
 }
 
 fn run(sender: Sender, days: i64) -> Outcome {
@@ -139,7 +140,9 @@ fn run(sender: Sender, days: i64) -> Outcome {
                 }
             }
         }
-        let due = lane.next_try().map_or(i64::MAX, Timestamp::as_second);
+        let due = lane.next_try().map_or(i64::MAX, |due| {
+            i64::try_from(due.since_start().as_secs()).unwrap()
+        });
         now = due
             .min(next_send.unwrap_or(i64::MAX))
             .min(next_minute)

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use delivery_clock::Moment;
 
 /// To fill a batch, so many times its size is looked at.
 const LOOK_AHEAD: usize = 4;
@@ -34,11 +34,13 @@ impl Job {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     /// When the oldest unanswered query was due, or when the next will be.
-    due_at: Timestamp,
+    due_at: Moment,
     /// When it is tried; later than `due_at` after a failure.
-    try_at: Timestamp,
+    try_at: Moment,
+    /// When the last query that was answered began.
+    asked_at: Option<Moment>,
     /// It may be asked for so much before it is tried, if that fills a batch.
-    early: SignedDuration,
+    early: Duration,
     /// The vendor refuses it in a batch.
     alone: bool,
     in_flight: bool,
@@ -53,9 +55,9 @@ struct Slot {
 pub(super) struct Lane {
     slots: HashMap<Job, Slot>,
     /// The jobs that are not in flight, by the time at which they are tried.
-    waiting: BTreeSet<(Timestamp, Job)>,
+    waiting: BTreeSet<(Moment, Job)>,
     /// All jobs, by the time at which they are due.
-    dues: BTreeSet<(Timestamp, Job)>,
+    dues: BTreeSet<(Moment, Job)>,
     /// How many jobs failed when they were last queried.
     failed: usize,
     /// Each job is queried at most once: what was answered, or was not, does not wait again.
@@ -69,12 +71,13 @@ impl Lane {
     }
 
     /// A job that is due at `at`; one that is known stays as it is.
-    pub(super) fn add(&mut self, job: Job, at: Timestamp) {
+    pub(super) fn add(&mut self, job: Job, at: Moment) {
         if !self.slots.contains_key(&job) {
             let slot = Slot {
                 due_at: at,
                 try_at: at,
-                early: SignedDuration::ZERO,
+                asked_at: None,
+                early: Duration::ZERO,
                 alone: false,
                 in_flight: false,
                 tried: false,
@@ -102,7 +105,7 @@ impl Lane {
 
     /// The jobs for the next query: a list or drain by itself, a message that has to be alone, or
     /// up to `batch` messages; of several that are due, a list first.
-    pub(super) fn take(&mut self, now: Timestamp, batch: usize) -> Vec<Job> {
+    pub(super) fn take(&mut self, now: Moment, batch: usize) -> Vec<Job> {
         let jobs = if self.list_is_due(now) {
             vec![Job::List]
         } else {
@@ -115,9 +118,7 @@ impl Lane {
                 due &= *try_at <= now;
                 if !due {
                     // The request is made anyway: what would be due soon fills it up.
-                    let is_early = try_at
-                        .checked_sub(slot.early)
-                        .is_ok_and(|early| early <= now);
+                    let is_early = *try_at - slot.early <= now;
                     if jobs.is_empty() || seen >= LOOK_AHEAD * batch {
                         break;
                     }
@@ -149,17 +150,17 @@ impl Lane {
     }
 
     /// The job was answered: it is next due at `next`, and may be asked for `early`.
-    pub(super) fn answered(&mut self, job: &Job, next: Timestamp, early: Duration) {
+    pub(super) fn answered(&mut self, job: &Job, next: Moment, early: Duration) {
         self.reschedule(job, |slot| {
             slot.failed = false;
             slot.due_at = next;
             slot.try_at = next;
-            slot.early = SignedDuration::try_from(early).unwrap_or_default();
+            slot.early = early;
         });
     }
 
     /// The job is due at `at`, unless it is in flight or due before.
-    pub(super) fn sooner(&mut self, job: &Job, at: Timestamp) {
+    pub(super) fn sooner(&mut self, job: &Job, at: Moment) {
         let later = |slot: &Slot| !slot.in_flight && slot.due_at > at && slot.try_at > at;
         if self.slots.get(job).is_some_and(later) {
             self.answered(job, at, Duration::ZERO);
@@ -167,7 +168,7 @@ impl Lane {
     }
 
     /// The job was not answered: it stays due, and is tried again at `again`.
-    pub(super) fn unanswered(&mut self, job: &Job, again: Timestamp) {
+    pub(super) fn unanswered(&mut self, job: &Job, again: Moment) {
         self.reschedule(job, |slot| {
             slot.failed = true;
             slot.try_at = again;
@@ -179,8 +180,22 @@ impl Lane {
         self.failed > 0
     }
 
+    /// Notes when the query began that answered the job.
+    pub(super) fn asked(&mut self, job: &Job, at: Moment) {
+        if let Some(slot) = self.slots.get_mut(job) {
+            slot.asked_at = Some(at);
+        }
+    }
+
+    /// When the last query that answered the job began. Of a job that is in flight, or whose last
+    /// query failed, nothing: it is due already.
+    pub(super) fn answered_at(&self, job: &Job) -> Option<Option<Moment>> {
+        let slot = self.slots.get(job)?;
+        (!slot.in_flight && !slot.failed).then_some(slot.asked_at)
+    }
+
     /// Everything is due now, as at a start.
-    pub(super) fn reset(&mut self, now: Timestamp) {
+    pub(super) fn reset(&mut self, now: Moment) {
         let jobs: Vec<Job> = self.slots.keys().cloned().collect();
         for job in jobs {
             self.answered(&job, now, Duration::ZERO);
@@ -203,7 +218,7 @@ impl Lane {
 
     /// The job's query stopped in the middle: it goes on at `at`, even where each job is queried
     /// once.
-    pub(super) fn go_on(&mut self, job: &Job, at: Timestamp) {
+    pub(super) fn go_on(&mut self, job: &Job, at: Moment) {
         let once = std::mem::take(&mut self.once);
         self.answered(job, at, Duration::ZERO);
         self.once = once;
@@ -215,7 +230,7 @@ impl Lane {
     }
 
     /// Whether the list is the next that would be queried.
-    pub(super) fn list_is_due(&self, now: Timestamp) -> bool {
+    pub(super) fn list_is_due(&self, now: Moment) -> bool {
         let is_due =
             |slot: &Slot| slot.try_at <= now && self.waiting.contains(&(slot.try_at, Job::List));
         self.slots.get(&Job::List).is_some_and(is_due)
@@ -223,7 +238,7 @@ impl Lane {
 
     /// Whether what the application's messages are is known as far as it can be: its list was
     /// queried, and where there is none, every message that is due.
-    pub(super) fn knows_messages(&self, now: Timestamp) -> bool {
+    pub(super) fn knows_messages(&self, now: Moment) -> bool {
         match self.slots.get(&Job::List) {
             Some(list) => list.tried,
             None => self
@@ -249,7 +264,7 @@ impl Lane {
     }
 
     /// Nothing that waits is tried before `again`.
-    pub(super) fn defer(&mut self, again: Timestamp) {
+    pub(super) fn defer(&mut self, again: Moment) {
         let early: Vec<_> = self
             .waiting
             .iter()
@@ -267,21 +282,21 @@ impl Lane {
     }
 
     /// When the next job is tried.
-    pub(super) fn next_try(&self) -> Option<Timestamp> {
+    pub(super) fn next_try(&self) -> Option<Moment> {
         self.waiting.first().map(|(at, _)| *at)
     }
 
     /// When the first job that is not due now is tried.
-    pub(super) fn next_try_after(&self, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn next_try_after(&self, now: Moment) -> Option<Moment> {
         // A list is the first of the jobs of a moment. What is due is not walked through: it can be
         // many thousands of messages, and this is looked up after each answer.
-        let after = now.checked_add(SignedDuration::from_nanos(1)).ok()?;
+        let after = now + Duration::from_nanos(1);
         let mut later = self.waiting.range((after, Job::List)..);
         later.next().map(|(at, _)| *at)
     }
 
     /// When the oldest unanswered query was due, or when the next will be.
-    pub(super) fn due(&self) -> Option<Timestamp> {
+    pub(super) fn due(&self) -> Option<Moment> {
         self.dues.first().map(|(at, _)| *at)
     }
 }
@@ -290,8 +305,8 @@ impl Lane {
 mod tests {
     use super::*;
 
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(seconds).unwrap()
+    fn at(seconds: u64) -> Moment {
+        Moment::from_start(Duration::from_secs(seconds))
     }
 
     fn message(id: usize) -> Job {

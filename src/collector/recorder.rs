@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use delivery_clock::Moment;
 use jiff::Timestamp;
 
 use crate::{
@@ -24,11 +25,11 @@ pub trait Recorder: Observer {
         message: &Message,
         first_seen: Timestamp,
         snapshot: &Snapshot,
-        stale_at: Timestamp,
+        stale_at: Moment,
     );
 
     /// The vendor answered, and the state of the message is what it was.
-    fn renewed(&self, dataset: Dataset, application: &Application, id: &str, stale_at: Timestamp);
+    fn renewed(&self, dataset: Dataset, application: &Application, id: &str, stale_at: Moment);
 
     /// All figures of a data set, or of one `group` of it (a message's id, or the name of a part):
     /// they replace those before, and are true until `stale_at`.
@@ -38,7 +39,7 @@ pub trait Recorder: Observer {
         application: &Application,
         group: &str,
         figures: Vec<Figure>,
-        stale_at: Timestamp,
+        stale_at: Moment,
     );
 
     /// The message is no longer watched.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use delivery_clock::Moment;
 pub(super) use delivery_clock::{after, before};
 use jiff::{SignedDuration, Timestamp};
 use rand::RngExt;
@@ -30,47 +31,47 @@ fn pause(age: SignedDuration, interval: Duration, max_interval: Duration) -> Dur
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beat {
     /// One of them.
-    pub(super) origin: Timestamp,
+    pub(super) origin: Moment,
     /// The time from one to the next.
     pub(super) interval: Duration,
 }
 
 impl Beat {
     /// The first beat at or after `at`.
-    pub(super) fn from(self, at: Timestamp) -> Timestamp {
-        let length = i64::try_from(self.interval.as_millis())
-            .unwrap_or(i64::MAX)
-            .max(1);
-        let since = at
-            .as_millisecond()
-            .saturating_sub(self.origin.as_millisecond());
-        let late = since.rem_euclid(length);
+    pub(super) fn from(self, at: Moment) -> Moment {
+        let length = self.interval.as_millis().max(1);
+        let millisecond = |moment: Moment| moment.since_start().as_millis();
+        let late = if at >= self.origin {
+            (millisecond(at) - millisecond(self.origin)) % length
+        } else {
+            let early = (millisecond(self.origin) - millisecond(at)) % length;
+            (length - early) % length
+        };
         if late == 0 {
             return at;
         }
-        at.checked_add(SignedDuration::from_millis(length - late))
-            .unwrap_or(at)
+        at + Duration::from_millis(u64::try_from(length - late).unwrap_or(u64::MAX))
     }
 
     /// The first beat after `at`: no more than an interval later.
-    pub(super) fn after(self, at: Timestamp) -> Timestamp {
-        self.from(after(at, Duration::from_millis(1)))
+    pub(super) fn after(self, at: Moment) -> Moment {
+        self.from(at + Duration::from_millis(1))
     }
 }
 
 /// When a message that was asked for at `asked`, at this age, is asked for again, and how much
 /// before that it may be, if that fills a batch. With a beat, fresh messages are asked for on it.
 pub(super) fn next(
-    asked: Timestamp,
+    asked: Moment,
     age: SignedDuration,
     interval: Duration,
     max_interval: Duration,
     beat: Option<Beat>,
-) -> (Timestamp, Duration) {
+) -> (Moment, Duration) {
     let pause = pause(age, interval, max_interval);
     let next = match beat {
         Some(beat) if pause == interval => beat.after(asked),
-        _ => after(asked, pause),
+        _ => asked + pause,
     };
     (next, early(pause, interval))
 }
@@ -110,7 +111,7 @@ const HOURLY: Duration = Duration::from_secs(3600);
 const LONGEST_DAY: Duration = Duration::from_secs(25 * 3600);
 
 /// When a message is asked for that is wanted at `at`, and not before.
-pub(super) fn wanted(at: Timestamp, beat: Option<Beat>) -> Timestamp {
+pub(super) fn wanted(at: Moment, beat: Option<Beat>) -> Moment {
     beat.map_or(at, |beat| beat.from(at))
 }
 
@@ -176,7 +177,7 @@ mod tests {
 
     #[test]
     fn fresh_messages_fall_into_step() {
-        let at = |millisecond| Timestamp::from_millisecond(millisecond).unwrap();
+        let at = |millisecond| Moment::from_start(Duration::from_millis(millisecond));
         let beat = Beat {
             origin: at(7_000),
             interval: Duration::from_secs(10),

@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use delivery_clock::{Clock, ManualClock};
+use delivery_clock::{Clock, ManualClock, Moment};
 use futures_util::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 
@@ -58,18 +58,18 @@ impl Recorder for Record {
         message: &Message,
         _: Timestamp,
         snapshot: &Snapshot,
-        stale_at: Timestamp,
+        stale_at: Moment,
     ) {
         let campaign = message.campaign.as_deref().unwrap_or("-");
         let count = snapshot.totals[0].counts[0].1;
         self.note(format!(
             "{} {campaign} {count} until {}",
             message.id,
-            stale_at.as_second()
+            seconds(stale_at)
         ));
     }
-    fn renewed(&self, _: Dataset, _: &Application, id: &str, stale_at: Timestamp) {
-        self.note(format!("{id} until {}", stale_at.as_second()));
+    fn renewed(&self, _: Dataset, _: &Application, id: &str, stale_at: Moment) {
+        self.note(format!("{id} until {}", seconds(stale_at)));
     }
     fn forgotten(&self, _: &Application, id: &str) {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
@@ -87,7 +87,7 @@ impl Recorder for Record {
         _: &Application,
         _: &str,
         figures: Vec<crate::model::Figure>,
-        _: Timestamp,
+        _: Moment,
     ) {
         self.note(format!("{} figures", figures.len()));
     }
@@ -118,6 +118,14 @@ impl Recorder for Record {
     fn publish(&self) {
         self.hidden.store(false, Ordering::SeqCst);
     }
+}
+
+/// When the bench's clock starts, in seconds of Unix time.
+const START: i64 = 1_800_000_000;
+
+/// What the bench's clock says at a moment, counted from 1000 at its start.
+fn seconds(at: Moment) -> u64 {
+    1000 + at.since_start().as_secs()
 }
 
 /// A message whose query takes forty seconds.
@@ -221,7 +229,7 @@ impl StoreNotes for NoNotes {
     fn store_size(&self, _: u64) {}
 }
 
-/// A collector on a clock that stands still at 1000.
+/// A collector on a clock that stands still.
 struct Bench {
     handle: CollectorHandle,
     hand: ManualClock,
@@ -251,7 +259,7 @@ impl Bench {
               applications: [{{id: app}}], collect: [messages], messages: {messages}}}]"
         );
         let config: Config = config::parse(&path, &text, &|_| None).unwrap();
-        let (clock, hand) = Clock::manual(Timestamp::from_second(1000).unwrap());
+        let (clock, hand) = Clock::manual(Timestamp::from_second(START).unwrap());
         let vendor = Arc::new(Scripted {
             batch,
             asked: Mutex::default(),
@@ -308,7 +316,7 @@ impl Bench {
     }
 
     fn due(&self) -> i64 {
-        self.record.due.lock().unwrap().unwrap().as_second()
+        1000 + self.record.due.lock().unwrap().unwrap().as_second() - START
     }
 }
 

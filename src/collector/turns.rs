@@ -27,18 +27,20 @@ enum Telling {
 }
 
 /// A vendor with a list that takes its time, and data sets that depend on it.
-struct Paced {
+pub(super) struct Paced {
     clock: Clock,
     /// How long a list takes, and any other query.
-    list_takes: Duration,
-    query_takes: Duration,
-    list_has_numbers: bool,
+    pub(super) list_takes: Duration,
+    pub(super) query_takes: Duration,
+    pub(super) list_has_numbers: bool,
     /// The ids that are listed.
-    listed: Vec<String>,
+    pub(super) listed: Vec<String>,
     /// How a message with two names is told by one list after the other.
     tellings: Vec<Telling>,
     /// Ids whose query fails.
     failing: Vec<String>,
+    /// Ids of which no request can be made.
+    pub(super) unbuildable: Vec<String>,
     /// Ids that are refused, with all that is asked for with them.
     refused: Vec<String>,
     /// While the message 123 is asked for by this name, another answer says that it is called A-1.
@@ -63,6 +65,7 @@ impl Paced {
             listed: Vec::new(),
             tellings: Vec::new(),
             failing: Vec::new(),
+            unbuildable: Vec::new(),
             refused: Vec::new(),
             named_meanwhile: false,
             named_apart: false,
@@ -72,7 +75,7 @@ impl Paced {
         }
     }
 
-    fn names(&self) -> Vec<String> {
+    pub(super) fn names(&self) -> Vec<String> {
         let mut queries = self.queries.lock().unwrap();
         std::mem::take(&mut *queries)
             .into_iter()
@@ -80,7 +83,7 @@ impl Paced {
             .collect()
     }
 
-    fn count(&self, name: &str) -> usize {
+    pub(super) fn count(&self, name: &str) -> usize {
         let queries = self.queries.lock().unwrap();
         queries.iter().filter(|(_, own)| own == name).count()
     }
@@ -172,6 +175,10 @@ impl Provider for Paced {
                     if self.failing.iter().any(|own| ids.contains(&own.as_str())) {
                         return Err(Failure::new(FailureKind::Vendor, "broken"));
                     }
+                    let is_in = |own: &String| ids.contains(&own.as_str());
+                    if self.unbuildable.iter().any(is_in) {
+                        return Err(Failure::new(FailureKind::Request, "no URL"));
+                    }
                     for id in ids {
                         if id == "A-1" && self.named_apart {
                             take(Observation::Named {
@@ -229,28 +236,40 @@ impl Provider for Paced {
 }
 
 /// A collector with that vendor.
-struct Bench {
-    vendor: Arc<Paced>,
-    record: Arc<Record>,
-    hand: ManualClock,
+pub(super) struct Bench {
+    pub(super) vendor: Arc<Paced>,
+    pub(super) record: Arc<Record>,
+    pub(super) hand: ManualClock,
     parts: Option<Parts>,
     ledger: Arc<AccountLedger>,
     _directory: tempfile::TempDir,
     _ledger: Ledger,
 }
 
-const START: i64 = 1_700_000_000;
+/// So many messages the benches watch.
+pub(super) const MAX_MESSAGES: usize = 60;
+pub(super) const START: i64 = 1_700_000_000;
 
 impl Bench {
-    async fn new(collect: &str, more: &str, change: impl FnOnce(&mut Paced)) -> Bench {
+    pub(super) async fn new(collect: &str, more: &str, change: impl FnOnce(&mut Paced)) -> Bench {
+        Bench::at(START, collect, more, change).await
+    }
+
+    /// On a clock that starts at so many seconds of Unix time.
+    pub(super) async fn at(
+        start: i64,
+        collect: &str,
+        more: &str,
+        change: impl FnOnce(&mut Paced),
+    ) -> Bench {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("config.yaml");
         let text = format!(
-            "collection: {{stale_after: 30m}}\nproviders: [{{name: a, type: pushwoosh, credentials: {{api_token: t}}, max_concurrency: 2,
+            "collection: {{stale_after: 30m}}\nlimits: {{max_messages_per_account: {MAX_MESSAGES}}}\nproviders: [{{name: a, type: pushwoosh, credentials: {{api_token: t}}, max_concurrency: 2,
               applications: [{{id: app}}], collect: [{collect}], {more}}}]"
         );
         let config = config::parse(&path, &text, &|_| None).unwrap();
-        let (clock, hand) = Clock::manual(Timestamp::from_second(START).unwrap());
+        let (clock, hand) = Clock::manual(Timestamp::from_second(start).unwrap());
         let mut vendor = Paced::new(&clock);
         change(&mut vendor);
         let vendor = Arc::new(vendor);
@@ -312,12 +331,19 @@ impl Bench {
         .sum()
     }
 
-    fn start(&mut self) -> CollectorHandle {
+    pub(super) fn start(&mut self) -> CollectorHandle {
         spawn(self.parts.take().unwrap())
     }
 
+    /// How many messages are watched.
+    pub(super) fn tracked(&self) -> usize {
+        self.record
+            .tracked
+            .load(std::sync::atomic::Ordering::SeqCst)
+    }
+
     /// Lets so many seconds go by, one by one.
-    async fn seconds(&self, seconds: u64) {
+    pub(super) async fn seconds(&self, seconds: u64) {
         for _ in 0..seconds {
             settle().await;
             self.hand.advance(Duration::from_secs(1));

@@ -13,7 +13,7 @@ use super::{
     duration,
     errors::ConfigErrors,
     load::Seen,
-    read::{Context, Map, readable},
+    read::{Context, Map, readable, web_url},
     schema::{self, Section},
     tree::{self, Node, Tree},
     types::{
@@ -22,7 +22,7 @@ use super::{
     },
 };
 use crate::{
-    model::{Application, DailyPublication, Dataset, ProviderType},
+    model::{Application, DailyPublication, Dataset, MAX_REGISTERED_BYTES, ProviderType},
     secret::Secret,
 };
 
@@ -209,6 +209,7 @@ pub(super) fn read(
         collect,
         applications,
         per_message: per_message(&map.section("per_message", Section::PerMessage)),
+        max_messages: limits.max_messages_per_account,
         max_response_bytes: limits.max_response_bytes,
         base_url: base_url?,
         credentials: credentials?,
@@ -365,15 +366,17 @@ fn loopback(url: &Url) -> bool {
             .is_ok_and(|ip: std::net::IpAddr| ip.is_loopback())
 }
 
+/// The proxies that are built in.
+const PROXY_SCHEMES: [&str; 2] = ["http", "https"];
+
 fn proxy(context: &Context, map: &Map<'_>) -> Option<crate::secret::Secret> {
     let proxy = map.secret("proxy_url")?.value;
     let node = map.get("proxy_url");
-    if Url::parse(proxy.expose()).is_err() {
+    if let Err(problem) = web_url(proxy.expose(), &PROXY_SCHEMES) {
+        let node = node.or_else(|| map.node_of("proxy_url_file"));
         let place = node.map_or(&map.place, |node| &node.place);
-        context.error(
-            place,
-            "proxy_url is no URL; write it like http://proxy:3128",
-        );
+        let text = format!("proxy_url {problem}; write it like http://proxy:3128");
+        context.error(place, text);
     }
     Some(proxy)
 }
@@ -798,6 +801,7 @@ fn message(context: &Context, item: &Node, applications: &[Application]) -> Opti
     if matches!(item.value, Tree::Scalar { .. } | Tree::Null) {
         let id = Arc::from(context.text("a message's id", item)?);
         several(&item.place);
+        let id = short(context, "id", Some(id), &item.place)?;
         return Some(MessageEntry {
             id,
             application: 0,
@@ -830,12 +834,38 @@ fn message(context: &Context, item: &Node, applications: &[Application]) -> Opti
             found?
         }
     };
+    let place = |name: &str| map.get(name).map_or(&map.place, |node| &node.place);
+    let campaign = map.text("campaign");
+    let is_long = campaign.is_some();
+    let campaign = short(context, "campaign", campaign, place("campaign"));
+    if is_long && campaign.is_none() {
+        return None;
+    }
     Some(MessageEntry {
-        id: id?,
+        id: short(context, "id", id, place("id"))?,
         application,
-        campaign: map.text("campaign"),
+        campaign,
         sent_at: map.time("sent_at"),
     })
+}
+
+/// A text of a message, if it is not too long.
+fn short(
+    context: &Context,
+    name: &str,
+    text: Option<Arc<str>>,
+    place: &crate::config::errors::Place,
+) -> Option<Arc<str>> {
+    let text = text?;
+    if text.len() > MAX_REGISTERED_BYTES {
+        let problem = format!(
+            "{name} is {} bytes long; it may have {MAX_REGISTERED_BYTES}",
+            text.len()
+        );
+        context.error(place, problem);
+        return None;
+    }
+    Some(text)
 }
 
 fn per_message(map: &Map<'_>) -> PerMessage {

@@ -2,6 +2,9 @@
 
 use std::{fmt, path::Path, sync::Arc};
 
+/// So many problems are told; a file with more of them is another kind of file.
+pub(super) const MAX_ERRORS: usize = 1000;
+
 /// A place in a file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Place {

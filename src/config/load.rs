@@ -1,7 +1,7 @@
 //! From the tree to the typed configuration.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs,
     path::Path,
     sync::Arc,
@@ -14,9 +14,11 @@ use super::{
     otlp,
     read::{Context, Map},
     schema::{self, Section},
+    secrets,
     tree::{self, Environment, Node, Tree},
     types::{Account, Config, Limits, StoreUrl},
 };
+use crate::files;
 
 /// Reads a configuration file and everything that it names.
 ///
@@ -27,8 +29,8 @@ pub fn load(
     path: &Path,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigErrors> {
-    let text = fs::read(path).map_err(|error| unreadable(path, &error.to_string()))?;
-    let text = String::from_utf8(text).map_err(|_| unreadable(path, "is no text in UTF-8"))?;
+    let text = files::read_text(path, files::MAX_CONFIG)
+        .map_err(|error| unreadable(path, &error.to_string()))?;
     parse(path, &text, environment)
 }
 
@@ -56,7 +58,8 @@ pub fn parse(
     let mut errors = Vec::new();
     let root = tree::parse(&file, text, Some(environment), &mut errors);
     // A value that is not there cannot be right either; once is enough to say.
-    let broken: Vec<_> = errors.iter().map(|error| error.place.clone()).collect();
+    let broken: HashSet<_> = errors.iter().map(|error| error.place.clone()).collect();
+    let of_tree = errors.len();
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
     let context = Context::new(directory, errors);
     let config = root.map(|root| whole(&context, &root, environment));
@@ -64,11 +67,12 @@ pub fn parse(
     let mut index = 0;
     errors.retain(|error| {
         index += 1;
-        index <= broken.len() || !broken.contains(&error.place)
+        index <= of_tree || !broken.contains(&error.place)
     });
     match config {
         Some(mut config) if errors.is_empty() => {
             config.warnings = context.warnings.into_inner();
+            secrets::register_all(&config, environment);
             Ok(config)
         }
         _ => {
@@ -238,6 +242,7 @@ fn limits(context: &Context, map: &Map<'_>) -> Limits {
     Limits {
         max_label_length,
         max_series_per_account: map.size("max_series_per_account"),
+        max_messages_per_account: map.size("max_messages_per_account"),
         max_campaigns_per_account: map.size("max_campaigns_per_account"),
         max_label_values: map.size("max_label_values"),
         max_response_bytes: map.count("max_response_bytes"),
@@ -277,13 +282,10 @@ fn provider_files(
         let (path, text) = match path {
             Ok(path) => (
                 path.clone(),
-                fs::read(&path).map_err(|error| error.to_string()),
+                files::read_text(&path, files::MAX_CONFIG).map_err(|error| error.to_string()),
             ),
             Err(error) => (error.path().to_owned(), Err(error.error().to_string())),
         };
-        let text = text.and_then(|bytes| {
-            String::from_utf8(bytes).map_err(|_| "is no text in UTF-8".to_owned())
-        });
         let text = match text {
             Ok(text) => text,
             Err(problem) => {

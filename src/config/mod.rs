@@ -13,6 +13,7 @@ mod load;
 mod otlp;
 mod read;
 mod schema;
+mod secrets;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -24,4 +25,4 @@ pub use docs::reference;
 pub use errors::{ConfigError, ConfigErrors, Place};
 pub use load::{load, parse, summary};
 pub use types::*;
-pub use web::{ClientAuth, Pem, WebConfig, WebTls, web};
+pub use web::{ClientAuth, Pem, WebConfig, WebRateLimit, WebTls, web};

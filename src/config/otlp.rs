@@ -1,6 +1,6 @@
 //! `otlp`: a value comes from the file, else from the environment, else it is the default.
 
-use std::{collections::BTreeMap, fs, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use reqwest::Url;
 
@@ -10,7 +10,7 @@ use super::{
     tree::Environment,
     types::{Otlp, OtlpProtocol, Tls},
 };
-use crate::secret::Secret;
+use crate::{files, secret::Secret};
 
 /// The variables of the OpenTelemetry specification, the special ones of a signal first.
 struct Variables<'a> {
@@ -175,7 +175,7 @@ fn headers(context: &Context, map: &Map<'_>, variables: &Variables<'_>) -> Vec<(
         }
         (None, Some(node)) => {
             if let Some(path) = map.path("headers_file") {
-                match fs::read_to_string(&path)
+                match files::read_text(&path, files::MAX_SECRET)
                     .map_err(|error| error.to_string())
                     .and_then(|text| {
                         headers_in(&text)

@@ -4,7 +4,6 @@
 use std::{
     cell::RefCell,
     collections::BTreeMap,
-    fs,
     path::{Path, PathBuf},
     sync::Arc,
     time,
@@ -15,11 +14,14 @@ use reqwest::Url;
 
 use super::{
     duration,
-    errors::{ConfigError, Place},
+    errors::{ConfigError, MAX_ERRORS, Place},
     schema::{self, Holds, Section},
     tree::{Node, Tree},
 };
-use crate::secret::{Secret, SecretSource};
+use crate::{
+    files,
+    secret::{Secret, SecretSource},
+};
 
 /// What reading one configuration shares: its problems, and where relative paths begin.
 pub(super) struct Context {
@@ -38,12 +40,21 @@ impl Context {
         }
     }
 
+    /// Notes a problem, unless there are too many of them already: they are told together.
     pub(super) fn error(&self, place: &Place, text: impl Into<String>) {
+        if self.is_full() {
+            return;
+        }
         let error = ConfigError {
             place: place.clone(),
             text: text.into(),
         };
         self.errors.borrow_mut().push(error);
+    }
+
+    /// Whether there are so many problems that no more are told.
+    pub(super) fn is_full(&self) -> bool {
+        self.errors.borrow().len() > MAX_ERRORS
     }
 
     /// A path of the file, as seen from the process.
@@ -126,6 +137,9 @@ impl<'c> Map<'c> {
             None | Some(Tree::Null) => {}
             Some(Tree::Map(entries)) => {
                 for (name, place, _) in entries {
+                    if context.is_full() {
+                        break;
+                    }
                     if let Some(problem) = unknown(section, name) {
                         context.error(place, problem);
                     }
@@ -247,10 +261,28 @@ impl<'c> Map<'c> {
     }
 
     pub(super) fn url(&self, name: &str) -> Option<Url> {
-        self.value(name, "URL; write it like https://example.com", |text| {
-            let url = Url::parse(text).ok()?;
-            (matches!(url.scheme(), "http" | "https") && url.has_host()).then_some(url)
-        })
+        let node = self.get(name)?;
+        let text = self.context.text(name, node)?;
+        match web_url(text, &["http", "https"]) {
+            Ok(url) => Some(url),
+            Err(problem) => {
+                // What is only a host, with its port, cannot hold a password.
+                let is_digits = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+                let host = match text.rsplit_once(':') {
+                    Some((host, port)) if is_digits(port) => host,
+                    _ => text,
+                };
+                let is_host = !host.contains(['@', '?', ':', '%', '#', '/']);
+                let problem = if is_host {
+                    format!(": {text:?} is no URL")
+                } else {
+                    format!(" {problem}")
+                };
+                let text = format!("{name}{problem}; write it like https://example.com");
+                self.context.error(&node.place, text);
+                None
+            }
+        }
     }
 
     /// One of the words of the table, by its place there.
@@ -319,6 +351,24 @@ impl<'c> Map<'c> {
     }
 }
 
+/// A URL with a host and one of these schemes. What is wrong with another one is said without the
+/// URL: it can hold a password.
+pub(super) fn web_url(text: &str, schemes: &[&str]) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("is no URL ({error})"))?;
+    if !schemes.contains(&url.scheme()) {
+        let is_short = text.contains("://") && url.scheme().len() <= 12;
+        let scheme = if is_short { url.scheme() } else { "another" };
+        return Err(format!(
+            "has the scheme {scheme}; there are {}",
+            schemes.join(", ")
+        ));
+    }
+    if !url.has_host() {
+        return Err("has no host".to_owned());
+    }
+    Ok(url)
+}
+
 const DURATION: &str = "duration; write it like 30s, 5m, 1h30m or 7d";
 const TRUTH: &str = "truth value: write true or false";
 
@@ -348,7 +398,7 @@ fn secret_in(path: &Path) -> Result<Secret, String> {
 
 /// Whether a file that is only named here can be read.
 pub(super) fn readable(path: &Path) -> Result<(), String> {
-    fs::read(path)
+    files::read(path, files::MAX_PEM)
         .map(drop)
         .map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -169,6 +169,7 @@ pub(super) const KEYS: &[Key] = &[
     key(Collection, "zero_hold", Duration, "2m", "How long a new counter stands at 0 before what it has is released, so that `rate()` sees its first increase. Longer than the scrape interval, and with `otlp` at least its `interval`; 0s: off."),
     key(Collection, "adopt_age", Duration, "1h", "A message sent so long before its application was first asked for is history: it sets the baseline and counts nothing. 0s: everything counts."),
     key(Limits, "max_series_per_account", Count, "100000", "Beyond it the gauges of the oldest messages are left out."),
+    key(Limits, "max_messages_per_account", Count, "200000", "So many messages are watched. Beyond it the oldest that the vendor's list alone names give way, then the oldest of the others; what they have counted stays. Each is counted in `delivery_exporter_rejected_messages_total{reason=\"max_messages\"}`."),
     key(Limits, "max_campaigns_per_account", Count, "200", "So many campaigns keep their names; the rest is `other`."),
     key(Limits, "max_label_values", Count, "100", "So many values of each label that a vendor's or customer's text fills keep their names; the rest is `other`."),
     key(Limits, "max_label_length", Count, "256", "So many bytes of a label's value are shown; a longer one is cut at a character and ends in `~` and eight hexadecimal digits of its SHA-256. At least 32. Another value gives long labels other values, and so other series.")  ,

@@ -1,3 +1,5 @@
+mod hostile;
+
 use std::{collections::HashMap, fs, path::Path};
 
 use super::*;

@@ -4,11 +4,12 @@
 //! and the schema walks it. `${VAR}` is replaced here, scalar by scalar, so that a value from the
 //! environment can never change the file's structure.
 
-use std::{borrow::Cow, path::Path, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, path::Path, sync::Arc};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
-use super::errors::{ConfigError, Place};
+use super::errors::{ConfigError, MAX_ERRORS, Place};
+use crate::redact;
 
 /// How deep mappings and lists may be nested. The schema needs six levels.
 const MAX_DEPTH: usize = 32;
@@ -81,6 +82,8 @@ enum Open {
     Map {
         place: Place,
         entries: Vec<(String, Place, Node)>,
+        /// The lines of the keys, to find one that is there twice without looking through all.
+        lines: HashMap<String, usize>,
         key: Option<(String, Place)>,
     },
 }
@@ -142,6 +145,7 @@ impl Builder<'_, '_> {
                     open.push(Open::Map {
                         place,
                         entries: Vec::new(),
+                        lines: HashMap::new(),
                         key: None,
                     });
                     None
@@ -165,20 +169,31 @@ impl Builder<'_, '_> {
                 self.error(place, format!("nested deeper than {MAX_DEPTH} levels"));
                 return None;
             }
+            if self.errors.len() >= MAX_ERRORS {
+                let place = self.place(span.start);
+                self.error(
+                    place,
+                    "there are more problems; from here on the file is not read",
+                );
+                return None;
+            }
             let Some(node) = node else { continue };
             match open.last_mut() {
                 None => root = Some(node),
                 Some(Open::List { items, .. }) => items.push(node),
-                Some(Open::Map { entries, key, .. }) => match key.take() {
+                Some(Open::Map {
+                    entries,
+                    lines,
+                    key,
+                    ..
+                }) => match key.take() {
                     Some((key, place)) => {
-                        let first = entries.iter().find(|(other, ..)| *other == key);
-                        if let Some((_, first, _)) = first {
-                            let text = format!(
-                                "{key} is there twice; the first one is in line {}",
-                                first.line
-                            );
+                        if let Some(first) = lines.get(&key) {
+                            let text =
+                                format!("{key} is there twice; the first one is in line {first}");
                             self.errors.push(ConfigError { place, text });
                         } else {
+                            lines.insert(key.clone(), place.line);
                             entries.push((key, place, node));
                         }
                     }
@@ -290,7 +305,10 @@ impl Node {
     pub(super) fn describe(&self) -> String {
         match &self.value {
             Tree::Null => "nothing".to_owned(),
-            Tree::Scalar { written, .. } => format!("{written:?}"),
+            // A URL can hold a password, also one that is wrong or under a wrong key.
+            Tree::Scalar { written, .. } => {
+                format!("{:?}", redact::shown(&redact::without_user(written)))
+            }
             Tree::List(_) => "a list".to_owned(),
             Tree::Map(_) => "a mapping".to_owned(),
         }
@@ -303,14 +321,20 @@ impl Node {
             return self.clone();
         };
         let mut entries = own.clone();
+        let places: HashMap<&str, usize> = own
+            .iter()
+            .enumerate()
+            .map(|(index, (key, ..))| (key.as_str(), index))
+            .collect();
         for (key, place, node) in others {
             let twin = match key.strip_suffix("_file") {
                 Some(plain) => plain.to_owned(),
                 None => format!("{key}_file"),
             };
-            if let Some(found) = entries.iter_mut().find(|(own, ..)| own == key) {
-                found.2 = found.2.over(node);
-            } else if !entries.iter().any(|(own, ..)| *own == twin) {
+            if let Some(index) = places.get(key.as_str()) {
+                let found = &mut entries[*index].2;
+                *found = found.over(node);
+            } else if !places.contains_key(twin.as_str()) {
                 entries.push((key.clone(), place.clone(), node.clone()));
             }
         }

@@ -54,6 +54,8 @@ pub enum StoreUrl {
 pub struct Limits {
     /// The most series of one account.
     pub max_series_per_account: usize,
+    /// The most messages of one account that are watched.
+    pub max_messages_per_account: usize,
     /// The most campaigns of one account that keep their names.
     pub max_campaigns_per_account: usize,
     /// The most values of one label that a vendor's or customer's text fills.
@@ -161,6 +163,8 @@ pub struct Account {
     pub messages: Messages,
     /// `per_message`.
     pub per_message: PerMessage,
+    /// `limits.max_messages_per_account`.
+    pub max_messages: usize,
     /// `limits.max_response_bytes`.
     pub max_response_bytes: u64,
 }

@@ -5,6 +5,7 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use super::{
@@ -12,7 +13,7 @@ use super::{
     read::Context,
     tree::{self, Node, Tree},
 };
-use crate::secret::Secret;
+use crate::{files, secret::Secret};
 
 /// What the file says.
 #[derive(Clone, Debug, Default)]
@@ -25,6 +26,17 @@ pub struct WebConfig {
     pub headers: Vec<(&'static str, Arc<str>)>,
     /// The bcrypt hashes of passwords, by user; none: everybody may read.
     pub users: BTreeMap<Arc<str>, Arc<str>>,
+    /// How often all clients together may ask; none: as often as they like.
+    pub rate_limit: Option<WebRateLimit>,
+}
+
+/// `rate_limit`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WebRateLimit {
+    /// One more request in such a time.
+    pub interval: Duration,
+    /// So many at once after a pause; 0 refuses all.
+    pub burst: u32,
 }
 
 /// `tls_server_config`.
@@ -38,6 +50,8 @@ pub struct WebTls {
     pub client_auth: ClientAuth,
     /// Who signs their certificates.
     pub client_ca: Option<Pem>,
+    /// The names of which a client's certificate has to have one; none: any will do.
+    pub allowed_sans: Option<Vec<Arc<str>>>,
     /// Whether TLS 1.2 is spoken.
     pub tls12: bool,
     /// Whether TLS 1.3 is spoken.
@@ -73,22 +87,48 @@ pub enum ClientAuth {
     RequireAndVerify,
 }
 
-const CLIENT_AUTH: [(&str, ClientAuth); 5] = [
+const CLIENT_AUTH: [(&str, ClientAuth); 6] = [
     ("NoClientCert", ClientAuth::None),
     ("RequestClientCert", ClientAuth::Request),
     ("RequireAnyClientCert", ClientAuth::RequireAny),
+    // The older name of the same.
+    ("RequireClientCert", ClientAuth::RequireAny),
     ("VerifyClientCertIfGiven", ClientAuth::VerifyIfGiven),
     ("RequireAndVerifyClientCert", ClientAuth::RequireAndVerify),
 ];
 
-/// The headers that can be set.
-const HEADERS: [&str; 5] = [
-    "Content-Security-Policy",
-    "X-Frame-Options",
-    "X-Content-Type-Options",
-    "X-XSS-Protection",
-    "Strict-Transport-Security",
+/// The headers that can be set, with the values that they can have; none: any.
+const HEADERS: [(&str, &[&str]); 5] = [
+    ("Content-Security-Policy", &[]),
+    ("X-Frame-Options", &["deny", "sameorigin"]),
+    ("X-Content-Type-Options", &["nosniff"]),
+    ("X-XSS-Protection", &[]),
+    ("Strict-Transport-Security", &[]),
 ];
+
+/// The cipher suites that the toolkit knows. Those with CBC are not spoken here.
+const CIPHER_SUITES: [&str; 13] = [
+    "TLS_AES_128_GCM_SHA256",
+    "TLS_AES_256_GCM_SHA384",
+    "TLS_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384",
+    "TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256",
+    "TLS_ECDHE_ECDSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_ECDSA_WITH_AES_256_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_128_CBC_SHA",
+    "TLS_ECDHE_RSA_WITH_AES_256_CBC_SHA",
+];
+/// One of these has to be chosen with HTTP/2 over TLS 1.2 (RFC 7540, 9.2.2).
+const OF_HTTP2: [&str; 2] = [
+    "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256",
+    "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256",
+];
+/// The groups of key exchange, as Go calls them.
+const CURVES: [&str; 4] = ["CurveP256", "CurveP384", "CurveP521", "X25519"];
 
 /// Reads the file. What it names is not looked at.
 ///
@@ -98,7 +138,7 @@ const HEADERS: [&str; 5] = [
 pub fn web(path: &Path) -> Result<WebConfig, ConfigErrors> {
     let file: Arc<Path> = path.into();
     let mut errors = Vec::new();
-    let root = match std::fs::read_to_string(path) {
+    let root = match files::read_text(path, files::MAX_WEB_CONFIG) {
         // A bcrypt hash is full of dollars: nothing is taken from the environment.
         Ok(text) => tree::parse(&file, &text, None, &mut errors),
         Err(error) => {
@@ -128,26 +168,37 @@ fn read(context: &Context, root: &Node) -> WebConfig {
         "tls_server_config",
         "http_server_config",
         "basic_auth_users",
+        "rate_limit",
     ];
     map(context, "the file", root, &keys);
+    let http2 = root
+        .get("http_server_config")
+        .is_none_or(|http| truth(context, http, "http2", true));
     let tls = root
         .get("tls_server_config")
-        .and_then(|own| tls(context, own));
+        .and_then(|own| tls(context, own, http2));
     let mut config = WebConfig {
         tls,
-        http2: true,
+        http2,
+        rate_limit: root
+            .get("rate_limit")
+            .and_then(|own| rate_limit(context, own)),
         ..WebConfig::default()
     };
     if let Some(http) = root.get("http_server_config") {
         map(context, "http_server_config", http, &["http2", "headers"]);
-        config.http2 = truth(context, http, "http2", true);
         let headers = http.get("headers").into_iter();
-        for (name, place, node) in headers.flat_map(|own| map(context, "headers", own, &HEADERS)) {
-            let known = HEADERS.iter().find(|own| *own == name);
-            if let (Some(known), Some(value)) = (known, context.text(name, node)) {
-                match http::HeaderValue::from_str(value) {
-                    Ok(_) => config.headers.push((known, Arc::from(value))),
-                    Err(_) => context.error(place, format!("{name} is no header's value")),
+        let names = HEADERS.map(|(name, _)| name);
+        for (name, place, node) in headers.flat_map(|own| map(context, "headers", own, &names)) {
+            let known = HEADERS.iter().find(|(own, _)| own == name);
+            if let (Some((known, values)), Some(value)) = (known, context.text(name, node)) {
+                if http::HeaderValue::from_str(value).is_err() {
+                    context.error(place, format!("{name} is no header's value"));
+                } else if !values.is_empty() && !values.contains(&value) {
+                    let text = format!("{name}: {value:?} is none of {}", values.join(", "));
+                    context.error(&node.place, text);
+                } else {
+                    config.headers.push((known, Arc::from(value)));
                 }
             }
         }
@@ -171,7 +222,61 @@ fn read(context: &Context, root: &Node) -> WebConfig {
     config
 }
 
-fn tls(context: &Context, node: &Node) -> Option<WebTls> {
+/// `rate_limit`; an interval of 0 is no limit.
+fn rate_limit(context: &Context, node: &Node) -> Option<WebRateLimit> {
+    map(context, "rate_limit", node, &["interval", "burst"]);
+    let value = |name: &str, want: &str| {
+        let own = node.get(name)?;
+        Some((own, context.text(name, own)?, want.to_owned()))
+    };
+    let mut interval = Duration::ZERO;
+    if let Some((own, text, want)) = value("interval", "duration; write it like 1s or 250ms") {
+        match go_duration(text) {
+            Some(read) => interval = read,
+            None => context.error(&own.place, format!("interval: {text:?} is no {want}")),
+        }
+    }
+    let mut burst = 0;
+    if let Some((own, text, want)) = value("burst", "whole number of at least 0") {
+        match text.parse() {
+            Ok(read) => burst = read,
+            Err(_) => context.error(&own.place, format!("burst: {text:?} is no {want}")),
+        }
+    }
+    (!interval.is_zero()).then_some(WebRateLimit { interval, burst })
+}
+
+/// A duration as Go writes it: `1.5s`, `1m30s`, `250ms`; a bare number is one of nanoseconds.
+fn go_duration(text: &str) -> Option<Duration> {
+    if let Ok(nanoseconds) = text.parse() {
+        return Some(Duration::from_nanos(nanoseconds));
+    }
+    let units = [
+        ("ns", 1e-9),
+        ("us", 1e-6),
+        ("µs", 1e-6),
+        ("μs", 1e-6),
+        ("ms", 1e-3),
+        ("s", 1.0),
+        ("m", 60.0),
+        ("h", 3600.0),
+    ];
+    let (mut rest, mut seconds) = (text, 0.0);
+    while !rest.is_empty() {
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let number: f64 = rest[..end].parse().ok()?;
+        rest = &rest[end..];
+        let end = rest.find(|c: char| c.is_ascii_digit() || c == '.');
+        let (unit, after) = rest.split_at(end.unwrap_or(rest.len()));
+        seconds += number * units.iter().find(|(name, _)| *name == unit)?.1;
+        rest = after;
+    }
+    (!text.is_empty()).then_some(())?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// `tls_server_config`; `None`: it switches nothing on, or is wrong.
+fn tls(context: &Context, node: &Node, http2: bool) -> Option<WebTls> {
     let keys = [
         "cert_file",
         "key_file",
@@ -180,6 +285,7 @@ fn tls(context: &Context, node: &Node) -> Option<WebTls> {
         "client_ca_file",
         "client_ca",
         "client_auth_type",
+        "client_allowed_sans",
         "min_version",
         "max_version",
         "cipher_suites",
@@ -190,29 +296,60 @@ fn tls(context: &Context, node: &Node) -> Option<WebTls> {
     let certificate = pem(context, node, "cert", "cert_file");
     let key = pem(context, node, "key", "key_file");
     let client_ca = pem(context, node, "client_ca", "client_ca_file");
+    let has_policy = node
+        .get("client_auth_type")
+        .is_some_and(|own| !is_empty(own));
+    let is_on = certificate.is_some() || key.is_some() || client_ca.is_some() || has_policy;
     for (there, name) in [(&certificate, "cert_file"), (&key, "key_file")] {
+        if !is_on {
+            continue;
+        }
         if there.is_none() {
             context.error(&node.place, format!("tls_server_config needs {name}"));
         }
     }
-    let client_auth = word(context, node, "client_auth_type", &CLIENT_AUTH).unwrap_or_default();
-    let verifies = matches!(
-        client_auth,
-        ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify
-    );
-    if verifies != client_ca.is_some() {
-        let text = if verifies {
-            "client_auth_type needs client_ca_file"
-        } else {
-            "client_ca_file needs a client_auth_type that verifies: VerifyClientCertIfGiven or RequireAndVerifyClientCert"
-        };
-        context.error(&node.place, text);
+    let client_auth = if has_policy {
+        word(context, node, "client_auth_type", &CLIENT_AUTH)
+    } else {
+        None
+    };
+    let client_auth = client_auth.unwrap_or_default();
+    let allowed_sans = node
+        .get("client_allowed_sans")
+        .map(|_| texts(context, node, "client_allowed_sans", &[]));
+    for (there, name) in [
+        (client_ca.is_some(), "client_ca_file"),
+        (allowed_sans.is_some(), "client_allowed_sans"),
+    ] {
+        if there && client_auth == ClientAuth::None {
+            let text = format!(
+                "{name} needs a client_auth_type: without one no client is asked for a certificate"
+            );
+            context.error(&node.place, text);
+        }
     }
-    let versions = [("TLS12", 12), ("TLS13", 13)];
+    // The oldest two are not spoken here: whoever allows them allows the next one too.
+    let versions = [("TLS10", 10), ("TLS11", 11), ("TLS12", 12), ("TLS13", 13)];
     let least = word(context, node, "min_version", &versions).unwrap_or(12);
     let most = word(context, node, "max_version", &versions).unwrap_or(13);
     if least > most {
         context.error(&node.place, "min_version is above max_version");
+    } else if most < 12 {
+        context.error(
+            &node.place,
+            "max_version: TLS 1.2 is the oldest that is spoken here",
+        );
+    }
+    let cipher_suites = texts(context, node, "cipher_suites", &CIPHER_SUITES);
+    let has_suite_of_http2 = cipher_suites
+        .iter()
+        .any(|own| OF_HTTP2.contains(&own.as_ref()));
+    if http2 && least < 13 && !cipher_suites.is_empty() && !has_suite_of_http2 {
+        let text = format!(
+            "cipher_suites: HTTP/2 needs {}; add the one of your certificate, or set http2: false under http_server_config",
+            OF_HTTP2.join(" or ")
+        );
+        context.error(&node.place, text);
     }
     // A server's preference is always kept.
     truth(context, node, "prefer_server_cipher_suites", true);
@@ -221,10 +358,11 @@ fn tls(context: &Context, node: &Node) -> Option<WebTls> {
         key: key?,
         client_auth,
         client_ca,
-        tls12: least == 12,
+        allowed_sans,
+        tls12: least <= 12,
         tls13: most == 13,
-        cipher_suites: texts(context, node, "cipher_suites"),
-        curves: texts(context, node, "curve_preferences"),
+        cipher_suites,
+        curves: texts(context, node, "curve_preferences", &CURVES),
     })
 }
 
@@ -264,12 +402,23 @@ fn map<'n>(
     entries
 }
 
+/// The toolkit takes an empty text for none.
+fn is_empty(node: &Node) -> bool {
+    match &node.value {
+        Tree::Null => true,
+        Tree::Scalar { text, .. } => text.is_empty(),
+        _ => false,
+    }
+}
+
 fn pem(context: &Context, node: &Node, text: &str, file: &str) -> Option<Pem> {
     let of = |name: &str| {
         let own = node.get(name)?;
-        // The toolkit takes an empty text for none.
-        let empty = matches!(&own.value, Tree::Scalar { text, .. } if text.is_empty());
-        if empty { None } else { context.text(name, own) }
+        if is_empty(own) {
+            None
+        } else {
+            context.text(name, own)
+        }
     };
     match (of(text), of(file)) {
         (Some(_), Some(_)) => {
@@ -297,16 +446,33 @@ fn word<T: Copy>(context: &Context, node: &Node, name: &str, words: &[(&str, T)]
 }
 
 fn truth(context: &Context, node: &Node, name: &str, default: bool) -> bool {
-    let words = [("true", true), ("false", false)];
+    let words = [
+        ("true", true),
+        ("false", false),
+        ("yes", true),
+        ("no", false),
+        ("on", true),
+        ("off", false),
+    ];
     word(context, node, name, &words).unwrap_or(default)
 }
 
-fn texts(context: &Context, node: &Node, name: &str) -> Vec<Arc<str>> {
+/// The texts of a list, each one of `words`; without words any.
+fn texts(context: &Context, node: &Node, name: &str, words: &[&str]) -> Vec<Arc<str>> {
     let items = node
         .get(name)
         .map_or(&[][..], |own| context.list(name, own));
-    let texts = items.iter().filter_map(|item| context.text(name, item));
-    texts.map(Arc::from).collect()
+    let mut texts = Vec::new();
+    for item in items {
+        match context.text(name, item) {
+            Some(text) if !words.is_empty() && !words.contains(&text) => {
+                let text = format!("{name}: {text:?} is none of {}", words.join(", "));
+                context.error(&item.place, text);
+            }
+            text => texts.extend(text.map(Arc::from)),
+        }
+    }
+    texts
 }
 
 #[cfg(test)]
@@ -345,19 +511,20 @@ mod tests {
     #[test]
     fn every_problem_is_told_with_its_place() {
         let errors = read_text(
-            "tls_server_config:\n  cert_file: a.crt\n  client_ca_file: ca.crt\n  client_allowed_sans: [x]\n  min_version: TLS10\n\
-             http_server_config:\n  headers:\n    X-Other: y\nbasic_auth_users:\n  bob: secret\n  a:b: $2y$10$mDwo.lAisC94iLAyP81MCesa29IzH37oigHC/42V2pdJlUprsJPze\nrate_limit: {}\n",
+            "tls_server_config:\n  cert_file: a.crt\n  client_ca_file: ca.crt\n  client_allowed_sans: [x]\n  min_version: TLS9\n\
+             http_server_config:\n  headers:\n    X-Other: y\nbasic_auth_users:\n  bob: secret\n  a:b: $2y$10$mDwo.lAisC94iLAyP81MCesa29IzH37oigHC/42V2pdJlUprsJPze\nrate_limit: {interval: 5x, burst: -1}\n",
         )
         .unwrap_err();
         for told in [
             "web.yml:2:3: tls_server_config needs key_file",
-            "web.yml:2:3: client_ca_file needs a client_auth_type that verifies",
-            "web.yml:4:3: client_allowed_sans is no key of tls_server_config",
-            "web.yml:5:16: min_version: \"TLS10\" is none of TLS12, TLS13",
+            "web.yml:2:3: client_ca_file needs a client_auth_type",
+            "web.yml:2:3: client_allowed_sans needs a client_auth_type",
+            "web.yml:5:16: min_version: \"TLS9\" is none of TLS10, TLS11, TLS12, TLS13",
             "web.yml:8:5: X-Other is no key of headers",
             "web.yml:10:8: is no bcrypt hash",
             "web.yml:11:3: a user's name cannot have a colon",
-            "web.yml:12:1: rate_limit is no key of the file",
+            "web.yml:12:24: interval: \"5x\" is no duration",
+            "web.yml:12:35: burst: \"-1\" is no whole number",
         ] {
             assert!(errors.contains(told), "{told}: {errors}");
         }

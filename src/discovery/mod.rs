@@ -3,12 +3,9 @@
 
 mod sources;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use delivery_clock::{Moment, is_plausible, later};
 use jiff::{SignedDuration, Timestamp};
 
 pub use sources::{Sources, Update, check};
@@ -25,6 +22,13 @@ pub struct Tracked {
     pub message: Message,
     /// When it was first named.
     pub first_seen: Timestamp,
+    /// When it was first named, if this process was the first to hear of it: its age is counted
+    /// from there, whatever becomes of the wall clock.
+    seen_at: Option<Moment>,
+    /// It was sent when it was named: that time is of this process's clock, and set with it.
+    sent_here: bool,
+    /// Somebody else than the vendor's list named it: it gives way later.
+    registered: bool,
     /// Who named the campaign; `None`: it was known before, and stays.
     campaign_by: Option<Source>,
 }
@@ -33,6 +37,29 @@ impl Tracked {
     /// When it was sent, else when it was first named: what its age is counted from.
     pub fn since(&self) -> Timestamp {
         self.message.sent_at.unwrap_or(self.first_seen)
+    }
+
+    /// How old it is: by the wall time at which it was sent, else by the time since it was named.
+    pub fn age(&self, now: Now) -> SignedDuration {
+        let known_here = self.seen_at.filter(|_| self.is_dated_here());
+        match known_here {
+            Some(seen_at) => {
+                let passed = now.monotonic.since(seen_at);
+                SignedDuration::try_from(passed).unwrap_or(SignedDuration::MAX)
+            }
+            None => now.settled.duration_since(self.since()),
+        }
+    }
+
+    /// Whether its age is counted from when this process heard of it.
+    fn is_dated_here(&self) -> bool {
+        self.message.sent_at.is_none() || self.sent_here
+    }
+
+    /// What gives way first when there are too many: what the vendor's list alone names, then what
+    /// was sent first.
+    fn rank(&self) -> Rank {
+        (self.registered, self.since())
     }
 
     /// What is missing is filled in; of two campaigns, the one of the better source is taken until
@@ -56,9 +83,24 @@ impl Tracked {
         // A message that is scheduled may be scheduled anew, by the vendor's own word.
         let is_scheduled = self.message.sent_at.is_some_and(|own| own > now);
         if self.message.sent_at.is_none() || (is_scheduled && source == Some(Source::List)) {
+            self.sent_here &= sent_at.is_none();
             self.message.sent_at = sent_at.or(self.message.sent_at);
         }
     }
+}
+
+/// What decides which messages give way.
+type Rank = (bool, Timestamp);
+
+/// The time by which messages are judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    /// The wall clock.
+    pub wall: Timestamp,
+    /// The wall clock for what cannot be undone: a step ahead does not count until it lasts.
+    pub settled: Timestamp,
+    /// The monotonic clock.
+    pub monotonic: Moment,
 }
 
 /// What became of a message that a source named.
@@ -72,25 +114,34 @@ pub enum Named {
     TooOld,
     /// It was known, and has been forgotten.
     Forgotten,
+    /// There are as many as there may be, and those are better.
+    NoRoom,
 }
 
 /// The messages of one account.
 pub struct Tracker {
     max_age: SignedDuration,
+    max_messages: usize,
     messages: BTreeMap<MessageKey, Tracked>,
     /// Other names of messages that are known by the vendor's own.
     aliases: BTreeMap<MessageKey, Arc<str>>,
-    forgotten: BTreeSet<MessageKey>,
+    /// Messages that were too old, each with what its age was counted from.
+    forgotten: BTreeMap<MessageKey, Timestamp>,
+    /// The best of the messages that had to give way: while there is no room, what is no better is not
+    /// taken.
+    given_up: Option<Rank>,
 }
 
 impl Tracker {
     /// Without a message.
-    pub fn new(max_age: Duration) -> Tracker {
+    pub fn new(max_age: Duration, max_messages: usize) -> Tracker {
         Tracker {
             max_age: SignedDuration::try_from(max_age).unwrap_or(SignedDuration::MAX),
+            max_messages: max_messages.max(1),
             messages: BTreeMap::new(),
             aliases: BTreeMap::new(),
-            forgotten: BTreeSet::new(),
+            forgotten: BTreeMap::new(),
+            given_up: None,
         }
     }
 
@@ -118,42 +169,143 @@ impl Tracker {
     }
 
     /// A source names a message. What one source knows and another does not is put together.
+    /// `sent_here`: it has no time of its own, it was sent when it was named.
     pub fn name(
         &mut self,
         application: usize,
         message: Message,
         source: Source,
-        now: Timestamp,
+        sent_here: bool,
+        now: Now,
     ) -> Named {
         let key = self.resolve(&(application, message.id.clone()));
+        // A process whose own clock has never been right dates nothing.
+        let is_dated = |sent_at: &Timestamp| is_plausible(*sent_at) || is_plausible(now.settled);
+        let sent_at = message.sent_at.filter(is_dated);
         if let Some(known) = self.messages.get_mut(&key) {
-            known.learn(Some(source), message.campaign, message.sent_at, now);
+            known.learn(Some(source), message.campaign, sent_at, now.wall);
+            known.registered |= source != Source::List;
             return Named::Known;
         }
-        if self.forgotten.contains(&key) {
+        if self.forgotten.contains_key(&key) {
             return Named::Forgotten;
         }
-        if message
-            .sent_at
-            .is_some_and(|sent_at| self.is_over(sent_at, now))
+        if let Some(sent_at) = sent_at
+            && self.is_over(now.settled.duration_since(sent_at))
         {
             // Lists name it again and again: it is refused once.
-            self.forgotten.insert(key);
+            self.forget(key, sent_at);
             return Named::TooOld;
         }
-        let message = Message {
-            id: key.1.clone(),
-            ..message
-        };
-        self.messages.insert(
-            key,
-            Tracked {
-                message,
-                first_seen: now,
-                campaign_by: Some(source),
+        let tracked = Tracked {
+            message: Message {
+                id: key.1.clone(),
+                sent_at,
+                ..message
             },
-        );
+            first_seen: now.wall,
+            seen_at: Some(now.monotonic),
+            sent_here: sent_here && sent_at.is_some(),
+            registered: source != Source::List,
+            campaign_by: Some(source),
+        };
+        let is_no_better = self.given_up.is_some_and(|best| tracked.rank() <= best);
+        if self.messages.len() >= self.max_messages && is_no_better {
+            return Named::NoRoom;
+        }
+        self.messages.insert(key, tracked);
         Named::New
+    }
+
+    /// Gives up as many messages as there are too many: first those that the vendor's list alone
+    /// names, the oldest of them first.
+    pub fn give_up(&mut self) -> Vec<MessageKey> {
+        let excess = self.messages.len().saturating_sub(self.max_messages);
+        if excess == 0 {
+            return Vec::new();
+        }
+        let all = self.messages.iter();
+        let mut ranks: Vec<_> = all
+            .map(|(key, tracked)| (tracked.rank(), key.clone()))
+            .collect();
+        let (worst, best, _) = ranks.select_nth_unstable(excess - 1);
+        let mut keys: Vec<MessageKey> = worst.iter().map(|(_, key)| key.clone()).collect();
+        keys.push(best.1.clone());
+        self.given_up = Some(best.0);
+        for key in &keys {
+            self.messages.remove(key);
+        }
+        self.drop_names();
+        keys
+    }
+
+    /// Whether there are as many messages as there may be.
+    pub fn is_full(&self) -> bool {
+        self.messages.len() >= self.max_messages
+    }
+
+    fn forget(&mut self, key: MessageKey, since: Timestamp) {
+        self.forgotten.insert(key, since);
+        // Lists that never end must not be remembered whole. What is dropped here is too old for
+        // every source that says when it was sent.
+        if self.forgotten.len() > self.max_messages.saturating_mul(2) {
+            let mut ages: Vec<_> = self.forgotten.values().copied().collect();
+            let middle = ages.len() / 2;
+            let (_, middle, _) = ages.select_nth_unstable(middle);
+            let middle = *middle;
+            let mut spare = self.forgotten.len() - self.max_messages;
+            self.forgotten.retain(|_, since| {
+                let goes = *since <= middle && spare > 0;
+                spare -= usize::from(goes);
+                !goes
+            });
+            self.drop_names();
+        }
+    }
+
+    /// Drops other names of messages that are neither watched nor remembered as forgotten. The
+    /// ledger knows them.
+    fn drop_names(&mut self) {
+        let Tracker {
+            messages,
+            forgotten,
+            aliases,
+            ..
+        } = self;
+        aliases.retain(|(application, _), own| {
+            let key = (*application, own.clone());
+            messages.contains_key(&key) || forgotten.contains_key(&key)
+        });
+    }
+
+    /// The wall clock was set by so much: what was dated by it moves along.
+    pub fn shift(&mut self, step: SignedDuration) {
+        for tracked in self.messages.values_mut() {
+            if tracked.seen_at.is_some() {
+                tracked.first_seen = later(tracked.first_seen, step);
+                if tracked.sent_here {
+                    tracked.message.sent_at =
+                        tracked.message.sent_at.map(|sent_at| later(sent_at, step));
+                }
+            }
+        }
+        if let Some((_, since)) = &mut self.given_up {
+            *since = later(*since, step);
+        }
+    }
+
+    /// Takes back that messages are too old which are not by this time; whether there are any.
+    pub fn reconsider(&mut self, settled: Timestamp) -> bool {
+        let before = self.forgotten.len();
+        let max_age = self.max_age;
+        self.forgotten
+            .retain(|_, since| settled.duration_since(*since) > max_age);
+        self.forgotten.len() < before
+    }
+
+    /// The keys of the watched messages.
+    pub fn keys(&self) -> impl Iterator<Item = &MessageKey> {
+        self.messages.keys()
     }
 
     /// The vendor calls the message `asked` by another name. Whether two messages became one.
@@ -163,6 +315,13 @@ impl Tracker {
         }
         let key = (asked.0, own.clone());
         self.aliases.insert(asked.clone(), own.clone());
+        if self.aliases.len() > self.max_messages.saturating_mul(4) {
+            self.drop_names();
+            while self.aliases.len() > self.max_messages.saturating_mul(4) {
+                // A vendor that gives every message ever new names. The ledger has them.
+                self.aliases.pop_first();
+            }
+        }
         let Some(mut known) = self.messages.remove(asked) else {
             return false;
         };
@@ -176,7 +335,11 @@ impl Tracker {
                     known.message.sent_at,
                     now,
                 );
-                other.first_seen = other.first_seen.min(known.first_seen);
+                if known.first_seen < other.first_seen {
+                    other.first_seen = known.first_seen;
+                    other.seen_at = known.seen_at;
+                }
+                other.registered |= known.registered;
                 true
             }
             None => {
@@ -209,8 +372,16 @@ impl Tracker {
         campaign: Option<Arc<str>>,
     ) {
         if let Some(known) = self.messages.get_mut(key) {
-            known.first_seen = known.first_seen.min(first_seen);
-            known.message.sent_at = sent_at.or(known.message.sent_at);
+            // What was written while the clock was not set is no time.
+            if is_plausible(first_seen) && first_seen < known.first_seen {
+                known.first_seen = first_seen;
+                known.seen_at = None;
+            }
+            let sent_at = sent_at.filter(|sent_at| is_plausible(*sent_at));
+            if sent_at.is_some() && sent_at != known.message.sent_at {
+                known.message.sent_at = sent_at;
+                known.sent_here = false;
+            }
             if campaign.is_some() {
                 known.message.campaign = campaign;
                 known.campaign_by = None;
@@ -229,129 +400,29 @@ impl Tracker {
     /// Whether a source names the message, watched or not.
     pub fn names(&self, key: &MessageKey) -> bool {
         self.messages.contains_key(key)
-            || self.forgotten.contains(key)
+            || self.forgotten.contains_key(key)
             || self.aliases.contains_key(key)
     }
 
     /// Forgets the messages that have reached `max_age`, for good.
-    pub fn forget_old(&mut self, now: Timestamp) -> Vec<MessageKey> {
+    pub fn forget_old(&mut self, now: Now) -> Vec<MessageKey> {
         let over: Vec<_> = self
             .messages
             .iter()
-            .filter(|(_, tracked)| self.is_over(tracked.since(), now))
-            .map(|(key, _)| key.clone())
+            .filter(|(_, tracked)| self.is_over(tracked.age(now)))
+            .map(|(key, tracked)| (key.clone(), tracked.since()))
             .collect();
-        for key in &over {
+        for (key, since) in &over {
             self.messages.remove(key);
-            self.forgotten.insert(key.clone());
+            self.forget(key.clone(), *since);
         }
-        over
+        over.into_iter().map(|(key, _)| key).collect()
     }
 
-    fn is_over(&self, since: Timestamp, now: Timestamp) -> bool {
-        now.duration_since(since) > self.max_age
+    fn is_over(&self, age: SignedDuration) -> bool {
+        age > self.max_age
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn message(id: &str, campaign: Option<&str>, sent_at: Option<Timestamp>) -> Message {
-        let application = Arc::from("app");
-        Message {
-            application,
-            id: Arc::from(id),
-            campaign: campaign.map(Arc::from),
-            sent_at,
-        }
-    }
-
-    fn at(seconds: i64) -> Timestamp {
-        Timestamp::from_second(seconds).unwrap()
-    }
-
-    fn key(id: &str) -> MessageKey {
-        (0, Arc::from(id))
-    }
-
-    #[test]
-    fn one_message_under_two_names_is_one() {
-        let mut tracker = Tracker::new(Duration::from_secs(100));
-        assert_eq!(
-            tracker.name(
-                0,
-                message("123", Some("spring"), None),
-                Source::Static,
-                at(0)
-            ),
-            Named::New
-        );
-        assert_eq!(
-            tracker.name(0, message("A-1", None, Some(at(5))), Source::Static, at(9)),
-            Named::New
-        );
-        assert!(tracker.rename(&key("123"), &Arc::from("A-1"), at(9)));
-        assert_eq!(tracker.len(), 1);
-        let known = tracker.get(&key("A-1")).unwrap();
-        assert_eq!(known.message.campaign.as_deref(), Some("spring"));
-        assert_eq!(
-            (known.message.sent_at, known.first_seen),
-            (Some(at(5)), at(0))
-        );
-        assert_eq!(
-            tracker.name(0, message("123", None, None), Source::Static, at(9)),
-            Named::Known
-        );
-        assert_eq!(tracker.len(), 1);
-    }
-
-    #[test]
-    fn a_known_campaign_never_changes_and_what_is_missing_is_learned() {
-        let mut tracker = Tracker::new(Duration::from_secs(100));
-        tracker.name(0, message("1", Some("a"), None), Source::Static, at(0));
-        tracker.name(
-            0,
-            message("1", Some("b"), Some(at(1))),
-            Source::Static,
-            at(0),
-        );
-        tracker.learn(&key("1"), Some(Arc::from("c")), Some(at(2)), at(3));
-        let known = &tracker.get(&key("1")).unwrap().message;
-        assert_eq!(
-            (known.campaign.as_deref(), known.sent_at),
-            (Some("a"), Some(at(1)))
-        );
-    }
-
-    #[test]
-    fn a_message_that_is_scheduled_anew_is_as_old_as_the_vendor_says() {
-        let mut tracker = Tracker::new(Duration::from_secs(100));
-        let mut name = |sent_at, source, now| {
-            tracker.name(0, message("1", None, Some(at(sent_at))), source, at(now));
-            tracker.get(&key("1")).unwrap().message.sent_at
-        };
-        assert_eq!(name(50, Source::List, 0), Some(at(50)));
-        assert_eq!(name(70, Source::List, 10), Some(at(70)));
-        assert_eq!(name(60, Source::Static, 20), Some(at(70)));
-        assert_eq!(name(90, Source::List, 80), Some(at(70)), "it was sent");
-    }
-
-    #[test]
-    fn old_messages_are_refused_and_forgotten_ones_stay_forgotten() {
-        let mut tracker = Tracker::new(Duration::from_secs(100));
-        assert_eq!(
-            tracker.name(0, message("1", None, Some(at(0))), Source::Static, at(101)),
-            Named::TooOld
-        );
-        tracker.name(0, message("2", None, Some(at(50))), Source::Static, at(101));
-        tracker.name(0, message("3", None, None), Source::Static, at(101));
-        assert_eq!(tracker.forget_old(at(151)), [key("2")]);
-        assert_eq!(
-            tracker.name(0, message("2", None, None), Source::Static, at(151)),
-            Named::Forgotten
-        );
-        assert_eq!(tracker.forget_old(at(202)), [key("3")]);
-        assert!(tracker.is_empty());
-    }
-}
+mod tests;

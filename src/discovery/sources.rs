@@ -14,7 +14,9 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     config::{self, Account, HttpList, MessageEntry},
+    files,
     model::{Application, Source},
+    redact::shown_lines,
 };
 
 /// How often files are looked at.
@@ -216,7 +218,8 @@ impl Files {
 }
 
 fn read_file(path: &Path, applications: &[Application]) -> Result<Vec<MessageEntry>, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let text = files::read_text(path, MAX_BYTES as u64)
+        .map_err(|error| format!("{}: {error}", path.display()))?;
     config::message_list(path, &text, applications).map_err(|errors| errors.to_string())
 }
 
@@ -269,7 +272,8 @@ impl Http {
         let first = self.first;
         let (entries, problem) = match self.ask().await {
             Ok(entries) => (entries, None),
-            Err(problem) => (Vec::new(), Some(problem)),
+            // A list in a stranger's words: the parser quotes what it does not understand.
+            Err(problem) => (Vec::new(), Some(shown_lines(&problem))),
         };
         self.first &= problem.is_some();
         Update {

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use delivery_clock::{Clock, Moment};
+use delivery_clock::{Clock, Moment, is_plausible};
 use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedMutexGuard};
 
@@ -525,7 +525,7 @@ impl AccountLedger {
     }
 
     /// Somebody has registered messages of the account here.
-    pub(super) fn registered_now(&self) {
+    pub fn registered_now(&self) {
         self.registrations.notify_one();
     }
 
@@ -554,7 +554,10 @@ impl AccountLedger {
             application: row.id.0,
             id: row.id.1,
             campaign: row.campaign,
-            sent_at: Timestamp::from_millisecond(row.sent_at).ok(),
+            // What was registered before the clock was set was sent when it is read.
+            sent_at: Timestamp::from_millisecond(row.sent_at)
+                .ok()
+                .filter(|sent_at| is_plausible(*sent_at)),
         });
         Ok((messages.collect(), last))
     }

@@ -235,6 +235,17 @@ pub(super) struct Changes {
     pub(super) news: News,
 }
 
+/// Whether an application cannot have been asked for the first time then: the clock was not set, or it
+/// was more than a day ahead. As long as such a time stood, history would count, or news would not.
+fn is_wrong_birth(at: i64, now: i64) -> bool {
+    let plausible =
+        |at: i64| Timestamp::from_millisecond(at).is_ok_and(delivery_clock::is_plausible);
+    at.saturating_sub(now) > MAX_BIRTH_AHEAD || plausible(now) && !plausible(at)
+}
+
+/// A day, in milliseconds.
+const MAX_BIRTH_AHEAD: i64 = 24 * 3600 * 1000;
+
 impl Draft<'_> {
     fn counter(&mut self, key: &CounterKey, like: &Amount) -> &mut CounterState {
         let (image, now, hold) = (self.image, self.now, self.hold);
@@ -292,8 +303,10 @@ impl Draft<'_> {
     /// The data set of the application is asked for: from when on, if not before.
     pub(super) fn birth(&mut self, application: &Arc<str>, dataset: Dataset) -> Timestamp {
         let key = (application.clone(), dataset.as_str().to_owned());
-        let at = match self.image.births.get(&key) {
-            Some(at) => *at,
+        let stored = self.image.births.get(&key).copied();
+        let at = match stored.filter(|at| !is_wrong_birth(*at, self.now)) {
+            // It is no later than now, whatever the clock has said before.
+            Some(at) => at.min(self.now),
             None => {
                 let born = self
                     .changes

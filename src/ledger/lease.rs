@@ -113,7 +113,8 @@ pub(super) struct Leases {
     /// The configured accounts, in their order.
     wanted: Mutex<Vec<Arc<str>>>,
     changed: Notify,
-    /// The store has said which accounts are free, and this process has taken its share of them.
+    /// The store has said which accounts are free, and this process has taken its share of them. Not
+    /// while the store cannot be asked and every lease is over.
     settled: AtomicBool,
     stopped: watch::Sender<bool>,
     /// Takes whatever is free, and is not one of those that share: `collect`.
@@ -164,7 +165,8 @@ impl Leases {
         }
     }
 
-    /// Whether it is known who holds which account. It stays so: who loses an account later had it.
+    /// Whether it is known who holds which account: until every lease is over and the store cannot be
+    /// asked.
     pub(super) fn are_settled(&self) -> bool {
         self.settled.load(Ordering::Relaxed)
     }
@@ -231,6 +233,10 @@ impl Leases {
                 Err(error) => {
                     self.notes.up(Place::Store, false);
                     self.notes.error();
+                    // Without leases and without the store nothing is known of any account.
+                    if self.held().is_empty() {
+                        self.settled.store(false, Ordering::Relaxed);
+                    }
                     if !std::mem::replace(&mut failing, true) {
                         tracing::error!(%error, "leases cannot be renewed; it is tried until they are over");
                     }

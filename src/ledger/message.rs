@@ -3,6 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use delivery_clock::is_plausible;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -136,6 +137,17 @@ impl MessageState {
             sent_at: message.sent_at.map(|time| time.as_millisecond()),
             ..MessageState::default()
         }
+    }
+
+    /// A time at which it cannot have been seen, as the clock was not set or ahead, becomes `now`.
+    /// Whether it did.
+    pub(super) fn date_anew(&mut self, now: Timestamp) -> bool {
+        let seen = Timestamp::from_millisecond(self.first_seen).unwrap_or_default();
+        let is_wrong = seen > now || !is_plausible(seen);
+        if is_wrong {
+            self.first_seen = now.as_millisecond();
+        }
+        is_wrong
     }
 
     /// Fills in what was not known. A time that is still to come may change: the message is

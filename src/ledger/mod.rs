@@ -29,7 +29,7 @@ use std::{
     time::Duration,
 };
 
-use delivery_clock::Clock;
+use delivery_clock::{Clock, Moment, SettledTime};
 use jiff::Timestamp;
 
 pub use account::{AccountLedger, Met, Policy, Replayed, Seen};
@@ -118,6 +118,9 @@ pub enum Purpose {
     Replay,
 }
 
+/// A process drops old memory only after it has been up for so long.
+const TRUSTED_AFTER: Duration = Duration::from_secs(3600);
+
 /// The ledger of this process.
 pub struct Ledger {
     url: StoreUrl,
@@ -129,6 +132,9 @@ pub struct Ledger {
     purpose: Purpose,
     notes: Arc<dyn StoreNotes>,
     accounts: Mutex<HashMap<Arc<str>, Arc<AccountLedger>>>,
+    /// By which time what is remembered is dropped.
+    settled: Mutex<SettledTime>,
+    opened_at: Moment,
     /// Held as long as the process lives: two of them would count everything twice.
     _locks: Vec<File>,
 }
@@ -268,6 +274,8 @@ impl Ledger {
         }
         notes.up(Place::Store, true);
         notes.up(Place::Spool, true);
+        let settled = Mutex::new(SettledTime::new(&clock));
+        let opened_at = clock.monotonic();
         let ledger = Ledger {
             url: config.store.clone(),
             root: root.to_owned(),
@@ -278,6 +286,8 @@ impl Ledger {
             purpose,
             notes,
             accounts: Mutex::default(),
+            settled,
+            opened_at,
             _locks: locks,
         };
         // With a place for what is to be remembered.
@@ -412,13 +422,24 @@ impl Ledger {
         Ok(())
     }
 
-    /// Tells the store's size, and drops the memory of reports that is old enough.
+    /// Tells the store's size, and drops the memory of reports that is old enough. A step of the wall
+    /// clock ahead drops nothing until it has lasted: reports would count twice. A process that stays
+    /// drops nothing in its first hour, as a machine that has just been started may not know the time.
     pub async fn tend(&self) {
+        let is_new = self.clock.monotonic().since(self.opened_at) < TRUSTED_AFTER;
+        let keeps_all = is_new && self.purpose == Purpose::Serve;
+        let age = (!keeps_all).then_some(REMEMBERED);
         if let Ok(bytes) = self.store.size().await {
             self.notes.store_size(bytes);
         }
         let now = self.clock.now().as_millisecond();
-        let before = now - i64::try_from(REMEMBERED.as_millis()).unwrap_or(i64::MAX);
+        let settled = {
+            let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
+            settled.now(&self.clock)
+        };
+        let before = age.map_or(i64::MIN, |age| {
+            delivery_clock::before(settled, age).as_millisecond()
+        });
         if let Err(error) = self.store.tend(before, now).await {
             tracing::warn!(%error, "the memory of old reports cannot be dropped");
         }

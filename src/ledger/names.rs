@@ -12,7 +12,7 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use super::key::clean;
-use crate::config::Limits;
+use crate::{config::Limits, redact::masked_label};
 
 /// What stands for all values beyond the limit.
 pub const OTHER: &str = "other";
@@ -28,20 +28,20 @@ pub struct Names {
 }
 
 /// A text of at most `max` bytes: one that is longer is cut at a character and ends in `~` and eight
-/// hexadecimal digits of its SHA-256, so that two long texts stay two.
+/// hexadecimal digits of its SHA-256, so that two long texts stay two; so does one
+/// in which a vendor quotes a secret, which is taken out.
 pub fn shortened(text: &Arc<str>, max: usize) -> Arc<str> {
-    if text.len() <= max {
+    let masked = masked_label(text);
+    if masked.is_none() && text.len() <= max {
         return text.clone();
     }
     let digest = Sha256::digest(text.as_bytes());
-    let mut end = max.saturating_sub(9);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
+    let shown = masked.as_deref().unwrap_or(text);
+    let end = shown.floor_char_boundary(max.saturating_sub(9));
     let [a, b, c, d, ..] = digest[..] else {
         return text.clone();
     };
-    Arc::from(format!("{}~{a:02x}{b:02x}{c:02x}{d:02x}", &text[..end]))
+    Arc::from(format!("{}~{a:02x}{b:02x}{c:02x}{d:02x}", &shown[..end]))
 }
 
 #[derive(Default)]
@@ -160,6 +160,7 @@ mod tests {
     fn limits(values: usize, campaigns: usize) -> Limits {
         Limits {
             max_series_per_account: 1,
+            max_messages_per_account: 1,
             max_campaigns_per_account: campaigns,
             max_label_values: values,
             max_label_length: 256,

@@ -32,6 +32,7 @@ use jiff::Timestamp;
 use crate::{
     config,
     model::{Application, Dataset, Figure, Happening, Message, ProviderType, Snapshot},
+    redact::ShownText,
 };
 use http::{BuildError, Http};
 pub use past::{Grown, Past, PastPlan, PastQuery};
@@ -433,8 +434,8 @@ pub struct Failure {
     pub status: Option<u16>,
     /// The vendor's own code, if it gave one.
     pub code: Option<Arc<str>>,
-    /// What happened, without any secret, in one line.
-    pub text: String,
+    /// What happened.
+    pub text: ShownText,
     /// What to do about it.
     pub advice: Option<&'static str>,
 }
@@ -447,7 +448,7 @@ impl Failure {
             scope: Scope::Query,
             status: None,
             code: None,
-            text: text.to_owned(),
+            text: ShownText::new(text),
             advice: None,
         }
     }
@@ -526,6 +527,8 @@ pub enum FailureKind {
     TooLarge,
     /// The answer redirects elsewhere, and redirects are not followed.
     Redirect,
+    /// The request could not be built of what was asked for.
+    Request,
     /// The answer could not be understood.
     Decode,
     /// The vendor answered with an error of its own.
@@ -536,7 +539,7 @@ pub enum FailureKind {
 
 impl FailureKind {
     /// Every kind, for the counters that exist from the start.
-    pub const ALL: [FailureKind; 14] = [
+    pub const ALL: [FailureKind; 15] = [
         FailureKind::Unauthorized,
         FailureKind::Forbidden,
         FailureKind::NotFound,
@@ -548,6 +551,7 @@ impl FailureKind {
         FailureKind::Body,
         FailureKind::TooLarge,
         FailureKind::Redirect,
+        FailureKind::Request,
         FailureKind::Decode,
         FailureKind::Vendor,
         FailureKind::Store,
@@ -567,6 +571,7 @@ impl FailureKind {
             FailureKind::Body => "body",
             FailureKind::TooLarge => "too_large",
             FailureKind::Redirect => "redirect",
+            FailureKind::Request => "request",
             FailureKind::Decode => "decode",
             FailureKind::Vendor => "vendor",
             FailureKind::Store => "store",
@@ -591,6 +596,8 @@ pub enum RequestCode {
     Body,
     /// The answer could not be understood.
     Decode,
+    /// The request could not be built, and was not sent.
+    Request,
 }
 
 impl fmt::Display for RequestCode {
@@ -603,6 +610,7 @@ impl fmt::Display for RequestCode {
             RequestCode::Tls => f.write_str("tls"),
             RequestCode::Body => f.write_str("body"),
             RequestCode::Decode => f.write_str("decode"),
+            RequestCode::Request => f.write_str("request"),
         }
     }
 }

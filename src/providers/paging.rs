@@ -16,6 +16,8 @@ use super::{Failure, FailureKind};
 
 /// So many pages in a row without a new row end an attempt, even if rows are missing.
 const MAX_BARREN_PAGES: u32 = 10;
+/// So many messages of all windows of a list are read: one that goes on beyond does not end.
+const MAX_ROWS: usize = 1_000_000;
 /// A vendor without a `total` that repeats rows so often has no more.
 const MAX_REPEATED_PAGES: u32 = 3;
 
@@ -321,8 +323,10 @@ where
     K: Eq + Hash,
 {
     let mut incomplete = None;
+    let is_of_messages = paging.keys == RowKeys::Ids;
     let mut waiting = windows;
     waiting.reverse();
+    let mut row_count = 0;
     while let Some(window) = waiting.pop() {
         let halves = split(&window);
         let mut pager = Pager::new(paging, halves.is_some());
@@ -330,8 +334,12 @@ where
             match fetch(&window, request).await {
                 Ok(page) => {
                     let new = pager.take(page);
+                    row_count += new.len();
                     if !new.is_empty() {
                         take(new);
+                    }
+                    if is_of_messages && row_count > MAX_ROWS {
+                        return Err(endless());
                     }
                 }
                 Err(failure) => pager.refused(failure)?,

@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::secret::{Secret, SecretSource};
+use crate::{
+    redact,
+    secret::{Secret, SecretSource},
+};
 
 /// The secrets of one account, in the order in which they were given.
 pub(super) struct Secrets {
@@ -15,7 +18,8 @@ pub(super) struct Secrets {
 
 impl Secrets {
     pub(super) fn new(sources: Vec<SecretSource>) -> Secrets {
-        let current = sources.iter().map(|source| source.value.clone()).collect();
+        let current: Vec<_> = sources.iter().map(|source| source.value.clone()).collect();
+        register(&current);
         Secrets {
             sources,
             current: ArcSwap::from_pointee(current),
@@ -44,7 +48,17 @@ impl Secrets {
                 }
             }
         }
+        register(&values);
         self.current.store(Arc::new(values));
         read
+    }
+}
+
+/// Keeps secrets out of whatever is shown from now on, also in the pairs that Basic authentication
+/// makes of them.
+fn register(secrets: &[Secret]) {
+    redact::register(secrets.iter().map(Secret::expose));
+    if let [user, password, ..] = secrets {
+        redact::register_user(user.expose(), password.expose());
     }
 }

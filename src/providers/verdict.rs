@@ -37,7 +37,7 @@ pub(super) fn by_status<T>(answer: &Answer, code: Option<&str>, text: &str) -> V
         scope,
         status: Some(status),
         code: code.map(Arc::from),
-        text: said(status, code, text),
+        text: said(status, code, text).into(),
         advice,
     };
     if status == 429 || status >= 500 {

@@ -17,7 +17,7 @@ pub use settings::NamedCounter;
 pub(super) use settings::{Settings, Unplaced};
 
 use arc_swap::ArcSwap;
-use delivery_clock::Clock;
+use delivery_clock::{Clock, Moment};
 use jiff::Timestamp;
 
 use super::{
@@ -235,7 +235,9 @@ impl AccountSeries {
             zero(Key::CohortMissed, &["", Missed::AgeUnknown.as_str()]);
         }
         if account.provider.has_messages() {
-            zero(Key::RejectedMessages, &["max_age"]);
+            for reason in ["max_age", "max_messages", "id_too_long", "request"] {
+                zero(Key::RejectedMessages, &[reason]);
+            }
         }
         let held = Value::Gauge(Number::Count(1));
         let family = id(Key::LeaseHeld);
@@ -261,7 +263,7 @@ impl AccountSeries {
                 Err(TryLockError::WouldBlock) => return,
             };
             if self.unpublished.swap(false, Ordering::AcqRel) {
-                let material = self.lock().material(self.clock.now());
+                let material = self.lock().material(&self.clock);
                 let before = self.view.load();
                 let view = layout.view(material, self.prepare.as_ref(), Some(&before));
                 self.view.store(Arc::new(view));
@@ -333,7 +335,7 @@ pub struct AccountView {
 
 impl AccountView {
     /// The whole view, if the account is this replica's and nothing in it is stale at `now`.
-    pub fn whole(&self, now: Timestamp) -> Option<&View> {
+    pub fn whole(&self, now: Moment) -> Option<&View> {
         (self.held && !self.shown.is_stale(now)).then_some(&*self.shown)
     }
 
@@ -520,8 +522,8 @@ impl State {
     }
 
     /// All that is recorded, within the limits.
-    fn material(&mut self, now: Timestamp) -> Material {
-        let since = nanoseconds(now);
+    fn material(&mut self, clock: &Clock) -> Material {
+        let (now, since) = (clock.now(), nanoseconds(clock.monotonic()));
         if self.groups().any(|group| group.stale_at() <= since) {
             self.forget(|_, group| group.stale_at() <= since);
         }

@@ -13,6 +13,7 @@ use std::{
     },
 };
 
+use delivery_clock::Moment;
 use jiff::Timestamp;
 
 use super::{
@@ -83,7 +84,7 @@ pub(super) struct Group {
     pub(super) lost: Box<[(FamilyId, u64)]>,
     /// About how much text its largest family is.
     pub(super) weight: usize,
-    /// Nanoseconds of Unix time; what it holds is true until then.
+    /// Nanoseconds of the monotonic clock; what it holds is true until then.
     stale_at: AtomicI64,
 }
 
@@ -94,7 +95,7 @@ impl Group {
     }
 
     /// It is true until then.
-    pub(super) fn renew(&self, stale_at: Timestamp) {
+    pub(super) fn renew(&self, stale_at: Moment) {
         self.stale_at
             .store(nanoseconds(stale_at), Ordering::Relaxed);
     }
@@ -151,9 +152,9 @@ impl Group {
     }
 }
 
-/// A time as groups have it.
-pub(super) fn nanoseconds(at: Timestamp) -> i64 {
-    i64::try_from(at.as_nanosecond()).unwrap_or(i64::MAX)
+/// A moment as groups have it.
+pub(super) fn nanoseconds(at: Moment) -> i64 {
+    i64::try_from(at.since_start().as_nanos()).unwrap_or(i64::MAX)
 }
 
 /// A group that is being put together.
@@ -337,7 +338,7 @@ impl Shapes {
         &mut self,
         head: Head,
         draft: &mut Draft,
-        stale_at: Timestamp,
+        stale_at: Moment,
         before: Option<&Group>,
     ) -> Option<Group> {
         draft.settle();

@@ -376,7 +376,7 @@ mod tests {
         };
         Arc::new(
             shapes
-                .group(head, &mut draft, Timestamp::MAX, None)
+                .group(head, &mut draft, delivery_clock::Moment::MAX, None)
                 .unwrap(),
         )
     }

@@ -21,7 +21,7 @@ mod values;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use delivery_clock::Clock;
+use delivery_clock::{Clock, Moment};
 use jiff::Timestamp;
 
 pub use account::{AccountSeries, AccountView, NamedCounter, WebhookOutcome};
@@ -111,7 +111,12 @@ impl Table {
 
     /// Walks all series as they are at `now`, without a gauge that is stale by then.
     pub fn visit(&self, now: Timestamp, visitor: &mut dyn Visitor) {
-        self.shown().visit(now, visitor);
+        self.shown().visit(self.moment_of(now), visitor);
+    }
+
+    /// When the monotonic clock, by which gauges become stale, reaches a wall time.
+    pub fn moment_of(&self, now: Timestamp) -> Moment {
+        self.clock.moment_of(now)
     }
 }
 
@@ -144,12 +149,12 @@ impl Shown {
     }
 
     /// Which series these are at `now`.
-    pub fn remember(&self, now: Timestamp) -> Remembered {
+    pub fn remember(&self, now: Moment) -> Remembered {
         Remembered::new(self.families().flat_map(|(_, pieces)| pieces), now)
     }
 
     /// Walks all series as they are at `now`, without a gauge that is stale by then.
-    pub fn visit(&self, now: Timestamp, visitor: &mut dyn Visitor) {
+    pub fn visit(&self, now: Moment, visitor: &mut dyn Visitor) {
         for (family, pieces) in self.families() {
             if visitor.wants(family.family()) {
                 let mut show = Show::new(visitor, family.family());

@@ -11,7 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use jiff::Timestamp;
+use delivery_clock::Moment;
 
 use super::{
     chunks::Chunk,
@@ -52,7 +52,7 @@ pub struct Form {
 /// Groups of consecutive messages, newest first, with their families in pieces.
 pub(super) struct Block {
     pub(super) groups: Box<[Arc<Group>]>,
-    /// No group is stale before then, in nanoseconds.
+    /// No group is stale before then, in nanoseconds of the monotonic clock.
     soonest: AtomicI64,
 }
 
@@ -66,7 +66,7 @@ impl Block {
         block
     }
 
-    fn is_stale(&self, now: Timestamp) -> bool {
+    fn is_stale(&self, now: Moment) -> bool {
         let now = nanoseconds(now);
         self.soonest.load(Ordering::Relaxed) <= now
             && self.groups.iter().any(|group| group.stale_at() <= now)
@@ -153,7 +153,7 @@ impl Piece {
     }
 
     /// Whether some of its series are not shown at `now`.
-    pub fn is_stale(&self, now: Timestamp) -> bool {
+    pub fn is_stale(&self, now: Moment) -> bool {
         match &self.rows {
             Rows::Block(block) => block.is_stale(now),
             Rows::Chunk(_) => false,
@@ -161,7 +161,7 @@ impl Piece {
     }
 
     /// Walks its series, at `now` without those that are stale by then.
-    pub fn visit(&self, now: Option<Timestamp>, each: &mut dyn FnMut(Labels<'_>, &Value)) {
+    pub fn visit(&self, now: Option<Moment>, each: &mut dyn FnMut(Labels<'_>, &Value)) {
         let family = self.family.family();
         let identity = self.identity.as_deref();
         let mut own: Vec<&str> = Vec::with_capacity(family.labels.len());
@@ -322,7 +322,7 @@ impl View {
     }
 
     /// Whether some of its series are not shown at `now`.
-    pub(super) fn is_stale(&self, now: Timestamp) -> bool {
+    pub(super) fn is_stale(&self, now: Moment) -> bool {
         if self.soonest.load(Ordering::Relaxed) > nanoseconds(now) {
             return false;
         }
@@ -349,15 +349,12 @@ pub(super) fn of_family(pieces: &[Arc<Piece>], family: FamilyId) -> &[Arc<Piece>
 pub struct Remembered {
     /// In the order of the families.
     pieces: Vec<Arc<Piece>>,
-    at: Timestamp,
+    at: Moment,
 }
 
 impl Remembered {
     /// The series that are shown at `at`.
-    pub(super) fn new<'a>(
-        pieces: impl Iterator<Item = &'a Arc<Piece>>,
-        at: Timestamp,
-    ) -> Remembered {
+    pub(super) fn new<'a>(pieces: impl Iterator<Item = &'a Arc<Piece>>, at: Moment) -> Remembered {
         Remembered {
             pieces: pieces.map(|piece| piece.only(0)).collect(),
             at,
@@ -369,7 +366,7 @@ impl Remembered {
         &self,
         family: FamilyId,
         pieces: &[&Arc<Piece>],
-        now: Timestamp,
+        now: Moment,
         each: &mut dyn FnMut(Labels<'_>),
     ) {
         let before = of_family(&self.pieces, family);

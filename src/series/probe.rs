@@ -2,8 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use delivery_clock::Clock;
-use jiff::{SignedDuration, Timestamp};
+use delivery_clock::{Clock, Moment};
 
 use super::{
     AccountSeries, Key, Labels, Number, Unprepared, Value, Visitor,
@@ -51,9 +50,6 @@ pub fn show(
     let series = AccountSeries::new(&account, config, lease, clock.clone(), unprepared);
     let now = clock.now();
     if let Some(snapshot) = &probed.snapshot {
-        let stale_at = now
-            .checked_add(SignedDuration::from_hours(1))
-            .unwrap_or(Timestamp::MAX);
         let dataset = account.collect.first().copied();
         series.snapshot(
             dataset.unwrap_or(Dataset::Messages),
@@ -61,7 +57,7 @@ pub fn show(
             &probed.message,
             now,
             snapshot,
-            stale_at,
+            Moment::MAX,
         );
         series.publish();
     }
@@ -70,7 +66,7 @@ pub fn show(
         if family.family().labels.contains(&"message_id") {
             let mut show = Show::new(visitor, family.family());
             for piece in view.pieces(family) {
-                piece.visit(Some(now), &mut |labels, value| show.sample(labels, value));
+                piece.visit(None, &mut |labels, value| show.sample(labels, value));
             }
         }
     }

@@ -19,7 +19,7 @@ use super::{Site, tokens};
 use crate::{
     config::Account,
     ledger::{Registration, StoreError},
-    model::Message,
+    model::{MAX_REGISTERED_BYTES, Message},
 };
 
 /// The most entries in one request.
@@ -208,7 +208,10 @@ fn read(entry: Value, accounts: &[Arc<Account>], now: Timestamp) -> Result<Regis
         // It is registered as it is sent.
         None => now,
     };
-    if let Some((field, _)) = entry.into_iter().next() {
+    if let Some((mut field, _)) = entry.into_iter().next() {
+        if field.len() > MAX_REGISTERED_BYTES {
+            field = "a field with a long name".to_owned();
+        }
         return Err(Fault::Unknown(field));
     }
     let age = now.duration_since(sent_at);
@@ -231,6 +234,10 @@ fn text(entry: &mut Map<String, Value>, field: &'static str) -> Result<Option<St
     match entry.remove(field) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
+        Some(Value::String(text)) if text.len() > MAX_REGISTERED_BYTES => {
+            let problem = format!("is longer than {MAX_REGISTERED_BYTES} bytes");
+            Err(Fault::Field(field, problem))
+        }
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(Fault::Field(field, "has to be a text".into())),
     }

@@ -1,6 +1,6 @@
 //! What the endpoints for programs need of the exporter behind them.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -50,12 +50,16 @@ pub trait Backend: Send + Sync {
     fn refused(&self, account: &str);
 
     /// Asks the vendor for one message; never more often than once in a few seconds.
+    ///
+    /// # Errors
+    ///
+    /// Probes have used up their share of the account's rate limit, for so long.
     fn probe<'a>(
         &'a self,
         account: &'a Account,
         application: usize,
         message: &'a str,
-    ) -> BoxFuture<'a, Arc<Probed>>;
+    ) -> BoxFuture<'a, Result<Arc<Probed>, Duration>>;
 
     /// Writes what a probe found.
     fn show_probe(

@@ -4,6 +4,12 @@
 //! The file and what it names are looked at again once a second while somebody connects, so that
 //! renewed certificates and changed users need no restart. A bad file leaves the old one in force.
 
+mod limit;
+mod p521;
+mod tls;
+#[cfg(test)]
+mod toolkit;
+
 use std::{
     collections::{HashMap, HashSet},
     net::IpAddr,
@@ -23,22 +29,16 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use rustls::{
-    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedCipherSuite,
-    client::danger::HandshakeSignatureValid,
-    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
-    pki_types::{CertificateDer, PrivateKeyDer, UnixTime, pem::PemObject},
-    server::{
-        WebPkiClientVerifier,
-        danger::{ClientCertVerified, ClientCertVerifier},
-    },
-};
+use rustls::ServerConfig;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
 use super::{guesses::Guesses, server::Peer, tokens};
-use crate::config::{self, ClientAuth, Pem, WebConfig, WebTls};
+use crate::{
+    config::{self, Pem, WebConfig, WebRateLimit},
+    redact,
+};
+use limit::Limit;
 
 /// How often the files are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -70,6 +70,7 @@ pub struct Rules {
     pub tls: Option<Arc<ServerConfig>>,
     headers: Vec<(HeaderName, HeaderValue)>,
     users: HashMap<Arc<str>, Arc<str>>,
+    limit: Option<(WebRateLimit, Arc<Limit>)>,
     files: Vec<PathBuf>,
 }
 
@@ -165,7 +166,8 @@ impl Guard {
             looked.files = files;
         }
         match Rules::read(path) {
-            Ok(rules) => {
+            Ok(mut rules) => {
+                rules.keep_limit(&self.now.load());
                 tracing::info!("the web configuration is read again");
                 let files = state(&rules.files);
                 self.now.store(Arc::new(rules));
@@ -312,7 +314,10 @@ pub async fn headers(
 ) -> Response {
     let rules = guard.rules().await;
     request.extensions_mut().insert(rules.clone());
-    let mut response = next.run(request).await;
+    let mut response = match rules.refusal(&request) {
+        Some(refusal) => refusal,
+        None => next.run(request).await,
+    };
     let headers = response.headers_mut();
     for (name, value) in [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -348,14 +353,20 @@ impl Rules {
                         files.push(path.clone());
                     }
                 }
-                let tls = server(tls, config.http2);
+                let tls = tls::server(tls, config.http2);
                 Some(Arc::new(tls.map_err(|problem| {
                     format!("{}: tls_server_config: {problem}", path.display())
                 })?))
             }
             None => None,
         };
-        let WebConfig { headers, users, .. } = config;
+        let WebConfig {
+            headers,
+            users,
+            rate_limit,
+            ..
+        } = config;
+        redact::register(users.values().map(AsRef::as_ref));
         let headers = headers.iter().filter_map(|(name, value)| {
             let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
             Some((name, HeaderValue::from_str(value).ok()?))
@@ -364,188 +375,31 @@ impl Rules {
             tls,
             headers: headers.collect(),
             users: users.into_iter().collect(),
+            limit: rate_limit.map(|limit| (limit, Arc::new(Limit::new(limit, Instant::now())))),
             files,
         })
     }
-}
 
-fn bytes(pem: &Pem) -> Result<Vec<u8>, String> {
-    match pem {
-        Pem::Text(text) => Ok(text.expose().as_bytes().to_vec()),
-        Pem::File(path) => {
-            std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
-        }
-    }
-}
-
-fn name(pem: &Pem) -> String {
-    match pem {
-        Pem::Text(_) => "the text".into(),
-        Pem::File(path) => path.display().to_string(),
-    }
-}
-
-fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, String> {
-    let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes(pem)?).collect();
-    match read {
-        Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(format!("{} has no certificate", name(pem))),
-        Err(error) => Err(format!("{}: {error}", name(pem))),
-    }
-}
-
-fn server(tls: &WebTls, http2: bool) -> Result<ServerConfig, String> {
-    let provider = Arc::new(provider(tls)?);
-    let versions: Vec<_> = [
-        (tls.tls12, &rustls::version::TLS12),
-        (tls.tls13, &rustls::version::TLS13),
-    ]
-    .into_iter()
-    .filter_map(|(spoken, version)| spoken.then_some(version))
-    .collect();
-    let builder = ServerConfig::builder_with_provider(provider.clone())
-        .with_protocol_versions(&versions)
-        .map_err(|error| error.to_string())?;
-    let builder = match tls.client_auth {
-        ClientAuth::None => builder.with_no_client_auth(),
-        ClientAuth::Request | ClientAuth::RequireAny => {
-            let mandatory = tls.client_auth == ClientAuth::RequireAny;
-            builder.with_client_cert_verifier(Arc::new(AnyCertificate {
-                provider,
-                mandatory,
-            }))
-        }
-        ClientAuth::VerifyIfGiven | ClientAuth::RequireAndVerify => {
-            let mut roots = RootCertStore::empty();
-            for own in tls.client_ca.iter().map(certificates) {
-                for certificate in own? {
-                    roots
-                        .add(certificate)
-                        .map_err(|error| format!("client_ca_file: {error}"))?;
-                }
-            }
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
-            let verifier = match tls.client_auth {
-                ClientAuth::VerifyIfGiven => verifier.allow_unauthenticated(),
-                _ => verifier,
-            };
-            let verifier = verifier
-                .build()
-                .map_err(|error| format!("client_ca_file: {error}"))?;
-            builder.with_client_cert_verifier(verifier)
-        }
-    };
-    let key = PrivateKeyDer::from_pem_slice(&bytes(&tls.key)?)
-        .map_err(|error| format!("{}: {error}", name(&tls.key)))?;
-    let mut config = builder
-        .with_single_cert(certificates(&tls.certificate)?, key)
-        .map_err(|error| format!("{}: {error}", name(&tls.certificate)))?;
-    if http2 {
-        config.alpn_protocols.push(b"h2".to_vec());
-    }
-    config.alpn_protocols.push(b"http/1.1".to_vec());
-    Ok(config)
-}
-
-/// What is spoken, of what the library can.
-fn provider(tls: &WebTls) -> Result<CryptoProvider, String> {
-    let mut provider = ring::default_provider();
-    let name = |suite: &SupportedCipherSuite| format!("{:?}", suite.suite());
-    let is_chosen = |suite: &SupportedCipherSuite| match suite {
-        // Those of TLS 1.3 cannot be chosen, as with Go.
-        SupportedCipherSuite::Tls13(_) => true,
-        SupportedCipherSuite::Tls12(_) => tls.cipher_suites.iter().any(|own| **own == *name(suite)),
-    };
-    let all: Vec<_> = provider.cipher_suites.iter().map(name).collect();
-    for own in &tls.cipher_suites {
-        // Go calls those of TLS 1.3 otherwise.
-        let of_tls13 = own.replacen("TLS_", "TLS13_", 1);
-        if !all
-            .iter()
-            .any(|known| **known == **own || *known == of_tls13)
+    /// What is left of the rate limit, where it has not changed.
+    fn keep_limit(&mut self, before: &Rules) {
+        if let (Some(own), Some(old)) = (&mut self.limit, &before.limit)
+            && own.0 == old.0
         {
-            return Err(format!(
-                "cipher_suites: {own} is none of {}",
-                all.join(", ")
-            ));
+            own.1 = old.1.clone();
         }
     }
-    if !tls.cipher_suites.is_empty() {
-        provider.cipher_suites.retain(is_chosen);
-    }
-    if !tls.curves.is_empty() {
-        let groups = [
-            ("X25519", rustls::NamedGroup::X25519),
-            ("CurveP256", rustls::NamedGroup::secp256r1),
-            ("CurveP384", rustls::NamedGroup::secp384r1),
-        ];
-        let mut chosen = Vec::new();
-        for own in &tls.curves {
-            let Some((_, group)) = groups.iter().find(|(name, _)| **name == **own) else {
-                let names = groups.map(|(name, _)| name).join(", ");
-                return Err(format!("curve_preferences: {own} is none of {names}"));
-            };
-            chosen.extend(
-                provider
-                    .kx_groups
-                    .iter()
-                    .copied()
-                    .find(|own| own.name() == *group),
-            );
+
+    /// The answer to a request that is one too many. Health checks are none: they would restart the
+    /// exporter because others ask too often.
+    fn refusal(&self, request: &Request) -> Option<Response> {
+        let (rate, limit) = self.limit.as_ref()?;
+        let is_health = matches!(request.uri().path(), "/-/healthy" | "/-/ready");
+        if is_health || limit.allow(Instant::now()) {
+            return None;
         }
-        provider.kx_groups = chosen;
-    }
-    Ok(provider)
-}
-
-/// Takes any certificate whose key the client has.
-#[derive(Debug)]
-struct AnyCertificate {
-    provider: Arc<CryptoProvider>,
-    mandatory: bool,
-}
-
-impl ClientCertVerifier for AnyCertificate {
-    fn client_auth_mandatory(&self) -> bool {
-        self.mandatory
-    }
-
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
-    }
-
-    fn verify_client_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, certificate, signed, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, certificate, signed, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        let algorithms = &self.provider.signature_verification_algorithms;
-        algorithms.supported_schemes()
+        let seconds = rate.interval.as_secs_f64().ceil().max(1.0);
+        let wait = [(header::RETRY_AFTER, format!("{seconds:.0}"))];
+        Some((StatusCode::TOO_MANY_REQUESTS, wait, "Too Many Requests\n").into_response())
     }
 }
 

@@ -46,6 +46,7 @@ pub use status::{AccountNote, ConfigurationNote, Monitor, Notes};
 
 use crate::{
     outputs::exposition::{Exposition, Parts},
+    redact,
     series::Table,
 };
 
@@ -209,7 +210,9 @@ async fn reload(State(site): State<Site>) -> Response {
     match tokio::time::timeout(RELOAD_TIMEOUT, answer).await {
         Ok(Ok(Ok(()))) => "reloaded\n".into_response(),
         Ok(Ok(Err(problems))) => {
-            (StatusCode::INTERNAL_SERVER_ERROR, format!("{problems}\n")).into_response()
+            // What a message file says wrongly is quoted.
+            let problems = format!("{}\n", redact::masked(&problems));
+            (StatusCode::INTERNAL_SERVER_ERROR, problems).into_response()
         }
         _ => (
             StatusCode::INTERNAL_SERVER_ERROR,

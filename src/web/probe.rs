@@ -1,14 +1,16 @@
 //! `/probe`: the multi-target pattern. One message of a configured account, asked for now.
 
+use std::time::Duration;
+
 use axum::{
     extract::{Query, State},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
 };
 use serde::Deserialize;
 
 use super::Site;
-use crate::outputs::exposition;
+use crate::{model::MAX_REGISTERED_BYTES, outputs::exposition};
 
 #[derive(Deserialize)]
 pub(super) struct Target {
@@ -40,6 +42,11 @@ pub(super) async fn probe(
     let Some(message) = target.message_id.filter(|id| !id.trim().is_empty()) else {
         return bad("message_id is missing".into());
     };
+    if message.len() > MAX_REGISTERED_BYTES {
+        return bad(format!(
+            "message_id is longer than {MAX_REGISTERED_BYTES} bytes"
+        ));
+    }
     let application = match &target.application {
         Some(name) => account
             .applications
@@ -51,8 +58,21 @@ pub(super) async fn probe(
     let Some(application) = application else {
         return bad("there is no such application".into());
     };
-    let probed = site.backend.probe(account, application, &message).await;
+    let probed = match site.backend.probe(account, application, &message).await {
+        Ok(probed) => probed,
+        Err(wait) => return too_many(wait),
+    };
     super::answer(exposition::answer(&headers, |visitor| {
         site.backend.show_probe(account, &probed, visitor);
     }))
+}
+
+/// Probes have used up their share of the account's rate limit.
+fn too_many(wait: Duration) -> Response {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let text = format!(
+        "probes have used up their share of the account's rate_limit; try again in {seconds} s\n"
+    );
+    let retry = [(header::RETRY_AFTER, seconds.max(1).to_string())];
+    (StatusCode::TOO_MANY_REQUESTS, retry, text).into_response()
 }

@@ -39,13 +39,15 @@ const MEMORY: u64 = 300;
 const TOKEN: &str = "a-token-of-the-api";
 
 /// Anything that bytes go through.
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Attack {
+pub enum Attack {
     /// Connects, and says nothing; with TLS, not even a handshake.
     NoByte,
+    /// The first bytes of a TLS handshake, also where none is spoken.
+    PartOfHandshake,
     /// Nothing after the handshake.
     NoRequest,
     PartOfPreface,
@@ -62,8 +64,9 @@ enum Attack {
     Resets,
 }
 
-const ATTACKS: [Attack; 10] = [
+pub const ATTACKS: [Attack; 11] = [
     Attack::NoByte,
+    Attack::PartOfHandshake,
     Attack::NoRequest,
     Attack::PartOfPreface,
     Attack::PartOfHead,
@@ -75,18 +78,18 @@ const ATTACKS: [Attack; 10] = [
     Attack::Resets,
 ];
 
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const HEADERS: u8 = 1;
-const RESET: u8 = 3;
-const SETTINGS: u8 = 4;
+pub const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub const HEADERS: u8 = 1;
+pub const RESET: u8 = 3;
+pub const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
+pub const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub const END_HEADERS: u8 = 4;
 
 /// A frame of HTTP/2 (RFC 9113, 4.1).
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
     let mut frame = length[1..].to_vec();
     frame.extend([kind, flags]);
@@ -96,7 +99,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 /// `GET /metrics`, in HPACK without its table (RFC 7541, 6.2.2).
-fn get_metrics() -> Vec<u8> {
+pub fn get_metrics() -> Vec<u8> {
     let mut head = vec![0x82, 0x87, 0x04, 8];
     head.extend(b"/metrics");
     head.extend([0x01, 4]);
@@ -105,10 +108,11 @@ fn get_metrics() -> Vec<u8> {
 }
 
 /// One connection of an attack, for as long as the server lets it.
-async fn one(attack: Attack, mut stream: Box<dyn Stream>) -> std::io::Result<()> {
+pub async fn one(attack: Attack, mut stream: Box<dyn Stream>) -> std::io::Result<()> {
     let head = "GET /metrics HTTP/1.1\r\nHost: host\r\n";
     match attack {
         Attack::NoByte | Attack::NoRequest => {}
+        Attack::PartOfHandshake => stream.write_all(&[22, 3, 1, 2, 0, 1]).await?,
         Attack::PartOfPreface => stream.write_all(b"PRI * HT").await?,
         Attack::PartOfHead => stream.write_all(format!("{head}X-").as_bytes()).await?,
         Attack::PartOfBody => {
@@ -213,7 +217,7 @@ fn attack(
             let work = async {
                 let plain = TcpStream::connect(&address).await?;
                 let stream: Box<dyn Stream> = match tls {
-                    Some(tls) if attack != Attack::NoByte => {
+                    Some(tls) if !matches!(attack, Attack::NoByte | Attack::PartOfHandshake) => {
                         let name = ServerName::try_from("127.0.0.1").unwrap();
                         Box::new(tls.connect(name, plain).await?)
                     }
@@ -362,6 +366,7 @@ async fn every_phase_of_a_connection_ends() {
     let mut all = JoinSet::new();
     for (kind, within) in [
         (Attack::NoByte, 10..16),
+        (Attack::PartOfHandshake, 10..16),
         (Attack::PartOfPreface, 10..16),
         (Attack::PartOfHead, 10..16),
         (Attack::IdleHttp2, 10..16),

@@ -15,14 +15,19 @@ use super::{
 };
 
 /// A small disk of its own; it is gone when this is dropped.
-struct Disk(PathBuf);
+pub struct Disk(PathBuf);
 
 impl Disk {
     /// `None`: this user may not mount anything.
     fn mount(place: &Path) -> Option<Disk> {
+        Disk::mount_sized(place, 14)
+    }
+
+    /// The same with so many MiB.
+    pub fn mount_sized(place: &Path, size: u32) -> Option<Disk> {
         std::fs::create_dir_all(place).unwrap();
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=14m", "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={size}m"), "tmpfs"])
             .arg(place)
             .output();
         let mounted = mounted.is_ok_and(|output| output.status.success());

@@ -177,6 +177,21 @@ async fn a_registration_is_taken_whole_or_refused_with_the_place_of_its_first_fa
             400,
             "entry 1: id: has to be a text",
         ),
+        (
+            json!({"account": "push", "id": "9".repeat(70_000)}),
+            400,
+            "entry 1: id: is longer than 512 bytes",
+        ),
+        (
+            json!({"account": "push", "id": "1", "campaign": "ä".repeat(257)}),
+            400,
+            "entry 1: campaign: is longer than 512 bytes",
+        ),
+        (
+            json!({"account": "push", "id": "1", "application": "x".repeat(513)}),
+            400,
+            "entry 1: application: is longer than 512 bytes",
+        ),
         (json!("1"), 400, "entry 1: account: "),
     ] {
         let (got, answer) = api.register(&json!([good, second])).await;
@@ -381,6 +396,59 @@ async fn a_probe_asks_for_one_message_and_a_storm_is_one_request() {
     assert_eq!(
         metrics.sum("delivery_sent_total", &[("account", "push")]),
         0.0
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_probes_gets_its_share_and_the_polling_goes_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_vendor, server, mut config) = world(&["7"], json!({"static": ["7"]})).await;
+    config["collection"]["interval"] = json!("1s");
+    let exporter = Arc::new(Exporter::start(directory.path(), &config.to_string()).await);
+    exporter
+        .wait_for("the first pass is over", |metrics| {
+            metrics.get("delivery_up", &[("account", "push")]) == Some(1.0)
+        })
+        .await;
+    let before = server.received().len();
+    let end = std::time::Instant::now() + std::time::Duration::from_secs(8);
+    let mut flood = tokio::task::JoinSet::new();
+    for task in 0..8 {
+        let base = exporter.base.clone();
+        flood.spawn(async move {
+            let (mut answered, mut refused) = (0, 0);
+            while std::time::Instant::now() < end {
+                let url = format!("{base}/probe?account=push&message_id={task}{answered}{refused}");
+                let answer = client().get(url).send().await.unwrap();
+                match answer.status().as_u16() {
+                    200 => answered += 1,
+                    429 => {
+                        refused += 1;
+                        assert!(answer.headers().contains_key("retry-after"));
+                        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+                    }
+                    status => panic!("{status}"),
+                }
+            }
+            (answered, refused)
+        });
+    }
+    let (mut answered, mut refused) = (0, 0);
+    while let Some(counts) = flood.join_next().await {
+        let (own_answered, own_refused) = counts.unwrap();
+        answered += own_answered;
+        refused += own_refused;
+    }
+    // A burst of five, and one a second of the account's five.
+    assert!(
+        (6..=16).contains(&answered),
+        "{answered} probes were answered"
+    );
+    assert!(refused > 50, "{refused}");
+    let polls = server.received().len() - before - answered;
+    assert!(
+        polls >= 5,
+        "{polls} queries of the collector in 8 intervals"
     );
 }
 

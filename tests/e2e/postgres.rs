@@ -109,6 +109,10 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/postgres", self.port)
     }
 
+    pub fn address(&self) -> std::net::SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
+    }
+
     /// The rows of a query, as texts.
     pub async fn ask(&self, query: &str) -> Result<Vec<Vec<String>>, tokio_postgres::Error> {
         let (client, connection) =

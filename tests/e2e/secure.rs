@@ -64,7 +64,7 @@ impl Authority {
 }
 
 /// What curl got: the status (0 without one), the HTTP version, and the body.
-fn curl(directory: &Path, address: &str, arguments: &[&str]) -> (u16, String, String) {
+pub fn curl(directory: &Path, address: &str, arguments: &[&str]) -> (u16, String, String) {
     let output = Command::new("curl")
         .args([
             "--silent",
@@ -85,7 +85,7 @@ fn curl(directory: &Path, address: &str, arguments: &[&str]) -> (u16, String, St
 }
 
 /// A user's line, with a hash that is quick to check.
-fn user(name: &str, password: &str) -> String {
+pub fn user(name: &str, password: &str) -> String {
     format!(
         "basic_auth_users:\n  {name}: {}\n",
         bcrypt::hash(password, 4).unwrap()
@@ -278,13 +278,20 @@ fn check_and_start_refuse_a_bad_web_configuration() {
             Some(
                 "tls_server_config: {cert_file: server.crt, key_file: server.key, cipher_suites: [RC4]}",
             ),
-            "cipher_suites: RC4 is none of",
+            "is none of TLS_AES_128_GCM_SHA256",
         ),
         (
             Some("basic_auth_users: {a: plain}"),
             "web.yml:1:23: is no bcrypt hash",
         ),
-        (Some("rate_limit: {}"), "rate_limit is no key"),
+        (
+            Some("rate_limit: {rate: 1}"),
+            "rate is no key of rate_limit",
+        ),
+        (
+            Some("http_server_config: {headers: {X-Frame-Options: maybe}}"),
+            "is none of deny, sameorigin",
+        ),
     ] {
         match web {
             Some(web) => fs::write(directory.join("web.yml"), web).unwrap(),

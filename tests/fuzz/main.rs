@@ -1,5 +1,7 @@
 //! Fuzzing: whatever comes from outside is read without a panic, and in a time that grows with its
-//! length alone. docs/testing.md says how to run each part for longer, and with coverage.
+//! length alone. docs/testing.md says how to run each part for longer.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod amplify;
 mod corpus;

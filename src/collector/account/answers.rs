@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use delivery_clock::{Moment, after};
 use futures_util::{FutureExt, future::BoxFuture};
 use jiff::{SignedDuration, Timestamp};
 use tracing::Instrument;
@@ -16,12 +17,13 @@ use super::{
         schedule,
     },
     Collector, LaneKey, ListProgress, MAX_UNREADABLE, Parts, Trouble,
-    pass::{Counted, Event, Flights, Landed, Pass, of_store},
+    flights::Flights,
+    pass::{Counted, Event, Landed, Pass, of_store},
 };
 use crate::{
     discovery::{MessageKey, Tracked},
     ledger::{News, Seen},
-    model::{Application, Dataset, Snapshot, Source},
+    model::{Application, Dataset, MAX_REGISTERED_BYTES, Snapshot, Source},
     providers::{Failure, FailureKind, Observation, Plan, Refusal, Scope},
 };
 
@@ -39,7 +41,7 @@ fn is_error(observation: &Observation) -> bool {
 
 /// When messages are asked for together, from the `first` time on; `None` where the vendor takes one
 /// at a time.
-fn beat(parts: &Parts, first: Timestamp, dataset: Dataset) -> Option<schedule::Beat> {
+fn beat(parts: &Parts, first: Moment, dataset: Dataset) -> Option<schedule::Beat> {
     match parts.provider.plan(dataset) {
         Plan::Messages { batch } if batch > 1 => Some(schedule::Beat {
             origin: first,
@@ -73,6 +75,7 @@ impl Collector {
         self.tracker
             .recall(&key, met.first_seen, met.sent_at, met.campaign.clone());
         if let Some(wanted_at) = met.wanted_at {
+            let wanted_at = self.parts.clock.moment_of(wanted_at);
             let job = Job::Message(key.1);
             for ((dataset, of), lane) in &mut self.lanes {
                 if *of == key.0 && dataset.has_snapshots() {
@@ -173,7 +176,6 @@ impl Collector {
             Ok((news, met)) => {
                 let index = counted.lane.1;
                 let application = self.application(index);
-                let now = self.parts.clock.now();
                 for (alias, id) in counted.renames {
                     let key = (index, id.clone());
                     if let Some(aliases) = self.renaming.get_mut(&key) {
@@ -187,7 +189,7 @@ impl Collector {
                 let looked_up = counted.looked_up.into_iter();
                 self.other_names.extend(looked_up.map(|id| (index, id)));
                 for (other_name, name) in counted.names {
-                    if self.rename(counted.lane.1, &other_name, &name, now) {
+                    if self.rename(counted.lane.1, &other_name, &name) {
                         self.parts.recorder.forgotten(&application, &other_name);
                     }
                 }
@@ -219,6 +221,7 @@ impl Collector {
             began_at,
             is_whole_list,
             seen,
+            given_up,
             news,
             result,
         } = landed;
@@ -234,12 +237,13 @@ impl Collector {
         }
         let (next, again) = if is_list {
             // However long it takes: other queries have their turn in between.
-            let next = schedule::after(now, account.dataset_interval(dataset));
-            (next, schedule::after(now, account.interval))
+            let landed_at = self.parts.clock.monotonic();
+            let next = landed_at + account.dataset_interval(dataset);
+            (next, landed_at + account.interval)
         } else {
             // From when it was asked: a pass can have begun long before.
-            let next = schedule::after(began, account.dataset_interval(dataset));
-            (next, schedule::after(began, account.interval))
+            let next = began_at + account.dataset_interval(dataset);
+            (next, began_at + account.interval)
         };
         let stale_after = account.stale_after;
         self.parts.recorder.news(&news);
@@ -271,8 +275,10 @@ impl Collector {
                 continue;
             }
             match observation {
+                Observation::Named { alias, id }
+                    if alias.len().max(id.len()) > MAX_REGISTERED_BYTES => {}
                 Observation::Named { alias, id } => {
-                    if self.rename(index, &alias, &id, pass.began) {
+                    if self.rename(index, &alias, &id) {
                         self.parts.recorder.forgotten(&application, &alias);
                     }
                     if !self.renamed.contains(&(index, alias.clone(), id.clone())) {
@@ -280,10 +286,11 @@ impl Collector {
                     }
                 }
                 Observation::Listed(message) => {
-                    new += usize::from(self.name(index, message, Source::List, pass.began));
+                    new +=
+                        usize::from(self.name(index, message, Source::List, false, pass.began_at));
                 }
                 Observation::Snapshot(mut snapshot) => {
-                    let key = self.known_as(index, &snapshot.asked, &snapshot.id, pass.began);
+                    let key = self.known_as(index, &snapshot.asked, &snapshot.id);
                     // It may have been told by its other name alone.
                     snapshot.id = key.1.clone();
                     let (campaign, sent_at) = (snapshot.campaign.clone(), snapshot.sent_at);
@@ -292,14 +299,14 @@ impl Collector {
                         // A list that is queried for another data set's sake.
                         continue;
                     }
-                    let next = self.answered(lane, &key.1, began, true);
-                    if !is_list {
+                    let next = self.answered(lane, &key.1, began_at, true);
+                    if !is_list && self.tracker.get(&key).is_some() {
                         // It is answered by its name.
                         self.set_aside.remove(&(dataset, key.clone()));
                         self.last_good.insert((dataset, key.clone()));
                         self.lane(lane).together(&Job::Message(key.1.clone()));
                     }
-                    let stale_at = schedule::after(next, stale_after);
+                    let stale_at = next + stale_after;
                     if let Some(tracked) = self.tracker.get(&key) {
                         self.parts.recorder.snapshot(
                             dataset,
@@ -322,11 +329,13 @@ impl Collector {
                     let (message, stale_at) = match asked {
                         Some(asked) => {
                             let key = self.tracker.resolve(&(index, asked));
-                            let next = self.answered(lane, &key.1, began, true);
-                            self.last_good.insert((dataset, key.clone()));
-                            (Some(key.1), schedule::after(next, stale_after))
+                            let next = self.answered(lane, &key.1, began_at, true);
+                            if self.tracker.get(&key).is_some() {
+                                self.last_good.insert((dataset, key.clone()));
+                            }
+                            (Some(key.1), next + stale_after)
                         }
-                        None => (None, schedule::after(next, stale_after)),
+                        None => (None, next + stale_after),
                     };
                     let recorder = &self.parts.recorder;
                     let group = message.as_deref().unwrap_or(part);
@@ -338,8 +347,8 @@ impl Collector {
                 Observation::NothingToQuery => nothing_queried = true,
                 Observation::NotYet { asked, asked_at } => {
                     let key = (index, asked);
-                    let next = self.answered(lane, &key.1, began, false);
-                    let stale_at = schedule::after(next, stale_after);
+                    let next = self.answered(lane, &key.1, began_at, false);
+                    let stale_at = next + stale_after;
                     self.parts
                         .recorder
                         .renewed(dataset, &application, &key.1, stale_at);
@@ -373,6 +382,8 @@ impl Collector {
             let (keys, seen) = counting.into_iter().unzip();
             flights.push(self.count(lane, application.clone(), renames, keys, seen));
         }
+        self.given_up(given_up);
+        self.make_room(0);
         if is_list {
             let now = self.parts.clock.now();
             self.parts
@@ -407,15 +418,27 @@ impl Collector {
             if pause {
                 self.lane(lane).answered(&Job::Drain, next, Duration::ZERO);
             } else if pass.drains_on(self.parts.clock.monotonic(), account.interval) {
-                self.lane(lane).go_on(&Job::Drain, now);
+                let monotonic = self.parts.clock.monotonic();
+                self.lane(lane).go_on(&Job::Drain, monotonic);
             } else {
-                self.lane(lane).answered(&Job::Drain, now, Duration::ZERO);
+                let monotonic = self.parts.clock.monotonic();
+                self.lane(lane)
+                    .answered(&Job::Drain, monotonic, Duration::ZERO);
             }
         }
         if goes_on && result.is_ok() {
             for job in &jobs {
-                self.lane(lane).go_on(job, pass.began);
+                self.lane(lane).go_on(job, pass.began_at);
             }
+        }
+        let mut result = result;
+        if result
+            .as_ref()
+            .is_err_and(|failure| failure.kind == FailureKind::Request)
+            && self.cannot_be_asked(lane, &jobs, next)
+        {
+            refused_only = true;
+            result = Ok(());
         }
         for job in &jobs {
             if self.lane(lane).is_in_flight(job) {
@@ -479,26 +502,16 @@ impl Collector {
     }
 
     /// The key of a message that was asked for under one name and answered under another.
-    fn known_as(
-        &mut self,
-        application: usize,
-        asked: &Arc<str>,
-        own: &Arc<str>,
-        now: Timestamp,
-    ) -> MessageKey {
-        self.rename(application, asked, own, now);
+    fn known_as(&mut self, application: usize, asked: &Arc<str>, own: &Arc<str>) -> MessageKey {
+        self.rename(application, asked, own);
         self.tracker.resolve(&(application, asked.clone()))
     }
 
     /// A message that is watched under one name is watched under another from now on; whether there
     /// is such a message.
-    fn rename(
-        &mut self,
-        application: usize,
-        asked: &Arc<str>,
-        own: &Arc<str>,
-        now: Timestamp,
-    ) -> bool {
+    fn rename(&mut self, application: usize, asked: &Arc<str>, own: &Arc<str>) -> bool {
+        let now = self.parts.clock.now();
+        let monotonic = self.parts.clock.monotonic();
         let key = (application, asked.clone());
         let is_watched = asked != own && self.tracker.get(&key).is_some();
         // What is not watched by that name may be told by it later.
@@ -508,7 +521,7 @@ impl Collector {
             for ((dataset, of), lane) in &mut self.lanes {
                 if *of == key.0 && matches!(provider.plan(*dataset), Plan::Messages { .. }) {
                     lane.remove(&Job::Message(asked.clone()));
-                    lane.add(Job::Message(own.clone()), now);
+                    lane.add(Job::Message(own.clone()), monotonic);
                 }
             }
             self.parts.recorder.tracked(self.tracker.len());
@@ -521,18 +534,41 @@ impl Collector {
         &mut self,
         lane: LaneKey,
         id: &Arc<str>,
-        began: Timestamp,
+        asked_at: Moment,
         has_numbers: bool,
-    ) -> Timestamp {
+    ) -> Moment {
+        let (next, early) = self.next_query(lane, id, asked_at, has_numbers);
+        let job = Job::Message(id.clone());
+        let lane = self.lane(lane);
+        lane.answered(&job, next, early);
+        lane.asked(&job, asked_at);
+        next
+    }
+
+    /// When a message is due after a query that began at `asked_at`, by its age, and how much earlier
+    /// it may be asked for. The age is one of the wall clock, as it stands now.
+    pub(super) fn next_query(
+        &mut self,
+        lane: LaneKey,
+        id: &Arc<str>,
+        asked_at: Moment,
+        has_numbers: bool,
+    ) -> (Moment, Duration) {
         let key = (lane.1, id.clone());
+        let now = self.now();
         let account = &self.parts.account;
         let interval = account.dataset_interval(lane.0);
         let tracked = self.tracker.get(&key);
+        let origin = self.parts.clock.origin();
+        let began = after(origin, asked_at.since_start());
+        let since_asked = SignedDuration::try_from(now.monotonic.since(asked_at));
         let age = tracked.map_or(SignedDuration::ZERO, |tracked| {
-            began.duration_since(tracked.since())
+            tracked
+                .age(now)
+                .saturating_sub(since_asked.unwrap_or_default())
         });
         let (next, early) = schedule::next(
-            began,
+            asked_at,
             age,
             interval,
             account.max_interval,
@@ -543,16 +579,19 @@ impl Collector {
                 let since = tracked.map_or(began, Tracked::since);
                 let days = daily.day_of(began).duration_since(daily.day_of(since));
                 let is_first_day = days < SignedDuration::from_hours(36);
-                schedule::next_daily(began, next, is_first_day, has_numbers, daily)
+                let next_at = after(origin, next.since_start());
+                let next_at =
+                    schedule::next_daily(began, next_at, is_first_day, has_numbers, daily);
+                self.parts.clock.moment_of(next_at)
             }
             None => next,
         };
         let earliest =
             tracked.and_then(|tracked| self.parts.provider.first_numbers(&tracked.message));
-        let next = earliest.map_or(next, |earliest| earliest.max(next));
-        let job = Job::Message(id.clone());
-        self.lane(lane).answered(&job, next, early);
-        next
+        let next = earliest.map_or(next, |earliest| {
+            self.parts.clock.moment_of(earliest).max(next)
+        });
+        (next, early)
     }
 
     /// The vendor refuses a message by itself; whether that is news.
@@ -562,15 +601,15 @@ impl Collector {
         asked: &Arc<str>,
         reason: &Arc<str>,
         then: Refusal,
-        next: Timestamp,
+        next: Moment,
     ) -> bool {
         let key = (lane.1, asked.clone());
         let job = Job::Message(key.1.clone());
+        let now = self.now();
         let Some(tracked) = self.tracker.get(&key) else {
             return false;
         };
-        let now = self.parts.clock.now();
-        let age = now.duration_since(tracked.since());
+        let age = tracked.age(now);
         let is_new = match then {
             Refusal::AtOnce => false,
             Refusal::UnlessNew => age < MAYBE_UNKNOWN,
@@ -584,8 +623,8 @@ impl Collector {
             self.lane(lane).answered(&job, next, Duration::ZERO);
             return true;
         }
-        self.lane(lane)
-            .answered(&job, schedule::after(now, SET_ASIDE_RETRY), Duration::ZERO);
+        let again = self.parts.clock.monotonic() + SET_ASIDE_RETRY;
+        self.lane(lane).answered(&job, again, Duration::ZERO);
         let is_news = self.set_aside.insert((lane.0, key.clone()));
         if is_news {
             let account = &self.parts.account;
@@ -596,6 +635,33 @@ impl Collector {
             self.parts.recorder.rejected(reason);
         }
         is_news
+    }
+
+    /// A request for messages could not be built: it is the fault of one of them, which is found by
+    /// asking for each alone. Whether it is no failure of the data set.
+    fn cannot_be_asked(&mut self, lane: LaneKey, jobs: &[Job], next: Moment) -> bool {
+        let at = self.parts.clock.monotonic();
+        match jobs {
+            [Job::Message(id)] => {
+                let reason = Arc::from(FailureKind::Request.as_str());
+                self.refused(lane, id, &reason, Refusal::AtOnce, next);
+                true
+            }
+            [Job::Message(_), ..] => {
+                let lane = self.lane(lane);
+                let in_flight: Vec<_> = jobs
+                    .iter()
+                    .filter(|job| lane.is_in_flight(job))
+                    .cloned()
+                    .collect();
+                for job in in_flight {
+                    lane.alone(&job);
+                    lane.answered(&job, at, Duration::ZERO);
+                }
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Notes a failure; a new kind of trouble is logged, the same one again is not.

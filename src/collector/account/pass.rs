@@ -7,7 +7,7 @@ use std::{
 };
 
 use delivery_clock::{Clock, Moment};
-use futures_util::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures_util::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
 use tokio::sync::watch;
 use tracing::Instrument;
@@ -19,6 +19,8 @@ use super::{
         schedule,
     },
     Collector, LaneKey,
+    buffer::Buffer,
+    flights::Flights,
 };
 use crate::{
     discovery::{MessageKey, Sources, Update},
@@ -65,8 +67,6 @@ pub(super) struct Counted {
     pub(super) outcome: Result<(News, Vec<Met>), StoreError>,
 }
 
-pub(super) type Flights = FuturesUnordered<BoxFuture<'static, Event>>;
-
 /// A query that has ended.
 pub(super) struct Landed {
     pub(super) lane: LaneKey,
@@ -77,13 +77,14 @@ pub(super) struct Landed {
     /// It was for the whole list of messages.
     pub(super) is_whole_list: bool,
     pub(super) seen: Vec<Observation>,
+    /// How many messages of a list had no room.
+    pub(super) given_up: usize,
     pub(super) news: News,
     pub(super) result: Result<(), Failure>,
 }
 
 /// A pass that goes on.
 pub(super) struct Pass {
-    pub(super) began: Timestamp,
     pub(super) began_at: Moment,
     /// It is over then, whatever is in flight; `None`: when nothing is due.
     ends: Option<Moment>,
@@ -113,9 +114,8 @@ impl Collector {
         stop: &mut watch::Receiver<bool>,
     ) -> bool {
         let clock = self.parts.clock.clone();
-        let (began, began_at) = (clock.now(), clock.monotonic());
+        let began_at = clock.monotonic();
         let mut pass = Pass {
-            began,
             began_at,
             ends: length.map(|length| began_at + length),
             up: false,
@@ -124,6 +124,7 @@ impl Collector {
             shown_at: began_at,
             unshown: false,
         };
+        self.follow_wall_clock();
         self.forget_old().await;
         loop {
             let stopping = *stop.borrow();
@@ -169,16 +170,12 @@ impl Collector {
     /// When a pass that waits for answers has something else to do: its end, the next job that is
     /// due, or something to show.
     fn next_wake(&self, pass: &Pass) -> Option<Moment> {
-        let clock = &self.parts.clock;
-        let (now, monotonic) = (clock.now(), clock.monotonic());
+        let monotonic = self.parts.clock.monotonic();
         let next = self
             .lanes
             .values()
-            .filter_map(|lane| lane.next_try_after(now));
-        let due = next.min().map(|at| {
-            let wait = Duration::try_from(at.duration_since(now)).unwrap_or_default();
-            monotonic + wait
-        });
+            .filter_map(|lane| lane.next_try_after(monotonic));
+        let due = next.min();
         let listing = self
             .listing
             .values()
@@ -211,10 +208,9 @@ impl Collector {
 
     /// The next query that is due, begun.
     fn take_off(&mut self, pass: &Pass) -> Option<BoxFuture<'static, Event>> {
-        let clock = &self.parts.clock;
+        let monotonic = self.parts.clock.monotonic();
         // What becomes due while everything is queried once is for the next time.
-        let now = pass.ends.map_or(pass.began, |_| clock.now());
-        let monotonic = clock.monotonic();
+        let now = pass.ends.map_or(pass.began_at, |_| monotonic);
         let keys: Vec<_> = self.lanes.keys().copied().collect();
         for step in 0..keys.len() {
             let key = keys[(self.turn + step) % keys.len()];
@@ -239,7 +235,7 @@ impl Collector {
 
     /// Whether a lane waits for a list: for the messages that it is about, or because the list
     /// brings their numbers too. A list that takes longer than an interval is not waited for.
-    fn has_to_wait(&mut self, (dataset, application): LaneKey, now: Timestamp, at: Moment) -> bool {
+    fn has_to_wait(&mut self, (dataset, application): LaneKey, now: Moment, at: Moment) -> bool {
         let provider = &self.parts.provider;
         if provider.list_has_numbers()
             && let Some(began) = self.listing.get(&(dataset, application))
@@ -294,8 +290,9 @@ impl Collector {
         } else {
             messages
         };
+        let max_messages = self.parts.account.max_messages;
         async move {
-            let mut seen = Vec::new();
+            let mut buffer = Buffer::new(max_messages);
             let since = if whole {
                 ledger.read_until(&application, dataset).await
             } else {
@@ -341,9 +338,10 @@ impl Collector {
             }
             if result.is_ok() {
                 result = provider
-                    .ask(query, &mut |observation| seen.push(observation))
+                    .ask(query, &mut |observation| buffer.push(observation))
                     .await;
             }
+            let (mut seen, given_up) = buffer.finish();
             let happened = happened(&mut seen);
             if let Some((happenings, until)) = happened {
                 let counted = ledger
@@ -370,6 +368,7 @@ impl Collector {
                 began_at,
                 is_whole_list,
                 seen,
+                given_up,
                 news,
                 result,
             })
@@ -466,7 +465,8 @@ impl Collector {
     pub(super) fn tell_due(&self) {
         for ((dataset, application), lane) in &self.lanes {
             let application = self.application(*application);
-            self.parts.recorder.due(*dataset, &application, lane.due());
+            let due = lane.due().map(|due| self.time_of(due));
+            self.parts.recorder.due(*dataset, &application, due);
         }
     }
 }

@@ -67,10 +67,11 @@ impl AccountLedger {
                         }
                     };
                     let unsent = known.state.sent_at.is_none();
+                    let dated = known.state.date_anew(*first_seen);
                     known.state.learn_sent_at(message.sent_at, now);
                     known.next = known.state.next_ages(now, &policy.windows);
                     met.push(told_of(&known));
-                    if stored && !(unsent && known.state.sent_at.is_some()) {
+                    if stored && !dated && !(unsent && known.state.sent_at.is_some()) {
                         draft.refresh_message(id, known);
                     } else {
                         draft.put_message(id, known);

@@ -2,6 +2,7 @@
 
 mod amounts;
 mod before;
+mod clocks;
 mod cut;
 mod daily;
 mod edges;

@@ -140,6 +140,88 @@ async fn what_is_no_database_is_left_alone() {
 }
 
 #[tokio::test]
+async fn an_empty_file_is_one_that_lost_its_ledger() {
+    let place = Place::with_ledger().await;
+    fs::write(place.store(), b"").unwrap();
+    place
+        .refused(&["is empty", "restore it from a backup, or remove it"])
+        .await;
+    // A start that was broken off leaves no such file, and nothing in the way of the next one.
+    fs::remove_file(place.store()).unwrap();
+    let half = place.directory.path().join("ledger.db.new");
+    fs::write(&half, b"half of a ledger").unwrap();
+    assert!(place.open().await.is_ok());
+    assert!(!half.exists());
+    let rights = fs::metadata(place.store()).unwrap().permissions().mode();
+    assert_eq!(rights & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn a_ledger_is_opened_once_under_all_its_names() {
+    let place = Place::with_ledger().await;
+    let at_name = |name: &str| place.directory.path().join(name);
+    let mut names = vec!["ledger.db"];
+    // Not every file system has hard links.
+    if fs::hard_link(place.store(), at_name("hard.db")).is_ok() {
+        names.push("hard.db");
+    }
+    std::os::unix::fs::symlink("ledger.db", at_name("link.db")).unwrap();
+    names.push("link.db");
+    for first in &names {
+        for second in &names {
+            let opened = async |name: &str, spool: &str| {
+                let config = Config {
+                    store: StoreUrl::Sqlite(at_name(name)),
+                    spool: at_name(spool),
+                    ..place.config.clone()
+                };
+                let (clock, _) = Clock::manual(at("10:00:00"));
+                Ledger::open(&config, clock, Arc::<Notes>::default(), Purpose::Serve).await
+            };
+            let held = opened(first, "spool-1").await.unwrap();
+            let said = opened(second, "spool-2").await.err();
+            let said = said.map(|error| error.to_string());
+            let said = said.unwrap_or_else(|| panic!("{first} is opened again as {second}"));
+            assert!(
+                said.contains("another delivery-exporter has this store"),
+                "{said}"
+            );
+            drop(held);
+            // The thread that writes it gives it up a moment later.
+            let mut patience = 500;
+            while opened(second, "spool-2").await.is_err() {
+                patience -= 1;
+                assert!(patience > 0, "{second} stays locked");
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_link_to_a_ledger_that_is_not_there_yet_is_followed() {
+    let place = Place::new();
+    fs::create_dir(place.directory.path().join("disk")).unwrap();
+    std::os::unix::fs::symlink("disk/real.db", place.store()).unwrap();
+    drop(place.open().await.unwrap());
+    assert!(place.directory.path().join("disk/real.db").is_file());
+    assert!(fs::symlink_metadata(place.store()).unwrap().is_symlink());
+}
+
+#[tokio::test]
+async fn a_pipe_in_place_of_the_file_holds_nobody_up() {
+    let place = Place::new();
+    let made = Command::new("mkfifo").arg(place.store()).status().unwrap();
+    assert!(made.success());
+    let said = place.open().await.err().unwrap().to_string();
+    assert!(
+        said.contains("no regular file") && said.contains("store.url"),
+        "{said}"
+    );
+}
+
+#[tokio::test]
 async fn another_programs_database_is_left_alone() {
     let place = Place::new();
     let connection = Connection::open(place.store()).unwrap();

@@ -15,7 +15,7 @@ use super::{
     writer::{self, Lines},
 };
 use crate::series::{Checksum, FORMS, FamilyId, Form, FormSet, Kind, Piece, Run, Value, View};
-use jiff::Timestamp;
+use delivery_clock::Moment;
 
 /// The level is a matter of what a pass may cost: the next ones take twice the time for a few percent.
 const DEFLATE_LEVEL: u32 = 2;
@@ -119,12 +119,7 @@ pub(super) fn is_kept(piece: &Piece, format: Format, encoding: Encoding) -> bool
 }
 
 /// A form as the piece is at `now`, for one time.
-pub(super) fn new(
-    piece: &Piece,
-    now: Option<Timestamp>,
-    format: Format,
-    encoding: Encoding,
-) -> Form {
+pub(super) fn new(piece: &Piece, now: Option<Moment>, format: Format, encoding: Encoding) -> Form {
     TEXT.with_borrow_mut(|text| {
         text.clear();
         let family = piece.family().family();

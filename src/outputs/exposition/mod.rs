@@ -24,7 +24,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use delivery_clock::Clock;
+use delivery_clock::{Clock, Moment};
 use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
 
@@ -56,7 +56,7 @@ pub struct Exposition {
 pub struct Scrape {
     shown: Shown,
     joined: Arc<Joined>,
-    now: Timestamp,
+    now: Moment,
     format: Format,
     encoding: Encoding,
 }
@@ -79,7 +79,7 @@ impl Exposition {
         Scrape {
             shown: table.shown(),
             joined: self.joined.clone(),
-            now: self.clock.now(),
+            now: self.clock.monotonic(),
             format,
             encoding,
         }

@@ -15,7 +15,9 @@ impl Format {
     /// The answer's `Content-Type`.
     pub fn content_type(self) -> &'static str {
         match self {
-            Format::OpenMetrics => "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            Format::OpenMetrics => {
+                "application/openmetrics-text; version=1.0.0; charset=utf-8; escaping=underscores"
+            }
             Format::Text => "text/plain; version=0.0.4; charset=utf-8",
         }
     }
@@ -197,6 +199,22 @@ mod tests {
             Format::Text
         );
         assert_eq!(super::format(&HeaderMap::new()), Format::Text);
+    }
+
+    #[test]
+    fn the_answer_says_how_names_are_escaped() {
+        // Prometheus 3 reads the parameters of the type as those of its own Accept header.
+        let own = choice(Format::OpenMetrics.content_type()).unwrap();
+        assert_eq!(own.what, "application/openmetrics-text");
+        for (name, value) in [
+            ("version", "1.0.0"),
+            ("charset", "utf-8"),
+            ("escaping", "underscores"),
+        ] {
+            assert_eq!(own.parameter(name), Some(value));
+        }
+        let classic = choice(Format::Text.content_type()).unwrap();
+        assert_eq!(classic.parameter("version"), Some("0.0.4"));
     }
 
     #[test]

@@ -152,12 +152,13 @@ impl Push {
             self.pushed.clone(),
         );
         let (now, max_points) = (self.clock.now(), self.max_points);
+        let moment = self.clock.monotonic();
         let building = tokio::task::spawn_blocking(move || {
             let mut send = |batch| sender.blocking_send(batch).is_ok();
             let mut pushed = pushed.lock().unwrap_or_else(PoisonError::into_inner);
             let shown = table.shown();
-            Builder::new(&identity, now, max_points, &mut send).build(&shown, &pushed, now);
-            *pushed = shown.remember(now);
+            Builder::new(&identity, now, max_points, &mut send).build(&shown, &pushed, moment);
+            *pushed = shown.remember(moment);
         });
         let mut trouble = None;
         while let Some(Batch { request, points }) = batches.recv().await {
@@ -175,7 +176,7 @@ impl Push {
                 }
                 Err(failed) => {
                     process.otlp_points(PointOutcome::Failed, points);
-                    trouble = Some(failed.text);
+                    trouble = Some(failed.text.to_string());
                 }
             }
         }

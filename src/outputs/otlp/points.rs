@@ -3,6 +3,7 @@
 
 use std::mem;
 
+use delivery_clock::Moment;
 use jiff::Timestamp;
 use opentelemetry_proto::tonic::{
     collector::metrics::v1::ExportMetricsServiceRequest,
@@ -78,7 +79,7 @@ impl<'a> Builder<'a> {
 
     /// Builds the requests: a point for each series that is shown at `now`, and a last one for each
     /// of those `before` that have left.
-    pub(super) fn build(mut self, shown: &Shown, before: &Remembered, now: Timestamp) {
+    pub(super) fn build(mut self, shown: &Shown, before: &Remembered, now: Moment) {
         for (id, pieces) in shown.families() {
             let family = id.family();
             let pieces: Vec<_> = pieces.collect();
@@ -191,7 +192,9 @@ fn data(
     let temporality = AggregationTemporality::Cumulative.into();
     if let Kind::Histogram(bounds) = family.kind {
         let (histogram, start) = match value {
-            Some(Value::Histogram(histogram, start)) => (histogram.clone(), nanoseconds(*start)),
+            Some(Value::Histogram(histogram, start)) => {
+                (histogram.clone(), nanoseconds(*start).min(now))
+            }
             _ => (Box::new(series::Histogram::new(bounds)), 0),
         };
         let recorded = value.is_some();
@@ -218,9 +221,11 @@ fn data(
             aggregation_temporality: temporality,
         });
     }
+    // A clock that was ahead when a series was created.
+    let start_of = |start: Timestamp| nanoseconds(start).min(now);
     let (number, start) = match value {
         Some(Value::Gauge(number)) => (Some(*number), 0),
-        Some(Value::Counter(number, start)) => (Some(*number), nanoseconds(*start)),
+        Some(Value::Counter(number, start)) => (Some(*number), start_of(*start)),
         _ => (None, 0),
     };
     let point = NumberDataPoint {

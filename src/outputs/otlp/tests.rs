@@ -95,14 +95,19 @@ async fn eventually(mut check: impl FnMut() -> bool) {
     panic!("waited in vain");
 }
 
-fn put(series: &crate::series::AccountSeries, config: &Config, stale_at: jiff::Timestamp) {
+fn put(
+    series: &crate::series::AccountSeries,
+    config: &Config,
+    asked_at: jiff::Timestamp,
+    stale_at: delivery_clock::Moment,
+) {
     let application = &config.accounts[0].applications[0];
     let snapshot = Snapshot {
         asked: Arc::from("1"),
         id: Arc::from("1"),
         campaign: None,
         sent_at: None,
-        asked_at: stale_at,
+        asked_at,
         totals: vec![Totals {
             channel: "push",
             counts: vec![(Measure::Sent, 10), (Measure::Delivered, 5)],
@@ -121,7 +126,7 @@ fn put(series: &crate::series::AccountSeries, config: &Config, stale_at: jiff::T
         Dataset::Statistics,
         application,
         &message,
-        stale_at,
+        asked_at,
         &snapshot,
         stale_at,
     );
@@ -148,8 +153,8 @@ async fn everything_is_pushed_in_bounded_requests_and_what_leaves_says_so_once()
     ));
     let held = |_: &Arc<str>| crate::ledger::Lease::always(clock.clone());
     let series = table.configure(&config, &held).remove(0).0;
-    let minute = jiff::SignedDuration::from_secs(61);
-    put(&series, &config, clock.now() + minute + minute);
+    let stale_at = clock.monotonic() + 2 * std::time::Duration::from_secs(61);
+    put(&series, &config, clock.now(), stale_at);
     let otlp = config.otlp.as_ref().unwrap();
     let pusher = Pusher::start(otlp, "replica-1", table.clone(), clock.clone()).unwrap();
     let count = render(&table, clock.now(), Format::Text)

@@ -1,6 +1,6 @@
 //! Sending a request, over HTTP or gRPC, as the OTLP specification has it.
 
-use std::{fs, io::Write, time::Duration};
+use std::{io::Write, time::Duration};
 
 use delivery_clock::{Clock, Moment};
 use flate2::{Compression, write::GzEncoder};
@@ -21,7 +21,9 @@ use tonic_types::StatusExt;
 
 use crate::{
     config::{Otlp, OtlpProtocol, Tls},
+    files,
     providers::http::{chain, with_tls},
+    redact::{ShownText, shown},
 };
 
 /// The first pause before another attempt; it doubles with each.
@@ -53,12 +55,12 @@ pub(super) struct Delivered {
     /// So many points it did not take.
     pub(super) rejected: u64,
     /// What it says about that.
-    pub(super) message: String,
+    pub(super) message: ShownText,
 }
 
 /// A request that did not arrive.
 pub(super) struct Undelivered {
-    pub(super) text: String,
+    pub(super) text: ShownText,
     /// Another attempt may do better, no sooner than after the pause that the receiver asks for.
     again: Option<Option<Duration>>,
 }
@@ -118,7 +120,11 @@ impl Transport {
             if clock.monotonic() + pause >= deadline {
                 return Err(failed);
             }
-            tracing::debug!(error = failed.text, ?pause, "an OTLP request is sent again");
+            tracing::debug!(
+                error = &*failed.text,
+                ?pause,
+                "an OTLP request is sent again"
+            );
             clock.sleep(pause).await;
             own = LONGEST_PAUSE.min(own * 2);
         }
@@ -136,7 +142,7 @@ impl Transport {
                 gzip,
             } => {
                 let body = encode(request, *gzip).map_err(|error| Undelivered {
-                    text: format!("cannot be compressed: {error}"),
+                    text: format!("cannot be compressed: {error}").into(),
                     again: None,
                 })?;
                 let sent = client
@@ -146,7 +152,7 @@ impl Transport {
                     .send()
                     .await;
                 let response = sent.map_err(|error| Undelivered {
-                    text: chain(&error),
+                    text: chain(&error).into(),
                     again: Some(None),
                 })?;
                 http_outcome(response).await
@@ -188,7 +194,7 @@ fn partial(response: ExportMetricsServiceResponse) -> Delivered {
     let partial = response.partial_success.unwrap_or_default();
     Delivered {
         rejected: partial.rejected_data_points.try_into().unwrap_or(0),
-        message: partial.error_message,
+        message: partial.error_message.into(),
     }
 }
 
@@ -217,7 +223,7 @@ async fn http_outcome(response: reqwest::Response) -> Result<Delivered, Undelive
             | StatusCode::GATEWAY_TIMEOUT
     );
     Err(Undelivered {
-        text: format!("HTTP {status}"),
+        text: format!("HTTP {status}").into(),
         again: again.then_some(asked),
     })
 }
@@ -237,9 +243,8 @@ fn grpc_failure(status: &Status) -> Undelivered {
         Code::ResourceExhausted => asked.map(Some),
         _ => None,
     };
-    let message: String = status.message().chars().take(200).collect();
     Undelivered {
-        text: format!("gRPC {:?}: {message}", status.code()),
+        text: format!("gRPC {:?}: {}", status.code(), shown(status.message())).into(),
         again,
     }
 }
@@ -297,7 +302,7 @@ pub(super) fn channel(otlp: &Otlp, url: &reqwest::Url) -> Result<Channel, String
 
 fn grpc_tls(tls: &Tls) -> Result<ClientTlsConfig, String> {
     let read = |path: &std::path::Path| {
-        fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+        files::read(path, files::MAX_PEM).map_err(|error| format!("{}: {error}", path.display()))
     };
     let mut config = ClientTlsConfig::new();
     config = match &tls.ca_file {

@@ -160,7 +160,7 @@ pub(super) fn meaning<T>(
         scope,
         status: Some(status),
         code: Some(code).filter(|code| !code.is_empty()).map(Into::into),
-        text: said(status, Some(code), text),
+        text: said(status, Some(code), text).into(),
         advice,
     };
     let fail = |kind, scope, advice| Meaning::Verdict(Verdict::Fail(failure(kind, scope, advice)));
@@ -207,7 +207,8 @@ pub(super) fn meaning<T>(
                 failure.text = format!(
                     "{}; this clock is {off} s ahead of the vendor's",
                     failure.text
-                );
+                )
+                .into();
             }
             Meaning::Verdict(Verdict::Fail(failure))
         }

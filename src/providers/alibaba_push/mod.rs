@@ -24,13 +24,14 @@ use super::{
     Failure, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Refusal,
     decode::decode,
     encode::query,
-    http::{Answer, Http, Request, Verdict, redact::redact},
+    http::{Answer, Http, Request, Verdict},
     secrets::Secrets,
     verdict::{by_status, undecodable},
 };
 use crate::{
     config::{self, Credentials, Signature},
     model::{Application, DailyPublication, Dataset, Message},
+    redact::{note_signature, shown},
     secret::Secret,
 };
 use errors::{Meaning, Refused, RefusedPart};
@@ -131,6 +132,7 @@ impl AlibabaPush {
                     signed.push(("x-acs-security-token", token));
                 }
                 let (names, signature) = sign::v3(secret, "POST", &query, &signed, &hash);
+                note_signature(&signature);
                 let authorization = format!(
                     "ACS3-HMAC-SHA256 Credential={id},SignedHeaders={names},Signature={signature}"
                 );
@@ -160,6 +162,7 @@ impl AlibabaPush {
                 parameters.sort_unstable();
                 let signed = query(parameters);
                 let signature = sign::v1(secret, "POST", &signed);
+                note_signature(&signature);
                 format!("{signed}&{}", query([("Signature", signature.as_str())]))
             }
         };
@@ -183,7 +186,7 @@ impl AlibabaPush {
         let judge = |answer: &Answer| match errors::error(&answer.body) {
             Some(error) => {
                 let text = errors::without_signed_text(&error.text);
-                let text = redact(text, &self.secrets.current());
+                let text = shown(text);
                 let now = self.http.clock().now();
                 match errors::meaning(answer, &error.code, &text, &asked, now) {
                     Meaning::Verdict(verdict) => verdict,

@@ -6,11 +6,11 @@ use serde_json::value::RawValue;
 use crate::{
     providers::{
         Failure, FailureKind, Refusal, Scope,
-        http::{Answer, Verdict, redact::redact},
+        http::{Answer, Verdict},
         json::{Object, Text},
         verdict::{by_status, said, speaks_of_message, with_meant_status},
     },
-    secret::Secret,
+    redact::shown,
 };
 
 /// What an answer means for the query.
@@ -145,11 +145,10 @@ pub(super) fn judge(
     answer: &Answer,
     error: Option<&VendorError>,
     path_and_query: &str,
-    secrets: &[Secret],
 ) -> Verdict<Reply> {
     let nothing = VendorError::default();
     let error = error.unwrap_or(&nothing);
-    let text = redact(&error.text, secrets);
+    let text = shown(&error.text);
     let status = answer.status.as_u16();
     let code = error.number();
     let failure = |kind, scope, advice| Failure {
@@ -157,7 +156,7 @@ pub(super) fn judge(
         scope,
         status: Some(status),
         code: error.code.as_deref().map(Into::into),
-        text: said(status, error.code.as_deref(), &text),
+        text: said(status, error.code.as_deref(), &text).into(),
         advice,
     };
     let account = Scope::Account;
@@ -274,7 +273,7 @@ mod tests {
             body: Bytes::copy_from_slice(body.as_bytes()),
         };
         let path = "/v4/status/detail?message_ids=1613113584";
-        match judge(&answer, find_in(body).as_ref(), path, &[]) {
+        match judge(&answer, find_in(body).as_ref(), path) {
             Verdict::Done(Reply::Body(_)) => "good".to_owned(),
             Verdict::Done(Reply::Refused(refused)) => {
                 format!("refused {} {:?}", refused.reason(), refused.then())

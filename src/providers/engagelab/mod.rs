@@ -121,8 +121,7 @@ impl Engagelab {
             let error = object.as_ref().ok().and_then(errors::find);
             // An error that comes with a good status is one all the same.
             if !answer.status.is_success() || error.is_some() {
-                let secrets = self.secrets.current();
-                return errors::judge(answer, error.as_ref(), &path_and_query, &secrets);
+                return errors::judge(answer, error.as_ref(), &path_and_query);
             }
             match object {
                 Ok(_) => Verdict::Done(Reply::Body(answer.body.clone())),

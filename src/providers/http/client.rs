@@ -1,6 +1,6 @@
 //! The client: attempts, what becomes of them, and when there is another one.
 
-use std::{error::Error, fs, sync::Arc, time::Duration};
+use std::{error::Error, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use delivery_clock::{Clock, Moment};
@@ -14,6 +14,7 @@ use super::{Answer, Request, Verdict, limiter::Limiter};
 use crate::{
     aside::{LARGE_ANSWER, aside},
     config::{Account, Tls},
+    files,
     model::Dataset,
     providers::{Failure, FailureKind, Observer, RequestCode, Scope},
     telemetry::TRACE_TARGET,
@@ -312,7 +313,10 @@ impl Http {
     /// What a broken connection is called.
     fn broken(&self, error: &reqwest::Error) -> Broken {
         let text = chain(error);
-        let (code, kind, advice) = if error.is_timeout() {
+        let (code, kind, advice) = if error.is_builder() {
+            // What is asked for makes no URL or header.
+            (RequestCode::Request, FailureKind::Request, None)
+        } else if error.is_timeout() {
             (RequestCode::Timeout, FailureKind::Timeout, None)
         } else if error.is_connect() {
             if has_source::<rustls::Error>(error) {
@@ -337,7 +341,7 @@ impl Http {
         };
         let mut failure = Failure::new(kind, &text);
         failure.advice = advice;
-        let is_sent = !error.is_connect();
+        let is_sent = !error.is_connect() && !error.is_builder();
         Broken {
             code,
             is_sent,
@@ -364,7 +368,10 @@ impl<T> Outcome<T> {
     /// A broken connection: another attempt may do better, except where it would fail alike.
     fn again(failure: Failure) -> Outcome<T> {
         match failure.kind {
-            FailureKind::Tls | FailureKind::TooLarge | FailureKind::Store => Outcome::Fail(failure),
+            FailureKind::Tls
+            | FailureKind::TooLarge
+            | FailureKind::Request
+            | FailureKind::Store => Outcome::Fail(failure),
             _ => Outcome::Retry(failure, None),
         }
     }
@@ -508,7 +515,7 @@ pub(crate) fn with_tls(
     // Whoever comes first sets it; it is the same for all.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let read = |path: &std::path::Path| {
-        fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+        files::read(path, files::MAX_PEM).map_err(|error| format!("{}: {error}", path.display()))
     };
     let mut builder = builder;
     if let Some(path) = &tls.ca_file {

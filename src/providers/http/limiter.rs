@@ -10,7 +10,7 @@ use delivery_clock::{Clock, Moment};
 use crate::config::RateLimit;
 
 /// A bucket of tokens.
-pub(super) struct Limiter {
+pub(crate) struct Limiter {
     clock: Clock,
     /// The time in which one token comes.
     gap: Duration,
@@ -27,7 +27,7 @@ struct State {
 }
 
 impl Limiter {
-    pub(super) fn new(limit: RateLimit, clock: Clock) -> Limiter {
+    pub(crate) fn new(limit: RateLimit, clock: Clock) -> Limiter {
         let gap = Duration::from_secs_f64(1.0 / limit.requests_per_second);
         let now = clock.monotonic();
         Limiter {
@@ -55,6 +55,24 @@ impl Limiter {
         if at > self.clock.monotonic() {
             self.clock.sleep_until(at).await;
         }
+    }
+
+    /// Takes a token if there is one.
+    ///
+    /// # Errors
+    ///
+    /// There is none, for so long.
+    pub(crate) fn try_take(&self) -> Result<(), Duration> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.monotonic();
+        let full_at = state.full_at.max(now);
+        let owed = full_at.since(now).saturating_sub(self.depth);
+        let wait = owed.max(state.not_before.since(now));
+        if wait > Duration::ZERO {
+            return Err(wait);
+        }
+        state.full_at = full_at + self.gap;
+        Ok(())
     }
 
     /// Lets nothing through before `moment`.
@@ -96,6 +114,22 @@ mod tests {
             limiter.take().now_or_never().is_none(),
             "a pause gives no more than a burst"
         );
+    }
+
+    #[test]
+    fn a_token_that_is_not_there_is_not_waited_for_and_costs_nothing() {
+        let (clock, hand) = Clock::manual(Timestamp::UNIX_EPOCH);
+        let limit = RateLimit {
+            requests_per_second: 1.0,
+            burst: 2,
+        };
+        let limiter = Limiter::new(limit, clock);
+        assert!(limiter.try_take().is_ok() && limiter.try_take().is_ok());
+        for _ in 0..100 {
+            assert_eq!(limiter.try_take(), Err(Duration::from_secs(1)));
+        }
+        hand.advance(Duration::from_secs(1));
+        assert!(limiter.try_take().is_ok() && limiter.try_take().is_err());
     }
 
     #[test]

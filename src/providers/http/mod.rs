@@ -7,7 +7,6 @@
 mod client;
 mod limiter;
 mod packed;
-pub(crate) mod redact;
 
 use std::time::Duration;
 
@@ -16,6 +15,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
 pub use client::{Answers, BuildError, Drained, Http};
 pub(crate) use client::{chain, with_tls};
+pub(crate) use limiter::Limiter;
 pub(crate) use packed::{is_packed, unpacked};
 
 use super::Failure;

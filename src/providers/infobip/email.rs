@@ -113,10 +113,7 @@ impl Provider for InfobipEmail {
             let body = content.as_deref().unwrap_or(body);
             let observer = self.http.observer();
             let unknown = &mut |field: &str| observer.unknown_field(Dataset::Reports, field);
-            let mut pushed = body::read(&self.account, body, unknown);
-            let failure = pushed.reports.failure.take();
-            pushed.reports.failure = failure.map(|failure| self.access.redacted(failure));
-            pushed
+            body::read(&self.account, body, unknown)
         })
     }
 }

@@ -5,10 +5,13 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::providers::{
-    Failure, FailureKind, Scope,
-    json::{Fields, Object, Text},
-    verdict::said,
+use crate::{
+    providers::{
+        Failure, FailureKind, Scope,
+        json::{Fields, Object, Text},
+        verdict::said,
+    },
+    redact::shown,
 };
 
 /// An error as the vendor wrote it.
@@ -261,7 +264,7 @@ impl VendorError {
         }
     }
 
-    /// The failure of a query. The vendor's text in it is not redacted yet.
+    /// The failure of a query.
     pub(super) fn failure(&self, status: u16) -> Failure {
         let (kind, scope, advice) = match self.class(status) {
             Class::Unauthorized => (
@@ -289,7 +292,7 @@ impl VendorError {
             scope,
             status: Some(status),
             code: self.code.as_deref().map(Arc::from),
-            text: said(status, self.code.as_deref(), &self.text),
+            text: said(status, self.code.as_deref(), &shown(&self.text)).into(),
             advice,
         }
     }

@@ -19,12 +19,11 @@ use http::HeaderMap;
 use errors::{Class, VendorError};
 
 use super::{
-    Failure,
-    http::{Answer, Request, Verdict, redact::redact},
+    http::{Answer, Request, Verdict},
     secrets::Secrets,
     verdict::by_status,
 };
-use crate::{config::Credentials, secret::Secret};
+use crate::{config::Credentials, redact::shown, secret::Secret};
 
 /// How an account of this vendor is known to it.
 pub(super) struct Access {
@@ -93,18 +92,10 @@ impl Access {
     /// The verdict on an error of the vendor, whatever the status it came under: what may go away is
     /// tried again.
     fn failed<T>(&self, status: u16, error: &VendorError) -> Verdict<T> {
-        let failure = self.redacted(error.failure(status));
+        let failure = error.failure(status);
         match error.class(status) {
             Class::RateLimited | Class::Server => Verdict::Retry(failure, None),
             _ => Verdict::Fail(failure),
-        }
-    }
-
-    /// A failure with the vendor's text as it may be shown.
-    fn redacted(&self, failure: Failure) -> Failure {
-        Failure {
-            text: redact(&failure.text, &self.secrets.current()),
-            ..failure
         }
     }
 
@@ -114,7 +105,7 @@ impl Access {
             return;
         };
         if !self.sunset.swap(true, Ordering::Relaxed) {
-            let sunset = redact(&String::from_utf8_lossy(sunset.as_bytes()), &[]);
+            let sunset = shown(&String::from_utf8_lossy(sunset.as_bytes()));
             tracing::warn!(
                 account,
                 endpoint,

@@ -33,13 +33,14 @@ use serde_json::Value;
 
 use super::{
     Failure, FailureKind, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Scope,
-    http::{self as client, Http, Request, Verdict, redact::redact},
+    http::{self as client, Http, Request, Verdict},
     secrets::Secrets,
     verdict::{by_status, said, undecodable},
 };
 use crate::{
     config::{self, Credentials},
     model::Dataset,
+    redact::shown,
     secret::Secret,
 };
 use answer::{Answer, VendorError, code_number};
@@ -151,14 +152,14 @@ impl Pushwoosh {
     /// the HTTP status; with 200 and no code by its text, for it is an error all the same.
     fn refused<T>(&self, response: &client::Answer, error: &VendorError) -> Verdict<T> {
         let code = error.code.as_deref();
-        let text = redact(&error.text, &self.secrets.current());
+        let text = shown(&error.text);
         let status = response.status.as_u16();
         let failure = |kind, scope, advice| Failure {
             kind,
             scope,
             status: Some(status),
             code: code.map(Arc::from),
-            text: said(status, code, &text),
+            text: said(status, code, &text).into(),
             advice,
         };
         let plain = |kind| failure(kind, Scope::Query, None);

@@ -95,7 +95,8 @@ impl Rounds {
         let (start, kept) = (reach.start(cursor, now), later(now, -reach.kept));
         let rounds = self.lock();
         let round = rounds.get(&(dataset, application.clone()));
-        match round.filter(|round| round.cursor == cursor) {
+        let goes_on = |round: &&Round| round.cursor == cursor && !is_future(round.next, now);
+        match round.filter(goes_on) {
             Some(round) => Round {
                 next: round.next.max(kept),
                 floor: round.floor.max(kept),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use delivery_clock::Moment;
 use jiff::Timestamp;
 
 use super::{
@@ -74,7 +75,7 @@ impl Recorder for AccountSeries {
         message: &Message,
         first_seen: Timestamp,
         snapshot: &Snapshot,
-        stale_at: Timestamp,
+        stale_at: Moment,
     ) {
         let mut state = self.lock();
         let common = state.common();
@@ -115,7 +116,7 @@ impl Recorder for AccountSeries {
         dataset: Dataset,
         application: &Application,
         message: &str,
-        stale_at: Timestamp,
+        stale_at: Moment,
     ) {
         let mut state = self.lock();
         let State {
@@ -134,7 +135,7 @@ impl Recorder for AccountSeries {
         application: &Application,
         group: &str,
         figures: Vec<Figure>,
-        stale_at: Timestamp,
+        stale_at: Moment,
     ) {
         let key: Arc<str> = Arc::from(group);
         let mut state = self.lock();

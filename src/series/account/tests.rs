@@ -151,7 +151,7 @@ fn errors_of_all_reasons_add_up_in_a_breakdown() {
         &message,
         now,
         &snapshot(counts),
-        Timestamp::MAX,
+        delivery_clock::Moment::MAX,
     );
     let shown = bench.numbers("delivery_message_channel_errors");
     assert_eq!(shown.iter().map(|own| own.1).collect::<Vec<_>>(), [105.0]);
@@ -178,7 +178,7 @@ fn what_no_family_holds_is_dropped_and_counted_and_lands_nowhere_else() {
         &message,
         now,
         &snapshot(counts),
-        Timestamp::MAX,
+        delivery_clock::Moment::MAX,
     );
     bench.pass();
     assert_eq!(bench.numbers("delivery_message_targeted"), []);

@@ -169,6 +169,7 @@ pub(super) fn newest_messages(
     now: Timestamp,
 ) -> BTreeMap<String, Vec<NewestMessage>> {
     let mut all = BTreeMap::new();
+    let now = table.moment_of(now);
     let families = (
         find(WordKey::Message("sent")),
         find(WordKey::Message("delivered")),

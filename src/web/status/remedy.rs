@@ -126,6 +126,12 @@ pub(super) fn remedy(account: &Account, kind: FailureKind) -> Remedy {
                 .to_owned(),
             "DeliveryAccountFailing",
         ),
+        FailureKind::Request => (
+            format!("A request to {vendor} cannot be built of what the configuration says."),
+            "Look at the log for what is wrong, and check base_url and the ids of applications."
+                .to_owned(),
+            "DeliveryAccountFailing",
+        ),
         FailureKind::TooLarge => (
             format!("An answer of {vendor} is larger than limits.max_response_bytes."),
             "Raise limits.max_response_bytes.".to_owned(),

@@ -2,6 +2,8 @@
 
 use jiff::Timestamp;
 
+use crate::redact;
+
 /// A moment: the page's script writes it in the reader's own time zone, and leaves UTC as the title.
 pub(super) struct Stamp {
     /// For programs.
@@ -89,27 +91,7 @@ pub(super) fn whole_percent(ratio: f64) -> String {
 
 /// A text without anything that looks like somebody's address: a vendor's error may quote one.
 pub(super) fn redact(text: &str) -> String {
-    if !text.contains('@') {
-        return text.to_owned();
-    }
-    // Generous: what is taken away besides is no loss.
-    let is_of_address = |c: char| !c.is_whitespace() && !"\"'<>()[]{},;".contains(c);
-    let mut redacted = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find(is_of_address) {
-        redacted.push_str(&rest[..start]);
-        rest = &rest[start..];
-        let end = rest.find(|c| !is_of_address(c)).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(end);
-        redacted.push_str(if word.trim_matches('@').contains('@') {
-            "(address)"
-        } else {
-            word
-        });
-        rest = after;
-    }
-    redacted.push_str(rest);
-    redacted
+    redact::without_addresses(&redact::masked(text)).into_owned()
 }
 
 #[cfg(test)]

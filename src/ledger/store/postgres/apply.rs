@@ -35,7 +35,9 @@ pub(super) async fn apply(
         transaction,
         batch.births.len(),
         "INSERT INTO delivery_exporter.births
-         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[]) ON CONFLICT DO NOTHING",
+         SELECT $1, * FROM unnest($2::text[], $3::text[], $4::bigint[])
+         ON CONFLICT (account, application, dataset) DO UPDATE SET at = excluded.at
+         WHERE births.at > excluded.at OR births.at < 1577836800000",
         [
             &account,
             &column(&mut batch.births.iter().map(|own| text(&own.0))),

@@ -23,7 +23,7 @@ use super::{
     AccountRows, Ask, CounterRow, MessageId, RegisteredRow, ReleaseRow, Renewal, StateRow, Store,
     StoreError, Told, Work, filter::Filter,
 };
-use crate::ledger::amount::Amount;
+use crate::{ledger::amount::Amount, redact::shown};
 
 /// The version of the tables.
 const SCHEMA: i32 = 1;
@@ -190,7 +190,7 @@ impl Postgres {
 
     fn failed(&self, error: &tokio_postgres::Error) -> StoreError {
         let detail = match error.as_db_error() {
-            Some(own) => format!("{} ({})", own.message(), own.code().code()),
+            Some(own) => format!("{} ({})", shown(own.message()), own.code().code()),
             None => {
                 let mut text = error.to_string();
                 let mut source = std::error::Error::source(error);

@@ -2,11 +2,11 @@
 //!
 //! Transactions that wait together share one commit, and so one sync of the disk.
 
+mod file;
 mod parts;
 
 use std::{
     fs::{self, File},
-    io::Read,
     path::{Path, PathBuf},
     sync::{Arc, mpsc},
     time::Duration,
@@ -96,6 +96,9 @@ struct Memory {
     path: PathBuf,
     /// Oldest first; the last one is open.
     parts: Vec<Part>,
+    /// Held until the connection is closed, which stands above: closing any file of a database takes
+    /// the connection's own locks away.
+    _lock: Option<File>,
 }
 
 fn failed(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
@@ -129,13 +132,16 @@ impl Sqlite {
     /// It is damaged, another program's, of a later version, or cannot be written to; then it is
     /// left as it is.
     pub(in crate::ledger) fn open(path: &Path) -> Result<Sqlite, StoreError> {
-        let exists = check(path)?;
+        let exists = file::check(path)?;
         if let Some(directory) = path.parent().filter(|own| !own.as_os_str().is_empty()) {
             fs::create_dir_all(directory).map_err(|error| refuse(directory, &error.to_string()))?;
         }
         if exists {
             examine(path)?;
+        } else {
+            file::create(path)?;
         }
+        let lock = file::lock(path)?;
         let failed = failed(path);
         let connection = Connection::open(path).map_err(&failed)?;
         connection.busy_timeout(BUSY).map_err(&failed)?;
@@ -146,18 +152,8 @@ impl Sqlite {
             )
             .map_err(&failed)?;
         connection.set_prepared_statement_cache_capacity(256);
-        if !exists {
-            create(&connection).map_err(&failed)?;
-            File::open(
-                path.parent()
-                    .filter(|own| !own.as_os_str().is_empty())
-                    .unwrap_or(Path::new(".")),
-            )
-            .and_then(|directory| directory.sync_all())
-            .map_err(|error| refuse(path, &error.to_string()))?;
-        }
         let parts = parts::load(&connection).map_err(&failed)?;
-        Sqlite::start(path, connection, parts)
+        Sqlite::start(path, connection, parts, Some(lock))
     }
 
     /// Opens the file to read it, while another process may write to it; `None`: there is none.
@@ -166,16 +162,22 @@ impl Sqlite {
     ///
     /// It is another program's, of a later version, or cannot be read.
     pub(in crate::ledger) fn open_to_read(path: &Path) -> Result<Option<Sqlite>, StoreError> {
-        if !check(path)? {
+        if !file::check(path)? {
             return Ok(None);
         }
         let connection = read_only(path)?;
-        Sqlite::start(path, connection, Vec::new()).map(Some)
+        Sqlite::start(path, connection, Vec::new(), None).map(Some)
     }
 
     /// Gives the connection to a thread of its own.
-    fn start(path: &Path, connection: Connection, parts: Vec<Part>) -> Result<Sqlite, StoreError> {
+    fn start(
+        path: &Path,
+        connection: Connection,
+        parts: Vec<Part>,
+        lock: Option<File>,
+    ) -> Result<Sqlite, StoreError> {
         let memory = Memory {
+            _lock: lock,
             parts,
             connection,
             path: path.to_owned(),
@@ -219,67 +221,6 @@ impl Sqlite {
     }
 }
 
-/// Looks at the file's header, without SQLite: whether there is one.
-fn check(path: &Path) -> Result<bool, StoreError> {
-    let mut file = match File::open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
-        Err(error) => return Err(refuse(path, &error.to_string())),
-    };
-    let mut header = Vec::new();
-    let read = file.by_ref().take(100).read_to_end(&mut header);
-    read.map_err(|error| refuse(path, &format!("{error}; store.url names the ledger's file")))?;
-    if header.is_empty() {
-        return Ok(false);
-    }
-    let number = |at: usize| {
-        let bytes = header
-            .get(at..at + 4)
-            .and_then(|own| own.first_chunk::<4>());
-        bytes.map_or(0, |bytes| i32::from_be_bytes(*bytes))
-    };
-    if !header.starts_with(b"SQLite format 3\0") {
-        return Err(refuse(
-            path,
-            "is no SQLite database; it is damaged, or store.url names the wrong file",
-        ));
-    }
-    if header.len() < 100 {
-        let text = "is damaged (it ends in its header); restore it from a backup, or move it away to begin a new ledger";
-        return Err(refuse(path, text));
-    }
-    if number(68) != APPLICATION_ID {
-        return Err(refuse(
-            path,
-            "is another program's database; store.url has to name a file of its own",
-        ));
-    }
-    match number(60) {
-        SCHEMA => {}
-        version if version > SCHEMA => {
-            let text = format!(
-                "was written by a later version of delivery-exporter (tables of version {version}, this one knows {SCHEMA}); use that version or a later one"
-            );
-            return Err(refuse(path, &text));
-        }
-        version => {
-            return Err(refuse(
-                path,
-                &format!("has tables of an unknown version {version}"),
-            ));
-        }
-    }
-    File::options().write(true).open(path).map_err(|error| {
-        refuse(
-            path,
-            &format!(
-                "{error}; the exporter needs to write to the file and its directory (store.url)"
-            ),
-        )
-    })?;
-    Ok(true)
-}
-
 /// A connection that writes nothing.
 fn read_only(path: &Path) -> Result<Connection, StoreError> {
     let failed = failed(path);
@@ -318,14 +259,6 @@ fn examine(path: &Path) -> Result<(), StoreError> {
         }
     }
     Ok(())
-}
-
-fn create(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch(&format!(
-        "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}; COMMIT;"
-    ))?;
-    // The header is in the file itself from the first moment on.
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
 }
 
 impl Memory {
@@ -428,7 +361,12 @@ fn apply(
     let account = &ask.account;
     for (application, dataset, at) in &batch.births {
         transaction
-            .prepare_cached("INSERT OR IGNORE INTO births VALUES (?1, ?2, ?3, ?4)")?
+            .prepare_cached(
+                // One that is later, or of a clock that was not set, was wrong.
+                "INSERT INTO births VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (account, application, dataset) DO UPDATE SET at = excluded.at
+                 WHERE at > excluded.at OR at < 1577836800000",
+            )?
             .execute(params![account, application, dataset, at])?;
     }
     for (application, dataset, at) in &batch.cursors {

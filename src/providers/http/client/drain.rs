@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
+use tokio::time::Instant;
 use tracing::Instrument;
 
 use super::{Answer, Attempts, Broken, Http, Next, Outcome, Request, Verdict, store_failure};
@@ -14,6 +15,11 @@ use crate::{
         Failure, FailureKind, RequestCode, Spool, SpoolWriter, SpooledBody, http::unpacked,
     },
 };
+
+/// An answer brings at least so many bytes in [`SLOWEST_TIMEOUTS`] timeouts, until it ends. A byte now and
+/// then would otherwise keep the account waiting for as long as the vendor likes.
+const MIN_PROGRESS_BYTES: usize = 1024;
+const SLOWEST_TIMEOUTS: u32 = 3;
 
 /// What came of a request to a queue that hands things out once.
 pub struct Drained {
@@ -136,7 +142,7 @@ impl Http {
             writer.discard().await;
             if let Some(failure) = outcome.failure().filter(|_| may_be_lost) {
                 lost.get_or_insert_with(|| Failure {
-                    text: format!("reports may be lost: {}", failure.text),
+                    text: format!("reports may be lost: {}", failure.text).into(),
                     ..failure.clone()
                 });
             }
@@ -153,7 +159,8 @@ impl Http {
         }
     }
 
-    /// Streams an answer's body to the spool, until it ends, breaks, falls silent, or is too long.
+    /// Streams an answer's body to the spool, until it ends, breaks, falls silent or nearly so, or is
+    /// too long.
     async fn stream(
         &self,
         response: reqwest::Response,
@@ -161,8 +168,14 @@ impl Http {
     ) -> (Bytes, Option<Broken>) {
         let mut bytes = BytesMut::new();
         let mut chunks = response.bytes_stream();
+        let slowest = self.timeout * SLOWEST_TIMEOUTS;
+        let (mut counted, mut slow_at) = (0, Instant::now() + slowest);
         loop {
-            let chunk = match tokio::time::timeout(self.timeout, chunks.next()).await {
+            if bytes.len() >= counted + MIN_PROGRESS_BYTES {
+                (counted, slow_at) = (bytes.len(), Instant::now() + slowest);
+            }
+            let silent_at = slow_at.min(Instant::now() + self.timeout);
+            let chunk = match tokio::time::timeout_at(silent_at, chunks.next()).await {
                 Err(_) => return (bytes.freeze(), Some(self.timed_out())),
                 Ok(None) => return (bytes.freeze(), None),
                 Ok(Some(Err(error))) => return (bytes.freeze(), Some(self.broken(&error))),

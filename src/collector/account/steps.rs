@@ -1,0 +1,122 @@
+//! What becomes of plans when somebody sets the wall clock. Due times run on the monotonic clock, but
+//! what they are computed from (ages of messages, a vendor's day) is wall time.
+
+use std::sync::Arc;
+
+use delivery_clock::{Moment, after};
+use jiff::{SignedDuration, Timestamp};
+
+use super::{
+    super::queue::{Job, Lane},
+    Collector,
+};
+use crate::{
+    discovery::{MessageKey, Now},
+    providers::Plan,
+};
+
+/// Due times are shown anew when the wall clock has moved by so much.
+const SHOWN_ANEW: SignedDuration = SignedDuration::from_millis(50);
+/// Plans are made anew when the wall clock has moved by so much.
+const PLANNED_ANEW: SignedDuration = SignedDuration::from_secs(1);
+
+impl Collector {
+    /// What the wall clock says at a moment.
+    pub(super) fn time_of(&self, moment: Moment) -> Timestamp {
+        after(self.origin, moment.since_start())
+    }
+
+    /// Looks whether the wall clock was set since this was last asked, and plans anew if it was.
+    /// Whether due times are to be shown anew.
+    pub(super) fn follow_wall_clock(&mut self) -> bool {
+        let origin = self.parts.clock.origin();
+        if origin.duration_since(self.origin).abs() < SHOWN_ANEW {
+            return false;
+        }
+        self.origin = origin;
+        let step = origin.duration_since(self.planned_origin);
+        if step.abs() >= PLANNED_ANEW {
+            self.planned_origin = origin;
+            tracing::warn!(
+                account = %self.parts.account.name, seconds = step.as_secs_f64(),
+                "the wall clock was set; ages of messages are computed anew"
+            );
+            self.plan_anew(step);
+        }
+        true
+    }
+
+    /// The time by which messages are judged.
+    pub(super) fn now(&mut self) -> Now {
+        let clock = &self.parts.clock;
+        Now {
+            wall: clock.now(),
+            settled: self.settled.now(clock),
+            monotonic: clock.monotonic(),
+        }
+    }
+
+    fn plan_anew(&mut self, step: SignedDuration) {
+        self.tracker.shift(step);
+        // A list that goes on from a wrong time would leave out what was sent since.
+        self.lists.clear();
+        let settled = self.now().settled;
+        if self.tracker.reconsider(settled) {
+            // They were taken for too old by a clock that was ahead.
+            let now = self.parts.clock.monotonic();
+            self.name_fixed(now);
+            self.registered_until = 0;
+            self.sources_restart = true;
+            self.parts.ledger.registered_now();
+        }
+        let keys: Vec<MessageKey> = self.tracker.keys().cloned().collect();
+        let lanes: Vec<_> = self.lanes.keys().copied().collect();
+        for lane in lanes {
+            if matches!(self.parts.provider.plan(lane.0), Plan::Messages { .. }) {
+                for key in keys.iter().filter(|key| key.0 == lane.1) {
+                    self.plan_message_anew(lane, key);
+                }
+            }
+        }
+        // The ledger says again when each is wanted for an age.
+        let messages = keys.into_iter().filter_map(|key| {
+            let message = self.tracker.get(&key)?.message.clone();
+            Some((key, message))
+        });
+        self.unmet = messages.collect();
+    }
+
+    fn plan_message_anew(&mut self, lane: super::LaneKey, key: &MessageKey) {
+        if self.set_aside.contains(&(lane.0, key.clone())) {
+            return;
+        }
+        let job = Job::Message(Arc::clone(&key.1));
+        let answered_at = self
+            .lanes
+            .get(&lane)
+            .and_then(|lane| lane.answered_at(&job));
+        let Some(answered_at) = answered_at else {
+            return;
+        };
+        let now = self.parts.clock.monotonic();
+        let (next, early) = match answered_at {
+            Some(asked_at) => self.next_query(lane, &key.1, asked_at, true),
+            None => {
+                let message = self.tracker.get(key).map(|tracked| &tracked.message);
+                let earliest =
+                    message.and_then(|message| self.parts.provider.first_numbers(message));
+                let next = earliest.map_or(now, |at| self.parts.clock.moment_of(at).max(now));
+                (next, std::time::Duration::ZERO)
+            }
+        };
+        let has_day = self.parts.account.daily.is_some();
+        if let Some(lane) = self.lanes.get_mut(&lane) {
+            if has_day {
+                // By the wall clock as it is now the vendor's day may not have come.
+                Lane::answered(lane, &job, next, early);
+            } else {
+                lane.sooner(&job, next);
+            }
+        }
+    }
+}

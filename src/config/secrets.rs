@@ -1,0 +1,72 @@
+//! The secrets of a configuration, so that none of them is shown.
+
+use super::{
+    tree::Environment,
+    types::{Config, Credentials, StoreUrl},
+};
+use crate::redact::{register, register_url, register_user};
+
+/// The usual variables of proxies, which can hold a password too.
+const PROXY_VARIABLES: [&str; 8] = [
+    "http_proxy",
+    "https_proxy",
+    "all_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "NO_PROXY",
+];
+
+/// Registers all of them.
+pub(super) fn register_all(config: &Config, environment: &Environment<'_>) {
+    for value in PROXY_VARIABLES.iter().filter_map(|name| environment(name)) {
+        register_url(&value);
+    }
+    register(config.api_token.iter().map(|token| token.expose()));
+    if let StoreUrl::Postgres(source) = &config.store {
+        let url = source.value.expose();
+        register_url(url);
+        // In any of the forms that the database's own library reads.
+        if let Ok(read) = url.parse::<tokio_postgres::Config>()
+            && let Some(password) = read.get_password()
+        {
+            let password = String::from_utf8_lossy(password);
+            register_user(read.get_user().unwrap_or_default(), &password);
+        }
+    }
+    if let Some(otlp) = &config.otlp {
+        register(otlp.headers.iter().map(|(_, value)| value.expose()));
+        for url in [&otlp.metrics_endpoint, &otlp.traces_endpoint] {
+            register_url(url.as_str());
+        }
+    }
+    for account in &config.accounts {
+        let texts = match &account.credentials {
+            Credentials::Basic { username, password } => {
+                register_user(username.value.expose(), password.value.expose());
+                Vec::new()
+            }
+            Credentials::ApiKey(own) | Credentials::Token(own) | Credentials::ApiToken(own) => {
+                vec![&own.value]
+            }
+            Credentials::AccessKey {
+                id,
+                secret,
+                security_token,
+                ..
+            } => {
+                register_user(id.value.expose(), secret.value.expose());
+                security_token.iter().map(|own| &own.value).collect()
+            }
+        };
+        let texts = texts.into_iter().chain(&account.webhook_token);
+        register(texts.chain(&account.canaries).map(|own| own.expose()));
+        if let Some(proxy) = &account.proxy_url {
+            register_url(proxy.expose());
+        }
+        for list in &account.messages.http {
+            register_url(list.url.as_str());
+        }
+    }
+}

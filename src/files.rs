@@ -1,0 +1,129 @@
+//! Reads files that a configuration names: regular ones alone, and none without end.
+//!
+//! A pipe without a writer, a terminal or `/dev/zero` would hold the start, a reload or a rotation for
+//! ever. Symbolic links to regular files are fine: Kubernetes mounts secrets so.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read},
+    os::unix::fs::OpenOptionsExt,
+    path::Path,
+};
+
+use rustix::fs::OFlags;
+
+/// The most bytes of a file with a secret, or with headers.
+pub(crate) const MAX_SECRET: u64 = 64 << 10;
+/// The most bytes of a file with certificates or keys.
+pub(crate) const MAX_PEM: u64 = 16 << 20;
+/// The most bytes of `--web.config.file`.
+pub(crate) const MAX_WEB_CONFIG: u64 = 4 << 20;
+/// The most bytes of a configuration file.
+pub(crate) const MAX_CONFIG: u64 = 64 << 20;
+
+/// A regular file of at most `most` bytes.
+///
+/// # Errors
+///
+/// It cannot be read, is no regular file, or is larger.
+pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    // Looked at before it is opened, as opening a device can do something; and after, as it may have
+    // been replaced in between. Without blocking, a pipe opens at once.
+    refuse_special(&fs::metadata(path)?)?;
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    let metadata = file.metadata()?;
+    refuse_special(&metadata)?;
+    let too_large = || {
+        let text = format!("the file is larger than {most} bytes");
+        io::Error::new(io::ErrorKind::FileTooLarge, text)
+    };
+    if metadata.len() > most {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::new();
+    // It may grow while it is read, and files of the kernel have no length.
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Err(too_large());
+    }
+    Ok(bytes)
+}
+
+/// The same as text.
+///
+/// # Errors
+///
+/// As of [`read`], and `InvalidData` if it is no text in UTF-8.
+pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
+    String::from_utf8(read(path, most)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is no text in UTF-8"))
+}
+
+fn refuse_special(metadata: &fs::Metadata) -> io::Result<()> {
+    if metadata.is_file() {
+        return Ok(());
+    }
+    let text = if metadata.is_dir() {
+        "is a directory, not a file"
+    } else {
+        "is no regular file (a pipe, a socket or a device)"
+    };
+    Err(io::Error::new(io::ErrorKind::InvalidInput, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        os::unix::{fs::symlink, net::UnixListener},
+        sync::mpsc,
+        time::Duration,
+    };
+
+    use super::*;
+
+    /// What reading says; a read that hangs fails the test.
+    fn outcome(path: &Path) -> Result<usize, String> {
+        let (sender, answer) = mpsc::channel();
+        let path = path.to_owned();
+        std::thread::spawn(move || {
+            let read = read(&path, 100).map(|bytes| bytes.len());
+            let _ = sender.send(read.map_err(|error| error.to_string()));
+        });
+        let answer = answer.recv_timeout(Duration::from_secs(20));
+        answer.expect("reading ends")
+    }
+
+    #[test]
+    fn only_regular_files_are_read_and_none_without_end() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        fs::write(at("file"), "text").unwrap();
+        fs::create_dir(at("..data")).unwrap();
+        fs::write(at("..data/secret"), "12345").unwrap();
+        symlink("..data/secret", at("link")).unwrap();
+        fs::write(at("large"), [b'x'; 101]).unwrap();
+        let status = std::process::Command::new("mkfifo")
+            .arg(at("fifo"))
+            .status();
+        assert!(status.unwrap().success());
+        let _socket = UnixListener::bind(at("socket")).unwrap();
+        symlink("/dev/zero", at("zero")).unwrap();
+        assert_eq!(outcome(&at("file")), Ok(4));
+        assert_eq!(outcome(&at("link")), Ok(5));
+        for (name, text) in [
+            ("large", "larger than 100 bytes"),
+            ("fifo", "no regular file"),
+            ("socket", "no regular file"),
+            ("zero", "no regular file"),
+            (".", "is a directory"),
+        ] {
+            let error = outcome(&at(name)).unwrap_err();
+            assert!(error.contains(text), "{name}: {error}");
+        }
+        // A regular file without a length of its own.
+        let kernels = outcome(Path::new("/proc/self/stat"));
+        assert!(kernels.is_err_and(|error| error.contains("larger")));
+        assert!(read(Path::new("/proc/self/stat"), 1 << 20).unwrap().len() > 10);
+    }
+}

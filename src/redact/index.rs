@@ -1,0 +1,159 @@
+//! Finds pieces of secrets in a text, in time that is linear in the text.
+
+use std::{collections::HashMap, ops::Range};
+
+/// Pieces are found by so many bytes of them.
+const GRAM: usize = 8;
+/// So many bytes of a long secret are too many to be shown.
+const MAX_PIECE: usize = 16;
+/// Of secrets up to this length every place is a beginning; of longer ones every eighth is enough,
+/// as a piece of [`MAX_PIECE`] bytes has one of them in it.
+const EVERY_PLACE: usize = 2 * MAX_PIECE;
+/// The bits of the filter for each gram, and in all at least.
+const BITS_PER_GRAM: usize = 16;
+const MIN_FILTER_BITS: usize = 1 << 12;
+
+/// How much of a secret has to be there for it to be taken out, and where.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) enum Care {
+    /// Any piece that matters, from any text.
+    Pieces,
+    /// All of it, from any text: a user with the password.
+    Whole,
+    /// All of it, but only from what others say: a user's name, a word as password. It may be the
+    /// name of something harmless elsewhere.
+    InTexts,
+}
+
+struct Entry {
+    bytes: Vec<u8>,
+    care: Care,
+    /// The least that is a find.
+    least: usize,
+}
+
+/// Secrets that can be looked for.
+pub(super) struct Index {
+    entries: Vec<Entry>,
+    /// Each gram with the number of its entry and its place in it, in order.
+    grams: Vec<([u8; GRAM], u32, u32)>,
+    /// Which grams there may be: a power of two of bits.
+    filter: Vec<u64>,
+    /// Those that are shorter than a gram.
+    short: Vec<usize>,
+    /// Whether a secret has a space, which forms write as `+`.
+    pub(super) has_space: bool,
+}
+
+impl Index {
+    /// An index of secrets, none of them empty.
+    pub(super) fn new<'a>(secrets: impl IntoIterator<Item = (&'a [u8], Care)>) -> Index {
+        let mut index = Index {
+            entries: Vec::new(),
+            grams: Vec::new(),
+            filter: Vec::new(),
+            short: Vec::new(),
+            has_space: false,
+        };
+        for (bytes, care) in secrets {
+            index.add(bytes, care);
+        }
+        index.grams.sort_unstable();
+        let bits = (index.grams.len() * BITS_PER_GRAM).next_power_of_two();
+        index.filter = vec![0; bits.max(MIN_FILTER_BITS) / 64];
+        for (gram, ..) in &index.grams {
+            let bit = hash(gram, index.filter.len());
+            index.filter[bit / 64] |= 1 << (bit % 64);
+        }
+        index
+    }
+
+    fn add(&mut self, bytes: &[u8], care: Care) {
+        // Letters' case is no hiding place: servers change that of headers.
+        let bytes = bytes.to_ascii_lowercase();
+        let (number, length) = (self.entries.len(), bytes.len());
+        self.has_space |= bytes.contains(&b' ');
+        if length < GRAM {
+            self.short.push(number);
+        } else {
+            let step = if length <= EVERY_PLACE { 1 } else { GRAM };
+            let last = length - GRAM;
+            let mut places: Vec<usize> = (0..=last).step_by(step).collect();
+            if places.last() != Some(&last) {
+                places.push(last);
+            }
+            for place in places {
+                let Some(gram) = bytes[place..].first_chunk::<GRAM>() else {
+                    continue;
+                };
+                // Neither a secret nor their number is so large.
+                if let (Ok(number), Ok(place)) = (number.try_into(), place.try_into()) {
+                    self.grams.push((*gram, number, place));
+                }
+            }
+        }
+        let least = match care {
+            Care::Pieces => length.min((length / 2).clamp(GRAM, MAX_PIECE)),
+            Care::Whole | Care::InTexts => length,
+        };
+        self.entries.push(Entry { bytes, care, least });
+    }
+
+    /// Tells where pieces of secrets are. `in_text`: the text is another's, where even a user's name
+    /// is taken out.
+    pub(super) fn find(&self, text: &[u8], in_text: bool, mut found: impl FnMut(Range<usize>)) {
+        let text = text.to_ascii_lowercase();
+        let looked_for = |entry: &Entry| in_text || entry.care != Care::InTexts;
+        for number in &self.short {
+            let entry = &self.entries[*number];
+            if !looked_for(entry) {
+                continue;
+            }
+            for (at, window) in text.windows(entry.bytes.len()).enumerate() {
+                if window == entry.bytes {
+                    found(at..at + window.len());
+                }
+            }
+        }
+        // Pieces that were found at a place need not be measured again from the next one.
+        let mut measured: HashMap<usize, Range<usize>> = HashMap::new();
+        for (at, window) in text.windows(GRAM).enumerate() {
+            let Some(gram) = window.first_chunk::<GRAM>() else {
+                continue;
+            };
+            let bit = hash(gram, self.filter.len());
+            if self.filter[bit / 64] & 1 << (bit % 64) == 0 {
+                continue;
+            }
+            let first = self.grams.partition_point(|(own, ..)| own < gram);
+            let same = self.grams[first..]
+                .iter()
+                .take_while(|(own, ..)| own == gram);
+            for (_, number, place) in same {
+                let (number, place) = (*number as usize, *place as usize);
+                let entry = &self.entries[number];
+                let is_known = |own: &Range<usize>| own.contains(&at) && own.end >= at + GRAM;
+                if !looked_for(entry) || measured.get(&number).is_some_and(is_known) {
+                    continue;
+                }
+                let before = entry.bytes[..place].iter().rev();
+                let before = before.zip(text[..at].iter().rev());
+                let before = before.take_while(|(own, other)| own == other).count();
+                let after = entry.bytes[place + GRAM..].iter();
+                let after = after.zip(&text[at + GRAM..]);
+                let after = after.take_while(|(own, other)| own == other).count();
+                let piece = at - before..at + GRAM + after;
+                if piece.len() >= entry.least {
+                    found(piece.clone());
+                    measured.insert(number, piece);
+                }
+            }
+        }
+    }
+}
+
+/// The bit of a gram in a filter of so many words.
+fn hash(gram: &[u8; GRAM], words: usize) -> usize {
+    let mixed = u64::from_le_bytes(*gram).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+    (mixed >> 32) as usize & (words * 64 - 1)
+}

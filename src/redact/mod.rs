@@ -1,0 +1,559 @@
+//! What comes from outside, as it may be shown: in a log, on a page, in an answer, in a label.
+//!
+//! There is one place for it, because there are many ways in: a vendor's or proxy's error can quote
+//! the request with its credentials, in whatever encoding, whole or in part. So every secret is
+//! registered when it is read, and [`shown`] and [`masked`] look for all of them, in the text and in
+//! everything that it can be decoded to. What nobody could register, such as somebody's address or a
+//! device's token, is taken out by its form.
+
+mod index;
+mod views;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    borrow::Cow,
+    collections::{HashSet, VecDeque},
+    fmt,
+    ops::Range,
+    sync::{
+        Arc, LazyLock, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use base64::{Engine, engine::general_purpose::STANDARD};
+use regex::Regex;
+use sha1::Sha1;
+use sha2::{Digest, Sha256};
+
+use index::{Care, Index};
+use views::View;
+
+/// What stands for a secret.
+const MASK: &str = "***";
+/// The most characters of another's text that are shown.
+const MAX_CHARACTERS: usize = 200;
+/// The most characters of a whole line about a failure.
+const MAX_LINE: usize = 500;
+/// So many bytes of another's text are looked at: what comes after is not shown anyhow.
+const MAX_READ: usize = 8 << 10;
+/// Encodings in encodings are undone so often.
+const MAX_DEPTH: usize = 4;
+/// Decoded forms of a text are looked at up to so many times its length; a text that needs more is
+/// made to need more, and is not shown at all.
+const MAX_WORK: usize = 256;
+/// Signatures that are remembered: those of requests that may still be answered.
+const MAX_SIGNATURES: usize = 64;
+/// Forms of secrets that are remembered, over all reloads and rotations; some ten of each.
+const MAX_SECRETS: usize = 100_000;
+/// Shorter values are no secrets, and would be found everywhere.
+const MIN_SECRET: usize = 4;
+/// Shorter users' names are those of other things too.
+const MIN_USER: usize = 6;
+/// Words of vendors' errors: as a password they are none.
+const WORDS: [&str; 16] = [
+    "access", "account", "admin", "basic", "bearer", "client", "error", "exporter", "invalid",
+    "password", "public", "secret", "test", "token", "user", "username",
+];
+
+static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::default);
+
+/// The secrets of this process.
+struct Registry {
+    known: Mutex<Known>,
+    /// Of what is known, unless more has come since.
+    index: ArcSwap<Index>,
+    is_stale: AtomicBool,
+    signatures: Mutex<Signatures>,
+}
+
+impl Default for Registry {
+    fn default() -> Registry {
+        Registry {
+            known: Mutex::default(),
+            index: ArcSwap::from_pointee(Index::new([])),
+            is_stale: AtomicBool::new(false),
+            signatures: Mutex::default(),
+        }
+    }
+}
+
+/// Secrets, in the order in which they came.
+#[derive(Default)]
+struct Known {
+    order: VecDeque<(Vec<u8>, Care)>,
+    all: HashSet<(Vec<u8>, Care)>,
+}
+
+/// The signatures that were made last.
+#[derive(Default)]
+struct Signatures {
+    last: VecDeque<Vec<u8>>,
+    index: Option<Arc<Index>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Registers secrets: passwords, tokens, keys. From now on none of them is shown.
+pub fn register<'a>(secrets: impl IntoIterator<Item = &'a str>) {
+    let mut entries = Vec::new();
+    for secret in secrets {
+        add_secret(secret, &mut entries);
+        // A value that is sent with its scheme is a secret without it too.
+        if let Some((_, token)) = secret.split_once(' ') {
+            add_secret(token.trim(), &mut entries);
+            // What a scheme calls credentials is a user with a password.
+            if let Ok(pair) = STANDARD.decode(token.trim())
+                && let Ok(pair) = String::from_utf8(pair)
+                && let Some((user, password)) = pair.split_once(':')
+            {
+                add_pair(user, password, &mut entries);
+            }
+        }
+    }
+    REGISTRY.add(entries);
+}
+
+/// Registers a user with a password, each alone and both together, as Basic authentication sends
+/// them.
+pub fn register_user(user: &str, password: &str) {
+    let mut entries = Vec::new();
+    add_pair(user, password, &mut entries);
+    REGISTRY.add(entries);
+}
+
+/// Registers the user, the password and the query's values of a URL.
+pub fn register_url(url: &str) {
+    let mut entries = Vec::new();
+    if let Ok(url) = reqwest::Url::parse(url) {
+        let password = url.password().unwrap_or_default();
+        add_pair(url.username(), password, &mut entries);
+        add_pair(&decoded(url.username()), &decoded(password), &mut entries);
+        for (_, value) in url.query_pairs() {
+            if value.len() >= 16 {
+                add_secret(&value, &mut entries);
+            }
+        }
+    }
+    REGISTRY.add(entries);
+}
+
+/// Remembers the signature of a request that is about to be sent.
+pub fn note_signature(signature: &str) {
+    let mut signatures = lock(&REGISTRY.signatures);
+    // Its bytes, as it can come back in another encoding.
+    let view = View::new(signature);
+    view.packed(true, |run, decoded| {
+        if run.start == 0 && decoded.bytes.len() >= 16 {
+            signatures.last.push_back(decoded.bytes);
+        }
+    });
+    signatures.last.push_back(signature.as_bytes().to_vec());
+    while signatures.last.len() > MAX_SIGNATURES {
+        signatures.last.pop_front();
+    }
+    signatures.index = None;
+}
+
+fn decoded(text: &str) -> String {
+    let view = View::new(text);
+    let bytes = view.unescaped().map_or(view.bytes, |own| own.bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn add_pair(user: &str, password: &str, entries: &mut Vec<(Vec<u8>, Care)>) {
+    add_secret(password, entries);
+    let is_word = WORDS.contains(&user.to_ascii_lowercase().as_str());
+    if user.len() >= MIN_USER && !is_word {
+        entries.push((user.into(), Care::InTexts));
+    }
+    let pair = format!("{user}:{password}");
+    if pair.len() > MIN_SECRET {
+        entries.push((pair.into(), Care::Whole));
+    }
+}
+
+fn add_secret(secret: &str, entries: &mut Vec<(Vec<u8>, Care)>) {
+    let is_word = WORDS.contains(&secret.to_ascii_lowercase().as_str());
+    if secret.len() < MIN_SECRET || is_word {
+        return;
+    }
+    let is_letters = secret.bytes().all(|byte| byte.is_ascii_alphabetic());
+    let care = match secret.len() {
+        0..8 => Care::InTexts,
+        8..16 if is_letters => Care::InTexts,
+        _ => Care::Pieces,
+    };
+    entries.push((secret.into(), care));
+    if care == Care::Pieces {
+        // Base64 whose letters were all made large or small can no longer be decoded, only compared.
+        for before in ["", "x", "xx"] {
+            let encoded = STANDARD.encode(format!("{before}{secret}"));
+            // The first and last letters depend on what is beside the secret.
+            let inner = &encoded[4..encoded.len() - 4];
+            if inner.len() >= 8 {
+                entries.push((inner.into(), care));
+                entries.push((inner.replace('+', "-").replace('/', "_").into(), care));
+            }
+        }
+    }
+    // A password with its digest beside it can be guessed in peace.
+    entries.push((Sha256::digest(secret).to_vec(), Care::Pieces));
+    entries.push((Sha1::digest(secret).to_vec(), Care::Pieces));
+}
+
+impl Registry {
+    fn add(&self, entries: Vec<(Vec<u8>, Care)>) {
+        let mut known = lock(&self.known);
+        let before = known.order.len();
+        for entry in entries {
+            if known.all.insert(entry.clone()) {
+                known.order.push_back(entry);
+            }
+        }
+        if known.order.len() == before {
+            return;
+        }
+        while known.order.len() > MAX_SECRETS
+            && let Some(oldest) = known.order.pop_front()
+        {
+            known.all.remove(&oldest);
+        }
+        // Many come at once, with a configuration.
+        self.is_stale.store(true, Ordering::Release);
+    }
+
+    fn index(&self) -> Arc<Index> {
+        if self.is_stale.load(Ordering::Acquire) {
+            let known = lock(&self.known);
+            if self.is_stale.load(Ordering::Acquire) {
+                let secrets = known.order.iter();
+                let secrets = secrets.map(|(own, care)| (own.as_slice(), *care));
+                self.index.store(Arc::new(Index::new(secrets)));
+                self.is_stale.store(false, Ordering::Release);
+            }
+        }
+        self.index.load_full()
+    }
+
+    fn signatures(&self) -> Arc<Index> {
+        let mut signatures = lock(&self.signatures);
+        let Signatures { last, index } = &mut *signatures;
+        let new = || {
+            Arc::new(Index::new(
+                last.iter().map(|own| (own.as_slice(), Care::Pieces)),
+            ))
+        };
+        index.get_or_insert_with(new).clone()
+    }
+}
+
+/// Looks for secrets in one text.
+struct Search {
+    indices: [Arc<Index>; 2],
+    /// The text is another's, and not the exporter's own.
+    in_text: bool,
+    work: usize,
+    found: Vec<Range<usize>>,
+}
+
+impl Search {
+    /// The places of secrets in a text; `None`: it takes too long to tell.
+    fn run(text: &str, in_text: bool) -> Option<Vec<Range<usize>>> {
+        let mut search = Search {
+            indices: [REGISTRY.index(), REGISTRY.signatures()],
+            in_text,
+            work: (text.len() + 64).saturating_mul(MAX_WORK),
+            found: Vec::new(),
+        };
+        search.look(&View::new(text), MAX_DEPTH)?;
+        Some(search.found)
+    }
+
+    fn look(&mut self, view: &View, depth: usize) -> Option<()> {
+        self.work = self.work.checked_sub(view.bytes.len() + 1)?;
+        for index in self.indices.clone() {
+            index.find(&view.bytes, self.in_text, |range| {
+                self.found.push(view.source(range));
+            });
+        }
+        if depth == 0 {
+            return Some(());
+        }
+        if let Some(plain) = view.unescaped() {
+            self.look(&plain, depth - 1)?;
+        }
+        if self.indices[0].has_space
+            && let Some(plain) = view.with_spaces()
+        {
+            self.look(&plain, depth - 1)?;
+        }
+        let mut in_time = Some(());
+        view.packed(self.in_text, |run, decoded| {
+            let before = self.found.len();
+            let deeper = if decoded.is_text() { depth - 1 } else { 0 };
+            in_time = in_time.and_then(|()| self.look(&decoded, deeper));
+            if self.found.len() > before {
+                // What else is in it belongs to the secret.
+                self.found.push(view.source(run));
+            }
+        });
+        in_time
+    }
+}
+
+/// A text without the registered secrets, for what the exporter writes itself: names that could be
+/// anything (a user's name, a short password) stay.
+pub fn masked(text: &str) -> Cow<'_, str> {
+    mask(text, false)
+}
+
+/// A label's value without the registered secrets; `None`: it has none.
+pub fn masked_label(text: &str) -> Option<String> {
+    // Shorter than any secret that is looked for.
+    if text.len() < 8 {
+        return None;
+    }
+    match masked(text) {
+        Cow::Borrowed(own) if own == text => None,
+        other => Some(other.into_owned()),
+    }
+}
+
+fn mask(text: &str, in_text: bool) -> Cow<'_, str> {
+    let Some(mut found) = Search::run(text, in_text) else {
+        return Cow::Borrowed("(a text that cannot be shown)");
+    };
+    if found.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    found.sort_unstable_by_key(|range| (range.start, range.end));
+    let mut masked = String::with_capacity(text.len());
+    let mut at = 0;
+    for range in found {
+        let start = text.floor_char_boundary(range.start);
+        let end = text.ceil_char_boundary(range.end);
+        if end <= at {
+            continue;
+        }
+        if start > at || at == 0 {
+            masked.push_str(&text[at..start.max(at)]);
+            masked.push_str(MASK);
+        }
+        at = end;
+    }
+    masked.push_str(&text[at..]);
+    Cow::Owned(masked)
+}
+
+/// Another's text as it may be shown: without secrets, addresses of people and devices, in one line,
+/// and of at most 200 characters.
+pub fn shown(text: &str) -> String {
+    shown_within(text, MAX_CHARACTERS)
+}
+
+/// The same with another limit, in characters.
+pub fn shown_within(text: &str, most: usize) -> String {
+    show(text, most, true)
+}
+
+fn show(text: &str, most: usize, in_text: bool) -> String {
+    let read = &text[..text.floor_char_boundary(MAX_READ.max(2 * most))];
+    let masked = mask(read, in_text);
+    let masked = without_credentials(&masked);
+    let masked = without_addresses(&masked);
+    let mut shown: String = masked
+        .chars()
+        .map(|c| if hides(c) { ' ' } else { c })
+        .take(most)
+        .collect();
+    if read.len() < text.len() || masked.chars().nth(most).is_some() {
+        shown.push('…');
+    }
+    shown.trim().to_owned()
+}
+
+/// Several lines of another's text, each as it may be shown.
+pub fn shown_lines(text: &str) -> String {
+    let lines = text.lines().take(100);
+    let lines = lines.map(|line| shown_within(line, 1000));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Whether a character moves what is beside it, or the terminal.
+fn hides(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
+}
+
+/// A pattern of this file.
+#[expect(clippy::expect_used, reason = "a test makes all of them")]
+fn pattern(text: &str) -> Regex {
+    Regex::new(text).expect("the pattern is right")
+}
+
+/// What stands after a scheme or the name of a credential, of whomever.
+static CREDENTIALS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
+    [
+        // Whole headers: they end with the line or the quote.
+        pattern(
+            r#"(?i)(\b(?:proxy-)?authorization|\b(?:set-)?cookie|\bx-api-key|\bx-acs-[a-z-]+)(["']?\s*[:=]\s*["']?)([^"'\r\n<>{}]{4,})"#,
+        ),
+        pattern(
+            r"(?i)\b(basic|bearer|token|app|apikey|api-key|ibsso|digest|negotiate|key|acs3-hmac-sha256|aws4-hmac-sha256)((?:\s|%20|\+)+)([A-Za-z0-9+/_=.~:%-]{8,})",
+        ),
+        pattern(
+            r#"(?i)\b((?:access|api|security|session|refresh|id|auth|master|client)?[_-]?(?:token|key|secret|signature|password|passwd|pwd|credential|sessionid|session|sid)(?:[_-]?id)?)(["']?\s*(?:=|:|%3d|%3a)\s*["']?)([^\s"'&;,<>{}()]{8,})"#,
+        ),
+    ]
+});
+/// Longer runs are tokens: of devices, of sessions, signatures.
+static LONG_TOKEN: LazyLock<Regex> = LazyLock::new(|| pattern(r"[A-Za-z0-9_-]{40,}"));
+static PHONE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\+\d[\d ()-]{6,16}\d"));
+
+fn without_credentials(text: &str) -> String {
+    let [headers, schemes, names] = &*CREDENTIALS;
+    let text = headers.replace_all(text, "$1$2***");
+    let looks_secret = |value: &str| {
+        let mixed = value.bytes().any(|byte| byte.is_ascii_digit())
+            || value.contains(['+', '=', '%'])
+            || value.bytes().skip(1).any(|byte| byte.is_ascii_uppercase());
+        if mixed {
+            MASK.to_owned()
+        } else {
+            value.to_owned()
+        }
+    };
+    let mask = |found: &regex::Captures<'_>| {
+        format!("{}{}{}", &found[1], &found[2], looks_secret(&found[3]))
+    };
+    let text = schemes.replace_all(&text, mask);
+    let text = names.replace_all(&text, mask);
+    let text = LONG_TOKEN.replace_all(&text, |found: &regex::Captures<'_>| {
+        let has_digit = found[0].bytes().any(|byte| byte.is_ascii_digit());
+        if has_digit {
+            "(token)".to_owned()
+        } else {
+            found[0].to_owned()
+        }
+    });
+    PHONE.replace_all(&text, "(number)").into_owned()
+}
+
+/// A text without anything that looks like somebody's address, or like a user in a URL.
+pub fn without_addresses(text: &str) -> Cow<'_, str> {
+    const AT: [&str; 4] = ["@", "%40", "&#64;", "&commat;"];
+    let lower = text.to_ascii_lowercase();
+    if !AT.iter().any(|at| lower.contains(at)) && !lower.contains("\\u0040") {
+        return Cow::Borrowed(text);
+    }
+    // Generous: what is taken away besides is no loss.
+    let is_of_address = |c: char| !c.is_whitespace() && !"\"'<>()[]{},".contains(c);
+    let is_address = |word: &str| {
+        let word = word.to_ascii_lowercase();
+        word.trim_matches('@').contains('@')
+            || AT[1..].iter().any(|at| word.contains(at))
+            || word.contains("\\u0040")
+    };
+    let mut redacted = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(start) = rest.find(is_of_address) {
+        redacted.push_str(&rest[..start]);
+        rest = &rest[start..];
+        let end = rest.find(|c| !is_of_address(c)).unwrap_or(rest.len());
+        let (word, after) = rest.split_at(end);
+        redacted.push_str(&without_address(word, is_address));
+        rest = after;
+    }
+    redacted.push_str(rest);
+    Cow::Owned(redacted)
+}
+
+/// A URL without its user, password and query; another text as it is. Also one that no parser takes,
+/// as it is told in an error about it.
+pub fn without_user(text: &str) -> Cow<'_, str> {
+    let Some(colon) = text.find(':') else {
+        return Cow::Borrowed(text);
+    };
+    let scheme = &text[..colon];
+    let slashes = text[colon + 1..].trim_start_matches(['/', '\\']);
+    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let Some((_, rest)) = slashes
+        .rsplit_once('@')
+        .filter(|_| scheme.chars().all(is_scheme))
+    else {
+        let before_query = text.split_once('?').filter(|_| text.contains("://"));
+        return match before_query {
+            Some((before, _)) => Cow::Owned(format!("{before}?***")),
+            None => Cow::Borrowed(text),
+        };
+    };
+    let rest = rest.split('?').next().unwrap_or_default();
+    Cow::Owned(format!("{scheme}://***@{rest}"))
+}
+
+/// One word; what ends with a semicolon is a word of its own, unless that ends a character's name.
+fn without_address<'a>(word: &'a str, is_address: impl Fn(&str) -> bool) -> Cow<'a, str> {
+    if !is_address(word) {
+        return Cow::Borrowed(word);
+    }
+    match word.strip_suffix(';') {
+        Some(_) => Cow::Borrowed("(address);"),
+        None => Cow::Borrowed("(address)"),
+    }
+}
+
+/// Another's text in one line, which [`shown`] has gone over: there is no other way to make one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShownText(String);
+
+impl ShownText {
+    /// The text as it may be shown. What a vendor says in it has been through [`shown`], which takes
+    /// out more: in the exporter's own words, a user's name may be that of a directory.
+    pub fn new(text: &str) -> ShownText {
+        ShownText(show(text, MAX_LINE, false))
+    }
+}
+
+impl From<&str> for ShownText {
+    fn from(text: &str) -> ShownText {
+        ShownText::new(text)
+    }
+}
+
+impl From<String> for ShownText {
+    fn from(text: String) -> ShownText {
+        ShownText::new(&text)
+    }
+}
+
+impl std::ops::Deref for ShownText {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for ShownText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl PartialEq<str> for ShownText {
+    fn eq(&self, other: &str) -> bool {
+        self.0 == other
+    }
+}
+
+impl PartialEq<&str> for ShownText {
+    fn eq(&self, other: &&str) -> bool {
+        self.0 == *other
+    }
+}

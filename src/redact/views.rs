@@ -1,0 +1,321 @@
+//! What a text says once it is decoded: percent, JSON and HTML escapes, base64, hexadecimal digits.
+//! Each decoded byte knows which bytes of the text it comes from, so that a secret that is found in
+//! a decoded form can be taken out of the text itself.
+
+use std::ops::Range;
+
+/// Shorter runs of base64 are found without being decoded, as secrets are known in base64 too; with
+/// short secrets, they can be a user and one.
+const MIN_BASE64: usize = 24;
+const MIN_BASE64_OF_SHORT: usize = 8;
+/// Shorter runs of hexadecimal digits hold less than a secret.
+const MIN_HEX: usize = 16;
+
+/// A text, or a decoded form of it.
+pub(super) struct View {
+    pub(super) bytes: Vec<u8>,
+    /// Where in the text each byte begins, and where the last one ends.
+    starts: Vec<usize>,
+}
+
+impl View {
+    /// The text itself.
+    pub(super) fn new(text: &str) -> View {
+        View {
+            bytes: text.as_bytes().to_vec(),
+            starts: (0..=text.len()).collect(),
+        }
+    }
+
+    fn with_capacity(capacity: usize) -> View {
+        View {
+            bytes: Vec::with_capacity(capacity),
+            starts: Vec::with_capacity(capacity + 1),
+        }
+    }
+
+    /// The part of the text that these bytes come from.
+    pub(super) fn source(&self, range: Range<usize>) -> Range<usize> {
+        let at = |index: usize| self.starts.get(index).copied().unwrap_or_default();
+        at(range.start)..at(range.end)
+    }
+
+    /// Whether this may be a text again: decoded at a wrong offset, hardly anything is.
+    pub(super) fn is_text(&self) -> bool {
+        let printable = |byte: &&u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+        let count = self.bytes.iter().filter(printable).count();
+        count * 10 >= self.bytes.len() * 9
+    }
+
+    /// The same without escapes; `None`: it has none.
+    pub(super) fn unescaped(&self) -> Option<View> {
+        if !self.bytes.iter().any(|byte| b"%\\&".contains(byte)) {
+            return None;
+        }
+        let mut view = View::with_capacity(self.bytes.len());
+        let (mut at, mut changed) = (0, false);
+        while at < self.bytes.len() {
+            let rest = &self.bytes[at..];
+            let (length, decoded) = match escape(rest) {
+                Some(found) => {
+                    changed = true;
+                    found
+                }
+                None => (1, Decoded::from(rest[0])),
+            };
+            for byte in decoded.bytes() {
+                view.bytes.push(*byte);
+                view.starts.push(self.starts[at]);
+            }
+            at += length;
+        }
+        view.starts.push(self.starts[self.bytes.len()]);
+        changed.then_some(view)
+    }
+
+    /// The same with spaces for `+`, as in a form; `None`: it has none.
+    pub(super) fn with_spaces(&self) -> Option<View> {
+        let bytes: Vec<u8> = self
+            .bytes
+            .iter()
+            .map(|byte| if *byte == b'+' { b' ' } else { *byte })
+            .collect();
+        (bytes != self.bytes).then(|| View {
+            bytes,
+            starts: self.starts.clone(),
+        })
+    }
+
+    /// Each run of base64 or hexadecimal digits, with all that it can mean: the secret may begin
+    /// anywhere in what was encoded.
+    pub(super) fn packed(&self, with_short: bool, mut each: impl FnMut(Range<usize>, View)) {
+        let least = if with_short {
+            MIN_BASE64_OF_SHORT
+        } else {
+            MIN_BASE64
+        };
+        for run in self.runs(is_base64, least) {
+            // An id: no text becomes digits alone.
+            if self.bytes[run.clone()].iter().all(u8::is_ascii_digit) {
+                continue;
+            }
+            for offset in 0..4.min(run.len()) {
+                each(run.clone(), self.base64(run.start + offset..run.end));
+            }
+        }
+        for run in self.runs(|byte| byte.is_ascii_hexdigit(), MIN_HEX) {
+            for offset in 0..2 {
+                each(run.clone(), self.hex(run.start + offset..run.end));
+            }
+        }
+    }
+
+    fn runs(&self, is_part: impl Fn(u8) -> bool, least: usize) -> Vec<Range<usize>> {
+        let mut runs = Vec::new();
+        let mut start = None;
+        for (at, byte) in self.bytes.iter().copied().chain([0]).enumerate() {
+            match start {
+                None if is_part(byte) => start = Some(at),
+                Some(begin) if !is_part(byte) => {
+                    if at - begin >= least {
+                        runs.push(begin..at);
+                    }
+                    start = None;
+                }
+                _ => {}
+            }
+        }
+        runs
+    }
+
+    fn base64(&self, run: Range<usize>) -> View {
+        let mut view = View::with_capacity(run.len());
+        let (mut bits, mut count) = (0u32, 0);
+        for at in run.clone() {
+            let Some(value) = base64_value(self.bytes[at]) else {
+                continue;
+            };
+            bits = bits << 6 | value;
+            count += 6;
+            if count >= 8 {
+                count -= 8;
+                view.push((bits >> count) as u8, self.starts[at]);
+                bits &= (1 << count) - 1;
+            }
+        }
+        view.starts.push(self.starts[run.end]);
+        view
+    }
+
+    fn hex(&self, run: Range<usize>) -> View {
+        let mut view = View::with_capacity(run.len() / 2);
+        for at in run.clone().step_by(2) {
+            if let Some(byte) = hex_byte(&self.bytes[at..run.end]) {
+                view.push(byte, self.starts[at]);
+            }
+        }
+        view.starts.push(self.starts[run.end]);
+        view
+    }
+
+    fn push(&mut self, byte: u8, start: usize) {
+        self.bytes.push(byte);
+        self.starts.push(start);
+    }
+}
+
+/// Letters, digits, the rest of both alphabets, and the line ends that some encoders put in.
+fn is_base64(byte: u8) -> bool {
+    base64_value(byte).is_some() || matches!(byte, b'\r' | b'\n')
+}
+
+fn base64_value(byte: u8) -> Option<u32> {
+    let value = match byte {
+        b'A'..=b'Z' => byte - b'A',
+        b'a'..=b'z' => byte - b'a' + 26,
+        b'0'..=b'9' => byte - b'0' + 52,
+        b'+' | b'-' => 62,
+        b'/' | b'_' => 63,
+        _ => return None,
+    };
+    Some(value.into())
+}
+
+fn hex_byte(digits: &[u8]) -> Option<u8> {
+    let value = |index: usize| {
+        let digit = char::from(*digits.get(index)?).to_digit(16)?;
+        u8::try_from(digit).ok()
+    };
+    Some(value(0)? << 4 | value(1)?)
+}
+
+/// What an escape stands for: a byte, or a character in UTF-8.
+struct Decoded {
+    bytes: [u8; 4],
+    length: usize,
+}
+
+impl Decoded {
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..self.length]
+    }
+}
+
+impl From<u8> for Decoded {
+    fn from(byte: u8) -> Decoded {
+        Decoded {
+            bytes: [byte, 0, 0, 0],
+            length: 1,
+        }
+    }
+}
+
+impl From<char> for Decoded {
+    fn from(character: char) -> Decoded {
+        let mut bytes = [0; 4];
+        let length = character.encode_utf8(&mut bytes).len();
+        Decoded { bytes, length }
+    }
+}
+
+/// The escape at the beginning: its length, and what it stands for.
+fn escape(text: &[u8]) -> Option<(usize, Decoded)> {
+    match text[0] {
+        b'%' => Some((3, hex_byte(text.get(1..)?)?.into())),
+        b'\\' => backslash(text),
+        b'&' => entity(text),
+        _ => None,
+    }
+}
+
+fn backslash(text: &[u8]) -> Option<(usize, Decoded)> {
+    let unit = |at: usize| {
+        let digits = text.get(at..at + 4)?;
+        Some(u16::from(hex_byte(digits)?) << 8 | u16::from(hex_byte(&digits[2..])?))
+    };
+    match *text.get(1)? {
+        b'u' if text.get(2) == Some(&b'{') => {
+            let end = text.iter().take(12).position(|byte| *byte == b'}')?;
+            Some((end + 1, number(&text[3..end], 16)?.into()))
+        }
+        b'u' => {
+            let first = unit(2)?;
+            if let Some(Ok(character)) = char::decode_utf16([first]).next() {
+                return Some((6, character.into()));
+            }
+            // Half a character: the other half follows.
+            let second = text
+                .get(6..8)
+                .filter(|own| *own == b"\\u")
+                .and_then(|_| unit(8))?;
+            let character = char::decode_utf16([first, second]).next()?.ok()?;
+            Some((12, character.into()))
+        }
+        b'x' => Some((4, hex_byte(text.get(2..)?)?.into())),
+        b'n' => Some((2, b'\n'.into())),
+        b'r' => Some((2, b'\r'.into())),
+        b't' => Some((2, b'\t'.into())),
+        other if other.is_ascii_punctuation() => Some((2, other.into())),
+        _ => None,
+    }
+}
+
+/// The characters that HTML has names for, of those that a secret in ASCII can have.
+const NAMED: [(&str, u8); 35] = [
+    ("amp", b'&'),
+    ("lt", b'<'),
+    ("gt", b'>'),
+    ("quot", b'"'),
+    ("apos", b'\''),
+    ("excl", b'!'),
+    ("num", b'#'),
+    ("dollar", b'$'),
+    ("percnt", b'%'),
+    ("lpar", b'('),
+    ("rpar", b')'),
+    ("ast", b'*'),
+    ("plus", b'+'),
+    ("comma", b','),
+    ("period", b'.'),
+    ("sol", b'/'),
+    ("colon", b':'),
+    ("semi", b';'),
+    ("equals", b'='),
+    ("quest", b'?'),
+    ("commat", b'@'),
+    ("lsqb", b'['),
+    ("lbrack", b'['),
+    ("bsol", b'\\'),
+    ("rsqb", b']'),
+    ("rbrack", b']'),
+    ("hat", b'^'),
+    ("lowbar", b'_'),
+    ("grave", b'`'),
+    ("lcub", b'{'),
+    ("lbrace", b'{'),
+    ("verbar", b'|'),
+    ("vert", b'|'),
+    ("rcub", b'}'),
+    ("rbrace", b'}'),
+];
+
+fn entity(text: &[u8]) -> Option<(usize, Decoded)> {
+    let end = text.iter().take(12).position(|byte| *byte == b';')?;
+    let name = &text[1..end];
+    let decoded = match name {
+        [b'#', b'x' | b'X', digits @ ..] => number(digits, 16)?.into(),
+        [b'#', digits @ ..] => number(digits, 10)?.into(),
+        name => {
+            let found = NAMED
+                .iter()
+                .find(|(own, _)| own.as_bytes().eq_ignore_ascii_case(name));
+            found?.1.into()
+        }
+    };
+    Some((end + 1, decoded))
+}
+
+fn number(digits: &[u8], radix: u32) -> Option<char> {
+    let digits = std::str::from_utf8(digits).ok()?;
+    char::from_u32(u32::from_str_radix(digits, radix).ok()?)
+}

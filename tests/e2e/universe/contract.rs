@@ -17,6 +17,8 @@ use delivery_exporter::ledger::{
 use super::{super::postgres::Postgres, gate::Gate, sabotage::Sabotage, store::Database};
 
 const LEASE: Duration = Duration::from_secs(2);
+/// A time of a clock that is set, in milliseconds.
+const SET: i64 = 1_700_000_000_000;
 
 /// A store, and the time by which its leases end.
 enum Bench {
@@ -120,8 +122,8 @@ async fn keeps_rows(bench: &Bench) {
     };
     change(&store, ask(None), first).await.unwrap();
     let second = Batch {
-        // The first birth stays, and so does when a series was born.
-        births: vec![("app".into(), "reports".into(), 9)],
+        // A birth of a clock that was not set is replaced, any other stays; so does when a series was born.
+        births: vec![("app".into(), "reports".into(), SET)],
         cursors: vec![("app".into(), "log".into(), 9)],
         counters: vec![counter("c1", 14, 0)],
         releases: vec![release("c1", 14, 2)],
@@ -152,6 +154,7 @@ async fn keeps_rows(bench: &Bench) {
     };
     assert_eq!((key.as_str(), amount), ("c1", &Amount::Count(4)));
     let third = Batch {
+        births: vec![("app".into(), "reports".into(), SET + 1)],
         absorbed: vec![*row],
         gone_messages: vec![id("m2")],
         now: 12,
@@ -170,7 +173,7 @@ async fn keeps_rows(bench: &Bench) {
     let rows = store.account(&account(), &"a".into()).await.unwrap();
     assert_eq!(rows.counters, [counter("c1", 14, 0)]);
     assert_eq!(rows.releases, [release("c1", 14, 1)]);
-    assert_eq!(rows.births, [("app".into(), "reports".to_owned(), 5)]);
+    assert_eq!(rows.births, [("app".into(), "reports".to_owned(), SET)]);
     assert_eq!(rows.cursors, [("app".into(), "log".to_owned(), 9)]);
     assert_eq!(rows.names, [("status".into(), "sent".into())]);
     // Another replica has shown nothing of it.

@@ -16,6 +16,9 @@ use delivery_exporter::{
 
 use super::sabotage::Sabotage;
 
+/// A birth before 2020 is of a clock that was not set.
+const EARLIEST_BIRTH: i64 = 1_577_836_800_000;
+
 pub(super) type Key = (Arc<str>, String);
 
 /// What is remembered, and since when.
@@ -81,7 +84,10 @@ pub(super) struct Rows {
 pub(super) fn apply(rows: &mut Rows, ask: &Ask, batch: Batch, sabotage: Sabotage) {
     let table = rows.tables.entry(ask.account.clone()).or_default();
     for (application, dataset, at) in batch.births {
-        table.births.entry((application, dataset)).or_insert(at);
+        let known = table.births.entry((application, dataset)).or_insert(at);
+        if *known > at || *known < EARLIEST_BIRTH {
+            *known = at;
+        }
     }
     for (application, dataset, at) in batch.cursors {
         table.cursors.insert((application, dataset), at);

@@ -354,7 +354,7 @@ impl Bench {
 
 /// Lets everyone work, the ledger's thread too, which a busy machine may keep waiting.
 pub(super) async fn settle() {
-    for _ in 0..5 {
+    for _ in 0..12 {
         for _ in 0..20 {
             tokio::task::yield_now().await;
         }

@@ -35,6 +35,8 @@ pub enum Fault {
     Cut(usize),
     /// The connection is closed after the vendor has done its part, without an answer.
     Reset,
+    /// The connection is closed before the vendor does anything, as where the network is cut.
+    Closed,
     /// A body of so many bytes, in the middle of which nobody could tell that it has no end.
     Endless(u64),
     /// The vendor's answer with its JSON changed.
@@ -177,6 +179,7 @@ pub(crate) async fn spoil(
             answer.await;
             None
         }
+        Fault::Closed => None,
         Fault::Cut(at) => {
             let (mut parts, bytes) = whole(answer.await).await;
             parts

@@ -13,7 +13,7 @@ use super::probes::Probes;
 use crate::{
     collector::{self, CollectorHandle, Parts, Progress},
     config::{Account, Config},
-    ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError},
+    ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError, store::Store},
     model::Dataset,
     outputs::{exposition::Exposition, otlp::Pusher},
     progress::{Bar, Opening},
@@ -106,7 +106,30 @@ impl Exporter {
     ///
     /// The spool, a certificate or a connection cannot be used.
     pub async fn start(config: &Config, clock: Clock) -> Result<Exporter, StartError> {
-        let exporter = Exporter::idle(config, clock, Purpose::Serve).await?;
+        Exporter::idle(config, clock, Purpose::Serve)
+            .await?
+            .begin(config)
+    }
+
+    /// As [`Exporter::start`], on a store that is given instead of the configured one: several
+    /// replicas in one process, on a store in memory.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Exporter::start`].
+    #[doc(hidden)]
+    pub async fn start_on(
+        config: &Config,
+        clock: Clock,
+        store: Arc<dyn Store>,
+    ) -> Result<Exporter, StartError> {
+        Exporter::idle_on(config, clock, Purpose::Serve, Some(store))
+            .await?
+            .begin(config)
+    }
+
+    fn begin(self, config: &Config) -> Result<Exporter, StartError> {
+        let exporter = self;
         let ready = exporter.prepare(config)?;
         let (collectors, live) = exporter.collect(config, ready)?;
         exporter.note(config, &collectors, live);
@@ -127,9 +150,19 @@ impl Exporter {
         clock: Clock,
         purpose: Purpose,
     ) -> Result<Exporter, StartError> {
+        Exporter::idle_on(config, clock, purpose, None).await
+    }
+
+    async fn idle_on(
+        config: &Config,
+        clock: Clock,
+        purpose: Purpose,
+        store: Option<Arc<dyn Store>>,
+    ) -> Result<Exporter, StartError> {
         let exposition = Arc::new(Exposition::new(clock.clone()));
         let table = Arc::new(Table::new(clock.clone(), exposition.clone()));
-        let ledger = Ledger::open(config, clock.clone(), table.process().clone(), purpose).await?;
+        let notes = table.process().clone();
+        let ledger = Ledger::open_on(config, clock.clone(), notes, purpose, store).await?;
         table.process().reloaded(true, clock.now());
         Ok(Exporter {
             started: clock.monotonic(),

@@ -15,7 +15,8 @@ mod message;
 mod names;
 mod reports;
 mod spool;
-mod store;
+#[doc(hidden)]
+pub mod store;
 #[cfg(test)]
 mod tests;
 
@@ -230,6 +231,17 @@ impl Ledger {
         notes: Arc<dyn StoreNotes>,
         purpose: Purpose,
     ) -> Result<Ledger, LedgerError> {
+        Ledger::open_on(config, clock, notes, purpose, None).await
+    }
+
+    /// As [`Ledger::open`]; a store that is given takes the place of the configured one.
+    pub(crate) async fn open_on(
+        config: &Config,
+        clock: Clock,
+        notes: Arc<dyn StoreNotes>,
+        purpose: Purpose,
+        given: Option<Arc<dyn Store>>,
+    ) -> Result<Ledger, LedgerError> {
         let root = &config.spool;
         fs::create_dir_all(root).map_err(|error| LedgerError::Spool(disk(root, &error)))?;
         let held =
@@ -237,8 +249,9 @@ impl Ledger {
         let mut locks = vec![lock(&root.join("lock"), held).map_err(LedgerError::Spool)?];
         // Whoever takes over has looked, and taken, before the configured time is over.
         let lease = config.lease - (config.lease / 10).min(Duration::from_secs(1));
-        let store: Arc<dyn Store> = match &config.store {
-            StoreUrl::Sqlite(path) => {
+        let store: Arc<dyn Store> = match (given, &config.store) {
+            (Some(store), _) => store,
+            (None, StoreUrl::Sqlite(path)) => {
                 if let Some(directory) = path.parent() {
                     fs::create_dir_all(directory)
                         .map_err(|error| StoreError::Failed(disk(directory, &error)))?;
@@ -249,7 +262,7 @@ impl Ledger {
                 locks.push(lock(Path::new(&beside), held).map_err(StoreError::Failed)?);
                 Arc::new(Sqlite::open(path)?)
             }
-            StoreUrl::Postgres(source) => {
+            (None, StoreUrl::Postgres(source)) => {
                 let replica = config.replica.clone();
                 Arc::new(Postgres::open(source.value.expose(), lease, replica).await?)
             }

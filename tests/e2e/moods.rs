@@ -15,19 +15,14 @@
 //!
 //! Each processor works through a row of seeds in a process of its own: see `rig`.
 
-mod judge;
-mod rig;
-mod story;
-mod truth;
+pub mod judge;
+pub mod rig;
+pub mod story;
+pub mod truth;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    io::{BufRead, BufReader},
-    process::{Command, Stdio},
-    sync::Mutex,
-    time::Instant,
-};
+use std::{collections::BTreeSet, time::Instant};
 
+use super::seeds::{self, PANICS, variable};
 use judge::Fault;
 use story::Case;
 
@@ -35,13 +30,6 @@ use story::Case;
 const SUITE: u64 = 24;
 /// How many failing seeds of a run are shrunk: each takes a dozen runs or more.
 const SHRUNK: usize = 3;
-
-/// What panicked, in whatever thread.
-static PANICS: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-fn variable(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
 
 /// Tells one seed, and gives what is wrong.
 fn run(case: &Case) -> Vec<Fault> {
@@ -88,24 +76,13 @@ fn shrink(case: &Case, kind: &(&'static str, String)) -> Case {
     case
 }
 
-/// A row of seeds, in a process of its own. `MOOD_ROW` is `first last step`.
+/// A row of seeds, in a process of its own.
 #[test]
 #[ignore = "it is started by the other test"]
 fn row() {
-    let Some(row) = variable("MOOD_ROW") else {
+    let Some(seeds) = seeds::row(variable("MOOD_LOG")) else {
         return;
     };
-    std::panic::set_hook(Box::new(|panic| {
-        PANICS.lock().unwrap().push(panic.to_string());
-    }));
-    if let Some(filter) = variable("MOOD_LOG") {
-        tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(std::io::stderr)
-            .with_ansi(false)
-            .init();
-    }
-    let numbers: Vec<u64> = row.split(' ').map(|own| own.parse().unwrap()).collect();
     let changes = variable("MOOD_SET").unwrap_or_default();
     let mut to_shrink = if variable("MOOD_SHRINK").as_deref() == Some("0") {
         0
@@ -113,126 +90,17 @@ fn row() {
         SHRUNK
     };
     let mut known = BTreeSet::new();
-    for seed in (numbers[0]..=numbers[1]).step_by(numbers[2] as usize) {
+    for seed in seeds {
         let case = Case::from_seed(seed).changed(&changes).unwrap();
-        let began = (Instant::now(), processor_time());
-        let faults = run(&case);
-        let (took, cost) = (began.0.elapsed(), processor_time() - began.1);
-        println!(
-            "MOOD seed {seed} {} {cost:.2} {:.2}",
-            faults.len(),
-            took.as_secs_f64()
-        );
-        for fault in &faults {
-            println!(
-                "MOOD fault {seed}\t{}\t{}\t{fault}",
-                fault.promise, fault.whose
-            );
-        }
+        let faults = seeds::tell(seed, || run(&case), |own| (own.promise, &own.whose));
         for kind in kinds(&faults) {
             if to_shrink > 0 && known.insert(kind.clone()) {
                 to_shrink -= 1;
                 let small = shrink(&case, &kind);
-                println!("MOOD shrunk {seed}\t{}\t{}\t{small}", kind.0, kind.1);
+                println!("SEED shrunk {seed}\t{}\t{}\t{small}", kind.0, kind.1);
             }
         }
     }
-}
-
-/// The processor time of this process so far, in seconds.
-fn processor_time() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let after: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .unwrap()
-        .split_whitespace()
-        .collect();
-    let ticks: f64 = after[11].parse::<f64>().unwrap() + after[12].parse::<f64>().unwrap();
-    ticks / 100.0
-}
-
-/// What the rows say.
-#[derive(Default)]
-struct Outcome {
-    seeds: usize,
-    failed: BTreeSet<u64>,
-    cost: f64,
-    dearest: f64,
-    /// By promise and whose: the seeds, and an example.
-    faults: BTreeMap<(String, String), (BTreeSet<u64>, String)>,
-    shrunk: Vec<String>,
-}
-
-impl Outcome {
-    fn take(&mut self, line: &str) {
-        if let Some(rest) = line.strip_prefix("MOOD seed ") {
-            let words: Vec<&str> = rest.split(' ').collect();
-            self.seeds += 1;
-            if words[1] != "0" {
-                self.failed.insert(words[0].parse().unwrap());
-            }
-            let cost: f64 = words[2].parse().unwrap();
-            self.cost += cost;
-            self.dearest = self.dearest.max(cost);
-        } else if let Some(rest) = line.strip_prefix("MOOD fault ") {
-            let parts: Vec<&str> = rest.splitn(4, '\t').collect();
-            let key = (parts[1].to_owned(), parts[2].to_owned());
-            let entry = self.faults.entry(key).or_default();
-            entry.0.insert(parts[0].parse().unwrap());
-            if entry.1.is_empty() {
-                entry.1 = parts[3].to_owned();
-            }
-        } else if let Some(rest) = line.strip_prefix("MOOD shrunk ") {
-            self.shrunk.push(rest.replace('\t', " "));
-        }
-    }
-
-    fn print(&self) {
-        for ((promise, whose), (seeds, example)) in &self.faults {
-            let some: Vec<_> = seeds.iter().take(8).collect();
-            println!(
-                "{promise}: {whose}: {} seeds, such as {some:?}\n    {example}",
-                seeds.len()
-            );
-        }
-        for small in &self.shrunk {
-            println!("shrunk: {small}");
-        }
-    }
-}
-
-/// Runs the seeds from `first` to `last` in as many processes as there are processors.
-fn run_rows(first: u64, last: u64, loud: bool) -> Outcome {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let rows = processors.min(last - first + 1);
-    let outcome = Mutex::new(Outcome::default());
-    std::thread::scope(|scope| {
-        for row in 0..rows {
-            let outcome = &outcome;
-            scope.spawn(move || {
-                let mut child = Command::new(std::env::current_exe().unwrap())
-                    .args(["--exact", "moods::row", "--ignored", "--nocapture"])
-                    .env("MOOD_ROW", format!("{} {last} {rows}", first + row))
-                    .stdout(Stdio::piped())
-                    .spawn()
-                    .unwrap();
-                let output = BufReader::new(child.stdout.take().unwrap());
-                for line in output.lines() {
-                    let line = line.unwrap();
-                    if loud && line.starts_with("MOOD") {
-                        println!("{line}");
-                    }
-                    outcome.lock().unwrap().take(&line);
-                }
-                assert!(
-                    child.wait().unwrap().success(),
-                    "a row of seeds ended early"
-                );
-            });
-        }
-    });
-    outcome.into_inner().unwrap()
 }
 
 #[test]
@@ -246,7 +114,7 @@ fn for_every_mood_the_numbers_are_right_or_a_failure_shows() {
         println!("{}", Case::from_seed(seed).changed(&changes).unwrap());
     }
     let began = Instant::now();
-    let outcome = run_rows(first, last, one.is_some());
+    let outcome = seeds::run_rows("moods::row", first, last, one.is_some(), &[]);
     outcome.print();
     println!(
         "{} seeds, {} failed, in {:.0} s; processor time {:.2} s a seed, {:.2} s at most",

@@ -3,13 +3,7 @@
 //!
 //! `POWER_CUTS=100 cargo test --test e2e powercut` is the long form.
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    process::Command,
-    time::Duration,
-};
+use std::{fs, os::unix::fs::MetadataExt, path::Path, time::Duration};
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use serde_json::json;
@@ -17,24 +11,8 @@ use serde_json::json;
 use super::{
     crash::{all_counted, reports, vendor},
     harness::{Exporter, binary, eventually},
+    preload,
 };
-
-/// Builds the library that forgets.
-fn library(directory: &Path) -> PathBuf {
-    let library = directory.join("powercut.so");
-    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/e2e/powercut.c");
-    let output = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .args([&library, &source])
-        .output()
-        .expect("cc runs");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    library
-}
 
 /// Rebuilds a directory from what was synced of it.
 fn restore(shadow: &Path, inode: u64, to: &Path) {
@@ -60,7 +38,7 @@ fn restore(shadow: &Path, inode: u64, to: &Path) {
 /// after so many cuts.
 async fn cut(cuts: usize, lie: bool) -> (usize, usize, usize) {
     let directory = tempfile::tempdir().unwrap();
-    let library = library(directory.path());
+    let library = preload::library("powercut", directory.path());
     let (data, shadow) = (
         directory.path().join("data"),
         directory.path().join("shadow"),

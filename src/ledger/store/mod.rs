@@ -1,4 +1,7 @@
 //! The store: what the ledger keeps, behind one interface. It knows rows, not what they mean.
+//!
+//! The interface is open to the end-to-end tests, which run several replicas on a store in memory; it is
+//! no promise to anybody else.
 
 mod filter;
 pub(super) mod postgres;
@@ -28,117 +31,117 @@ pub enum StoreError {
 }
 
 /// A message's key: application id and message id.
-pub(super) type MessageId = (Arc<str>, Arc<str>);
+pub type MessageId = (Arc<str>, Arc<str>);
 
 /// A message with its packed state.
-pub(super) type StateRow = (MessageId, Vec<u8>);
+pub type StateRow = (MessageId, Vec<u8>);
 
 /// What is stored of a counter over all replicas.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct CounterRow {
-    pub(super) key: String,
+pub struct CounterRow {
+    pub key: String,
     /// All that was counted.
-    pub(super) total: Amount,
+    pub total: Amount,
     /// What no replica has released yet.
-    pub(super) pending: Amount,
+    pub pending: Amount,
     /// The last increase, in milliseconds since 1970.
-    pub(super) changed_at: i64,
+    pub changed_at: i64,
 }
 
 /// What this replica has shown of a counter.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct ReleaseRow {
-    pub(super) key: String,
-    pub(super) shown: Amount,
+pub struct ReleaseRow {
+    pub key: String,
+    pub shown: Amount,
     /// When this replica's series was born, in milliseconds since 1970.
-    pub(super) born_at: i64,
+    pub born_at: i64,
 }
 
 /// Everything of an account that is needed to show its counters.
 #[derive(Clone, Debug, Default)]
-pub(super) struct AccountRows {
-    pub(super) counters: Vec<CounterRow>,
-    pub(super) releases: Vec<ReleaseRow>,
+pub struct AccountRows {
+    pub counters: Vec<CounterRow>,
+    pub releases: Vec<ReleaseRow>,
     /// Application, data set, and when it was first asked for.
-    pub(super) births: Vec<(Arc<str>, String, i64)>,
+    pub births: Vec<(Arc<str>, String, i64)>,
     /// Application, data set, and until when it was read.
-    pub(super) cursors: Vec<(Arc<str>, String, i64)>,
+    pub cursors: Vec<(Arc<str>, String, i64)>,
     /// Label and value.
-    pub(super) names: Vec<(Arc<str>, Arc<str>)>,
+    pub names: Vec<(Arc<str>, Arc<str>)>,
 }
 
 /// A message's packed state.
 #[derive(Clone, Debug)]
-pub(super) struct MessageRow {
-    pub(super) id: MessageId,
-    pub(super) state: Vec<u8>,
+pub struct MessageRow {
+    pub id: MessageId,
+    pub state: Vec<u8>,
     /// What its age is counted from, so that old rows are found.
-    pub(super) since: i64,
+    pub since: i64,
 }
 
 /// A message that was registered.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct RegisteredRow {
-    pub(super) account: Arc<str>,
-    pub(super) id: MessageId,
-    pub(super) campaign: Option<Arc<str>>,
+pub struct RegisteredRow {
+    pub account: Arc<str>,
+    pub id: MessageId,
+    pub campaign: Option<Arc<str>>,
     /// In milliseconds since 1970.
-    pub(super) sent_at: i64,
+    pub sent_at: i64,
     /// Grows with each registration.
-    pub(super) sequence: i64,
+    pub sequence: i64,
 }
 
 /// What a transaction needs to know before it can say what it changes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Ask {
-    pub(super) account: Arc<str>,
-    pub(super) replica: Arc<str>,
+pub struct Ask {
+    pub account: Arc<str>,
+    pub replica: Arc<str>,
     /// The lease under which the account is held.
-    pub(super) fence: Option<i64>,
+    pub fence: Option<i64>,
     /// Messages whose states are wanted.
-    pub(super) messages: Vec<MessageId>,
+    pub messages: Vec<MessageId>,
     /// Memories of reports that are wanted.
-    pub(super) digests: Vec<Digest>,
+    pub digests: Vec<Digest>,
     /// Whether what others have counted is wanted.
-    pub(super) inbox: bool,
+    pub inbox: bool,
 }
 
 /// What there is of what was asked for.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Told {
-    pub(super) messages: HashMap<MessageId, Vec<u8>>,
-    pub(super) memories: HashMap<Digest, Vec<u8>>,
+pub struct Told {
+    pub messages: HashMap<MessageId, Vec<u8>>,
+    pub memories: HashMap<Digest, Vec<u8>>,
     /// Row, counter and amount of what others have counted.
-    pub(super) inbox: Vec<(i64, String, Amount)>,
+    pub inbox: Vec<(i64, String, Amount)>,
 }
 
 /// Everything that one transaction changes.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Batch {
-    pub(super) births: Vec<(Arc<str>, String, i64)>,
-    pub(super) cursors: Vec<(Arc<str>, String, i64)>,
-    pub(super) names: Vec<(Arc<str>, Arc<str>)>,
-    pub(super) counters: Vec<CounterRow>,
-    pub(super) releases: Vec<ReleaseRow>,
-    pub(super) messages: Vec<MessageRow>,
-    pub(super) memories: Vec<(Digest, Vec<u8>)>,
+pub struct Batch {
+    pub births: Vec<(Arc<str>, String, i64)>,
+    pub cursors: Vec<(Arc<str>, String, i64)>,
+    pub names: Vec<(Arc<str>, Arc<str>)>,
+    pub counters: Vec<CounterRow>,
+    pub releases: Vec<ReleaseRow>,
+    pub messages: Vec<MessageRow>,
+    pub memories: Vec<(Digest, Vec<u8>)>,
     /// Counters that are forgotten, in all replicas.
-    pub(super) gone_counters: Vec<String>,
-    pub(super) gone_names: Vec<(Arc<str>, Arc<str>)>,
-    pub(super) gone_messages: Vec<MessageId>,
+    pub gone_counters: Vec<String>,
+    pub gone_names: Vec<(Arc<str>, Arc<str>)>,
+    pub gone_messages: Vec<MessageId>,
     /// Counted by a replica that does not hold the account; its holder takes them over.
-    pub(super) inbox: Vec<(String, Amount)>,
+    pub inbox: Vec<(String, Amount)>,
     /// Rows of the inbox that the counters have taken in.
-    pub(super) absorbed: Vec<i64>,
+    pub absorbed: Vec<i64>,
     /// Messages that are registered, of any account.
-    pub(super) registered: Vec<RegisteredRow>,
+    pub registered: Vec<RegisteredRow>,
     /// Now, in milliseconds since 1970.
-    pub(super) now: i64,
+    pub now: i64,
 }
 
 impl Batch {
     /// Whether it changes nothing.
-    pub(super) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.births.is_empty()
             && self.cursors.is_empty()
             && self.names.is_empty()
@@ -156,10 +159,10 @@ impl Batch {
 }
 
 /// What decides, inside the transaction, what it changes.
-pub(super) type Work = Box<dyn FnOnce(Told) -> Batch + Send>;
+pub type Work = Box<dyn FnOnce(Told) -> Batch + Send>;
 
 /// A store.
-pub(super) trait Store: Send + Sync {
+pub trait Store: Send + Sync {
     /// What there is of an account, as this replica sees it.
     fn account(
         &self,
@@ -245,13 +248,28 @@ pub(super) trait Store: Send + Sync {
 
 /// How the leases stand.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Renewal {
+pub struct Renewal {
     /// Those that were renewed.
-    pub(super) held: Vec<(Arc<str>, i64)>,
+    pub held: Vec<(Arc<str>, i64)>,
     /// Accounts that nobody has.
-    pub(super) free: Vec<Arc<str>>,
+    pub free: Vec<Arc<str>>,
     /// How many accounts are this process's fair share.
-    pub(super) share: usize,
+    pub share: usize,
     /// When the next lease of another process is over, unless it is renewed.
-    pub(super) next_expiry: Option<Duration>,
+    pub next_expiry: Option<Duration>,
+}
+
+/// The store in a PostgreSQL database.
+///
+/// # Errors
+///
+/// It cannot be reached, or its tables are of a later version.
+pub async fn postgres(
+    url: &str,
+    lease: Duration,
+    replica: Arc<str>,
+) -> Result<Arc<dyn Store>, StoreError> {
+    Ok(Arc::new(
+        postgres::Postgres::open(url, lease, replica).await?,
+    ))
 }

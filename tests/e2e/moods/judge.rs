@@ -15,7 +15,7 @@ use super::{
 };
 
 /// Prices are sums of fractions.
-const ALIKE: f64 = 1e-6;
+pub const ALIKE: f64 = 1e-6;
 
 /// Gauges that follow the vendor.
 const GAUGES: [&str; 5] = [
@@ -93,6 +93,12 @@ impl Scrape {
         }
     }
 
+    /// The values of all series.
+    pub fn samples(&self) -> &Series {
+        &self.samples
+    }
+
+    /// The values of a family.
     pub fn family<'s>(&'s self, family: &'s str) -> impl Iterator<Item = (&'s str, f64)> + 's {
         let all = self.samples.iter();
         all.filter(move |(key, _)| family_of(key) == family)
@@ -100,7 +106,8 @@ impl Scrape {
     }
 }
 
-fn family_of(key: &str) -> &str {
+/// The family of a series.
+pub fn family_of(key: &str) -> &str {
     key.split('{').next().unwrap_or(key)
 }
 
@@ -161,7 +168,7 @@ struct Exporter {
 }
 
 /// The value of a label in the text of a series.
-fn label<'l>(key: &'l str, name: &str) -> &'l str {
+pub fn label<'l>(key: &'l str, name: &str) -> &'l str {
     let mut rest = key;
     while let Some(at) = rest.find(name) {
         let before = rest[..at].chars().next_back();
@@ -236,12 +243,13 @@ fn dataset(account: &str, family: &str) -> &'static str {
     }
 }
 
-fn is_gauge(family: &str) -> bool {
+/// Whether a family of gauges follows the vendor.
+pub fn is_gauge(family: &str) -> bool {
     GAUGES.iter().any(|own| family.starts_with(own))
 }
 
 /// Whether it counts what vendors tell, and never falls.
-fn is_counter(family: &str) -> bool {
+pub fn is_counter(family: &str) -> bool {
     !family.starts_with("delivery_exporter_")
         && family.starts_with("delivery_")
         && ["_total", "_count", "_sum", "_bucket"]

@@ -7,7 +7,6 @@
 
 use std::{
     collections::HashSet,
-    fs,
     path::Path,
     sync::Arc,
     time::{Duration, Instant},
@@ -28,7 +27,11 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::{
-    super::{harness::PATIENCE, world},
+    super::{
+        harness::PATIENCE,
+        idle::{directory, others_run, runtime},
+        world,
+    },
     judge::Scrape,
     truth::{CHINA, LOYALTY, LOYALTY_APPLICATIONS, MAIL, NEWS, PUSH},
 };
@@ -70,43 +73,6 @@ pub struct Rig {
     pub steps: usize,
 }
 
-/// A runtime with one thread, so that few threads have to be looked at.
-fn runtime(name: &str) -> Runtime {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name(name)
-        .enable_all()
-        .build()
-        .expect("a runtime")
-}
-
-/// Memory instead of a disk, where there is such a place: a sync costs nothing there.
-fn directory() -> tempfile::TempDir {
-    let memory = Path::new("/dev/shm");
-    if memory.is_dir()
-        && let Ok(directory) = tempfile::tempdir_in(memory)
-    {
-        return directory;
-    }
-    tempfile::tempdir().expect("a directory")
-}
-
-/// Whether another thread of this process runs, or waits for a processor or a disk.
-fn others_run() -> bool {
-    let own = fs::read_link("/proc/thread-self").expect("Linux");
-    let own = own.file_name().expect("a thread").to_owned();
-    let threads = fs::read_dir("/proc/self/task").expect("Linux");
-    threads.flatten().any(|thread| {
-        if thread.file_name() == own {
-            return false;
-        }
-        let stat = fs::read_to_string(thread.path().join("stat")).unwrap_or_default();
-        // The state follows the name, which is in brackets.
-        let state = stat.rsplit(')').next().map(str::trim_start);
-        state.is_some_and(|state| state.starts_with(['R', 'D']))
-    })
-}
-
 impl Rig {
     /// The vendors of a world that `start` makes, and an exporter that does not run yet.
     pub fn new(begin: Timestamp, tuning: Tuning, start: impl AsyncFnOnce(&Clock) -> World) -> Rig {
@@ -114,7 +80,10 @@ impl Rig {
         let (clock, hand) = Clock::manual(begin);
         let vendors = runtime("vendors");
         let world = vendors.block_on(start(&clock));
-        let text = configuration(&world, directory.path(), tuning);
+        let urls = world.servers.each_ref().map(|server| server.base_url());
+        let mut value = configuration(&world, &urls, tuning);
+        value["store"] = world::store(directory.path());
+        let text = value.to_string();
         let config = config::parse(Path::new("test"), &text, &|_| None);
         let config = config.unwrap_or_else(|errors| panic!("{errors}"));
         let messages = world.infobip.messages().into_iter();
@@ -342,9 +311,10 @@ impl Rig {
     }
 }
 
-/// The customer's configuration: every data set of all vendors, and every number counts at once.
-fn configuration(world: &World, directory: &Path, tuning: Tuning) -> String {
-    let [infobip, engagelab, pushwoosh, alibaba] = &world.servers;
+/// The customer's configuration but for the store: every data set of all vendors, and every number
+/// counts at once. The vendors are at `urls`.
+pub fn configuration(world: &World, urls: &[String; 4], tuning: Tuning) -> Value {
+    let [infobip, engagelab, pushwoosh, alibaba] = urls;
     let password = json!({
         "username": credentials::INFOBIP_USERNAME,
         "password": credentials::INFOBIP_PASSWORD,
@@ -371,7 +341,6 @@ fn configuration(world: &World, directory: &Path, tuning: Tuning) -> String {
     }
     let signature = if tuning.old_signature { "v1" } else { "v3" };
     json!({
-        "store": world::store(directory),
         "collection": {
             "interval": format!("{}s", INTERVAL.as_secs()),
             "timeout": format!("{}ms", TIMEOUT.as_millis()),
@@ -379,24 +348,23 @@ fn configuration(world: &World, directory: &Path, tuning: Tuning) -> String {
         },
         "provider_defaults": defaults,
         "providers": [
-            {"name": PUSH, "type": "infobip_push", "base_url": infobip.base_url(), "credentials": password,
+            {"name": PUSH, "type": "infobip_push", "base_url": infobip, "credentials": password,
              "applications": [{"id": credentials::INFOBIP_APPLICATION, "name": "shop"}],
              "messages": {"static": world::named(&world.infobip.messages(), &[])}},
-            {"name": MAIL, "type": "infobip_email", "base_url": infobip.base_url(), "credentials": password},
-            {"name": NEWS, "type": "engagelab", "base_url": engagelab.base_url(),
+            {"name": MAIL, "type": "infobip_email", "base_url": infobip, "credentials": password},
+            {"name": NEWS, "type": "engagelab", "base_url": engagelab,
              "credentials": {"app_key": credentials::ENGAGELAB_APP_KEY, "master_secret": credentials::ENGAGELAB_MASTER_SECRET},
              "collect": ["messages", "users", "lifecycle"], "canaries": engagelab::CANARIES,
              "dataset_intervals": every(&["users", "lifecycle"]),
              "messages": {"static": world::named(&world.engagelab.messages(), &[])}},
-            {"name": LOYALTY, "type": "pushwoosh", "base_url": pushwoosh.base_url(),
+            {"name": LOYALTY, "type": "pushwoosh", "base_url": pushwoosh,
              "credentials": {"api_token": credentials::PUSHWOOSH_API_TOKEN},
              "collect": sets, "dataset_intervals": every(&sets),
              "applications": LOYALTY_APPLICATIONS.map(|(id, name)| json!({"id": id, "name": name}))},
-            {"name": CHINA, "type": "alibaba_push", "base_url": alibaba.base_url(),
+            {"name": CHINA, "type": "alibaba_push", "base_url": alibaba,
              "credentials": {"access_key_id": credentials::ALIBABA_KEY_ID,
                  "access_key_secret": credentials::ALIBABA_KEY_SECRET, "signature": signature},
              "applications": [{"id": credentials::ALIBABA_APP_KEY, "name": "cn"}]},
         ],
     })
-    .to_string()
 }

@@ -11,6 +11,7 @@ use delivery_simulators::{Account, Mood, Moods, Options, World, faults::Fault as
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
+    super::luck::mix,
     judge::{Expectation, Fault, Judge, Scrape},
     rig::{INTERVAL, Rig, SLOW_BY, Tuning},
     truth::{ACCOUNTS, CHINA, Facts, MAIL, Source, aliases, campaigns},
@@ -63,14 +64,6 @@ pub enum Piece {
     Dimension(Account, &'static str),
     /// A part of the story, by its name in `MOOD_SET`.
     Part(&'static str),
-}
-
-/// Mixes two numbers into one that looks like chance (the finalizer of SplitMix64).
-fn mix(seed: u64, what: u64) -> u64 {
-    let mut mixed = seed ^ what.wrapping_mul(0x9E37_79B9_7F4A_7C15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    mixed ^ (mixed >> 31)
 }
 
 const PARTS: [&str; 6] = [
@@ -248,10 +241,10 @@ impl fmt::Display for Case {
 }
 
 /// A name, what the vendor does, and the reasons that fit.
-type Outage = (&'static str, VendorFault, &'static [&'static str]);
+pub type Outage = (&'static str, VendorFault, &'static [&'static str]);
 
 /// What a vendor does in an outage.
-fn outages() -> Vec<Outage> {
+pub fn outages() -> Vec<Outage> {
     let answer = |status: u16, headers: &[(&str, &str)], body: &str| VendorFault::Answer {
         status,
         headers: headers

@@ -1,0 +1,170 @@
+//! A universe in a process: two or three replicas of the whole exporter, the vendors, the store and the
+//! time, and about a month in which replicas are killed, stand still and are cut off, the store fails, and
+//! vendors are ill. What Prometheus would add up over all replicas must be what the vendors' books say.
+//!
+//! - `cargo test --test e2e universe`: as many seeds as fit into two minutes or so.
+//! - `UNIVERSE=2000 cargo test --test e2e universe -- --nocapture`: the long run; `UNIVERSE_FIRST=100` begins
+//!   at another seed.
+//! - `UNIVERSE_SEED=7`: one seed. `UNIVERSE_SET="only=3,5"` keeps some of its acts, `without=3` leaves some
+//!   out, `skews=off` sets the replicas' clocks right. `UNIVERSE_LOG=delivery_exporter=debug` prints what
+//!   the replicas log, and `UNIVERSE_DUMP=/tmp/x` writes every scrape to a file whose name begins so.
+//! - `UNIVERSE_SABOTAGE=no_fence`: with one of the faults in `sabotage.rs`.
+
+mod contract;
+mod gate;
+mod increase;
+mod replicas;
+mod rows;
+mod sabotage;
+mod store;
+mod story;
+mod telling;
+
+use std::{ffi::OsStr, fs, time::Instant};
+
+use super::{
+    moods::judge::Fault,
+    preload,
+    seeds::{self, PANICS, variable},
+};
+use sabotage::Sabotage;
+use story::Case;
+
+/// The seeds of the suite.
+const SUITE: u64 = 24;
+
+/// The name of the test that tells a row of seeds.
+const ROW: &str = "universe::row";
+
+/// Tells one seed, and gives what is wrong.
+fn run(case: &Case, sabotage: Sabotage) -> Vec<Fault> {
+    PANICS.lock().unwrap().clear();
+    let mut faults = Vec::new();
+    let own = case.clone();
+    // A thread of its own: chance begins anew with each seed.
+    let thread = std::thread::Builder::new().name(format!("s-{}", case.seed));
+    let told = thread.spawn(move || telling::tell(&own, sabotage));
+    if let Ok(told) = told.unwrap().join() {
+        println!(
+            "SEED digest {} {:016x} {}",
+            case.seed, told.digest, told.steps
+        );
+        faults = told.faults;
+    }
+    for text in PANICS.lock().unwrap().drain(..) {
+        faults.push(Fault {
+            promise: "panic",
+            whose: String::new(),
+            family: String::new(),
+            text,
+        });
+    }
+    faults
+}
+
+/// A row of seeds, in a process of its own.
+#[test]
+#[ignore = "it is started by the other tests"]
+fn row() {
+    let Some(seeds) = seeds::row(variable("UNIVERSE_LOG")) else {
+        return;
+    };
+    let changes = variable("UNIVERSE_SET").unwrap_or_default();
+    let sabotage =
+        variable("UNIVERSE_SABOTAGE").map_or(Sabotage::None, |own| Sabotage::named(&own));
+    for seed in seeds {
+        let case = Case::from_seed(seed).changed(&changes);
+        seeds::tell(
+            seed,
+            || run(&case, sabotage),
+            |own| (own.promise, &own.whose),
+        );
+    }
+}
+
+/// Runs seeds, with chance that repeats.
+fn run_rows(first: u64, last: u64, loud: bool, sabotage: Option<&str>) -> seeds::Outcome {
+    let directory = tempfile::tempdir().unwrap();
+    let library = preload::library("chance", directory.path());
+    // Each start reads the certificates of the system, for nothing: all is HTTP on loopback.
+    let certificate = directory.path().join("certificate.pem");
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    fs::write(&certificate, own.cert.pem()).unwrap();
+    let mut more = vec![
+        ("LD_PRELOAD", library.as_os_str()),
+        ("SSL_CERT_FILE", certificate.as_os_str()),
+    ];
+    more.extend(sabotage.map(|own| ("UNIVERSE_SABOTAGE", OsStr::new(own))));
+    seeds::run_rows(ROW, first, last, loud, &more)
+}
+
+#[test]
+fn what_all_replicas_count_is_what_the_books_say_whatever_happens() {
+    let one = variable("UNIVERSE_SEED").map(|seed| seed.parse::<u64>().unwrap());
+    let count = variable("UNIVERSE").map_or(SUITE, |count| count.parse().unwrap());
+    let first = variable("UNIVERSE_FIRST").map_or(1, |first| first.parse().unwrap());
+    let (first, last) = one.map_or((first, first + count - 1), |seed| (seed, seed));
+    if let Some(seed) = one {
+        let changes = variable("UNIVERSE_SET").unwrap_or_default();
+        println!("{}", Case::from_seed(seed).changed(&changes));
+    }
+    let began = Instant::now();
+    let outcome = run_rows(first, last, one.is_some(), None);
+    outcome.print();
+    println!(
+        "{} seeds, {} failed, in {:.0} s; processor time {:.2} s a seed, {:.2} s at most",
+        outcome.seeds,
+        outcome.failed.len(),
+        began.elapsed().as_secs_f64(),
+        outcome.cost / outcome.seeds.max(1) as f64,
+        outcome.dearest,
+    );
+    assert_eq!(
+        outcome.seeds as u64,
+        last - first + 1,
+        "every seed was told"
+    );
+    for seed in outcome.failed.iter().take(8) {
+        let case = Case::from_seed(*seed);
+        println!("UNIVERSE_SEED={seed} cargo test --test e2e universe -- --nocapture\n{case}");
+    }
+    assert!(
+        outcome.failed.is_empty(),
+        "{} seeds fail",
+        outcome.failed.len()
+    );
+}
+
+/// For each kind of sabotage, a seed that finds it, as `UNIVERSE_HUNT=40` prints it.
+const FOUND_BY: [(&str, u64); 7] = [
+    ("lost_commit", 5),
+    ("no_fence", 3),
+    ("stolen_lease", 1),
+    ("double_release", 1),
+    ("forgotten_inbox", 1),
+    ("early_watermark", 2),
+    ("unsynced_spool", 5),
+];
+
+#[test]
+fn faults_that_are_put_in_on_purpose_are_found() {
+    let kinds = Sabotage::ALL.map(|(name, _)| name);
+    if let Some(most) = variable("UNIVERSE_HUNT").map(|most| most.parse().unwrap()) {
+        for name in kinds {
+            let found = (1..=most)
+                .find(|seed| !run_rows(*seed, *seed, false, Some(name)).failed.is_empty());
+            println!("{name}: found by {found:?}");
+            assert!(found.is_some(), "{name} is not found by {most} seeds");
+        }
+        return;
+    }
+    assert_eq!(FOUND_BY.map(|(name, _)| name), kinds);
+    for (name, seed) in FOUND_BY {
+        let outcome = run_rows(seed, seed, false, Some(name));
+        assert!(
+            !outcome.failed.is_empty(),
+            "{name} is not found by seed {seed}"
+        );
+        outcome.print();
+    }
+}

@@ -379,8 +379,8 @@ struct Telling {
     /// The clicks on links that were there a step before: an e-mail is listed first.
     clicks: Vec<(String, f64)>,
     birth: Timestamp,
-    /// The log is read from two hours before this on: the start of the first process that has read it,
-    /// for one that never could leaves nothing behind to go on from.
+    /// The log is read from two hours before this on, at the latest: the start of the first process
+    /// that has read it, or when it was seen to be read.
     log_birth: Timestamp,
     /// The log has been read once.
     log_is_read: bool,
@@ -405,7 +405,11 @@ impl Telling {
     /// What has to be shown of a source: first queries are spread over five seconds, and the log
     /// begins with the first of its own.
     fn least(&self, source: &Source) -> Facts {
-        let oldest = self.log_birth - SignedDuration::from_hours(2) + SignedDuration::from_secs(6);
+        let oldest = if self.log_is_read || self.log_vendor_is_calm() {
+            self.log_birth - SignedDuration::from_hours(2) + SignedDuration::from_secs(6)
+        } else {
+            self.rig.now()
+        };
         source.facts(self.rig.now(), &self.campaigns, oldest)
     }
 
@@ -519,6 +523,12 @@ impl Telling {
         self.judge.look(&scrape, &upper, &expected);
     }
 
+    /// A vendor that throttles or fails keeps the first query of its log waiting, and that query's time
+    /// is where the log begins.
+    fn log_vendor_is_calm(&self) -> bool {
+        self.moods.of(Account::Pushwoosh).is_calm()
+    }
+
     /// Notes whether every application's log has been read.
     fn note_log(&mut self, scrape: &Scrape) {
         let family = "delivery_exporter_last_success_timestamp_seconds";
@@ -526,7 +536,11 @@ impl Telling {
             .family(family)
             .filter(|(key, _)| key.contains("dataset=\"log\""))
             .peekable();
-        self.log_is_read |= logs.peek().is_some() && logs.all(|(_, at)| at > 0.0);
+        let is_read = logs.peek().is_some() && logs.all(|(_, at)| at > 0.0);
+        if is_read && !std::mem::replace(&mut self.log_is_read, true) && !self.log_vendor_is_calm()
+        {
+            self.log_birth = self.rig.now();
+        }
     }
 
     /// An interval goes by, with all that is due in it.

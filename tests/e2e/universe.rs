@@ -31,7 +31,7 @@ use sabotage::Sabotage;
 use story::Case;
 
 /// The seeds of the suite.
-const SUITE: u64 = 24;
+const SUITE: u64 = 12;
 
 /// The name of the test that tells a row of seeds.
 const ROW: &str = "universe::row";

@@ -254,7 +254,14 @@ pub fn judge(row: &Row, course: &Course) -> (Vec<String>, Figures) {
                 longest = longest.max(sample.at - since);
             }
         }
-        let limit = blind_after
+        // An answer that is handed out once is given three timeouts for its first kilobyte, after one
+        // for its head: at intervals as short as these that is more than two of them.
+        let arrives = if matches!(row.fault, Fault::Vendor(Mode::TrickleBody)) {
+            INTERVAL + 4 * TIMEOUT + SLACK
+        } else {
+            Duration::ZERO
+        };
+        let limit = blind_after.max(arrives)
             + if allowed.silent {
                 course.ended - course.begun
             } else {

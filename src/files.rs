@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::Path,
 };
 
@@ -48,6 +48,26 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
         return Err(too_large());
     }
     Ok(bytes)
+}
+
+/// Makes a directory, with those above it, that nobody else can look into: what waits in the spool and
+/// in quarantine holds addresses of people. One that is there stays as it is.
+///
+/// # Errors
+///
+/// It cannot be made.
+pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+}
+
+/// How a file is made that nobody else can read.
+pub(crate) fn private() -> fs::OpenOptions {
+    let mut options = File::options();
+    options.write(true).mode(0o600);
+    options
 }
 
 /// The same as text.

@@ -22,7 +22,7 @@ mod tests;
 
 use std::{
     collections::{HashMap, HashSet},
-    fs::{self, File, TryLockError},
+    fs::{File, TryLockError},
     io,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -43,6 +43,7 @@ pub use store::StoreError;
 
 use crate::{
     config::{Account, Config, StoreUrl},
+    files::create_private_directory,
     model::{Age, Message},
     providers::SpoolError,
 };
@@ -243,7 +244,7 @@ impl Ledger {
         given: Option<Arc<dyn Store>>,
     ) -> Result<Ledger, LedgerError> {
         let root = &config.spool;
-        fs::create_dir_all(root).map_err(|error| LedgerError::Spool(disk(root, &error)))?;
+        create_private_directory(root).map_err(|error| LedgerError::Spool(disk(root, &error)))?;
         let held =
             "another delivery-exporter has this spool; stop it, or give each its own store.spool";
         let mut locks = vec![lock(&root.join("lock"), held).map_err(LedgerError::Spool)?];
@@ -253,7 +254,7 @@ impl Ledger {
             (Some(store), _) => store,
             (None, StoreUrl::Sqlite(path)) => {
                 if let Some(directory) = path.parent() {
-                    fs::create_dir_all(directory)
+                    create_private_directory(directory)
                         .map_err(|error| StoreError::Failed(disk(directory, &error)))?;
                 }
                 let mut beside = path.clone().into_os_string();

@@ -19,7 +19,10 @@ use futures_util::{FutureExt, future::BoxFuture};
 use rustix::fs::FallocateFlags;
 use tokio::{sync::watch, task::spawn_blocking};
 
-use crate::providers::{Spool, SpoolError, SpoolWriter, SpooledBody};
+use crate::{
+    files::{create_private_directory, private},
+    providers::{Spool, SpoolError, SpoolWriter, SpooledBody},
+};
 
 /// The end of a body's name.
 const BODY: &str = "body";
@@ -57,7 +60,7 @@ impl AccountSpool {
     ) -> Result<AccountSpool, SpoolError> {
         let directory = root.join(account);
         let quarantine = directory.join(QUARANTINE);
-        fs::create_dir_all(&quarantine).map_err(at(&quarantine))?;
+        create_private_directory(&quarantine).map_err(at(&quarantine))?;
         for path in [root, &directory] {
             sync_directory(path).map_err(at(path))?;
         }
@@ -186,7 +189,11 @@ impl AccountSpool {
     pub(super) fn set_aside(&self, body: &SpooledBody, rest: &[u8]) -> Result<(), SpoolError> {
         let path = self.quarantine_path(body);
         let unfinished = path.with_extension("part");
-        let mut file = File::create(&unfinished).map_err(at(&unfinished))?;
+        let mut file = private()
+            .create(true)
+            .truncate(true)
+            .open(&unfinished)
+            .map_err(at(&unfinished))?;
         file.write_all(rest).map_err(at(&unfinished))?;
         file.sync_all().map_err(at(&unfinished))?;
         fs::rename(&unfinished, &path).map_err(at(&path))?;
@@ -286,7 +293,7 @@ impl Spool for AccountSpool {
             let (path, directory) = (self.path(&body), self.directory.clone());
             let notes = self.notes.clone();
             let opened = on_disk(move || {
-                let file = File::create_new(&path).map_err(at(&path))?;
+                let file = private().create_new(true).open(&path).map_err(at(&path))?;
                 if let Err(error) = reserve(&file) {
                     // Nothing is in it.
                     let _ = fs::remove_file(&path);

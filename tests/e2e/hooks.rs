@@ -1,6 +1,6 @@
 //! What Infobip pushes, in every shape: counted, or kept and counted as such, and never dropped.
 
-use std::fs;
+use std::{fs, os::unix::fs::PermissionsExt};
 
 use serde_json::{Value, json};
 
@@ -71,6 +71,15 @@ async fn nothing_pushed_is_answered_200_and_dropped() {
         3.0
     );
     exporter.kill();
+
+    // Bodies hold addresses of people: nobody else can read them.
+    let rights = |path: &std::path::Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    for part in ["spool", "spool/mail", "spool/mail/quarantine"] {
+        assert_eq!(rights(&directory.path().join(part)), 0o700, "{part}");
+    }
+    for entry in fs::read_dir(directory.path().join("spool/mail/quarantine")).unwrap() {
+        assert_eq!(rights(&entry.unwrap().path()), 0o600);
+    }
 
     // A person mends what was kept: replay takes reports and events in every shape that it knows.
     let quarantine = directory.path().join("spool/mail/quarantine");

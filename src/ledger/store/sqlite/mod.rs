@@ -22,7 +22,7 @@ use super::{
     AccountRows, Ask, Batch, CounterRow, MessageId, RegisteredRow, ReleaseRow, StateRow, Store,
     StoreError, Told, Work,
 };
-use crate::ledger::amount::Amount;
+use crate::{files::create_private_directory, ledger::amount::Amount};
 use parts::{Part, recall, remember};
 
 /// Says in the file's header that it is a ledger: "DELV".
@@ -134,7 +134,8 @@ impl Sqlite {
     pub(in crate::ledger) fn open(path: &Path) -> Result<Sqlite, StoreError> {
         let exists = file::check(path)?;
         if let Some(directory) = path.parent().filter(|own| !own.as_os_str().is_empty()) {
-            fs::create_dir_all(directory).map_err(|error| refuse(directory, &error.to_string()))?;
+            create_private_directory(directory)
+                .map_err(|error| refuse(directory, &error.to_string()))?;
         }
         if exists {
             examine(path)?;

@@ -9,7 +9,7 @@ use super::{
     crash::{self, reports},
     harness::{Exporter, Metrics, client},
 };
-use delivery_simulators::credentials;
+use delivery_simulators::{Running, credentials};
 
 fn outcomes(metrics: &Metrics) -> [f64; 4] {
     ["counted", "duplicate", "unsupported", "quarantined"].map(|own| {
@@ -18,11 +18,9 @@ fn outcomes(metrics: &Metrics) -> [f64; 4] {
     })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_pushed_is_answered_200_and_dropped() {
-    let directory = tempfile::tempdir().unwrap();
-    let (_vendor, server) = crash::vendor().await;
-    let config = json!({
+/// One account, whose webhook takes what is pushed.
+fn configuration(server: &Running) -> String {
+    json!({
         "store": {"spool": "spool"},
         "collection": {"zero_hold": "0s", "interval": "5m"},
         "providers": [{
@@ -31,7 +29,14 @@ async fn nothing_pushed_is_answered_200_and_dropped() {
             "credentials": {"username": credentials::INFOBIP_USERNAME, "password": credentials::INFOBIP_PASSWORD},
         }],
     })
-    .to_string();
+    .to_string()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_pushed_is_answered_200_and_dropped() {
+    let directory = tempfile::tempdir().unwrap();
+    let (_vendor, server) = crash::vendor().await;
+    let config = configuration(&server);
     let exporter = Exporter::start(directory.path(), &config).await;
     let push = async |body: String| {
         let address = format!("{}/webhooks/infobip/email/mail", exporter.base);
@@ -117,16 +122,7 @@ async fn nothing_pushed_is_answered_200_and_dropped() {
 async fn long_names_fill_neither_the_page_nor_the_store() {
     let directory = tempfile::tempdir().unwrap();
     let (_vendor, server) = crash::vendor().await;
-    let config = json!({
-        "store": {"spool": "spool"},
-        "collection": {"zero_hold": "0s", "interval": "5m"},
-        "providers": [{
-            "name": "mail", "type": "infobip_email", "base_url": server.base_url(), "timeout": "2s",
-            "webhook_token": "a-token-of-the-hook",
-            "credentials": {"username": credentials::INFOBIP_USERNAME, "password": credentials::INFOBIP_PASSWORD},
-        }],
-    })
-    .to_string();
+    let config = configuration(&server);
     let exporter = Exporter::start(directory.path(), &config).await;
     for number in 0..8 {
         let mut report = reports(number, 1).next().unwrap();

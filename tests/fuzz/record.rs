@@ -17,7 +17,7 @@ use axum::{
 };
 use delivery_clock::Clock;
 use delivery_exporter::{app::Exporter, config};
-use delivery_simulators::{Account, Moods, Options, World, credentials, engagelab};
+use delivery_simulators::{Moods, Options, World, credentials, engagelab};
 use serde_json::{Value, json};
 
 use super::{corpus, targets::account_of};
@@ -194,9 +194,6 @@ async fn record() {
     one(Moods::calm(), &recorded).await;
     for seed in 1..=12 {
         one(Moods::from_seed(seed), &recorded).await;
-    }
-    for kind in Account::ALL {
-        println!("{}", kind.name());
     }
     for ((target, dataset), inputs) in recorded.lock().unwrap().iter() {
         for (number, input) in inputs.values().enumerate() {

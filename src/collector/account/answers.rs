@@ -415,15 +415,13 @@ impl Collector {
             if pause {
                 self.unreadable = 0;
             }
+            let now = self.parts.clock.monotonic();
             if pause {
                 self.lane(lane).answered(&Job::Drain, next, Duration::ZERO);
-            } else if pass.drains_on(self.parts.clock.monotonic(), account.interval) {
-                let monotonic = self.parts.clock.monotonic();
-                self.lane(lane).go_on(&Job::Drain, monotonic);
+            } else if pass.drains_on(now, account.interval) {
+                self.lane(lane).go_on(&Job::Drain, now);
             } else {
-                let monotonic = self.parts.clock.monotonic();
-                self.lane(lane)
-                    .answered(&Job::Drain, monotonic, Duration::ZERO);
+                self.lane(lane).answered(&Job::Drain, now, Duration::ZERO);
             }
         }
         if goes_on && result.is_ok() {

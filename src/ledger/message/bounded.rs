@@ -37,61 +37,28 @@ impl MessageState {
         {
             return None;
         }
-        let other: Arc<str> = Arc::from(OTHER);
-        let known: HashSet<[&str; 3]> = self
-            .rows
-            .iter()
-            .map(|own| [own.0.as_str(), own.1.as_str(), own.2.as_str()])
-            .collect();
-        let mut kept: BTreeMap<[Arc<str>; 3], Counts> = BTreeMap::new();
-        let mut room = MOST_ROWS.saturating_sub(self.rows.len());
-        for row in rows {
+        let known = self.rows.iter();
+        let known = known.map(|own| [own.0.as_str(), own.1.as_str(), own.2.as_str()]);
+        let told = rows.iter().map(|row| {
             let names = [&row.message_type, &row.platform, &row.vendor_channel];
-            let place = if known.contains(&names.map(|own| own.as_ref())) {
-                names.map(Clone::clone)
-            } else {
-                let short = names.map(|own| shortened(own, MOST_OF_NAME));
-                let is_known = kept.contains_key(&short)
-                    || known.contains(&short.each_ref().map(|own| own.as_ref()));
-                if is_known {
-                    short
-                } else if room > 0 {
-                    room -= 1;
-                    short
-                } else {
-                    [other.clone(), other.clone(), other.clone()]
-                }
-            };
-            add_up(kept.entry(place).or_default(), &row.counts);
-        }
-        let breakdown =
-            kept.into_iter()
-                .map(|([message_type, platform, vendor_channel], counts)| Row {
+            (names, &row.counts)
+        });
+        let breakdown = kept(known.collect(), told)
+            .into_iter()
+            .map(|(names, counts)| {
+                let [message_type, platform, vendor_channel] = names;
+                Row {
                     message_type,
                     platform,
                     vendor_channel,
                     counts,
-                });
-        let known: HashSet<&str> = self.types.iter().map(|(own, _)| own.as_str()).collect();
-        let mut types: BTreeMap<Arc<str>, Counts> = BTreeMap::new();
-        let mut room = MOST_ROWS.saturating_sub(self.types.len());
-        for totals in &snapshot.types {
-            let name = if known.contains(totals.message_type.as_ref()) {
-                totals.message_type.clone()
-            } else {
-                let short = shortened(&totals.message_type, MOST_OF_NAME);
-                if types.contains_key(&short) || known.contains(short.as_ref()) {
-                    short
-                } else if room > 0 {
-                    room -= 1;
-                    short
-                } else {
-                    other.clone()
                 }
-            };
-            add_up(types.entry(name).or_default(), &totals.counts);
-        }
-        let types = types.into_iter().map(|(message_type, counts)| TypeTotals {
+            });
+        let known = self.types.iter().map(|(own, _)| [own.as_str()]);
+        let told = snapshot.types.iter();
+        let told = told.map(|totals| ([&totals.message_type], &totals.counts));
+        let types = kept(known.collect(), told).into_iter();
+        let types = types.map(|([message_type], counts)| TypeTotals {
             message_type,
             counts,
         });
@@ -101,6 +68,35 @@ impl MessageState {
             ..snapshot.clone()
         })
     }
+}
+
+/// Counts by their names: the known ones, as many new ones as there is room for, cut if they are long,
+/// and the rest under `other`.
+fn kept<'a, const N: usize>(
+    known: HashSet<[&str; N]>,
+    told: impl Iterator<Item = ([&'a Arc<str>; N], &'a Counts)>,
+) -> BTreeMap<[Arc<str>; N], Counts> {
+    let other: Arc<str> = Arc::from(OTHER);
+    let is_known = |names: [&Arc<str>; N]| known.contains(&names.map(|own| own.as_ref()));
+    let mut kept: BTreeMap<[Arc<str>; N], Counts> = BTreeMap::new();
+    let mut room = MOST_ROWS.saturating_sub(known.len());
+    for (names, counts) in told {
+        let place = if is_known(names) {
+            names.map(Clone::clone)
+        } else {
+            let short = names.map(|own| shortened(own, MOST_OF_NAME));
+            if kept.contains_key(&short) || is_known(short.each_ref()) {
+                short
+            } else if room > 0 {
+                room -= 1;
+                short
+            } else {
+                names.map(|_| other.clone())
+            }
+        };
+        add_up(kept.entry(place).or_default(), counts);
+    }
+    kept
 }
 
 /// Adds counts to those of the same measures.

@@ -135,7 +135,12 @@ fn what_all_replicas_count_is_what_the_books_say_whatever_happens() {
     );
 }
 
-/// For each kind of sabotage, a seed that finds it, as `UNIVERSE_HUNT=40` prints it.
+/// So many seeds may miss a fault, one after the other, before the test fails. One seed is not enough: in
+/// which order vendors' answers arrive that are under way at the same time depends on the machine, and most
+/// of these faults show only in one order.
+const TRIES: u64 = 20;
+
+/// For each kind of sabotage, a seed that found it.
 const FOUND_BY: [(&str, u64); 7] = [
     ("lost_commit", 5),
     ("no_fence", 3),
@@ -148,23 +153,21 @@ const FOUND_BY: [(&str, u64); 7] = [
 
 #[test]
 fn faults_that_are_put_in_on_purpose_are_found() {
-    let kinds = Sabotage::ALL.map(|(name, _)| name);
-    if let Some(most) = variable("UNIVERSE_HUNT").map(|most| most.parse().unwrap()) {
-        for name in kinds {
-            let found = (1..=most)
-                .find(|seed| !run_rows(*seed, *seed, false, Some(name)).failed.is_empty());
-            println!("{name}: found by {found:?}");
-            assert!(found.is_some(), "{name} is not found by {most} seeds");
-        }
-        return;
-    }
-    assert_eq!(FOUND_BY.map(|(name, _)| name), kinds);
-    for (name, seed) in FOUND_BY {
-        let outcome = run_rows(seed, seed, false, Some(name));
+    assert_eq!(
+        FOUND_BY.map(|(name, _)| name),
+        Sabotage::ALL.map(|(name, _)| name)
+    );
+    for (name, first) in FOUND_BY {
+        let finds = |seed: &u64| {
+            let outcome = run_rows(*seed, *seed, false, Some(name));
+            outcome.print();
+            !outcome.failed.is_empty()
+        };
+        let found = (first..first + TRIES).find(finds);
+        println!("{name}: found by {found:?}");
         assert!(
-            !outcome.failed.is_empty(),
-            "{name} is not found by seed {seed}"
+            found.is_some(),
+            "{name} is not found by {TRIES} seeds from {first} on"
         );
-        outcome.print();
     }
 }

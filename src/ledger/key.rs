@@ -178,7 +178,7 @@ impl CounterKey {
     }
 
     /// The stored form: words, so that a change of the code's order changes nothing.
-    pub(super) fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         let mut fields: Vec<&str> = Vec::with_capacity(8);
         let age_text;
         match &self.counter {
@@ -270,7 +270,7 @@ impl CounterKey {
     }
 
     /// Reads the stored form.
-    pub(super) fn parse(text: &str) -> Option<CounterKey> {
+    pub(crate) fn parse(text: &str) -> Option<CounterKey> {
         let fields: Vec<&str> = text.split(SEPARATOR).collect();
         let own = |text: &&str| Arc::from(*text);
         let measure = |words: &[&str]| {
@@ -353,6 +353,9 @@ impl CounterKey {
         })
     }
 }
+
+#[cfg(test)]
+pub(crate) mod stored;
 
 #[cfg(test)]
 mod tests {

@@ -36,6 +36,8 @@ pub use account::{AccountLedger, Met, Policy, Replayed, Seen};
 pub use amount::{Amount, Times};
 pub use before::{Before, Increase};
 pub use cohort::{Missed, Windows};
+#[cfg(test)]
+pub(crate) use key::stored::STORED;
 pub use key::{CohortPart, Counter, CounterKey};
 pub use lease::Lease;
 pub use names::{Names, OTHER, shortened};

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     collector::{PassOutcome, Recorder},
     config,
-    ledger::{News, Shown},
+    ledger::{News, STORED, Shown},
     model::{BounceKind, ErrorReason, Measure, Message, Row, Snapshot},
     series::{Labels, Table, Unprepared, Visitor, values::Number},
 };
@@ -195,4 +195,70 @@ fn what_no_family_holds_is_dropped_and_counted_and_lands_nowhere_else() {
         bench.numbers("delivery_exporter_series_dropped_total"),
         dropped
     );
+}
+
+/// The name and the labels under which each counter of a ledger is shown.
+const NAMED: &[&str] = &[
+    "delivery_targeted_total application=app,channel=push",
+    "delivery_accepted_total application=app,channel=push",
+    "delivery_sent_total application=app,channel=push",
+    "delivery_delivered_total application=app,channel=email",
+    "delivery_displayed_total application=app,channel=push",
+    "delivery_opened_total application=app,channel=push",
+    "delivery_dismissed_total application=app,channel=push",
+    "delivery_inbox_opened_total application=app,channel=push",
+    "delivery_unshowable_total application=app,channel=push",
+    "delivery_confirmed_total application=app,channel=email",
+    "delivery_unsubscribed_total application=app,channel=email",
+    "delivery_complaints_total application=app,channel=email",
+    "delivery_skipped_total application=app,channel=sms",
+    "delivery_errors_total application=app,channel=push,reason=registration",
+    "delivery_errors_total application=app,channel=push,reason=expired",
+    "delivery_errors_total application=app,channel=push,reason=cloud",
+    "delivery_errors_total application=app,channel=push,reason=unspecified",
+    "delivery_errors_total application=app,channel=email,reason=rejected",
+    "delivery_errors_total application=app,channel=sms,reason=send_failed",
+    "delivery_errors_total application=app,channel=sms,reason=undelivered",
+    "delivery_errors_total application=app,channel=email,reason=suppressed",
+    "delivery_errors_total application=app,channel=email,reason=dropped",
+    "delivery_errors_total application=app,channel=email,reason=system",
+    "delivery_errors_total application=app,channel=email,reason=other",
+    "delivery_bounces_total application=app,channel=email,kind=hard",
+    "delivery_bounces_total application=app,channel=email,kind=soft",
+    "delivery_campaign_sent_total application=app,channel=email,campaign=Frühling, 50 %",
+    "delivery_campaign_bounces_total application=app,channel=email,campaign=,kind=soft",
+    "delivery_campaign_errors_total application=app,channel=push,campaign=other,reason=cloud",
+    "delivery_channel_sent_total application=app,message_type=notification,platform=,vendor_channel=fcm",
+    "delivery_channel_inbox_opened_total application=app,message_type=,platform=ios,vendor_channel=apns",
+    "delivery_channel_errors_total application=app,message_type=notification,platform=android,vendor_channel=oppo",
+    "-",
+    "-",
+    "delivery_cohort_messages_total application=app,channel=push,age=1h30m",
+    "delivery_cohort_sent_total application=app,channel=push,age=30s",
+    "delivery_cohort_delivered_total application=app,channel=sms,age=first",
+    "delivery_cohort_channel_delivered_total application=app,platform=android,vendor_channel=oppo,age=first",
+    "delivery_cohort_channel_sent_total application=app,platform=,vendor_channel=other,age=72h",
+    "delivery_cohort_channel_messages_total application=app,platform=ios,vendor_channel=apns,age=5m",
+    "delivery_reports_total application=app,channel=email,status_group=PENDING,status=PENDING_ENROUTE,error_group=,error=,permanent=",
+    "delivery_reports_total application=app,channel=email,status_group=DELIVERED,status=DELIVERED_TO_HANDSET,error_group=OK,error=NO_ERROR,permanent=false",
+    "delivery_reports_total application=app,channel=email,status_group=UNDELIVERABLE,status=other,error_group=USER_ERRORS,error=EC_UNKNOWN,permanent=true",
+    "delivery_report_latency_seconds application=app,channel=email,status_group=DELIVERED",
+    "delivery_report_cost_total application=app,channel=email,currency=EUR",
+    "delivery_log_events_total application=app,action=opened,platform=ios,status=",
+    "delivery_bounced_addresses_total application=app,kind=hard,reason=mailbox_full",
+];
+
+#[test]
+fn every_stored_counter_is_shown_under_its_name_and_labels() {
+    let bench = Bench::new();
+    let named = STORED.iter().map(|text| {
+        let mut key = CounterKey::parse(text).unwrap();
+        key.application = Arc::from("app");
+        let Some((name, labels)) = bench.series.named(&key) else {
+            return "-".to_owned();
+        };
+        let labels = labels.iter().map(|(name, value)| format!("{name}={value}"));
+        format!("{name} {}", labels.collect::<Vec<_>>().join(","))
+    });
+    assert_eq!(named.collect::<Vec<_>>(), NAMED);
 }

@@ -6,6 +6,7 @@
 
 pub mod app;
 mod aside;
+pub mod catalog;
 pub mod cli;
 pub mod collector;
 pub mod config;

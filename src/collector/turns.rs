@@ -12,9 +12,9 @@ use super::{
     *,
 };
 use crate::{
-    config,
+    catalog, config,
     ledger::{AccountLedger, Amount, Ledger, Purpose},
-    model::{Dataset, Message},
+    model::{Dataset, Measure, Message},
     providers::{Failure, FailureKind, Observation, Plan, Provider, Query, Refusal, Scope},
 };
 
@@ -320,10 +320,8 @@ impl Bench {
     /// What the ledger has counted as sent, of all applications.
     async fn counted(&self) -> u64 {
         let totals = self.ledger.totals().await.unwrap();
-        let sent = totals.iter().filter(|(key, ..)| {
-            let key = format!("{key:?}");
-            key.contains("Total") && key.contains("Sent")
-        });
+        let sent = catalog::TOTAL.of(Measure::Sent);
+        let sent = totals.iter().filter(|(key, ..)| key.family == sent);
         sent.map(|(_, total, _)| match total {
             Amount::Count(count) => *count,
             _ => 0,

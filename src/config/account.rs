@@ -22,6 +22,7 @@ use super::{
     },
 };
 use crate::{
+    catalog,
     model::{Application, DailyPublication, Dataset, MAX_REGISTERED_BYTES, ProviderType},
     secret::Secret,
 };
@@ -83,51 +84,12 @@ fn cohort_ages(map: &Map<'_>, context: &Context) -> Vec<Duration> {
 /// A year: no vendor keeps numbers for longer.
 const MAX_COHORT_AGE: u64 = 365 * 86_400;
 
-/// The contract's own labels, and those that Prometheus sets: not to be overwritten.
-const OWN_LABELS: [&str; 38] = [
-    "provider",
-    "account",
-    "application",
-    "channel",
-    "campaign",
-    "message_id",
-    "reason",
-    "kind",
-    "message_type",
-    "platform",
-    "vendor_channel",
-    "age",
-    "status_group",
-    "status",
-    "error_group",
-    "error",
-    "permanent",
-    "currency",
-    "time_unit",
-    "event",
-    "action",
-    "template",
-    "link",
-    "title",
-    "dataset",
-    "code",
-    "field",
-    "family",
-    "source",
-    "outcome",
-    "version",
-    "revision",
-    "rustc",
-    "job",
-    "instance",
-    "le",
-    "quantile",
-    "otel_scope_name",
-];
+/// Labels that Prometheus and OpenTelemetry set: not to be overwritten.
+const OUTSIDE_LABELS: [&str; 5] = ["job", "instance", "le", "quantile", "otel_scope_name"];
 
 /// Whether series have a label of this name already, or Prometheus sets it.
 pub fn is_own_label(name: &str) -> bool {
-    OWN_LABELS.contains(&name)
+    catalog::is_label(name) || OUTSIDE_LABELS.contains(&name)
 }
 
 pub(super) fn read(
@@ -507,7 +469,7 @@ fn labels(context: &Context, map: &Map<'_>) -> BTreeMap<Arc<str>, Arc<str>> {
                 place,
                 format!("{name:?} is no label name; take letters, digits and _"),
             );
-        } else if OWN_LABELS.contains(&name) || name.starts_with("__") {
+        } else if is_own_label(name) || name.starts_with("__") {
             context.error(
                 place,
                 format!(

@@ -22,7 +22,7 @@ use super::{
     amount::Amount,
     cohort::Windows,
     image::{Draft, Hold, Image, MessageDraft},
-    key::{CounterKey, clean},
+    key::{CounterKey, Texts, clean},
     lease::Lease,
     names::{Names, OTHER},
     spool::AccountSpool,
@@ -579,12 +579,12 @@ impl AccountLedger {
     /// The store failed.
     pub async fn totals(&self) -> Result<Vec<(CounterKey, Amount, Amount)>, StoreError> {
         let rows = self.store.account(&self.name, &self.replica).await?;
-        let mut totals: Vec<_> = rows
-            .counters
-            .into_iter()
-            .filter_map(|row| Some((CounterKey::parse(&row.key)?, row.total, row.pending)))
-            .collect();
-        totals.sort_by(|(left, ..), (right, ..)| left.cmp(right));
+        let mut texts = Texts::default();
+        let rows = rows.counters.into_iter();
+        let totals =
+            rows.filter_map(|row| Some((texts.counter(&row.key)?, row.total, row.pending)));
+        let mut totals: Vec<_> = totals.collect();
+        totals.sort_by(|(left, ..), (right, ..)| left.stored_order(right));
         Ok(totals)
     }
 }

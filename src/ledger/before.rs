@@ -13,11 +13,12 @@ use jiff::Timestamp;
 use super::{
     LedgerError, Names,
     account::{counters_of, unpack},
-    key::{Counter, CounterKey},
+    key::CounterKey,
     message::{Adoption, MessageState},
     store::{MessageId, Store, StoreError, postgres::Postgres, sqlite::Sqlite},
 };
 use crate::{
+    catalog,
     config::{Account, Config, StoreUrl},
     model::{Application, Dataset, Happening, Message},
     providers::{Digest, Grown},
@@ -198,17 +199,17 @@ impl Before {
         let campaign = state.and_then(|state| state.campaign.as_deref().map(Arc::from));
         let campaign = campaign.or_else(|| message.campaign.clone());
         hours.sort_by_key(|hour| hour.to);
-        let mut used: HashMap<Counter, u64> = HashMap::new();
+        let mut used: HashMap<CounterKey, u64> = HashMap::new();
         let mut increases = Vec::new();
         for hour in hours {
             if state.is_none() && hour.to > birth {
                 continue;
             }
-            let mut add = |counter: Counter, base: Option<u64>, count: u64| {
-                let used = used.entry(counter.clone()).or_default();
+            let mut add = |key: CounterKey, base: Option<u64>, count: u64| {
+                let used = used.entry(key.clone()).or_default();
                 let left = base.map_or(count, |base| base.saturating_sub(*used).min(count));
                 *used += left;
-                let key = self.bounded(application, counter);
+                let key = self.bounded(key);
                 let at = hour.to.min(birth);
                 increases.push(Increase {
                     key,
@@ -221,20 +222,14 @@ impl Before {
             for totals in &hour.totals {
                 let channel: Arc<str> = Arc::from(totals.channel);
                 for (measure, count) in &totals.counts {
-                    let (channel, measure) = (channel.clone(), *measure);
-                    let base = state.map(|state| state.base_of_total(&channel, measure));
-                    let counter = Counter::Total {
-                        channel: channel.clone(),
-                        measure,
+                    let base = state.map(|state| state.base_of_total(&channel, *measure));
+                    let key = |families, labels: &[&Arc<str>]| {
+                        CounterKey::measured(&application.id, families, *measure, labels)
                     };
-                    let by = add(counter, base, *count);
-                    if let Some(campaign) = campaign.clone() {
-                        let counter = Counter::Campaign {
-                            channel,
-                            campaign,
-                            measure,
-                        };
-                        add(counter, None, by);
+                    let by = add(key(catalog::TOTAL, &[&channel]), base, *count);
+                    if let Some(campaign) = &campaign {
+                        let labels = [&channel, campaign];
+                        add(key(catalog::TOTAL_BY_CAMPAIGN, &labels), None, by);
                     }
                 }
             }
@@ -242,13 +237,9 @@ impl Before {
                 for (measure, count) in &row.counts {
                     let names = [&row.message_type, &row.platform, &row.vendor_channel];
                     let base = state.map(|state| state.base_of_row(names, *measure));
-                    let counter = Counter::Channel {
-                        message_type: row.message_type.clone(),
-                        platform: row.platform.clone(),
-                        vendor_channel: row.vendor_channel.clone(),
-                        measure: *measure,
-                    };
-                    add(counter, base, *count);
+                    let families = catalog::TOTAL_BY_CHANNEL;
+                    let key = CounterKey::measured(&application.id, families, *measure, &names);
+                    add(key, base, *count);
                 }
             }
         }
@@ -273,8 +264,9 @@ impl Before {
         for day in days.into_iter().filter(|day| day.to <= end) {
             for totals in day.totals {
                 for (measure, by) in totals.counts {
-                    let channel = Arc::from(totals.channel);
-                    let key = self.bounded(application, Counter::Total { channel, measure });
+                    let (families, channel) = (catalog::TOTAL, Arc::from(totals.channel));
+                    let key = CounterKey::measured(&application.id, families, measure, &[&channel]);
+                    let key = self.bounded(key);
                     increases.push(Increase {
                         key,
                         began: day.from,
@@ -314,8 +306,8 @@ impl Before {
             if !seen.insert(own.digest) {
                 continue;
             }
-            for counter in counters_of(&own.kind) {
-                let key = self.bounded(application, counter);
+            for key in counters_of(&application.id, &own.kind) {
+                let key = self.bounded(key);
                 increases.push(Increase {
                     key,
                     began: at,
@@ -327,11 +319,7 @@ impl Before {
         increases
     }
 
-    fn bounded(&self, application: &Application, mut counter: Counter) -> CounterKey {
-        counter.bound(&mut |label, text| *text = self.names.name(label, text));
-        CounterKey {
-            application: application.id.clone(),
-            counter,
-        }
+    fn bounded(&self, key: CounterKey) -> CounterKey {
+        key.limited(&mut |label, text| self.names.name(label, text))
     }
 }

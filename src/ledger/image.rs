@@ -12,13 +12,14 @@ use super::{
     Missed, News, Shown,
     amount::Amount,
     cohort::{NextAges, Taken},
-    key::{CohortPart, Counter, CounterKey},
+    key::{CounterKey, Texts},
     message::{Effects, Lower, MessageState},
     names::{Names, OTHER},
     store::{AccountRows, Batch, CounterRow, MessageId, MessageRow, ReleaseRow},
 };
 use crate::{
-    model::{Age, BOUNCED_KINDS, BOUNCED_REASONS, Dataset, Measure, ProviderType},
+    catalog::{self, CohortPart, Label, Origin, combinations, label::CAMPAIGN},
+    model::{Age, Dataset, Measure, ProviderType},
     providers::Digest,
 };
 
@@ -99,9 +100,10 @@ impl Image {
             .into_iter()
             .map(|row| (row.key.clone(), row))
             .collect();
+        let mut texts = Texts::default();
         let mut counters = HashMap::with_capacity(rows.counters.len());
         for row in rows.counters {
-            let Some(key) = CounterKey::parse(&row.key) else {
+            let Some(key) = texts.counter(&row.key) else {
                 return Err(format!("the counter {:?} is of no known kind", row.key));
             };
             let known = self.counters.get(&key).map(|known| known.hold);
@@ -331,44 +333,29 @@ impl Draft<'_> {
             .find(|(name, _)| *name == channel)
             .map_or(&[] as &[Measure], |(_, measures)| *measures);
         for measure in measures {
-            self.add(
-                CounterKey {
-                    application: application.clone(),
-                    counter: Counter::Total {
-                        channel: own.clone(),
-                        measure: *measure,
-                    },
-                },
-                &Amount::Count(0),
-            );
+            let key = CounterKey::measured(application, catalog::TOTAL, *measure, &[&own]);
+            self.add(key, &Amount::Count(0));
         }
         for age in self.ages.iter().copied() {
             for part in CohortPart::ALL {
-                let channel = own.clone();
-                self.add(
-                    CounterKey {
-                        application: application.clone(),
-                        counter: Counter::Cohort { channel, age, part },
-                    },
-                    &Amount::Count(0),
-                );
+                let key = CounterKey::at_age(application, catalog::COHORT, part, &[&own], age);
+                self.add(key, &Amount::Count(0));
             }
         }
     }
 
     /// The counters of bounced addresses, all of them.
     pub(super) fn zero_bounced(&mut self, application: &Arc<str>) {
-        for kind in BOUNCED_KINDS {
-            for reason in BOUNCED_REASONS {
-                let key = CounterKey {
-                    application: application.clone(),
-                    counter: Counter::BouncedAddress {
-                        kind: Arc::from(kind),
-                        reason: Arc::from(reason),
-                    },
-                };
-                self.add(key, &Amount::Count(0));
-            }
+        let family = catalog::BOUNCED_ADDRESSES;
+        let labels: Vec<Label> = family.counter_labels().copied().collect();
+        let known = |label: &Label| match label.origin {
+            Origin::Words(words) => words.iter().map(|word| Arc::from(*word)).collect(),
+            _ => Vec::new(),
+        };
+        for values in combinations(&labels, known) {
+            let values: Vec<&Arc<str>> = values.iter().collect();
+            let key = CounterKey::new(application, family, &values);
+            self.add(key, &Amount::Count(0));
         }
     }
 
@@ -398,21 +385,15 @@ impl Draft<'_> {
         self.changes.gone_campaigns.insert(campaign.clone());
     }
 
-    fn name(&self, label: &str, text: &Arc<str>, folded: &mut bool) -> Arc<str> {
-        let name = self.names.name(label, text);
-        *folded |= name.as_ref() == OTHER && text.as_ref() != OTHER;
-        name
-    }
-
-    /// A key whose texts keep to the limits.
-    pub(super) fn bounded(&mut self, application: &Arc<str>, counter: Counter) -> CounterKey {
+    /// The same key with texts that keep to the limits.
+    pub(super) fn bounded(&mut self, key: CounterKey) -> CounterKey {
         let mut folded = false;
-        let mut counter = counter;
-        counter.bound(&mut |label, text| *text = self.name(label, text, &mut folded));
-        let key = CounterKey {
-            application: application.clone(),
-            counter,
-        };
+        let names = self.names;
+        let key = key.limited(&mut |label, text| {
+            let name = names.name(label, text);
+            folded |= name.as_ref() == OTHER && text.as_ref() != OTHER;
+            name
+        });
         if folded {
             self.changes.folded.insert(key.clone());
         }
@@ -467,7 +448,7 @@ impl Draft<'_> {
             .iter()
             .map(CounterKey::to_text)
             .collect();
-        let label: Arc<str> = Arc::from("campaign");
+        let label: Arc<str> = Arc::from(CAMPAIGN.name);
         batch.gone_names = changes
             .gone_campaigns
             .iter()
@@ -480,9 +461,10 @@ impl Draft<'_> {
 
     /// Takes in what replicas have counted that do not hold the account.
     pub(super) fn absorb(&mut self, inbox: Vec<(i64, String, Amount)>) {
+        let mut texts = Texts::default();
         for (row, key, amount) in inbox {
-            if let Some(key) = CounterKey::parse(&key) {
-                let key = self.bounded(&key.application, key.counter);
+            if let Some(key) = texts.counter(&key) {
+                let key = self.bounded(key);
                 self.add(key, &amount);
             }
             self.changes.absorbed.push(row);
@@ -560,45 +542,29 @@ pub(super) struct MessageDraft<'d, 'i> {
 }
 
 impl MessageDraft<'_, '_> {
-    fn add(&mut self, counter: Counter, count: u64) {
-        let key = self.draft.bounded(&self.application, counter);
+    fn add(&mut self, key: CounterKey, count: u64) {
+        let key = self.draft.bounded(key);
         self.draft.add(key, &Amount::Count(count));
     }
 }
 
 impl Effects for MessageDraft<'_, '_> {
     fn total(&mut self, channel: &str, measure: Measure, by: u64) {
-        let channel = Arc::from(channel);
-        self.add(Counter::Total { channel, measure }, by);
+        let (families, channel) = (catalog::TOTAL, Arc::from(channel));
+        let key = CounterKey::measured(&self.application, families, measure, &[&channel]);
+        self.add(key, by);
     }
 
     fn campaign(&mut self, channel: &str, campaign: &Arc<str>, measure: Measure, by: u64) {
-        let (channel, campaign) = (Arc::from(channel), campaign.clone());
-        self.add(
-            Counter::Campaign {
-                channel,
-                campaign,
-                measure,
-            },
-            by,
-        );
+        let (families, labels) = (catalog::TOTAL_BY_CAMPAIGN, [&Arc::from(channel), campaign]);
+        let key = CounterKey::measured(&self.application, families, measure, &labels);
+        self.add(key, by);
     }
 
-    fn row(
-        &mut self,
-        [message_type, platform, vendor_channel]: [&Arc<str>; 3],
-        measure: Measure,
-        by: u64,
-    ) {
-        self.add(
-            Counter::Channel {
-                message_type: message_type.clone(),
-                platform: platform.clone(),
-                vendor_channel: vendor_channel.clone(),
-                measure,
-            },
-            by,
-        );
+    fn row(&mut self, labels: [&Arc<str>; 3], measure: Measure, by: u64) {
+        let families = catalog::TOTAL_BY_CHANNEL;
+        let key = CounterKey::measured(&self.application, families, measure, &labels);
+        self.add(key, by);
     }
 
     fn channel(&mut self, channel: &str) {
@@ -615,21 +581,18 @@ impl Effects for MessageDraft<'_, '_> {
         for (channel, sent, delivered) in taken.channels {
             let channel: Arc<str> = Arc::from(channel);
             for (part, count) in parts(sent, delivered) {
-                let channel = channel.clone();
-                self.add(Counter::Cohort { channel, age, part }, count);
+                let (families, labels) = (catalog::COHORT, [&channel]);
+                let key = CounterKey::at_age(&self.application, families, part, &labels, age);
+                self.add(key, count);
             }
         }
         // Beyond the limit several places are one, and the message is one there.
         let mut places: BTreeMap<CounterKey, u64> = BTreeMap::new();
         for ((platform, vendor_channel), (sent, delivered)) in taken.rows {
             for (part, count) in parts(sent, delivered) {
-                let counter = Counter::CohortChannel {
-                    platform: platform.clone(),
-                    vendor_channel: vendor_channel.clone(),
-                    age,
-                    part,
-                };
-                let key = self.draft.bounded(&self.application, counter);
+                let (families, labels) = (catalog::COHORT_BY_CHANNEL, [&platform, &vendor_channel]);
+                let key = CounterKey::at_age(&self.application, families, part, &labels, age);
+                let key = self.draft.bounded(key);
                 let sum = places.entry(key).or_default();
                 *sum = match part {
                     CohortPart::Messages => 1,

@@ -1,158 +1,153 @@
 //! What a counter counts.
 
-use std::sync::Arc;
+use std::{cmp::Ordering, collections::HashSet, sync::Arc};
 
-use crate::model::{Age, Measure};
+use crate::{
+    catalog::{CohortFamilies, CohortPart, FamilyId, Label, MeasureFamilies, Origin, stored_as},
+    model::{Age, Measure},
+};
 
 /// A counter of an account.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use delivery_exporter::{catalog, ledger::CounterKey, model::Measure};
+///
+/// let push: Arc<str> = Arc::from("push");
+/// let key = CounterKey::measured(&Arc::from("app"), catalog::TOTAL, Measure::Sent, &[&push]);
+/// assert_eq!(key.family.name, "delivery_sent_total");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CounterKey {
     /// The application's id: renaming an application counts nothing again.
     pub application: Arc<str>,
-    /// Which of its counters.
-    pub counter: Counter,
+    /// The family of its series.
+    pub family: FamilyId,
+    /// The values of [`counter_labels`](crate::catalog::Family::counter_labels), in order.
+    pub labels: Arc<[Arc<str>]>,
 }
 
-/// The counters of an application (contract 4.2 and 4.3).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[expect(missing_docs, reason = "the fields are the contract's labels")]
-pub enum Counter {
-    /// A measure of all messages.
-    Total { channel: Arc<str>, measure: Measure },
-    /// The same of one campaign.
-    Campaign {
-        channel: Arc<str>,
-        campaign: Arc<str>,
-        measure: Measure,
-    },
-    /// A measure of one row of the breakdown.
-    Channel {
-        message_type: Arc<str>,
-        platform: Arc<str>,
-        vendor_channel: Arc<str>,
-        measure: Measure,
-    },
-    /// Messages at an age.
-    Cohort {
-        channel: Arc<str>,
-        age: Age,
-        part: CohortPart,
-    },
-    /// The same by vendor channel.
-    CohortChannel {
-        platform: Arc<str>,
-        vendor_channel: Arc<str>,
-        age: Age,
-        part: CohortPart,
-    },
-    /// Delivery reports.
-    Report {
-        channel: Arc<str>,
-        status_group: Arc<str>,
-        status: Arc<str>,
-        error_group: Arc<str>,
-        error: Arc<str>,
-        permanent: Option<bool>,
-    },
-    /// Times from sending to a message's first final report.
-    Latency {
-        channel: Arc<str>,
-        status_group: Arc<str>,
-    },
-    /// Events of a vendor's log.
-    Log {
-        action: Arc<str>,
-        platform: Arc<str>,
-        status: Arc<str>,
-    },
-    /// Bounced e-mails, of vendors that tell them one by one.
-    BouncedAddress { kind: Arc<str>, reason: Arc<str> },
-    /// What messages cost.
-    Cost {
-        channel: Arc<str>,
-        currency: Arc<str>,
-    },
-}
-
-impl Counter {
-    /// Hands each text that a vendor or a customer fills, with its label, to what bounds it.
-    pub(super) fn bound(&mut self, bound: &mut dyn FnMut(&str, &mut Arc<str>)) {
-        match self {
-            Counter::Total { .. } | Counter::Cohort { .. } => {}
-            Counter::Campaign { campaign, .. } => bound("campaign", campaign),
-            Counter::Channel {
-                message_type,
-                platform,
-                vendor_channel,
-                ..
-            } => {
-                bound("message_type", message_type);
-                bound("platform", platform);
-                bound("vendor_channel", vendor_channel);
-            }
-            Counter::CohortChannel {
-                platform,
-                vendor_channel,
-                ..
-            } => {
-                bound("platform", platform);
-                bound("vendor_channel", vendor_channel);
-            }
-            Counter::Report {
-                status_group,
-                status,
-                error_group,
-                error,
-                ..
-            } => {
-                bound("status_group", status_group);
-                bound("status", status);
-                bound("error_group", error_group);
-                bound("error", error);
-            }
-            Counter::Latency { status_group, .. } => bound("status_group", status_group),
-            Counter::Cost { currency, .. } => bound("currency", currency),
-            Counter::Log {
-                action,
-                platform,
-                status,
-            } => {
-                bound("action", action);
-                bound("platform", platform);
-                bound("status", status);
-            }
-            // A small fixed set.
-            Counter::BouncedAddress { .. } => {}
+impl CounterKey {
+    /// A counter of a family, with the values of its labels in order.
+    pub fn new(application: &Arc<str>, family: FamilyId, labels: &[&Arc<str>]) -> CounterKey {
+        CounterKey {
+            application: application.clone(),
+            family,
+            labels: labels.iter().map(|label| (*label).clone()).collect(),
         }
     }
-}
 
-/// What is counted of a cohort.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum CohortPart {
-    /// Sends.
-    Sent,
-    /// Deliveries.
-    Delivered,
-    /// Messages.
-    Messages,
-}
-
-impl CohortPart {
-    /// All parts.
-    pub const ALL: [CohortPart; 3] = [
-        CohortPart::Sent,
-        CohortPart::Delivered,
-        CohortPart::Messages,
-    ];
-
-    /// The word in metric names.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            CohortPart::Sent => "sent",
-            CohortPart::Delivered => "delivered",
-            CohortPart::Messages => "messages",
+    /// A counter of a measure; the values of the labels without the measure's reason or kind.
+    pub fn measured(
+        application: &Arc<str>,
+        families: MeasureFamilies,
+        measure: Measure,
+        labels: &[&Arc<str>],
+    ) -> CounterKey {
+        let labels = labels.iter().map(|label| (*label).clone());
+        CounterKey {
+            application: application.clone(),
+            family: families.of(measure),
+            labels: labels.chain(measure.detail().map(Arc::from)).collect(),
         }
+    }
+
+    /// A counter of messages at an age; the values of the labels without the age.
+    pub fn at_age(
+        application: &Arc<str>,
+        families: CohortFamilies,
+        part: CohortPart,
+        labels: &[&Arc<str>],
+        age: Age,
+    ) -> CounterKey {
+        let labels = labels.iter().map(|label| (*label).clone());
+        CounterKey {
+            application: application.clone(),
+            family: families.of(part),
+            labels: labels.chain([Arc::from(age.to_string())]).collect(),
+        }
+    }
+
+    /// The same counter with what `limit` makes of each text that a vendor or a customer fills.
+    pub(super) fn limited(
+        mut self,
+        limit: &mut dyn FnMut(&Label, &Arc<str>) -> Arc<str>,
+    ) -> CounterKey {
+        for (index, label) in self.family.counter_labels().enumerate() {
+            if !label.is_limited() {
+                continue;
+            }
+            let Some(text) = self.labels.get(index) else {
+                break;
+            };
+            let value = limit(label, text);
+            if value != *text {
+                Arc::make_mut(&mut self.labels)[index] = value;
+            }
+        }
+        self
+    }
+
+    /// The campaign, of a counter of one.
+    pub fn campaign(&self) -> Option<&Arc<str>> {
+        let mut labels = self.family.counter_labels();
+        let place = labels.position(|label| label.origin == Origin::Campaign)?;
+        self.labels.get(place)
+    }
+
+    /// The stored form: words, so that a change of the code's order changes nothing.
+    pub(crate) fn to_text(&self) -> String {
+        let mut text = self.application.to_string();
+        let mut push = |field: &str| {
+            text.push(SEPARATOR);
+            text.push_str(field);
+        };
+        // Only families of the ledger have counters, and a test holds that each has a form.
+        let (kind, word) = self
+            .family
+            .stored
+            .map_or((self.family.name, None), |form| (form.kind, form.word));
+        push(kind);
+        let (word, place) = word.unzip();
+        let (before, behind) = self
+            .labels
+            .split_at(place.unwrap_or(0).min(self.labels.len()));
+        before.iter().for_each(|label| push(label));
+        word.into_iter().for_each(&mut push);
+        behind.iter().for_each(|label| push(label));
+        text
+    }
+
+    /// The order in which counters are listed: by application and kind, and then as their fields
+    /// are stored.
+    pub(super) fn stored_order(&self, other: &CounterKey) -> Ordering {
+        let place = |key: &CounterKey| {
+            let word = key.family.stored.and_then(|form| form.word);
+            word.map_or(key.labels.len(), |(_, place)| place)
+        };
+        let kind = |key: &CounterKey| key.family.stored.map(|form| form.kind);
+        let by_application = self.application.cmp(&other.application);
+        if by_application.is_ne() || kind(self) != kind(other) {
+            return by_application.then(self.family.cmp(&other.family));
+        }
+        let place = place(self);
+        let pairs = self.labels.iter().zip(other.labels.iter());
+        let pairs = self.family.counter_labels().zip(pairs);
+        let mut pairs = pairs.map(|(label, (own, others))| label.origin.compare(own, others));
+        let before = pairs
+            .by_ref()
+            .take(place)
+            .fold(Ordering::Equal, Ordering::then);
+        before
+            .then(self.family.cmp(&other.family))
+            .then_with(|| pairs.fold(Ordering::Equal, Ordering::then))
+    }
+
+    /// Reads the stored form.
+    #[cfg(test)]
+    pub(crate) fn parse(text: &str) -> Option<CounterKey> {
+        Texts::default().counter(text)
     }
 }
 
@@ -168,262 +163,51 @@ pub(super) fn clean(text: &Arc<str>) -> Arc<str> {
     }
 }
 
-impl CounterKey {
-    /// The campaign, of a counter of one.
-    pub fn campaign(&self) -> Option<&Arc<str>> {
-        match &self.counter {
-            Counter::Campaign { campaign, .. } => Some(campaign),
-            _ => None,
+/// Texts that many counters have: each is in memory once.
+#[derive(Default)]
+pub(super) struct Texts {
+    texts: HashSet<Arc<str>>,
+    /// The values of a counter's labels, while they are read.
+    labels: Vec<Arc<str>>,
+}
+
+impl Texts {
+    /// The shared copy of a text.
+    pub(super) fn share(&mut self, text: &str) -> Arc<str> {
+        if let Some(shared) = self.texts.get(text) {
+            return shared.clone();
         }
+        let shared: Arc<str> = Arc::from(text);
+        self.texts.insert(shared.clone());
+        shared
     }
 
-    /// The stored form: words, so that a change of the code's order changes nothing.
-    pub(crate) fn to_text(&self) -> String {
-        let mut fields: Vec<&str> = Vec::with_capacity(8);
-        let age_text;
-        match &self.counter {
-            Counter::Total { channel, measure } => {
-                fields.extend(["total", channel, measure.as_str()]);
-                fields.extend(measure.detail());
-            }
-            Counter::Campaign {
-                channel,
-                campaign,
-                measure,
-            } => {
-                fields.extend(["campaign", channel, campaign, measure.as_str()]);
-                fields.extend(measure.detail());
-            }
-            Counter::Channel {
-                message_type,
-                platform,
-                vendor_channel,
-                measure,
-            } => {
-                fields.extend([
-                    "channel",
-                    message_type,
-                    platform,
-                    vendor_channel,
-                    measure.as_str(),
-                ]);
-                fields.extend(measure.detail());
-            }
-            Counter::Cohort { channel, age, part } => {
-                age_text = age.to_string();
-                fields.extend(["cohort", channel, &age_text, part.as_str()]);
-            }
-            Counter::CohortChannel {
-                platform,
-                vendor_channel,
-                age,
-                part,
-            } => {
-                age_text = age.to_string();
-                fields.extend([
-                    "cohort_channel",
-                    platform,
-                    vendor_channel,
-                    &age_text,
-                    part.as_str(),
-                ]);
-            }
-            Counter::Report {
-                channel,
-                status_group,
-                status,
-                error_group,
-                error,
-                permanent,
-            } => {
-                let permanent = permanent.map_or("", |own| if own { "true" } else { "false" });
-                fields.extend([
-                    "report",
-                    channel,
-                    status_group,
-                    status,
-                    error_group,
-                    error,
-                    permanent,
-                ]);
-            }
-            Counter::Latency {
-                channel,
-                status_group,
-            } => fields.extend(["latency", channel, status_group]),
-            Counter::Log {
-                action,
-                platform,
-                status,
-            } => fields.extend(["log", action, platform, status]),
-            Counter::BouncedAddress { kind, reason } => {
-                fields.extend(["bounced_address", kind, reason]);
-            }
-            Counter::Cost { channel, currency } => fields.extend(["cost", channel, currency]),
+    /// Reads the stored form of a counter; `None`: no version has written it.
+    pub(super) fn counter(&mut self, text: &str) -> Option<CounterKey> {
+        let mut fields = text.split(SEPARATOR);
+        let (application, kind) = (fields.next()?, fields.next()?);
+        let fields: Vec<&str> = fields.collect();
+        let (family, word) = stored_as(kind, &fields)?;
+        let mut texts = fields.iter().enumerate();
+        self.labels.clear();
+        for label in family.counter_labels() {
+            let (_, text) = texts.find(|(place, _)| Some(*place) != word)?;
+            let value = label.origin.read(text)?;
+            let value = self.share(&value);
+            self.labels.push(value);
         }
-        let mut text = self.application.to_string();
-        for field in fields {
-            text.push(SEPARATOR);
-            text.push_str(field);
+        if texts.any(|(place, _)| Some(place) != word) {
+            return None;
         }
-        text
-    }
-
-    /// Reads the stored form.
-    pub(crate) fn parse(text: &str) -> Option<CounterKey> {
-        let fields: Vec<&str> = text.split(SEPARATOR).collect();
-        let own = |text: &&str| Arc::from(*text);
-        let measure = |words: &[&str]| {
-            let (word, detail) = (words.first()?, words.get(1));
-            Measure::ALL
-                .into_iter()
-                .find(|own| own.as_str() == *word && own.detail() == detail.copied())
-        };
-        let part = |word: &str| CohortPart::ALL.into_iter().find(|own| own.as_str() == word);
-        let (application, fields) = fields.split_first()?;
-        let counter = match fields {
-            ["total", channel, rest @ ..] => Counter::Total {
-                channel: own(channel),
-                measure: measure(rest)?,
-            },
-            ["campaign", channel, campaign, rest @ ..] => Counter::Campaign {
-                channel: own(channel),
-                campaign: own(campaign),
-                measure: measure(rest)?,
-            },
-            ["channel", message_type, platform, vendor_channel, rest @ ..] => Counter::Channel {
-                message_type: own(message_type),
-                platform: own(platform),
-                vendor_channel: own(vendor_channel),
-                measure: measure(rest)?,
-            },
-            ["cohort", channel, age, word] => Counter::Cohort {
-                channel: own(channel),
-                age: age.parse().ok()?,
-                part: part(word)?,
-            },
-            ["cohort_channel", platform, vendor_channel, age, word] => Counter::CohortChannel {
-                platform: own(platform),
-                vendor_channel: own(vendor_channel),
-                age: age.parse().ok()?,
-                part: part(word)?,
-            },
-            [
-                "report",
-                channel,
-                status_group,
-                status,
-                error_group,
-                error,
-                permanent,
-            ] => Counter::Report {
-                channel: own(channel),
-                status_group: own(status_group),
-                status: own(status),
-                error_group: own(error_group),
-                error: own(error),
-                permanent: match *permanent {
-                    "true" => Some(true),
-                    "false" => Some(false),
-                    _ => None,
-                },
-            },
-            ["latency", channel, status_group] => Counter::Latency {
-                channel: own(channel),
-                status_group: own(status_group),
-            },
-            ["log", action, platform, status] => Counter::Log {
-                action: own(action),
-                platform: own(platform),
-                status: own(status),
-            },
-            ["bounced_address", kind, reason] => Counter::BouncedAddress {
-                kind: own(kind),
-                reason: own(reason),
-            },
-            ["cost", channel, currency] => Counter::Cost {
-                channel: own(channel),
-                currency: own(currency),
-            },
-            _ => return None,
-        };
         Some(CounterKey {
-            application: own(application),
-            counter,
+            application: self.share(application),
+            family,
+            labels: self.labels.as_slice().into(),
         })
     }
 }
 
 #[cfg(test)]
-pub(crate) mod stored;
-
+pub(crate) mod samples;
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::model::{BounceKind, ErrorReason};
-
-    #[test]
-    fn keys_survive_being_stored() {
-        let text = |text: &str| Arc::from(text);
-        let counters = [
-            Counter::Total {
-                channel: text("push"),
-                measure: Measure::Errors(ErrorReason::SendFailed),
-            },
-            Counter::Campaign {
-                channel: text("email"),
-                campaign: text("Frühling, 50 %"),
-                measure: Measure::Bounces(BounceKind::Soft),
-            },
-            Counter::Channel {
-                message_type: text("notification"),
-                platform: text(""),
-                vendor_channel: text("fcm"),
-                measure: Measure::Sent,
-            },
-            Counter::Cohort {
-                channel: text("push"),
-                age: Age::Seconds(5400),
-                part: CohortPart::Messages,
-            },
-            Counter::CohortChannel {
-                platform: text("android"),
-                vendor_channel: text("oppo"),
-                age: Age::First,
-                part: CohortPart::Delivered,
-            },
-            Counter::Report {
-                channel: text("email"),
-                status_group: text("PENDING"),
-                status: text("PENDING_ENROUTE"),
-                error_group: text(""),
-                error: text(""),
-                permanent: None,
-            },
-            Counter::Latency {
-                channel: text("email"),
-                status_group: text("DELIVERED"),
-            },
-            Counter::Cost {
-                channel: text("email"),
-                currency: text("EUR"),
-            },
-            Counter::Log {
-                action: text("opened"),
-                platform: text("ios"),
-                status: text(""),
-            },
-            Counter::BouncedAddress {
-                kind: text("hard"),
-                reason: text("mailbox_full"),
-            },
-        ];
-        for counter in counters {
-            let key = CounterKey {
-                application: text(""),
-                counter,
-            };
-            assert_eq!(CounterKey::parse(&key.to_text()), Some(key));
-        }
-    }
-}
+pub(crate) mod stored;

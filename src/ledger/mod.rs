@@ -36,9 +36,9 @@ pub use account::{AccountLedger, Met, Policy, Replayed, Seen};
 pub use amount::{Amount, Times};
 pub use before::{Before, Increase};
 pub use cohort::{Missed, Windows};
+pub use key::CounterKey;
 #[cfg(test)]
-pub(crate) use key::stored::STORED;
-pub use key::{CohortPart, Counter, CounterKey};
+pub(crate) use key::{samples, stored::STORED};
 pub use lease::Lease;
 pub use names::{Names, OTHER, shortened};
 pub use store::StoreError;
@@ -52,13 +52,6 @@ use crate::{
 use lease::Leases;
 use spool::AccountSpool;
 use store::{RegisteredRow, Store, postgres::Postgres, sqlite::Sqlite};
-
-/// The bounds of the times from sending to a message's first final report, in seconds (contract
-/// 4.3).
-pub const LATENCY_BOUNDS: &[f64] = &[
-    1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0, 21600.0, 43200.0,
-    86400.0, 172800.0,
-];
 
 /// Reports are remembered for 30 days; a day more, as parts are dropped whole.
 const REMEMBERED: Duration = Duration::from_secs(31 * 86_400);

@@ -12,12 +12,14 @@ use std::{
 use sha2::{Digest as _, Sha256};
 
 use super::key::clean;
-use crate::{config::Limits, redact::masked_label};
+use crate::{
+    catalog::{Label, Limit, label::CAMPAIGN},
+    config::Limits,
+    redact::masked_label,
+};
 
 /// What stands for all values beyond the limit.
 pub const OTHER: &str = "other";
-/// The label with a limit of its own.
-const CAMPAIGN: &str = "campaign";
 
 /// The names of one account, shared by its counters and its gauges.
 #[derive(Default)]
@@ -92,13 +94,19 @@ impl Names {
     }
 
     /// The value of a label for a text: itself, or `other`. The empty text is no value.
-    pub fn name(&self, label: &str, text: &Arc<str>) -> Arc<str> {
+    pub fn name(&self, label: &Label, text: &Arc<str>) -> Arc<str> {
         if text.is_empty() || text.as_ref() == OTHER {
             return text.clone();
         }
+        let limit = match label.origin.limit() {
+            Limit::Closed => return text.clone(),
+            Limit::Length => return self.short(text),
+            limit => limit,
+        };
+        let label = label.name;
         let text = clean(text);
         let mut state = self.lock();
-        let limit = if label == CAMPAIGN {
+        let limit = if limit == Limit::Campaigns {
             state.max_campaigns
         } else {
             state.max_values
@@ -147,7 +155,7 @@ impl Names {
     /// A campaign that is forgotten leaves its place to another.
     pub(super) fn forget_campaign(&self, campaign: &Arc<str>) {
         let mut state = self.lock();
-        if let Some(values) = state.known.get_mut(CAMPAIGN) {
+        if let Some(values) = state.known.get_mut(CAMPAIGN.name) {
             values.remove(campaign);
         }
     }
@@ -156,6 +164,7 @@ impl Names {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalog::label::{ERROR, STATUS};
 
     fn limits(values: usize, campaigns: usize) -> Limits {
         Limits {
@@ -171,23 +180,20 @@ mod tests {
     #[test]
     fn the_first_values_keep_their_names() {
         let names = Names::new(&limits(2, 1));
-        let name = |label, text: &str| names.name(label, &Arc::from(text)).to_string();
-        let statuses = ["a", "b", "c", "a", ""].map(|text| name("status", text));
+        let name = |label: &Label, text: &str| names.name(label, &Arc::from(text)).to_string();
+        let statuses = ["a", "b", "c", "a", ""].map(|text| name(&STATUS, text));
         assert_eq!(statuses, ["a", "b", "other", "a", ""]);
-        assert_eq!(
-            [name("campaign", "x"), name("campaign", "y")],
-            ["x", "other"]
-        );
+        assert_eq!([name(&CAMPAIGN, "x"), name(&CAMPAIGN, "y")], ["x", "other"]);
         assert_eq!(names.take_new().len(), 3);
         names.forget_campaign(&Arc::from("x"));
-        assert_eq!(name("campaign", "z"), "z");
-        assert_eq!(name("error", "a\u{1f}b"), "a\u{fffd}b");
+        assert_eq!(name(&CAMPAIGN, "z"), "z");
+        assert_eq!(name(&ERROR, "a\u{1f}b"), "a\u{fffd}b");
     }
 
     #[test]
     fn long_values_are_cut_at_a_character_and_stay_apart() {
         let names = Names::new(&limits(10, 10));
-        let name = |text: String| names.name("error", &Arc::from(text));
+        let name = |text: String| names.name(&ERROR, &Arc::from(text));
         assert_eq!(*name("x".repeat(256)), *"x".repeat(256));
         // Two bytes a character: the cut would be in the middle of one.
         let long = [1, 2].map(|number| name(format!("{}{number}", "é".repeat(3_000_000))));
@@ -203,6 +209,6 @@ mod tests {
         // One that an earlier version stored in full keeps its counters.
         let old: Arc<str> = Arc::from("o".repeat(300));
         names.load(vec![(Arc::from("error"), old.clone())]);
-        assert_eq!(names.name("error", &old), old);
+        assert_eq!(names.name(&ERROR, &old), old);
     }
 }

@@ -7,9 +7,10 @@ use rust_decimal::Decimal;
 use super::{
     amount::{Amount, Times},
     image::Draft,
-    key::{Counter, CounterKey},
+    key::{CounterKey, Texts},
 };
 use crate::{
+    catalog::{self, FamilyId},
     model::Measure,
     providers::{Digest, Outcome, Report},
 };
@@ -76,31 +77,30 @@ impl Memory {
         {
             return Counted::Repeat { noted: true };
         }
-        let channel = tally.channel(report.channel);
-        tally.one(
-            Slot::Report,
-            Counter::Report {
-                channel: channel.clone(),
-                status_group: report.status_group.clone(),
-                status: report.status.clone(),
-                error_group: report.error_group.clone(),
-                error: report.error.clone(),
-                permanent: report.permanent,
-            },
-        );
-        let mut message = |[total, of_campaign]: [Slot; 2], measure| {
-            let of_all = Counter::Total {
-                channel: channel.clone(),
-                measure,
-            };
-            tally.one(total, of_all);
+        let permanent = match report.permanent {
+            Some(true) => "true",
+            Some(false) => "false",
+            None => "",
+        };
+        let channel = report.channel;
+        let labels = [
+            channel,
+            &report.status_group,
+            &report.status,
+            &report.error_group,
+            &report.error,
+            permanent,
+        ];
+        tally.one(Slot::Report, catalog::REPORTS, &labels);
+        let mut message = |[total, of_campaign]: [Slot; 2], measure: Measure| {
+            let detail = measure.detail();
+            let count = 1 + usize::from(detail.is_some());
+            let labels = [channel, detail.unwrap_or_default()];
+            tally.one(total, catalog::TOTAL.of(measure), &labels[..count]);
             if let Some(campaign) = &report.campaign {
-                let own = Counter::Campaign {
-                    channel: channel.clone(),
-                    campaign: campaign.clone(),
-                    measure,
-                };
-                tally.one(of_campaign, own);
+                let labels = [channel, campaign, detail.unwrap_or_default()];
+                let family = catalog::TOTAL_BY_CAMPAIGN.of(measure);
+                tally.one(of_campaign, family, &labels[..=count]);
             }
         };
         if first {
@@ -121,23 +121,20 @@ impl Memory {
             && !std::mem::replace(&mut self.ended, true)
             && let Some(latency) = report.latency
         {
-            let counter = Counter::Latency {
-                channel: channel.clone(),
-                status_group: report.status_group.clone(),
-            };
+            let labels = [channel, &report.status_group];
             let zero = || Amount::Times(Times::default());
-            if let Amount::Times(times) = tally.amount(Slot::Latency, counter, zero) {
+            let amount = tally.amount(Slot::Latency, catalog::REPORT_LATENCY, &labels, zero);
+            if let Amount::Times(times) = amount {
                 times.note(latency, bounds);
             }
         }
         if let Some((money, currency)) = &report.cost
             && !std::mem::replace(&mut self.priced, true)
         {
-            let currency = currency.clone();
-            let counter = Counter::Cost { channel, currency };
+            let labels = [channel, currency.as_ref()];
             let zero = || Amount::Money(Decimal::ZERO);
             tally
-                .amount(Slot::Cost, counter, zero)
+                .amount(Slot::Cost, catalog::REPORT_COST, &labels, zero)
                 .add(&Amount::Money(*money));
         }
         Counted::New
@@ -177,41 +174,54 @@ const FATE: [Slot; 2] = [Slot::Fate, Slot::FateOfCampaign];
 
 /// What the reports of one transaction add up to. Most of them are alike, so that the ledger's own
 /// counters are looked up once for a kind of report and not for each.
-#[derive(Default)]
 pub(super) struct Tally {
+    application: Arc<str>,
     /// In the order in which they were first met: so names are bounded as one by one.
-    amounts: Vec<(Counter, Amount)>,
-    places: HashMap<Counter, usize>,
+    amounts: Vec<(CounterKey, Amount)>,
+    places: HashMap<CounterKey, usize>,
     /// The place of the last counter of each slot.
     last: [usize; Slot::Cost as usize + 1],
-    channel: Option<Arc<str>>,
+    texts: Texts,
 }
 
 impl Tally {
-    fn channel(&mut self, name: &str) -> Arc<str> {
-        if let Some(own) = self.channel.as_ref().filter(|own| own.as_ref() == name) {
-            return own.clone();
+    /// Nothing yet, of an application.
+    pub(super) fn new(application: Arc<str>) -> Tally {
+        Tally {
+            application,
+            amounts: Vec::new(),
+            places: HashMap::new(),
+            last: Default::default(),
+            texts: Texts::default(),
         }
-        let own: Arc<str> = Arc::from(name);
-        self.channel = Some(own.clone());
-        own
     }
 
-    fn one(&mut self, slot: Slot, counter: Counter) {
-        if let Amount::Count(count) = self.amount(slot, counter, || Amount::Count(0)) {
+    fn one(&mut self, slot: Slot, family: FamilyId, labels: &[&str]) {
+        if let Amount::Count(count) = self.amount(slot, family, labels, || Amount::Count(0)) {
             *count = count.saturating_add(1);
         }
     }
 
-    fn amount(&mut self, slot: Slot, counter: Counter, zero: fn() -> Amount) -> &mut Amount {
+    fn amount(
+        &mut self,
+        slot: Slot,
+        family: FamilyId,
+        labels: &[&str],
+        zero: fn() -> Amount,
+    ) -> &mut Amount {
         let last = &mut self.last[slot as usize];
-        if self
-            .amounts
-            .get(*last)
-            .is_none_or(|(own, _)| *own != counter)
-        {
-            *last = *self.places.entry(counter).or_insert_with_key(|counter| {
-                self.amounts.push((counter.clone(), zero()));
+        let is_last = |(key, _): &(CounterKey, Amount)| {
+            let own = key.labels.iter().map(AsRef::as_ref);
+            key.family == family && own.eq(labels.iter().copied())
+        };
+        if !self.amounts.get(*last).is_some_and(is_last) {
+            let key = CounterKey {
+                application: self.application.clone(),
+                family,
+                labels: labels.iter().map(|label| self.texts.share(label)).collect(),
+            };
+            *last = *self.places.entry(key).or_insert_with_key(|key| {
+                self.amounts.push((key.clone(), zero()));
                 self.amounts.len() - 1
             });
         }
@@ -219,9 +229,9 @@ impl Tally {
     }
 
     /// Counts all of it.
-    pub(super) fn count(self, application: &Arc<str>, draft: &mut Draft<'_>) {
-        for (counter, amount) in self.amounts {
-            let key: CounterKey = draft.bounded(application, counter);
+    pub(super) fn count(self, draft: &mut Draft<'_>) {
+        for (key, amount) in self.amounts {
+            let key = draft.bounded(key);
             draft.add(key, &amount);
         }
     }

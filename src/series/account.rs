@@ -23,17 +23,16 @@ use jiff::Timestamp;
 use super::{
     bounds::Bounds,
     chunks::{Chunks, Own},
-    families::{FamilyId, Key, id, is_breakdown},
     groups::{Draft, Group, Shapes, nanoseconds},
     layout::{Layout, Material, OrderKey},
     pieces::{Piece, Prepare, View},
     values::{Number, Value, born},
 };
 use crate::{
+    catalog::{self, FamilyId, Label, Origin, Zeros, combinations},
     config::{Account, Config, Limits, PerMessage},
-    ledger::{Amount, Counter, CounterKey, Lease, Missed, Names, Windows},
-    model::{Dataset, ProviderType, Source},
-    providers::FailureKind,
+    ledger::{Amount, CounterKey, Lease, Missed, Names, Windows},
+    model::{Age, Dataset, ProviderType, Source},
 };
 
 /// The series of one account.
@@ -149,15 +148,8 @@ impl AccountSeries {
     /// no family holds it. Counters of several reasons can have one name and the same labels.
     pub fn named(&self, key: &CounterKey) -> Option<NamedCounter> {
         let (family, own) = self.lock().settings.place(key).ok()?;
-        let family = family.family();
-        // The first two are the account's own.
-        let labels = family
-            .labels
-            .iter()
-            .skip(2)
-            .copied()
-            .zip(own.iter().cloned());
-        Some((&family.name, labels.collect()))
+        let labels = family.own_labels().iter().map(|label| label.name);
+        Some((family.name, labels.zip(own.iter().cloned()).collect()))
     }
 
     /// The label `account`.
@@ -179,68 +171,37 @@ impl AccountSeries {
     fn bear_zeros(&self, account: &Account) {
         let now = self.clock.now();
         let mut state = self.lock();
-        let mut zero = |key: Key, own: &[&str]| {
-            let own: Own = own.iter().map(|value| Arc::from(*value)).collect();
-            let family = id(key);
-            let born = || born(family.family(), now);
+        let mut zero = |family: FamilyId, own: Own| {
+            let born = || born(&family, now);
             state.lasting.bear(family, own, born);
         };
-        zero(Key::SnapshotDecreases, &[]);
-        zero(Key::TrackedMessages, &[]);
-        zero(Key::HeldIncrements, &[]);
-        zero(Key::ReportsDuplicate, &[]);
-        zero(Key::ReportsQuarantined, &[]);
-        if account.webhook_token.is_some() {
-            for outcome in WebhookOutcome::ALL {
-                zero(Key::WebhookRequests, &[outcome.as_str()]);
-            }
-        }
-        // One that is not in use has no series: registrations have theirs from the first one on.
-        let mut sources = Vec::new();
-        for (source, there) in [
-            (Source::Static, !account.messages.fixed.is_empty()),
-            (Source::File, !account.messages.files.is_empty()),
-            (Source::Http, !account.messages.http.is_empty()),
-            (Source::List, account.messages.list),
-        ] {
-            if there {
-                sources.push(source);
-            }
-        }
-        for source in sources {
-            zero(Key::DiscoverySuccess, &[source.as_str()]);
-            zero(Key::DiscoveryLastSuccess, &[source.as_str()]);
-            zero(Key::DiscoveredMessages, &[source.as_str()]);
-        }
-        for dataset in &account.collect {
-            let dataset = dataset.as_str();
-            zero(Key::CollectDuration, &[dataset]);
-            zero(Key::ApiRetries, &[dataset]);
-            zero(Key::RateLimited, &[dataset]);
-            for application in &account.applications {
-                let application = application.name.as_ref();
-                zero(Key::LastSuccess, &[dataset, application]);
-                for kind in FailureKind::ALL {
-                    zero(Key::CollectFailures, &[dataset, application, kind.as_str()]);
+        let known = KnownValues::new(account);
+        for family in catalog::families() {
+            let wanted = match family.zeros {
+                Zeros::None => false,
+                Zeros::Always => true,
+                Zeros::OfWebhook => account.webhook_token.is_some(),
+                Zeros::OfAges => !known.ages.is_empty(),
+            };
+            if wanted {
+                for own in combinations(family.family().own_labels(), |label| known.of(label)) {
+                    zero(family, own.into());
                 }
             }
         }
-        let windows = Windows::of(account);
-        for age in windows.ages() {
-            for reason in Missed::OF_AN_AGE {
-                zero(Key::CohortMissed, &[&age.to_string(), reason.as_str()]);
-            }
-        }
-        if !windows.is_empty() {
-            zero(Key::CohortMissed, &["", Missed::AgeUnknown.as_str()]);
+        if !known.ages.is_empty() {
+            zero(
+                catalog::COHORT_MISSED,
+                texts(["", Missed::AgeUnknown.as_str()]).into(),
+            );
         }
         if account.provider.has_messages() {
             for reason in ["max_age", "max_messages", "id_too_long", "request"] {
-                zero(Key::RejectedMessages, &[reason]);
+                zero(catalog::REJECTED_MESSAGES, texts([reason]).into());
             }
         }
         let held = Value::Gauge(Number::Count(1));
-        let family = id(Key::LeaseHeld);
+        let family = catalog::LEASE_HELD;
         state.lasting.insert(family, Own::default(), held);
     }
 
@@ -273,21 +234,22 @@ impl AccountSeries {
 
     /// A request to the account's webhook has ended.
     pub fn webhook(&self, outcome: WebhookOutcome) {
-        self.count(Key::WebhookRequests, &[outcome.as_str()]);
+        self.count(catalog::WEBHOOK_REQUESTS, &[outcome.as_str()]);
         self.publish();
     }
 
-    fn set(&self, key: Key, own: &[&str], number: Number) {
+    fn set(&self, family: FamilyId, own: &[&str], number: Number) {
         let own: Own = own.iter().map(|value| Arc::from(*value)).collect();
         self.lock()
             .lasting
-            .insert(id(key), own, Value::Gauge(number));
+            .insert(family, own, Value::Gauge(number));
     }
 
-    fn count(&self, key: Key, own: &[&str]) {
-        let own = own.iter().map(|value| Arc::from(*value)).collect();
+    fn count(&self, family: FamilyId, own: &[&str]) {
         let now = self.clock.now();
-        self.lock().add(id(key), own, Number::Count(1), now);
+        let mut state = self.lock();
+        let own = state.bounds.values(family, own);
+        state.add(family, own, Number::Count(1), now);
     }
 }
 
@@ -307,7 +269,8 @@ pub enum WebhookOutcome {
 }
 
 impl WebhookOutcome {
-    const ALL: [WebhookOutcome; 5] = [
+    #[cfg(test)]
+    pub(super) const ALL: [WebhookOutcome; 5] = [
         WebhookOutcome::Counted,
         WebhookOutcome::Duplicate,
         WebhookOutcome::Unsupported,
@@ -315,7 +278,7 @@ impl WebhookOutcome {
         WebhookOutcome::Refused,
     ];
 
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             WebhookOutcome::Counted => "counted",
             WebhookOutcome::Duplicate => "duplicate",
@@ -324,6 +287,51 @@ impl WebhookOutcome {
             WebhookOutcome::Refused => "refused",
         }
     }
+}
+
+/// The values of labels that the configuration of an account says beforehand.
+struct KnownValues<'a> {
+    account: &'a Account,
+    ages: Vec<Age>,
+    /// Those that are in use; registrations have theirs from the first one on.
+    sources: Vec<Source>,
+}
+
+impl KnownValues<'_> {
+    fn new(account: &Account) -> KnownValues<'_> {
+        let sources = [
+            (Source::Static, !account.messages.fixed.is_empty()),
+            (Source::File, !account.messages.files.is_empty()),
+            (Source::Http, !account.messages.http.is_empty()),
+            (Source::List, account.messages.list),
+        ];
+        let in_use = sources.into_iter().filter(|(_, in_use)| *in_use);
+        KnownValues {
+            account,
+            ages: Windows::of(account).ages().to_vec(),
+            sources: in_use.map(|(source, _)| source).collect(),
+        }
+    }
+
+    fn of(&self, label: &Label) -> Vec<Arc<str>> {
+        let account = self.account;
+        match label.origin {
+            Origin::Dataset => texts(account.collect.iter().map(|dataset| dataset.as_str())),
+            Origin::Application => texts(account.applications.iter().map(|own| own.name.as_ref())),
+            Origin::Source => texts(self.sources.iter().map(|source| source.as_str())),
+            Origin::Age => self
+                .ages
+                .iter()
+                .map(|age| Arc::from(age.to_string()))
+                .collect(),
+            Origin::Words(words) => texts(words.iter().copied()),
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn texts<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Arc<str>> {
+    texts.into_iter().map(Arc::from).collect()
 }
 
 /// A view of an account that is being read.
@@ -343,12 +351,6 @@ impl AccountView {
     pub fn pieces(&self, family: FamilyId) -> &[Arc<Piece>] {
         self.shown.family(family, self.held)
     }
-}
-
-/// Whether several counters of the ledger can be one series: it has no label for their measures'
-/// reason or kind.
-fn is_part(counter: &Counter) -> bool {
-    matches!(counter, Counter::Channel { measure, .. } if measure.detail().is_some())
 }
 
 /// What a counter shows, as a series.
@@ -401,7 +403,7 @@ impl State {
         amount: &Amount,
         born_at: Timestamp,
     ) {
-        if is_part(&key.counter) {
+        if family.summed.is_some() {
             let parts = self.parts.entry((family, own.clone())).or_default();
             parts.insert(key.clone(), (amount.clone(), born_at));
             self.show_parts(family, own);
@@ -543,7 +545,7 @@ impl State {
         let mut show = |group: &Arc<Group>, channels: bool| {
             let len = group.shape.len(channels);
             let mut families = |counts: &mut dyn Iterator<Item = (FamilyId, u64)>, reason| {
-                for (family, count) in counts.filter(|(own, _)| channels || !is_breakdown(*own)) {
+                for (family, count) in counts.filter(|(own, _)| channels || !own.is_breakdown) {
                     *dropped.entry((family, reason)).or_default() += count;
                 }
             };
@@ -579,13 +581,12 @@ impl State {
                 *dropped.entry((family, "max_label_values")).or_default() += count;
             }
             let dropped = dropped.into_iter();
-            let dropped = dropped
-                .map(|((family, reason), count)| (family.family().name.clone(), reason, count));
+            let dropped = dropped.map(|((family, reason), count)| (family.name, reason, count));
             let unplaced = self.bounds.take_unplaced().into_iter();
-            let unplaced = unplaced.map(|(key, count)| (key.name(), "no_family", count));
+            let unplaced = unplaced.map(|(family, count)| (family.name, "no_family", count));
             for (family, reason, count) in dropped.chain(unplaced) {
                 let own = [Arc::from(family), Arc::from(reason)].into();
-                self.add(id(Key::SeriesDropped), own, Number::Count(count), now);
+                self.add(catalog::SERIES_DROPPED, own, Number::Count(count), now);
             }
         }
         let of_groups = |groups: &[Arc<Group>], channels: bool| {
@@ -595,11 +596,11 @@ impl State {
         // It is one itself, from the beginning.
         let own = Own::default();
         let first = || Value::Gauge(Number::Count(0));
-        self.lasting.bear(id(Key::Series), own.clone(), first);
+        self.lasting.bear(catalog::SERIES, own.clone(), first);
         let series = of_groups(&messages, channels) + of_groups(&shown, true);
         let series = series + self.lasting.len() + self.counters.len();
         let value = Value::Gauge(Number::Count(series as u64));
-        self.lasting.insert(id(Key::Series), own, value);
+        self.lasting.insert(catalog::SERIES, own, value);
         let chunks = self.lasting.chunks().chain(self.counters.chunks());
         Material {
             identity: self.settings.identity.clone(),

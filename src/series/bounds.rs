@@ -2,8 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::families::{FamilyId, WordKey};
-use crate::ledger::{Names, OTHER};
+use super::chunks::Own;
+use crate::{
+    catalog::{FamilyId, Label},
+    ledger::{Names, OTHER},
+};
 
 /// The label values that keep their names, and what lost one.
 pub(super) struct Bounds {
@@ -11,7 +14,7 @@ pub(super) struct Bounds {
     /// Series that lost a name since they were last taken.
     dropped: BTreeMap<FamilyId, u64>,
     /// Values that no family holds, since they were last taken.
-    unplaced: BTreeMap<WordKey, u64>,
+    unplaced: BTreeMap<FamilyId, u64>,
 }
 
 impl Bounds {
@@ -34,13 +37,27 @@ impl Bounds {
         &self.names
     }
 
-    /// The value to show for `text` as this label of this family.
-    pub(super) fn value(&mut self, family: FamilyId, label: &str, text: &Arc<str>) -> Arc<str> {
-        let value = self.names.name(label, text);
-        if value.as_ref() == OTHER && text.as_ref() != OTHER {
+    /// The value to show for `text` as this label, and whether it lost its name.
+    pub(super) fn value(names: &Names, label: &Label, text: &Arc<str>) -> (Arc<str>, bool) {
+        let value = names.name(label, text);
+        let lost = value.as_ref() == OTHER && text.as_ref() != OTHER;
+        (value, lost)
+    }
+
+    /// The values to show for texts as a family's own labels.
+    pub(super) fn values(&mut self, family: FamilyId, texts: &[&str]) -> Own {
+        let mut any_lost = false;
+        let labels = family.family().own_labels().iter();
+        let values = labels.zip(texts).map(|(label, text)| {
+            let (value, lost) = Bounds::value(&self.names, label, &Arc::from(*text));
+            any_lost |= lost;
+            value
+        });
+        let values = values.collect();
+        if any_lost {
             self.lost(family);
         }
-        value
+        values
     }
 
     /// A series of this family lost a name.
@@ -49,12 +66,12 @@ impl Bounds {
     }
 
     /// A value was dropped that no family holds.
-    pub(super) fn unplaced(&mut self, key: WordKey) {
+    pub(super) fn unplaced(&mut self, key: FamilyId) {
         *self.unplaced.entry(key).or_default() += 1;
     }
 
     /// How many values no family holds, since this was last asked.
-    pub(super) fn take_unplaced(&mut self) -> BTreeMap<WordKey, u64> {
+    pub(super) fn take_unplaced(&mut self) -> BTreeMap<FamilyId, u64> {
         std::mem::take(&mut self.unplaced)
     }
 

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use super::{families::FamilyId, values::Value};
+use super::values::Value;
+use crate::catalog::FamilyId;
 
 /// The values of a series' own labels, without those of the account.
 pub(super) type Own = Arc<[Arc<str>]>;
@@ -165,7 +166,7 @@ fn put(chunks: &mut Vec<Arc<Chunk>>, index: usize, place: usize, series: (Own, V
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::series::{Key, Number, families::id};
+    use crate::{catalog, series::Number};
 
     fn own(number: u64) -> Own {
         [Arc::from(format!("{number:08}"))].into()
@@ -177,7 +178,7 @@ mod tests {
 
     #[test]
     fn it_is_a_sorted_map_whose_parts_are_bounded() {
-        let family = id(Key::Up);
+        let family = catalog::UP;
         let mut chunks = Chunks::default();
         let mut model = BTreeMap::new();
         // A multiplicative walk visits every number below the prime in a scattered order.
@@ -206,7 +207,7 @@ mod tests {
 
     #[test]
     fn long_labels_make_short_chunks() {
-        let family = id(Key::Up);
+        let family = catalog::UP;
         let mut chunks = Chunks::default();
         for number in 0..400 {
             let long: Own = [Arc::from(format!("{number:02000}"))].into();
@@ -221,7 +222,7 @@ mod tests {
 
     #[test]
     fn what_does_not_change_is_not_copied() {
-        let family = id(Key::Up);
+        let family = catalog::UP;
         let mut chunks = Chunks::default();
         (0..500).for_each(|number| chunks.insert(family, own(number), count(1)));
         let view: Vec<Arc<Chunk>> = chunks.chunks().map(|(_, chunk)| chunk.clone()).collect();

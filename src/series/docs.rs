@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::families::{Family, families};
+use crate::catalog::{Family, families};
 
 /// `docs/metrics.md`.
 pub fn reference() -> String {
@@ -25,9 +25,9 @@ pub fn reference() -> String {
             "| `{}` | {} | {} | {} | `{}`{unit} |",
             family.name,
             family.kind.as_str(),
-            labels(family),
+            labels(&family),
             family.help,
-            family.otlp_name()
+            family.otlp_name
         );
     }
     text
@@ -36,13 +36,13 @@ pub fn reference() -> String {
 /// `docs/families.json`: what dashboards and rules are made from.
 pub fn machine_readable() -> String {
     let all: Vec<_> = families()
-        .iter()
         .map(|family| {
+            let labels: Vec<_> = family.labels.iter().map(|label| label.name).collect();
             serde_json::json!({
                 "name": family.name,
                 "type": family.kind.as_str(),
                 "unit": family.unit,
-                "labels": family.labels,
+                "labels": labels,
                 "help": family.help,
             })
         })
@@ -60,7 +60,7 @@ pub fn table() -> String {
             "| `{}` | {} | {} |",
             family.name,
             family.kind.as_str(),
-            labels(family)
+            labels(&family)
         );
     }
     text
@@ -70,7 +70,7 @@ fn labels(family: &Family) -> String {
     let labels: Vec<_> = family
         .labels
         .iter()
-        .map(|label| format!("`{label}`"))
+        .map(|label| format!("`{}`", label.name))
         .collect();
     labels.join(", ")
 }

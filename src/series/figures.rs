@@ -3,11 +3,13 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    families::{FamilyId, Key, id},
     groups::{Draft, Name, Shapes},
     values::Number,
 };
-use crate::model::{Figure, FigureKind};
+use crate::{
+    catalog::{self, FamilyId},
+    model::{Figure, FigureKind},
+};
 
 /// Adds the series of figures. Values whose labels coincide are added up; of ratios, one is left out.
 pub(super) fn add(draft: &mut Draft, shapes: &mut Shapes, figures: &[Figure], name: Name<'_>) {
@@ -44,69 +46,82 @@ pub(super) fn number(value: f64) -> Number {
     }
 }
 
+/// The family of a figure and the values of its own labels behind the application; whether one of
+/// them lost its name to the limits.
 pub(super) fn place(kind: &FigureKind, name: Name<'_>) -> (FamilyId, Vec<Arc<str>>, bool) {
-    let users = |key: Key, platform: &Arc<str>, time_unit: &'static str| {
-        let (platform, lost) = name("platform", platform);
-        (id(key), vec![platform, Arc::from(time_unit)], lost)
-    };
-    let conversion = |key: Key, labels: [&Arc<str>; 3]| {
-        let (campaign, campaign_lost) = name("campaign", labels[0]);
-        let (event, event_lost) = name("event", labels[2]);
-        let labels = vec![campaign, name("message_id", labels[1]).0, event];
-        (id(key), labels, campaign_lost || event_lost)
-    };
+    let (family, texts) = texts(kind);
+    let mut any_lost = false;
+    let labels = family.family().own_labels().iter().skip(1);
+    let values = labels.zip(&texts).map(|(label, text)| {
+        let (value, lost) = name(label, text);
+        any_lost |= lost;
+        value
+    });
+    let values = values.collect();
+    (family, values, any_lost)
+}
+
+/// The family of a figure, and what the vendor says for its labels.
+fn texts(kind: &FigureKind) -> (FamilyId, Vec<Arc<str>>) {
     match kind {
         FigureKind::UsersNew {
             platform,
             time_unit,
-        } => users(Key::AppUsersNew, platform, time_unit),
+        } => (
+            catalog::APP_USERS_NEW,
+            vec![platform.clone(), Arc::from(*time_unit)],
+        ),
         FigureKind::UsersActive {
             platform,
             time_unit,
-        } => users(Key::AppUsersActive, platform, time_unit),
+        } => (
+            catalog::APP_USERS_ACTIVE,
+            vec![platform.clone(), Arc::from(*time_unit)],
+        ),
         FigureKind::UsersOnline {
             platform,
             time_unit,
-        } => users(Key::AppUsersOnline, platform, time_unit),
-        FigureKind::CanaryDevices { message_id, status } => {
-            let (status, lost) = name("status", status);
-            (
-                id(Key::CanaryDevices),
-                vec![name("message_id", message_id).0, status],
-                lost,
-            )
-        }
+        } => (
+            catalog::APP_USERS_ONLINE,
+            vec![platform.clone(), Arc::from(*time_unit)],
+        ),
+        FigureKind::CanaryDevices { message_id, status } => (
+            catalog::CANARY_DEVICES,
+            vec![message_id.clone(), status.clone()],
+        ),
         FigureKind::ConversionHits {
             campaign,
             message_id,
             event,
-        } => conversion(Key::ConversionHits, [campaign, message_id, event]),
+        } => (
+            catalog::CONVERSION_HITS,
+            vec![campaign.clone(), message_id.clone(), event.clone()],
+        ),
         FigureKind::ConversionRatio {
             campaign,
             message_id,
             event,
-        } => conversion(Key::ConversionRatio, [campaign, message_id, event]),
+        } => (
+            catalog::CONVERSION_RATIO,
+            vec![campaign.clone(), message_id.clone(), event.clone()],
+        ),
         FigureKind::ConversionRevenue {
             campaign,
             message_id,
             event,
-        } => conversion(Key::ConversionRevenue, [campaign, message_id, event]),
+        } => (
+            catalog::CONVERSION_REVENUE,
+            vec![campaign.clone(), message_id.clone(), event.clone()],
+        ),
         // Links are bounded by max_links, where the most clicked are known.
         FigureKind::LinkClicks {
             template,
             link,
             title,
         } => (
-            id(Key::LinkClicks),
-            vec![
-                name("template", template).0,
-                name("link", link).0,
-                name("title", title).0,
-            ],
-            false,
+            catalog::LINK_CLICKS,
+            vec![template.clone(), link.clone(), title.clone()],
         ),
-        FigureKind::LinkDevices { link } => {
-            (id(Key::LinkDevices), vec![name("link", link).0], false)
-        }
+        FigureKind::LinkDevices { link } => (catalog::LINK_DEVICES, vec![link.clone()]),
     }
 }

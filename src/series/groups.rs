@@ -16,13 +16,14 @@ use std::{
 use delivery_clock::Moment;
 use jiff::Timestamp;
 
-use super::{
-    chunks::Own,
-    families::{FamilyId, Key, WordKey, find, id, is_breakdown},
-    layout::OrderKey,
-    values::Number,
+use super::{chunks::Own, layout::OrderKey, values::Number};
+use crate::{
+    catalog::{
+        self, FamilyId, Label,
+        label::{MESSAGE_TYPE, PLATFORM, VENDOR_CHANNEL},
+    },
+    model::{Counts, Measure, Snapshot},
 };
-use crate::model::{Counts, Measure, Snapshot};
 
 /// What the values of a group are, in order.
 pub(super) struct Shape {
@@ -163,7 +164,7 @@ pub(super) struct Draft {
     found: Vec<(Entry, u64)>,
     lost: Vec<(FamilyId, u64)>,
     /// Values that no family holds.
-    unplaced: Vec<WordKey>,
+    unplaced: Vec<FamilyId>,
 }
 
 impl Draft {
@@ -188,20 +189,21 @@ impl Draft {
         self.found.push((entry, bits));
     }
 
-    /// Adds a count under the family of a word. Where there is none, it is noted as dropped, unless
-    /// it is 0 and so says nothing. The family.
-    fn add_count(&mut self, key: WordKey, labels: Own, count: u64) -> Option<FamilyId> {
-        let family = find(key);
-        match family {
-            Some(family) => self.add(family, labels, Number::Count(count)),
-            None if count > 0 => self.unplaced.push(key),
-            None => {}
+    /// Adds a count. Where its family has no series, it is noted as dropped, unless it is 0 and so says
+    /// nothing. The family that has it.
+    fn add_count(&mut self, family: FamilyId, labels: Own, count: u64) -> Option<FamilyId> {
+        if family.is_exposed {
+            self.add(family, labels, Number::Count(count));
+            return Some(family);
         }
-        family
+        if count > 0 {
+            self.unplaced.push(family);
+        }
+        None
     }
 
     /// The values that no family holds.
-    pub(super) fn unplaced(&self) -> &[WordKey] {
+    pub(super) fn unplaced(&self) -> &[FamilyId] {
         &self.unplaced
     }
 
@@ -321,7 +323,7 @@ impl Shapes {
         }
         let breakdown = entries
             .iter()
-            .filter(|entry| is_breakdown(entry.family))
+            .filter(|entry| entry.family.is_breakdown)
             .count();
         let new = Arc::new(Shape {
             entries,
@@ -361,7 +363,7 @@ impl Shapes {
                 .family()
                 .labels
                 .iter()
-                .map(|name| name.len() + 4)
+                .map(|label| label.name.len() + 4)
                 .sum();
             let line = common + family.family().name.len() + names + 12;
             let own = &shape.entries[places.clone()];
@@ -422,7 +424,7 @@ fn get(counts: &Counts, measure: Measure) -> Option<u64> {
 }
 
 /// Gives the value to show for a text as a label, and whether it lost its name to the limits.
-pub(super) type Name<'a> = &'a dyn Fn(&str, &Arc<str>) -> (Arc<str>, bool);
+pub(super) type Name<'a> = &'a dyn Fn(&Label, &Arc<str>) -> (Arc<str>, bool);
 
 /// Adds the series of a message.
 pub(super) fn add(
@@ -439,7 +441,7 @@ pub(super) fn add(
                 Some(detail) => shapes.tuple(&[totals.channel, detail]),
                 None => channel.clone(),
             };
-            let family = draft.add_count(WordKey::Message(measure.as_str()), labels, *count);
+            let family = draft.add_count(catalog::MESSAGE.of(*measure), labels, *count);
             if let Some(family) = family.filter(|_| campaign_lost) {
                 draft.lose(family);
             }
@@ -449,29 +451,29 @@ pub(super) fn add(
         let ratio = sent.zip(delivered).map(|(sent, delivered)| {
             Number::Count(delivered).as_f64() / Number::Count(sent).as_f64()
         });
-        for (key, ratio) in [
-            (Key::MessageDeliveryRatio, ratio),
-            (Key::MessageReportedRatio, totals.reported_ratio),
+        for (family, ratio) in [
+            (catalog::MESSAGE_DELIVERY_RATIO, ratio),
+            (catalog::MESSAGE_REPORTED_RATIO, totals.reported_ratio),
         ] {
             if let Some(ratio) = ratio {
-                draft.add(id(key), channel.clone(), Number::Float(ratio));
+                draft.add(family, channel.clone(), Number::Float(ratio));
                 if campaign_lost {
-                    draft.lose(id(key));
+                    draft.lose(family);
                 }
             }
         }
     }
     for row in &snapshot.breakdown {
         let named = [
-            name("message_type", &row.message_type),
-            name("platform", &row.platform),
-            name("vendor_channel", &row.vendor_channel),
+            name(&MESSAGE_TYPE, &row.message_type),
+            name(&PLATFORM, &row.platform),
+            name(&VENDOR_CHANNEL, &row.vendor_channel),
         ];
         let labels = shapes.tuple(&named.each_ref().map(|(value, _)| value.as_ref()));
         let lost = campaign_lost || named.iter().any(|(_, lost)| *lost);
         for (measure, count) in &row.counts {
             // The reasons of errors add up: their labels coincide.
-            let key = WordKey::Channel(measure.as_str());
+            let key = catalog::MESSAGE_BY_CHANNEL.of(*measure);
             let family = draft.add_count(key, labels.clone(), *count);
             if let Some(family) = family.filter(|_| lost) {
                 draft.lose(family);
@@ -479,10 +481,10 @@ pub(super) fn add(
         }
     }
     for totals in &snapshot.types {
-        let (kind, lost) = name("message_type", &totals.message_type);
+        let (kind, lost) = name(&MESSAGE_TYPE, &totals.message_type);
         let labels = shapes.tuple(&[kind.as_ref()]);
         for (measure, count) in &totals.counts {
-            let key = WordKey::Type(measure.as_str());
+            let key = catalog::MESSAGE_BY_TYPE.of(*measure);
             let family = draft.add_count(key, labels.clone(), *count);
             if let Some(family) = family.filter(|_| lost || campaign_lost) {
                 draft.lose(family);

@@ -7,11 +7,11 @@ use jiff::{SignedDuration, Timestamp};
 use super::{
     account::Settings,
     chunks::Own,
-    families::{Family, FamilyId, Kind, ids},
     figures,
     values::{Labels, Number},
 };
 use crate::{
+    catalog::{Family, FamilyId, Kind, families},
     config::{Account, Config},
     ledger::Increase,
     model::{Application, Figure},
@@ -162,7 +162,7 @@ impl History {
 
 /// Walks the past of accounts, family by family.
 pub fn walk(all: &[History], show: &mut dyn FnMut(&'static Family, Dated<'_>)) {
-    for id in ids().filter(|id| !matches!(id.family().kind, Kind::Histogram(_))) {
+    for id in families().filter(|id| !matches!(id.kind, Kind::Histogram(_))) {
         for history in all {
             history.of(id, &mut |dated| show(id.family(), dated));
         }
@@ -183,8 +183,8 @@ fn steps(from: Timestamp, to: Timestamp) -> impl Iterator<Item = Timestamp> {
 mod tests {
     use super::*;
     use crate::{
-        config,
-        ledger::{Counter, CounterKey},
+        catalog, config,
+        ledger::samples::measured,
         model::{FigureKind, Measure},
     };
 
@@ -200,13 +200,8 @@ mod tests {
         let labels = [(Arc::from("job"), Arc::from("j"))];
         let (from, to) = (at("01T00:30:00"), at("01T06:00:00"));
         let mut history = History::new(account, &config, &labels, from, to);
-        let key = |application: &str| CounterKey {
-            application: Arc::from(application),
-            counter: Counter::Total {
-                channel: Arc::from("push"),
-                measure: Measure::Sent,
-            },
-        };
+        let key =
+            |application: &str| measured(catalog::TOTAL, Measure::Sent, &["push"]).of(application);
         let birth = at("01T03:10:00.5");
         for (began, over, by) in [
             ("01T00:00:00", "01T01:00:00", 5),

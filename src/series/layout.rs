@@ -8,11 +8,11 @@ use jiff::Timestamp;
 
 use super::{
     chunks::Chunk,
-    families::{FamilyId, Key, families, id, is_breakdown},
     groups::Group,
     pieces::{Block, FormSet, Piece, Prepare, Rows, View},
     values::{Identity, Number, Value},
 };
+use crate::catalog::{self, FamilyId};
 
 /// The smallest block that is divided further, by the text of its largest family.
 const LEAST: usize = 8 << 10;
@@ -226,7 +226,7 @@ impl Placed {
                 own.dedup();
             }
         }
-        own.retain(|family| shared.channels || !is_breakdown(*family));
+        own.retain(|family| shared.channels || !family.is_breakdown);
         let block = Arc::new(Block::new(cut.groups.into()));
         let pieces = own.into_iter().map(|family| {
             let rows = Rows::Block(block.clone());
@@ -304,7 +304,7 @@ impl Layout {
         self.messages.arrange(messages, &shared);
         self.figures.arrange(figures, &shared);
         let mut before = std::mem::take(&mut self.chunks);
-        let mut pieces: Vec<Vec<Arc<Piece>>> = families().iter().map(|_| Vec::new()).collect();
+        let mut pieces: Vec<Vec<Arc<Piece>>> = vec![Vec::new(); FamilyId::COUNT];
         for placed in self.messages.0.iter().chain(&self.figures.0) {
             for piece in &placed.pieces {
                 pieces[piece.family().index()].push(piece.clone());
@@ -338,27 +338,34 @@ impl Layout {
 fn not_held(identity: &Arc<Identity>) -> Arc<Piece> {
     let not = (Arc::from([]), Value::Gauge(Number::Count(0)));
     let rows = Rows::Chunk(Arc::new(vec![not]));
-    Arc::new(Piece::new(id(Key::LeaseHeld), Some(identity.clone()), rows))
+    Arc::new(Piece::new(
+        catalog::LEASE_HELD,
+        Some(identity.clone()),
+        rows,
+    ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Measure;
     use crate::series::{
-        families::{WordKey, find},
         groups::{Draft, Head, Shapes},
         pieces::Unprepared,
     };
 
     const FAMILIES: u64 = 3;
 
-    fn message(measure: &'static str) -> FamilyId {
-        find(WordKey::Message(measure)).unwrap()
+    fn message(measure: Measure) -> FamilyId {
+        catalog::MESSAGE.of(measure)
     }
 
     fn group(shapes: &mut Shapes, number: i64, count: u64) -> Arc<Group> {
         let mut draft = Draft::default();
-        for (index, measure) in ["sent", "delivered", "opened"].into_iter().enumerate() {
+        for (index, measure) in [Measure::Sent, Measure::Delivered, Measure::Opened]
+            .into_iter()
+            .enumerate()
+        {
             let labels = shapes.tuple(&["push"]);
             // Only the first family changes.
             let count = if index == 0 { count } else { 7 };
@@ -402,7 +409,7 @@ mod tests {
 
     /// Every series once, newest message first, whatever has come and gone.
     fn check(view: &View, messages: &[Arc<Group>]) {
-        let family = message("sent");
+        let family = message(Measure::Sent);
         let mut seen = Vec::new();
         for piece in view.family(family, true) {
             piece.visit(None, &mut |labels, value| {

@@ -5,10 +5,8 @@
 
 mod account;
 mod bounds;
-mod catalogue;
 mod chunks;
 pub mod docs;
-mod families;
 mod figures;
 mod groups;
 mod history;
@@ -25,7 +23,6 @@ use delivery_clock::{Clock, Moment};
 use jiff::Timestamp;
 
 pub use account::{AccountSeries, AccountView, NamedCounter, WebhookOutcome};
-pub use families::{Family, FamilyId, Key, Kind, WordKey, families, find, id, ids};
 pub use history::{Dated, History, walk};
 pub use pieces::{
     AGES, Checksum, FORMS, Form, FormSet, Piece, Prepare, Remembered, Run, Unprepared, View,
@@ -35,7 +32,11 @@ pub use probe::{Probed, show as show_probe};
 pub use process::{PointOutcome, ProcessSeries};
 pub use values::{Histogram, Identity, Labels, Number, Value, Visitor};
 
-use crate::{config::Config, ledger::Lease};
+use crate::{
+    catalog::{self, FamilyId},
+    config::Config,
+    ledger::Lease,
+};
 use values::Show;
 
 /// All series of this process.
@@ -49,7 +50,7 @@ pub struct Table {
 impl Table {
     /// The table of a process that starts now. `prepare` makes what is read of it beforehand.
     pub fn new(clock: Clock, prepare: Arc<dyn Prepare>) -> Table {
-        let process = Arc::new(ProcessSeries::new(clock.now()));
+        let process = Arc::new(ProcessSeries::new(clock.clone()));
         Table {
             clock,
             process,
@@ -141,7 +142,7 @@ impl Shown {
     /// Families with their pieces, in the order of the exposition. The accounts come in the order
     /// of the configuration.
     pub fn families(&self) -> impl Iterator<Item = (FamilyId, impl Iterator<Item = &Arc<Piece>>)> {
-        families::ids().map(|family| {
+        catalog::families().map(|family| {
             let accounts = self.accounts.iter();
             let of_accounts = accounts.flat_map(move |account| account.pieces(family));
             (family, of_accounts.chain(self.process(family)))
@@ -156,8 +157,8 @@ impl Shown {
     /// Walks all series as they are at `now`, without a gauge that is stale by then.
     pub fn visit(&self, now: Moment, visitor: &mut dyn Visitor) {
         for (family, pieces) in self.families() {
-            if visitor.wants(family.family()) {
-                let mut show = Show::new(visitor, family.family());
+            if visitor.wants(family) {
+                let mut show = Show::new(visitor, family);
                 for piece in pieces {
                     piece.visit(Some(now), &mut |labels, value| show.sample(labels, value));
                 }

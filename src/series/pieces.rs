@@ -15,10 +15,10 @@ use delivery_clock::Moment;
 
 use super::{
     chunks::Chunk,
-    families::{self, FamilyId, Key, id},
     groups::{Group, nanoseconds},
     values::{Identity, Labels, Value},
 };
+use crate::catalog::{self, FamilyId, Origin};
 
 /// Where a family has many pieces, so many of the newest stand by themselves.
 const NEWEST: usize = 8;
@@ -180,10 +180,10 @@ impl Piece {
                     for (entry, number) in group.values(self.family) {
                         let mut labels = entry.labels.iter();
                         own.clear();
-                        own.extend(family.labels.iter().skip(2).map(|name| match *name {
-                            "application" => group.application.as_ref(),
-                            "campaign" if of_message => group.campaign.as_ref(),
-                            "message_id" if of_message => group.label.as_ref(),
+                        own.extend(family.own_labels().iter().map(|label| match label.origin {
+                            Origin::Application => group.application.as_ref(),
+                            Origin::Campaign if of_message => group.campaign.as_ref(),
+                            Origin::Message if of_message => group.label.as_ref(),
                             _ => labels.next().map_or("", |value| value.as_ref()),
                         }));
                         each(Labels::new(family, identity, &own), &Value::Gauge(number));
@@ -258,7 +258,7 @@ impl View {
             let (own, old) = (self.by_age(family), before.by_age(family));
             std::array::from_fn(|age| is_same(own[age], old[age]))
         };
-        let same: Vec<[bool; AGES]> = families::ids().map(same).collect();
+        let same: Vec<[bool; AGES]> = catalog::all().map(same).collect();
         for (index, (carried, runs)) in self.carried.iter_mut().zip(&before.runs).enumerate() {
             if let Some(runs) = runs.get().filter(|_| wanted & (1 << index) != 0) {
                 let runs = runs.iter().zip(&same);
@@ -283,10 +283,10 @@ impl View {
     /// The pieces of a family, which `held` tells to be this replica's.
     pub(super) fn family(&self, family: FamilyId, held: bool) -> &[Arc<Piece>] {
         // Everything else belongs to the replica that holds the account.
-        if !held && family == id(Key::LeaseHeld) {
+        if !held && family == catalog::LEASE_HELD {
             return std::slice::from_ref(&self.not_held);
         }
-        if !held && family != id(Key::WebhookRequests) {
+        if !held && family != catalog::WEBHOOK_REQUESTS {
             return &[];
         }
         of_family(&self.pieces, family)
@@ -312,7 +312,7 @@ impl View {
                     carried.unwrap_or_else(|| Arc::new(make(pieces[age])))
                 })
             };
-            families::ids().map(run).collect()
+            catalog::all().map(run).collect()
         })
     }
 

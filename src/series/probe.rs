@@ -4,12 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use delivery_clock::{Clock, Moment};
 
-use super::{
-    AccountSeries, Key, Labels, Number, Unprepared, Value, Visitor,
-    families::{self, id},
-    values::Show,
-};
+use super::{AccountSeries, Labels, Number, Unprepared, Value, Visitor, values::Show};
 use crate::{
+    catalog::{self, Origin},
     collector::Recorder,
     config::{Account, Config, PerMessage},
     ledger::Lease,
@@ -62,9 +59,9 @@ pub fn show(
         series.publish();
     }
     let view = series.view();
-    for family in families::ids() {
-        if family.family().labels.contains(&"message_id") {
-            let mut show = Show::new(visitor, family.family());
+    for family in catalog::families() {
+        if family.has(Origin::Message) {
+            let mut show = Show::new(visitor, family);
             for piece in view.pieces(family) {
                 piece.visit(None, &mut |labels, value| show.sample(labels, value));
             }
@@ -72,9 +69,11 @@ pub fn show(
     }
     let success = Number::Count(probed.snapshot.is_some().into());
     let lasted = Number::Float(probed.lasted.as_secs_f64());
-    for (key, number) in [(Key::ProbeSuccess, success), (Key::ProbeDuration, lasted)] {
-        let family = id(key).family();
-        let labels = Labels::new(family, None, &[]);
+    for (family, number) in [
+        (catalog::PROBE_SUCCESS, success),
+        (catalog::PROBE_DURATION, lasted),
+    ] {
+        let labels = Labels::new(family.family(), None, &[]);
         Show::new(visitor, family).sample(labels, &Value::Gauge(number));
     }
 }

@@ -1,35 +1,29 @@
-//! The families of the process itself, carried by prometheus-client, and shown through the same
-//! door as all others.
+//! The families of the process itself, shown through the same door as all others.
+
+mod system;
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    fmt::Debug,
-    fs::{self, File},
-    io::Read,
-    sync::{Arc, Mutex, OnceLock, PoisonError, atomic::AtomicU64},
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
+use delivery_clock::{Clock, Moment};
 use jiff::Timestamp;
-use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric},
-    metrics::{
-        counter::{ConstCounter, Counter},
-        family::Family as ClientFamily,
-        gauge::{ConstGauge, Gauge},
-    },
-    registry::{Metric, Registry},
-};
 
 use super::{
-    chunks::{Chunk, Own},
-    families::{FamilyId, Kind, families},
+    chunks::{Chunks, Own},
     pieces::{Piece, Rows},
     values::{Number, Value},
 };
-use crate::ledger::{Place, StoreNotes};
+use crate::{
+    catalog::{self, FamilyId, Kind},
+    ledger::{Place, StoreNotes},
+};
+use system::System;
 
-type FloatGauge = Gauge<f64, AtomicU64>;
+/// The operating system is asked at most so often: two scrapers at a time see the same.
+const SYSTEM_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How a pushed point ended: the label `outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +37,13 @@ pub enum PointOutcome {
 }
 
 impl PointOutcome {
-    const ALL: [PointOutcome; 3] = [
+    pub(super) const ALL: [PointOutcome; 3] = [
         PointOutcome::Accepted,
         PointOutcome::Rejected,
         PointOutcome::Failed,
     ];
 
-    fn as_str(self) -> &'static str {
+    pub(super) fn as_str(self) -> &'static str {
         match self {
             PointOutcome::Accepted => "accepted",
             PointOutcome::Rejected => "rejected",
@@ -58,315 +52,239 @@ impl PointOutcome {
     }
 }
 
-/// The series of the process: set by whoever knows, read at each scrape.
+/// The series of the process.
 pub struct ProcessSeries {
-    registry: Registry,
+    clock: Clock,
     start: Timestamp,
-    store_up: Gauge,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    values: Chunks,
     /// What could not be written to when it was last tried.
-    down: Mutex<Vec<Place>>,
-    store_errors: Counter,
-    store_size: FloatGauge,
-    zero_hold_sufficient: Gauge,
-    spool_bytes: FloatGauge,
-    quarantined_bodies: FloatGauge,
-    spools: Mutex<HashMap<Arc<str>, (u64, u64)>>,
-    reload_successful: Gauge,
-    reload_success: FloatGauge,
-    otlp_points: ClientFamily<[(&'static str, &'static str); 1], Counter>,
+    down: Vec<Place>,
+    /// Bytes and quarantined bodies of each account's spool.
+    spools: HashMap<Arc<str>, (u64, u64)>,
+    system: System,
+    /// When the operating system is asked again.
+    next: Moment,
+    /// What was shown last, in the order of the families: what has not changed is shown again.
+    pieces: Vec<Arc<Piece>>,
 }
 
 impl ProcessSeries {
     /// All of them, at the start of the process.
-    pub(super) fn new(start: Timestamp) -> ProcessSeries {
-        let mut series = ProcessSeries {
-            registry: Registry::default(),
-            start,
-            store_up: Gauge::default(),
-            down: Mutex::default(),
-            store_errors: Counter::default(),
-            store_size: FloatGauge::default(),
-            zero_hold_sufficient: Gauge::default(),
-            spool_bytes: FloatGauge::default(),
-            quarantined_bodies: FloatGauge::default(),
-            spools: Mutex::default(),
-            reload_successful: Gauge::default(),
-            reload_success: FloatGauge::default(),
-            otlp_points: ClientFamily::default(),
+    pub(super) fn new(clock: Clock) -> ProcessSeries {
+        let series = ProcessSeries {
+            start: clock.now(),
+            clock,
+            state: Mutex::default(),
         };
-        let build = ClientFamily::<[(&str, &str); 3], Gauge>::default();
-        build
-            .get_or_create(&[
-                ("version", env!("CARGO_PKG_VERSION")),
-                ("revision", env!("DELIVERY_EXPORTER_REVISION")),
-                ("rustc", env!("DELIVERY_EXPORTER_RUSTC")),
-            ])
-            .set(1);
-        for outcome in PointOutcome::ALL {
-            drop(
-                series
-                    .otlp_points
-                    .get_or_create(&[("outcome", outcome.as_str())]),
-            );
+        let build = [
+            env!("CARGO_PKG_VERSION"),
+            env!("DELIVERY_EXPORTER_REVISION"),
+            env!("DELIVERY_EXPORTER_RUSTC"),
+        ];
+        let mut state = series.lock();
+        state.set(catalog::BUILD_INFO, &build, Number::Count(1));
+        for family in [catalog::STORE_UP, catalog::ZERO_HOLD_SUFFICIENT] {
+            state.set(family, &[], Number::Count(1));
         }
-        series.store_up.set(1);
-        series.register("delivery_exporter_build_info", build);
-        series.register("delivery_exporter_store_up", series.store_up.clone());
-        series.register(
-            "delivery_exporter_store_errors_total",
-            series.store_errors.clone(),
+        state.set(
+            catalog::CONFIG_LAST_RELOAD_SUCCESSFUL,
+            &[],
+            Number::Count(0),
         );
-        series.register(
-            "delivery_exporter_store_size_bytes",
-            series.store_size.clone(),
-        );
-        series.zero_hold_sufficient.set(1);
-        series.register(
-            "delivery_exporter_zero_hold_sufficient",
-            series.zero_hold_sufficient.clone(),
-        );
-        series.register("delivery_exporter_spool_bytes", series.spool_bytes.clone());
-        series.register(
-            "delivery_exporter_quarantined_bodies",
-            series.quarantined_bodies.clone(),
-        );
-        series.register(
-            "delivery_exporter_config_last_reload_successful",
-            series.reload_successful.clone(),
-        );
-        series.register(
-            "delivery_exporter_config_last_reload_success_timestamp_seconds",
-            series.reload_success.clone(),
-        );
-        series.register(
-            "delivery_exporter_otlp_points_total",
-            series.otlp_points.clone(),
-        );
-        series.registry.register_collector(Box::new(System));
+        for family in [
+            catalog::STORE_SIZE_BYTES,
+            catalog::SPOOL_BYTES,
+            catalog::QUARANTINED_BODIES,
+            catalog::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS,
+        ] {
+            state.set(family, &[], Number::Float(0.0));
+        }
+        state.count(catalog::STORE_ERRORS, &[], 0, series.start);
+        for outcome in PointOutcome::ALL {
+            state.count(catalog::OTLP_POINTS, &[outcome.as_str()], 0, series.start);
+        }
+        drop(state);
         series
     }
 
-    fn register(&mut self, name: &str, metric: impl Metric) {
-        if let Some(family) = families().iter().find(|family| family.name == name) {
-            self.registry
-                .register(family.base_name(), family.help.clone(), metric);
-        }
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The configuration was read: taken or not.
     pub fn reloaded(&self, taken: bool, at: Timestamp) {
-        self.reload_successful.set(taken.into());
+        let mut state = self.lock();
+        let successful = Number::Count(taken.into());
+        state.set(catalog::CONFIG_LAST_RELOAD_SUCCESSFUL, &[], successful);
         if taken {
-            self.reload_success.set(at.as_duration().as_secs_f64());
+            let at = Number::Float(at.as_duration().as_secs_f64());
+            let family = catalog::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS;
+            state.set(family, &[], at);
         }
     }
 
     /// Whether every scraper comes often enough to see that a counter was 0.
     pub fn zero_hold_sufficient(&self, sufficient: bool) {
-        self.zero_hold_sufficient.set(sufficient.into());
+        let sufficient = Number::Count(sufficient.into());
+        self.lock()
+            .set(catalog::ZERO_HOLD_SUFFICIENT, &[], sufficient);
     }
 
     /// Points were pushed by OTLP.
     pub fn otlp_points(&self, outcome: PointOutcome, points: u64) {
-        self.otlp_points
-            .get_or_create(&[("outcome", outcome.as_str())])
-            .inc_by(points);
+        let labels = [outcome.as_str()];
+        self.lock()
+            .count(catalog::OTLP_POINTS, &labels, points, self.start);
     }
 
-    /// The process's series, in the order of the families. prometheus-client has one way out, its text; what it wrote
-    /// is taken apart again, so that the outputs see no difference.
+    /// The process's series, in the order of the families.
     pub(super) fn collect(&self) -> Vec<Arc<Piece>> {
-        let mut text = String::new();
-        if prometheus_client::encoding::text::encode(&mut text, &self.registry).is_err() {
-            // Writing to a string does not fail.
-            return Vec::new();
+        let now = self.clock.monotonic();
+        let mut state = self.lock();
+        if now >= state.next {
+            state.next = now + SYSTEM_INTERVAL;
+            state.ask_system(self.start);
         }
-        let mut found = BTreeMap::<FamilyId, Chunk>::new();
-        for line in text.lines().filter(|line| !line.starts_with('#')) {
-            let Some((series, value)) = line.rsplit_once(' ') else {
-                continue;
-            };
-            let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-            let Some(id) = super::families::by_name(name) else {
-                continue;
-            };
-            let values: Own = labels
-                .split('"')
-                .skip(1)
-                .step_by(2)
-                .map(Arc::from)
-                .collect();
-            let number = match value.parse() {
-                Ok(count) => Number::Count(count),
-                Err(_) => Number::Float(value.parse().unwrap_or(f64::NAN)),
-            };
-            let value = match id.family().kind {
-                Kind::Counter => Value::Counter(number, self.start),
+        state.show()
+    }
+}
+
+impl State {
+    fn set(&mut self, family: FamilyId, labels: &[&str], number: Number) {
+        self.values
+            .insert(family, own(labels), Value::Gauge(number));
+    }
+
+    fn count(&mut self, family: FamilyId, labels: &[&str], by: u64, start: Timestamp) {
+        let zero = || Value::Counter(Number::Count(0), start);
+        self.values.change(family, own(labels), zero, |value| {
+            if let Value::Counter(Number::Count(count), _) = value {
+                *count = count.saturating_add(by);
+            }
+        });
+    }
+
+    fn ask_system(&mut self, start: Timestamp) {
+        let values = &mut self.values;
+        self.system.read(&mut |family, value| {
+            let number = Number::Float(value);
+            let value = match family.kind {
+                Kind::Counter => Value::Counter(number, start),
                 _ => Value::Gauge(number),
             };
-            found.entry(id).or_default().push((values, value));
-        }
-        // The client's own order differs from scrape to scrape.
-        let pieces = found.into_iter().map(|(family, mut series)| {
-            series.sort_by(|(left, _), (right, _)| left.cmp(right));
-            Arc::new(Piece::new(family, None, Rows::Chunk(Arc::new(series))))
+            values.insert(family, Own::default(), value);
         });
-        pieces.collect()
     }
+
+    fn show(&mut self) -> Vec<Arc<Piece>> {
+        let mut before = std::mem::take(&mut self.pieces).into_iter().peekable();
+        for (family, chunk) in self.values.chunks() {
+            while before.next_if(|old| old.family() < family).is_some() {}
+            let old = before.next_if(|old| old.family() == family);
+            let same =
+                old.filter(|old| matches!(&old.rows, Rows::Chunk(own) if Arc::ptr_eq(own, chunk)));
+            let piece = same
+                .unwrap_or_else(|| Arc::new(Piece::new(family, None, Rows::Chunk(chunk.clone()))));
+            self.pieces.push(piece);
+        }
+        self.pieces.clone()
+    }
+}
+
+fn own(labels: &[&str]) -> Own {
+    labels.iter().map(|label| Arc::from(*label)).collect()
 }
 
 impl StoreNotes for ProcessSeries {
     fn up(&self, place: Place, up: bool) {
-        let mut down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
-        down.retain(|own| *own != place);
+        let mut state = self.lock();
+        state.down.retain(|own| *own != place);
         if !up {
-            down.push(place);
+            state.down.push(place);
         }
-        self.store_up.set(down.is_empty().into());
+        let all_up = Number::Count(state.down.is_empty().into());
+        state.set(catalog::STORE_UP, &[], all_up);
     }
 
     fn error(&self) {
-        self.store_errors.inc();
+        self.lock().count(catalog::STORE_ERRORS, &[], 1, self.start);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "sizes of disks are below 2^53")]
     fn store_size(&self, bytes: u64) {
-        self.store_size.set(bytes as f64);
+        let size = Number::Float(bytes as f64);
+        self.lock().set(catalog::STORE_SIZE_BYTES, &[], size);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "sizes of disks are below 2^53")]
     fn size(&self, account: &Arc<str>, bytes: u64, quarantined: u64) {
-        let mut spools = self.spools.lock().unwrap_or_else(PoisonError::into_inner);
-        spools.insert(account.clone(), (bytes, quarantined));
-        self.spool_bytes
-            .set(spools.values().map(|(bytes, _)| bytes).sum::<u64>() as f64);
-        self.quarantined_bodies
-            .set(spools.values().map(|(_, bodies)| bodies).sum::<u64>() as f64);
+        let mut state = self.lock();
+        state.spools.insert(account.clone(), (bytes, quarantined));
+        let sum = |of: fn(&(u64, u64)) -> u64| state.spools.values().map(of).sum::<u64>() as f64;
+        let (bytes, bodies) = (sum(|own| own.0), sum(|own| own.1));
+        state.set(catalog::SPOOL_BYTES, &[], Number::Float(bytes));
+        state.set(catalog::QUARANTINED_BODIES, &[], Number::Float(bodies));
     }
 }
 
-/// The operating system's view of this process, read from `/proc` at each scrape.
-#[derive(Debug)]
-struct System;
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The kernel's unit of CPU time for programs, fixed on Linux.
-const TICKS_PER_SECOND: f64 = 100.0;
-/// The page size of every platform that the exporter is built for.
-const PAGE_BYTES: f64 = 4096.0;
-
-impl Collector for System {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let mut write = |name: &str, value: Option<f64>| {
-            let family = families().iter().find(|family| family.name == name);
-            let (Some(family), Some(value)) = (family, value) else {
-                return Ok(());
-            };
-            let mut write_as = |metric: &dyn EncodeAny| {
-                metric.encode_into(&mut encoder, family.base_name(), &family.help)
-            };
-            match family.kind {
-                Kind::Counter => write_as(&ConstCounter::new(value)),
-                _ => write_as(&ConstGauge::new(value)),
-            }
-        };
-        let stat = proc("/proc/self/stat").unwrap_or_default();
-        // The command's name, in parentheses, can hold blanks: fields are counted after it.
-        let fields: Vec<f64> = stat
-            .rsplit_once(')')
-            .map(|(_, rest)| {
-                rest.split_whitespace()
-                    .map(|f| f.parse().unwrap_or(0.0))
-                    .collect()
-            })
-            .unwrap_or_default();
-        let field = |number: usize| fields.get(number - 3).copied();
-        let cpu = field(14)
-            .zip(field(15))
-            .map(|(user, system)| (user + system) / TICKS_PER_SECOND);
-        write("process_cpu_seconds_total", cpu)?;
-        write("process_threads", field(20))?;
-        let start = boot_time()
-            .zip(field(22))
-            .map(|(boot, ticks)| boot + ticks / TICKS_PER_SECOND);
-        write("process_start_time_seconds", start)?;
-        write("process_virtual_memory_bytes", field(23))?;
-        write(
-            "process_resident_memory_bytes",
-            field(24).map(|pages| pages * PAGE_BYTES),
-        )?;
-        #[expect(clippy::cast_precision_loss, reason = "a process has few descriptors")]
-        let open = fs::read_dir("/proc/self/fd")
-            .ok()
-            .map(|entries| entries.count() as f64);
-        write("process_open_fds", open)?;
-        write("process_max_fds", max_fds())?;
-        let (received, sent) = network().unzip();
-        write("process_network_receive_bytes_total", received)?;
-        write("process_network_transmit_bytes_total", sent)
+    fn number(pieces: &[Arc<Piece>], family: FamilyId) -> f64 {
+        let mut numbers = Vec::new();
+        for piece in pieces.iter().filter(|piece| piece.family() == family) {
+            piece.visit(None, &mut |_, value| match value {
+                Value::Gauge(number) | Value::Counter(number, _) => numbers.push(number.as_f64()),
+                Value::Histogram(..) => {}
+            });
+        }
+        assert_eq!(numbers.len(), 1, "{}", family.name);
+        numbers[0]
     }
-}
 
-/// A metric that can be written under a family's name.
-trait EncodeAny {
-    fn encode_into(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        name: &str,
-        help: &str,
-    ) -> Result<(), std::fmt::Error>;
-}
-
-impl<M: EncodeMetric> EncodeAny for M {
-    fn encode_into(
-        &self,
-        encoder: &mut DescriptorEncoder<'_>,
-        name: &str,
-        help: &str,
-    ) -> Result<(), std::fmt::Error> {
-        self.encode(encoder.encode_descriptor(name, help, None, self.metric_type())?)
-    }
-}
-
-/// A file of `/proc`, read at once: the kernel writes it anew for each read of a small part.
-fn proc(path: &str) -> Option<String> {
-    let mut text = String::with_capacity(4096);
-    File::open(path).ok()?.read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
-/// When the machine was started. The kernel's answer moves when its clock is set, but a process has
-/// one start.
-fn boot_time() -> Option<f64> {
-    static BOOT: OnceLock<f64> = OnceLock::new();
-    if let Some(known) = BOOT.get() {
-        return Some(*known);
-    }
-    let stat = proc("/proc/stat")?;
-    let line = stat.lines().find_map(|line| line.strip_prefix("btime "))?;
-    let read = line.trim().parse().ok()?;
-    Some(*BOOT.get_or_init(|| read))
-}
-
-fn max_fds() -> Option<f64> {
-    let limits = proc("/proc/self/limits")?;
-    let line = limits
-        .lines()
-        .find_map(|line| line.strip_prefix("Max open files"))?;
-    line.split_whitespace().next()?.parse().ok()
-}
-
-fn network() -> Option<(f64, f64)> {
-    let devices = proc("/proc/self/net/dev")?;
-    let mut sums = (0.0, 0.0);
-    for line in devices.lines().skip(2) {
-        let fields: Vec<f64> = line
-            .split_once(':')?
-            .1
-            .split_whitespace()
-            .map(|field| field.parse().unwrap_or(0.0))
+    #[test]
+    fn what_has_not_changed_is_the_same_piece_and_what_has_is_another() {
+        let (clock, manual) = Clock::manual("2026-11-26T10:00:00Z".parse().unwrap());
+        let series = ProcessSeries::new(clock);
+        let first = series.collect();
+        let second = series.collect();
+        assert!(first.iter().zip(&second).all(|(a, b)| Arc::ptr_eq(a, b)));
+        series.error();
+        let third = series.collect();
+        let kept = third.iter().zip(&first).filter(|(a, b)| Arc::ptr_eq(a, b));
+        assert_eq!(kept.count(), first.len() - 1);
+        assert_eq!(number(&third, catalog::STORE_ERRORS), 1.0);
+        assert_eq!(number(&first, catalog::STORE_ERRORS), 0.0);
+        // A file more is open, which is seen a second later.
+        let before = number(&third, catalog::PROCESS_OPEN_FDS);
+        let files: Vec<_> = (0..64)
+            .map(|_| std::fs::File::open("/dev/null").unwrap())
             .collect();
-        sums.0 += fields.first()?;
-        sums.1 += fields.get(8)?;
+        assert_eq!(number(&series.collect(), catalog::PROCESS_OPEN_FDS), before);
+        manual.advance(Duration::from_secs(1));
+        assert!(number(&series.collect(), catalog::PROCESS_OPEN_FDS) > before + 32.0);
+        drop(files);
     }
-    Some(sums)
+
+    #[test]
+    fn families_are_shown_in_their_order() {
+        let (clock, _) = Clock::manual("2026-11-26T10:00:00Z".parse().unwrap());
+        let pieces = ProcessSeries::new(clock).collect();
+        assert!(
+            pieces
+                .windows(2)
+                .all(|pair| pair[0].family() < pair[1].family())
+        );
+        let shown: Vec<_> = pieces.iter().map(|piece| piece.family()).collect();
+        let of_process = catalog::families().filter(|family| !family.of_account());
+        let probe = [catalog::PROBE_SUCCESS, catalog::PROBE_DURATION];
+        let all: Vec<_> = of_process.filter(|own| !probe.contains(own)).collect();
+        assert_eq!(shown, all);
+    }
 }

@@ -5,7 +5,7 @@ use std::{ops::Range, sync::Arc};
 use jiff::Timestamp;
 use rust_decimal::{Decimal, prelude::ToPrimitive};
 
-use super::families::{Family, Kind};
+use crate::catalog::{Family, FamilyId, Kind, Origin};
 
 /// A number that is written exactly as it was counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -133,13 +133,13 @@ impl<'a> Labels<'a> {
     pub fn pairs(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let mut own = self.own.iter();
         let identity = self.identity;
-        let named = self.family.labels.iter().map(move |name| {
-            let value = match (*name, identity) {
-                ("provider", Some(identity)) => identity.provider,
-                ("account", Some(identity)) => &identity.account,
+        let named = self.family.labels.iter().map(move |label| {
+            let value = match (label.origin, identity) {
+                (Origin::Provider, Some(identity)) => identity.provider,
+                (Origin::Account, Some(identity)) => &identity.account,
                 _ => own.next().copied().unwrap_or_default(),
             };
-            (*name, value)
+            (label.name, value)
         });
         let extra = identity.filter(|_| self.family.of_account()).into_iter();
         named.chain(extra.flat_map(|identity| {
@@ -161,12 +161,12 @@ impl<'a> Labels<'a> {
 /// together, accounts in the order of the configuration.
 pub trait Visitor {
     /// Whether the samples of a family are wanted at all.
-    fn wants(&self, family: &'static Family) -> bool {
+    fn wants(&self, family: FamilyId) -> bool {
         let _ = family;
         true
     }
     /// The samples of this family follow; a family without any is left out.
-    fn family(&mut self, family: &'static Family);
+    fn family(&mut self, family: FamilyId);
     /// A series of the family.
     fn sample(&mut self, labels: Labels<'_>, value: &Value);
 }
@@ -174,12 +174,12 @@ pub trait Visitor {
 /// Shows series to a visitor and calls for the family before its first one.
 pub(super) struct Show<'v> {
     visitor: &'v mut dyn Visitor,
-    family: &'static Family,
+    family: FamilyId,
     begun: bool,
 }
 
 impl<'v> Show<'v> {
-    pub(super) fn new(visitor: &'v mut dyn Visitor, family: &'static Family) -> Show<'v> {
+    pub(super) fn new(visitor: &'v mut dyn Visitor, family: FamilyId) -> Show<'v> {
         Show {
             visitor,
             family,

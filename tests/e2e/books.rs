@@ -589,9 +589,7 @@ async fn the_numbers_equal_the_vendors_books_at_every_moment() {
             0.0
         );
     }
-    let all = delivery_exporter::series::families()
-        .iter()
-        .map(|family| family.name.as_str());
+    let all = delivery_exporter::catalog::families().map(|family| family.name);
     let missing: Vec<_> = all
         .filter(|name| name.starts_with("delivery_message_") && !families.contains(*name))
         .collect();

@@ -208,8 +208,7 @@ async fn long_work_shows_its_progress_on_a_terminal_alone() {
 async fn the_demo_shows_every_family_with_data() {
     let directory = tempfile::tempdir().unwrap();
     let exporter = Exporter::spawn(directory.path(), &["demo".to_owned()]).await;
-    let families: Vec<_> = delivery_exporter::series::families()
-        .iter()
+    let families: Vec<_> = delivery_exporter::catalog::families()
         .map(|family| family.base_name().to_owned())
         .filter(|name| {
             name.starts_with("delivery_message_")

@@ -154,8 +154,7 @@ fn queries_name_series_that_the_exporter_has_or_the_rules_record() {
         .lines()
         .filter_map(|line| line.trim_start().strip_prefix("- record: "))
         .collect();
-    let families: BTreeSet<String> = delivery_exporter::series::families()
-        .iter()
+    let families: BTreeSet<String> = delivery_exporter::catalog::families()
         .map(|family| family.base_name().to_owned())
         .collect();
     let is_part = |character: char| character.is_ascii_alphanumeric() || "_:".contains(character);

@@ -9,11 +9,12 @@ use jiff::Timestamp;
 
 use super::{AccountLedger, BODIES};
 use crate::{
+    catalog::{self, LATENCY_BOUNDS},
     ledger::{
-        LATENCY_BOUNDS, News, Place,
+        News, Place,
         amount::Amount,
         image::{Changes, Draft, Hold, Image},
-        key::Counter,
+        key::CounterKey,
         message::Adoption,
         names::Names,
         reports::{Counted, Memory, Tally},
@@ -378,8 +379,8 @@ fn count_happenings(
         new += 1;
         let at = own.at.map(|at| at.as_millisecond());
         let count = u64::from(!adoption.is_history(at));
-        for counter in counters_of(&own.kind) {
-            let key = draft.bounded(application, counter);
+        for key in counters_of(application, &own.kind) {
+            let key = draft.bounded(key);
             draft.add(key, &Amount::Count(count));
         }
     }
@@ -387,32 +388,45 @@ fn count_happenings(
 }
 
 /// The counters that something is counted in.
-pub(in crate::ledger) fn counters_of(kind: &HappeningKind) -> Vec<Counter> {
+pub(in crate::ledger) fn counters_of(
+    application: &Arc<str>,
+    kind: &HappeningKind,
+) -> Vec<CounterKey> {
     match kind {
         HappeningKind::Log {
             action,
             platform,
             status,
-        } => vec![Counter::Log {
-            action: action.clone(),
-            platform: platform.clone(),
-            status: status.clone(),
-        }],
-        HappeningKind::BouncedAddress { kind, reason } => vec![Counter::BouncedAddress {
-            kind: Arc::from(*kind),
-            reason: Arc::from(*reason),
-        }],
+        } => {
+            let labels = [action, platform, status];
+            vec![CounterKey::new(application, catalog::LOG_EVENTS, &labels)]
+        }
+        HappeningKind::BouncedAddress { kind, reason } => {
+            let labels = [&Arc::from(*kind), &Arc::from(*reason)];
+            vec![CounterKey::new(
+                application,
+                catalog::BOUNCED_ADDRESSES,
+                &labels,
+            )]
+        }
         HappeningKind::Tracked { measure, campaign } => {
-            let (channel, measure): (Arc<str>, _) = (Arc::from("email"), *measure);
+            let channel: Arc<str> = Arc::from("email");
             let mut counters = Vec::new();
             if let Some(campaign) = campaign {
-                counters.push(Counter::Campaign {
-                    channel: channel.clone(),
-                    campaign: campaign.clone(),
-                    measure,
-                });
+                let (families, labels) = (catalog::TOTAL_BY_CAMPAIGN, [&channel, campaign]);
+                counters.push(CounterKey::measured(
+                    application,
+                    families,
+                    *measure,
+                    &labels,
+                ));
             }
-            counters.push(Counter::Total { channel, measure });
+            counters.push(CounterKey::measured(
+                application,
+                catalog::TOTAL,
+                *measure,
+                &[&channel],
+            ));
             counters
         }
     }
@@ -425,7 +439,7 @@ fn count_reports(draft: &mut Draft<'_>, application: &Arc<str>, told: Told, repo
         .into_iter()
         .map(|(digest, row)| (digest, (Memory::parse(&row), false)))
         .collect();
-    let mut tally = Tally::default();
+    let mut tally = Tally::new(application.clone());
     for report in reports {
         // What version 0.1 remembers of the same message goes on under the new digest.
         let former = report.former.filter(|own| own.1 != report.message);
@@ -443,7 +457,7 @@ fn count_reports(draft: &mut Draft<'_>, application: &Arc<str>, told: Told, repo
             }
         }
     }
-    tally.count(application, draft);
+    tally.count(draft);
     for (digest, (memory, changed)) in memories {
         if changed {
             draft.changes.memories.insert(digest, memory.to_bytes());

@@ -124,8 +124,42 @@ const LIMITED: &[[&str; 2]] = &[
 #[test]
 fn limits_reach_the_texts_of_vendors_and_customers_alone() {
     for [before, after] in LIMITED {
-        let mut key = CounterKey::parse(&before.replace('|', "\u{1f}")).unwrap();
-        key.counter.bound(&mut |_, text| *text = Arc::from("OTHER"));
+        let key = CounterKey::parse(&before.replace('|', "\u{1f}")).unwrap();
+        let key = key.limited(&mut |_, _| Arc::from("OTHER"));
         assert_eq!(key.to_text().replace('\u{1f}', "|"), *after);
     }
+}
+
+#[test]
+fn counters_are_listed_by_kind_and_then_as_they_are_stored() {
+    let sorted = [
+        "a|total|email|sent",
+        "a|total|push|sent",
+        "a|total|push|delivered",
+        "a|total|push|errors|registration",
+        "a|total|push|errors|expired",
+        "a|total|push|bounces|hard",
+        "a|campaign|push|a|sent",
+        "a|campaign|push|a|errors|cloud",
+        "a|campaign|push|b|sent",
+        "a|channel|t|p|v|sent",
+        "a|cohort|push|first|sent",
+        "a|cohort|push|5m|sent",
+        "a|cohort|push|5m|messages",
+        "a|cohort|push|1h30m|sent",
+        "a|report|p|g|s|h|e|",
+        "a|report|p|g|s|h|e|false",
+        "b|total|email|sent",
+    ];
+    let mut keys: Vec<_> = sorted
+        .iter()
+        .map(|text| CounterKey::parse(&text.replace('|', "\u{1f}")).unwrap())
+        .collect();
+    keys.reverse();
+    keys.sort_by(CounterKey::stored_order);
+    let texts: Vec<_> = keys
+        .iter()
+        .map(|key| key.to_text().replace('\u{1f}', "|"))
+        .collect();
+    assert_eq!(texts, sorted);
 }

@@ -38,19 +38,16 @@ fn hours() -> Vec<Grown> {
 }
 
 /// The sums by counter, without the application.
-fn sums(increases: &[Increase]) -> HashMap<Counter, u64> {
+fn sums(increases: &[Increase]) -> HashMap<CounterKey, u64> {
     let mut sums = HashMap::new();
     for own in increases {
-        *sums.entry(own.key.counter.clone()).or_default() += own.by;
+        *sums.entry(own.key.clone().of("")).or_default() += own.by;
     }
     sums
 }
 
-fn total(measure: Measure) -> Counter {
-    Counter::Total {
-        channel: Arc::from("push"),
-        measure,
-    }
+fn total(measure: Measure) -> CounterKey {
+    measured(catalog::TOTAL, measure, &["push"])
 }
 
 async fn read_before(bench: &Bench) -> Before {
@@ -82,17 +79,9 @@ async fn a_message_whose_first_numbers_counted_nothing_has_a_past_up_to_those() 
     let asked = bench.message(None, None);
     let increases = before.of_message(&application, dataset, &asked, hours());
     let sums = sums(&increases);
-    let of_campaign = |measure| Counter::Campaign {
-        channel: Arc::from("push"),
-        campaign: Arc::from("spring"),
-        measure,
-    };
-    let of_channel = |measure| Counter::Channel {
-        message_type: Arc::from("notification"),
-        platform: Arc::from("android"),
-        vendor_channel: Arc::from("fcm"),
-        measure,
-    };
+    let of_campaign = |measure| measured(catalog::TOTAL_BY_CAMPAIGN, measure, &["push", "spring"]);
+    let labels = ["notification", "android", "fcm"];
+    let of_channel = |measure| measured(catalog::TOTAL_BY_CHANNEL, measure, &labels);
     for (counter, expected) in [
         (total(Measure::Sent), 500),
         (total(Measure::Delivered), 411),

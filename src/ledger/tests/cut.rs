@@ -115,7 +115,7 @@ async fn counted(body: &[u8], places: &[Range<usize>], cut: usize, over_a_start:
         bench.take(news.unwrap());
     }
     let (count, rest) = whole(places, cut);
-    let reports = bench.sum(|own| matches!(own, Counter::Report { .. }));
+    let reports = bench.sum(|family| family == catalog::REPORTS);
     let sent = bench.total(Measure::Sent);
     assert_eq!((reports, sent), (count as u64, Some(count as u64)), "{cut}");
     let kept = bench.directory.path().join("data/spool/mail/quarantine");

@@ -41,11 +41,7 @@ impl Bench {
     }
 
     fn first(&self, part: CohortPart) -> Option<u64> {
-        self.count(Counter::Cohort {
-            channel: Arc::from("push"),
-            age: Age::First,
-            part,
-        })
+        self.count(at_age(catalog::COHORT, part, &["push"], Age::First))
     }
 }
 

@@ -19,11 +19,11 @@ impl Bench {
     }
 
     fn campaign(&self, campaign: &str) -> Option<u64> {
-        self.count(Counter::Campaign {
-            channel: Arc::from("push"),
-            campaign: Arc::from(campaign),
-            measure: SENT,
-        })
+        self.count(measured(
+            catalog::TOTAL_BY_CAMPAIGN,
+            SENT,
+            &["push", campaign],
+        ))
     }
 
     /// Lets time pass at once, as when a machine was suspended.
@@ -227,12 +227,9 @@ async fn one_message_is_one_in_a_cohort_of_places_beyond_the_limit() {
     snapshot.asked_at = bench.clock.now();
     bench.seen("10:00:00", Some(snapshot)).await;
     let other = CohortPart::ALL.map(|part| {
-        bench.count(Counter::CohortChannel {
-            platform: Arc::from("android"),
-            vendor_channel: Arc::from(OTHER),
-            age: Age::Seconds(300),
-            part,
-        })
+        let labels = ["android", OTHER];
+        let age = Age::Seconds(300);
+        bench.count(at_age(catalog::COHORT_BY_CHANNEL, part, &labels, age))
     });
     assert_eq!(other, [Some(20), Some(10), Some(1)]);
 }

@@ -20,10 +20,16 @@ use std::{
 use delivery_clock::ManualClock;
 use futures_util::FutureExt;
 
-use super::*;
+use super::{
+    samples::{at_age, counter, measured},
+    *,
+};
 use crate::{
+    catalog::{self, CohortPart, FamilyId, LATENCY_BOUNDS},
     config,
-    model::{Application, BounceKind, Counts, Dataset, Measure, Message, Snapshot, Totals},
+    model::{
+        Application, BounceKind, Counts, Dataset, ErrorReason, Measure, Message, Snapshot, Totals,
+    },
     providers::{Damage, Outcome, Pushed, Report, ReportsRead, SpoolWriter, SpooledBody},
 };
 
@@ -234,32 +240,25 @@ impl Bench {
         self.take(news);
     }
 
-    fn count(&self, counter: Counter) -> Option<u64> {
-        let application = self.application().id;
-        let key = CounterKey {
-            application,
-            counter,
-        };
+    fn count(&self, counter: CounterKey) -> Option<u64> {
+        let key = counter.of(&self.application().id);
         self.shown.get(&key).map(Amount::things)
     }
 
     fn total(&self, measure: Measure) -> Option<u64> {
-        let channel = Arc::from(self.config.accounts[0].provider.columns()[0].0);
-        self.count(Counter::Total { channel, measure })
+        let channel = self.config.accounts[0].provider.columns()[0].0;
+        self.count(measured(catalog::TOTAL, measure, &[channel]))
     }
 
     fn cohort(&self, age: u32, part: CohortPart) -> Option<u64> {
-        self.count(Counter::Cohort {
-            channel: Arc::from("push"),
-            age: Age::Seconds(age),
-            part,
-        })
+        let age = Age::Seconds(age);
+        self.count(at_age(catalog::COHORT, part, &["push"], age))
     }
 
-    fn sum(&self, of: impl Fn(&Counter) -> bool) -> u64 {
+    fn sum(&self, of: impl Fn(FamilyId) -> bool) -> u64 {
         self.shown
             .iter()
-            .filter(|(key, _)| of(&key.counter))
+            .filter(|(key, _)| of(key.family))
             .map(|(_, amount)| amount.things())
             .sum()
     }
@@ -449,7 +448,7 @@ fn report(name: &str, outcome: Outcome) -> Report {
 async fn case_d_one_message_with_several_reports() {
     let mut bench = Bench::new(MAIL, "", "08:00:00");
     bench.start().await;
-    let reports = |bench: &Bench| bench.sum(|own| matches!(own, Counter::Report { .. }));
+    let reports = |bench: &Bench| bench.sum(|family| family == catalog::REPORTS);
     bench.until("10:00:10").await;
     let price = Some(("0.0025".parse().unwrap(), Arc::from("EUR")));
     let r1 = Report {
@@ -460,7 +459,7 @@ async fn case_d_one_message_with_several_reports() {
     assert_eq!((bench.total(Measure::Sent), reports(&bench)), (Some(1), 0));
     bench.until("10:02:10").await;
     assert_eq!(reports(&bench), 1);
-    let cost = |bench: &Bench| bench.sum(|own| matches!(own, Counter::Cost { .. }));
+    let cost = |bench: &Bench| bench.sum(|family| family == catalog::REPORT_COST);
     assert_eq!(cost(&bench), 1);
     bench.until("10:05:00").await;
     let r2 = Report {
@@ -484,7 +483,7 @@ async fn case_d_one_message_with_several_reports() {
     let latency = bench
         .shown
         .iter()
-        .find(|(key, _)| matches!(key.counter, Counter::Latency { .. }));
+        .find(|(key, _)| key.family == catalog::REPORT_LATENCY);
     let Some((_, Amount::Times(times))) = latency else {
         panic!("no latency");
     };
@@ -504,15 +503,8 @@ async fn case_d_one_message_with_several_reports() {
     bench.until("10:22:00").await;
     assert_eq!(reports(&bench), 4);
     let bounces = bench.total(Measure::Bounces(BounceKind::Hard));
-    let errors = |own: &Counter| {
-        matches!(
-            own,
-            Counter::Total {
-                measure: Measure::Errors(_),
-                ..
-            }
-        )
-    };
+    let errors = catalog::TOTAL.of(Measure::Errors(ErrorReason::Other));
+    let errors = |family| family == errors;
     assert_eq!((bounces, bench.sum(errors), cost(&bench)), (Some(0), 0, 1));
 }
 

@@ -227,25 +227,22 @@ impl Model {
         for (own, measures) in account.provider.columns() {
             if **own == *channel {
                 for measure in *measures {
-                    let (channel, measure) = (channel.clone(), *measure);
-                    self.count(application, Counter::Total { channel, measure }, 0);
+                    let counter = measured(catalog::TOTAL, *measure, &[&channel]);
+                    self.count(application, counter, 0);
                 }
             }
         }
         for age in Windows::of(account).ages() {
             for part in CohortPart::ALL {
-                let (channel, age) = (channel.clone(), *age);
-                self.count(application, Counter::Cohort { channel, age, part }, 0);
+                let counter = at_age(catalog::COHORT, part, &[&channel], *age);
+                self.count(application, counter, 0);
             }
         }
     }
 
-    fn add(&mut self, application: &Arc<str>, counter: Counter, sum: Sum) {
+    fn add(&mut self, application: &Arc<str>, counter: CounterKey, sum: Sum) {
         let (now, hold) = (self.now, self.hold());
-        let key = CounterKey {
-            application: application.clone(),
-            counter,
-        };
+        let key = counter.of(application);
         let counted = self.counters.entry(key).or_insert_with(|| Counted {
             total: Sum::default(),
             shown: Sum::default(),
@@ -261,7 +258,7 @@ impl Model {
         }
     }
 
-    fn count(&mut self, application: &Arc<str>, counter: Counter, things: u64) {
+    fn count(&mut self, application: &Arc<str>, counter: CounterKey, things: u64) {
         self.add(application, counter, Sum::things(things));
     }
 
@@ -389,17 +386,18 @@ impl Model {
             }
             match level {
                 "total" => {
-                    let channel = names[0].clone();
-                    self.count(&id.0, Counter::Total { channel, measure }, grown);
+                    let counter = measured(catalog::TOTAL, measure, &[&names[0]]);
+                    self.count(&id.0, counter, grown);
                     self.campaign(id, &life, &names[0], measure, grown);
                 }
                 "row" => {
-                    let counter = Counter::Channel {
-                        message_type: self.name("message_type", &names[0]),
-                        platform: self.name("platform", &names[1]),
-                        vendor_channel: self.name("vendor_channel", &names[2]),
-                        measure,
-                    };
+                    let labels = [
+                        self.name("message_type", &names[0]),
+                        self.name("platform", &names[1]),
+                        self.name("vendor_channel", &names[2]),
+                    ];
+                    let labels = labels.each_ref().map(AsRef::as_ref);
+                    let counter = measured(catalog::TOTAL_BY_CHANNEL, measure, &labels);
                     self.count(&id.0, counter, grown);
                 }
                 _ => {}
@@ -417,11 +415,9 @@ impl Model {
         things: u64,
     ) {
         if let Some(campaign) = &life.campaign {
-            let counter = Counter::Campaign {
-                channel: channel.clone(),
-                campaign: self.name("campaign", campaign),
-                measure,
-            };
+            let campaign = self.name("campaign", campaign);
+            let labels = [channel.as_ref(), &campaign];
+            let counter = measured(catalog::TOTAL_BY_CAMPAIGN, measure, &labels);
             self.count(&id.0, counter, things);
         }
     }
@@ -476,8 +472,8 @@ impl Model {
             for (channel, (sent, delivered)) in channels {
                 let parts = CohortPart::ALL.into_iter().zip([sent, delivered, 1]);
                 for (part, things) in parts {
-                    let channel = Arc::from(channel);
-                    self.count(&id.0, Counter::Cohort { channel, age, part }, things);
+                    let counter = at_age(catalog::COHORT, part, &[channel], age);
+                    self.count(&id.0, counter, things);
                 }
             }
             // The message types of a channel are one message.
@@ -493,12 +489,8 @@ impl Model {
             for ((platform, vendor_channel), (sent, delivered)) in rows {
                 let parts = CohortPart::ALL.into_iter().zip([sent, delivered, 1]);
                 for (part, things) in parts {
-                    let counter = Counter::CohortChannel {
-                        platform: platform.clone(),
-                        vendor_channel: vendor_channel.clone(),
-                        age,
-                        part,
-                    };
+                    let labels = [platform.as_ref(), &vendor_channel];
+                    let counter = at_age(catalog::COHORT_BY_CHANNEL, part, &labels, age);
                     self.count(&id.0, counter, things);
                 }
             }
@@ -573,16 +565,17 @@ impl Model {
         }
         let before = known.clone();
         known.push(report.clone());
-        let channel: Arc<str> = Arc::from("email");
-        let counter = Counter::Report {
-            channel: channel.clone(),
-            status_group: self.name("status_group", &report.status_group),
-            status: self.name("status", &report.status),
-            error_group: self.name("error_group", &report.error_group),
-            error: self.name("error", &report.error),
-            permanent: report.permanent,
-        };
-        self.count(application, counter, 1);
+        let labels = [
+            self.name("status_group", &report.status_group),
+            self.name("status", &report.status),
+            self.name("error_group", &report.error_group),
+            self.name("error", &report.error),
+        ];
+        let permanent = report.permanent.map(|permanent| permanent.to_string());
+        let mut all = vec!["email"];
+        all.extend(labels.iter().map(AsRef::as_ref));
+        all.push(permanent.as_deref().unwrap_or(""));
+        self.count(application, counter(catalog::REPORTS, &all), 1);
         let none = |of: &dyn Fn(&Report) -> bool| !before.iter().any(of);
         let mut measures = Vec::new();
         if before.is_empty() {
@@ -599,29 +592,25 @@ impl Model {
             _ => {}
         }
         for measure in measures {
-            let channel = channel.clone();
             if let Some(campaign) = &report.campaign {
-                let counter = Counter::Campaign {
-                    channel: channel.clone(),
-                    campaign: self.name("campaign", campaign),
-                    measure,
-                };
+                let campaign = self.name("campaign", campaign);
+                let labels = ["email", &campaign];
+                let counter = measured(catalog::TOTAL_BY_CAMPAIGN, measure, &labels);
                 self.count(application, counter, 1);
             }
-            self.count(application, Counter::Total { channel, measure }, 1);
+            let counter = measured(catalog::TOTAL, measure, &["email"]);
+            self.count(application, counter, 1);
         }
         if first_final && let Some(latency) = report.latency {
-            let counter = Counter::Latency {
-                channel: channel.clone(),
-                status_group: self.name("status_group", &report.status_group),
-            };
+            let status_group = self.name("status_group", &report.status_group);
+            let counter = counter(catalog::REPORT_LATENCY, &["email", &status_group]);
             self.add(application, counter, Sum::time(latency));
         }
         if let Some((money, currency)) = &report.cost
             && none(&|own| own.cost.is_some())
         {
             let currency = self.name("currency", currency);
-            let counter = Counter::Cost { channel, currency };
+            let counter = counter(catalog::REPORT_COST, &["email", &currency]);
             self.add(application, counter, Sum::money(*money));
         }
     }

@@ -14,7 +14,10 @@ use super::{
     Encoding, Format, checksum, lines,
     writer::{self, Lines},
 };
-use crate::series::{Checksum, FORMS, FamilyId, Form, FormSet, Kind, Piece, Run, Value, View};
+use crate::{
+    catalog::{FamilyId, Kind},
+    series::{Checksum, FORMS, Form, FormSet, Piece, Run, Value, View},
+};
 use delivery_clock::Moment;
 
 /// The level is a matter of what a pass may cost: the next ones take twice the time for a few percent.
@@ -41,7 +44,7 @@ pub(super) fn gzip_end(sum: Checksum) -> Bytes {
 
 /// The formats differ in families whose samples are written differently alone: histograms.
 fn index(family: FamilyId, format: Format, encoding: Encoding) -> usize {
-    let differs = matches!(family.family().kind, Kind::Histogram(_));
+    let differs = matches!(family.kind, Kind::Histogram(_));
     let format = if differs { format } else { Format::Text };
     place(format, encoding)
 }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 
 use super::forms;
-use crate::series::{AGES, FORMS, FamilyId, Form, FormSet, Run, ViewNumber, ids};
+use crate::{
+    catalog::{self, FamilyId},
+    series::{AGES, FORMS, Form, FormSet, Run, ViewNumber},
+};
 
 /// Larger ones, in the mean, need not be put together.
 const MOST: usize = 256 << 10;
@@ -65,7 +68,7 @@ impl Joined {
                 None => Arc::new(Whole::new(runs.cloned().collect())),
             }
         };
-        let families = ids().map(|family| std::array::from_fn(|age| whole(family, age)));
+        let families = catalog::all().map(|family| std::array::from_fn(|age| whole(family, age)));
         let families = Arc::new(Families {
             views: numbers.copied().collect(),
             families: families.collect(),
@@ -110,10 +113,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::{
-        outputs::exposition::checksum,
-        series::{Key, id},
-    };
+    use crate::outputs::exposition::checksum;
 
     fn run(byte: u8, size: usize) -> Arc<Form> {
         let bytes = vec![byte; size];
@@ -125,10 +125,12 @@ mod tests {
     /// The parts of a family of which each account has one run; all others are empty.
     fn parts(joined: &Joined, runs: &[&Arc<Form>]) -> Vec<Bytes> {
         let (mut parts, mut sum) = (Vec::new(), checksum::EMPTY);
-        let family = id(Key::LeaseHeld);
+        let family = catalog::LEASE_HELD;
         let empty = run(0, 0);
         let families = runs.iter().map(|run| {
-            let mut families: Vec<Run> = ids().map(|_| [empty.clone(), empty.clone()]).collect();
+            let mut families: Vec<Run> = catalog::all()
+                .map(|_| [empty.clone(), empty.clone()])
+                .collect();
             families[family.index()][1] = (*run).clone();
             families
         });

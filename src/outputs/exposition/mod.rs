@@ -35,9 +35,9 @@ pub use negotiate::{Encoding, Format};
 
 use crate::{
     aside::aside,
+    catalog::{all, families},
     series::{
-        Checksum, FORMS, Form, FormSet, History, Piece, Prepare, Shown, Table, View, Visitor,
-        families, ids, walk,
+        Checksum, FORMS, Form, FormSet, History, Piece, Prepare, Shown, Table, View, Visitor, walk,
     },
 };
 
@@ -173,7 +173,7 @@ impl Scrape {
             }
         }
         let joined = self.joined.of(forms::place(format, encoding), &ready);
-        for family in ids() {
+        for family in families() {
             let mut head = Some(&heads[family.index()]);
             let mut add = |form: &Form| {
                 if form.sum.length > 0 {
@@ -213,9 +213,9 @@ impl Scrape {
 static HEADS: LazyLock<[Vec<Form>; FORMS]> = LazyLock::new(|| {
     let mut heads: [Vec<Form>; FORMS] = Default::default();
     for (format, encoding) in CHOICES {
-        let of_family = families().iter().map(|family| {
+        let of_family = all().map(|family| {
             let mut text = String::new();
-            writer::head(&mut text, format, family);
+            writer::head(&mut text, format, &family);
             forms::of_text(&text, encoding)
         });
         heads[forms::place(format, encoding)] = of_family.collect();
@@ -303,7 +303,7 @@ pub fn write_history(
         if done.is_err() {
             return;
         }
-        if std::mem::replace(&mut last, &family.name) != family.name {
+        if std::mem::replace(&mut last, family.name) != family.name {
             writer::head(&mut text, Format::OpenMetrics, family);
         }
         writer::dated(&mut text, family, &dated);

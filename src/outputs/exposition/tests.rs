@@ -6,10 +6,12 @@ use http_body_util::BodyExt;
 
 use super::*;
 use crate::{
+    catalog::{self, CohortPart, LATENCY_BOUNDS},
     collector::{DatasetOutcome, PassOutcome, Recorder},
     config::{self, Config},
     ledger::{
-        Amount, CohortPart, Counter, CounterKey, LATENCY_BOUNDS, Lease, Missed, News, Shown, Times,
+        Amount, CounterKey, Lease, Missed, News, Shown, Times,
+        samples::{at_age, counter, measured},
     },
     model::{Age, BounceKind, Dataset, ErrorReason, Measure, Message, Row, Snapshot, Totals},
     providers::{Failure, FailureKind, Observer, RequestCode},
@@ -119,73 +121,52 @@ fn both_formats_are_written_as_they_always_were() {
         durations: vec![(Dataset::Statistics, Duration::from_millis(700))],
     });
     let mail = config.accounts[1].applications[0].id.clone();
-    let shown = |counter, amount| Shown {
-        key: CounterKey {
-            application: mail.clone(),
-            counter,
-        },
+    let shown = |counter: CounterKey, amount| Shown {
+        key: counter.of(&mail),
         amount,
         born_at: now,
     };
-    let text = |text: &str| -> Arc<str> { Arc::from(text) };
-    let channel = text("email");
     let times = Times::observe(Duration::from_millis(32_416), LATENCY_BOUNDS);
+    let report = [
+        "email",
+        "DELIVERED",
+        "DELIVERED_TO_HANDSET",
+        "OK",
+        "NO_ERROR",
+        "false",
+    ];
+    let bounces = Measure::Bounces(BounceKind::Hard);
+    let delivered = CohortPart::Delivered;
     series[1].news(&News {
         shown: vec![
+            shown(counter(catalog::REPORTS, &report), Amount::Count(1)),
             shown(
-                Counter::Report {
-                    channel: channel.clone(),
-                    status_group: text("DELIVERED"),
-                    status: text("DELIVERED_TO_HANDSET"),
-                    error_group: text("OK"),
-                    error: text("NO_ERROR"),
-                    permanent: Some(false),
-                },
+                measured(catalog::TOTAL, Measure::Sent, &["email"]),
                 Amount::Count(1),
             ),
             shown(
-                Counter::Total {
-                    channel: channel.clone(),
-                    measure: Measure::Sent,
-                },
-                Amount::Count(1),
-            ),
-            shown(
-                Counter::Campaign {
-                    channel: channel.clone(),
-                    campaign: text("c"),
-                    measure: Measure::Bounces(BounceKind::Hard),
-                },
+                measured(catalog::TOTAL_BY_CAMPAIGN, bounces, &["email", "c"]),
                 Amount::Count(0),
             ),
             shown(
-                Counter::CohortChannel {
-                    platform: text("android"),
-                    vendor_channel: text("fcm"),
-                    age: Age::Seconds(5400),
-                    part: CohortPart::Delivered,
-                },
+                at_age(
+                    catalog::COHORT_BY_CHANNEL,
+                    delivered,
+                    &["android", "fcm"],
+                    Age::Seconds(5400),
+                ),
                 Amount::Count(7),
             ),
             shown(
-                Counter::Latency {
-                    channel: channel.clone(),
-                    status_group: text("DELIVERED"),
-                },
+                counter(catalog::REPORT_LATENCY, &["email", "DELIVERED"]),
                 Amount::Times(times),
             ),
             shown(
-                Counter::Latency {
-                    channel: channel.clone(),
-                    status_group: text("EXPIRED"),
-                },
+                counter(catalog::REPORT_LATENCY, &["email", "EXPIRED"]),
                 Amount::Times(Times::default()),
             ),
             shown(
-                Counter::Cost {
-                    channel,
-                    currency: text("EUR"),
-                },
+                counter(catalog::REPORT_COST, &["email", "EUR"]),
                 Amount::Money("0.0030".parse().unwrap()),
             ),
         ],

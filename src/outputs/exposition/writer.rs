@@ -3,7 +3,10 @@
 use std::fmt::Write;
 
 use super::Format;
-use crate::series::{Dated, Family, Histogram, Kind, Labels, Number, Value, Visitor};
+use crate::{
+    catalog::{Family, FamilyId, Kind},
+    series::{Dated, Histogram, Labels, Number, Value, Visitor},
+};
 
 /// What ends a text in OpenMetrics.
 pub(super) const END: &str = "# EOF\n";
@@ -12,7 +15,7 @@ pub(super) const END: &str = "# EOF\n";
 pub(super) struct Writer {
     format: Format,
     text: String,
-    family: Option<&'static Family>,
+    family: Option<FamilyId>,
 }
 
 impl Writer {
@@ -34,14 +37,14 @@ impl Writer {
 }
 
 impl Visitor for Writer {
-    fn family(&mut self, family: &'static Family) {
+    fn family(&mut self, family: FamilyId) {
         self.family = Some(family);
-        head(&mut self.text, self.format, family);
+        head(&mut self.text, self.format, &family);
     }
 
     fn sample(&mut self, labels: Labels<'_>, value: &Value) {
         if let Some(family) = self.family {
-            sample(&mut self.text, self.format, family, labels, value);
+            sample(&mut self.text, self.format, &family, labels, value);
         }
     }
 }
@@ -52,13 +55,13 @@ pub(super) fn head(text: &mut String, format: Format, family: &Family) {
     let name = if open_metrics {
         family.base_name()
     } else {
-        &family.name
+        family.name
     };
     text.push_str("# HELP ");
     text.push_str(name);
     text.push(' ');
     // The classic text knows no escaped quote in a help text, OpenMetrics does.
-    escape(text, &family.help, open_metrics);
+    escape(text, family.help, open_metrics);
     // Writing to a string does not fail.
     let _ = write!(text, "\n# TYPE {name} {}\n", family.kind.as_str());
     if let Some(unit) = family.open_metrics_unit().filter(|_| open_metrics) {
@@ -81,7 +84,7 @@ impl Lines {
     /// As the first of them is.
     pub(super) fn new(family: &Family, first: Labels<'_>) -> Lines {
         let own = first.own_range();
-        let mut pieces = vec![family.name.clone()];
+        let mut pieces = vec![family.name.to_owned()];
         let mut separator = "{";
         for (index, (name, value)) in first.pairs().enumerate() {
             let mut last = pieces.pop().unwrap_or_default();
@@ -138,9 +141,9 @@ pub(super) fn sample(
     ));
     match value {
         Value::Gauge(value) | Value::Counter(value, _) => {
-            line(text, [&family.name, ""], labels, None, *value);
+            line(text, [family.name, ""], labels, None, *value);
         }
-        Value::Histogram(own, _) => histogram(text, format, &family.name, labels, own),
+        Value::Histogram(own, _) => histogram(text, format, family.name, labels, own),
     }
 }
 
@@ -180,7 +183,7 @@ fn begin(text: &mut String, name: [&str; 2], labels: Labels<'_>, bound: Option<(
 /// The lines of a series with a past: one for each sample, with its time in seconds.
 pub(super) fn dated(text: &mut String, family: &Family, dated: &Dated<'_>) {
     let mut series = String::new();
-    begin(&mut series, [&family.name, ""], dated.labels, None);
+    begin(&mut series, [family.name, ""], dated.labels, None);
     for (at, value) in &dated.samples {
         text.push_str(&series);
         number(text, *value);

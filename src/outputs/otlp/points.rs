@@ -16,7 +16,10 @@ use opentelemetry_proto::tonic::{
 };
 use prost::Message;
 
-use crate::series::{self, Family, Kind, Labels, Remembered, Shown, Value};
+use crate::{
+    catalog::{Family, Kind},
+    series::{self, Labels, Remembered, Shown, Value},
+};
 
 /// A collector's gRPC server takes 4 MiB, unless it is told otherwise.
 const MAX_BYTES: usize = 3_500_000;
@@ -110,11 +113,11 @@ impl<'a> Builder<'a> {
             _ => 0,
         };
         match self.metrics.last_mut() {
-            Some(metric) if metric.name == family.otlp_name() => append(metric, data),
+            Some(metric) if metric.name == family.otlp_name => append(metric, data),
             _ => {
                 let metric = Metric {
-                    name: family.otlp_name(),
-                    description: family.help.clone(),
+                    name: family.otlp_name.to_owned(),
+                    description: family.help.to_owned(),
                     unit: family.unit.to_owned(),
                     metadata: Vec::new(),
                     data: Some(data),

@@ -7,8 +7,8 @@ use jiff::Timestamp;
 
 use super::{
     super::{
+        bounds::Bounds,
         chunks::Own,
-        families::{Key, id},
         figures,
         groups::{self, Head},
         values::{Number, Value},
@@ -16,24 +16,12 @@ use super::{
     AccountSeries, State, Unplaced,
 };
 use crate::{
+    catalog::{self, Label, label::CAMPAIGN},
     collector::{PassOutcome, Recorder},
-    ledger::{Names, News, OTHER},
+    ledger::{Names, News},
     model::{Application, Dataset, Figure, Message, Snapshot, Source},
     providers::{Failure, Observer, RequestCode},
 };
-
-/// Labels whose values are bounded by the number of messages or links that are shown.
-const BOUNDED_ELSEWHERE: [&str; 4] = ["message_id", "template", "link", "title"];
-
-/// The value to show for a text as a label, and whether it lost its name.
-fn name(names: &Names, label: &str, text: &Arc<str>) -> (Arc<str>, bool) {
-    if BOUNDED_ELSEWHERE.contains(&label) {
-        return (names.short(text), false);
-    }
-    let value = names.name(label, text);
-    let lost = value.as_ref() == OTHER && text.as_ref() != OTHER;
-    (value, lost)
-}
 
 impl State {
     /// The length of the labels that every series of the account has.
@@ -47,23 +35,22 @@ impl State {
 
 impl Observer for AccountSeries {
     fn request(&self, dataset: Dataset, code: RequestCode) {
-        self.count(Key::ApiRequests, &[dataset.as_str(), &code.to_string()]);
+        self.count(
+            catalog::API_REQUESTS,
+            &[dataset.as_str(), &code.to_string()],
+        );
     }
 
     fn retry(&self, dataset: Dataset) {
-        self.count(Key::ApiRetries, &[dataset.as_str()]);
+        self.count(catalog::API_RETRIES, &[dataset.as_str()]);
     }
 
     fn rate_limited(&self, dataset: Dataset) {
-        self.count(Key::RateLimited, &[dataset.as_str()]);
+        self.count(catalog::RATE_LIMITED, &[dataset.as_str()]);
     }
 
     fn unknown_field(&self, dataset: Dataset, field: &str) {
-        let field = self
-            .lock()
-            .bounds
-            .value(id(Key::UnknownFields), "field", &Arc::from(field));
-        self.count(Key::UnknownFields, &[dataset.as_str(), &field]);
+        self.count(catalog::UNKNOWN_FIELDS, &[dataset.as_str(), field]);
     }
 }
 
@@ -88,9 +75,9 @@ impl Recorder for AccountSeries {
         } = &mut *state;
         let names = bounds.names();
         let campaign = message.campaign.clone().unwrap_or_default();
-        let (campaign, campaign_lost) = name(names, "campaign", &campaign);
+        let (campaign, campaign_lost) = Bounds::value(names, &CAMPAIGN, &campaign);
         draft.clear();
-        let name = |label: &str, text: &Arc<str>| name(names, label, text);
+        let name = |label: &Label, text: &Arc<str>| Bounds::value(names, label, text);
         groups::add(draft, shapes, snapshot, &name, campaign_lost);
         let head = Head {
             application: application.name.clone(),
@@ -149,7 +136,7 @@ impl Recorder for AccountSeries {
         } = &mut *state;
         let names = bounds.names();
         draft.clear();
-        let name = |label: &str, text: &Arc<str>| name(names, label, text);
+        let name = |label: &Label, text: &Arc<str>| Bounds::value(names, label, text);
         figures::add(draft, shapes, &figures, &name);
         let head = Head {
             application: application.name.clone(),
@@ -188,8 +175,8 @@ impl Recorder for AccountSeries {
         for shown in &news.shown {
             match state.settings.place(&shown.key) {
                 Ok(place) => places.push((place, shown)),
-                Err(Unplaced::NoFamily(key)) if shown.amount.things() > 0 => {
-                    state.bounds.unplaced(key);
+                Err(Unplaced::NoSeries(family)) if shown.amount.things() > 0 => {
+                    state.bounds.unplaced(family);
                 }
                 Err(_) => {}
             }
@@ -205,21 +192,21 @@ impl Recorder for AccountSeries {
             }
         }
         let counts = [
-            (Key::SnapshotDecreases, news.decreases),
-            (Key::ReportsDuplicate, news.duplicates),
-            (Key::ReportsQuarantined, news.quarantined),
+            (catalog::SNAPSHOT_DECREASES, news.decreases),
+            (catalog::REPORTS_DUPLICATE, news.duplicates),
+            (catalog::REPORTS_QUARANTINED, news.quarantined),
         ];
-        for (key, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
-            state.add(id(key), Own::default(), Number::Count(count), now);
+        for (family, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            state.add(family, Own::default(), Number::Count(count), now);
         }
         for (age, reason) in &news.missed {
             let age = age.map(|age| age.to_string()).unwrap_or_default();
             let own = [Arc::from(age), Arc::from(reason.as_str())].into();
-            state.add(id(Key::CohortMissed), own, Number::Count(1), now);
+            state.add(catalog::COHORT_MISSED, own, Number::Count(1), now);
         }
         if let Some(held) = news.held {
             let value = Value::Gauge(Number::Count(held));
-            let family = id(Key::HeldIncrements);
+            let family = catalog::HELD_INCREMENTS;
             state.lasting.insert(family, Own::default(), value);
         }
     }
@@ -234,72 +221,72 @@ impl Recorder for AccountSeries {
         state.newest.clear();
         state.messages.clear();
         state.figures.clear();
-        for key in [Key::Up, Key::CollectSuccess, Key::Due] {
-            state.lasting.remove_family(id(key));
+        for family in [catalog::UP, catalog::COLLECT_SUCCESS, catalog::DUE] {
+            state.lasting.remove_family(family);
         }
         let never = Value::Gauge(Number::Count(0));
-        state.lasting.fill(id(Key::LastSuccess), &never);
+        state.lasting.fill(catalog::LAST_SUCCESS, &never);
     }
 
     fn failed(&self, dataset: Dataset, application: &Application, failure: &Failure) {
         self.count(
-            Key::CollectFailures,
+            catalog::COLLECT_FAILURES,
             &[dataset.as_str(), &application.name, failure.kind.as_str()],
         );
     }
 
     fn rejected(&self, reason: &str) {
-        let reason =
-            self.lock()
-                .bounds
-                .value(id(Key::RejectedMessages), "reason", &Arc::from(reason));
-        self.count(Key::RejectedMessages, &[&reason]);
+        self.count(catalog::REJECTED_MESSAGES, &[reason]);
     }
 
     fn tracked(&self, messages: usize) {
-        self.set(Key::TrackedMessages, &[], Number::Count(messages as u64));
+        self.set(
+            catalog::TRACKED_MESSAGES,
+            &[],
+            Number::Count(messages as u64),
+        );
     }
 
     fn due(&self, dataset: Dataset, application: &Application, at: Option<Timestamp>) {
         let own = [dataset.as_str(), &application.name];
         match at {
-            Some(at) => self.set(Key::Due, &own, seconds(at)),
+            Some(at) => self.set(catalog::DUE, &own, seconds(at)),
             None => {
                 let own: Own = own.iter().map(|value| Arc::from(*value)).collect();
-                self.lock().lasting.remove(id(Key::Due), &own);
+                self.lock().lasting.remove(catalog::DUE, &own);
             }
         }
     }
 
     fn discovered(&self, source: Source, new: usize, good: bool, at: Timestamp) {
         let own = [source.as_str()];
-        self.set(Key::DiscoverySuccess, &own, Number::Count(good.into()));
+        self.set(catalog::DISCOVERY_SUCCESS, &own, Number::Count(good.into()));
         if good {
-            self.set(Key::DiscoveryLastSuccess, &own, seconds(at));
+            self.set(catalog::DISCOVERY_LAST_SUCCESS, &own, seconds(at));
         }
         let own = own.iter().map(|value| Arc::from(*value)).collect();
-        let family = id(Key::DiscoveredMessages);
+        let family = catalog::DISCOVERED_MESSAGES;
         self.lock().add(family, own, Number::Count(new as u64), at);
     }
 
     fn pass(&self, outcome: &PassOutcome) {
-        self.set(Key::Up, &[], Number::Count(outcome.up.into()));
+        self.set(catalog::UP, &[], Number::Count(outcome.up.into()));
         for part in &outcome.datasets {
             let own = [part.dataset.as_str(), part.application.name.as_ref()];
             self.set(
-                Key::CollectSuccess,
+                catalog::COLLECT_SUCCESS,
                 &own,
                 Number::Count(part.success.into()),
             );
             if part.success {
-                self.set(Key::LastSuccess, &own, seconds(outcome.at));
+                self.set(catalog::LAST_SUCCESS, &own, seconds(outcome.at));
             }
         }
         let mut state = self.lock();
         for (dataset, length) in &outcome.durations {
             let own = [Arc::from(dataset.as_str())].into();
             state.observe(
-                id(Key::CollectDuration),
+                catalog::COLLECT_DURATION,
                 own,
                 length.as_secs_f64(),
                 outcome.at,

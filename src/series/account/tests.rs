@@ -6,18 +6,19 @@ use super::*;
 use crate::{
     collector::{PassOutcome, Recorder},
     config,
-    ledger::{News, STORED, Shown},
+    ledger::{News, STORED, Shown, samples::measured},
     model::{BounceKind, ErrorReason, Measure, Message, Row, Snapshot},
-    series::{Labels, Table, Unprepared, Visitor, values::Number},
+    providers::FailureKind,
+    series::{Labels, PointOutcome, Table, Unprepared, Visitor, values::Number},
 };
 
 #[derive(Default)]
 struct Found(Vec<(String, Vec<String>, Value)>);
 
 impl Visitor for Found {
-    fn family(&mut self, family: &'static crate::series::Family) {
+    fn family(&mut self, family: FamilyId) {
         self.0.push((
-            family.name.clone(),
+            family.name.to_owned(),
             Vec::new(),
             Value::Gauge(Number::Count(0)),
         ));
@@ -69,16 +70,8 @@ impl Bench {
     }
 
     fn released(&self, measure: Measure, count: u64) {
-        let text = |text: &str| Arc::from(text);
-        let key = CounterKey {
-            application: text("app"),
-            counter: Counter::Channel {
-                message_type: text("notification"),
-                platform: text("ios"),
-                vendor_channel: text("apns"),
-                measure,
-            },
-        };
+        let labels = ["notification", "ios", "apns"];
+        let key = measured(catalog::TOTAL_BY_CHANNEL, measure, &labels).of("app");
         let shown = Shown {
             key,
             amount: Amount::Count(count),
@@ -252,8 +245,7 @@ const NAMED: &[&str] = &[
 fn every_stored_counter_is_shown_under_its_name_and_labels() {
     let bench = Bench::new();
     let named = STORED.iter().map(|text| {
-        let mut key = CounterKey::parse(text).unwrap();
-        key.application = Arc::from("app");
+        let key = CounterKey::parse(text).unwrap().of("app");
         let Some((name, labels)) = bench.series.named(&key) else {
             return "-".to_owned();
         };
@@ -261,4 +253,23 @@ fn every_stored_counter_is_shown_under_its_name_and_labels() {
         format!("{name} {}", labels.collect::<Vec<_>>().join(","))
     });
     assert_eq!(named.collect::<Vec<_>>(), NAMED);
+}
+
+#[test]
+fn the_words_of_the_catalogue_are_those_of_the_program() {
+    let words = |family: FamilyId| {
+        let words = family.labels.iter().find_map(|label| match label.origin {
+            Origin::Words(words) => Some(words),
+            _ => None,
+        });
+        words.unwrap().to_vec()
+    };
+    let outcomes = WebhookOutcome::ALL.map(WebhookOutcome::as_str);
+    assert_eq!(words(catalog::WEBHOOK_REQUESTS), outcomes);
+    let kinds: Vec<_> = FailureKind::ALL.iter().map(|kind| kind.as_str()).collect();
+    assert_eq!(words(catalog::COLLECT_FAILURES), kinds);
+    let missed = Missed::OF_AN_AGE.map(Missed::as_str);
+    assert_eq!(words(catalog::COHORT_MISSED), missed);
+    let points = PointOutcome::ALL.map(PointOutcome::as_str);
+    assert_eq!(words(catalog::OTLP_POINTS), points);
 }

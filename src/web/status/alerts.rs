@@ -4,9 +4,8 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
-use super::facts::{
-    AccountFacts, Facts, OTLP_POINTS, RELOAD, SPOOL_BYTES, STORE_ERRORS, STORE_UP, ZERO_HOLD,
-};
+use super::facts::{AccountFacts, Facts};
+use crate::catalog;
 
 const MINUTE: i64 = 60;
 /// The longest range of a condition.
@@ -278,20 +277,20 @@ impl Watch {
         holds: &mut Vec<(String, &'static Rule, String)>,
     ) {
         let mut hold = |rule: &'static Rule| holds.push((String::new(), rule, String::new()));
-        let value = |family| facts.process.get(family).copied();
+        let value = |family| facts.process.get(&family).copied();
         let key = |rule: &Rule| (String::new(), rule.name, String::new());
         for (rule, family) in [
-            (&LEDGER_DOWN, STORE_UP),
-            (&SCRAPED_TOO_SELDOM, ZERO_HOLD),
-            (&RELOAD_FAILED, RELOAD),
+            (&LEDGER_DOWN, catalog::STORE_UP),
+            (&SCRAPED_TOO_SELDOM, catalog::ZERO_HOLD_SUFFICIENT),
+            (&RELOAD_FAILED, catalog::CONFIG_LAST_RELOAD_SUCCESSFUL),
         ] {
             if value(family) == Some(0.0) {
                 hold(rule);
             }
         }
         for (rule, family, range, more_than) in [
-            (&LEDGER_ERRORS, STORE_ERRORS, 30 * MINUTE, 3.0),
-            (&OTLP_REJECTED, OTLP_POINTS, 15 * MINUTE, 0.0),
+            (&LEDGER_ERRORS, catalog::STORE_ERRORS, 30 * MINUTE, 3.0),
+            (&OTLP_REJECTED, catalog::OTLP_POINTS, 15 * MINUTE, 0.0),
         ] {
             if let Some(value) = value(family)
                 && self.over(key(rule), value, now, range).0 > more_than
@@ -299,7 +298,7 @@ impl Watch {
                 hold(rule);
             }
         }
-        if let Some(bytes) = value(SPOOL_BYTES) {
+        if let Some(bytes) = value(catalog::SPOOL_BYTES) {
             let (growth, _) = self.over(key(&SPOOL_GROWS), bytes, now, 30 * MINUTE);
             if bytes > 1e8 && growth > 0.0 {
                 hold(&SPOOL_GROWS);
@@ -452,8 +451,10 @@ mod tests {
     fn the_ledger_is_judged_for_the_process() {
         let mut watch = Watch::default();
         let mut facts = Facts::default();
-        facts.process.insert(STORE_UP, 0.0);
-        facts.process.insert(RELOAD, 1.0);
+        facts.process.insert(catalog::STORE_UP, 0.0);
+        facts
+            .process
+            .insert(catalog::CONFIG_LAST_RELOAD_SUCCESSFUL, 1.0);
         watch.observe(&facts, 50);
         let pending = watch.pending("");
         assert_eq!(pending.len(), 1);

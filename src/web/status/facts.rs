@@ -4,7 +4,11 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 
-use crate::series::{Family, Labels, Table, Value, Visitor, WordKey, find};
+use crate::{
+    catalog::{self, FamilyId},
+    model::Measure,
+    series::{Labels, Table, Value, Visitor},
+};
 
 /// The most messages of an account on the page.
 const NEWEST_MESSAGES: usize = 10;
@@ -40,37 +44,31 @@ pub(super) struct AccountFacts {
 pub(super) struct Facts {
     pub(super) accounts: BTreeMap<String, AccountFacts>,
     /// Of the process itself, by family.
-    pub(super) process: BTreeMap<&'static str, f64>,
-    pub(super) family: &'static str,
+    pub(super) process: BTreeMap<FamilyId, f64>,
+    pub(super) family: Option<FamilyId>,
 }
 
-const OF_ACCOUNTS: [&str; 12] = [
-    "delivery_up",
-    "delivery_exporter_lease_held",
-    "delivery_exporter_last_success_timestamp_seconds",
-    "delivery_exporter_tracked_messages",
-    "delivery_exporter_collect_success",
-    "delivery_exporter_due_timestamp_seconds",
-    "delivery_exporter_collect_failures_total",
-    "delivery_exporter_rate_limited_total",
-    "delivery_exporter_discovery_success",
-    "delivery_exporter_reports_quarantined_total",
-    "delivery_exporter_series_dropped_total",
-    "delivery_exporter_cohort_missed_total",
+const OF_ACCOUNTS: [FamilyId; 12] = [
+    catalog::UP,
+    catalog::LEASE_HELD,
+    catalog::LAST_SUCCESS,
+    catalog::TRACKED_MESSAGES,
+    catalog::COLLECT_SUCCESS,
+    catalog::DUE,
+    catalog::COLLECT_FAILURES,
+    catalog::RATE_LIMITED,
+    catalog::DISCOVERY_SUCCESS,
+    catalog::REPORTS_QUARANTINED,
+    catalog::SERIES_DROPPED,
+    catalog::COHORT_MISSED,
 ];
-pub(super) const STORE_UP: &str = "delivery_exporter_store_up";
-pub(super) const STORE_ERRORS: &str = "delivery_exporter_store_errors_total";
-pub(super) const SPOOL_BYTES: &str = "delivery_exporter_spool_bytes";
-pub(super) const ZERO_HOLD: &str = "delivery_exporter_zero_hold_sufficient";
-pub(super) const RELOAD: &str = "delivery_exporter_config_last_reload_successful";
-pub(super) const OTLP_POINTS: &str = "delivery_exporter_otlp_points_total";
-const OF_PROCESS: [&str; 6] = [
-    STORE_UP,
-    STORE_ERRORS,
-    SPOOL_BYTES,
-    ZERO_HOLD,
-    RELOAD,
-    OTLP_POINTS,
+const OF_PROCESS: [FamilyId; 6] = [
+    catalog::STORE_UP,
+    catalog::STORE_ERRORS,
+    catalog::SPOOL_BYTES,
+    catalog::ZERO_HOLD_SUFFICIENT,
+    catalog::CONFIG_LAST_RELOAD_SUCCESSFUL,
+    catalog::OTLP_POINTS,
 ];
 
 impl Facts {
@@ -83,13 +81,12 @@ impl Facts {
 }
 
 impl Visitor for Facts {
-    fn wants(&self, family: &'static Family) -> bool {
-        let name: &str = &family.name;
-        OF_ACCOUNTS.contains(&name) || OF_PROCESS.contains(&name)
+    fn wants(&self, family: FamilyId) -> bool {
+        OF_ACCOUNTS.contains(&family) || OF_PROCESS.contains(&family)
     }
 
-    fn family(&mut self, family: &'static Family) {
-        self.family = &family.name;
+    fn family(&mut self, family: FamilyId) {
+        self.family = Some(family);
     }
 
     fn sample(&mut self, labels: Labels<'_>, value: &Value) {
@@ -98,10 +95,11 @@ impl Visitor for Facts {
             Value::Gauge(number) | Value::Counter(number, _) => number.as_f64(),
             Value::Histogram(..) => return,
         };
-        if OF_PROCESS.contains(&self.family) {
+        let Some(family) = self.family else { return };
+        if OF_PROCESS.contains(&family) {
             // Points that were taken are no trouble.
-            if self.family != OTLP_POINTS || label("outcome") != "accepted" {
-                *self.process.entry(self.family).or_default() += number;
+            if family != catalog::OTLP_POINTS || label("outcome") != "accepted" {
+                *self.process.entry(family).or_default() += number;
             }
             return;
         }
@@ -110,41 +108,41 @@ impl Visitor for Facts {
             .entry(label("account").to_owned())
             .or_default();
         let dataset = || (label("dataset").to_owned(), label("application").to_owned());
-        match self.family {
-            "delivery_up" => account.up = Some(number > 0.0),
-            "delivery_exporter_lease_held" => account.held = Some(number > 0.0),
-            "delivery_exporter_last_success_timestamp_seconds" => {
+        match family {
+            catalog::UP => account.up = Some(number > 0.0),
+            catalog::LEASE_HELD => account.held = Some(number > 0.0),
+            catalog::LAST_SUCCESS => {
                 account.last_success = account.last_success.max(number);
             }
-            "delivery_exporter_tracked_messages" => account.tracked = number,
-            "delivery_exporter_collect_success" => {
+            catalog::TRACKED_MESSAGES => account.tracked = number,
+            catalog::COLLECT_SUCCESS => {
                 account.success.insert(dataset(), number > 0.0);
             }
-            "delivery_exporter_due_timestamp_seconds" => {
+            catalog::DUE => {
                 account.due.insert(dataset(), number);
             }
-            "delivery_exporter_collect_failures_total"
+            catalog::COLLECT_FAILURES
                 if ["unauthorized", "forbidden"].contains(&label("reason")) =>
             {
                 *account.refused.entry(dataset()).or_default() += number;
             }
-            "delivery_exporter_rate_limited_total" => {
+            catalog::RATE_LIMITED => {
                 let dataset = label("dataset").to_owned();
                 *account.rate_limited.entry(dataset).or_default() += number;
             }
-            "delivery_exporter_discovery_success" => {
+            catalog::DISCOVERY_SUCCESS => {
                 account
                     .discovery
                     .insert(label("source").to_owned(), number > 0.0);
             }
-            "delivery_exporter_reports_quarantined_total" => account.quarantined += number,
-            "delivery_exporter_series_dropped_total" => {
+            catalog::REPORTS_QUARANTINED => account.quarantined += number,
+            catalog::SERIES_DROPPED => {
                 *account
                     .dropped
                     .entry(label("reason").to_owned())
                     .or_default() += number;
             }
-            "delivery_exporter_cohort_missed_total" if label("reason") == "late" => {
+            catalog::COHORT_MISSED if label("reason") == "late" => {
                 account.late += number;
             }
             _ => {}
@@ -170,13 +168,8 @@ pub(super) fn newest_messages(
 ) -> BTreeMap<String, Vec<NewestMessage>> {
     let mut all = BTreeMap::new();
     let now = table.moment_of(now);
-    let families = (
-        find(WordKey::Message("sent")),
-        find(WordKey::Message("delivered")),
-    );
-    let (Some(sent), Some(delivered)) = families else {
-        return all;
-    };
+    let sent = catalog::MESSAGE.of(Measure::Sent);
+    let delivered = catalog::MESSAGE.of(Measure::Delivered);
     for account in table.shown().accounts() {
         let mut name = String::new();
         let mut messages: Vec<NewestMessage> = Vec::new();

@@ -11,7 +11,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::series::{Family, Labels, Number, Table, Value, Visitor};
+use crate::{
+    catalog::{self, CohortPart, FamilyId},
+    model::Measure,
+    series::{Labels, Number, Table, Value, Visitor},
+};
 
 /// The length of a bucket, in seconds.
 pub(super) const BUCKET_SECONDS: i64 = 900;
@@ -83,7 +87,7 @@ impl History {
             ages,
             bucket: bucket_of(now),
             now: now.as_second(),
-            family: "",
+            family: None,
             observed: HashMap::new(),
         };
         table.visit(now, &mut observation);
@@ -115,21 +119,33 @@ struct Observation<'h> {
     ages: &'h Ages,
     bucket: u32,
     now: i64,
-    family: &'static str,
+    family: Option<FamilyId>,
     observed: HashMap<u64, u64>,
 }
 
-const COUNTERS: [&str; 8] = [
-    "delivery_sent_total",
-    "delivery_delivered_total",
-    "delivery_channel_sent_total",
-    "delivery_channel_delivered_total",
-    "delivery_cohort_sent_total",
-    "delivery_cohort_delivered_total",
-    "delivery_cohort_channel_sent_total",
-    "delivery_cohort_channel_delivered_total",
-];
-const LAST_SUCCESS: &str = "delivery_exporter_last_success_timestamp_seconds";
+/// What a family of counters counts.
+#[derive(Clone, Copy)]
+struct Counted {
+    is_cohort: bool,
+    is_sent: bool,
+}
+
+/// What the history keeps of a family of counters; `None`: nothing.
+fn counted(family: FamilyId) -> Option<Counted> {
+    let totals = [catalog::TOTAL, catalog::TOTAL_BY_CHANNEL].map(|families| {
+        let measures = [Measure::Sent, Measure::Delivered];
+        (false, measures.map(|measure| families.of(measure)))
+    });
+    let cohorts = [catalog::COHORT, catalog::COHORT_BY_CHANNEL].map(|families| {
+        let parts = [CohortPart::Sent, CohortPart::Delivered];
+        (true, parts.map(|part| families.of(part)))
+    });
+    let mut levels = totals.into_iter().chain(cohorts);
+    levels.find_map(|(is_cohort, [sent, delivered])| {
+        let is_sent = family == sent;
+        (is_sent || family == delivered).then_some(Counted { is_cohort, is_sent })
+    })
+}
 
 /// Names a counter over restarts.
 fn digest(family: &str, labels: Labels<'_>) -> u64 {
@@ -148,13 +164,12 @@ fn digest(family: &str, labels: Labels<'_>) -> u64 {
 }
 
 impl Visitor for Observation<'_> {
-    fn wants(&self, family: &'static Family) -> bool {
-        let name: &str = &family.name;
-        COUNTERS.contains(&name) || name == LAST_SUCCESS
+    fn wants(&self, family: FamilyId) -> bool {
+        family == catalog::LAST_SUCCESS || counted(family).is_some()
     }
 
-    fn family(&mut self, family: &'static Family) {
-        self.family = &family.name;
+    fn family(&mut self, family: FamilyId) {
+        self.family = Some(family);
     }
 
     fn sample(&mut self, labels: Labels<'_>, value: &Value) {
@@ -163,7 +178,8 @@ impl Visitor for Observation<'_> {
             return;
         };
         let now = self.now;
-        if self.family == LAST_SUCCESS {
+        let Some(family) = self.family else { return };
+        if family == catalog::LAST_SUCCESS {
             if let Value::Gauge(number) = value {
                 #[expect(clippy::cast_possible_truncation, reason = "whole seconds are enough")]
                 let at = number.as_f64() as i64;
@@ -175,11 +191,13 @@ impl Visitor for Observation<'_> {
         let Value::Counter(Number::Count(count), created_at) = value else {
             return;
         };
-        let is_cohort = self.family.starts_with("delivery_cohort_");
+        let Some(Counted { is_cohort, is_sent }) = counted(family) else {
+            return;
+        };
         if is_cohort && age.as_deref() != Some(label("age")) {
             return;
         }
-        let key = digest(self.family, labels);
+        let key = digest(family.name, labels);
         let last = self.history.last.get(&key).copied();
         self.observed.insert(key, *count);
         let increase = match last {
@@ -197,7 +215,6 @@ impl Visitor for Observation<'_> {
             vendor_channel: label("vendor_channel").to_owned(),
             platform: label("platform").to_owned(),
         };
-        let is_sent = self.family.ends_with("_sent_total");
         let account = label("account");
         // Counters that stand still make no bucket; but it is known since when they are observed.
         if increase == 0 {
@@ -261,7 +278,10 @@ mod tests {
     use crate::{
         collector::Recorder,
         config,
-        ledger::{Amount, CohortPart, Counter, CounterKey, Lease, News, Shown},
+        ledger::{
+            Amount, CounterKey, Lease, News, Shown,
+            samples::{at_age, measured},
+        },
         model::{Age, Measure},
         series::{AccountSeries, Unprepared},
     };
@@ -290,11 +310,8 @@ mod tests {
             }
         }
 
-        fn show(&self, counter: Counter, count: u64, created_at: Timestamp) {
-            let key = CounterKey {
-                application: Arc::from("app"),
-                counter,
-            };
+        fn show(&self, counter: CounterKey, count: u64, created_at: Timestamp) {
+            let key = counter.of("app");
             let shown = Shown {
                 key,
                 amount: Amount::Count(count),
@@ -329,20 +346,13 @@ mod tests {
         }
     }
 
-    fn total(measure: Measure) -> Counter {
-        Counter::Total {
-            channel: Arc::from("push"),
-            measure,
-        }
+    fn total(measure: Measure) -> CounterKey {
+        measured(catalog::TOTAL, measure, &["push"])
     }
 
-    fn cohort(age: u32, part: CohortPart) -> Counter {
-        Counter::CohortChannel {
-            platform: Arc::from("android"),
-            vendor_channel: Arc::from("fcm"),
-            age: Age::Seconds(age),
-            part,
-        }
+    fn cohort(age: u32, part: CohortPart) -> CounterKey {
+        let age = Age::Seconds(age);
+        at_age(catalog::COHORT_BY_CHANNEL, part, &["android", "fcm"], age)
     }
 
     #[test]

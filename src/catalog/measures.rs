@@ -1,0 +1,255 @@
+//! The families that there are of every measure: a line of the table below declares all of them.
+
+use super::{
+    FamilyId, Section,
+    family::Family,
+    label::{
+        ACCOUNT, AGE, APPLICATION, CAMPAIGN, CHANNEL, KIND, MESSAGE_ID, MESSAGE_TYPE, PLATFORM,
+        PROVIDER, REASON, VENDOR_CHANNEL,
+    },
+};
+use crate::model::Measure;
+
+/// Families of which there is one for each measure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MeasureFamilies(Section);
+
+/// Gauges of single messages.
+pub const MESSAGE: MeasureFamilies = MeasureFamilies(Section::Message);
+/// Gauges of messages by vendor channel.
+pub const MESSAGE_BY_CHANNEL: MeasureFamilies = MeasureFamilies(Section::MessageByChannel);
+/// Gauges of messages by message type.
+pub const MESSAGE_BY_TYPE: MeasureFamilies = MeasureFamilies(Section::MessageByType);
+/// Counters over all messages.
+pub const TOTAL: MeasureFamilies = MeasureFamilies(Section::Total);
+/// Counters over the messages of a campaign.
+pub const TOTAL_BY_CAMPAIGN: MeasureFamilies = MeasureFamilies(Section::TotalByCampaign);
+/// Counters over all messages by vendor channel.
+pub const TOTAL_BY_CHANNEL: MeasureFamilies = MeasureFamilies(Section::TotalByChannel);
+
+impl MeasureFamilies {
+    /// The family of a measure; it may have no series on this level.
+    pub const fn of(self, measure: Measure) -> FamilyId {
+        FamilyId::at(self.0, Index::of(measure) as u16)
+    }
+
+    /// Whether a family is one of these.
+    pub fn has(self, family: FamilyId) -> bool {
+        self.0.has(family)
+    }
+}
+
+/// What is counted of messages at an age.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum CohortPart {
+    /// Sends.
+    Sent,
+    /// Deliveries.
+    Delivered,
+    /// Messages.
+    Messages,
+}
+
+impl CohortPart {
+    /// All parts.
+    pub const ALL: [CohortPart; 3] = [
+        CohortPart::Sent,
+        CohortPart::Delivered,
+        CohortPart::Messages,
+    ];
+}
+
+/// Families of which there is one for each part of a cohort.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CohortFamilies(Section);
+
+/// Counters of messages at an age.
+pub const COHORT: CohortFamilies = CohortFamilies(Section::Cohort);
+/// The same by vendor channel.
+pub const COHORT_BY_CHANNEL: CohortFamilies = CohortFamilies(Section::CohortByChannel);
+
+impl CohortFamilies {
+    /// The family of a part.
+    pub const fn of(self, part: CohortPart) -> FamilyId {
+        FamilyId::at(self.0, part as u16)
+    }
+}
+
+macro_rules! measures {
+    ($(
+        $index:ident $measure:pat, $word:literal, $unit:literal, [$($detail:ident),*],
+        by_channel: $by_channel:literal, by_type: $by_type:literal,
+        $meaning:literal, $fields:literal, $reported:literal;
+    )*) => {
+        /// The order of the measures in each of the levels.
+        #[derive(Clone, Copy)]
+        enum Index {
+            $($index,)*
+        }
+
+        impl Index {
+            const fn of(measure: Measure) -> Index {
+                match measure {
+                    $($measure => Index::$index,)*
+                }
+            }
+        }
+
+        pub(super) const MESSAGES: &[Family] = &[$(
+            Family::gauge(
+                concat!("delivery_message_", $word),
+                concat!("delivery.message.", $word),
+                concat!($meaning, ", as of the last pass (", $fields, ")."),
+            )
+            .unit($unit)
+            .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, CAMPAIGN, MESSAGE_ID, $($detail),*]),
+        )*];
+
+        pub(super) const MESSAGE_CHANNELS: &[Family] = &[$(
+            Family::gauge(
+                concat!("delivery_message_channel_", $word),
+                concat!("delivery.message.channel.", $word),
+                concat!($meaning, " by vendor channel, as of the last pass (EngageLab leaves under sub, Pushwoosh metrics rows). Does not add up to the message's totals."),
+            )
+            .unit($unit)
+            .labels(&[PROVIDER, ACCOUNT, APPLICATION, CAMPAIGN, MESSAGE_ID, MESSAGE_TYPE, PLATFORM, VENDOR_CHANNEL])
+            .breakdown()
+            .exposed($by_channel),
+        )*];
+
+        pub(super) const MESSAGE_TYPES: &[Family] = &[$(
+            Family::gauge(
+                concat!("delivery_message_type_", $word),
+                concat!("delivery.message.type.", $word),
+                concat!($meaning, " by message type, as of the last pass (EngageLab objects under sub). Does not add up to the message's totals."),
+            )
+            .unit($unit)
+            .labels(&[PROVIDER, ACCOUNT, APPLICATION, CAMPAIGN, MESSAGE_ID, MESSAGE_TYPE])
+            .breakdown()
+            .exposed($by_type),
+        )*];
+
+        pub(super) const TOTALS: &[Family] = &[$(
+            Family::counter(
+                concat!("delivery_", $word, "_total"),
+                concat!("delivery.", $word),
+                concat!($meaning, ", added up over all messages (", $fields, ").", $reported),
+            )
+            .unit($unit)
+            .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, $($detail),*])
+            .stored_with("total", $word, 1),
+        )*];
+
+        pub(super) const CAMPAIGNS: &[Family] = &[$(
+            Family::counter(
+                concat!("delivery_campaign_", $word, "_total"),
+                concat!("delivery.campaign.", $word),
+                concat!($meaning, ", added up over the messages of a campaign (", $fields, ").", $reported),
+            )
+            .unit($unit)
+            .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, CAMPAIGN, $($detail),*])
+            .stored_with("campaign", $word, 2),
+        )*];
+
+        pub(super) const CHANNELS: &[Family] = &[$(
+            Family::counter(
+                concat!("delivery_channel_", $word, "_total"),
+                concat!("delivery.channel.", $word),
+                concat!($meaning, " by vendor channel, added up over all messages (EngageLab leaves under sub, Pushwoosh metrics rows). Does not add up to the totals."),
+            )
+            .unit($unit)
+            .labels(&[PROVIDER, ACCOUNT, APPLICATION, MESSAGE_TYPE, PLATFORM, VENDOR_CHANNEL])
+            .summed(&[$($detail),*])
+            .stored_with("channel", $word, 3)
+            .exposed($by_channel),
+        )*];
+    };
+}
+
+// The measure, its word in names, its unit, the label of its reason or kind; whether the breakdowns by
+// vendor channel and by message type have series of it; what it means, the vendors' fields, and what
+// its counters mean for a vendor of delivery reports.
+measures! {
+    Targeted Measure::Targeted, "targeted", "{recipient}", [], by_channel: true, by_type: true,
+        "Recipients that a message was meant for", "EngageLab targets", "";
+    Accepted Measure::Accepted, "accepted", "{message}", [], by_channel: false, by_type: false,
+        "Sends that the vendor's server accepted", "Alibaba AcceptCount", "";
+    Sent Measure::Sent, "sent", "{message}", [], by_channel: true, by_type: true,
+        "Sends of a message", "Infobip totalSent, EngageLab sent, Pushwoosh sends, Alibaba SentCount and SmsSentCount",
+        " For Infobip e-mail sent means reported on: messages with a first delivery report, so that an outage shows as missing reports.";
+    Delivered Measure::Delivered, "delivered", "{message}", [], by_channel: true, by_type: true,
+        "Deliveries of a message", "Infobip delivered, EngageLab delivered, Pushwoosh deliveries, Alibaba ReceivedCount and SmsReceiveSuccessCount",
+        " For Infobip e-mail: messages with a final delivered report (not DELIVERED_TO_OPERATOR).";
+    Displayed Measure::Displayed, "displayed", "{message}", [], by_channel: true, by_type: true,
+        "Displays of a message", "Infobip seen, EngageLab impressions", "";
+    Opened Measure::Opened, "opened", "{message}", [], by_channel: true, by_type: true,
+        "Opens or clicks of a message", "EngageLab clicks, Pushwoosh opens, Alibaba OpenedCount", "";
+    Dismissed Measure::Dismissed, "dismissed", "{message}", [], by_channel: false, by_type: false,
+        "Notifications cleared away unopened", "Alibaba DeletedCount", "";
+    InboxOpened Measure::InboxOpened, "inbox_opened", "{message}", [], by_channel: true, by_type: false,
+        "Opens from the application's inbox", "Pushwoosh inbox_opens", "";
+    Unshowable Measure::Unshowable, "unshowable", "{message}", [], by_channel: true, by_type: false,
+        "Sends to users who switched notifications off", "Pushwoosh unshowable_sends", "";
+    Confirmed Measure::Confirmed, "confirmed", "{message}", [], by_channel: false, by_type: false,
+        "Sends that the receiving server confirmed", "Pushwoosh confirmed_sends", "";
+    Unsubscribed Measure::Unsubscribed, "unsubscribed", "{recipient}", [], by_channel: false, by_type: false,
+        "Recipients who unsubscribed", "Pushwoosh unsubs", "";
+    Complaints Measure::Complaints, "complaints", "{recipient}", [], by_channel: false, by_type: false,
+        "Recipients who complained", "Pushwoosh complaints", "";
+    Skipped Measure::Skipped, "skipped", "{message}", [], by_channel: false, by_type: false,
+        "Text messages not tried", "Alibaba SmsSkipCount", "";
+    Errors Measure::Errors(_), "errors", "{error}", [REASON], by_channel: true, by_type: false,
+        "Failed sends of a message, by reason", "Infobip errors, Pushwoosh errors and rejects, Alibaba SmsFailedCount and SmsReceiveFailedCount",
+        " For Infobip e-mail: messages whose first final report is an error without a bounce.";
+    Bounces Measure::Bounces(_), "bounces", "{bounce}", [KIND], by_channel: false, by_type: false,
+        "Bounces of a message, hard or soft", "Pushwoosh hard_bounces and soft_bounces",
+        " For Infobip e-mail: messages whose first final report is a bounce, hard or soft by error.permanent, and late bounces.";
+}
+
+macro_rules! cohorts {
+    ($($word:literal, $meaning:literal;)*) => {
+        pub(super) const COHORTS: &[Family] = &[$(
+            Family::counter(
+                concat!("delivery_cohort_", $word, "_total"),
+                concat!("delivery.cohort.", $word),
+                concat!($meaning, " that have reached an age, each as of that age. Sent and delivered of the same messages: their ratio is the delivery rate at equal age."),
+            )
+            .unit("{message}")
+            .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, AGE])
+            .stored_with("cohort", $word, 2),
+        )*];
+
+        pub(super) const COHORT_CHANNELS: &[Family] = &[$(
+            Family::counter(
+                concat!("delivery_cohort_channel_", $word, "_total"),
+                concat!("delivery.cohort.channel.", $word),
+                concat!($meaning, " by vendor channel that have reached an age, each as of that age."),
+            )
+            .unit("{message}")
+            .labels(&[PROVIDER, ACCOUNT, APPLICATION, PLATFORM, VENDOR_CHANNEL, AGE])
+            .stored_with("cohort_channel", $word, 3),
+        )*];
+    };
+}
+
+// In the order of `CohortPart`.
+cohorts! {
+    "sent", "Sends of messages";
+    "delivered", "Deliveries of messages";
+    "messages", "Messages";
+}
+
+families! { RATIOS of MessageRatio;
+    MESSAGE_DELIVERY_RATIO = Family::gauge(
+        "delivery_message_delivery_ratio", "delivery.message.delivery_ratio",
+        "Delivered / sent of a message, as of the last pass; not clamped, absent while sent is 0.",
+    )
+    .unit("1")
+    .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, CAMPAIGN, MESSAGE_ID]);
+    MESSAGE_REPORTED_RATIO = Family::gauge(
+        "delivery_message_reported_delivery_ratio", "delivery.message.reported_delivery_ratio",
+        "The vendor's own delivery ratio of a message, as of the last pass (Infobip delivery.rate / 100).",
+    )
+    .unit("1")
+    .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, CAMPAIGN, MESSAGE_ID]);
+}

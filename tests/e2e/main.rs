@@ -33,6 +33,7 @@ mod protocols;
 mod quiet;
 mod readers;
 mod real_vendors;
+mod recorded;
 mod replay;
 mod replicas;
 mod rules;

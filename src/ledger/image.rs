@@ -6,6 +6,7 @@ use std::{
 };
 
 use delivery_clock::Moment;
+use indexmap::IndexMap;
 use jiff::Timestamp;
 
 use super::{
@@ -64,7 +65,9 @@ pub(super) struct Known {
 /// What this process knows of an account that it holds.
 #[derive(Default)]
 pub(super) struct Image {
-    pub(super) counters: HashMap<CounterKey, CounterState>,
+    /// In the order of the store, as long as none is forgotten: what is shown of them all is sorted
+    /// soon.
+    pub(super) counters: IndexMap<CounterKey, CounterState>,
     pub(super) births: HashMap<(Arc<str>, String), i64>,
     /// Until when data sets were read, by application and data set.
     pub(super) cursors: HashMap<(Arc<str>, String), i64>,
@@ -92,31 +95,33 @@ impl Image {
     /// `hold`. Unreadable rows are an error of the store.
     pub(super) fn load(
         &mut self,
-        rows: AccountRows,
+        mut rows: AccountRows,
         hold: impl Fn(bool) -> Hold,
         now: i64,
     ) -> Result<(), String> {
-        let releases: HashMap<String, ReleaseRow> = rows
-            .releases
-            .into_iter()
-            .map(|row| (row.key.clone(), row))
-            .collect();
+        let mut releases = std::mem::take(&mut rows.releases);
+        // They mostly come in that order, and then it costs nothing to make sure.
+        rows.counters
+            .sort_unstable_by(|left, right| left.key.cmp(&right.key));
+        releases.sort_unstable_by(|left, right| left.key.cmp(&right.key));
+        let mut releases = releases.into_iter().peekable();
         let mut texts = Texts::default();
-        let mut counters = HashMap::with_capacity(rows.counters.len());
+        let mut counters = IndexMap::with_capacity(rows.counters.len());
         for row in rows.counters {
             let Some(key) = texts.counter(&row.key) else {
                 return Err(format!("the counter {:?} is of no known kind", row.key));
             };
             let known = self.counters.get(&key).map(|known| known.hold);
-            let release = releases.get(&row.key);
+            while releases.next_if(|release| release.key < row.key).is_some() {}
+            let release = releases.next_if(|release| release.key == row.key);
             let state = CounterState {
-                shown: release.map_or_else(|| row.total.zero(), |own| own.shown.clone()),
-                born_at: release.map_or(now, |own| own.born_at),
                 hold: known.unwrap_or_else(|| hold(release.is_some())),
+                stored: release.is_some(),
+                born_at: release.as_ref().map_or(now, |own| own.born_at),
+                shown: release.map_or_else(|| row.total.zero(), |own| own.shown),
                 total: row.total,
                 pending: row.pending,
                 changed_at: row.changed_at,
-                stored: release.is_some(),
             };
             counters.insert(key, state);
         }
@@ -509,7 +514,7 @@ impl Changes {
             image.counters.insert(key, state);
         }
         for key in self.gone_counters {
-            if let Some(old) = image.counters.remove(&key) {
+            if let Some(old) = image.counters.swap_remove(&key) {
                 image.held = image.held.saturating_sub(old.pending.things());
             }
             news.gone.push(key);

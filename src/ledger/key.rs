@@ -154,6 +154,9 @@ impl CounterKey {
 /// Between the fields of a stored key: no label has it.
 const SEPARATOR: char = '\u{1f}';
 
+/// More fields than any counter has behind its kind; a test holds that.
+const MAX_FIELDS: usize = 12;
+
 /// A text without what separates fields, or what a database refuses.
 pub(super) fn clean(text: &Arc<str>) -> Arc<str> {
     if text.contains([SEPARATOR, '\0']) {
@@ -184,10 +187,16 @@ impl Texts {
 
     /// Reads the stored form of a counter; `None`: no version has written it.
     pub(super) fn counter(&mut self, text: &str) -> Option<CounterKey> {
-        let mut fields = text.split(SEPARATOR);
-        let (application, kind) = (fields.next()?, fields.next()?);
-        let fields: Vec<&str> = fields.collect();
-        let (family, word) = stored_as(kind, &fields)?;
+        let mut parts = text.split(SEPARATOR);
+        let (application, kind) = (parts.next()?, parts.next()?);
+        let mut fields = [""; MAX_FIELDS];
+        let mut count = 0;
+        for part in parts {
+            *fields.get_mut(count)? = part;
+            count += 1;
+        }
+        let fields = &fields[..count];
+        let (family, word) = stored_as(kind, fields)?;
         let mut texts = fields.iter().enumerate();
         self.labels.clear();
         for label in family.counter_labels() {

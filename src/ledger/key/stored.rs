@@ -93,6 +93,13 @@ fn what_no_version_has_written_is_no_counter() {
     }
 }
 
+#[test]
+fn every_counter_has_room_for_its_fields() {
+    for family in crate::catalog::all().filter(|family| family.stored.is_some()) {
+        assert!(family.counter_labels().count() < super::MAX_FIELDS);
+    }
+}
+
 /// Counters before and after texts of vendors and customers were cut to nothing but `other`.
 const LIMITED: &[[&str; 2]] = &[
     ["a|total|p|errors|cloud", "a|total|p|errors|cloud"],

@@ -1,6 +1,6 @@
 //! The account's series as the collector's recorder.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use delivery_clock::Moment;
 use jiff::Timestamp;
@@ -16,9 +16,9 @@ use super::{
     AccountSeries, State, Unplaced,
 };
 use crate::{
-    catalog::{self, Label, label::CAMPAIGN},
+    catalog::{self, FamilyId, Label, label::CAMPAIGN},
     collector::{PassOutcome, Recorder},
-    ledger::{Names, News},
+    ledger::{Names, News, Shown},
     model::{Application, Dataset, Figure, Message, Snapshot, Source},
     providers::{Failure, Observer, RequestCode},
 };
@@ -171,20 +171,23 @@ impl Recorder for AccountSeries {
                 state.hide_counter(place, key);
             }
         }
-        let mut places = Vec::with_capacity(news.shown.len());
+        let mut places: BTreeMap<FamilyId, Vec<(Own, &Shown)>> = BTreeMap::new();
         for shown in &news.shown {
             match state.settings.place(&shown.key) {
-                Ok(place) => places.push((place, shown)),
+                Ok((family, own)) => places.entry(family).or_default().push((own, shown)),
                 Err(Unplaced::NoSeries(family)) if shown.amount.things() > 0 => {
                     state.bounds.unplaced(family);
                 }
                 Err(_) => {}
             }
         }
-        // In order, a ledger that is opened fills chunk after chunk. The last word stays the last.
-        places.sort_by(|(left, _), (right, _)| left.cmp(right));
-        for (place, shown) in places {
-            state.show_counter(place, &shown.key, &shown.amount, shown.born_at);
+        // In order, a ledger that is opened fills chunk after chunk. The last word stays the last. Of
+        // each family, an opened ledger gives its counters nearly in order.
+        for (family, mut places) in places {
+            places.sort_by(|(left, _), (right, _)| left.cmp(right));
+            for (own, shown) in places {
+                state.show_counter((family, own), &shown.key, &shown.amount, shown.born_at);
+            }
         }
         for key in &news.folded {
             if let Ok((family, _)) = state.settings.place(key) {

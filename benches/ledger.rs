@@ -399,9 +399,13 @@ async fn snapshots(flags: &Flags, ledger: &Ledger, config: &Config, raw: &mut Ra
             })
             .collect();
         let start = Instant::now();
-        push.snapshots(application, Dataset::Statistics, seen)
-            .await
-            .unwrap();
+        push.snapshots(
+            application,
+            delivery_exporter::providers::dataset("statistics").unwrap(),
+            seen,
+        )
+        .await
+        .unwrap();
         lasted += start.elapsed();
         let start = Instant::now();
         raw.remember(&ids, round as usize).await;

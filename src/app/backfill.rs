@@ -21,12 +21,10 @@ use crate::{
     config::{self, Account, Config, MessageEntry},
     discovery::{Sources, Update},
     ledger::{Before, Increase},
-    model::{Application, Dataset, Message},
+    model::{Application, Dataset, HistoryMethod, Message, QueryMethod},
     outputs::exposition,
     progress::Bar,
-    providers::{
-        self, Failure, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Scope,
-    },
+    providers::{self, Failure, Observation, Past, PastQuery, Provider, Query, Scope},
     series::History,
 };
 
@@ -216,21 +214,21 @@ impl Recall<'_> {
         let plans = self.account.collect.iter();
         if plans
             .clone()
-            .any(|own| provider.past_plan(*own) == Some(PastPlan::Message))
+            .any(|own| own.history == Some(HistoryMethod::Message))
         {
             self.updates = Sources::once(self.account).await;
         }
         for dataset in plans {
-            let Some(plan) = provider.past_plan(*dataset) else {
+            let Some(method) = dataset.history else {
                 continue;
             };
             for application in &self.account.applications {
-                match plan {
-                    PastPlan::Message => {
+                match method {
+                    HistoryMethod::Message => {
                         self.messages(provider.as_ref(), *dataset, application)
                             .await;
                     }
-                    PastPlan::Whole { reach } => {
+                    HistoryMethod::Whole { reach } => {
                         self.whole(provider.as_ref(), *dataset, application, reach)
                             .await;
                     }
@@ -428,9 +426,9 @@ impl Recall<'_> {
             .into_iter()
             .partition(|message| known.0.contains_key(&message.id));
         others.into_iter().for_each(|message| known.add(message));
-        let batch = match provider.plan(dataset) {
-            Plan::Messages { batch } => batch,
-            Plan::Whole | Plan::Drain => 1,
+        let batch = match dataset.method {
+            QueryMethod::Messages { batch } => batch,
+            QueryMethod::Whole | QueryMethod::Drain => 1,
         };
         for messages in more.chunks(batch) {
             let query = Query::Messages {

@@ -22,8 +22,8 @@ use super::{
 use crate::{
     config,
     ledger::{Ledger, Missed, Purpose, Registration},
-    model::{Dataset, Message},
-    providers::{self, Failure, Observation, Plan, Provider, Query},
+    model::Message,
+    providers::{self, Failure, Observation, Provider, Query},
 };
 
 const MINUTE: i64 = 60;
@@ -56,10 +56,6 @@ impl Noted {
 }
 
 impl Provider for Noted {
-    fn plan(&self, dataset: Dataset) -> Plan {
-        self.inner.plan(dataset)
-    }
-
     fn ask<'a>(
         &'a self,
         query: Query<'a>,

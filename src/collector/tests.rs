@@ -12,10 +12,12 @@ use super::*;
 use crate::{
     config::{self, Config},
     ledger::{Ledger, Missed, Names, News, Purpose, StoreNotes},
-    model::{Age, Application, Dataset, Measure, Message, Snapshot, Source, Totals},
+    model::{
+        Age, Application, Dataset, DatasetSpec, Measure, Message, QueryMethod, Snapshot, Source,
+        Totals,
+    },
     providers::{
-        Failure, FailureKind, Observation, Observer, Plan, Provider, Query, Refusal, RequestCode,
-        Scope,
+        Failure, FailureKind, Observation, Observer, Provider, Query, Refusal, RequestCode, Scope,
     },
 };
 
@@ -133,7 +135,6 @@ const STUCK: &str = "stuck";
 
 /// A vendor that answers by script.
 struct Scripted {
-    batch: usize,
     asked: Mutex<Vec<String>>,
     answers: Mutex<VecDeque<Result<Vec<Observation>, Failure>>>,
     together: AtomicUsize,
@@ -143,10 +144,6 @@ struct Scripted {
 }
 
 impl Provider for Scripted {
-    fn plan(&self, _: Dataset) -> Plan {
-        Plan::Messages { batch: self.batch }
-    }
-
     fn list_has_numbers(&self) -> bool {
         true
     }
@@ -193,6 +190,12 @@ impl Provider for Scripted {
         }
         .boxed()
     }
+}
+
+/// A data set that is queried in another way than its vendor's.
+pub(super) fn queried_by(dataset: Dataset, method: QueryMethod) -> Dataset {
+    let spec = DatasetSpec { method, ..*dataset };
+    Dataset::new(Box::leak(Box::new(spec)))
 }
 
 pub(super) fn snapshot(asked: &str, id: &str, sent: u64) -> Observation {
@@ -261,7 +264,6 @@ impl Bench {
         let config: Config = config::parse(&path, &text, &|_| None).unwrap();
         let (clock, hand) = Clock::manual(Timestamp::from_second(START).unwrap());
         let vendor = Arc::new(Scripted {
-            batch,
             asked: Mutex::default(),
             answers: Mutex::new(answers.into()),
             together: AtomicUsize::new(0),
@@ -272,7 +274,11 @@ impl Bench {
         let ledger = Ledger::open(&config, clock.clone(), Arc::new(NoNotes), Purpose::Serve)
             .await
             .unwrap();
-        let account = Arc::new(config.accounts[0].clone());
+        let mut account = config.accounts[0].clone();
+        for dataset in &mut account.collect {
+            *dataset = queried_by(*dataset, QueryMethod::Messages { batch });
+        }
+        let account = Arc::new(account);
         let own = ledger.account(&config, &account).unwrap();
         let record = Arc::new(Record::default());
         let lease = ledger.lease(&account.name);

@@ -8,14 +8,14 @@ use futures_util::{FutureExt, future::BoxFuture};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    tests::{NoNotes, Record, snapshot},
+    tests::{NoNotes, Record, queried_by, snapshot},
     *,
 };
 use crate::{
     config,
     ledger::{AccountLedger, Amount, Ledger, Purpose},
-    model::{Dataset, Message},
-    providers::{Failure, FailureKind, Observation, Plan, Provider, Query, Refusal, Scope},
+    model::{Message, QueryMethod},
+    providers::{Failure, FailureKind, Observation, Provider, Query, Refusal, Scope},
 };
 
 /// By which of its names a message is told.
@@ -90,25 +90,12 @@ impl Paced {
 }
 
 impl Provider for Paced {
-    fn plan(&self, dataset: Dataset) -> Plan {
-        match dataset {
-            Dataset::Messages => Plan::Messages {
-                batch: if self.named_apart { 1 } else { 2 },
-            },
-            _ => Plan::Whole,
-        }
-    }
-
     fn list_has_numbers(&self) -> bool {
         self.list_has_numbers
     }
 
     fn may_be_another_name(&self, id: &str) -> bool {
         id == "123"
-    }
-
-    fn needs_messages(&self, dataset: Dataset) -> bool {
-        dataset == Dataset::Links
     }
 
     fn ask<'a>(
@@ -208,12 +195,12 @@ impl Provider for Paced {
                     dataset, messages, ..
                 } => {
                     note(dataset.to_string());
-                    match dataset {
-                        Dataset::Links if messages.is_empty() => {
+                    match dataset.as_str() {
+                        "links" if messages.is_empty() => {
                             take(Observation::NothingToQuery);
                             Ok(())
                         }
-                        Dataset::Log => {
+                        "log" => {
                             let mut slices = self.slices.lock().unwrap();
                             if *slices > 0 {
                                 *slices -= 1;
@@ -221,7 +208,7 @@ impl Provider for Paced {
                             }
                             Ok(())
                         }
-                        Dataset::Bounces => {
+                        "bounces" => {
                             let failure = Failure::new(FailureKind::Forbidden, "not in this plan");
                             Err(failure.of(Scope::Application))
                         }
@@ -276,7 +263,12 @@ impl Bench {
         let ledger = Ledger::open(&config, clock.clone(), Arc::new(NoNotes), Purpose::Serve)
             .await
             .unwrap();
-        let account = Arc::new(config.accounts[0].clone());
+        let mut account = config.accounts[0].clone();
+        let batch = if vendor.named_apart { 1 } else { 2 };
+        for dataset in account.collect.iter_mut().filter(|own| own.has_snapshots()) {
+            *dataset = queried_by(*dataset, QueryMethod::Messages { batch });
+        }
+        let account = Arc::new(account);
         let own = ledger.account(&config, &account).unwrap();
         let record = Arc::new(Record::default());
         let lease = ledger.lease(&account.name);

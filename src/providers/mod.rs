@@ -1,7 +1,7 @@
 //! The vendors: how each is asked, and what its answers mean.
 //!
 //! The door of this room is [`Provider`]: a [`Query`] goes in, [`Observation`]s come out. A vendor
-//! is one folder here, one variant of [`ProviderType`], and one line in [`build`]. Providers know
+//! is one folder here, which declares a [`Vendor`], and one line in [`VENDORS`]. Providers know
 //! neither the store nor a metric's name; what they measure about themselves goes to an
 //! [`Observer`].
 
@@ -21,6 +21,7 @@ mod salvage;
 #[cfg(test)]
 mod scripted;
 mod secrets;
+pub mod vendor;
 mod verdict;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -31,27 +32,36 @@ use jiff::Timestamp;
 
 use crate::{
     config,
-    model::{Application, Dataset, Figure, Happening, Message, ProviderType, Snapshot},
+    model::{Application, Dataset, Figure, Happening, Message, Snapshot},
     redact::ShownText,
 };
 use http::{BuildError, Http};
-pub use past::{Grown, Past, PastPlan, PastQuery};
+pub use past::{Grown, Past, PastQuery};
+pub use vendor::{ProviderParts, Vendor};
+
+/// Every vendor, in the order of the documentation. A new one is one line here.
+pub static VENDORS: Vendors = &[
+    &infobip::vendor::PUSH,
+    &infobip::vendor::EMAIL,
+    &engagelab::vendor::VENDOR,
+    &pushwoosh::vendor::VENDOR,
+    &alibaba_push::vendor::VENDOR,
+];
+
+/// The data set of that name, of the first of [`VENDORS`] that has one.
+pub fn dataset(name: &str) -> Option<Dataset> {
+    VENDORS.iter().find_map(|vendor| vendor.dataset(name))
+}
+
+/// A list of vendors. Programs that use this one as a library, and tests, can add their own to
+/// [`VENDORS`] and read a configuration with them ([`config::parse_with`]).
+pub type Vendors = &'static [&'static Vendor];
 
 /// A vendor's statistics API, with the credentials of one account.
 pub trait Provider: Send + Sync {
-    /// How a data set of this vendor is asked for.
-    fn plan(&self, dataset: Dataset) -> Plan;
-
     /// Whether the vendor's list of messages has their numbers too, so that a message that is due
     /// can wait for a list that is on its way.
     fn list_has_numbers(&self) -> bool {
-        false
-    }
-
-    /// Whether a data set can be queried only once the messages of the application are known: it
-    /// waits for the first list, or the first answers, of this process.
-    fn needs_messages(&self, dataset: Dataset) -> bool {
-        let _ = dataset;
         false
     }
 
@@ -80,12 +90,6 @@ pub trait Provider: Send + Sync {
         query: Query<'a>,
         take: &'a mut (dyn FnMut(Observation) + Send),
     ) -> BoxFuture<'a, Result<(), Failure>>;
-
-    /// How the history of a data set can be asked for; `None`: the API tells none.
-    fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
-        let _ = dataset;
-        None
-    }
 
     /// Asks for history, and hands it over as it comes.
     ///
@@ -141,27 +145,8 @@ pub fn build(
 
 /// The provider of an account, on a client that is already there.
 pub fn build_on(http: Http, account: &config::Account) -> Arc<dyn Provider> {
-    match account.provider {
-        ProviderType::InfobipPush => Arc::new(infobip::push::InfobipPush::new(http, account)),
-        ProviderType::InfobipEmail => Arc::new(infobip::email::InfobipEmail::new(http, account)),
-        ProviderType::Engagelab => Arc::new(engagelab::Engagelab::new(http, account)),
-        ProviderType::Pushwoosh => Arc::new(pushwoosh::Pushwoosh::new(http, account)),
-        ProviderType::AlibabaPush => Arc::new(alibaba_push::AlibabaPush::new(http, account)),
-    }
-}
-
-/// How a data set is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plan {
-    /// Message by message, at most `batch` ids of one application in a query.
-    Messages {
-        /// The most ids in one [`Query::Messages`].
-        batch: usize,
-    },
-    /// All of an application in one query, paged to the end.
-    Whole,
-    /// The account's queue, emptied request by request.
-    Drain,
+    let parts = ProviderParts { http, account };
+    (account.vendor.build)(parts)
 }
 
 /// What is asked. Each query knows its `patience`: how long after its first attempt each of its

@@ -6,19 +6,6 @@ use jiff::Timestamp;
 
 use crate::model::{Application, Dataset, Figure, Happening, Message, Row, Totals};
 
-/// How the history of a data set is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PastPlan {
-    /// Message by message.
-    Message,
-    /// All of an application at once. What is older than `reach` when an application is first asked
-    /// for is not read then.
-    Whole {
-        /// How far back the first query goes.
-        reach: Duration,
-    },
-}
-
 /// What is asked of the past.
 #[derive(Clone, Copy)]
 pub struct PastQuery<'a> {
@@ -26,7 +13,9 @@ pub struct PastQuery<'a> {
     pub dataset: Dataset,
     /// Whose.
     pub application: &'a Application,
-    /// Of which message, where the plan is [`PastPlan::Message`].
+    /// Of which message, where the method is [`HistoryMethod::Message`].
+    ///
+    /// [`HistoryMethod::Message`]: crate::model::HistoryMethod::Message
     pub message: Option<&'a Message>,
     /// From when on.
     pub from: Timestamp,

@@ -129,7 +129,7 @@ pub fn router(site: Site, guard: &Arc<Guard>) -> Router {
         .merge(runbooks::router())
         .layer(middleware::from_fn_with_state(guard.clone(), guard::users))
         .merge(api::router())
-        .merge(webhooks::router())
+        .merge(webhooks::router(site.backend.vendors()))
         .with_state(site)
         .layer(middleware::from_fn_with_state(
             guard.clone(),

@@ -16,11 +16,10 @@ use bytes::Bytes;
 use delivery_clock::Clock;
 use delivery_exporter::{
     config::{self, Account, Config},
-    model::{Application, Dataset, Message},
+    model::{Application, Dataset, Message, QueryMethod},
     outputs::exposition::Exposition,
     providers::{
-        self, Observer, Plan, Provider, Query, RequestCode, Spool, SpoolError, SpoolWriter,
-        SpooledBody,
+        self, Observer, Provider, Query, RequestCode, Spool, SpoolError, SpoolWriter, SpooledBody,
         http::{Answers, Http},
     },
 };
@@ -213,7 +212,7 @@ impl Vendor {
             .into();
         let since = Timestamp::from_second(1_795_000_000).unwrap();
         let patience = Duration::ZERO;
-        let query = match self.provider.plan(dataset) {
+        let query = match dataset.method {
             _ if list => Query::List {
                 dataset,
                 application: &application,
@@ -221,7 +220,7 @@ impl Vendor {
                 since,
                 patience,
             },
-            Plan::Messages { batch } => {
+            QueryMethod::Messages { batch } => {
                 let messages = &messages[..batch.min(messages.len())];
                 Query::Messages {
                     dataset,
@@ -230,14 +229,14 @@ impl Vendor {
                     patience,
                 }
             }
-            Plan::Whole => Query::Whole {
+            QueryMethod::Whole => Query::Whole {
                 dataset,
                 application: &application,
                 messages: &messages,
                 since: Some(since),
                 patience,
             },
-            Plan::Drain => Query::Drain {
+            QueryMethod::Drain => Query::Drain {
                 dataset,
                 spool: &Nowhere,
                 patience,

@@ -25,8 +25,8 @@ use super::{
 use crate::{
     discovery::{MessageKey, Sources, Update},
     ledger::{Met, News, StoreError},
-    model::{Application, Dataset, Happening, Message},
-    providers::{Failure, FailureKind, Observation, Plan, Query},
+    model::{Application, Dataset, Happening, Message, QueryMethod},
+    providers::{Failure, FailureKind, Observation, Query},
 };
 
 /// How often a pass that goes on shows what it has so far.
@@ -217,9 +217,9 @@ impl Collector {
             if self.has_to_wait(key, now, monotonic) {
                 continue;
             }
-            let batch = match self.parts.provider.plan(key.0) {
-                Plan::Messages { batch } => batch,
-                Plan::Drain | Plan::Whole => 1,
+            let batch = match key.0.method {
+                QueryMethod::Messages { batch } => batch,
+                QueryMethod::Drain | QueryMethod::Whole => 1,
             };
             let jobs = self.lanes.get_mut(&key)?.take(now, batch);
             if !jobs.is_empty() {
@@ -243,7 +243,7 @@ impl Collector {
         {
             return true;
         }
-        if !provider.needs_messages(dataset) || self.known_applications.contains(&application) {
+        if !dataset.is_about_listed_messages() || self.known_applications.contains(&application) {
             return false;
         }
         let lanes = self.lanes.iter();

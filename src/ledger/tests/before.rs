@@ -76,7 +76,10 @@ async fn a_message_whose_first_numbers_counted_nothing_has_a_past_up_to_those() 
     assert_eq!(counted, [Some(20), Some(39)]);
     // Beside the process that has the ledger.
     let before = read_before(&bench).await;
-    let (application, dataset) = (bench.application(), Dataset::Statistics);
+    let (application, dataset) = (
+        bench.application(),
+        crate::providers::dataset("statistics").unwrap(),
+    );
     assert_eq!(before.messages()[0].id, message.id);
     // Whoever asks need not know what the ledger does.
     let asked = bench.message(None, None);
@@ -121,7 +124,7 @@ async fn what_counts_or_would_count_is_no_history() {
         message("old", Some("07:10:00")),
         message("undated", None),
     ];
-    let dataset = Dataset::Statistics;
+    let dataset = crate::providers::dataset("statistics").unwrap();
     let past = |before: &Before, message: &Message| {
         sums(&before.of_message(&application, dataset, message, hours()))
             .get(&total(Measure::Delivered))
@@ -183,7 +186,10 @@ async fn where_everything_counts_only_what_was_never_asked_for_is_history() {
     let mut bench = Bench::new(PUSH, "adopt_age: 0s", "10:00:00");
     bench.start().await;
     let before = read_before(&bench).await;
-    let (application, dataset) = (bench.application(), Dataset::Statistics);
+    let (application, dataset) = (
+        bench.application(),
+        crate::providers::dataset("statistics").unwrap(),
+    );
     let has = |sent_at: &str| {
         let message = Message {
             sent_at: sent_at.parse().ok(),

@@ -6,6 +6,7 @@ mod list;
 mod sign;
 #[cfg(test)]
 mod tests;
+pub(super) mod vendor;
 mod wire;
 
 use std::{
@@ -21,7 +22,7 @@ use jiff::{SignedDuration, Timestamp};
 use rand::RngExt;
 
 use super::{
-    Failure, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Refusal,
+    Failure, Observation, Past, PastQuery, Provider, Query, Refusal,
     decode::decode,
     encode::query,
     http::{Answer, Http, Request, Verdict},
@@ -29,7 +30,7 @@ use super::{
     verdict::{by_status, undecodable},
 };
 use crate::{
-    config::{self, Credentials, Signature},
+    config,
     model::{Application, DailyPublication, Dataset, Message},
     redact::{note_signature, shown},
     secret::Secret,
@@ -40,12 +41,6 @@ use errors::{Meaning, Refused, RefusedPart};
 const VERSION: &str = "2016-08-01";
 /// The longest span of days or records in one request; the vendor's limit is not documented.
 const MAX_SPAN: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// The product counts days in Beijing time, which has no daylight saving.
-const BEIJING: DailyPublication = DailyPublication {
-    utc_offset: SignedDuration::from_hours(8),
-    complete_at: Duration::ZERO,
-};
-
 /// Alibaba's statistics of one account.
 pub(crate) struct AlibabaPush {
     http: Http,
@@ -57,6 +52,15 @@ pub(crate) struct AlibabaPush {
     /// By application, from when on it has to be listed again for the pushes that were still
     /// scheduled when it was last listed.
     scheduled: Mutex<HashMap<Arc<str>, Timestamp>>,
+}
+
+/// How requests are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signature {
+    /// ACS3-HMAC-SHA256, in headers.
+    V3,
+    /// HMAC-SHA1, in the query.
+    V1,
 }
 
 /// What an operation brought.
@@ -77,23 +81,15 @@ impl Asked {
 
 impl AlibabaPush {
     pub(crate) fn new(http: Http, account: &config::Account) -> AlibabaPush {
-        let (sources, signature) = match account.credentials.clone() {
-            Credentials::AccessKey {
-                id,
-                secret,
-                security_token,
-                signature,
-            } => (
-                [id, secret].into_iter().chain(security_token).collect(),
-                signature,
-            ),
-            _ => (Vec::new(), Signature::V3),
+        let signature = match account.credentials.word("signature") {
+            Some("v1") => Signature::V1,
+            _ => Signature::V3,
         };
         AlibabaPush {
             http,
-            secrets: Secrets::new(sources),
+            secrets: Secrets::new(account.credentials.secrets()),
             signature,
-            daily: account.daily.unwrap_or(BEIJING),
+            daily: account.daily.unwrap_or(vendor::BEIJING),
             scheduled: Mutex::default(),
         }
     }
@@ -297,19 +293,9 @@ impl AlibabaPush {
 }
 
 impl Provider for AlibabaPush {
-    fn plan(&self, _: Dataset) -> Plan {
-        Plan::Messages { batch: 1 }
-    }
-
     /// Numbers can be seen on the next day, in Beijing.
     fn first_numbers(&self, message: &Message) -> Option<Timestamp> {
         Some(next_day(message.sent_at?, self.daily))
-    }
-
-    fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
-        (dataset == Dataset::Messages).then_some(PastPlan::Whole {
-            reach: Duration::ZERO,
-        })
     }
 
     fn past<'a>(

@@ -6,6 +6,7 @@ mod lifecycle;
 #[cfg(test)]
 mod tests;
 mod users;
+pub(super) mod vendor;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -18,7 +19,7 @@ use errors::{Refused, Reply};
 use users::Unit;
 
 use super::{
-    Failure, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Refusal, Scope,
+    Failure, Observation, Past, PastQuery, Provider, Query, Refusal, Scope,
     bisect::Halves,
     encode::percent_encode,
     http::{Answer, Http, Request, Verdict},
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::{
     aside::{LARGE_ANSWER, aside},
-    config::{self, Credentials},
+    config,
     model::{Dataset, Message},
     secret::Secret,
 };
@@ -86,14 +87,10 @@ fn is_id(id: &str) -> bool {
 
 impl Engagelab {
     pub(crate) fn new(http: Http, account: &config::Account) -> Engagelab {
-        let sources = match account.credentials.clone() {
-            Credentials::Basic { username, password } => vec![username, password],
-            _ => Vec::new(),
-        };
         Engagelab {
             http,
-            secrets: Secrets::new(sources),
-            canaries: account.canaries.clone(),
+            secrets: Secrets::new(account.credentials.secrets()),
+            canaries: account.keys.secrets(vendor::CANARIES).to_vec(),
             max_ids_bytes: MAX_URL_BYTES
                 .saturating_sub(URL_RESERVE_BYTES + account.base_url.as_str().len()),
         }
@@ -397,20 +394,6 @@ fn invalid_id(asked: Arc<str>) -> Observation {
 }
 
 impl Provider for Engagelab {
-    fn plan(&self, dataset: Dataset) -> Plan {
-        match dataset {
-            Dataset::Users => Plan::Whole,
-            Dataset::Lifecycle => Plan::Messages { batch: 1 },
-            _ => Plan::Messages { batch: BATCH },
-        }
-    }
-
-    fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
-        (dataset == Dataset::Users).then_some(PastPlan::Whole {
-            reach: Duration::ZERO,
-        })
-    }
-
     fn past<'a>(
         &'a self,
         query: PastQuery<'a>,
@@ -427,11 +410,11 @@ impl Provider for Engagelab {
         async move {
             match query {
                 Query::Messages {
-                    dataset: dataset @ Dataset::Lifecycle,
+                    dataset,
                     messages,
                     patience,
                     ..
-                } => {
+                } if dataset == vendor::LIFECYCLE => {
                     for message in messages {
                         take(self.lifecycle(dataset, message, patience).await?);
                     }

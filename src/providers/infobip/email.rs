@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
 
-use super::{Access, body};
+use super::{Access, body, vendor::REPORTS};
 use crate::{
     aside::{LARGE_ANSWER, aside},
     config,
-    model::Dataset,
     providers::{
-        Failure, FailureKind, Observation, Plan, Provider, Pushed, Query, ReportsRead,
+        Failure, FailureKind, Observation, Provider, Pushed, Query, ReportsRead,
         http::{Answer, Http, is_packed, unpacked},
     },
 };
@@ -37,10 +36,6 @@ impl InfobipEmail {
 }
 
 impl Provider for InfobipEmail {
-    fn plan(&self, _: Dataset) -> Plan {
-        Plan::Drain
-    }
-
     fn ask<'a>(
         &'a self,
         query: Query<'a>,
@@ -112,7 +107,7 @@ impl Provider for InfobipEmail {
             let content = unpacked(body, self.http.max_bytes());
             let body = content.as_deref().unwrap_or(body);
             let observer = self.http.observer();
-            let unknown = &mut |field: &str| observer.unknown_field(Dataset::Reports, field);
+            let unknown = &mut |field: &str| observer.unknown_field(REPORTS, field);
             body::read(&self.account, body, unknown)
         })
     }

@@ -14,7 +14,7 @@ use crate::{
     config,
     model::{Application, Dataset, ErrorReason, Measure, Message, Snapshot, Totals},
     providers::{
-        Failure, Observation, Plan, Provider, Query, Refusal,
+        Failure, Observation, Provider, Query, Refusal,
         decode::decode,
         encode::percent_encode,
         http::{Answer, Http, Verdict},
@@ -154,10 +154,6 @@ enum Answered {
 }
 
 impl Provider for InfobipPush {
-    fn plan(&self, _: Dataset) -> Plan {
-        Plan::Messages { batch: 1 }
-    }
-
     fn ask<'a>(
         &'a self,
         query: Query<'a>,

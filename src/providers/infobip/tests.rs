@@ -13,6 +13,7 @@ use tokio::{
     net::TcpListener,
 };
 
+use crate::providers::infobip::vendor;
 use crate::{
     config::{self, Account},
     model::{Dataset, Measure, Message},
@@ -133,7 +134,7 @@ async fn statistics(replies: Vec<Reply>) -> Outcome {
     };
     let patience = if replies.len() > 1 { 20 } else { 0 };
     let query = Query::Messages {
-        dataset: Dataset::Statistics,
+        dataset: vendor::STATISTICS,
         application: &account.applications[0],
         messages: std::slice::from_ref(&message),
         patience: Duration::from_secs(patience),
@@ -273,7 +274,7 @@ async fn drain(account: &Account) -> (Outcome, usize) {
     let provider = build(account, clock.clone(), notes.clone()).unwrap();
     let spool = MemorySpool::default();
     let query = Query::Drain {
-        dataset: Dataset::Reports,
+        dataset: vendor::REPORTS,
         spool: &spool,
         patience: Duration::ZERO,
     };

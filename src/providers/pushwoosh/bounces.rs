@@ -21,9 +21,10 @@ use super::{
     list::unreadable,
     reasons::reason_of,
     slices::{Reach, SliceFlaws},
+    vendor,
 };
 use crate::{
-    model::{Application, Dataset, Happening, HappeningKind},
+    model::{Application, Happening, HappeningKind},
     providers::{
         Digest, Failure, Observation,
         decode::decode,
@@ -153,7 +154,7 @@ impl Pushwoosh {
         patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
-        let (now, dataset) = (self.http.clock().now(), Dataset::Bounces);
+        let (now, dataset) = (self.http.clock().now(), vendor::BOUNCES);
         let round = self
             .rounds
             .resume(dataset, &application.id, since, (REACH, now));
@@ -227,7 +228,7 @@ impl Pushwoosh {
                         .map(|raw| self.bounce(application, raw.get(), unknown));
                     Ok((rows.collect::<Vec<_>>(), answer.total()))
                 };
-                let asked = self.post(Dataset::Bounces, &BOUNCED_EMAILS, &body, patience, read);
+                let asked = self.post(vendor::BOUNCES, &BOUNCED_EMAILS, &body, patience, read);
                 let ((rows, total), _) = asked.await?;
                 Ok(Page { rows, total })
             }

@@ -22,9 +22,10 @@ use super::{
     later,
     list::unreadable,
     names::fold,
+    vendor,
 };
 use crate::{
-    model::{Dataset, Figure, FigureKind, Message},
+    model::{Figure, FigureKind, Message},
     providers::{
         Digest, Failure, FailureKind, Observation,
         decode::decode,
@@ -208,7 +209,7 @@ impl Pushwoosh {
                     .map(|raw| decode::<Link>(raw.get().as_bytes(), unknown));
                 Ok(rows.collect::<Vec<_>>())
             };
-            let asked = self.post(Dataset::Links, &LINKS, &body, patience, read);
+            let asked = self.post(vendor::LINKS, &LINKS, &body, patience, read);
             let Some((rows, _)) = known_emails(asked.await, &filters, &mut waiting)? else {
                 continue;
             };
@@ -283,7 +284,7 @@ impl Pushwoosh {
                     });
                     Ok((rows.collect::<Vec<_>>(), answer.total()))
                 };
-                let asked = self.post(Dataset::LinkDevices, &LINK_DEVICES, &body, patience, read);
+                let asked = self.post(vendor::LINK_DEVICES, &LINK_DEVICES, &body, patience, read);
                 let ((rows, total), _) = asked.await?;
                 Ok(Page { rows, total })
             }

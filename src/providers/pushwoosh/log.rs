@@ -19,9 +19,10 @@ use super::{
     names::{Codes, fold},
     platform,
     slices::{Reach, SKEW, SliceFlaws},
+    vendor,
 };
 use crate::{
-    model::{Application, Dataset, Happening, HappeningKind},
+    model::{Application, Happening, HappeningKind},
     providers::{
         Failure, FailureKind, Observation,
         decode::decode,
@@ -179,7 +180,7 @@ impl Pushwoosh {
         patience: Duration,
         take: &mut (dyn FnMut(Observation) + Send),
     ) -> Result<(), Failure> {
-        let (now, dataset) = (self.http.clock().now(), Dataset::Log);
+        let (now, dataset) = (self.http.clock().now(), vendor::LOG);
         let round = self
             .rounds
             .resume(dataset, &application.id, since, (REACH, now));
@@ -339,7 +340,7 @@ impl Pushwoosh {
             };
             Ok((rows.iter().map(event).collect(), answer.next_token()))
         };
-        let asked = self.post(Dataset::Log, &MESSAGE_LOG, body, patience, read);
+        let asked = self.post(vendor::LOG, &MESSAGE_LOG, body, patience, read);
         asked.await.map(|(page, _)| page)
     }
 }

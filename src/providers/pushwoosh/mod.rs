@@ -16,6 +16,7 @@ mod reasons;
 mod slices;
 #[cfg(test)]
 mod tests;
+pub(super) mod vendor;
 mod wire;
 
 use std::{
@@ -32,17 +33,12 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    Failure, FailureKind, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Scope,
+    Failure, FailureKind, Observation, Past, PastQuery, Provider, Query, Scope,
     http::{self as client, Http, Request, Verdict},
     secrets::Secrets,
     verdict::{by_status, said, undecodable},
 };
-use crate::{
-    config::{self, Credentials},
-    model::Dataset,
-    redact::shown,
-    secret::Secret,
-};
+use crate::{config, model::Dataset, redact::shown, secret::Secret};
 use answer::{Answer, VendorError, code_number};
 
 /// How many messages are asked for by name at once; the vendor's limit is not documented.
@@ -76,15 +72,11 @@ pub(crate) struct Pushwoosh {
 
 impl Pushwoosh {
     pub(crate) fn new(http: Http, account: &config::Account) -> Pushwoosh {
-        let sources = match account.credentials.clone() {
-            Credentials::ApiToken(token) => vec![token],
-            _ => Vec::new(),
-        };
         Pushwoosh {
             http,
-            secrets: Secrets::new(sources),
+            secrets: Secrets::new(account.credentials.secrets()),
             account: account.name.clone(),
-            max_links: account.max_links,
+            max_links: usize::try_from(account.keys.count(vendor::MAX_LINKS)).unwrap_or(usize::MAX),
             emails: Mutex::default(),
             codes: names::Codes::default(),
             spellings: names::Spellings::default(),
@@ -255,32 +247,6 @@ impl Provider for Pushwoosh {
         true
     }
 
-    /// Links are asked for by the codes of e-mails, which the list brings.
-    fn needs_messages(&self, dataset: Dataset) -> bool {
-        matches!(dataset, Dataset::Links | Dataset::LinkDevices)
-    }
-
-    fn plan(&self, dataset: Dataset) -> Plan {
-        match dataset {
-            Dataset::Bounces | Dataset::Log | Dataset::Links | Dataset::LinkDevices => Plan::Whole,
-            Dataset::Intervals => Plan::Messages { batch: 1 },
-            _ => Plan::Messages { batch: BATCH },
-        }
-    }
-
-    fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
-        match dataset {
-            Dataset::Messages => Some(PastPlan::Message),
-            Dataset::Bounces => Some(PastPlan::Whole {
-                reach: bounces::FIRST_REACH.unsigned_abs(),
-            }),
-            Dataset::Log => Some(PastPlan::Whole {
-                reach: log::OVERLAP.unsigned_abs(),
-            }),
-            _ => None,
-        }
-    }
-
     fn past<'a>(
         &'a self,
         query: PastQuery<'a>,
@@ -296,16 +262,16 @@ impl Provider for Pushwoosh {
             } = query;
             let happened = &mut |happened| take(Past::Happened(happened));
             match (query.dataset, query.message) {
-                (Dataset::Messages, Some(message)) => {
+                (dataset, Some(message)) if dataset == vendor::MESSAGES => {
                     let hours = self.hours(message, patience).await?;
                     hours.into_iter().for_each(|hour| take(Past::Grown(hour)));
                     Ok(())
                 }
-                (Dataset::Bounces, _) => {
+                (dataset, _) if dataset == vendor::BOUNCES => {
                     self.bounced_between(application, from, to, patience, happened)
                         .await
                 }
-                (Dataset::Log, _) => {
+                (dataset, _) if dataset == vendor::LOG => {
                     self.logged_between(application, from, to, patience, happened)
                         .await
                 }
@@ -333,11 +299,11 @@ impl Provider for Pushwoosh {
                         .await
                 }
                 Query::Messages {
-                    dataset: Dataset::Intervals,
+                    dataset,
                     messages,
                     patience,
                     ..
-                } => {
+                } if dataset == vendor::INTERVALS => {
                     for message in messages {
                         take(self.conversions(message, patience).await?);
                     }
@@ -359,10 +325,14 @@ impl Provider for Pushwoosh {
                     since,
                     patience,
                 } => match dataset {
-                    Dataset::Bounces => self.bounces(application, since, patience, take).await,
-                    Dataset::Log => self.log(application, since, patience, take).await,
-                    Dataset::Links => self.links(messages, patience, take).await,
-                    Dataset::LinkDevices => self.link_devices(messages, patience, take).await,
+                    own if own == vendor::BOUNCES => {
+                        self.bounces(application, since, patience, take).await
+                    }
+                    own if own == vendor::LOG => self.log(application, since, patience, take).await,
+                    own if own == vendor::LINKS => self.links(messages, patience, take).await,
+                    own if own == vendor::LINK_DEVICES => {
+                        self.link_devices(messages, patience, take).await
+                    }
                     _ => Err(Failure::unsupported()),
                 },
                 Query::Drain { .. } => Err(Failure::unsupported()),

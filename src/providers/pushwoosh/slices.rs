@@ -155,7 +155,7 @@ impl Rounds {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::vendor, *};
     use crate::providers::FailureKind;
 
     fn at(second: i64) -> Timestamp {
@@ -174,7 +174,7 @@ mod tests {
             overlap: SignedDuration::from_secs(cursor.unwrap_or(0) - 100),
             kept: SignedDuration::from_secs(now),
         };
-        let round = rounds.resume(Dataset::Log, &application, cursor.map(at), (reach, at(now)));
+        let round = rounds.resume(vendor::LOG, &application, cursor.map(at), (reach, at(now)));
         let begin = round.next.as_second();
         let mut observed = Vec::new();
         let flaws = SliceFlaws {
@@ -188,7 +188,7 @@ mod tests {
                 other => format!("{other:?}"),
             });
         };
-        let ended = rounds.advance(Dataset::Log, &application, round, flaws, span, take);
+        let ended = rounds.advance(vendor::LOG, &application, round, flaws, span, take);
         (begin, observed, ended.is_ok())
     }
 

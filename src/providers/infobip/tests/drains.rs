@@ -55,7 +55,7 @@ async fn drained_from(base: &str) -> (Vec<Observation>, Result<(), Failure>, Vec
     let provider = build(&account, Clock::system(), Arc::new(Notes::default())).unwrap();
     let spool = MemorySpool::default();
     let query = Query::Drain {
-        dataset: Dataset::Reports,
+        dataset: vendor::REPORTS,
         spool: &spool,
         patience: Duration::from_secs(20),
     };

@@ -110,7 +110,7 @@ impl Bench {
     async fn list(&self, since: &str) -> (Vec<Observation>, Result<(), Failure>) {
         let since = since.parse().unwrap();
         self.ask(Query::List {
-            dataset: Dataset::Messages,
+            dataset: vendor::MESSAGES,
             application: &self.application,
             oldest: since,
             since,
@@ -269,7 +269,7 @@ async fn what_is_no_answer_is_a_failure_of_the_right_kind() {
             (status, answer.clone())
         })
         .await;
-        let (observed, result) = bench.whole(Dataset::Bounces, &[], None).await;
+        let (observed, result) = bench.whole(vendor::BOUNCES, &[], None).await;
         assert_eq!(result.unwrap_err().kind, kind, "{text}");
         assert_eq!(observed, [], "{text}");
     }
@@ -283,7 +283,7 @@ async fn what_is_no_answer_is_a_failure_of_the_right_kind() {
         })
         .await;
         let mut cursor = None;
-        let round = bench.round(Dataset::Bounces, &mut cursor).await;
+        let round = bench.round(vendor::BOUNCES, &mut cursor).await;
         assert_eq!((round.failure, round.queries), (None, 2));
         assert_eq!(cursor, "2026-11-26T08:00:00Z".parse().ok());
     }

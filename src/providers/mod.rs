@@ -11,6 +11,7 @@ mod decode;
 pub(crate) mod digest;
 mod encode;
 mod engagelab;
+pub mod help;
 pub mod http;
 mod infobip;
 mod json;

@@ -60,7 +60,7 @@ pub(crate) static VENDOR: Vendor = Vendor {
     short_title: "Alibaba",
     product: "Alibaba Cloud Mobile Push",
     summary: "accepted, sent, received, opened, and supplementary text messages",
-    documentation: "https://www.alibabacloud.com/help/en/mobile-platform-as-a-service",
+    documentation: "https://help.aliyun.com/en/document_detail/2249932.html",
     base_url: BaseUrl::Default("https://cloudpush.aliyuncs.com"),
     max_age: DEFAULT_MAX_AGE,
     max_age_reason: "",

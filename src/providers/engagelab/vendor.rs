@@ -47,7 +47,7 @@ pub(crate) static VENDOR: Vendor = Vendor {
     short_title: "EngageLab",
     product: "EngageLab AppPush",
     summary: "each message, its message types, and every vendor channel (FCM, Huawei, Xiaomi, OPPO, vivo, APNs, …)",
-    documentation: "https://www.engagelab.com/docs/app-push",
+    documentation: "https://www.engagelab.com/docs/app-push/rest-api/statistics-api",
     base_url: BaseUrl::Required(
         "this vendor has one address per data centre, such as https://pushapi-sgp.engagelab.com",
     ),
@@ -64,7 +64,7 @@ pub(crate) static VENDOR: Vendor = Vendor {
         name: CANARIES,
         kind: KeyKind::Secrets { item: "a canary" },
         default: "",
-        help: "for `collect: [lifecycle]`: the registration ids of test devices whose status is followed for each message.",
+        help: "the registration ids of test devices whose status is followed for each message, for `collect: [lifecycle]`.",
         lack: Some("has no lifecycle of devices"),
     }],
     datasets: &[MESSAGES, USERS, LIFECYCLE],

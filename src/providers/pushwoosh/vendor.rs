@@ -97,7 +97,7 @@ pub(crate) static VENDOR: Vendor = Vendor {
         name: MAX_LINKS,
         kind: KeyKind::Count,
         default: "50",
-        help: "for `collect: [links]`: the most clicked so many keep their names; the rest is summed under `link=\"other\"`.",
+        help: "the most clicked so many links keep their names, for `collect: [links]`; the rest is summed under `link=\"other\"`.",
         lack: None,
     }],
     datasets: &[MESSAGES, BOUNCES, INTERVALS, LOG, LINKS, LINK_DEVICES],

@@ -376,7 +376,7 @@ pub struct Happening {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are the contract's labels")]
 pub enum HappeningKind {
-    /// An event of Pushwoosh's log.
+    /// An event of the vendor's log.
     Log {
         action: Arc<str>,
         platform: Arc<str>,
@@ -418,9 +418,9 @@ pub struct Snapshot {
     /// The id that the message is asked for by.
     pub asked: Arc<str>,
     /// The vendor's own id of the message, the label `message_id`. Another one than `asked` where
-    /// a vendor has two names for a message (Pushwoosh: `id` and `code`).
+    /// a vendor has two names for a message.
     pub id: Arc<str>,
-    /// The campaign that the vendor names (EngageLab: `plan_id`).
+    /// The campaign that the vendor names.
     pub campaign: Option<Arc<str>>,
     /// When the vendor says that it was sent.
     pub sent_at: Option<Timestamp>,

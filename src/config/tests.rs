@@ -328,8 +328,13 @@ fn no_text_makes_the_reader_panic() {
 }
 
 #[test]
-fn the_sample_at_the_root_is_good_and_names_every_key() {
+fn the_sample_at_the_root_is_good_and_names_every_key_and_vendor() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("config.yaml")).unwrap();
+    let (head, _) = text.split_once("\nproviders:\n").unwrap();
+    let samples: Vec<_> = VENDORS.iter().map(|vendor| vendor.sample).collect();
+    let whole = format!("{head}\nproviders:\n{}", samples.join("\n"));
+    crate::golden::assert_current("config.yaml", &whole);
     let config =
         load(&root.join("config.yaml"), &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
     let types: Vec<_> = config

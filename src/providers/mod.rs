@@ -6,6 +6,8 @@
 //! [`Observer`].
 
 mod alibaba_push;
+#[cfg(test)]
+mod apart;
 mod bisect;
 mod decode;
 pub(crate) mod digest;
@@ -256,9 +258,9 @@ pub enum Observation {
     /// [`Observation::Listed`] or [`Observation::Snapshot`] of `id`, so that a message that was
     /// known by its other name is renamed instead of being counted a second time.
     Named {
-        /// The other name: of Pushwoosh, the number `id`.
+        /// The other name, such as a number.
         alias: Arc<str>,
-        /// The name that the message is known by from now on: of Pushwoosh, the `code`.
+        /// The name that the message is known by from now on, such as a code.
         id: Arc<str>,
     },
     /// A message that the vendor lists. Its numbers, where the list has them, come as a

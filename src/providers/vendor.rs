@@ -20,12 +20,14 @@ pub struct Vendor {
     pub title: &'static str,
     /// A shorter title for HELP texts, where the fields' names follow; often the same.
     pub short_title: &'static str,
-    /// Which of its products, for the README: `EngageLab AppPush`.
+    /// Which of its products, for the README.
     pub product: &'static str,
     /// What it tells, for the README.
     pub summary: &'static str,
     /// Where the vendor documents its API.
     pub documentation: &'static str,
+    /// An entry of `providers` for the sample configuration, with the vendor's own keys.
+    pub sample: &'static str,
     /// The vendor's address.
     pub base_url: BaseUrl,
     /// When a message is forgotten unless the configuration says otherwise.

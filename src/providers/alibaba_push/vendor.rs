@@ -61,6 +61,7 @@ pub(crate) static VENDOR: Vendor = Vendor {
     product: "Alibaba Cloud Mobile Push",
     summary: "accepted, sent, received, opened, and supplementary text messages",
     documentation: "https://help.aliyun.com/en/document_detail/2249932.html",
+    sample: include_str!("sample.yaml"),
     base_url: BaseUrl::Default("https://cloudpush.aliyuncs.com"),
     max_age: DEFAULT_MAX_AGE,
     max_age_reason: "",

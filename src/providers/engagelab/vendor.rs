@@ -48,6 +48,7 @@ pub(crate) static VENDOR: Vendor = Vendor {
     product: "EngageLab AppPush",
     summary: "each message, its message types, and every vendor channel (FCM, Huawei, Xiaomi, OPPO, vivo, APNs, …)",
     documentation: "https://www.engagelab.com/docs/app-push/rest-api/statistics-api",
+    sample: include_str!("sample.yaml"),
     base_url: BaseUrl::Required(
         "this vendor has one address per data centre, such as https://pushapi-sgp.engagelab.com",
     ),

@@ -84,6 +84,7 @@ pub(crate) static VENDOR: Vendor = Vendor {
     product: "Pushwoosh",
     summary: "push and e-mail messages, per platform, bounces, complaints",
     documentation: "https://docs.pushwoosh.com",
+    sample: include_str!("sample.yaml"),
     base_url: BaseUrl::Default("https://api.pushwoosh.com"),
     max_age: DEFAULT_MAX_AGE,
     max_age_reason: "",

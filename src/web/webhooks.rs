@@ -11,28 +11,28 @@ use axum::{
     routing::post,
 };
 
-use super::{Site, tokens};
+use super::{AppState, tokens};
 use crate::{config::Account, providers::Vendors};
 
 /// The routes of the vendors that push. A vendor may be unable to send a header: the token can be the
 /// path's end, which nobody logs.
-pub(super) fn router(vendors: Vendors) -> Router<Site> {
+pub(super) fn router(vendors: Vendors) -> Router<AppState> {
     let paths: BTreeSet<&'static str> = vendors
         .iter()
         .filter_map(|vendor| Some(vendor.webhook()?.1))
         .collect();
-    let route = |router: Router<Site>, own: &'static str| {
-        let by_header = async move |site: State<Site>,
+    let route = |router: Router<AppState>, own: &'static str| {
+        let by_header = async move |app: State<AppState>,
                                     Path(account): Path<String>,
                                     headers: HeaderMap,
                                     request: Request| {
             let token = tokens::bearer(&headers).or_else(|| tokens::basic_password(&headers));
-            take(&site, own, &account, token.as_deref(), request).await
+            take(&app, own, &account, token.as_deref(), request).await
         };
-        let by_path = async move |site: State<Site>,
+        let by_path = async move |app: State<AppState>,
                                   Path((account, token)): Path<(String, String)>,
                                   request: Request| {
-            take(&site, own, &account, Some(&token), request).await
+            take(&app, own, &account, Some(&token), request).await
         };
         router
             .route(&format!("{own}/{{account}}"), post(by_header))
@@ -42,13 +42,13 @@ pub(super) fn router(vendors: Vendors) -> Router<Site> {
 }
 
 async fn take(
-    site: &Site,
+    app: &AppState,
     path: &str,
     account: &str,
     token: Option<&str>,
     request: Request,
 ) -> Response {
-    let accounts = site.backend.accounts();
+    let accounts = app.backend.accounts();
     let known = accounts.iter().find(|own| own.name.as_ref() == account);
     let pushes_here = |own: &&Arc<Account>| {
         let webhook = own.vendor.webhook();
@@ -59,15 +59,15 @@ async fn take(
         return (StatusCode::NOT_FOUND, "there is no such webhook\n").into_response();
     };
     if !tokens::is_right(token, secret) {
-        site.backend.refused(account);
+        app.backend.refused(account);
         let scheme = [(header::WWW_AUTHENTICATE, "Bearer, Basic realm=\"webhook\"")];
         let text = "send the account's webhook_token: as bearer token, as password, or at the end of the path\n";
         return (StatusCode::UNAUTHORIZED, scheme, text).into_response();
     }
-    let body = match to_bytes(request.into_body(), site.backend.max_body()).await {
+    let body = match to_bytes(request.into_body(), app.backend.max_body()).await {
         Ok(body) => body,
         Err(error) => {
-            site.backend.refused(account);
+            app.backend.refused(account);
             let error: &dyn std::error::Error = &error;
             let too_long = std::iter::successors(Some(error), |own| own.source())
                 .any(|own| own.is::<http_body_util::LengthLimitError>());
@@ -79,10 +79,10 @@ async fn take(
             return (status, "the body cannot be taken\n").into_response();
         }
     };
-    match site.backend.pushed(account, body).await {
+    match app.backend.pushed(account, body).await {
         Ok(_) => StatusCode::OK.into_response(),
         Err(error) => {
-            site.backend.refused(account);
+            app.backend.refused(account);
             tracing::error!(
                 account,
                 error,

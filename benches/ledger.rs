@@ -309,7 +309,7 @@ async fn reports(flags: &Flags, ledger: &Ledger, config: &Config, raw: &mut Raw)
             let mut writer = mail.spool().begin().await.unwrap();
             writer.write(body.as_bytes()).await.unwrap();
             let name = writer.finish().await.unwrap();
-            read.push((name, provider.read_reports(body.as_bytes())));
+            read.push((name, provider.read_pushed(body.as_bytes()).reports));
         }
         chunk[2] += start.elapsed();
         for (_, read) in &read {

@@ -12,7 +12,7 @@ use crate::{
     config::Account,
     ledger::{Amount, News, Registration, StoreError},
     model::{Application, Message},
-    providers::{Observation, Pushed, Query, Vendors},
+    providers::{MessagesQuery, Observation, Pushed, Vendors},
     redact::masked,
     secret::Secret,
     series::{self, NamedCounter, Probed, Visitor, WebhookOutcome},
@@ -97,22 +97,20 @@ impl Exporter {
         let (mut snapshot, began) = (None, clock.monotonic());
         let messages = [message.clone()];
         if let Some(dataset) = live.account.snapshots() {
-            let query = Query::Messages {
+            let query = MessagesQuery {
                 dataset,
                 application,
                 messages: &messages,
                 // One attempt: whoever probes has a timeout of its own.
                 patience: Duration::ZERO,
             };
-            let asked = live
-                .provider
-                .ask(query, &mut |observation| {
-                    if let Observation::Snapshot(own) = observation {
-                        snapshot = Some(*own);
-                    }
-                })
-                .await;
-            if let Err(failure) = asked {
+            let answer = live.provider.messages(query).await;
+            for observation in answer.observations {
+                if let Observation::Snapshot(own) = observation {
+                    snapshot = Some(*own);
+                }
+            }
+            if let Err(failure) = answer.result {
                 tracing::debug!(account = %live.account.name, error = %failure, "a probe failed");
             }
         }

@@ -24,7 +24,10 @@ use crate::{
     model::{Application, Dataset, HistoryMethod, Message, QueryMethod},
     outputs::exposition,
     progress::Bar,
-    providers::{self, Failure, Observation, Past, PastQuery, Provider, Query, Scope},
+    providers::{
+        self, Failure, HistoryQuery, HistoryRecord, ListQuery, MessagesQuery, Observation,
+        Provider, Scope,
+    },
     series::History,
 };
 
@@ -181,8 +184,8 @@ fn query<'a>(
     application: &'a Application,
     message: Option<&'a Message>,
     (from, to): (Timestamp, Timestamp),
-) -> PastQuery<'a> {
-    PastQuery {
+) -> HistoryQuery<'a> {
+    HistoryQuery {
         dataset,
         application,
         message,
@@ -281,23 +284,22 @@ impl Recall<'_> {
             return;
         }
         self.progress.planned(1);
-        let mut told = Vec::new();
-        let asked = provider.past(query, &mut |past| told.push(past)).await;
+        let answer = provider.history(query).await;
         self.progress.answered(1);
-        if let Err(failure) = asked {
+        if let Err(failure) = answer.result {
             self.failed(dataset, application, &failure);
         }
         let (mut days, mut seen) = (Vec::new(), HashSet::new());
-        for past in told {
-            match past {
-                Past::Grown(day) => days.push(day),
-                Past::Happened(happenings) => {
+        for record in answer.observations {
+            match record {
+                HistoryRecord::Increase(day) => days.push(day),
+                HistoryRecord::Happened(happenings) => {
                     let before = self.before;
                     let increases =
                         before.of_happenings(application, dataset, &happenings, reach, &mut seen);
                     self.count(dataset, application, increases);
                 }
-                Past::Newest { from, to, figures } => {
+                HistoryRecord::Newest { from, to, figures } => {
                     let to = to.min(birth);
                     self.history.newest(application, &figures, from, to);
                 }
@@ -350,14 +352,16 @@ impl Recall<'_> {
         let asked = messages.iter().map(|message| {
             let query = query(dataset, application, Some(message), (self.from, to));
             async move {
-                let mut hours = Vec::new();
-                let mut take = |past| {
-                    if let Past::Grown(hour) = past {
-                        hours.push(hour);
-                    }
-                };
-                let asked = provider.past(query, &mut take).await;
-                asked.map(|()| (message, hours))
+                let answer = provider.history(query).await;
+                let hours = answer
+                    .observations
+                    .into_iter()
+                    .filter_map(|record| match record {
+                        HistoryRecord::Increase(hour) => Some(hour),
+                        _ => None,
+                    });
+                let hours: Vec<_> = hours.collect();
+                answer.result.map(|()| (message, hours))
             }
         });
         // In their order, so that the same names are kept each time.
@@ -399,19 +403,22 @@ impl Recall<'_> {
             .filter(|message| message.application == application.id)
             .for_each(|message| known.add(message.clone()));
         if self.account.messages.list {
-            let query = Query::List {
+            let query = ListQuery {
                 dataset,
                 application,
                 oldest: later(self.from, -GROWS),
                 since: later(self.from, -GROWS),
+                max_messages: usize::MAX,
+                with_numbers: false,
                 patience: LIST_PATIENCE,
             };
-            let mut take = |observation| {
+            let answer = provider.list(query).await;
+            for observation in answer.observations {
                 if let Observation::Listed(message) = observation {
                     known.add(message);
                 }
-            };
-            if let Err(failure) = provider.ask(query, &mut take).await {
+            }
+            if let Err(failure) = answer.result {
                 self.failed(dataset, application, &failure);
             }
         }
@@ -431,13 +438,14 @@ impl Recall<'_> {
             QueryMethod::Whole | QueryMethod::Drain => 1,
         };
         for messages in more.chunks(batch) {
-            let query = Query::Messages {
+            let query = MessagesQuery {
                 dataset,
                 application,
                 messages,
                 patience: LIST_PATIENCE,
             };
-            let mut take = |observation| {
+            let answer = provider.messages(query).await;
+            for observation in answer.observations {
                 if let Observation::Snapshot(snapshot) = observation
                     && let Some(own) = messages.iter().find(|own| own.id == snapshot.asked)
                 {
@@ -447,8 +455,8 @@ impl Recall<'_> {
                         ..own.clone()
                     });
                 }
-            };
-            if let Err(failure) = provider.ask(query, &mut take).await {
+            }
+            if let Err(failure) = answer.result {
                 self.failed(dataset, application, &failure);
             }
         }

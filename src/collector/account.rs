@@ -1,7 +1,6 @@
 //! The loop of one account: passes, what is in flight, and what becomes of each answer.
 
 mod answers;
-mod buffer;
 mod flights;
 mod pass;
 mod steps;
@@ -472,7 +471,7 @@ impl Collector {
                 .any(|own| own.is_drained())
             {
                 let provider = &self.parts.provider;
-                let read = |body: &[u8]| provider.read_reports(body);
+                let read = |body: &[u8]| provider.read_pushed(body).reports;
                 let ledger = &self.parts.ledger;
                 match ledger.leave_spool(&self.application(0), &read).await {
                     Ok(news) => self.parts.recorder.news(&news),
@@ -528,7 +527,7 @@ impl Collector {
         recorder.publish();
         let reports = account.collect.iter().any(|own| own.is_drained());
         if reports {
-            let read = |body: &[u8]| provider.read_reports(body);
+            let read = |body: &[u8]| provider.read_pushed(body).reports;
             let news = ledger.catch_up(&self.application(0), &read).await?;
             recorder.news(&news);
             recorder.publish();

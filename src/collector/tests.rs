@@ -17,7 +17,8 @@ use crate::{
         Totals,
     },
     providers::{
-        Failure, FailureKind, Observation, Observer, Provider, Query, Refusal, RequestCode, Scope,
+        Answer, Failure, FailureKind, ListQuery, MessagesQuery, Observation, Observer, Provider,
+        Refusal, RequestCode, Scope,
     },
 };
 
@@ -148,47 +149,41 @@ impl Provider for Scripted {
         true
     }
 
-    fn ask<'a>(
-        &'a self,
-        query: Query<'a>,
-        take: &'a mut (dyn FnMut(Observation) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
-        async move {
-            let what = match query {
-                Query::List { application, .. } => format!("list {}", application.name),
-                Query::Drain { .. } => "drain".into(),
-                Query::Whole { .. } => "whole".into(),
-                Query::Messages { messages, .. } => {
-                    let ids: Vec<_> = messages.iter().map(|own| own.id.as_ref()).collect();
-                    ids.join(",")
-                }
-            };
-            let is_stuck = what == STUCK;
-            self.asked.lock().unwrap().push(what);
-            if is_stuck {
-                self.clock.sleep(Duration::from_secs(40)).await;
-            }
-            let now = self.together.fetch_add(1, Ordering::SeqCst) + 1;
-            self.most.fetch_max(now, Ordering::SeqCst);
-            if self.slow {
-                self.clock.sleep(Duration::from_secs(1)).await;
-            }
-            self.together.fetch_sub(1, Ordering::SeqCst);
-            let answer = self.answers.lock().unwrap().pop_front();
-            match answer {
-                Some(answer) => answer?.into_iter().for_each(take),
-                // Without a script every message has a number.
-                None => {
-                    if let Query::Messages { messages, .. } = query {
-                        messages
-                            .iter()
-                            .for_each(|own| take(snapshot(&own.id, &own.id, 1)));
-                    }
-                }
-            }
-            Ok(())
+    fn messages<'a>(&'a self, query: MessagesQuery<'a>) -> BoxFuture<'a, Answer> {
+        let ids: Vec<_> = query.messages.iter().map(|own| own.id.as_ref()).collect();
+        let what = ids.join(",");
+        async move { self.answer(what, query.messages).await }.boxed()
+    }
+
+    fn list<'a>(&'a self, query: ListQuery<'a>) -> BoxFuture<'a, Answer> {
+        let what = format!("list {}", query.application.name);
+        async move { self.answer(what, &[]).await }.boxed()
+    }
+}
+
+impl Scripted {
+    async fn answer(&self, what: String, messages: &[Message]) -> Answer {
+        let is_stuck = what == STUCK;
+        self.asked.lock().unwrap().push(what);
+        if is_stuck {
+            self.clock.sleep(Duration::from_secs(40)).await;
         }
-        .boxed()
+        let now = self.together.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        if self.slow {
+            self.clock.sleep(Duration::from_secs(1)).await;
+        }
+        self.together.fetch_sub(1, Ordering::SeqCst);
+        let answer = self.answers.lock().unwrap().pop_front();
+        match answer {
+            Some(Ok(observations)) => Answer::new(observations, Ok(())),
+            Some(Err(failure)) => Answer::failed(failure),
+            // Without a script every message has a number.
+            None => {
+                let numbers = messages.iter().map(|own| snapshot(&own.id, &own.id, 1));
+                Answer::new(numbers.collect(), Ok(()))
+            }
+        }
     }
 }
 

@@ -560,9 +560,7 @@ fn messages(
     applications: &[Application],
 ) -> Messages {
     let section = map.section("messages", Section::Messages);
-    let list = section
-        .optional_truth("list")
-        .unwrap_or_else(|| vendor.can_list);
+    let list = section.optional_truth("list").unwrap_or(vendor.can_list);
     if list && !vendor.can_list {
         let text = format!("{vendor} cannot list its messages; name them under static");
         context.error(&section.place, text);

@@ -4,13 +4,13 @@ use super::*;
 use crate::{
     ledger::{Before, Increase},
     model::{Happening, HappeningKind, Row},
-    providers::Grown,
+    providers::HistoryIncrease,
 };
 
 /// Two hours of a day, with what came to sent and delivered in between.
-fn period(from: &str, to: &str, sent: u64, delivered: u64) -> Grown {
+fn period(from: &str, to: &str, sent: u64, delivered: u64) -> HistoryIncrease {
     let counts = vec![(Measure::Sent, sent), (Measure::Delivered, delivered)];
-    Grown {
+    HistoryIncrease {
         from: at(from),
         to: at(to),
         totals: vec![Totals {
@@ -27,7 +27,7 @@ fn period(from: &str, to: &str, sent: u64, delivered: u64) -> Grown {
     }
 }
 
-fn hours() -> Vec<Grown> {
+fn hours() -> Vec<HistoryIncrease> {
     vec![
         period("10:00:00", "11:00:00", 0, 31),
         period("07:00:00", "08:00:00", 500, 300),

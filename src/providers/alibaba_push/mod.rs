@@ -22,16 +22,17 @@ use jiff::{SignedDuration, Timestamp};
 use rand::RngExt;
 
 use super::{
-    Failure, Observation, Past, PastQuery, Provider, Query, Refusal,
+    Answer, Failure, HistoryQuery, HistoryRecord, ListQuery, Listing, MessagesQuery, Observation,
+    Provider, Refusal,
     decode::decode,
     encode::query,
-    http::{Answer, Http, Request, Verdict},
+    http::{Http, HttpAnswer, Request, Verdict},
     secrets::Secrets,
     verdict::{by_status, undecodable},
 };
 use crate::{
     config,
-    model::{Application, DailyPublication, Dataset, Message},
+    model::{DailyPublication, Dataset, Message},
     redact::{note_signature, shown},
     secret::Secret,
 };
@@ -179,7 +180,7 @@ impl AlibabaPush {
         patience: Duration,
     ) -> Result<(Asked, Timestamp), Failure> {
         let asked = query(parameters.iter().copied());
-        let judge = |answer: &Answer| match errors::error(&answer.body) {
+        let judge = |answer: &HttpAnswer| match errors::error(&answer.body) {
             Some(error) => {
                 let text = errors::without_signed_text(&error.text);
                 let text = shown(text);
@@ -208,11 +209,10 @@ impl AlibabaPush {
 
     async fn statistics(
         &self,
-        dataset: Dataset,
-        application: &Application,
+        query: &MessagesQuery<'_>,
         message: &Message,
-        patience: Duration,
     ) -> Result<Observation, Failure> {
+        let (dataset, application, patience) = (query.dataset, query.application, query.patience);
         let asked = message.id.clone();
         if asked.is_empty() || !asked.bytes().all(|byte| byte.is_ascii_digit()) {
             let reason = Arc::from("invalid_id");
@@ -254,8 +254,8 @@ impl AlibabaPush {
     /// What came to the application's numbers, day by day, as far as the days are over.
     async fn days(
         &self,
-        query: PastQuery<'_>,
-        take: &mut (dyn FnMut(Past) + Send),
+        query: HistoryQuery<'_>,
+        records: &mut Vec<HistoryRecord>,
     ) -> Result<(), Failure> {
         let end = query.to.min(self.http.clock().now());
         // Whole days, so that none is cut in two.
@@ -283,7 +283,7 @@ impl AlibabaPush {
             // A day that two spans share may be told with both.
             for day in days {
                 if day.to <= end && seen.insert(day.from) {
-                    take(Past::Grown(day));
+                    records.push(HistoryRecord::Increase(day));
                 }
             }
             start = stop;
@@ -298,47 +298,34 @@ impl Provider for AlibabaPush {
         Some(next_day(message.sent_at?, self.daily))
     }
 
-    fn past<'a>(
-        &'a self,
-        query: PastQuery<'a>,
-        take: &'a mut (dyn FnMut(Past) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
-        self.days(query, take).boxed()
+    fn messages<'a>(&'a self, query: MessagesQuery<'a>) -> BoxFuture<'a, Answer> {
+        async move {
+            let mut observations = Vec::new();
+            for message in query.messages {
+                match self.statistics(&query, message).await {
+                    Ok(observation) => observations.push(observation),
+                    Err(failure) => return Answer::new(observations, Err(failure)),
+                }
+            }
+            Answer::new(observations, Ok(()))
+        }
+        .boxed()
     }
 
-    fn ask<'a>(
-        &'a self,
-        query: Query<'a>,
-        take: &'a mut (dyn FnMut(Observation) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    fn list<'a>(&'a self, query: ListQuery<'a>) -> BoxFuture<'a, Answer> {
         async move {
-            match query {
-                Query::List {
-                    dataset,
-                    application,
-                    oldest,
-                    since,
-                    patience,
-                } => {
-                    let range = (oldest, since);
-                    self.list(dataset, application, range, patience, take).await
-                }
-                Query::Messages {
-                    dataset,
-                    application,
-                    messages,
-                    patience,
-                } => {
-                    for message in messages {
-                        take(
-                            self.statistics(dataset, application, message, patience)
-                                .await?,
-                        );
-                    }
-                    Ok(())
-                }
-                Query::Drain { .. } | Query::Whole { .. } => Err(Failure::unsupported()),
-            }
+            let mut listing = Listing::new(query.max_messages, query.with_numbers);
+            let result = self.read_list(&query, &mut listing).await;
+            listing.into_answer(result)
+        }
+        .boxed()
+    }
+
+    fn history<'a>(&'a self, query: HistoryQuery<'a>) -> BoxFuture<'a, Answer<HistoryRecord>> {
+        async move {
+            let mut records = Vec::new();
+            let result = self.days(query, &mut records).await;
+            Answer::new(records, result)
         }
         .boxed()
     }

@@ -10,7 +10,7 @@ use crate::providers::alibaba_push::vendor;
 use crate::{
     model::Message,
     providers::{
-        Failure, FailureKind, Observation, Past, PastQuery, Query, Refusal, Scope,
+        Failure, FailureKind, HistoryQuery, HistoryRecord, ListQuery, Observation, Refusal, Scope,
         scripted::{Reply, Scripted, reply},
     },
 };
@@ -247,19 +247,24 @@ fn window(path: &str) -> (Timestamp, Timestamp) {
 /// Lists from `since` on, of 30 days: the ids, and how it ended.
 async fn list(vendor: &Scripted, since: &str) -> (Vec<String>, Result<(), Failure>) {
     let application = vendor.application();
-    let (taken, result) = vendor
-        .ask(Query::List {
-            dataset: vendor::MESSAGES,
-            application: &application,
-            oldest: at("2026-10-27T10:30:00Z"),
-            since: at(since),
-            patience: vendor.patience,
-        })
-        .await;
-    let ids = taken.into_iter().map(|observation| match observation {
-        Observation::Listed(message) => message.id.to_string(),
-        other => panic!("{other:?}"),
-    });
+    let query = ListQuery {
+        dataset: vendor::MESSAGES,
+        application: &application,
+        oldest: at("2026-10-27T10:30:00Z"),
+        since: at(since),
+        max_messages: usize::MAX,
+        with_numbers: true,
+        patience: vendor.patience,
+    };
+    let answer = vendor.provider.list(query).await;
+    let result = answer.result;
+    let ids = answer
+        .observations
+        .into_iter()
+        .map(|observation| match observation {
+            Observation::Listed(message) => message.id.to_string(),
+            other => panic!("{other:?}"),
+        });
     (ids.collect(), result)
 }
 
@@ -501,7 +506,7 @@ async fn history_is_read_day_by_day_or_fails() {
     let past = async |status: u16, body: &'static str| {
         let vendor = start(move |_, _| reply(status, body)).await;
         let application = vendor.application();
-        let query = PastQuery {
+        let query = HistoryQuery {
             dataset: vendor::MESSAGES,
             application: &application,
             message: None,
@@ -509,14 +514,15 @@ async fn history_is_read_day_by_day_or_fails() {
             to: at("2026-11-22T00:00:00Z"),
             patience: Duration::ZERO,
         };
-        let mut days = Vec::new();
-        let result = vendor
-            .provider
-            .past(query, &mut |past| match past {
-                Past::Grown(day) => days.push(day.from.to_string()),
+        let answer = vendor.provider.history(query).await;
+        let records = answer.observations.into_iter();
+        let days: Vec<_> = records
+            .map(|record| match record {
+                HistoryRecord::Increase(day) => day.from.to_string(),
                 other => panic!("{other:?}"),
             })
-            .await;
+            .collect();
+        let result = answer.result;
         let path = vendor.requests.lock().unwrap()[0].clone();
         (days, result.map_err(|failure| failure.kind), window(&path))
     };

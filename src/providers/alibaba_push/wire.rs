@@ -13,7 +13,7 @@ use super::{
 use crate::{
     model::{Counts, Field, Snapshot, Totals},
     providers::{
-        Grown,
+        HistoryIncrease,
         json::{Count, Object, Text, problem, time, whole_digits},
     },
 };
@@ -136,7 +136,10 @@ fn is_statistic(key: &str) -> bool {
 }
 
 /// What came to the numbers of an application, day by day. When a day begins is taken as it comes.
-pub(super) fn days(body: &[u8], unknown: &mut dyn FnMut(&str)) -> Result<Vec<Grown>, String> {
+pub(super) fn days(
+    body: &[u8],
+    unknown: &mut dyn FnMut(&str),
+) -> Result<Vec<HistoryIncrease>, String> {
     let answer = parse(body)?;
     let own = ["RequestId", "AppPushStats"];
     if field(&answer, &own).is_none() {
@@ -149,7 +152,7 @@ pub(super) fn days(body: &[u8], unknown: &mut dyn FnMut(&str)) -> Result<Vec<Gro
         let from = text(row, &["Time"]).and_then(|text| time(&text));
         let from = from.ok_or("Time is no time")?;
         let day = SignedDuration::from_hours(24);
-        Ok(Grown {
+        Ok(HistoryIncrease {
             from,
             to: from.checked_add(day).unwrap_or(from),
             totals: totals(row)?,

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::providers::engagelab::vendor;
 use crate::providers::{
-    FailureKind, Observation, Query, Refusal, Scope,
+    FailureKind, Observation, Refusal, Scope, WholeQuery,
     scripted::{Reply, Scripted, reply},
 };
 
@@ -305,17 +305,20 @@ async fn users(
     });
     let vendor = vendor.await;
     let application = vendor.application();
-    let query = Query::Whole {
+    let query = WholeQuery {
         dataset: vendor::USERS,
         application: &application,
         messages: &[],
         since: None,
         patience: vendor.patience,
     };
-    let (taken, result) = vendor.ask(query).await;
+    let answer = vendor.provider.whole(query).await;
     (
-        short(&taken),
-        result.err().map(|failure| (failure.kind, failure.scope)),
+        short(&answer.observations),
+        answer
+            .result
+            .err()
+            .map(|failure| (failure.kind, failure.scope)),
     )
 }
 

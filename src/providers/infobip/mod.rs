@@ -20,7 +20,7 @@ use http::HeaderMap;
 use errors::{Class, VendorError};
 
 use super::{
-    http::{Answer, Request, Verdict},
+    http::{HttpAnswer, Request, Verdict},
     secrets::Secrets,
     verdict::by_status,
 };
@@ -80,7 +80,7 @@ impl Access {
     }
 
     /// The verdict on an answer that is no success.
-    fn refused<T>(&self, answer: &Answer) -> Verdict<T> {
+    fn refused<T>(&self, answer: &HttpAnswer) -> Verdict<T> {
         match errors::read(&answer.body) {
             Some(error) => self.failed(answer.status.as_u16(), &error),
             None => by_status(answer, None, ""),

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     model::{Figure, FigureKind, Message},
     providers::{
-        Failure, FailureKind, Grown, Observation, Refusal,
+        Failure, FailureKind, HistoryIncrease, Observation, Refusal,
         json::{Count, Text},
     },
 };
@@ -198,7 +198,7 @@ impl Pushwoosh {
         &self,
         message: &Message,
         patience: Duration,
-    ) -> Result<Vec<Grown>, Failure> {
+    ) -> Result<Vec<HistoryIncrease>, Failure> {
         let body = json!({"message_code": &*self.spellings.of(&message.id)});
         let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
             metrics::hours(&answer.list("metrics")?, unknown)

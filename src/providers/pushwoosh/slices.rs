@@ -124,7 +124,7 @@ impl Rounds {
         mut round: Round,
         flaws: SliceFlaws,
         (end, now): (Timestamp, Timestamp),
-        take: &mut (dyn FnMut(Observation) + Send),
+        observations: &mut Vec<Observation>,
     ) -> Result<(), Failure> {
         round.incomplete |= flaws.incomplete.is_some();
         let flaw = flaws.incomplete.or(flaws.unreadable);
@@ -133,7 +133,7 @@ impl Rounds {
         let until = Timestamp::from_second(end.min(now).as_second()).unwrap_or(now);
         let behind = |cursor: Timestamp| cursor < until || is_future(cursor, now);
         if !round.incomplete && round.cursor.is_none_or(behind) {
-            take(Observation::ReadUntil(until));
+            observations.push(Observation::ReadUntil(until));
             round.cursor = Some(until);
         }
         let key = (dataset, application.clone());
@@ -143,7 +143,7 @@ impl Rounds {
         }
         round.next = end;
         self.lock().insert(key, round);
-        take(Observation::More);
+        observations.push(Observation::More);
         Ok(())
     }
 
@@ -176,20 +176,21 @@ mod tests {
         };
         let round = rounds.resume(vendor::LOG, &application, cursor.map(at), (reach, at(now)));
         let begin = round.next.as_second();
-        let mut observed = Vec::new();
         let flaws = SliceFlaws {
             incomplete: incomplete.then(|| Failure::new(FailureKind::Vendor, "short")),
             unreadable: None,
         };
         let span = (at(end), at(now));
-        let take = &mut |observation| {
-            observed.push(match observation {
+        let mut observations = Vec::new();
+        let told = &mut observations;
+        let ended = rounds.advance(vendor::LOG, &application, round, flaws, span, told);
+        let observed = observations
+            .into_iter()
+            .map(|observation| match observation {
                 Observation::ReadUntil(until) => format!("until {}", until.as_second()),
                 other => format!("{other:?}"),
             });
-        };
-        let ended = rounds.advance(vendor::LOG, &application, round, flaws, span, take);
-        (begin, observed, ended.is_ok())
+        (begin, observed.collect(), ended.is_ok())
     }
 
     #[test]

@@ -48,7 +48,8 @@ async fn bounces_are_read_a_day_at_a_time_and_go_on_after_a_failure() {
     let round = bench.round(vendor::BOUNCES, &mut cursor).await;
     assert!(round.failure.is_some());
     assert_eq!(cursor, "2026-11-11T00:00:00Z".parse().ok());
-    assert!(round.most <= 7);
+    // No answer holds more than a day, with the hour at either end.
+    assert!(round.most <= 26, "{}", round.most);
     *failing.lock().unwrap() = false;
     bench.requests();
     let rest = bench.round(vendor::BOUNCES, &mut cursor).await;
@@ -366,7 +367,7 @@ async fn history_is_read_to_the_end_of_its_pages_and_no_further_than_asked_for()
     };
     let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
     for (dataset, count) in [(vendor::BOUNCES, 36 + 1), (vendor::LOG, 36 * 60 + 1)] {
-        let query = PastQuery {
+        let query = HistoryQuery {
             dataset,
             application: &bench.application,
             message: None,
@@ -375,11 +376,14 @@ async fn history_is_read_to_the_end_of_its_pages_and_no_further_than_asked_for()
             patience: Duration::from_secs(1),
         };
         let mut round = Round::default();
-        let mut take = |past| match past {
-            Past::Happened(rows) => round.happened.extend(rows),
-            other => panic!("{other:?}"),
-        };
-        bench.provider.past(query, &mut take).await.unwrap();
+        let answer = bench.provider.history(query).await;
+        answer.result.unwrap();
+        for record in answer.observations {
+            match record {
+                HistoryRecord::Happened(rows) => round.happened.extend(rows),
+                other => panic!("{other:?}"),
+            }
+        }
         assert_eq!(round.distinct(), count, "{dataset:?}");
     }
 }

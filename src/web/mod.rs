@@ -17,6 +17,7 @@ mod connections;
 pub mod guard;
 mod guesses;
 mod html;
+pub mod peer;
 mod probe;
 mod runbooks;
 pub mod scrapers;
@@ -139,10 +140,10 @@ pub fn router(app: AppState, guard: &Arc<Guard>) -> Router {
 
 async fn metrics(
     State(app): State<AppState>,
-    peer: Option<Extension<server::Peer>>,
+    peer: Option<Extension<peer::Peer>>,
     headers: HeaderMap,
 ) -> Response {
-    if let Some(Extension(server::Peer(address))) = peer {
+    if let Some(Extension(peer::Peer(address))) = peer {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let client = Client {
             address: address.ip(),

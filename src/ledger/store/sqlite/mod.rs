@@ -2,6 +2,7 @@
 //!
 //! Transactions that wait together share one commit, and so one sync of the disk.
 
+mod backup;
 mod file;
 mod parts;
 
@@ -23,6 +24,7 @@ use super::{
     StoreError, Told, Work,
 };
 use crate::{files::create_private_directory, ledger::amount::Amount};
+pub(in crate::ledger) use backup::backup;
 use parts::{Part, recall, remember};
 
 /// Says in the file's header that it is a ledger: "DELV".

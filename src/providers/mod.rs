@@ -64,10 +64,6 @@ pub fn dataset(name: &str) -> Option<Dataset> {
 pub type Vendors = &'static [&'static Vendor];
 
 /// A vendor's statistics API, with the credentials of one account.
-///
-/// [`QueryMethod::Messages`]: crate::model::QueryMethod::Messages
-/// [`QueryMethod::Whole`]: crate::model::QueryMethod::Whole
-/// [`QueryMethod::Drain`]: crate::model::QueryMethod::Drain
 pub trait Provider: Send + Sync {
     /// Whether the vendor's list of messages has their numbers too, so that a message that is due
     /// can wait for a list that is on its way.
@@ -89,6 +85,8 @@ pub trait Provider: Send + Sync {
     }
 
     /// Queries the numbers of some messages: data sets of [`QueryMethod::Messages`].
+    ///
+    /// [`QueryMethod::Messages`]: crate::model::QueryMethod::Messages
     fn messages<'a>(&'a self, query: MessagesQuery<'a>) -> BoxFuture<'a, Answer> {
         let _ = query;
         Box::pin(ready(Answer::unsupported()))
@@ -101,12 +99,16 @@ pub trait Provider: Send + Sync {
     }
 
     /// Queries a data set of an application: those of [`QueryMethod::Whole`].
+    ///
+    /// [`QueryMethod::Whole`]: crate::model::QueryMethod::Whole
     fn whole<'a>(&'a self, query: WholeQuery<'a>) -> BoxFuture<'a, Answer> {
         let _ = query;
         Box::pin(ready(Answer::unsupported()))
     }
 
     /// Takes what is in a queue: data sets of [`QueryMethod::Drain`].
+    ///
+    /// [`QueryMethod::Drain`]: crate::model::QueryMethod::Drain
     fn drain<'a>(&'a self, query: DrainQuery<'a>) -> BoxFuture<'a, Answer> {
         let _ = query;
         Box::pin(ready(Answer::unsupported()))

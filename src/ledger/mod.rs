@@ -381,6 +381,7 @@ impl Ledger {
             zero_hold: config.zero_hold,
             adopt_age: config.adopt_age,
             windows: Windows::of(account),
+            channels: account.vendor.channels,
             once: self.purpose == Purpose::Collect,
         };
         if let Some(known) = self.accounts().get(&account.name) {
@@ -392,7 +393,6 @@ impl Ledger {
         let own = Arc::new(AccountLedger::new(
             account.name.clone(),
             self.replica.clone(),
-            account.provider,
             self.clock.clone(),
             self.store.clone(),
             spool,

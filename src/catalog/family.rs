@@ -48,6 +48,17 @@ pub struct StoredForm {
     pub word: Option<(&'static str, usize)>,
 }
 
+/// Where a help text has the vendors' fields, as their declarations name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fields {
+    /// Under the family's own name.
+    OfFamily,
+    /// Under the name of a group of families.
+    Named(&'static str),
+    /// Under this measure.
+    Measure(&'static str),
+}
+
 /// One family of series.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Family {
@@ -60,8 +71,11 @@ pub struct Family {
     pub kind: Kind,
     /// The unit in UCUM; empty for a state that has none.
     pub unit: &'static str,
-    /// What it means, with the vendors' fields.
+    /// What it means: `{fields}` stands for the vendors' fields, and `{notes}` for what vendors say of
+    /// the measure besides. [`crate::series::help`] fills them in.
     pub help: &'static str,
+    /// Which fields those are.
+    pub fields: Fields,
     /// Its labels in order, without those that the configuration adds.
     pub labels: &'static [Label],
     /// A label that the ledger keeps and the series do not have: a series is the sum over it.
@@ -93,6 +107,7 @@ impl Family {
             kind,
             unit: "",
             help,
+            fields: Fields::OfFamily,
             labels: &[],
             summed: None,
             stored: None,
@@ -125,6 +140,11 @@ impl Family {
         bounds: &'static [f64],
     ) -> Family {
         Family::new(Kind::Histogram(bounds), name, otlp_name, help)
+    }
+
+    pub(super) const fn fields(mut self, fields: Fields) -> Family {
+        self.fields = fields;
+        self
     }
 
     pub(super) const fn unit(mut self, unit: &'static str) -> Family {

@@ -2,7 +2,7 @@
 
 use super::{
     FamilyId, Section,
-    family::Family,
+    family::{Family, Fields},
     label::{
         ACCOUNT, AGE, APPLICATION, CAMPAIGN, CHANNEL, KIND, MESSAGE_ID, MESSAGE_TYPE, PLATFORM,
         PROVIDER, REASON, VENDOR_CHANNEL,
@@ -79,7 +79,7 @@ macro_rules! measures {
     ($(
         $index:ident $measure:pat, $word:literal, $unit:literal, [$($detail:ident),*],
         by_channel: $by_channel:literal, by_type: $by_type:literal,
-        $meaning:literal, $fields:literal, $reported:literal;
+        $meaning:literal;
     )*) => {
         /// The order of the measures in each of the levels.
         #[derive(Clone, Copy)]
@@ -99,8 +99,9 @@ macro_rules! measures {
             Family::gauge(
                 concat!("delivery_message_", $word),
                 concat!("delivery.message.", $word),
-                concat!($meaning, ", as of the last pass (", $fields, ")."),
+                concat!($meaning, ", as of the last pass ({fields})."),
             )
+            .fields(Fields::Measure($word))
             .unit($unit)
             .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, CAMPAIGN, MESSAGE_ID, $($detail),*]),
         )*];
@@ -109,8 +110,9 @@ macro_rules! measures {
             Family::gauge(
                 concat!("delivery_message_channel_", $word),
                 concat!("delivery.message.channel.", $word),
-                concat!($meaning, " by vendor channel, as of the last pass (EngageLab leaves under sub, Pushwoosh metrics rows). Does not add up to the message's totals."),
+                concat!($meaning, " by vendor channel, as of the last pass ({fields}). Does not add up to the message's totals."),
             )
+            .fields(Fields::Named("breakdown"))
             .unit($unit)
             .labels(&[PROVIDER, ACCOUNT, APPLICATION, CAMPAIGN, MESSAGE_ID, MESSAGE_TYPE, PLATFORM, VENDOR_CHANNEL])
             .breakdown()
@@ -121,8 +123,9 @@ macro_rules! measures {
             Family::gauge(
                 concat!("delivery_message_type_", $word),
                 concat!("delivery.message.type.", $word),
-                concat!($meaning, " by message type, as of the last pass (EngageLab objects under sub). Does not add up to the message's totals."),
+                concat!($meaning, " by message type, as of the last pass ({fields}). Does not add up to the message's totals."),
             )
+            .fields(Fields::Named("types"))
             .unit($unit)
             .labels(&[PROVIDER, ACCOUNT, APPLICATION, CAMPAIGN, MESSAGE_ID, MESSAGE_TYPE])
             .breakdown()
@@ -133,8 +136,9 @@ macro_rules! measures {
             Family::counter(
                 concat!("delivery_", $word, "_total"),
                 concat!("delivery.", $word),
-                concat!($meaning, ", added up over all messages (", $fields, ").", $reported),
+                concat!($meaning, ", added up over all messages ({fields}).{notes}"),
             )
+            .fields(Fields::Measure($word))
             .unit($unit)
             .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, $($detail),*])
             .stored_with("total", $word, 1),
@@ -144,8 +148,9 @@ macro_rules! measures {
             Family::counter(
                 concat!("delivery_campaign_", $word, "_total"),
                 concat!("delivery.campaign.", $word),
-                concat!($meaning, ", added up over the messages of a campaign (", $fields, ").", $reported),
+                concat!($meaning, ", added up over the messages of a campaign ({fields}).{notes}"),
             )
+            .fields(Fields::Measure($word))
             .unit($unit)
             .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, CAMPAIGN, $($detail),*])
             .stored_with("campaign", $word, 2),
@@ -155,8 +160,9 @@ macro_rules! measures {
             Family::counter(
                 concat!("delivery_channel_", $word, "_total"),
                 concat!("delivery.channel.", $word),
-                concat!($meaning, " by vendor channel, added up over all messages (EngageLab leaves under sub, Pushwoosh metrics rows). Does not add up to the totals."),
+                concat!($meaning, " by vendor channel, added up over all messages ({fields}). Does not add up to the totals."),
             )
+            .fields(Fields::Named("breakdown"))
             .unit($unit)
             .labels(&[PROVIDER, ACCOUNT, APPLICATION, MESSAGE_TYPE, PLATFORM, VENDOR_CHANNEL])
             .summed(&[$($detail),*])
@@ -167,43 +173,38 @@ macro_rules! measures {
 }
 
 // The measure, its word in names, its unit, the label of its reason or kind; whether the breakdowns by
-// vendor channel and by message type have series of it; what it means, the vendors' fields, and what
-// its counters mean for a vendor of delivery reports.
+// vendor channel and by message type have series of it; what it means.
 measures! {
     Targeted Measure::Targeted, "targeted", "{recipient}", [], by_channel: true, by_type: true,
-        "Recipients that a message was meant for", "EngageLab targets", "";
+        "Recipients that a message was meant for";
     Accepted Measure::Accepted, "accepted", "{message}", [], by_channel: false, by_type: false,
-        "Sends that the vendor's server accepted", "Alibaba AcceptCount", "";
+        "Sends that the vendor's server accepted";
     Sent Measure::Sent, "sent", "{message}", [], by_channel: true, by_type: true,
-        "Sends of a message", "Infobip totalSent, EngageLab sent, Pushwoosh sends, Alibaba SentCount and SmsSentCount",
-        " For Infobip e-mail sent means reported on: messages with a first delivery report, so that an outage shows as missing reports.";
+        "Sends of a message";
     Delivered Measure::Delivered, "delivered", "{message}", [], by_channel: true, by_type: true,
-        "Deliveries of a message", "Infobip delivered, EngageLab delivered, Pushwoosh deliveries, Alibaba ReceivedCount and SmsReceiveSuccessCount",
-        " For Infobip e-mail: messages with a final delivered report (not DELIVERED_TO_OPERATOR).";
+        "Deliveries of a message";
     Displayed Measure::Displayed, "displayed", "{message}", [], by_channel: true, by_type: true,
-        "Displays of a message", "Infobip seen, EngageLab impressions", "";
+        "Displays of a message";
     Opened Measure::Opened, "opened", "{message}", [], by_channel: true, by_type: true,
-        "Opens or clicks of a message", "EngageLab clicks, Pushwoosh opens, Alibaba OpenedCount", "";
+        "Opens or clicks of a message";
     Dismissed Measure::Dismissed, "dismissed", "{message}", [], by_channel: false, by_type: false,
-        "Notifications cleared away unopened", "Alibaba DeletedCount", "";
+        "Notifications cleared away unopened";
     InboxOpened Measure::InboxOpened, "inbox_opened", "{message}", [], by_channel: true, by_type: false,
-        "Opens from the application's inbox", "Pushwoosh inbox_opens", "";
+        "Opens from the application's inbox";
     Unshowable Measure::Unshowable, "unshowable", "{message}", [], by_channel: true, by_type: false,
-        "Sends to users who switched notifications off", "Pushwoosh unshowable_sends", "";
+        "Sends to users who switched notifications off";
     Confirmed Measure::Confirmed, "confirmed", "{message}", [], by_channel: false, by_type: false,
-        "Sends that the receiving server confirmed", "Pushwoosh confirmed_sends", "";
+        "Sends that the receiving server confirmed";
     Unsubscribed Measure::Unsubscribed, "unsubscribed", "{recipient}", [], by_channel: false, by_type: false,
-        "Recipients who unsubscribed", "Pushwoosh unsubs", "";
+        "Recipients who unsubscribed";
     Complaints Measure::Complaints, "complaints", "{recipient}", [], by_channel: false, by_type: false,
-        "Recipients who complained", "Pushwoosh complaints", "";
+        "Recipients who complained";
     Skipped Measure::Skipped, "skipped", "{message}", [], by_channel: false, by_type: false,
-        "Text messages not tried", "Alibaba SmsSkipCount", "";
+        "Text messages not tried";
     Errors Measure::Errors(_), "errors", "{error}", [REASON], by_channel: true, by_type: false,
-        "Failed sends of a message, by reason", "Infobip errors, Pushwoosh errors and rejects, Alibaba SmsFailedCount and SmsReceiveFailedCount",
-        " For Infobip e-mail: messages whose first final report is an error without a bounce.";
+        "Failed sends of a message, by reason";
     Bounces Measure::Bounces(_), "bounces", "{bounce}", [KIND], by_channel: false, by_type: false,
-        "Bounces of a message, hard or soft", "Pushwoosh hard_bounces and soft_bounces",
-        " For Infobip e-mail: messages whose first final report is a bounce, hard or soft by error.permanent, and late bounces.";
+        "Bounces of a message, hard or soft";
 }
 
 macro_rules! cohorts {
@@ -248,7 +249,7 @@ families! { RATIOS of MessageRatio;
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, CAMPAIGN, MESSAGE_ID]);
     MESSAGE_REPORTED_RATIO = Family::gauge(
         "delivery_message_reported_delivery_ratio", "delivery.message.reported_delivery_ratio",
-        "The vendor's own delivery ratio of a message, as of the last pass (Infobip delivery.rate / 100).",
+        "The vendor's own delivery ratio of a message, as of the last pass ({fields}).",
     )
     .unit("1")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, CAMPAIGN, MESSAGE_ID]);

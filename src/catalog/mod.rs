@@ -37,7 +37,7 @@ mod vendors;
 use std::{fmt, ops::Deref};
 
 pub use exporter::*;
-pub use family::{Family, Kind, StoredForm, Zeros};
+pub use family::{Family, Fields, Kind, StoredForm, Zeros};
 pub use label::{Label, Limit, Origin, combinations};
 pub use measures::*;
 pub use process::*;

@@ -1,7 +1,10 @@
 use std::collections::{BTreeSet, HashSet};
 
 use super::*;
-use crate::model::{ErrorReason, Measure, ProviderType};
+use crate::{
+    model::{ErrorReason, Measure},
+    providers::VENDORS,
+};
 
 #[test]
 fn the_house_rules_hold_for_every_family() {
@@ -17,7 +20,7 @@ fn the_house_rules_hold_for_every_family() {
             "{name}"
         );
         assert!(
-            family.help.ends_with('.') && !family.help.contains('\n'),
+            family.help.trim_end_matches("{notes}").ends_with('.') && !family.help.contains('\n'),
             "{name}"
         );
         for (unit, suffix) in [("s", "_seconds"), ("By", "_bytes"), ("1", "_ratio")] {
@@ -144,10 +147,10 @@ const BREAKDOWN: [(Measure, bool); 8] = [
 
 #[test]
 fn what_the_decoders_give_has_series() {
-    for provider in ProviderType::ALL {
-        for measure in provider.columns().iter().flat_map(|(_, own)| own.iter()) {
+    for vendor in VENDORS {
+        for measure in vendor.measures() {
             for level in [MESSAGE, TOTAL, TOTAL_BY_CAMPAIGN] {
-                assert!(level.of(*measure).is_exposed, "{provider}: {measure:?}");
+                assert!(level.of(measure).is_exposed, "{vendor}: {measure:?}");
             }
         }
     }

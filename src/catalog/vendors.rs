@@ -19,14 +19,14 @@ pub const LATENCY_BOUNDS: &[f64] = &[
 families! { FAMILIES of Vendors;
     REPORTS = Family::counter(
         "delivery_reports_total", "delivery.reports",
-        "Delivery reports, each counted once (Infobip status, error). A message can have several, so their sum is no number of messages.",
+        "Delivery reports, each counted once ({fields}). A message can have several, so their sum is no number of messages.",
     )
     .unit("{report}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, STATUS_GROUP, STATUS, ERROR_GROUP, ERROR, PERMANENT])
     .stored("report");
     REPORT_LATENCY = Family::histogram(
         "delivery_report_latency_seconds", "delivery.report.latency",
-        "Time from sending to a message's first final report (Infobip doneAt - sentAt).",
+        "Time from sending to a message's first final report ({fields}).",
         LATENCY_BOUNDS,
     )
     .unit("s")
@@ -34,75 +34,75 @@ families! { FAMILIES of Vendors;
     .stored("latency");
     REPORT_COST = Family::counter(
         "delivery_report_cost_total", "delivery.report.cost",
-        "Cost of messages in their currency (Infobip pricePerMessage x messageCount of a message's first report with a price).",
+        "Cost of messages in their currency ({fields}).",
     )
     .unit("{currency}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, CURRENCY])
     .stored("cost");
     APP_USERS_NEW = Family::gauge(
         "delivery_app_users_new", "delivery.app.users.new",
-        "New users of the newest complete period (EngageLab new). Each time_unit is a view of the same users: never sum over it.",
+        "New users of the newest complete period ({fields}). Each time_unit is a view of the same users: never sum over it.",
     )
     .unit("{user}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, PLATFORM, TIME_UNIT]);
     APP_USERS_ACTIVE = Family::gauge(
         "delivery_app_users_active", "delivery.app.users.active",
-        "Active users of the newest complete period (EngageLab active). Each time_unit is a view of the same users: never sum over it.",
+        "Active users of the newest complete period ({fields}). Each time_unit is a view of the same users: never sum over it.",
     )
     .unit("{user}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, PLATFORM, TIME_UNIT]);
     APP_USERS_ONLINE = Family::gauge(
         "delivery_app_users_online", "delivery.app.users.online",
-        "Online users of the newest complete period (EngageLab online). Each time_unit is a view of the same users: never sum over it.",
+        "Online users of the newest complete period ({fields}). Each time_unit is a view of the same users: never sum over it.",
     )
     .unit("{user}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, PLATFORM, TIME_UNIT]);
     CANARY_DEVICES = Family::gauge(
         "delivery_canary_devices", "delivery.canary_devices",
-        "Configured test devices in each status of a message, as of the last pass (EngageLab lifecycle status; error for a device that the vendor answers with an error).",
+        "Configured test devices in each status of a message, as of the last pass ({fields}).",
     )
     .unit("{device}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, MESSAGE_ID, STATUS]);
     CONVERSION_HITS = Family::gauge(
         "delivery_conversion_hits", "delivery.conversion.hits",
-        "Conversions of a message, as of the last pass (Pushwoosh conversion).",
+        "Conversions of a message, as of the last pass ({fields}).",
     )
     .unit("{hit}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, CAMPAIGN, MESSAGE_ID, EVENT]);
     CONVERSION_RATIO = Family::gauge(
         "delivery_conversion_ratio", "delivery.conversion.ratio",
-        "The vendor's own conversion ratio of a message, as of the last pass (Pushwoosh conversion).",
+        "The vendor's own conversion ratio of a message, as of the last pass ({fields}).",
     )
     .unit("1")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, CAMPAIGN, MESSAGE_ID, EVENT]);
     CONVERSION_REVENUE = Family::gauge(
         "delivery_conversion_revenue", "delivery.conversion.revenue",
-        "Revenue of a message's conversions, as of the last pass (Pushwoosh revenue).",
+        "Revenue of a message's conversions, as of the last pass ({fields}).",
     )
     .unit("{currency}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, CAMPAIGN, MESSAGE_ID, EVENT]);
     LINK_CLICKS = Family::gauge(
         "delivery_link_clicks", "delivery.link.clicks",
-        "Clicks on a link in e-mails, as of the last pass (Pushwoosh clicks): the max_links most clicked, the rest under link other.",
+        "Clicks on a link in e-mails, as of the last pass ({fields}): the max_links most clicked, the rest under link other.",
     )
     .unit("{click}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, TEMPLATE, LINK, TITLE]);
     LINK_DEVICES = Family::gauge(
         "delivery_link_devices", "delivery.link.devices",
-        "Distinct devices that clicked on a link in e-mails, as of the last pass (Pushwoosh hwid).",
+        "Distinct devices that clicked on a link in e-mails, as of the last pass ({fields}).",
     )
     .unit("{device}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, LINK]);
     LOG_EVENTS = Family::counter(
         "delivery_log_events_total", "delivery.log.events",
-        "Events of the vendor's log, each once (Pushwoosh getMessageLog).",
+        "Events of the vendor's log, each once ({fields}).",
     )
     .unit("{event}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, ACTION, PLATFORM, STATUS])
     .stored("log");
     BOUNCED_ADDRESSES = Family::counter(
         "delivery_bounced_addresses_total", "delivery.bounced_addresses",
-        "Bounced e-mails, each once, by kind and class of reason (Pushwoosh bouncedEmails).",
+        "Bounced e-mails, each once, by kind and class of reason ({fields}).",
     )
     .unit("{bounce}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, BOUNCED_KIND, BOUNCED_REASON])

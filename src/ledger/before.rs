@@ -21,7 +21,7 @@ use crate::{
     catalog,
     config::{Account, Config, StoreUrl},
     model::{Application, Dataset, Happening, Message},
-    providers::{Digest, Grown},
+    providers::{Digest, HistoryIncrease},
 };
 
 /// What was counted of an account, as its ledger has it: read without a lease, while another process
@@ -189,7 +189,7 @@ impl Before {
         application: &Application,
         dataset: Dataset,
         message: &Message,
-        mut hours: Vec<Grown>,
+        mut hours: Vec<HistoryIncrease>,
     ) -> Vec<Increase> {
         if !self.has_history(application, dataset, message) {
             return Vec::new();
@@ -252,7 +252,7 @@ impl Before {
         &self,
         application: &Application,
         dataset: Dataset,
-        days: Vec<Grown>,
+        days: Vec<HistoryIncrease>,
     ) -> Vec<Increase> {
         let birth = self.birth(application, dataset);
         let reach = match self.adopt_age {

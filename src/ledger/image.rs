@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     catalog::{self, CohortPart, Label, Origin, combinations, label::CAMPAIGN},
-    model::{Age, Dataset, Measure, ProviderType},
+    model::{Age, Channel, Dataset, Measure},
     providers::Digest,
 };
 
@@ -212,7 +212,8 @@ fn shown(key: &CounterKey, own: &CounterState) -> Shown {
 pub(super) struct Draft<'i> {
     pub(super) image: &'i Image,
     pub(super) names: &'i Names,
-    pub(super) provider: ProviderType,
+    /// The channels that the account's vendor has.
+    pub(super) channels: &'static [Channel],
     /// The ages that the account's cohorts have.
     pub(super) ages: &'i [Age],
     pub(super) now: i64,
@@ -332,14 +333,10 @@ impl Draft<'_> {
 
     /// The counters of a channel that every message on it can have.
     pub(super) fn zero_channel(&mut self, application: &Arc<str>, channel: &str) {
-        let columns = self.provider.columns();
         let own: Arc<str> = Arc::from(channel);
-        let measures = columns
-            .iter()
-            .find(|(name, _)| *name == channel)
-            .map_or(&[] as &[Measure], |(_, measures)| *measures);
-        for measure in measures {
-            let key = CounterKey::measured(application, catalog::TOTAL, *measure, &[&own]);
+        let declared = self.channels.iter().find(|own| own.name == channel);
+        for field in declared.map_or(&[][..], |own| own.fields) {
+            let key = CounterKey::measured(application, catalog::TOTAL, field.measure, &[&own]);
             self.add(key, &Amount::Count(0));
         }
         for age in self.ages.iter().copied() {

@@ -43,7 +43,10 @@ pub(crate) use key::{samples, stored::STORED};
 pub use lease::Lease;
 pub use names::{Names, OTHER, shortened};
 pub use sink::Missed;
-pub use store::StoreError;
+pub use store::{
+    StoreError,
+    moving::{Moved, StorePlace, migrate},
+};
 
 use crate::{
     config::{Account, Config, StoreUrl},
@@ -373,6 +376,7 @@ impl Ledger {
             zero_hold: config.zero_hold,
             adopt_age: config.adopt_age,
             windows: Windows::of(account),
+            channels: account.vendor.channels,
             once: self.purpose == Purpose::Collect,
         };
         if let Some(known) = self.accounts().get(&account.name) {
@@ -384,7 +388,6 @@ impl Ledger {
         let own = Arc::new(AccountLedger::new(
             account.name.clone(),
             self.replica.clone(),
-            account.provider,
             self.clock.clone(),
             self.store.clone(),
             spool,

@@ -32,14 +32,14 @@ use crate::{
     catalog::{self, FamilyId, Label, Origin, Zeros, combinations},
     config::{Account, Config, Limits, PerMessage},
     ledger::{Amount, CounterKey, Lease, Missed, Names, Windows},
-    model::{Age, Dataset, ProviderType, Source},
+    model::{Age, Dataset, Source},
 };
 
 /// The series of one account.
 pub struct AccountSeries {
     clock: Clock,
     lease: Lease,
-    provider: ProviderType,
+    provider: &'static str,
     name: Arc<str>,
     state: Mutex<State>,
     prepare: Arc<dyn Prepare>,
@@ -109,7 +109,7 @@ impl AccountSeries {
         let series = AccountSeries {
             clock,
             lease,
-            provider: account.provider,
+            provider: account.vendor.name,
             name: account.name.clone(),
             state: Mutex::new(state),
             prepare,
@@ -158,7 +158,7 @@ impl AccountSeries {
     }
 
     /// The label `provider`.
-    pub fn provider(&self) -> ProviderType {
+    pub fn provider(&self) -> &'static str {
         self.provider
     }
 
@@ -195,7 +195,7 @@ impl AccountSeries {
                 texts(["", Missed::AgeUnknown.as_str()]).into(),
             );
         }
-        if account.provider.has_messages() {
+        if account.vendor.has_messages() {
             for reason in ["max_age", "max_messages", "id_too_long", "request"] {
                 zero(catalog::REJECTED_MESSAGES, texts([reason]).into());
             }

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use super::help;
 use crate::catalog::{Family, families};
 
 /// `docs/metrics.md`.
@@ -26,7 +27,7 @@ pub fn reference() -> String {
             family.name,
             family.kind.as_str(),
             labels(&family),
-            family.help,
+            help(family),
             family.otlp_name
         );
     }
@@ -43,7 +44,7 @@ pub fn machine_readable() -> String {
                 "type": family.kind.as_str(),
                 "unit": family.unit,
                 "labels": labels,
-                "help": family.help,
+                "help": help(family),
             })
         })
         .collect();

@@ -11,7 +11,7 @@ use super::{
     values::{Labels, Number},
 };
 use crate::{
-    catalog::{Family, FamilyId, Kind, families},
+    catalog::{FamilyId, Kind, families},
     config::{Account, Config},
     ledger::Increase,
     model::{Application, Figure},
@@ -161,10 +161,10 @@ impl History {
 }
 
 /// Walks the past of accounts, family by family.
-pub fn walk(all: &[History], show: &mut dyn FnMut(&'static Family, Dated<'_>)) {
+pub fn walk(all: &[History], show: &mut dyn FnMut(FamilyId, Dated<'_>)) {
     for id in families().filter(|id| !matches!(id.kind, Kind::Histogram(_))) {
         for history in all {
-            history.of(id, &mut |dated| show(id.family(), dated));
+            history.of(id, &mut |dated| show(id, dated));
         }
     }
 }

@@ -9,6 +9,7 @@ mod chunks;
 pub mod docs;
 mod figures;
 mod groups;
+mod help;
 mod history;
 mod layout;
 mod pieces;
@@ -23,6 +24,7 @@ use delivery_clock::{Clock, Moment};
 use jiff::Timestamp;
 
 pub use account::{AccountSeries, AccountView, NamedCounter, WebhookOutcome};
+pub use help::help;
 pub use history::{Dated, History, walk};
 pub use pieces::{
     AGES, Checksum, FORMS, Form, FormSet, Piece, Prepare, Remembered, Run, Unprepared, View,
@@ -77,9 +79,9 @@ impl Table {
             .accounts
             .iter()
             .map(|account| {
-                let kept = before
-                    .iter()
-                    .find(|old| old.name() == &account.name && old.provider() == account.provider);
+                let kept = before.iter().find(|old| {
+                    old.name() == &account.name && old.provider() == account.vendor.name
+                });
                 match kept {
                     Some(kept) => {
                         let relabelled =

@@ -1,4 +1,4 @@
-//! The contract's counters (4.2 and 4.3) as a plain model: everything that was ever said is kept,
+//! The counters as a plain model: everything that was ever said is kept,
 //! and what counts is worked out from all of it. Slow and simple on purpose.
 
 use std::collections::{BTreeMap, HashMap};
@@ -159,7 +159,7 @@ impl Own {
     }
 }
 
-/// One account, as the contract says.
+/// One account, as it has to count.
 pub(super) struct Model {
     config: Config,
     /// In milliseconds, as all times here.
@@ -216,7 +216,7 @@ impl Model {
             }
         }
         for application in &account.applications {
-            let (channel, _) = account.provider.columns()[0];
+            let channel = account.vendor.channels[0].name;
             self.column(account, &application.id, channel);
         }
     }
@@ -224,10 +224,10 @@ impl Model {
     /// "These exist at 0 from the start."
     fn column(&mut self, account: &Account, application: &Arc<str>, channel: &str) {
         let channel: Arc<str> = Arc::from(channel);
-        for (own, measures) in account.provider.columns() {
-            if **own == *channel {
-                for measure in *measures {
-                    let counter = measured(catalog::TOTAL, *measure, &[&channel]);
+        for own in account.vendor.channels {
+            if *own.name == *channel {
+                for field in own.fields {
+                    let counter = measured(catalog::TOTAL, field.measure, &[&channel]);
                     self.count(application, counter, 0);
                 }
             }

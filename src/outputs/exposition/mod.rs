@@ -215,7 +215,7 @@ static HEADS: LazyLock<[Vec<Form>; FORMS]> = LazyLock::new(|| {
     for (format, encoding) in CHOICES {
         let of_family = all().map(|family| {
             let mut text = String::new();
-            writer::head(&mut text, format, &family);
+            writer::head(&mut text, format, family);
             forms::of_text(&text, encoding)
         });
         heads[forms::place(format, encoding)] = of_family.collect();
@@ -306,7 +306,7 @@ pub fn write_history(
         if std::mem::replace(&mut last, family.name) != family.name {
             writer::head(&mut text, Format::OpenMetrics, family);
         }
-        writer::dated(&mut text, family, &dated);
+        writer::dated(&mut text, &family, &dated);
         series += 1;
         samples += dated.samples.len();
         done = output.write_all(text.as_bytes());

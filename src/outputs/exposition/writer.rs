@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::Format;
 use crate::{
     catalog::{Family, FamilyId, Kind},
-    series::{Dated, Histogram, Labels, Number, Value, Visitor},
+    series::{Dated, Histogram, Labels, Number, Value, Visitor, help},
 };
 
 /// What ends a text in OpenMetrics.
@@ -39,7 +39,7 @@ impl Writer {
 impl Visitor for Writer {
     fn family(&mut self, family: FamilyId) {
         self.family = Some(family);
-        head(&mut self.text, self.format, &family);
+        head(&mut self.text, self.format, family);
     }
 
     fn sample(&mut self, labels: Labels<'_>, value: &Value) {
@@ -50,7 +50,7 @@ impl Visitor for Writer {
 }
 
 /// What stands before a family's samples.
-pub(super) fn head(text: &mut String, format: Format, family: &Family) {
+pub(super) fn head(text: &mut String, format: Format, family: FamilyId) {
     let open_metrics = format == Format::OpenMetrics;
     let name = if open_metrics {
         family.base_name()
@@ -61,7 +61,7 @@ pub(super) fn head(text: &mut String, format: Format, family: &Family) {
     text.push_str(name);
     text.push(' ');
     // The classic text knows no escaped quote in a help text, OpenMetrics does.
-    escape(text, family.help, open_metrics);
+    escape(text, help(family), open_metrics);
     // Writing to a string does not fail.
     let _ = write!(text, "\n# TYPE {name} {}\n", family.kind.as_str());
     if let Some(unit) = family.open_metrics_unit().filter(|_| open_metrics) {

@@ -17,7 +17,7 @@ use opentelemetry_proto::tonic::{
 use prost::Message;
 
 use crate::{
-    catalog::{Family, Kind},
+    catalog::{Family, FamilyId, Kind},
     series::{self, Labels, Remembered, Shown, Value},
 };
 
@@ -83,29 +83,28 @@ impl<'a> Builder<'a> {
     /// Builds the requests: a point for each series that is shown at `now`, and a last one for each
     /// of those `before` that have left.
     pub(super) fn build(mut self, shown: &Shown, before: &Remembered, now: Moment) {
-        for (id, pieces) in shown.families() {
-            let family = id.family();
+        for (family, pieces) in shown.families() {
             let pieces: Vec<_> = pieces.collect();
             for piece in &pieces {
                 piece.visit(Some(now), &mut |labels, value| {
                     self.add(family, labels, Some(value));
                 });
             }
-            before.visit_left(id, &pieces, now, &mut |labels| {
+            before.visit_left(family, &pieces, now, &mut |labels| {
                 self.add(family, labels, None)
             });
         }
         self.flush();
     }
 
-    fn add(&mut self, family: &'static Family, labels: Labels<'_>, value: Option<&Value>) {
+    fn add(&mut self, family: FamilyId, labels: Labels<'_>, value: Option<&Value>) {
         if self.gone {
             return;
         }
         let pairs = labels.pairs();
         let attributes = pairs.map(|(name, value)| attribute(name, value.to_owned()));
         let attributes = attributes.collect();
-        let data = data(family, attributes, value, self.now);
+        let data = data(family.family(), attributes, value, self.now);
         self.bytes += match &data {
             Data::Gauge(gauge) => gauge.encoded_len(),
             Data::Sum(sum) => sum.encoded_len(),
@@ -117,7 +116,7 @@ impl<'a> Builder<'a> {
             _ => {
                 let metric = Metric {
                     name: family.otlp_name.to_owned(),
-                    description: family.help.to_owned(),
+                    description: series::help(family).to_owned(),
                     unit: family.unit.to_owned(),
                     metadata: Vec::new(),
                     data: Some(data),

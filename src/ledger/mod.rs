@@ -17,6 +17,7 @@ mod reports;
 mod spool;
 #[doc(hidden)]
 pub mod store;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +41,8 @@ pub use key::{CohortPart, Counter, CounterKey};
 pub use lease::Lease;
 pub use names::{Names, OTHER, shortened};
 pub use store::StoreError;
+#[doc(hidden)]
+pub use stored::read_stored;
 
 use crate::{
     config::{Account, Config, StoreUrl},

@@ -296,8 +296,15 @@ impl Search {
         let mut in_time = Some(());
         view.packed(self.in_text, |run, decoded| {
             let before = self.found.len();
-            let deeper = if decoded.is_text() { depth - 1 } else { 0 };
-            in_time = in_time.and_then(|()| self.look(&decoded, deeper));
+            in_time = in_time.and_then(|()| {
+                if decoded.is_text() {
+                    return self.look(&decoded, depth - 1);
+                }
+                self.look(&decoded, 0)?;
+                // Something else stood right beside what was encoded, and is garbage now.
+                let mut texts = decoded.texts();
+                texts.try_for_each(|text| self.look(&text, depth - 1))
+            });
             if self.found.len() > before {
                 // What else is in it belongs to the secret.
                 self.found.push(view.source(run));

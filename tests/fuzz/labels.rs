@@ -11,6 +11,7 @@ use delivery_clock::Clock;
 use delivery_exporter::{
     model::{Application, Measure, Message, Row, Snapshot, Totals},
     outputs::exposition::{Exposition, answer},
+    redact::masked_label,
     series::{Probed, Table, show_probe},
 };
 use futures_util::FutureExt;
@@ -35,6 +36,10 @@ pub fn round_trip(input: &[u8]) {
         .split('\n')
         .map(|text| Arc::from(text.replace('\u{2028}', "\n")))
         .collect();
+    // Another target of this process may have read a configuration with such a password.
+    if texts.iter().any(|own| masked_label(own).is_some()) {
+        return;
+    }
     let text = |index: usize| texts.get(index).cloned().unwrap_or_default();
     let at = Timestamp::from_second(1_795_000_000).unwrap();
     let rows = texts.iter().skip(2).take(90).enumerate();

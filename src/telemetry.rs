@@ -13,7 +13,7 @@ use crate::{
     cli::{Flags, LogFormat, LogLevel},
     config::Config,
     outputs::otlp::Traces,
-    progress::Beside,
+    progress::ProgressAwareWriter,
 };
 
 /// The target of the spans that become traces: passes and vendor requests.
@@ -88,14 +88,14 @@ where
             .with_span_name(false)
             .with_span_path(false)
             .layer()
-            .with_writer(Beside::default)
+            .with_writer(ProgressAwareWriter::default)
             .boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer()
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
-            .with_writer(Beside::default)
+            .with_writer(ProgressAwareWriter::default)
             .boxed(),
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     progress::{Bar, Opening},
     providers::{self, Observer, Provider, RequestCode, http::BuildError},
     series::{AccountSeries, Table},
-    web::{AccountNote, ConfigurationNote, Notes},
+    web::{AccountStatus, ConfigurationStatus, ExporterStatus},
 };
 
 /// After this long an account that has had no answer holds the readiness up no more.
@@ -63,7 +63,7 @@ pub struct Exporter {
     now: std::sync::RwLock<Now>,
     probes: Probes,
     /// How the last reloads went, for people.
-    configuration: std::sync::Mutex<ConfigurationNote>,
+    configuration: std::sync::Mutex<ConfigurationStatus>,
 }
 
 /// What a reload replaces.
@@ -78,21 +78,21 @@ struct Running {
 struct Now {
     config: Arc<Config>,
     collectors: Vec<Arc<CollectorHandle>>,
-    live: Vec<Arc<Live>>,
+    live: Vec<Arc<ActiveAccount>>,
 }
 
 /// An account that is being collected.
-pub(super) struct Live {
+pub(super) struct ActiveAccount {
     pub(super) account: Arc<Account>,
     pub(super) provider: Arc<dyn Provider>,
     pub(super) series: Arc<AccountSeries>,
     pub(super) ledger: Arc<AccountLedger>,
 }
 
-type Collected = (Vec<Arc<CollectorHandle>>, Vec<Arc<Live>>);
+type Collected = (Vec<Arc<CollectorHandle>>, Vec<Arc<ActiveAccount>>);
 
 /// One account, ready to be collected.
-struct Ready {
+struct PreparedAccount {
     account: Arc<Account>,
     provider: Arc<dyn Provider>,
     series: Arc<AccountSeries>,
@@ -166,7 +166,7 @@ impl Exporter {
         table.process().reloaded(true, clock.now());
         Ok(Exporter {
             started: clock.monotonic(),
-            configuration: std::sync::Mutex::new(ConfigurationNote {
+            configuration: std::sync::Mutex::new(ConfigurationStatus {
                 loaded_at: clock.now(),
                 refused: None,
                 warnings: config.warnings.clone(),
@@ -227,11 +227,11 @@ impl Exporter {
     }
 
     /// Checks what can only be checked by trying, and shows the accounts.
-    fn prepare(&self, config: &Config) -> Result<Vec<Ready>, StartError> {
+    fn prepare(&self, config: &Config) -> Result<Vec<PreparedAccount>, StartError> {
         // The clients first, told to nobody: an account that cannot be asked must not change what
         // is shown.
         for account in &config.accounts {
-            providers::build(account, self.clock.clone(), Arc::new(Nobody))?;
+            providers::build(account, self.clock.clone(), Arc::new(NoopObserver))?;
         }
         self.ledger.want(config);
         let series = self
@@ -240,7 +240,7 @@ impl Exporter {
         let mut ready = Vec::new();
         for (account, (series, relabelled)) in config.accounts.iter().zip(series) {
             let provider = providers::build(account, self.clock.clone(), series.clone())?;
-            ready.push(Ready {
+            ready.push(PreparedAccount {
                 account: Arc::new(account.clone()),
                 provider,
                 series,
@@ -253,10 +253,10 @@ impl Exporter {
     fn parts(
         &self,
         config: &Config,
-        ready: Ready,
+        ready: PreparedAccount,
         progress: &Arc<dyn Progress>,
     ) -> Result<Parts, StartError> {
-        let Ready {
+        let PreparedAccount {
             account,
             provider,
             series,
@@ -276,7 +276,11 @@ impl Exporter {
         })
     }
 
-    fn collect(&self, config: &Config, ready: Vec<Ready>) -> Result<Collected, StartError> {
+    fn collect(
+        &self,
+        config: &Config,
+        ready: Vec<PreparedAccount>,
+    ) -> Result<Collected, StartError> {
         let progress: Arc<dyn Progress> = Arc::new(Opening::new(ready.len()));
         let parts: Result<Vec<_>, _> = ready
             .into_iter()
@@ -287,7 +291,7 @@ impl Exporter {
             .collect();
         let (mut collectors, mut live) = (Vec::new(), Vec::new());
         for (series, parts) in parts? {
-            live.push(Arc::new(Live {
+            live.push(Arc::new(ActiveAccount {
                 account: parts.account.clone(),
                 provider: parts.provider.clone(),
                 series,
@@ -311,7 +315,12 @@ impl Exporter {
         pusher.map(Some).map_err(StartError::Otlp)
     }
 
-    fn note(&self, config: &Config, collectors: &[Arc<CollectorHandle>], live: Vec<Arc<Live>>) {
+    fn note(
+        &self,
+        config: &Config,
+        collectors: &[Arc<CollectorHandle>],
+        live: Vec<Arc<ActiveAccount>>,
+    ) {
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Now {
             config: Arc::new(config.clone()),
             collectors: collectors.to_vec(),
@@ -329,7 +338,7 @@ impl Exporter {
     }
 
     /// The accounts that are collected.
-    pub(super) fn all_live(&self) -> Vec<Arc<Live>> {
+    pub(super) fn all_live(&self) -> Vec<Arc<ActiveAccount>> {
         self.now().live.clone()
     }
 
@@ -366,7 +375,7 @@ impl Exporter {
         }
         self.note(config, &running.collectors, live);
         self.table.process().reloaded(true, self.clock.now());
-        *self.configuration() = ConfigurationNote {
+        *self.configuration() = ConfigurationStatus {
             loaded_at: self.clock.now(),
             refused: None,
             warnings: config.warnings.clone(),
@@ -381,7 +390,7 @@ impl Exporter {
         self.configuration().refused = Some((now, problems.to_owned()));
     }
 
-    fn configuration(&self) -> std::sync::MutexGuard<'_, ConfigurationNote> {
+    fn configuration(&self) -> std::sync::MutexGuard<'_, ConfigurationStatus> {
         self.configuration
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -412,7 +421,7 @@ impl Exporter {
     }
 
     /// What people are told besides the series.
-    pub fn notes(&self) -> Notes {
+    pub fn current_status(&self) -> ExporterStatus {
         let (collectors, live, replica) = {
             let now = self.now();
             let replica = now.config.replica.clone();
@@ -429,7 +438,7 @@ impl Exporter {
             } else {
                 self.ledger.leases_are_settled()
             };
-            Some(AccountNote {
+            Some(AccountStatus {
                 account: own.account.clone(),
                 opened: status.opened,
                 good_at: status.good_at,
@@ -440,7 +449,7 @@ impl Exporter {
                 broken_sources: status.broken_sources,
             })
         });
-        Notes {
+        ExporterStatus {
             accounts: accounts.collect(),
             replica,
             configuration: self.configuration().clone(),
@@ -459,9 +468,9 @@ pub(super) fn of_store(error: StoreError) -> StartError {
 }
 
 /// Whom a client that is only tried out tells.
-pub(super) struct Nobody;
+pub(super) struct NoopObserver;
 
-impl Observer for Nobody {
+impl Observer for NoopObserver {
     fn request(&self, _: Dataset, _: RequestCode) {}
     fn retry(&self, _: Dataset) {}
     fn rate_limited(&self, _: Dataset) {}

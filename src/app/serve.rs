@@ -17,7 +17,7 @@ use crate::{
     config::Config,
     telemetry,
     web::{
-        self, Monitor, ReloadRequest, Site,
+        self, AppState, Monitor, ReloadRequest,
         guard::{self, Guard},
     },
 };
@@ -128,7 +128,7 @@ async fn run_with(
     let (stop, stopped) = watch::channel(false);
     let (noted, watched) = (exporter.clone(), exporter.clone());
     let monitor = Arc::new(Monitor::open(&exporter.config().spool));
-    let site = Site {
+    let app = AppState {
         table: exporter.table().clone(),
         exposition: exporter.exposition().clone(),
         clock: exporter.clock().clone(),
@@ -137,7 +137,7 @@ async fn run_with(
         reload,
         config_file: path.map(|path| path.display().to_string().into()),
         monitor: monitor.clone(),
-        notes: Arc::new(move || noted.notes()),
+        status: Arc::new(move || noted.current_status()),
         scrapers: Arc::default(),
         zero_hold: Arc::new(move || watched.zero_hold()),
         backend: exporter.clone(),
@@ -147,9 +147,9 @@ async fn run_with(
         .iter()
         .filter_map(|own| own.local_addr().ok())
         .collect();
-    let watching = tokio::spawn(web::watch(site.clone()));
+    let watching = tokio::spawn(web::watch(app.clone()));
     let tls = guard.rules().await.tls.is_some();
-    let mut router = web::router(site, &guard);
+    let mut router = web::router(app, &guard);
     let mut on_listening = None;
     if let Some(extras) = extras {
         let users = middleware::from_fn_with_state(guard.clone(), guard::users);

@@ -99,7 +99,7 @@ impl Control {
         if cfg!(test) {
             return;
         }
-        progress::beside(|| {
+        progress::suspend_bars(|| {
             let mut output = std::io::stdout().lock();
             let _ = output.write_all(text.as_bytes());
             let _ = output.flush();

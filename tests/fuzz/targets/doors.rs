@@ -20,7 +20,8 @@ use delivery_exporter::{
     secret::Secret,
     series::{Probed, Table, Visitor, WebhookOutcome, show_probe},
     web::{
-        self, AccountNote, Backend, ConfigurationNote, Making, Monitor, Notes, Site, guard::Guard,
+        self, AccountStatus, AppState, Backend, ConfigurationStatus, ExporterStatus, Making,
+        Monitor, guard::Guard,
     },
 };
 use futures_util::{FutureExt, future::BoxFuture};
@@ -149,14 +150,14 @@ impl Doors {
             by_api: AtomicBool::default(),
             by_hook: AtomicBool::default(),
         });
-        let notes = move || Notes {
-            accounts: accounts.iter().map(note).collect(),
+        let status = move || ExporterStatus {
+            accounts: accounts.iter().map(status_of).collect(),
             replica: "fuzz".into(),
-            configuration: ConfigurationNote::default(),
+            configuration: ConfigurationStatus::default(),
         };
         let exposition = Arc::new(Exposition::new(clock.clone()));
         let nowhere = tempfile::tempdir().unwrap();
-        let site = Site {
+        let app = AppState {
             table: Arc::new(Table::new(clock.clone(), exposition.clone())),
             exposition,
             clock,
@@ -165,7 +166,7 @@ impl Doors {
             reload: mpsc::channel(1).0,
             config_file: None,
             monitor: Arc::new(Monitor::open(nowhere.path())),
-            notes: Arc::new(notes),
+            status: Arc::new(status),
             scrapers: Arc::default(),
             zero_hold: Arc::new(|| Duration::from_secs(120)),
             backend: exporter.clone(),
@@ -177,14 +178,14 @@ impl Doors {
             .unwrap();
         Doors {
             exporter,
-            router: web::router(site, &Arc::new(Guard::open())),
+            router: web::router(app, &Arc::new(Guard::open())),
             runtime,
         }
     }
 }
 
-fn note(account: &Arc<Account>) -> AccountNote {
-    AccountNote {
+fn status_of(account: &Arc<Account>) -> AccountStatus {
+    AccountStatus {
         account: account.clone(),
         opened: true,
         ready: true,

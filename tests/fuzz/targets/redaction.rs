@@ -6,7 +6,7 @@ use base64::{
     Engine,
     engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
 };
-use delivery_exporter::redact::{masked, register, register_user, shown_within};
+use delivery_exporter::redact::{masked, masked_label, register, register_user, shown_within};
 
 /// Secrets of several kinds: with signs, digits alone that look like base64, with a space, long.
 const SECRETS: [&str; 4] = [
@@ -211,7 +211,8 @@ pub fn hide(input: &[u8]) {
         text = encoded(&text, byte(2 + layer));
     }
     let text = format!("{before}{text}{after}");
-    for shown in [masked(&text).into_owned(), shown_within(&text, 4000)] {
+    let label = masked_label(&text).unwrap_or_else(|| text.clone());
+    for shown in [masked(&text).into_owned(), label, shown_within(&text, 4000)] {
         let mut budget = 4096 + 64 * shown.len();
         if let Some(found) = piece(&shown, secret, DEPTH, &mut budget) {
             panic!("{found:?} of {secret:?} is in {shown:?}, which is shown of {text:?}");

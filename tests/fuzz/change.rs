@@ -35,8 +35,21 @@ pub fn change(input: &[u8], other: &[u8], rng: &mut impl Rng) -> Vec<u8> {
             change_bytes(&mut changed, other, rng);
         }
     }
+    if rng.random_range(0..100) == 0 {
+        repeat(&mut changed, rng);
+    }
     changed.truncate(LONGEST);
     changed
+}
+
+/// A few bytes so often that what is quadratic in them shows.
+fn repeat(bytes: &mut Vec<u8>, rng: &mut impl Rng) {
+    let from = rng.random_range(0..=bytes.len());
+    let to = (from + rng.random_range(1..=24)).min(bytes.len());
+    let piece = bytes[from..to].to_vec();
+    let room = LONGEST.saturating_sub(bytes.len());
+    let times = room.checked_div(piece.len()).unwrap_or_default();
+    bytes.splice(to..to, piece.repeat(times));
 }
 
 /// How many values there are, itself included.

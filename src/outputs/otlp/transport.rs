@@ -248,7 +248,7 @@ async fn http_outcome(response: reqwest::Response) -> Result<Delivered, Undelive
 
 /// The body of an answer; `None`: it is cut off, or larger than a receiver's few words are. Neither
 /// a missing length nor compression makes it larger than the limit.
-async fn bounded(mut response: reqwest::Response) -> Option<Vec<u8>> {
+pub(super) async fn bounded(mut response: reqwest::Response) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.ok()? {
         if body.len() + chunk.len() > MAX_ANSWER {

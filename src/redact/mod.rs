@@ -42,9 +42,9 @@ const MAX_LINE: usize = 500;
 const MAX_READ: usize = 8 << 10;
 /// Encodings in encodings are undone so often.
 const MAX_DEPTH: usize = 4;
-/// Decoded forms of a text are looked at up to so many times its length; a text that needs more is
-/// made to need more, and is not shown at all.
-const MAX_WORK: usize = 256;
+/// Decoded forms of a text are looked at up to so many times its length: four encodings in each other
+/// need some 24 times. A text that needs more is made to need more, and is not shown at all.
+const MAX_WORK: usize = 64;
 /// Signatures that are remembered: those of requests that may still be answered.
 const MAX_SIGNATURES: usize = 64;
 /// Forms of secrets that are remembered, over all reloads and rotations; some ten of each.

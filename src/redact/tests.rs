@@ -327,6 +327,20 @@ fn many_accounts_cost_little() {
 }
 
 #[test]
+fn many_short_names_cost_no_more_than_one() {
+    for number in 0..5_000 {
+        register_user(&format!("u{number:06}"), "");
+    }
+    assert_eq!(shown("no u004999 here"), "no *** here");
+    let text = STANDARD.encode("some words of a vendor, ".repeat(100));
+    let begun = std::time::Instant::now();
+    let _ = shown(&text);
+    // A debug build on a busy machine; one look for each name takes minutes.
+    let passed = begun.elapsed();
+    assert!(passed < std::time::Duration::from_secs(5), "{passed:?}");
+}
+
+#[test]
 fn the_time_is_bounded_by_the_length() {
     register(["one-secret-of-the-account-4711"]);
     let mut slowest = std::time::Duration::ZERO;

@@ -37,7 +37,8 @@ pub fn round_trip(input: &[u8]) {
         .map(|text| Arc::from(text.replace('\u{2028}', "\n")))
         .collect();
     // Another target of this process may have read a configuration with such a password.
-    if texts.iter().any(|own| masked_label(own).is_some()) {
+    let is_secret = |own: &str| masked_label(&clean(own)).is_some();
+    if texts.iter().any(|own| is_secret(own)) {
         return;
     }
     let text = |index: usize| texts.get(index).cloned().unwrap_or_default();
@@ -121,13 +122,14 @@ pub fn round_trip(input: &[u8]) {
     }
 }
 
+/// A text without the characters that no label has.
+fn clean(text: &str) -> String {
+    text.replace(['\u{1f}', '\0'], "\u{fffd}")
+}
+
 /// What is shown of a text as a label, by the words of the documentation.
 fn shown(text: &str, is_id: bool) -> String {
-    let text = if is_id {
-        text.to_owned()
-    } else {
-        text.replace(['\u{1f}', '\0'], "\u{fffd}")
-    };
+    let text = if is_id { text.to_owned() } else { clean(text) };
     if text.len() <= 256 {
         return text;
     }

@@ -14,10 +14,8 @@ use crate::{
     config::Config,
     outputs::otlp::Traces,
     progress::ProgressAwareWriter,
+    spans::TRACE_TARGET,
 };
-
-/// The target of the spans that become traces: passes and vendor requests.
-pub const TRACE_TARGET: &str = "delivery_exporter::trace";
 
 /// Libraries that warn of what a client or server does to a connection. Anyone who can connect could fill
 /// the log with it.

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -18,7 +18,10 @@ use super::{
     tree::{self, Environment, Node, Tree},
     types::{Account, Config, Limits, StoreUrl},
 };
-use crate::files;
+use crate::{
+    files,
+    providers::{VENDORS, Vendors},
+};
 
 /// Reads a configuration file and everything that it names.
 ///
@@ -54,6 +57,20 @@ pub fn parse(
     text: &str,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigErrors> {
+    parse_with(VENDORS, path, text, environment)
+}
+
+/// As [`parse`], with other vendors than those of this program.
+///
+/// # Errors
+///
+/// As of [`load`].
+pub fn parse_with(
+    vendors: Vendors,
+    path: &Path,
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigErrors> {
     let file: Arc<Path> = path.into();
     let mut errors = Vec::new();
     let root = tree::parse(&file, text, Some(environment), &mut errors);
@@ -61,7 +78,7 @@ pub fn parse(
     let broken: HashSet<_> = errors.iter().map(|error| error.place.clone()).collect();
     let of_tree = errors.len();
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-    let context = Context::new(directory, errors);
+    let context = Context::new(vendors, directory, errors);
     let config = root.map(|root| whole(&context, &root, environment));
     let mut errors = context.errors.into_inner();
     let mut index = 0;
@@ -163,14 +180,20 @@ fn whole(context: &Context, root: &Node, environment: &Environment<'_>) -> Confi
             .borrow_mut()
             .push("there are no providers: nothing will be collected".into());
     }
+    let data = data_directory(environment);
     let label_names: BTreeSet<_> = accounts
         .iter()
         .flat_map(|account| account.labels.keys().cloned())
         .collect();
     Config {
-        store: store_url(context, &store),
+        vendors: context.vendors,
+        store: store_url(context, &store, data.as_deref()),
         lease: lease(context, &store),
-        spool: store.default_path("spool"),
+        spool: match (&data, store.path("spool")) {
+            (_, Some(spool)) => spool,
+            (Some(data), None) => data.join(SPOOL),
+            (None, None) => store.default_path("spool"),
+        },
         replica: store.text("replica").unwrap_or_else(host_name),
         zero_hold,
         adopt_age: of_collection.duration("adopt_age"),
@@ -183,8 +206,22 @@ fn whole(context: &Context, root: &Node, environment: &Environment<'_>) -> Confi
     }
 }
 
-/// `store.url`; a wrong one is an error, and read as the default.
-fn store_url(context: &Context, map: &Map<'_>) -> StoreUrl {
+/// The variable in which systemd names the state directories of a service, separated by colons.
+pub const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+/// What is in a data directory.
+const LEDGER: &str = "delivery.db";
+const SPOOL: &str = "spool";
+
+/// The data directory that the process was given; `None`: the defaults of the schema hold.
+fn data_directory(environment: &Environment<'_>) -> Option<PathBuf> {
+    let all = environment(STATE_DIRECTORY)?;
+    let first = all.split(':').next().unwrap_or_default();
+    (!first.is_empty()).then(|| PathBuf::from(first))
+}
+
+/// `store.url`; a wrong one is an error, and read as the default. `data` is the data directory, if the
+/// process was given one.
+fn store_url(context: &Context, map: &Map<'_>, data: Option<&Path>) -> StoreUrl {
     let sqlite = |text: &str| {
         let path = text.strip_prefix("sqlite:")?;
         let path = path.strip_prefix("//").unwrap_or(path);
@@ -195,7 +232,24 @@ fn store_url(context: &Context, map: &Map<'_>) -> StoreUrl {
             .unwrap_or_else(|| StoreUrl::Sqlite(context.path("data/delivery.db")))
     };
     let Some(source) = map.secret("url") else {
-        return default();
+        let Some(data) = data else {
+            return default();
+        };
+        let ledger = data.join(LEDGER);
+        // A ledger that is forgotten would begin all counters at 0 without a word.
+        if let StoreUrl::Sqlite(former) = default()
+            && former != ledger
+            && former.exists()
+            && !ledger.exists()
+        {
+            let text = format!(
+                "there is a ledger at {}, which is not used: the data directory is {}; move it there, or name it with store.url",
+                former.display(),
+                data.display()
+            );
+            context.warnings.borrow_mut().push(text);
+        }
+        return StoreUrl::Sqlite(ledger);
     };
     let text = source.value.expose();
     if let Some(url) = sqlite(text) {
@@ -329,11 +383,11 @@ pub fn summary(config: &Config) -> String {
         let mut line = format!(
             "{}: {}, {}, every {}",
             account.name,
-            account.provider,
+            account.vendor,
             datasets.join(", "),
             duration::show(account.interval)
         );
-        if account.provider.has_messages() {
+        if account.vendor.has_messages() {
             line.push_str(&format!(
                 ", {} static messages",
                 account.messages.fixed.len()

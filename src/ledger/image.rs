@@ -11,14 +11,15 @@ use jiff::Timestamp;
 use super::{
     Missed, News, Shown,
     amount::Amount,
-    cohort::{NextAges, Taken},
+    cohort::NextAges,
     key::{CohortPart, Counter, CounterKey},
-    message::{Effects, Lower, MessageState},
+    message::{Lower, MessageState},
     names::{Names, OTHER},
+    sink::{CohortSample, CounterSink},
     store::{AccountRows, Batch, CounterRow, MessageId, MessageRow, ReleaseRow},
 };
 use crate::{
-    model::{Age, BOUNCED_KINDS, BOUNCED_REASONS, Dataset, Measure, ProviderType},
+    model::{Age, BOUNCED_KINDS, BOUNCED_REASONS, Channel, Dataset, Measure},
     providers::Digest,
 };
 
@@ -205,7 +206,8 @@ fn shown(key: &CounterKey, own: &CounterState) -> Shown {
 pub(super) struct Draft<'i> {
     pub(super) image: &'i Image,
     pub(super) names: &'i Names,
-    pub(super) provider: ProviderType,
+    /// The channels that the account's vendor has.
+    pub(super) channels: &'static [Channel],
     /// The ages that the account's cohorts have.
     pub(super) ages: &'i [Age],
     pub(super) now: i64,
@@ -325,19 +327,15 @@ impl Draft<'_> {
 
     /// The counters of a channel that every message on it can have.
     pub(super) fn zero_channel(&mut self, application: &Arc<str>, channel: &str) {
-        let columns = self.provider.columns();
         let own: Arc<str> = Arc::from(channel);
-        let measures = columns
-            .iter()
-            .find(|(name, _)| *name == channel)
-            .map_or(&[] as &[Measure], |(_, measures)| *measures);
-        for measure in measures {
+        let declared = self.channels.iter().find(|own| own.name == channel);
+        for field in declared.map_or(&[][..], |own| own.fields) {
             self.add(
                 CounterKey {
                     application: application.clone(),
                     counter: Counter::Total {
                         channel: own.clone(),
-                        measure: *measure,
+                        measure: field.measure,
                     },
                 },
                 &Amount::Count(0),
@@ -567,7 +565,7 @@ impl MessageDraft<'_, '_> {
     }
 }
 
-impl Effects for MessageDraft<'_, '_> {
+impl CounterSink for MessageDraft<'_, '_> {
     fn total(&mut self, channel: &str, measure: Measure, by: u64) {
         let channel = Arc::from(channel);
         self.add(Counter::Total { channel, measure }, by);
@@ -611,7 +609,7 @@ impl Effects for MessageDraft<'_, '_> {
         self.draft.changes.news.decreases += count;
     }
 
-    fn cohort(&mut self, taken: Taken<'_>) {
+    fn cohort(&mut self, taken: CohortSample<'_>) {
         let age = taken.age;
         for (channel, sent, delivered) in taken.channels {
             let channel: Arc<str> = Arc::from(channel);

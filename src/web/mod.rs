@@ -17,6 +17,7 @@ mod connections;
 pub mod guard;
 mod guesses;
 mod html;
+pub mod peer;
 mod probe;
 mod runbooks;
 pub mod scrapers;
@@ -131,7 +132,7 @@ pub fn router(app: AppState, guard: &Arc<Guard>) -> Router {
         .merge(runbooks::router())
         .layer(middleware::from_fn_with_state(guard.clone(), guard::users))
         .merge(api::router())
-        .merge(webhooks::router())
+        .merge(webhooks::router(app.backend.vendors()))
         .with_state(app)
         .layer(middleware::from_fn_with_state(
             guard.clone(),
@@ -141,10 +142,10 @@ pub fn router(app: AppState, guard: &Arc<Guard>) -> Router {
 
 async fn metrics(
     State(app): State<AppState>,
-    peer: Option<Extension<server::Peer>>,
+    peer: Option<Extension<peer::Peer>>,
     headers: HeaderMap,
 ) -> Response {
-    if let Some(Extension(server::Peer(address))) = peer {
+    if let Some(Extension(peer::Peer(address))) = peer {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let client = Client {
             address: address.ip(),

@@ -19,7 +19,7 @@ use axum::{
 use delivery_simulators::{Incident, Incidents};
 use serde_json::{Value, json};
 
-use crate::{progress, web::server::Peer};
+use crate::{progress, web::peer::Peer};
 
 /// The incidents, and the terminal that is told of them.
 #[derive(Clone)]

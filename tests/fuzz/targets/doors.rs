@@ -17,6 +17,7 @@ use delivery_exporter::{
     config::{self, Account, Config},
     ledger::{Registration, StoreError},
     outputs::exposition::Exposition,
+    providers::Vendors,
     secret::Secret,
     series::{Probed, Table, Visitor, WebhookOutcome, show_probe},
     web::{
@@ -52,6 +53,10 @@ struct Exporter {
 impl Backend for Exporter {
     fn api_token(&self) -> Option<Secret> {
         Some(Secret::new(API_TOKEN))
+    }
+
+    fn vendors(&self) -> Vendors {
+        self.config.vendors
     }
 
     fn accounts(&self) -> Vec<Arc<Account>> {

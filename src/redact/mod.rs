@@ -44,9 +44,9 @@ const MAX_LINE: usize = 500;
 const MAX_READ: usize = 8 << 10;
 /// Encodings in encodings are undone so often.
 const MAX_DEPTH: usize = 4;
-/// Decoded forms of a text are looked at up to so many times its length; a text that needs more is
-/// made to need more, and is not shown at all.
-const MAX_WORK: usize = 256;
+/// Decoded forms of a text are looked at up to so many times its length: four encodings in each other
+/// need some 24 times. A text that needs more is made to need more, and is not shown at all.
+const MAX_WORK: usize = 64;
 /// Signatures that are remembered: those of requests that may still be answered.
 const MAX_SIGNATURES: usize = 64;
 /// Forms of secrets that are remembered, over all reloads and rotations; some ten of each.
@@ -307,8 +307,15 @@ impl Search {
         let mut in_time = Some(());
         view.packed(self.in_text, |run, decoded| {
             let before = self.found.len();
-            let deeper = if decoded.is_text() { depth - 1 } else { 0 };
-            in_time = in_time.and_then(|()| self.look(&decoded, deeper));
+            in_time = in_time.and_then(|()| {
+                if decoded.is_text() {
+                    return self.look(&decoded, depth - 1);
+                }
+                self.look(&decoded, 0)?;
+                // Something else stood right beside what was encoded, and is garbage now.
+                let mut texts = decoded.texts();
+                texts.try_for_each(|text| self.look(&text, depth - 1))
+            });
             if self.found.len() > before {
                 // What else is in it belongs to the secret.
                 self.found.push(view.source(run));

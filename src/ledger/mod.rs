@@ -18,6 +18,7 @@ mod sink;
 mod spool;
 #[doc(hidden)]
 pub mod store;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -47,6 +48,8 @@ pub use store::{
     StoreError,
     moving::{Moved, StorePlace, migrate},
 };
+#[doc(hidden)]
+pub use stored::read_stored;
 
 use crate::{
     config::{Account, Config, StoreUrl},

@@ -144,8 +144,7 @@ impl CounterKey {
             .then_with(|| pairs.fold(Ordering::Equal, Ordering::then))
     }
 
-    /// Reads the stored form.
-    #[cfg(test)]
+    /// Reads the stored form; `None`: no version has written it.
     pub(crate) fn parse(text: &str) -> Option<CounterKey> {
         Texts::default().counter(text)
     }

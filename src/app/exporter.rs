@@ -9,15 +9,21 @@ use std::{
 use delivery_clock::{Clock, Moment};
 use tokio::sync::Mutex;
 
-use super::probes::Probes;
+use super::{
+    probes::Probes,
+    substitutes::{AnswersOf, Substitutes},
+};
 use crate::{
     collector::{self, CollectorHandle, Parts, Progress},
     config::{Account, Config},
-    ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError, store::Store},
+    ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError},
     model::Dataset,
     outputs::{exposition::Exposition, otlp::Pusher},
     progress::{Bar, Opening},
-    providers::{self, Observer, Provider, RequestCode, http::BuildError},
+    providers::{
+        self, Observer, Provider, RequestCode,
+        http::{BuildError, Http},
+    },
     series::{AccountSeries, Table},
     web::{AccountNote, ConfigurationNote, Notes},
 };
@@ -64,6 +70,8 @@ pub struct Exporter {
     probes: Probes,
     /// How the last reloads went, for people.
     configuration: std::sync::Mutex<ConfigurationNote>,
+    /// What answers in place of each account's vendor.
+    answers: Option<AnswersOf>,
 }
 
 /// What a reload replaces.
@@ -111,8 +119,7 @@ impl Exporter {
             .begin(config)
     }
 
-    /// As [`Exporter::start`], on a store that is given instead of the configured one: several
-    /// replicas in one process, on a store in memory.
+    /// As [`Exporter::start`], with a store and vendors in memory.
     ///
     /// # Errors
     ///
@@ -121,9 +128,9 @@ impl Exporter {
     pub async fn start_on(
         config: &Config,
         clock: Clock,
-        store: Arc<dyn Store>,
+        substitutes: Substitutes,
     ) -> Result<Exporter, StartError> {
-        Exporter::idle_on(config, clock, Purpose::Serve, Some(store))
+        Exporter::idle_on(config, clock, Purpose::Serve, Some(substitutes))
             .await?
             .begin(config)
     }
@@ -157,8 +164,9 @@ impl Exporter {
         config: &Config,
         clock: Clock,
         purpose: Purpose,
-        store: Option<Arc<dyn Store>>,
+        substitutes: Option<Substitutes>,
     ) -> Result<Exporter, StartError> {
+        let (store, answers) = substitutes.map(|own| (own.store, own.answers)).unzip();
         let exposition = Arc::new(Exposition::new(clock.clone()));
         let table = Arc::new(Table::new(clock.clone(), exposition.clone()));
         let notes = table.process().clone();
@@ -186,6 +194,7 @@ impl Exporter {
                 live: Vec::new(),
             }),
             probes: Probes::default(),
+            answers,
         })
     }
 
@@ -231,7 +240,7 @@ impl Exporter {
         // The clients first, told to nobody: an account that cannot be asked must not change what
         // is shown.
         for account in &config.accounts {
-            providers::build(account, self.clock.clone(), Arc::new(Nobody))?;
+            self.provider(account, Arc::new(Nobody))?;
         }
         self.ledger.want(config);
         let series = self
@@ -239,7 +248,7 @@ impl Exporter {
             .configure(config, &|account| self.ledger.lease(account));
         let mut ready = Vec::new();
         for (account, (series, relabelled)) in config.accounts.iter().zip(series) {
-            let provider = providers::build(account, self.clock.clone(), series.clone())?;
+            let provider = self.provider(account, series.clone())?;
             ready.push(Ready {
                 account: Arc::new(account.clone()),
                 provider,
@@ -248,6 +257,19 @@ impl Exporter {
             });
         }
         Ok(ready)
+    }
+
+    fn provider(
+        &self,
+        account: &Account,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Arc<dyn Provider>, BuildError> {
+        let http = Http::new(account, self.clock.clone(), observer)?;
+        let http = match &self.answers {
+            Some(answers) => http.answered_by(answers(account)),
+            None => http,
+        };
+        Ok(providers::build_on(http, account))
     }
 
     fn parts(

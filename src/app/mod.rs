@@ -8,10 +8,12 @@ mod exporter;
 mod probes;
 mod replay;
 mod serve;
+mod substitutes;
 
 use std::{path::Path, process::ExitCode};
 
 pub use exporter::{Exporter, StartError};
+pub use substitutes::Substitutes;
 
 use crate::{
     cli::{Cli, Command},

@@ -173,11 +173,11 @@ impl Vendor {
             } else {
                 (status, body)
             };
-            let mut response = Response::new(body);
+            let mut response = Response::new(body.into());
             *response.status_mut() = status;
             let json = HeaderValue::from_static("application/json");
             response.headers_mut().insert("content-type", json);
-            response
+            Box::pin(std::future::ready(Ok(response)))
         });
         let http = Http::new(&account, Clock::system(), Arc::new(Noted::default())).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()

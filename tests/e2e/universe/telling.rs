@@ -16,7 +16,7 @@ use super::{
     increase::Prometheus,
     replicas::{Setup, Universe, ZERO_HOLD},
     sabotage::Sabotage,
-    story::{Case, vendor},
+    story::{Act, Case, vendor},
 };
 
 /// The time goes on in pieces of so much, with a scrape after each: a new counter is seen at zero.
@@ -27,6 +27,10 @@ const EMAIL_EVERY: Duration = Duration::from_secs(1800);
 const ALL_DUE: Duration = Duration::from_secs(7 * 3600);
 /// Clocks of replicas are ahead or behind by no more.
 const MOST_SKEW: SignedDuration = SignedDuration::from_mins(10);
+/// The first query of the log goes back so far, with what the vendor hands out late.
+const LOG_BEGINS: SignedDuration = SignedDuration::from_mins(135);
+/// The vendors have so much from before the beginning.
+const HISTORY: SignedDuration = SignedDuration::from_hours(6);
 
 const _: () = assert!(PIECE.as_secs() < ZERO_HOLD.as_secs());
 
@@ -59,7 +63,12 @@ impl Telling {
 
     /// The most that can be shown. A body that was cut off may have been read up to there.
     fn most(&self) -> Facts {
-        let oldest = self.birth - SignedDuration::from_mins(135) - MOST_SKEW;
+        // A cursor of a clock that was ahead is not believed: what the vendor keeps is read, and without
+        // `adopt_age` all of it counts.
+        let is_set = |own: &(u64, Act)| matches!(own.1, Act::ClockSet { .. });
+        let reads_all = self.case.acts.iter().any(is_set);
+        let begins = if reads_all { HISTORY } else { LOG_BEGINS };
+        let oldest = self.birth - begins - MOST_SKEW;
         let told = self.universe.world.told(Account::InfobipEmail);
         let lost = told["reports_lost"].as_array().cloned().unwrap_or_default();
         let source = Source::books(&self.universe.world);
@@ -251,7 +260,7 @@ pub fn tell(case: &Case, sabotage: Sabotage) -> Told {
     };
     let options = Options {
         seed: case.seed,
-        history: Duration::from_secs(6 * 3600),
+        history: HISTORY.unsigned_abs(),
         gap: Duration::from_secs(case.gap * 3600),
         record: true,
         moods: case.mood.map_or(Moods::calm(), |(account, mood)| {

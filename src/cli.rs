@@ -2,7 +2,10 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum,
+    builder::BoolishValueParser,
+};
 use delivery_simulators::Incident;
 use jiff::Timestamp;
 
@@ -43,6 +46,41 @@ pub enum Command {
     Backfill(Backfill),
     /// Read what lies in quarantine once more, and count what can be read now.
     Replay,
+    /// Ask a running exporter on this machine whether it is healthy. Exits 0 if it is, else 1.
+    Health,
+    /// Copy the SQLite ledger to a file, consistently, also while the exporter runs.
+    Backup(Backup),
+    /// Print the manual page.
+    Man,
+    /// Print the completions of a shell.
+    Completions(Completions),
+}
+
+/// Where a copy of the ledger goes.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// A file that does not exist yet.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Whose completions are printed.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    pub shell: Shell,
+}
+
+/// A shell that completes commands and flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Shell {
+    /// GNU Bash.
+    Bash,
+    /// The Z shell.
+    Zsh,
+    /// The friendly interactive shell.
+    Fish,
 }
 
 /// What the demo shows.
@@ -110,10 +148,16 @@ pub struct Flags {
         global = true
     )]
     pub config_file: PathBuf,
-    /// Where to listen; repeatable. Port 0 picks a free one and logs it.
+    /// The data directory: the ledger and the spool are in it, unless store.url and store.spool say
+    /// otherwise. Without it: the directory that systemd gives (STATE_DIRECTORY), else data beside the
+    /// configuration.
+    #[arg(long = "storage.path", value_name = "DIRECTORY", global = true)]
+    pub storage_path: Option<PathBuf>,
+    /// Where to listen; repeatable, or several with commas. Port 0 picks a free one and logs it.
     #[arg(
         long = "web.listen-address",
         value_name = "ADDRESS",
+        value_delimiter = ',',
         default_value = ":9847",
         global = true
     )]
@@ -133,6 +177,7 @@ pub struct Flags {
     #[arg(
         long = "web.enable-lifecycle",
         global = true,
+        value_parser = BoolishValueParser::new(),
         overrides_with = "no_lifecycle"
     )]
     pub enable_lifecycle: bool,
@@ -191,7 +236,45 @@ pub enum CliError {
     TelemetryPath(String),
 }
 
+/// The variable of the environment that stands for a flag: `DELIVERY_EXPORTER_WEB_LISTEN_ADDRESS` for
+/// `--web.listen-address`.
+fn variable(flag: &str) -> String {
+    let name = flag.replace(['.', '-'], "_").to_ascii_uppercase();
+    format!("DELIVERY_EXPORTER_{name}")
+}
+
+/// Lets every flag of a command, and of those below it, also be given by the environment.
+fn with_variables(command: clap::Command) -> clap::Command {
+    command
+        .mut_args(|argument| {
+            let flag = argument.get_long().map(str::to_owned);
+            match flag {
+                // A variable without a value is one that is not there.
+                Some(flag)
+                    if !argument.is_hide_set()
+                        && std::env::var_os(variable(&flag)).is_none_or(|own| !own.is_empty()) =>
+                {
+                    argument.env(variable(&flag))
+                }
+                _ => argument,
+            }
+        })
+        .mut_subcommands(with_variables)
+}
+
+/// The command line, as it is parsed and documented.
+pub fn command() -> clap::Command {
+    with_variables(Cli::command())
+}
+
 impl Cli {
+    /// The command line and environment of this process. On an error, or for `--help` and
+    /// `--version`, it prints what there is to say and ends the process.
+    pub fn of_process() -> Cli {
+        let matches = command().get_matches();
+        Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// Checks what the parser of the flags cannot.
     ///
     /// # Errors

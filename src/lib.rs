@@ -23,5 +23,6 @@ pub mod providers;
 pub mod redact;
 pub mod secret;
 pub mod series;
+mod spans;
 pub mod telemetry;
 pub mod web;

@@ -2,9 +2,8 @@
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use delivery_exporter::{app, cli::Cli};
 
 fn main() -> ExitCode {
-    app::main(&Cli::parse())
+    app::main(&Cli::of_process())
 }

@@ -17,9 +17,9 @@ static BARS: LazyLock<MultiProgress> =
 /// Standard error for one line of the log, without secrets. Lines and the bars do not disturb each
 /// other. The line is written when this is dropped, as a secret may come in two parts.
 #[derive(Default)]
-pub struct Beside(Vec<u8>);
+pub struct ProgressAwareWriter(Vec<u8>);
 
-impl Write for Beside {
+impl Write for ProgressAwareWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -37,7 +37,7 @@ impl Write for Beside {
     }
 }
 
-impl Drop for Beside {
+impl Drop for ProgressAwareWriter {
     fn drop(&mut self) {
         if !self.0.is_empty() {
             // There is nowhere to tell that the log cannot be written.
@@ -47,7 +47,7 @@ impl Drop for Beside {
 }
 
 /// Writes to the terminal while no bar is there.
-pub fn beside(write: impl FnOnce()) {
+pub fn suspend_bars(write: impl FnOnce()) {
     BARS.suspend(write);
 }
 
@@ -111,7 +111,7 @@ impl Bar {
     }
 
     /// Writes something that the bars must not disturb.
-    pub fn beside(&self, write: impl FnOnce()) {
+    pub fn suspend_bars(&self, write: impl FnOnce()) {
         BARS.suspend(write);
     }
 }

@@ -1,5 +1,7 @@
 //! What the repository's documents say about it is true.
 
+mod imports;
+
 use std::{collections::BTreeSet, fs, path::Path};
 
 fn text(path: &str) -> String {

@@ -13,11 +13,9 @@ use crate::{
     cli::{Flags, LogFormat, LogLevel},
     config::Config,
     outputs::otlp::Traces,
-    progress::Beside,
+    progress::ProgressAwareWriter,
+    spans::TRACE_TARGET,
 };
-
-/// The target of the spans that become traces: passes and vendor requests.
-pub const TRACE_TARGET: &str = "delivery_exporter::trace";
 
 /// Libraries that warn of what a client or server does to a connection. Anyone who can connect could fill
 /// the log with it.
@@ -88,14 +86,14 @@ where
             .with_span_name(false)
             .with_span_path(false)
             .layer()
-            .with_writer(Beside::default)
+            .with_writer(ProgressAwareWriter::default)
             .boxed(),
         LogFormat::Json => tracing_subscriber::fmt::layer()
             .json()
             .flatten_event(true)
             .with_current_span(false)
             .with_span_list(false)
-            .with_writer(Beside::default)
+            .with_writer(ProgressAwareWriter::default)
             .boxed(),
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::{FutureExt, future::BoxFuture};
 use serde_json::{Value, json};
 
-use super::{Exporter, exporter::Live, probes::PROBE_FLOOR};
+use super::{Exporter, exporter::ActiveAccount, probes::PROBE_FLOOR};
 use crate::{
     collector::Recorder,
     config::Account,
@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Exporter {
-    fn live(&self, account: &str) -> Option<Arc<Live>> {
+    fn live(&self, account: &str) -> Option<Arc<ActiveAccount>> {
         self.all_live()
             .into_iter()
             .find(|own| own.account.name.as_ref() == account)
@@ -28,7 +28,7 @@ impl Exporter {
 
     async fn take_reports(
         &self,
-        live: &Live,
+        live: &ActiveAccount,
         application: &Application,
         body: Bytes,
         read: crate::providers::ReportsRead,
@@ -41,7 +41,7 @@ impl Exporter {
         counted.map_err(|error| error.to_string())
     }
 
-    async fn take(&self, live: &Live, body: Bytes) -> Result<WebhookOutcome, String> {
+    async fn take(&self, live: &ActiveAccount, body: Bytes) -> Result<WebhookOutcome, String> {
         let application = live.account.applications.first().cloned();
         let application = application.unwrap_or_else(|| Application {
             id: Arc::from(""),
@@ -83,7 +83,7 @@ impl Exporter {
         Ok(outcome)
     }
 
-    async fn ask_for(&self, live: &Live, application: &Application, id: &str) -> Probed {
+    async fn ask_for(&self, live: &ActiveAccount, application: &Application, id: &str) -> Probed {
         let clock = self.clock();
         let message = Message {
             application: application.id.clone(),
@@ -193,10 +193,10 @@ impl Backend for Exporter {
 
     fn status(&self) -> BoxFuture<'_, Result<Value, StoreError>> {
         async move {
-            let notes = self.notes();
+            let status = self.current_status();
             let mut accounts = Vec::new();
             for live in self.all_live() {
-                let note = notes.accounts.iter().find(|own| own.account.name == live.account.name);
+                let note = status.accounts.iter().find(|own| own.account.name == live.account.name);
                 // Counters that are one series add up, as they do there.
                 let mut named: Vec<(NamedCounter, Amount, Amount)> = Vec::new();
                 let mut places: HashMap<NamedCounter, usize> = HashMap::new();
@@ -238,7 +238,7 @@ impl Backend for Exporter {
                 }));
             }
             Ok(json!({
-                "version": env!("CARGO_PKG_VERSION"), "replica": notes.replica, "accounts": accounts,
+                "version": env!("CARGO_PKG_VERSION"), "replica": status.replica, "accounts": accounts,
             }))
         }
         .boxed()

@@ -14,7 +14,7 @@ use delivery_clock::{Clock, later};
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{FAILED, OK, PARTLY, exporter::Nobody, prepared};
+use super::{FAILED, OK, PARTLY, exporter::NoopObserver, prepared};
 use crate::{
     cli::{Backfill, Cli},
     collector::Progress,
@@ -211,7 +211,7 @@ struct Recall<'a> {
 
 impl Recall<'_> {
     async fn run(mut self) -> Result<(History, Vec<String>), String> {
-        let provider = providers::build(self.account, self.clock.clone(), Arc::new(Nobody));
+        let provider = providers::build(self.account, self.clock.clone(), Arc::new(NoopObserver));
         let provider = provider.map_err(|error| error.to_string())?;
         let plans = self.account.collect.iter();
         if plans

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use super::{
     probes::Probes,
-    substitutes::{AnswersOf, Substitutes},
+    substitutes::{AnswersOf, Substitutes, provider},
 };
 use crate::{
     collector::{self, CollectorHandle, Parts, Progress},
@@ -20,12 +20,9 @@ use crate::{
     model::Dataset,
     outputs::{exposition::Exposition, otlp::Pusher},
     progress::{Bar, Opening},
-    providers::{
-        self, Observer, Provider, RequestCode,
-        http::{BuildError, Http},
-    },
+    providers::{self, Observer, Provider, RequestCode, http::BuildError},
     series::{AccountSeries, Table},
-    web::{AccountNote, ConfigurationNote, Notes},
+    web::{AccountStatus, ConfigurationStatus, ExporterStatus},
 };
 
 /// After this long an account that has had no answer holds the readiness up no more.
@@ -69,7 +66,7 @@ pub struct Exporter {
     now: std::sync::RwLock<Now>,
     probes: Probes,
     /// How the last reloads went, for people.
-    configuration: std::sync::Mutex<ConfigurationNote>,
+    configuration: std::sync::Mutex<ConfigurationStatus>,
     /// What answers in place of each account's vendor.
     answers: Option<AnswersOf>,
 }
@@ -86,21 +83,21 @@ struct Running {
 struct Now {
     config: Arc<Config>,
     collectors: Vec<Arc<CollectorHandle>>,
-    live: Vec<Arc<Live>>,
+    live: Vec<Arc<ActiveAccount>>,
 }
 
 /// An account that is being collected.
-pub(super) struct Live {
+pub(super) struct ActiveAccount {
     pub(super) account: Arc<Account>,
     pub(super) provider: Arc<dyn Provider>,
     pub(super) series: Arc<AccountSeries>,
     pub(super) ledger: Arc<AccountLedger>,
 }
 
-type Collected = (Vec<Arc<CollectorHandle>>, Vec<Arc<Live>>);
+type Collected = (Vec<Arc<CollectorHandle>>, Vec<Arc<ActiveAccount>>);
 
 /// One account, ready to be collected.
-struct Ready {
+struct PreparedAccount {
     account: Arc<Account>,
     provider: Arc<dyn Provider>,
     series: Arc<AccountSeries>,
@@ -174,7 +171,7 @@ impl Exporter {
         table.process().reloaded(true, clock.now());
         Ok(Exporter {
             started: clock.monotonic(),
-            configuration: std::sync::Mutex::new(ConfigurationNote {
+            configuration: std::sync::Mutex::new(ConfigurationStatus {
                 loaded_at: clock.now(),
                 refused: None,
                 warnings: config.warnings.clone(),
@@ -236,11 +233,11 @@ impl Exporter {
     }
 
     /// Checks what can only be checked by trying, and shows the accounts.
-    fn prepare(&self, config: &Config) -> Result<Vec<Ready>, StartError> {
+    fn prepare(&self, config: &Config) -> Result<Vec<PreparedAccount>, StartError> {
         // The clients first, told to nobody: an account that cannot be asked must not change what
         // is shown.
         for account in &config.accounts {
-            self.provider(account, Arc::new(Nobody))?;
+            provider(account, &self.clock, Arc::new(NoopObserver), &self.answers)?;
         }
         self.ledger.want(config);
         let series = self
@@ -248,8 +245,8 @@ impl Exporter {
             .configure(config, &|account| self.ledger.lease(account));
         let mut ready = Vec::new();
         for (account, (series, relabelled)) in config.accounts.iter().zip(series) {
-            let provider = self.provider(account, series.clone())?;
-            ready.push(Ready {
+            let provider = provider(account, &self.clock, series.clone(), &self.answers)?;
+            ready.push(PreparedAccount {
                 account: Arc::new(account.clone()),
                 provider,
                 series,
@@ -259,26 +256,13 @@ impl Exporter {
         Ok(ready)
     }
 
-    fn provider(
-        &self,
-        account: &Account,
-        observer: Arc<dyn Observer>,
-    ) -> Result<Arc<dyn Provider>, BuildError> {
-        let http = Http::new(account, self.clock.clone(), observer)?;
-        let http = match &self.answers {
-            Some(answers) => http.answered_by(answers(account)),
-            None => http,
-        };
-        Ok(providers::build_on(http, account))
-    }
-
     fn parts(
         &self,
         config: &Config,
-        ready: Ready,
+        ready: PreparedAccount,
         progress: &Arc<dyn Progress>,
     ) -> Result<Parts, StartError> {
-        let Ready {
+        let PreparedAccount {
             account,
             provider,
             series,
@@ -298,7 +282,11 @@ impl Exporter {
         })
     }
 
-    fn collect(&self, config: &Config, ready: Vec<Ready>) -> Result<Collected, StartError> {
+    fn collect(
+        &self,
+        config: &Config,
+        ready: Vec<PreparedAccount>,
+    ) -> Result<Collected, StartError> {
         let progress: Arc<dyn Progress> = Arc::new(Opening::new(ready.len()));
         let parts: Result<Vec<_>, _> = ready
             .into_iter()
@@ -309,7 +297,7 @@ impl Exporter {
             .collect();
         let (mut collectors, mut live) = (Vec::new(), Vec::new());
         for (series, parts) in parts? {
-            live.push(Arc::new(Live {
+            live.push(Arc::new(ActiveAccount {
                 account: parts.account.clone(),
                 provider: parts.provider.clone(),
                 series,
@@ -333,7 +321,12 @@ impl Exporter {
         pusher.map(Some).map_err(StartError::Otlp)
     }
 
-    fn note(&self, config: &Config, collectors: &[Arc<CollectorHandle>], live: Vec<Arc<Live>>) {
+    fn note(
+        &self,
+        config: &Config,
+        collectors: &[Arc<CollectorHandle>],
+        live: Vec<Arc<ActiveAccount>>,
+    ) {
         *self.now.write().unwrap_or_else(PoisonError::into_inner) = Now {
             config: Arc::new(config.clone()),
             collectors: collectors.to_vec(),
@@ -351,7 +344,7 @@ impl Exporter {
     }
 
     /// The accounts that are collected.
-    pub(super) fn all_live(&self) -> Vec<Arc<Live>> {
+    pub(super) fn all_live(&self) -> Vec<Arc<ActiveAccount>> {
         self.now().live.clone()
     }
 
@@ -388,7 +381,7 @@ impl Exporter {
         }
         self.note(config, &running.collectors, live);
         self.table.process().reloaded(true, self.clock.now());
-        *self.configuration() = ConfigurationNote {
+        *self.configuration() = ConfigurationStatus {
             loaded_at: self.clock.now(),
             refused: None,
             warnings: config.warnings.clone(),
@@ -403,7 +396,7 @@ impl Exporter {
         self.configuration().refused = Some((now, problems.to_owned()));
     }
 
-    fn configuration(&self) -> std::sync::MutexGuard<'_, ConfigurationNote> {
+    fn configuration(&self) -> std::sync::MutexGuard<'_, ConfigurationStatus> {
         self.configuration
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -434,7 +427,7 @@ impl Exporter {
     }
 
     /// What people are told besides the series.
-    pub fn notes(&self) -> Notes {
+    pub fn current_status(&self) -> ExporterStatus {
         let (collectors, live, replica) = {
             let now = self.now();
             let replica = now.config.replica.clone();
@@ -451,7 +444,7 @@ impl Exporter {
             } else {
                 self.ledger.leases_are_settled()
             };
-            Some(AccountNote {
+            Some(AccountStatus {
                 account: own.account.clone(),
                 opened: status.opened,
                 good_at: status.good_at,
@@ -462,7 +455,7 @@ impl Exporter {
                 broken_sources: status.broken_sources,
             })
         });
-        Notes {
+        ExporterStatus {
             accounts: accounts.collect(),
             replica,
             configuration: self.configuration().clone(),
@@ -481,9 +474,9 @@ pub(super) fn of_store(error: StoreError) -> StartError {
 }
 
 /// Whom a client that is only tried out tells.
-pub(super) struct Nobody;
+pub(super) struct NoopObserver;
 
-impl Observer for Nobody {
+impl Observer for NoopObserver {
     fn request(&self, _: Dataset, _: RequestCode) {}
     fn retry(&self, _: Dataset) {}
     fn rate_limited(&self, _: Dataset) {}

@@ -2,21 +2,25 @@
 
 mod backend;
 mod backfill;
+mod backup;
 mod collect;
 mod demo;
 mod exporter;
+mod health;
+mod manual;
 mod probes;
 mod replay;
 mod serve;
 mod substitutes;
+mod supervisor;
 
-use std::{path::Path, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 pub use exporter::{Exporter, StartError};
 pub use substitutes::Substitutes;
 
 use crate::{
-    cli::{Cli, Command},
+    cli::{Cli, Command, Flags},
     config::{self, Config, ConfigErrors},
     discovery,
     redact::masked,
@@ -28,9 +32,23 @@ use crate::{
 const OK: u8 = 0;
 /// Something that the person has to change, or an error that ends the process.
 const FAILED: u8 = 1;
-/// `collect`: some account failed, the others' metrics are printed. `replay`: something stays in
-/// quarantine. `backfill`: some history could not be had, the rest is written.
+/// Part of the work is done.
 const PARTLY: u8 = 2;
+/// What each exit status means, for the manual page and the README.
+const EXIT_STATUS: [(u8, &str); 3] = [
+    (
+        OK,
+        "Everything went well; serve and demo: they were stopped by a signal.",
+    ),
+    (
+        FAILED,
+        "Nothing was done, or the process had to end: a wrong configuration, an address in use, a ledger that cannot be opened; health: the exporter is not healthy.",
+    ),
+    (
+        PARTLY,
+        "Part of it was done; collect: an account failed, the metrics of the others are printed; replay: something stays in quarantine; backfill: some history could not be had. Also: the command line was wrong.",
+    ),
+];
 
 /// Runs the command line to its end, and gives the exit status.
 pub fn main(cli: &Cli) -> ExitCode {
@@ -62,18 +80,44 @@ async fn run(cli: &Cli) -> u8 {
         Command::Demo(wanted) => demo::run(cli, wanted).await,
         Command::Replay => replay::run(cli).await,
         Command::Backfill(wanted) => backfill::run(cli, wanted).await,
+        Command::Health => health::run(cli).await,
+        Command::Backup(wanted) => backup::run(cli, wanted).await,
+        Command::Man => manual::man(),
+        Command::Completions(wanted) => manual::completions(wanted.shell),
     }
 }
 
-/// Reads the configuration with this process's environment.
-fn load(path: &Path) -> Result<Config, ConfigErrors> {
-    config::load(path, &|name| std::env::var(name).ok())
+/// Where the configuration is read, at the start and at each reload.
+#[derive(Clone, Debug)]
+struct ConfigSource {
+    file: PathBuf,
+    /// `--storage.path`.
+    storage_path: Option<PathBuf>,
+}
+
+impl ConfigSource {
+    /// What the flags say.
+    fn of(flags: &Flags) -> ConfigSource {
+        ConfigSource {
+            file: flags.config_file.clone(),
+            storage_path: flags.storage_path.clone(),
+        }
+    }
+
+    /// Reads the configuration with this process's environment.
+    fn load(&self) -> Result<Config, ConfigErrors> {
+        config::load(&self.file, &|name| match &self.storage_path {
+            // The flag stands for what systemd would give.
+            Some(path) if name == config::STATE_DIRECTORY => Some(path.to_str()?.to_owned()),
+            _ => std::env::var(name).ok(),
+        })
+    }
 }
 
 /// The configuration of a command that ends by itself, whose log begins; `None`: what is wrong with
 /// it is told.
 fn prepared(cli: &Cli) -> Option<Config> {
-    match load(&cli.flags.config_file) {
+    match ConfigSource::of(&cli.flags).load() {
         Ok(config) => {
             // Without the configuration: such a command pushes no traces.
             let _ = telemetry::start(&cli.flags, None);
@@ -91,7 +135,7 @@ fn check(cli: &Cli) -> u8 {
     if let Some(Err(problems)) = &web {
         eprintln!("{}", masked(problems));
     }
-    match load(&cli.flags.config_file) {
+    match ConfigSource::of(&cli.flags).load() {
         Ok(config) => {
             let problems: Vec<_> = config.accounts.iter().flat_map(discovery::check).collect();
             if !problems.is_empty() {

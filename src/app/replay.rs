@@ -7,7 +7,7 @@ use delivery_clock::Clock;
 
 use super::{
     Exporter, FAILED, OK, PARTLY, StartError,
-    exporter::{Nobody, of_store},
+    exporter::{NoopObserver, of_store},
     prepared,
 };
 use crate::{
@@ -95,7 +95,7 @@ async fn replay(
     progress: &Bar,
     all: &mut All,
 ) -> Result<(), StartError> {
-    let provider = providers::build(account, Clock::system(), Arc::new(Nobody))?;
+    let provider = providers::build(account, Clock::system(), Arc::new(NoopObserver))?;
     // Reports are the account's: it has one application.
     let Some(application) = account.applications.first() else {
         return Ok(());
@@ -117,12 +117,12 @@ async fn replay(
             Ok(replayed) => replayed,
             // The others can be had all the same.
             Err(error) => {
-                progress.beside(|| eprintln!("{} {}: {error}", account.name, body.0));
+                progress.suspend_bars(|| eprintln!("{} {}: {error}", account.name, body.0));
                 all.failed += 1;
                 continue;
             }
         };
-        progress.beside(|| println!("{} {}: {}", account.name, body.0, words(&replayed)));
+        progress.suspend_bars(|| println!("{} {}: {}", account.name, body.0, words(&replayed)));
         all.bodies += 1;
         all.counted += replayed.counted;
         all.left += usize::from(replayed.left.is_some());

@@ -1,6 +1,6 @@
 //! `serve`: the exporter with its sockets, until a signal ends it.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{Router, middleware};
 use delivery_clock::Clock;
@@ -11,13 +11,13 @@ use tokio::{
     sync::{mpsc, watch},
 };
 
-use super::{Exporter, FAILED, OK, load};
+use super::{ConfigSource, Exporter, FAILED, OK, supervisor};
 use crate::{
     cli::Cli,
     config::Config,
     telemetry,
     web::{
-        self, Monitor, ReloadRequest, Site,
+        self, AppState, Monitor, ReloadRequest,
         guard::{self, Guard},
     },
 };
@@ -44,8 +44,8 @@ pub(super) struct Extras {
 }
 
 pub(super) async fn run(cli: &Cli) -> u8 {
-    let path = &cli.flags.config_file;
-    let config = match load(path) {
+    let source = ConfigSource::of(&cli.flags);
+    let config = match source.load() {
         Ok(config) => config,
         Err(errors) => {
             eprintln!("{errors}");
@@ -59,19 +59,19 @@ pub(super) async fn run(cli: &Cli) -> u8 {
             return FAILED;
         }
     };
-    let status = serve(cli, &config, Clock::system(), Some(path), None).await;
+    let status = serve(cli, &config, Clock::system(), Some(&source), None).await;
     if let Some(traces) = traces {
         traces.stop().await;
     }
     status
 }
 
-/// Serves a configuration until a signal ends it. `path` is where a reload reads it again.
+/// Serves a configuration until a signal ends it. `source` is where a reload reads it again.
 pub(super) async fn serve(
     cli: &Cli,
     config: &Config,
     clock: Clock,
-    path: Option<&Path>,
+    source: Option<&ConfigSource>,
     extras: Option<Extras>,
 ) -> u8 {
     let guard = match cli.flags.web_config_file.as_deref().map(Guard::read) {
@@ -104,7 +104,7 @@ pub(super) async fn serve(
             return FAILED;
         }
     };
-    match run_with(cli, exporter, listeners, Arc::new(guard), path, extras).await {
+    match run_with(cli, exporter, listeners, Arc::new(guard), source, extras).await {
         Ok(()) => OK,
         Err(error) => {
             tracing::error!(%error, "signals cannot be handled");
@@ -118,7 +118,7 @@ async fn run_with(
     exporter: Arc<Exporter>,
     listeners: Vec<TcpListener>,
     guard: Arc<Guard>,
-    path: Option<&Path>,
+    source: Option<&ConfigSource>,
     extras: Option<Extras>,
 ) -> std::io::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -128,16 +128,16 @@ async fn run_with(
     let (stop, stopped) = watch::channel(false);
     let (noted, watched) = (exporter.clone(), exporter.clone());
     let monitor = Arc::new(Monitor::open(&exporter.config().spool));
-    let site = Site {
+    let app = AppState {
         table: exporter.table().clone(),
         exposition: exporter.exposition().clone(),
         clock: exporter.clock().clone(),
         telemetry_path: cli.flags.telemetry_path.as_str().into(),
-        lifecycle: cli.flags.enable_lifecycle && path.is_some(),
+        lifecycle: cli.flags.enable_lifecycle && source.is_some(),
         reload,
-        config_file: path.map(|path| path.display().to_string().into()),
+        config_file: source.map(|own| own.file.display().to_string().into()),
         monitor: monitor.clone(),
-        notes: Arc::new(move || noted.notes()),
+        status: Arc::new(move || noted.current_status()),
         scrapers: Arc::default(),
         zero_hold: Arc::new(move || watched.zero_hold()),
         backend: exporter.clone(),
@@ -147,9 +147,9 @@ async fn run_with(
         .iter()
         .filter_map(|own| own.local_addr().ok())
         .collect();
-    let watching = tokio::spawn(web::watch(site.clone()));
+    let watching = tokio::spawn(web::watch(app.clone()));
     let tls = guard.rules().await.tls.is_some();
-    let mut router = web::router(site, &guard);
+    let mut router = web::router(app, &guard);
     let mut on_listening = None;
     if let Some(extras) = extras {
         let users = middleware::from_fn_with_state(guard.clone(), guard::users);
@@ -166,14 +166,15 @@ async fn run_with(
         tracing::info!(%address, "listening");
     }
     // In a task of its own: a signal to stop does not wait for a reload that takes its time.
-    let path: Option<Arc<Path>> = path.map(Arc::from);
+    let can_reload = source.is_some();
     let (by_signal, signalled) = mpsc::channel(1);
     let reloading = tokio::spawn(reload_when_asked(
-        path.clone(),
+        source.cloned(),
         exporter.clone(),
         reloads,
         signalled,
     ));
+    let supervised = tokio::spawn(supervisor::run(exporter.clock().clone()));
     let beside = on_listening.map(|run| tokio::spawn(run(Listening { addresses, tls })));
     loop {
         tokio::select! {
@@ -181,7 +182,7 @@ async fn run_with(
             _ = interrupt.recv() => break,
             _ = hang_up.recv() => {
                 // Without a file to read again, it is the terminal that was closed.
-                if path.is_none() {
+                if !can_reload {
                     break;
                 }
                 // One that waits already will read the file as it is then.
@@ -189,6 +190,8 @@ async fn run_with(
             }
         }
     }
+    supervised.abort();
+    supervisor::stopping();
     tending.abort();
     watching.abort();
     if let Some(beside) = beside {
@@ -216,7 +219,7 @@ async fn run_with(
 
 /// Reloads one after the other, for signals and for requests.
 async fn reload_when_asked(
-    path: Option<Arc<Path>>,
+    source: Option<ConfigSource>,
     exporter: Arc<Exporter>,
     mut requests: mpsc::Receiver<ReloadRequest>,
     mut signals: mpsc::Receiver<()>,
@@ -225,10 +228,10 @@ async fn reload_when_asked(
         tokio::select! {
             Some(()) = signals.recv() => {
                 // The log has what went wrong.
-                let _ = reload_from(path.as_deref(), &exporter).await;
+                let _ = reload_from(source.as_ref(), &exporter).await;
             }
             Some(request) = requests.recv() => {
-                let outcome = reload_from(path.as_deref(), &exporter).await;
+                let outcome = reload_from(source.as_ref(), &exporter).await;
                 // Whoever asked may have gone.
                 let _ = request.send(outcome);
             }
@@ -238,12 +241,12 @@ async fn reload_when_asked(
 }
 
 /// Reads the configuration again; a bad one leaves the old one running.
-async fn reload_from(path: Option<&Path>, exporter: &Exporter) -> Result<(), String> {
-    let Some(path) = path else {
+async fn reload_from(source: Option<&ConfigSource>, exporter: &Exporter) -> Result<(), String> {
+    let Some(source) = source.cloned() else {
         return Err("there is no file to read again".to_owned());
     };
-    let file = path.to_owned();
-    let loaded = tokio::task::spawn_blocking(move || load(&file)).await;
+    let _reloading = supervisor::reloading();
+    let loaded = tokio::task::spawn_blocking(move || source.load()).await;
     let loaded = loaded.map_err(|error| format!("the configuration cannot be read: {error}"))?;
     let outcome = match loaded {
         Ok(config) => exporter

@@ -30,7 +30,7 @@ use crate::{
     ledger::{AccountLedger, Lease, StoreError},
     model::{Dataset, MAX_REGISTERED_BYTES, Message, Source},
     providers::{FailureKind, Plan, Provider},
-    telemetry::TRACE_TARGET,
+    spans::TRACE_TARGET,
 };
 
 /// So many bodies in a row without one report that can be read, and the drain pauses: a vendor

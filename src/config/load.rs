@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
@@ -163,14 +163,19 @@ fn whole(context: &Context, root: &Node, environment: &Environment<'_>) -> Confi
             .borrow_mut()
             .push("there are no providers: nothing will be collected".into());
     }
+    let data = data_directory(environment);
     let label_names: BTreeSet<_> = accounts
         .iter()
         .flat_map(|account| account.labels.keys().cloned())
         .collect();
     Config {
-        store: store_url(context, &store),
+        store: store_url(context, &store, data.as_deref()),
         lease: lease(context, &store),
-        spool: store.default_path("spool"),
+        spool: match (&data, store.path("spool")) {
+            (_, Some(spool)) => spool,
+            (Some(data), None) => data.join(SPOOL),
+            (None, None) => store.default_path("spool"),
+        },
         replica: store.text("replica").unwrap_or_else(host_name),
         zero_hold,
         adopt_age: of_collection.duration("adopt_age"),
@@ -183,8 +188,22 @@ fn whole(context: &Context, root: &Node, environment: &Environment<'_>) -> Confi
     }
 }
 
-/// `store.url`; a wrong one is an error, and read as the default.
-fn store_url(context: &Context, map: &Map<'_>) -> StoreUrl {
+/// The variable in which systemd names the state directories of a service, separated by colons.
+pub const STATE_DIRECTORY: &str = "STATE_DIRECTORY";
+/// What is in a data directory.
+const LEDGER: &str = "delivery.db";
+const SPOOL: &str = "spool";
+
+/// The data directory that the process was given; `None`: the defaults of the schema hold.
+fn data_directory(environment: &Environment<'_>) -> Option<PathBuf> {
+    let all = environment(STATE_DIRECTORY)?;
+    let first = all.split(':').next().unwrap_or_default();
+    (!first.is_empty()).then(|| PathBuf::from(first))
+}
+
+/// `store.url`; a wrong one is an error, and read as the default. `data` is the data directory, if the
+/// process was given one.
+fn store_url(context: &Context, map: &Map<'_>, data: Option<&Path>) -> StoreUrl {
     let sqlite = |text: &str| {
         let path = text.strip_prefix("sqlite:")?;
         let path = path.strip_prefix("//").unwrap_or(path);
@@ -195,7 +214,24 @@ fn store_url(context: &Context, map: &Map<'_>) -> StoreUrl {
             .unwrap_or_else(|| StoreUrl::Sqlite(context.path("data/delivery.db")))
     };
     let Some(source) = map.secret("url") else {
-        return default();
+        let Some(data) = data else {
+            return default();
+        };
+        let ledger = data.join(LEDGER);
+        // A ledger that is forgotten would begin all counters at 0 without a word.
+        if let StoreUrl::Sqlite(former) = default()
+            && former != ledger
+            && former.exists()
+            && !ledger.exists()
+        {
+            let text = format!(
+                "there is a ledger at {}, which is not used: the data directory is {}; move it there, or name it with store.url",
+                former.display(),
+                data.display()
+            );
+            context.warnings.borrow_mut().push(text);
+        }
+        return StoreUrl::Sqlite(ledger);
     };
     let text = source.value.expose();
     if let Some(url) = sqlite(text) {

@@ -23,6 +23,6 @@ mod web;
 pub use account::{is_own_label, message_list};
 pub use docs::reference;
 pub use errors::{ConfigError, ConfigErrors, Place};
-pub use load::{load, parse, summary};
+pub use load::{STATE_DIRECTORY, load, parse, summary};
 pub use types::*;
 pub use web::{ClientAuth, Pem, WebConfig, WebRateLimit, WebTls, web};

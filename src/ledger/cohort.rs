@@ -1,44 +1,16 @@
 //! Messages at the same age (contract 4.2, Cohorts): which snapshot stands for an age, and which
 //! ages were missed.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
-use super::message::Effects;
+use super::sink::{CohortSample, CounterSink, Missed};
 use crate::{
     config::Account,
     model::{Age, Counts, DailyPublication, Measure, Snapshot},
 };
-
-/// Why an age of a message was not counted: the label `reason`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Missed {
-    /// No answer came in the window.
-    Late,
-    /// Answers came, without numbers to count.
-    NoData,
-    /// The message was still being sent.
-    StillSending,
-    /// Nobody knows when the message was sent.
-    AgeUnknown,
-}
-
-impl Missed {
-    /// Why an age can be missed.
-    pub const OF_AN_AGE: [Missed; 3] = [Missed::Late, Missed::NoData, Missed::StillSending];
-
-    /// The label's value.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Missed::Late => "late",
-            Missed::NoData => "no_data",
-            Missed::StillSending => "still_sending",
-            Missed::AgeUnknown => "age_unknown",
-        }
-    }
-}
 
 /// What is remembered of one age of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -51,15 +23,6 @@ pub(super) struct AgeState {
     answered: bool,
     /// What was sent as of the last snapshot up to half the age, and when that was asked for.
     half: Option<(i64, u64)>,
-}
-
-/// A message's state at an age.
-pub(super) struct Taken<'a> {
-    pub(super) age: Age,
-    /// Sent and delivered per channel.
-    pub(super) channels: Vec<(&'a str, u64, u64)>,
-    /// The same per platform and vendor channel.
-    pub(super) rows: BTreeMap<(Arc<str>, Arc<str>), (u64, u64)>,
 }
 
 /// The ages that count for an account, and how long each waits for its answer.
@@ -257,11 +220,11 @@ pub(super) fn take(
     first_seen: i64,
     snapshot: &Snapshot,
     windows: &Windows,
-    effects: &mut dyn Effects,
+    sink: &mut dyn CounterSink,
 ) {
     let at = snapshot.asked_at.as_millisecond();
     let sent = sent_of(snapshot);
-    close(states, sent_at, first_seen, at, windows, effects);
+    close(states, sent_at, first_seen, at, windows, sink);
     for age in &windows.ages {
         let (reached, begins, ends) = windows.window(*age, sent_at);
         if find(states, *age).is_some_and(|state| state.done) || first_seen > reached {
@@ -290,7 +253,7 @@ pub(super) fn take(
         }
         state.done = true;
         if still_sending(state.half, sent) {
-            effects.missed(Some(*age), Missed::StillSending);
+            sink.missed(Some(*age), Missed::StillSending);
             continue;
         }
         let mut rows: BTreeMap<_, (u64, u64)> = BTreeMap::new();
@@ -303,7 +266,7 @@ pub(super) fn take(
             }
         }
         let age = *age;
-        effects.cohort(Taken {
+        sink.cohort(CohortSample {
             age,
             channels,
             rows,
@@ -336,7 +299,7 @@ pub(super) fn close(
     first_seen: i64,
     now: i64,
     windows: &Windows,
-    effects: &mut dyn Effects,
+    sink: &mut dyn CounterSink,
 ) -> bool {
     let mut changed = false;
     for age in &windows.ages {
@@ -352,7 +315,7 @@ pub(super) fn close(
             } else {
                 Missed::Late
             };
-            effects.missed(Some(*age), reason);
+            sink.missed(Some(*age), reason);
         }
     }
     changed

@@ -11,10 +11,11 @@ use jiff::Timestamp;
 use super::{
     Missed, News, Shown,
     amount::Amount,
-    cohort::{NextAges, Taken},
+    cohort::NextAges,
     key::{CohortPart, Counter, CounterKey},
-    message::{Effects, Lower, MessageState},
+    message::{Lower, MessageState},
     names::{Names, OTHER},
+    sink::{CohortSample, CounterSink},
     store::{AccountRows, Batch, CounterRow, MessageId, MessageRow, ReleaseRow},
 };
 use crate::{
@@ -566,7 +567,7 @@ impl MessageDraft<'_, '_> {
     }
 }
 
-impl Effects for MessageDraft<'_, '_> {
+impl CounterSink for MessageDraft<'_, '_> {
     fn total(&mut self, channel: &str, measure: Measure, by: u64) {
         let channel = Arc::from(channel);
         self.add(Counter::Total { channel, measure }, by);
@@ -610,7 +611,7 @@ impl Effects for MessageDraft<'_, '_> {
         self.draft.changes.news.decreases += count;
     }
 
-    fn cohort(&mut self, taken: Taken<'_>) {
+    fn cohort(&mut self, taken: CohortSample<'_>) {
         let age = taken.age;
         for (channel, sent, delivered) in taken.channels {
             let channel: Arc<str> = Arc::from(channel);

@@ -7,7 +7,10 @@ use delivery_clock::is_plausible;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::cohort::{self, AgeState, NextAges, Taken, Windows};
+use super::{
+    cohort::{self, AgeState, NextAges, Windows},
+    sink::CounterSink,
+};
 use crate::model::{BounceKind, Counts, ErrorReason, Measure, Message, Snapshot};
 
 mod bounded;
@@ -44,24 +47,6 @@ struct Cell {
     highest: u64,
     /// So much of it is history that counts nowhere.
     base: u64,
-}
-
-/// Takes what a snapshot brought.
-pub(super) trait Effects {
-    /// A total of the message grew.
-    fn total(&mut self, channel: &str, measure: Measure, by: u64);
-    /// The same, of the message's campaign.
-    fn campaign(&mut self, channel: &str, campaign: &Arc<str>, measure: Measure, by: u64);
-    /// A row of the breakdown grew.
-    fn row(&mut self, place: [&Arc<str>; 3], measure: Measure, by: u64);
-    /// The message has numbers on this channel.
-    fn channel(&mut self, channel: &str);
-    /// Values that are lower than before.
-    fn decreases(&mut self, count: u64);
-    /// The message reached an age.
-    fn cohort(&mut self, taken: Taken<'_>);
-    /// An age was not counted.
-    fn missed(&mut self, age: Option<crate::model::Age>, reason: super::Missed);
 }
 
 /// What the last snapshot said where that is lower than the highest, in memory only.
@@ -174,7 +159,7 @@ impl MessageState {
         adoption: Adoption,
         windows: &Windows,
         lower: &mut Lower,
-        effects: &mut dyn Effects,
+        sink: &mut dyn CounterSink,
     ) {
         self.learn_sent_at(message.sent_at.or(snapshot.sent_at), snapshot.asked_at);
         let history = !self.met && adoption.is_history(self.sent_at);
@@ -184,7 +169,7 @@ impl MessageState {
             for (channel, cells) in &self.totals {
                 for cell in cells {
                     if let Some(measure) = cell.measure() {
-                        effects.campaign(channel, campaign, measure, cell.counted());
+                        sink.campaign(channel, campaign, measure, cell.counted());
                     }
                 }
             }
@@ -204,7 +189,7 @@ impl MessageState {
         let empty: Arc<str> = Arc::from("");
         for totals in &snapshot.totals {
             if !self.totals.iter().any(|(own, _)| own == totals.channel) {
-                effects.channel(totals.channel);
+                sink.channel(totals.channel);
             }
             let name: Arc<str> = Arc::from(totals.channel);
             let cells = entry(
@@ -214,9 +199,9 @@ impl MessageState {
             );
             let place = [name, empty.clone(), empty.clone()];
             meter.take(0, &place, &mut cells.1, &totals.counts, |measure, by| {
-                effects.total(totals.channel, measure, by);
+                sink.total(totals.channel, measure, by);
                 if let Some(campaign) = &campaign {
-                    effects.campaign(totals.channel, campaign, measure, by);
+                    sink.campaign(totals.channel, campaign, measure, by);
                 }
             });
         }
@@ -231,7 +216,7 @@ impl MessageState {
             });
             let place = names.map(Clone::clone);
             meter.take(1, &place, &mut cells.3, &row.counts, |measure, by| {
-                effects.row(names, measure, by);
+                sink.row(names, measure, by);
             });
         }
         for totals in &snapshot.types {
@@ -243,16 +228,16 @@ impl MessageState {
             let place = [totals.message_type.clone(), empty.clone(), empty.clone()];
             meter.take(2, &place, &mut cells.1, &totals.counts, |_, _| {});
         }
-        effects.decreases(meter.decreases);
+        sink.decreases(meter.decreases);
         // What was not told this time is as it was.
         meter.lower.append(&mut meter.before);
-        self.ages(snapshot, windows, effects);
+        self.ages(snapshot, windows, sink);
     }
 
-    fn ages(&mut self, snapshot: &Snapshot, windows: &Windows, effects: &mut dyn Effects) {
+    fn ages(&mut self, snapshot: &Snapshot, windows: &Windows, sink: &mut dyn CounterSink) {
         let Some(sent_at) = self.sent_at else {
             if !windows.is_empty() && !std::mem::replace(&mut self.age_unknown, true) {
-                effects.missed(None, super::Missed::AgeUnknown);
+                sink.missed(None, super::Missed::AgeUnknown);
             }
             return;
         };
@@ -262,14 +247,14 @@ impl MessageState {
             self.first_seen,
             snapshot,
             windows,
-            effects,
+            sink,
         );
     }
 
     /// Merges the state of the same message under another id, whose numbers were counted too. Per
     /// value the higher of the two stays: nothing more counts until the vendor's value exceeds it.
     /// What both have counted beyond that cannot be taken back.
-    pub(super) fn merge(&mut self, other: &MessageState, effects: &mut dyn Effects) {
+    pub(super) fn merge(&mut self, other: &MessageState, sink: &mut dyn CounterSink) {
         let campaign = match (&self.campaign, &other.campaign) {
             // What the other state counted is not in the campaign's counters.
             (Some(name), None) => Some((name.clone(), self.totals.clone())),
@@ -317,7 +302,7 @@ impl MessageState {
                         .map_or(0, Cell::counted);
                     let more = cell.counted().saturating_sub(before);
                     if let Some(measure) = cell.measure().filter(|_| more > 0) {
-                        effects.campaign(channel, &label, measure, more);
+                        sink.campaign(channel, &label, measure, more);
                     }
                 }
             }
@@ -372,7 +357,7 @@ impl MessageState {
         &mut self,
         now: Timestamp,
         windows: &Windows,
-        effects: &mut dyn Effects,
+        sink: &mut dyn CounterSink,
     ) -> bool {
         let Some(sent_at) = self.sent_at else {
             return false;
@@ -383,7 +368,7 @@ impl MessageState {
             self.first_seen,
             now.as_millisecond(),
             windows,
-            effects,
+            sink,
         )
     }
 

@@ -14,6 +14,7 @@ mod lease;
 mod message;
 mod names;
 mod reports;
+mod sink;
 mod spool;
 #[doc(hidden)]
 pub mod store;
@@ -35,10 +36,11 @@ use jiff::Timestamp;
 pub use account::{AccountLedger, Met, Policy, Replayed, Seen};
 pub use amount::{Amount, Times};
 pub use before::{Before, Increase};
-pub use cohort::{Missed, Windows};
+pub use cohort::Windows;
 pub use key::{CohortPart, Counter, CounterKey};
 pub use lease::Lease;
 pub use names::{Names, OTHER, shortened};
+pub use sink::Missed;
 pub use store::StoreError;
 
 use crate::{
@@ -117,6 +119,16 @@ pub enum Purpose {
     Collect,
     /// Not to be shown at all.
     Replay,
+}
+
+/// Copies the SQLite ledger at `from` to the new file `to`, as it is at one moment, while an exporter may
+/// write to it. Returns the copy's size in bytes. The spool is not part of it.
+///
+/// # Errors
+///
+/// There is no ledger at `from`, there is a file at `to` already, or one of them cannot be read or written.
+pub fn backup(from: &Path, to: &Path) -> Result<u64, StoreError> {
+    store::sqlite::backup(from, to)
 }
 
 /// A process drops old memory only after it has been up for so long.

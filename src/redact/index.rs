@@ -1,6 +1,6 @@
 //! Finds pieces of secrets in a text, in time that is linear in the text.
 
-use std::{collections::HashMap, ops::Range};
+use std::{borrow::Cow, collections::HashMap, ops::Range};
 
 /// Pieces are found by so many bytes of them.
 const GRAM: usize = 8;
@@ -102,7 +102,12 @@ impl Index {
     /// Tells where pieces of secrets are. `in_text`: the text is another's, where even a user's name
     /// is taken out.
     pub(super) fn find(&self, text: &[u8], in_text: bool, mut found: impl FnMut(Range<usize>)) {
-        let text = text.to_ascii_lowercase();
+        // Most names are in small letters, and are looked at often.
+        let text = if text.iter().any(u8::is_ascii_uppercase) {
+            Cow::Owned(text.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(text)
+        };
         let looked_for = |entry: &Entry| in_text || entry.care != Care::InTexts;
         for number in &self.short {
             let entry = &self.entries[*number];

@@ -275,6 +275,15 @@ impl Search {
         Some(search.found)
     }
 
+    /// Whether no secret of which any text must be free stands in a text as it is.
+    fn finds_nothing_in(text: &[u8]) -> bool {
+        let mut is_clean = true;
+        for index in [REGISTRY.index(), REGISTRY.signatures()] {
+            index.find(text, false, |_| is_clean = false);
+        }
+        is_clean
+    }
+
     fn look(&mut self, view: &View, depth: usize) -> Option<()> {
         self.work = self.work.checked_sub(view.bytes.len() + 1)?;
         for index in self.indices.clone() {
@@ -317,6 +326,10 @@ pub fn masked(text: &str) -> Cow<'_, str> {
 pub fn masked_label(text: &str) -> Option<String> {
     // Shorter than any secret that is looked for.
     if text.len() < 8 {
+        return None;
+    }
+    // Labels are looked at each time that their counter changes; hardly one of them can be decoded.
+    if !views::may_be_encoded(text.as_bytes()) && Search::finds_nothing_in(text.as_bytes()) {
         return None;
     }
     match masked(text) {

@@ -327,3 +327,37 @@ fn the_time_is_bounded_by_the_length() {
     // A debug build on a busy machine; without the bound it is minutes.
     assert!(slowest < std::time::Duration::from_secs(20), "{slowest:?}");
 }
+
+#[test]
+fn the_short_look_at_labels_finds_what_the_long_one_finds() {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    let secret = "look-for-this-one-4712";
+    register([secret]);
+    let hex: String = secret.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let percent: String = secret.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    let forms = [
+        secret.to_owned(),
+        secret.to_uppercase(),
+        secret[..16].to_owned(),
+        secret.replace('-', "&#45;"),
+        secret.replace('-', "\\u002d"),
+        STANDARD.encode(secret),
+        STANDARD.encode(format!("user:{secret}")),
+        hex,
+        percent,
+        // A piece that is too short, and texts that are none.
+        secret[..6].to_owned(),
+        "price-alert".to_owned(),
+        "DELIVERED_TO_OPERATOR".to_owned(),
+        "550e8400-e29b-41d4-a716-446655440000".to_owned(),
+        "1613113584000123".to_owned(),
+    ];
+    for form in forms {
+        for text in [form.clone(), format!("a {form}"), format!("{form}&b=ü")] {
+            let long = masked(&text).into_owned();
+            let expected = (long != text).then_some(long);
+            assert_eq!(masked_label(&text), expected, "{text}");
+        }
+    }
+    assert!(masked_label(&format!("a {secret}")).is_some());
+}

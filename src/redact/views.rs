@@ -11,6 +11,23 @@ const MIN_BASE64_OF_SHORT: usize = 8;
 /// Shorter runs of hexadecimal digits hold less than a secret.
 const MIN_HEX: usize = 16;
 
+/// Whether a text may have a decoded form in which a secret of eight bytes or more is found: it has
+/// escapes, `+` for spaces, or a run that is long enough for [`View::packed`].
+pub(super) fn may_be_encoded(text: &[u8]) -> bool {
+    let (mut base64, mut hex) = (0, 0);
+    for byte in text {
+        if b"%\\&+".contains(byte) {
+            return true;
+        }
+        base64 = if is_base64(*byte) { base64 + 1 } else { 0 };
+        hex = if byte.is_ascii_hexdigit() { hex + 1 } else { 0 };
+        if base64 >= MIN_BASE64 || hex >= MIN_HEX {
+            return true;
+        }
+    }
+    false
+}
+
 /// A text, or a decoded form of it.
 pub(super) struct View {
     pub(super) bytes: Vec<u8>,

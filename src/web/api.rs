@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Site, tokens};
+use super::{AppState, tokens};
 use crate::{
     config::Account,
     ledger::{Registration, StoreError},
@@ -28,7 +28,7 @@ const MAX_ENTRIES: usize = 10_000;
 const MAX_BYTES: usize = 8 << 20;
 
 /// The routes.
-pub(super) fn router() -> Router<Site> {
+pub(super) fn router() -> Router<AppState> {
     Router::new()
         .route("/api/v1/messages", post(register).get(messages))
         .route("/api/v1/status", get(status))
@@ -40,8 +40,8 @@ fn refuse(status: StatusCode, text: impl Into<String>) -> Response {
 }
 
 /// Nothing: the request may go on.
-fn allowed(site: &Site, headers: &HeaderMap) -> Result<(), Box<Response>> {
-    let Some(token) = site.backend.api_token() else {
+fn allowed(app: &AppState, headers: &HeaderMap) -> Result<(), Box<Response>> {
+    let Some(token) = app.backend.api_token() else {
         let text = "there is no API: set server.api_token_file";
         return Err(Box::new(refuse(StatusCode::NOT_FOUND, text)));
     };
@@ -67,8 +67,8 @@ fn of_store(error: &StoreError) -> Response {
     )
 }
 
-async fn register(State(site): State<Site>, headers: HeaderMap, request: Request) -> Response {
-    if let Err(answer) = allowed(&site, &headers) {
+async fn register(State(app): State<AppState>, headers: HeaderMap, request: Request) -> Response {
+    if let Err(answer) = allowed(&app, &headers) {
         return *answer;
     }
     let Ok(body) = to_bytes(request.into_body(), MAX_BYTES).await else {
@@ -101,15 +101,15 @@ async fn register(State(site): State<Site>, headers: HeaderMap, request: Request
         );
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, text);
     }
-    let accounts = site.backend.accounts();
-    let now = site.clock.now();
+    let accounts = app.backend.accounts();
+    let now = app.clock.now();
     let mut messages = Vec::with_capacity(entries.len());
     for (index, entry) in entries.into_iter().enumerate() {
         match read(entry, &accounts, now) {
             Ok(message) => messages.push(message),
             Err(fault) => {
                 if let Fault::TooOld(account) = &fault {
-                    site.backend.rejected(account, "max_age");
+                    app.backend.rejected(account, "max_age");
                 }
                 let text = format!("entry {index}: {}", fault.text());
                 return refuse(fault.status(), text);
@@ -117,7 +117,7 @@ async fn register(State(site): State<Site>, headers: HeaderMap, request: Request
         }
     }
     let accepted = messages.len();
-    match site.backend.register(messages).await {
+    match app.backend.register(messages).await {
         Ok(()) => Json(json!({"accepted": accepted})).into_response(),
         Err(error) => of_store(&error),
     }
@@ -249,11 +249,11 @@ struct Which {
 }
 
 async fn messages(
-    State(site): State<Site>,
+    State(app): State<AppState>,
     Query(which): Query<Which>,
     headers: HeaderMap,
 ) -> Response {
-    if let Err(answer) = allowed(&site, &headers) {
+    if let Err(answer) = allowed(&app, &headers) {
         return *answer;
     }
     let Some(name) = which.account else {
@@ -262,7 +262,7 @@ async fn messages(
             "account: is missing: ?account=<name>",
         );
     };
-    if !site
+    if !app
         .backend
         .accounts()
         .iter()
@@ -270,17 +270,17 @@ async fn messages(
     {
         return refuse(StatusCode::NOT_FOUND, format!("there is no account {name}"));
     }
-    match site.backend.messages(&name).await {
+    match app.backend.messages(&name).await {
         Ok(messages) => Json(messages).into_response(),
         Err(error) => of_store(&error),
     }
 }
 
-async fn status(State(site): State<Site>, headers: HeaderMap) -> Response {
-    if let Err(answer) = allowed(&site, &headers) {
+async fn status(State(app): State<AppState>, headers: HeaderMap) -> Response {
+    if let Err(answer) = allowed(&app, &headers) {
         return *answer;
     }
-    match site.backend.status().await {
+    match app.backend.status().await {
         Ok(status) => Json(status).into_response(),
         Err(error) => of_store(&error),
     }

@@ -33,7 +33,7 @@ use rustls::ServerConfig;
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 
-use super::{guesses::Guesses, server::Peer, tokens};
+use super::{guesses::Guesses, peer::Peer, tokens};
 use crate::{
     config::{self, Pem, WebConfig, WebRateLimit},
     redact,

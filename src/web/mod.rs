@@ -17,6 +17,7 @@ mod connections;
 pub mod guard;
 mod guesses;
 mod html;
+pub mod peer;
 mod probe;
 mod runbooks;
 pub mod scrapers;
@@ -42,7 +43,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 pub use backend::Backend;
 use guard::Guard;
 use scrapers::{Client, Scrapers};
-pub use status::{AccountNote, ConfigurationNote, Monitor, Notes};
+pub use status::{AccountStatus, ConfigurationStatus, ExporterStatus, Monitor};
 
 use crate::{
     outputs::exposition::{Exposition, Parts},
@@ -58,7 +59,7 @@ pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
 /// What the routes need.
 #[derive(Clone)]
-pub struct Site {
+pub struct AppState {
     /// All series.
     pub table: Arc<Table>,
     /// What makes scrapes of them.
@@ -76,7 +77,7 @@ pub struct Site {
     /// What the status page remembers: delivery rates, and the conditions of alerts.
     pub monitor: Arc<Monitor>,
     /// What the series do not say: the words for people.
-    pub notes: Arc<dyn Fn() -> Notes + Send + Sync>,
+    pub status: Arc<dyn Fn() -> ExporterStatus + Send + Sync>,
     /// Who scrapes how often.
     pub scrapers: Arc<Scrapers>,
     /// `zero_hold`, which a reload can change.
@@ -115,10 +116,10 @@ async fn turn(room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
 }
 
 /// All routes, behind the guard.
-pub fn router(site: Site, guard: &Arc<Guard>) -> Router {
+pub fn router(app: AppState, guard: &Arc<Guard>) -> Router {
     Router::new()
         .route("/", get(status_page))
-        .route(&site.telemetry_path.clone(), get(metrics))
+        .route(&app.telemetry_path.clone(), get(metrics))
         .route(
             "/-/healthy",
             get(async || "delivery-exporter is healthy.\n"),
@@ -130,7 +131,7 @@ pub fn router(site: Site, guard: &Arc<Guard>) -> Router {
         .layer(middleware::from_fn_with_state(guard.clone(), guard::users))
         .merge(api::router())
         .merge(webhooks::router())
-        .with_state(site)
+        .with_state(app)
         .layer(middleware::from_fn_with_state(
             guard.clone(),
             guard::headers,
@@ -138,23 +139,23 @@ pub fn router(site: Site, guard: &Arc<Guard>) -> Router {
 }
 
 async fn metrics(
-    State(site): State<Site>,
-    peer: Option<Extension<server::Peer>>,
+    State(app): State<AppState>,
+    peer: Option<Extension<peer::Peer>>,
     headers: HeaderMap,
 ) -> Response {
-    if let Some(Extension(server::Peer(address))) = peer {
+    if let Some(Extension(peer::Peer(address))) = peer {
         let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
         let client = Client {
             address: address.ip(),
             program: text("user-agent").unwrap_or_default().to_owned(),
             scheduled: text("x-prometheus-scrape-timeout-seconds").is_some(),
         };
-        let now = site.clock.monotonic();
-        let sufficient = site.scrapers.visit(client, now, (site.zero_hold)());
-        site.table.process().zero_hold_sufficient(sufficient);
+        let now = app.clock.monotonic();
+        let sufficient = app.scrapers.visit(client, now, (app.zero_hold)());
+        app.table.process().zero_hold_sufficient(sufficient);
     }
-    let turn = turn(&site.making.scrapes).await;
-    let scrape = site.exposition.scrape(&site.table, &headers);
+    let turn = turn(&app.making.scrapes).await;
+    let scrape = app.exposition.scrape(&app.table, &headers);
     if scrape.is_ready() {
         return answer(scrape.answer());
     }
@@ -177,8 +178,8 @@ fn answer((headers, parts): (HeaderMap, Parts)) -> Response {
     (headers, Body::new(parts)).into_response()
 }
 
-async fn ready(State(site): State<Site>) -> Response {
-    let waiting: Vec<_> = (site.notes)()
+async fn ready(State(app): State<AppState>) -> Response {
+    let waiting: Vec<_> = (app.status)()
         .accounts
         .into_iter()
         .filter(|account| !account.ready)
@@ -194,13 +195,13 @@ async fn ready(State(site): State<Site>) -> Response {
     (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
 }
 
-async fn reload(State(site): State<Site>) -> Response {
-    if !site.lifecycle {
+async fn reload(State(app): State<AppState>) -> Response {
+    if !app.lifecycle {
         let text = "reload by HTTP is off: start with --web.enable-lifecycle, or send SIGHUP\n";
         return (StatusCode::FORBIDDEN, text).into_response();
     }
     let (sender, answer) = oneshot::channel();
-    if site.reload.send(sender).await.is_err() {
+    if app.reload.send(sender).await.is_err() {
         return (
             StatusCode::SERVICE_UNAVAILABLE,
             "the exporter is stopping\n",
@@ -223,31 +224,31 @@ async fn reload(State(site): State<Site>) -> Response {
 }
 
 /// Observes delivery rates and the conditions of alerts for the status page, for ever.
-pub async fn watch(site: Site) {
+pub async fn watch(app: AppState) {
     loop {
-        let own = site.clone();
+        let own = app.clone();
         let observed = tokio::task::spawn_blocking(move || {
-            let accounts = (own.notes)().accounts;
+            let accounts = (own.status)().accounts;
             own.monitor.tick(&own.table, &accounts, own.clock.now());
         });
         if let Err(error) = observed.await {
             tracing::error!(%error, "the accounts could not be observed for the status page");
         }
-        site.clock.sleep(status::OBSERVE_EVERY).await;
+        app.clock.sleep(status::OBSERVE_EVERY).await;
     }
 }
 
 async fn status_page(
-    State(site): State<Site>,
+    State(app): State<AppState>,
     parameters: Result<Query<status::Parameters>, QueryRejection>,
 ) -> Response {
     // An odd address is no reason to show nothing.
     let parameters = parameters.map(|Query(parameters)| parameters);
     let parameters = parameters.unwrap_or_default();
-    let turn = turn(&site.making.pages).await;
+    let turn = turn(&app.making.pages).await;
     let work = move || {
         let _turn = turn;
-        status::page(&site, parameters)
+        status::page(&app, parameters)
     };
     let page = tokio::task::spawn_blocking(work).await;
     match page {

@@ -9,7 +9,7 @@ use axum::{
 };
 use serde::Deserialize;
 
-use super::Site;
+use super::AppState;
 use crate::{model::MAX_REGISTERED_BYTES, outputs::exposition};
 
 #[derive(Deserialize)]
@@ -20,7 +20,7 @@ pub(super) struct Target {
 }
 
 pub(super) async fn probe(
-    State(site): State<Site>,
+    State(app): State<AppState>,
     Query(target): Query<Target>,
     headers: HeaderMap,
 ) -> Response {
@@ -28,7 +28,7 @@ pub(super) async fn probe(
     let Some(name) = target.account else {
         return bad("account is missing: /probe?account=<name>&message_id=<id>".into());
     };
-    let accounts = site.backend.accounts();
+    let accounts = app.backend.accounts();
     let Some(account) = accounts.iter().find(|own| own.name.as_ref() == name) else {
         let text = format!("there is no account {name}\n");
         return (StatusCode::NOT_FOUND, text).into_response();
@@ -58,12 +58,12 @@ pub(super) async fn probe(
     let Some(application) = application else {
         return bad("there is no such application".into());
     };
-    let probed = match site.backend.probe(account, application, &message).await {
+    let probed = match app.backend.probe(account, application, &message).await {
         Ok(probed) => probed,
         Err(wait) => return too_many(wait),
     };
     super::answer(exposition::answer(&headers, |visitor| {
-        site.backend.show_probe(account, &probed, visitor);
+        app.backend.show_probe(account, &probed, visitor);
     }))
 }
 

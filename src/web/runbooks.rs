@@ -11,13 +11,13 @@ use axum::{
 };
 use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd, html::push_html};
 
-use super::{Site, html};
+use super::{AppState, html};
 
 /// All runbooks: name and Markdown, in the order of their names.
 static RUNBOOKS: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/runbooks.rs"));
 
 /// The routes.
-pub(super) fn router() -> Router<Site> {
+pub(super) fn router() -> Router<AppState> {
     Router::new()
         // With the slash, the links of the list are relative: a proxy may serve it below a prefix.
         .route(

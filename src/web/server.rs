@@ -29,6 +29,7 @@ use tower::ServiceExt;
 use super::{
     connections::{Admitted, Connections, LOOK_EVERY},
     guard::Guard,
+    peer::Peer,
 };
 
 /// A client of HTTP/2 is asked so often whether it is still there.
@@ -46,10 +47,6 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The answer to a request that comes without TLS.
 const PLAIN: &[u8] = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nThis server speaks HTTPS.\n";
-
-/// Who is at the other end of a request's connection.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
 
 /// A server that cannot start.
 #[derive(Debug, thiserror::Error)]

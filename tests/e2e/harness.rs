@@ -174,6 +174,11 @@ impl Exporter {
         Exporter::run(command, dir).await
     }
 
+    /// Starts a command that runs the binary, with nothing added.
+    pub async fn spawn_bare(command: Command, dir: &Path) -> Exporter {
+        Exporter::run(command, dir).await
+    }
+
     async fn run(mut command: Command, dir: &Path) -> Exporter {
         let log = dir.join("exporter.log");
         let seen = fs::read_to_string(&log).unwrap_or_default().len();

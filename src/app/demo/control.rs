@@ -19,7 +19,7 @@ use axum::{
 use delivery_simulators::{Incident, Incidents};
 use serde_json::{Value, json};
 
-use crate::{progress, web::server::Peer};
+use crate::{progress, web::peer::Peer};
 
 /// The incidents, and the terminal that is told of them.
 #[derive(Clone)]
@@ -99,7 +99,7 @@ impl Control {
         if cfg!(test) {
             return;
         }
-        progress::beside(|| {
+        progress::suspend_bars(|| {
             let mut output = std::io::stdout().lock();
             let _ = output.write_all(text.as_bytes());
             let _ = output.flush();

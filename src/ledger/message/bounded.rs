@@ -115,10 +115,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        ledger::{
-            Windows,
-            message::{Adoption, Effects},
-        },
+        ledger::{Windows, message::Adoption, sink::CounterSink},
         model::{Measure, Message},
     };
 
@@ -129,7 +126,7 @@ mod tests {
         names: HashSet<String>,
     }
 
-    impl Effects for Sum {
+    impl CounterSink for Sum {
         fn total(&mut self, _: &str, _: Measure, _: u64) {}
         fn channel(&mut self, _: &str) {}
         fn campaign(&mut self, _: &str, _: &Arc<str>, _: Measure, _: u64) {}
@@ -138,7 +135,7 @@ mod tests {
             self.names.insert(names[2].to_string());
         }
         fn decreases(&mut self, _: u64) {}
-        fn cohort(&mut self, _: crate::ledger::cohort::Taken) {}
+        fn cohort(&mut self, _: crate::ledger::sink::CohortSample) {}
         fn missed(&mut self, _: Option<crate::model::Age>, _: crate::ledger::Missed) {}
     }
 

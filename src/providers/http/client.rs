@@ -17,7 +17,7 @@ use crate::{
     files,
     model::Dataset,
     providers::{Failure, FailureKind, Observer, RequestCode, Scope},
-    telemetry::TRACE_TARGET,
+    spans::TRACE_TARGET,
 };
 
 mod drain;

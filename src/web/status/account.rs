@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 
 use super::{
-    AccountNote, PendingRow,
+    AccountStatus, PendingRow,
     chart::{Chart, chart},
     facts::{AccountFacts, NewestMessage},
     monitor::{Observed, age},
@@ -189,7 +189,7 @@ fn usual_of(measured: Option<&Measured>, has_rate: bool) -> String {
 }
 
 fn health(
-    note: &AccountNote,
+    note: &AccountStatus,
     facts: &AccountFacts,
     observed: &Observed,
     has_reason: bool,
@@ -222,7 +222,7 @@ fn health(
 }
 
 /// What an account does next, in words.
-fn next(note: &AccountNote, health: Health, now: Timestamp) -> String {
+fn next(note: &AccountStatus, health: Health, now: Timestamp) -> String {
     if health == Health::Elsewhere {
         return "waits for the lease, which another replica holds".to_owned();
     }
@@ -236,7 +236,7 @@ fn next(note: &AccountNote, health: Health, now: Timestamp) -> String {
 
 impl AccountRow {
     pub(super) fn new(
-        note: &AccountNote,
+        note: &AccountStatus,
         facts: &AccountFacts,
         observed: &Observed,
         messages: Vec<NewestMessage>,

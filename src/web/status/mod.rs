@@ -29,7 +29,7 @@ use matrix::{CellKind, Matrix};
 use query::{Order, Query};
 use words::{Stamp, length, redact};
 
-use super::{Site, html};
+use super::{AppState, html};
 use crate::{collector::Trouble, config::Account, model::Source};
 
 /// With more accounts than this, those that are well have no section of their own unless they are
@@ -39,18 +39,18 @@ const MAX_SECTIONS: usize = 24;
 const REFRESH_SECONDS: u32 = 30;
 
 /// What the series do not say.
-pub struct Notes {
+pub struct ExporterStatus {
     /// Of each account, in the order of the configuration.
-    pub accounts: Vec<AccountNote>,
+    pub accounts: Vec<AccountStatus>,
     /// This replica's name.
     pub replica: Arc<str>,
     /// The configuration that runs.
-    pub configuration: ConfigurationNote,
+    pub configuration: ConfigurationStatus,
 }
 
 /// What the series do not say of the configuration.
 #[derive(Clone, Debug, Default)]
-pub struct ConfigurationNote {
+pub struct ConfigurationStatus {
     /// When it was taken.
     pub loaded_at: Timestamp,
     /// When a newer one was refused since, and every problem in it.
@@ -60,7 +60,7 @@ pub struct ConfigurationNote {
 }
 
 /// What the series do not say of an account.
-pub struct AccountNote {
+pub struct AccountStatus {
     /// The account.
     pub account: Arc<Account>,
     /// Its counters are shown.
@@ -164,20 +164,20 @@ impl Page<'_> {
 }
 
 /// The page as HTML.
-pub(super) fn page(site: &Site, parameters: Parameters) -> Result<String, askama::Error> {
+pub(super) fn page(app: &AppState, parameters: Parameters) -> Result<String, askama::Error> {
     let query = Query::from(parameters);
-    let notes = (site.notes)();
-    let now = site.clock.now();
-    let facts = site.monitor.observe(&site.table, &notes.accounts, now);
-    let mut newest = facts::newest_messages(&site.table, now);
+    let status = (app.status)();
+    let now = app.clock.now();
+    let facts = app.monitor.observe(&app.table, &status.accounts, now);
+    let mut newest = facts::newest_messages(&app.table, now);
     let none = facts::AccountFacts::default();
-    let observed: Vec<_> = notes
+    let observed: Vec<_> = status
         .accounts
         .iter()
-        .map(|note| site.monitor.of(&note.account, now))
+        .map(|note| app.monitor.of(&note.account, now))
         .collect();
-    let low_elsewhere = reasons::low_channels(&notes.accounts, &observed);
-    let rows = notes
+    let low_elsewhere = reasons::low_channels(&status.accounts, &observed);
+    let rows = status
         .accounts
         .iter()
         .zip(&observed)
@@ -208,19 +208,19 @@ pub(super) fn page(site: &Site, parameters: Parameters) -> Result<String, askama
     for row in &mut rows {
         row.has_section = !is_long || row.health.is_bad();
     }
-    let configuration = notes.configuration;
+    let configuration = status.configuration;
     let refused = configuration.refused.map(|(at, problems)| {
         let problems = problems.lines().map(redact).collect();
         (Stamp::new(at, now), problems)
     });
-    let process_pending = site.monitor.process_pending();
+    let process_pending = app.monitor.process_pending();
     let page = Page {
         style: html::STYLE,
         script: html::SCRIPT,
         version: env!("CARGO_PKG_VERSION"),
-        replica: &notes.replica,
+        replica: &status.replica,
         now: Stamp::new(now, now),
-        telemetry_path: site.telemetry_path.trim_start_matches('/'),
+        telemetry_path: app.telemetry_path.trim_start_matches('/'),
         toggle_refresh: query.refreshing(match query.refresh {
             Some(_) => None,
             None => Some(REFRESH_SECONDS),
@@ -233,7 +233,7 @@ pub(super) fn page(site: &Site, parameters: Parameters) -> Result<String, askama
         compared,
         unknown: unknown.into_iter().flatten().collect(),
         accounts: rows,
-        config_file: site.config_file.as_deref(),
+        config_file: app.config_file.as_deref(),
         loaded_at: Stamp::new(configuration.loaded_at, now),
         refused,
         warnings: configuration

@@ -10,7 +10,7 @@ use std::{
 use jiff::Timestamp;
 
 use super::{
-    AccountNote,
+    AccountStatus,
     alerts::{Pending, Watch},
     facts::Facts,
     history::{Ages, History, bucket_of},
@@ -93,7 +93,7 @@ impl Monitor {
     pub(super) fn observe(
         &self,
         table: &Table,
-        accounts: &[AccountNote],
+        accounts: &[AccountStatus],
         now: Timestamp,
     ) -> Arc<Facts> {
         let mut state = self.lock();
@@ -117,7 +117,7 @@ impl Monitor {
     }
 
     /// The same at regular times; the history is kept on the disk now and then.
-    pub(in crate::web) fn tick(&self, table: &Table, accounts: &[AccountNote], now: Timestamp) {
+    pub(in crate::web) fn tick(&self, table: &Table, accounts: &[AccountStatus], now: Timestamp) {
         self.observe(table, accounts, now);
         let unsaved = {
             let mut state = self.lock();

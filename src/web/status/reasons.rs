@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::{
-    AccountNote,
+    AccountStatus,
     alerts::Pending,
     history::{BUCKET_SECONDS, bucket_of},
     monitor::Observed,
@@ -79,7 +79,7 @@ pub(super) fn without_receipts(provider: ProviderType, part: &PartRates) -> Opti
 pub(super) type LowChannels = BTreeMap<String, BTreeSet<ProviderType>>;
 
 /// Which vendor channels are low anywhere.
-pub(super) fn low_channels(notes: &[AccountNote], observed: &[Observed]) -> LowChannels {
+pub(super) fn low_channels(notes: &[AccountStatus], observed: &[Observed]) -> LowChannels {
     let mut low = LowChannels::new();
     for (note, observed) in notes.iter().zip(observed) {
         let parts = observed
@@ -97,7 +97,7 @@ pub(super) fn low_channels(notes: &[AccountNote], observed: &[Observed]) -> LowC
 
 /// Every reason why an account is in trouble.
 pub(super) fn reasons(
-    note: &AccountNote,
+    note: &AccountStatus,
     observed: &Observed,
     low_elsewhere: &LowChannels,
     now: Timestamp,
@@ -142,7 +142,7 @@ const FOLLOWS_FAILURE: [&str; 4] = [
 ];
 
 /// What fails, by its class.
-fn failures(note: &AccountNote, now: Timestamp) -> Vec<Reason> {
+fn failures(note: &AccountStatus, now: Timestamp) -> Vec<Reason> {
     let mut by_kind: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for trouble in &note.troubles {
         by_kind.entry(trouble.kind).or_default().push(trouble);

@@ -71,11 +71,23 @@ pub struct Rig {
     named: HashSet<String>,
     /// How often the time was moved.
     pub steps: usize,
+    /// How long what is outside this process may work before the time goes on, in real time: a database.
+    pub outside: Duration,
 }
 
 impl Rig {
     /// The vendors of a world that `start` makes, and an exporter that does not run yet.
     pub fn new(begin: Timestamp, tuning: Tuning, start: impl AsyncFnOnce(&Clock) -> World) -> Rig {
+        Rig::changed(begin, tuning, start, |_, _| ())
+    }
+
+    /// The same with another configuration: `change` gets it, and the directory of the store.
+    pub fn changed(
+        begin: Timestamp,
+        tuning: Tuning,
+        start: impl AsyncFnOnce(&Clock) -> World,
+        change: impl FnOnce(&mut Value, &Path),
+    ) -> Rig {
         let directory = directory();
         let (clock, hand) = Clock::manual(begin);
         let vendors = runtime("vendors");
@@ -83,6 +95,7 @@ impl Rig {
         let urls = world.servers.each_ref().map(|server| server.base_url());
         let mut value = configuration(&world, &urls, tuning);
         value["store"] = world::store(directory.path());
+        change(&mut value, directory.path());
         let text = value.to_string();
         let config = config::parse(Path::new("test"), &text, &|_| None);
         let config = config.unwrap_or_else(|errors| panic!("{errors}"));
@@ -99,6 +112,7 @@ impl Rig {
             running: None,
             named,
             steps: 0,
+            outside: Duration::ZERO,
         }
     }
 
@@ -110,6 +124,11 @@ impl Rig {
     /// The exporter that runs.
     pub fn exporter(&self) -> &Exporter {
         &self.running.as_ref().expect("it runs").1
+    }
+
+    /// The directory of the store.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// Starts the exporter.
@@ -186,6 +205,7 @@ impl Rig {
 
     /// Waits until nothing happens any more unless the time goes on.
     pub fn quiet(&self) {
+        std::thread::sleep(self.outside);
         let end = Instant::now() + PATIENCE;
         let mut calm = 0;
         while calm < 3 {

@@ -10,7 +10,10 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{APPLICATION_ID, SCHEMA, StoreError, TABLES, failed, refuse};
+use super::{
+    StoreError, failed, refuse,
+    schema::{APPLICATION_ID, SCHEMA, TABLES},
+};
 
 /// How long the lock of the file is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);

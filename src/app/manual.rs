@@ -1,0 +1,142 @@
+//! `man` and `completions`: made from the same declarations as `--help`.
+
+use std::{
+    collections::BTreeMap,
+    io::{self, Write},
+};
+
+use clap_complete::aot::{Shell as Generator, generate};
+use clap_mangen::{
+    Man,
+    roff::{Roff, bold, roman},
+};
+
+use super::{EXIT_STATUS, FAILED, OK};
+use crate::cli::{self, Shell};
+
+const NAME: &str = env!("CARGO_PKG_NAME");
+
+/// Writes what was made to standard output, which may be closed.
+fn print(bytes: &[u8]) -> u8 {
+    let mut output = io::stdout().lock();
+    match output.write_all(bytes).and_then(|()| output.flush()) {
+        Ok(()) => OK,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => OK,
+        Err(error) => {
+            eprintln!("delivery-exporter: {error}");
+            FAILED
+        }
+    }
+}
+
+/// Prints the manual page.
+pub(super) fn man() -> u8 {
+    let mut bytes = Vec::new();
+    match write(&mut bytes) {
+        Ok(()) => print(&bytes),
+        Err(error) => {
+            eprintln!("delivery-exporter: man: {error}");
+            FAILED
+        }
+    }
+}
+
+fn write(output: &mut dyn Write) -> io::Result<()> {
+    let man = Man::new(cli::command());
+    man.render_title(output)?;
+    man.render_name_section(output)?;
+    man.render_synopsis_section(output)?;
+    man.render_description_section(output)?;
+    man.render_options_section(output)?;
+    man.render_subcommands_section(output)?;
+    let mut more = Roff::new();
+    more.control("SH", ["ENVIRONMENT"]);
+    more.text([roman(
+        "Each flag can come from a variable of the environment; the command line wins.",
+    )]);
+    for (variable, flag) in variables(&cli::command()) {
+        more.control("TP", []);
+        more.text([bold(variable)]);
+        more.text([roman(format!("Stands for --{flag}."))]);
+    }
+    more.control("TP", []);
+    more.text([bold("STATE_DIRECTORY")]);
+    more.text([roman(
+        "The data directory, as systemd names it, unless --storage.path is given.",
+    )]);
+    more.control("SH", ["EXIT STATUS"]);
+    for (status, meaning) in EXIT_STATUS {
+        more.control("TP", []);
+        more.text([bold(status.to_string())]);
+        more.text([roman(meaning)]);
+    }
+    more.control("SH", ["FILES"]);
+    for (file, meaning) in [
+        (
+            "config.yaml",
+            "The configuration, unless --config.file names another one.",
+        ),
+        (
+            "data/delivery.db",
+            "The ledger: what was counted. In the data directory (--storage.path).",
+        ),
+        (
+            "data/spool",
+            "Answers that a vendor gives once, until they are counted, and in quarantine those that could not be read.",
+        ),
+    ] {
+        more.control("TP", []);
+        more.text([bold(file)]);
+        more.text([roman(meaning)]);
+    }
+    more.to_writer(output)?;
+    man.render_version_section(output)
+}
+
+/// The variables that stand for flags, of a command and of those below it.
+fn variables(command: &clap::Command) -> BTreeMap<String, String> {
+    let own = command.get_arguments().filter_map(|argument| {
+        let variable = argument.get_env()?.to_string_lossy().into_owned();
+        Some((variable, argument.get_long()?.to_owned()))
+    });
+    own.chain(command.get_subcommands().flat_map(variables))
+        .collect()
+}
+
+/// Prints the completions of a shell.
+pub(super) fn completions(shell: Shell) -> u8 {
+    let generator = match shell {
+        Shell::Bash => Generator::Bash,
+        Shell::Zsh => Generator::Zsh,
+        Shell::Fish => Generator::Fish,
+    };
+    let mut bytes = Vec::new();
+    generate(generator, &mut cli::command(), NAME, &mut bytes);
+    print(&bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_manual_page_has_every_command_flag_and_exit_status() {
+        let mut bytes = Vec::new();
+        write(&mut bytes).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        let command = cli::command();
+        for own in command.get_subcommands() {
+            assert!(text.contains(own.get_name()), "{}", own.get_name());
+        }
+        let variables = variables(&command);
+        assert!(variables.len() > 12, "{variables:?}");
+        for (variable, flag) in variables {
+            assert!(text.contains(&variable), "{variable}");
+            let expected = flag.replace(['.', '-'], "_").to_ascii_uppercase();
+            assert_eq!(variable, format!("DELIVERY_EXPORTER_{expected}"));
+        }
+        for (_, meaning) in EXIT_STATUS {
+            assert!(text.contains(&meaning[..20]), "{meaning}");
+        }
+    }
+}

@@ -26,8 +26,8 @@ use std::{
     collections::HashSet,
     ffi::OsStr,
     fs,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -45,6 +45,9 @@ const SUITE: u64 = 32;
 /// The name of the test that tells a row of seeds.
 const ROW: &str = "universe::row";
 
+/// How often a replica has worked until it was quiet.
+static MOVES: AtomicUsize = AtomicUsize::new(0);
+
 /// Tells one seed, and gives what is wrong.
 fn run(case: &Case, sabotage: Sabotage) -> Vec<Fault> {
     PANICS.lock().unwrap().clear();
@@ -52,8 +55,24 @@ fn run(case: &Case, sabotage: Sabotage) -> Vec<Fault> {
     let own = case.clone();
     // A thread of its own: chance begins anew with each seed.
     let thread = std::thread::Builder::new().name(format!("s-{}", case.seed));
-    let told = thread.spawn(move || telling::tell(&own, sabotage));
-    if let Ok(told) = told.unwrap().join() {
+    let told = thread.spawn(move || telling::tell(&own, sabotage)).unwrap();
+    let (mut moves, mut moved_at) = (MOVES.load(Ordering::Relaxed), Instant::now());
+    while !told.is_finished() {
+        std::thread::sleep(Duration::from_millis(20));
+        let now = MOVES.load(Ordering::Relaxed);
+        if now != moves {
+            (moves, moved_at) = (now, Instant::now());
+        } else if moved_at.elapsed() > PATIENCE {
+            // The thread goes on until the process ends, which is after this seed.
+            return vec![Fault {
+                promise: "restless",
+                whose: String::new(),
+                family: String::new(),
+                text: format!("a replica does not become quiet, after {now} moves of the time"),
+            }];
+        }
+    }
+    if let Ok(told) = told.join() {
         println!(
             "SEED digest {} {:016x} {}",
             case.seed, told.digest, told.steps

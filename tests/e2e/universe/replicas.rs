@@ -8,7 +8,7 @@ use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -35,6 +35,7 @@ use super::{
             truth::{MAIL, NEWS, PUSH},
         },
     },
+    MOVES,
     gate::Gate,
     network::answers,
     sabotage::Sabotage,
@@ -273,6 +274,7 @@ impl Universe {
 
     /// Lets a replica work until nothing happens any more unless the time goes on.
     fn work(&self, index: usize) {
+        MOVES.fetch_add(1, Ordering::Relaxed);
         let replica = &self.replicas[index];
         let Some((runtime, ..)) = &replica.running else {
             return;

@@ -309,7 +309,7 @@ async fn reports(flags: &Flags, ledger: &Ledger, config: &Config, raw: &mut Raw)
             let mut writer = mail.spool().begin().await.unwrap();
             writer.write(body.as_bytes()).await.unwrap();
             let name = writer.finish().await.unwrap();
-            read.push((name, provider.read_reports(body.as_bytes())));
+            read.push((name, provider.read_pushed(body.as_bytes()).reports));
         }
         chunk[2] += start.elapsed();
         for (_, read) in &read {
@@ -399,9 +399,13 @@ async fn snapshots(flags: &Flags, ledger: &Ledger, config: &Config, raw: &mut Ra
             })
             .collect();
         let start = Instant::now();
-        push.snapshots(application, Dataset::Statistics, seen)
-            .await
-            .unwrap();
+        push.snapshots(
+            application,
+            delivery_exporter::providers::dataset("statistics").unwrap(),
+            seen,
+        )
+        .await
+        .unwrap();
         lasted += start.elapsed();
         let start = Instant::now();
         raw.remember(&ids, round as usize).await;

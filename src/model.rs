@@ -1,328 +1,15 @@
 //! The words that all rooms share: who is asked (accounts, applications, data sets), about what
 //! (messages), and what can be counted (measures). No vendor's JSON, no metric name.
 
-use std::{fmt, sync::Arc, time::Duration};
+mod dataset;
 
-use jiff::{SignedDuration, Timestamp};
+use std::{fmt, sync::Arc};
 
-/// The type of a provider: one per vendor API, the label `provider`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ProviderType {
-    /// Infobip, statistics of push bulks.
-    InfobipPush,
-    /// Infobip, delivery reports of e-mail.
-    InfobipEmail,
-    /// EngageLab AppPush.
-    Engagelab,
-    /// Pushwoosh, push and e-mail.
-    Pushwoosh,
-    /// Alibaba Cloud EMAS Mobile Push.
-    AlibabaPush,
-}
+use jiff::Timestamp;
 
-impl ProviderType {
-    /// Every type, in the order of the documentation.
-    pub const ALL: [ProviderType; 5] = [
-        ProviderType::InfobipPush,
-        ProviderType::InfobipEmail,
-        ProviderType::Engagelab,
-        ProviderType::Pushwoosh,
-        ProviderType::AlibabaPush,
-    ];
-
-    /// The name in the configuration and in the label `provider`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            ProviderType::InfobipPush => "infobip_push",
-            ProviderType::InfobipEmail => "infobip_email",
-            ProviderType::Engagelab => "engagelab",
-            ProviderType::Pushwoosh => "pushwoosh",
-            ProviderType::AlibabaPush => "alibaba_push",
-        }
-    }
-
-    /// The type of that name.
-    pub fn parse(name: &str) -> Option<ProviderType> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
-    }
-
-    /// The vendor's public address; `None` where every customer has another one.
-    pub fn default_base_url(self) -> Option<&'static str> {
-        match self {
-            ProviderType::InfobipPush | ProviderType::InfobipEmail => {
-                Some("https://api.infobip.com")
-            }
-            ProviderType::Engagelab => None,
-            ProviderType::Pushwoosh => Some("https://api.pushwoosh.com"),
-            ProviderType::AlibabaPush => Some("https://cloudpush.aliyuncs.com"),
-        }
-    }
-
-    /// When a message is forgotten unless the configuration says otherwise. EngageLab refuses ids
-    /// that are 30 days old, so the last query has to come before.
-    pub fn default_max_age(self) -> Duration {
-        let days = if self == ProviderType::Engagelab {
-            29
-        } else {
-            30
-        };
-        Duration::from_secs(days * 86_400)
-    }
-
-    /// The data sets that this version collects, with whether each is on by default.
-    pub fn datasets(self) -> &'static [(Dataset, bool)] {
-        match self {
-            ProviderType::InfobipPush => &[(Dataset::Statistics, true)],
-            ProviderType::InfobipEmail => &[(Dataset::Reports, true)],
-            ProviderType::Engagelab => &[
-                (Dataset::Messages, true),
-                (Dataset::Users, true),
-                (Dataset::Lifecycle, false),
-            ],
-            ProviderType::Pushwoosh => &[
-                (Dataset::Messages, true),
-                (Dataset::Bounces, true),
-                (Dataset::Intervals, false),
-                (Dataset::Log, false),
-                (Dataset::Links, false),
-                (Dataset::LinkDevices, false),
-            ],
-            ProviderType::AlibabaPush => &[(Dataset::Messages, true)],
-        }
-    }
-
-    /// The columns of contract 4.1 and 4.3: a channel with the measures that it can have. The
-    /// first column's counters exist from the start, the others' from the channel's first numbers.
-    pub fn columns(self) -> &'static [(&'static str, &'static [Measure])] {
-        use BounceKind::{Hard, Soft};
-        use ErrorReason::{
-            Cloud, Dropped, Expired, Other, Registration, Rejected, SendFailed, Suppressed, System,
-            Undelivered, Unspecified,
-        };
-        use Measure::{
-            Accepted, Bounces, Complaints, Confirmed, Delivered, Dismissed, Displayed, Errors,
-            InboxOpened, Opened, Sent, Skipped, Targeted, Unshowable, Unsubscribed,
-        };
-        match self {
-            ProviderType::InfobipPush => &[(
-                "push",
-                &[
-                    Sent,
-                    Delivered,
-                    Displayed,
-                    Errors(Registration),
-                    Errors(Expired),
-                    Errors(Cloud),
-                ],
-            )],
-            ProviderType::InfobipEmail => &[(
-                "email",
-                &[
-                    Sent,
-                    Delivered,
-                    Complaints,
-                    Unsubscribed,
-                    Bounces(Hard),
-                    Bounces(Soft),
-                    Errors(Suppressed),
-                    Errors(Dropped),
-                    Errors(System),
-                    Errors(Expired),
-                    Errors(Rejected),
-                    Errors(Other),
-                ],
-            )],
-            ProviderType::Engagelab => &[("push", &[Targeted, Sent, Delivered, Displayed, Opened])],
-            ProviderType::Pushwoosh => &[
-                (
-                    "push",
-                    &[
-                        Sent,
-                        Delivered,
-                        Opened,
-                        InboxOpened,
-                        Unshowable,
-                        Errors(Unspecified),
-                    ],
-                ),
-                (
-                    "email",
-                    &[
-                        Sent,
-                        Delivered,
-                        Opened,
-                        Confirmed,
-                        Unsubscribed,
-                        Complaints,
-                        Errors(Unspecified),
-                        Errors(Rejected),
-                        Bounces(Hard),
-                        Bounces(Soft),
-                    ],
-                ),
-            ],
-            ProviderType::AlibabaPush => &[
-                ("push", &[Accepted, Sent, Delivered, Opened, Dismissed]),
-                (
-                    "sms",
-                    &[
-                        Sent,
-                        Delivered,
-                        Skipped,
-                        Errors(SendFailed),
-                        Errors(Undelivered),
-                    ],
-                ),
-            ],
-        }
-    }
-
-    /// How the vendor publishes where it does so once a day, so that only ages of a day and more
-    /// can be told apart. The hour of completeness is a default.
-    pub fn daily_publication(self) -> Option<DailyPublication> {
-        (self == ProviderType::AlibabaPush).then_some(DailyPublication {
-            utc_offset: SignedDuration::from_hours(8),
-            complete_at: Duration::from_secs(6 * 3600),
-        })
-    }
-
-    /// Whether the vendor can list the messages that were sent.
-    pub fn can_list(self) -> bool {
-        matches!(self, ProviderType::Pushwoosh | ProviderType::AlibabaPush)
-    }
-
-    /// Whether messages are tracked one by one (and so need a list of them).
-    pub fn has_messages(self) -> bool {
-        self != ProviderType::InfobipEmail
-    }
-
-    /// Whether an account has applications that the vendor must be told of.
-    pub fn needs_applications(self) -> bool {
-        !matches!(self, ProviderType::InfobipEmail | ProviderType::Engagelab)
-    }
-}
-
-impl fmt::Display for ProviderType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// How a vendor publishes numbers once a day.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct DailyPublication {
-    /// The vendor's days begin at midnight of this offset from UTC.
-    pub utc_offset: SignedDuration,
-    /// How long after midnight the numbers of the day before are expected to be complete.
-    pub complete_at: Duration,
-}
-
-impl DailyPublication {
-    /// The begin of the vendor's day in which `at` lies.
-    pub fn day_of(self, at: Timestamp) -> Timestamp {
-        let offset = self.utc_offset.as_secs();
-        let into = (at.as_second() + offset).rem_euclid(SECONDS_OF_A_DAY);
-        Timestamp::from_second(at.as_second() - into).unwrap_or(at)
-    }
-
-    /// When the numbers are expected to be complete on the vendor's day in which `at` lies.
-    pub fn complete_on_day_of(self, at: Timestamp) -> Timestamp {
-        delivery_clock::after(self.day_of(at), self.complete_at)
-    }
-}
-
-const SECONDS_OF_A_DAY: i64 = 86_400;
-
-/// A data set of a vendor: what `collect` names, and the label `dataset`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Dataset {
-    /// Infobip's statistics of one push bulk.
-    Statistics,
-    /// Infobip's e-mail delivery reports, handed out once.
-    Reports,
-    /// The numbers of single messages (EngageLab, Pushwoosh, Alibaba).
-    Messages,
-    /// EngageLab's users of an application.
-    Users,
-    /// EngageLab's status of single messages on test devices.
-    Lifecycle,
-    /// Pushwoosh's bounced e-mails.
-    Bounces,
-    /// Pushwoosh's conversions of single messages.
-    Intervals,
-    /// Pushwoosh's log of events.
-    Log,
-    /// Pushwoosh's clicks on links in e-mails.
-    Links,
-    /// Pushwoosh's devices that clicked on links in e-mails.
-    LinkDevices,
-}
-
-impl Dataset {
-    /// Every data set.
-    pub const ALL: [Dataset; 10] = [
-        Dataset::Statistics,
-        Dataset::Reports,
-        Dataset::Messages,
-        Dataset::Users,
-        Dataset::Lifecycle,
-        Dataset::Bounces,
-        Dataset::Intervals,
-        Dataset::Log,
-        Dataset::Links,
-        Dataset::LinkDevices,
-    ];
-
-    /// Whether it has the numbers of single messages, which are counted and compared at ages.
-    pub fn has_snapshots(self) -> bool {
-        matches!(self, Dataset::Statistics | Dataset::Messages)
-    }
-
-    /// Whether it is about messages that only the vendor's answers about messages tell from others.
-    pub fn is_about_listed_messages(self) -> bool {
-        matches!(self, Dataset::Links | Dataset::LinkDevices)
-    }
-
-    /// How often it is asked for unless the configuration says otherwise; `None`: every `interval`.
-    pub fn default_interval(self) -> Option<Duration> {
-        let minutes = match self {
-            Dataset::Statistics | Dataset::Reports | Dataset::Messages => return None,
-            Dataset::Bounces | Dataset::Log | Dataset::Lifecycle => 5,
-            Dataset::Users | Dataset::Intervals | Dataset::Links => 60,
-            Dataset::LinkDevices => 360,
-        };
-        Some(Duration::from_secs(minutes * 60))
-    }
-
-    /// The name in the configuration and in the label `dataset`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Dataset::Statistics => "statistics",
-            Dataset::Reports => "reports",
-            Dataset::Messages => "messages",
-            Dataset::Users => "users",
-            Dataset::Lifecycle => "lifecycle",
-            Dataset::Bounces => "bounces",
-            Dataset::Intervals => "intervals",
-            Dataset::Log => "log",
-            Dataset::Links => "links",
-            Dataset::LinkDevices => "link_devices",
-        }
-    }
-
-    /// The data set of that name.
-    pub fn parse(name: &str) -> Option<Dataset> {
-        Self::ALL
-            .into_iter()
-            .find(|dataset| dataset.as_str() == name)
-    }
-}
-
-impl fmt::Display for Dataset {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+pub use dataset::{
+    Channel, DailyPublication, Dataset, DatasetSpec, Field, HistoryMethod, QueryMethod, field,
+};
 
 /// An application of an account: the vendor's id for it, and the label `application`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -689,7 +376,7 @@ pub struct Happening {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are the contract's labels")]
 pub enum HappeningKind {
-    /// An event of Pushwoosh's log.
+    /// An event of the vendor's log.
     Log {
         action: Arc<str>,
         platform: Arc<str>,
@@ -731,9 +418,9 @@ pub struct Snapshot {
     /// The id that the message is asked for by.
     pub asked: Arc<str>,
     /// The vendor's own id of the message, the label `message_id`. Another one than `asked` where
-    /// a vendor has two names for a message (Pushwoosh: `id` and `code`).
+    /// a vendor has two names for a message.
     pub id: Arc<str>,
-    /// The campaign that the vendor names (EngageLab: `plan_id`).
+    /// The campaign that the vendor names.
     pub campaign: Option<Arc<str>>,
     /// When the vendor says that it was sent.
     pub sent_at: Option<Timestamp>,
@@ -799,14 +486,5 @@ mod tests {
         }
         assert_eq!("first".parse(), Ok(Age::First));
         assert_eq!("5".parse::<Age>(), Err(()));
-    }
-
-    #[test]
-    fn every_column_has_known_measures() {
-        for provider in ProviderType::ALL {
-            for (_, measures) in provider.columns() {
-                assert!(measures.iter().all(|own| Measure::ALL.contains(own)));
-            }
-        }
     }
 }

@@ -15,7 +15,7 @@ use delivery_exporter::{
     collector::Recorder,
     config::{self, Config},
     ledger::Lease,
-    model::{Dataset, Measure, Message, Row, Snapshot, Totals},
+    model::{Measure, Message, Row, Snapshot, Totals},
     outputs::exposition::Exposition,
     series::{AccountSeries, Table},
 };
@@ -140,7 +140,7 @@ impl Filled {
                     sent_at: Some(sent_at),
                 };
                 account.snapshot(
-                    Dataset::Messages,
+                    delivery_exporter::providers::dataset("messages").unwrap(),
                     application,
                     &message,
                     sent_at,

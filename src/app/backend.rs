@@ -11,8 +11,8 @@ use crate::{
     collector::Recorder,
     config::Account,
     ledger::{Amount, News, Registration, StoreError},
-    model::{Application, Dataset, Message},
-    providers::{Observation, Pushed, Query},
+    model::{Application, Message},
+    providers::{MessagesQuery, Observation, Pushed, Vendors},
     redact::masked,
     secret::Secret,
     series::{self, NamedCounter, Probed, Visitor, WebhookOutcome},
@@ -47,6 +47,9 @@ impl Exporter {
             id: Arc::from(""),
             name: live.account.name.clone(),
         });
+        let Some((dataset, _)) = live.account.vendor.webhook() else {
+            return Err("the vendor pushes nothing".to_owned());
+        };
         let Pushed {
             reports, events, ..
         } = live.provider.read_pushed(&body);
@@ -57,7 +60,7 @@ impl Exporter {
         if !events.is_empty() {
             let counted = live
                 .ledger
-                .happened(&application, Dataset::Reports, events, None)
+                .happened(&application, dataset, events, None)
                 .await;
             let (more, counted) = counted.map_err(|error| error.to_string())?;
             news.append(more);
@@ -93,28 +96,23 @@ impl Exporter {
         };
         let (mut snapshot, began) = (None, clock.monotonic());
         let messages = [message.clone()];
-        let query = Query::Messages {
-            dataset: live
-                .account
-                .collect
-                .first()
-                .copied()
-                .unwrap_or(Dataset::Messages),
-            application,
-            messages: &messages,
-            // One attempt: whoever probes has a timeout of its own.
-            patience: Duration::ZERO,
-        };
-        let asked = live
-            .provider
-            .ask(query, &mut |observation| {
+        if let Some(dataset) = live.account.snapshots() {
+            let query = MessagesQuery {
+                dataset,
+                application,
+                messages: &messages,
+                // One attempt: whoever probes has a timeout of its own.
+                patience: Duration::ZERO,
+            };
+            let answer = live.provider.messages(query).await;
+            for observation in answer.observations {
                 if let Observation::Snapshot(own) = observation {
                     snapshot = Some(*own);
                 }
-            })
-            .await;
-        if let Err(failure) = asked {
-            tracing::debug!(account = %live.account.name, error = %failure, "a probe failed");
+            }
+            if let Err(failure) = answer.result {
+                tracing::debug!(account = %live.account.name, error = %failure, "a probe failed");
+            }
         }
         Probed {
             application: application.clone(),
@@ -131,6 +129,10 @@ impl Exporter {
 impl Backend for Exporter {
     fn api_token(&self) -> Option<Secret> {
         self.config().api_token.clone()
+    }
+
+    fn vendors(&self) -> Vendors {
+        self.config().vendors
     }
 
     fn accounts(&self) -> Vec<Arc<Account>> {
@@ -229,7 +231,7 @@ impl Backend for Exporter {
                     .collect();
                 accounts.push(json!({
                     "account": live.account.name,
-                    "provider": live.account.provider.as_str(),
+                    "provider": live.account.vendor.name,
                     "lease_held": self.ledger().lease(&live.account.name).runs(),
                     "ready": note.is_some_and(|own| own.ready),
                     "next_query_at": note.and_then(|own| own.next).map(|at| at.to_string()),

@@ -21,11 +21,12 @@ use crate::{
     config::{self, Account, Config, MessageEntry},
     discovery::{Sources, Update},
     ledger::{Before, Increase},
-    model::{Application, Dataset, Message},
+    model::{Application, Dataset, HistoryMethod, Message, QueryMethod},
     outputs::exposition,
     progress::Bar,
     providers::{
-        self, Failure, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Scope,
+        self, Failure, HistoryQuery, HistoryRecord, ListQuery, MessagesQuery, Observation,
+        Provider, Scope,
     },
     series::History,
 };
@@ -183,8 +184,8 @@ fn query<'a>(
     application: &'a Application,
     message: Option<&'a Message>,
     (from, to): (Timestamp, Timestamp),
-) -> PastQuery<'a> {
-    PastQuery {
+) -> HistoryQuery<'a> {
+    HistoryQuery {
         dataset,
         application,
         message,
@@ -216,21 +217,21 @@ impl Recall<'_> {
         let plans = self.account.collect.iter();
         if plans
             .clone()
-            .any(|own| provider.past_plan(*own) == Some(PastPlan::Message))
+            .any(|own| own.history == Some(HistoryMethod::Message))
         {
             self.updates = Sources::once(self.account).await;
         }
         for dataset in plans {
-            let Some(plan) = provider.past_plan(*dataset) else {
+            let Some(method) = dataset.history else {
                 continue;
             };
             for application in &self.account.applications {
-                match plan {
-                    PastPlan::Message => {
+                match method {
+                    HistoryMethod::Message => {
                         self.messages(provider.as_ref(), *dataset, application)
                             .await;
                     }
-                    PastPlan::Whole { reach } => {
+                    HistoryMethod::Whole { reach } => {
                         self.whole(provider.as_ref(), *dataset, application, reach)
                             .await;
                     }
@@ -283,23 +284,22 @@ impl Recall<'_> {
             return;
         }
         self.progress.planned(1);
-        let mut told = Vec::new();
-        let asked = provider.past(query, &mut |past| told.push(past)).await;
+        let answer = provider.history(query).await;
         self.progress.answered(1);
-        if let Err(failure) = asked {
+        if let Err(failure) = answer.result {
             self.failed(dataset, application, &failure);
         }
         let (mut days, mut seen) = (Vec::new(), HashSet::new());
-        for past in told {
-            match past {
-                Past::Grown(day) => days.push(day),
-                Past::Happened(happenings) => {
+        for record in answer.observations {
+            match record {
+                HistoryRecord::Increase(day) => days.push(day),
+                HistoryRecord::Happened(happenings) => {
                     let before = self.before;
                     let increases =
                         before.of_happenings(application, dataset, &happenings, reach, &mut seen);
                     self.count(dataset, application, increases);
                 }
-                Past::Newest { from, to, figures } => {
+                HistoryRecord::Newest { from, to, figures } => {
                     let to = to.min(birth);
                     self.history.newest(application, &figures, from, to);
                 }
@@ -352,14 +352,16 @@ impl Recall<'_> {
         let asked = messages.iter().map(|message| {
             let query = query(dataset, application, Some(message), (self.from, to));
             async move {
-                let mut hours = Vec::new();
-                let mut take = |past| {
-                    if let Past::Grown(hour) = past {
-                        hours.push(hour);
-                    }
-                };
-                let asked = provider.past(query, &mut take).await;
-                asked.map(|()| (message, hours))
+                let answer = provider.history(query).await;
+                let hours = answer
+                    .observations
+                    .into_iter()
+                    .filter_map(|record| match record {
+                        HistoryRecord::Increase(hour) => Some(hour),
+                        _ => None,
+                    });
+                let hours: Vec<_> = hours.collect();
+                answer.result.map(|()| (message, hours))
             }
         });
         // In their order, so that the same names are kept each time.
@@ -401,19 +403,22 @@ impl Recall<'_> {
             .filter(|message| message.application == application.id)
             .for_each(|message| known.add(message.clone()));
         if self.account.messages.list {
-            let query = Query::List {
+            let query = ListQuery {
                 dataset,
                 application,
                 oldest: later(self.from, -GROWS),
                 since: later(self.from, -GROWS),
+                max_messages: usize::MAX,
+                with_numbers: false,
                 patience: LIST_PATIENCE,
             };
-            let mut take = |observation| {
+            let answer = provider.list(query).await;
+            for observation in answer.observations {
                 if let Observation::Listed(message) = observation {
                     known.add(message);
                 }
-            };
-            if let Err(failure) = provider.ask(query, &mut take).await {
+            }
+            if let Err(failure) = answer.result {
                 self.failed(dataset, application, &failure);
             }
         }
@@ -428,18 +433,19 @@ impl Recall<'_> {
             .into_iter()
             .partition(|message| known.0.contains_key(&message.id));
         others.into_iter().for_each(|message| known.add(message));
-        let batch = match provider.plan(dataset) {
-            Plan::Messages { batch } => batch,
-            Plan::Whole | Plan::Drain => 1,
+        let batch = match dataset.method {
+            QueryMethod::Messages { batch } => batch,
+            QueryMethod::Whole | QueryMethod::Drain => 1,
         };
         for messages in more.chunks(batch) {
-            let query = Query::Messages {
+            let query = MessagesQuery {
                 dataset,
                 application,
                 messages,
                 patience: LIST_PATIENCE,
             };
-            let mut take = |observation| {
+            let answer = provider.messages(query).await;
+            for observation in answer.observations {
                 if let Observation::Snapshot(snapshot) = observation
                     && let Some(own) = messages.iter().find(|own| own.id == snapshot.asked)
                 {
@@ -449,8 +455,8 @@ impl Recall<'_> {
                         ..own.clone()
                     });
                 }
-            };
-            if let Err(failure) = provider.ask(query, &mut take).await {
+            }
+            if let Err(failure) = answer.result {
                 self.failed(dataset, application, &failure);
             }
         }

@@ -15,7 +15,6 @@ use crate::{
     collector::Progress,
     config::{Account, Config},
     ledger::{AccountLedger, Purpose, Replayed, StoreError},
-    model::{Dataset, ProviderType},
     progress::Bar,
     providers::{self, SpooledBody},
 };
@@ -101,17 +100,22 @@ async fn replay(
         return Ok(());
     };
     // The name may have been another vendor's: of such bodies nothing can be read.
-    if account.provider == ProviderType::InfobipEmail {
+    let reports = account.vendor.reports();
+    if let Some(dataset) = reports {
         let applications = std::slice::from_ref(application);
-        match ledger.open(applications, &[Dataset::Reports], false).await {
+        match ledger.open(applications, &[dataset], false).await {
             // Another replica may hold the account: then it is counted for that one.
             Ok(_) | Err(StoreError::Fenced) => {}
             Err(error) => return Err(of_store(error)),
         }
     }
     let read = |body: &[u8]| provider.read_pushed(body);
+    let dataset = reports.or(account.collect.first().copied());
+    let Some(dataset) = dataset else {
+        return Ok(());
+    };
     for body in bodies {
-        let replayed = ledger.replay(application, &body, &read).await;
+        let replayed = ledger.replay(application, dataset, &body, &read).await;
         progress.answered(1);
         let replayed = match replayed {
             Ok(replayed) => replayed,

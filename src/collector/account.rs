@@ -1,7 +1,6 @@
 //! The loop of one account: passes, what is in flight, and what becomes of each answer.
 
 mod answers;
-mod buffer;
 mod flights;
 mod pass;
 mod steps;
@@ -28,8 +27,8 @@ use crate::{
     config::{Account, MessageEntry},
     discovery::{MessageKey, Named, Sources, Tracker, Update},
     ledger::{AccountLedger, Lease, StoreError},
-    model::{Dataset, MAX_REGISTERED_BYTES, Message, Source},
-    providers::{FailureKind, Plan, Provider},
+    model::{Dataset, MAX_REGISTERED_BYTES, Message, QueryMethod, Source},
+    providers::{FailureKind, Provider},
     spans::TRACE_TARGET,
 };
 
@@ -248,21 +247,21 @@ impl Collector {
             .then(|| account.collect.iter().max_by_key(|own| own.has_snapshots()))
             .flatten();
         for dataset in &account.collect {
-            match collector.parts.provider.plan(*dataset) {
-                Plan::Drain => {
+            match dataset.method {
+                QueryMethod::Drain => {
                     collector
                         .lanes
                         .entry((*dataset, 0))
                         .or_default()
                         .add(Job::Drain, first);
                 }
-                Plan::Whole => {
+                QueryMethod::Whole => {
                     for application in 0..account.applications.len() {
                         let lane = collector.lanes.entry((*dataset, application)).or_default();
                         lane.add(Job::Whole, first);
                     }
                 }
-                Plan::Messages { .. } => {
+                QueryMethod::Messages { .. } => {
                     for application in 0..account.applications.len() {
                         collector.lanes.entry((*dataset, application)).or_default();
                     }
@@ -346,9 +345,8 @@ impl Collector {
         self.make_room(MAX_EXCESS_MESSAGES);
         let clock = &self.parts.clock;
         let first = earliest.map_or(first, |earliest| clock.moment_of(earliest).max(first));
-        let provider = &self.parts.provider;
         for ((dataset, of), lane) in &mut self.lanes {
-            if *of == application && matches!(provider.plan(*dataset), Plan::Messages { .. }) {
+            if *of == application && matches!(dataset.method, QueryMethod::Messages { .. }) {
                 lane.add(Job::Message(key.1.clone()), first);
                 self.parts.progress.planned(1);
             }
@@ -465,9 +463,15 @@ impl Collector {
                 // Another replica has it open.
                 self.parts.progress.opened();
             }
-            if self.parts.account.collect.contains(&Dataset::Reports) {
+            if self
+                .parts
+                .account
+                .collect
+                .iter()
+                .any(|own| own.is_drained())
+            {
                 let provider = &self.parts.provider;
-                let read = |body: &[u8]| provider.read_reports(body);
+                let read = |body: &[u8]| provider.read_pushed(body).reports;
                 let ledger = &self.parts.ledger;
                 match ledger.leave_spool(&self.application(0), &read).await {
                     Ok(news) => self.parts.recorder.news(&news),
@@ -521,9 +525,9 @@ impl Collector {
         recorder.cleared();
         recorder.news(&news);
         recorder.publish();
-        let reports = account.collect.contains(&Dataset::Reports);
+        let reports = account.collect.iter().any(|own| own.is_drained());
         if reports {
-            let read = |body: &[u8]| provider.read_reports(body);
+            let read = |body: &[u8]| provider.read_pushed(body).reports;
             let news = ledger.catch_up(&self.application(0), &read).await?;
             recorder.news(&news);
             recorder.publish();

@@ -22,8 +22,8 @@ use super::{
 use crate::{
     config,
     ledger::{Ledger, Missed, Purpose, Registration},
-    model::{Dataset, Message},
-    providers::{self, Failure, Observation, Plan, Provider, Query},
+    model::Message,
+    providers::{self, Answer, MessagesQuery, Provider},
 };
 
 const MINUTE: i64 = 60;
@@ -56,21 +56,11 @@ impl Noted {
 }
 
 impl Provider for Noted {
-    fn plan(&self, dataset: Dataset) -> Plan {
-        self.inner.plan(dataset)
-    }
-
-    fn ask<'a>(
-        &'a self,
-        query: Query<'a>,
-        take: &'a mut (dyn FnMut(Observation) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    fn messages<'a>(&'a self, query: MessagesQuery<'a>) -> BoxFuture<'a, Answer> {
         self.in_flight.fetch_add(1, Ordering::SeqCst);
-        if let Query::Messages { messages, .. } = query {
-            self.note(messages);
-        }
+        self.note(query.messages);
         async move {
-            let answer = self.inner.ask(query, take).await;
+            let answer = self.inner.messages(query).await;
             self.in_flight.fetch_sub(1, Ordering::SeqCst);
             answer
         }

@@ -12,10 +12,13 @@ use super::*;
 use crate::{
     config::{self, Config},
     ledger::{Ledger, Missed, Names, News, Purpose, StoreNotes},
-    model::{Age, Application, Dataset, Measure, Message, Snapshot, Source, Totals},
+    model::{
+        Age, Application, Dataset, DatasetSpec, Measure, Message, QueryMethod, Snapshot, Source,
+        Totals,
+    },
     providers::{
-        Failure, FailureKind, Observation, Observer, Plan, Provider, Query, Refusal, RequestCode,
-        Scope,
+        Answer, Failure, FailureKind, ListQuery, MessagesQuery, Observation, Observer, Provider,
+        Refusal, RequestCode, Scope,
     },
 };
 
@@ -133,7 +136,6 @@ const STUCK: &str = "stuck";
 
 /// A vendor that answers by script.
 struct Scripted {
-    batch: usize,
     asked: Mutex<Vec<String>>,
     answers: Mutex<VecDeque<Result<Vec<Observation>, Failure>>>,
     together: AtomicUsize,
@@ -143,56 +145,52 @@ struct Scripted {
 }
 
 impl Provider for Scripted {
-    fn plan(&self, _: Dataset) -> Plan {
-        Plan::Messages { batch: self.batch }
-    }
-
     fn list_has_numbers(&self) -> bool {
         true
     }
 
-    fn ask<'a>(
-        &'a self,
-        query: Query<'a>,
-        take: &'a mut (dyn FnMut(Observation) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
-        async move {
-            let what = match query {
-                Query::List { application, .. } => format!("list {}", application.name),
-                Query::Drain { .. } => "drain".into(),
-                Query::Whole { .. } => "whole".into(),
-                Query::Messages { messages, .. } => {
-                    let ids: Vec<_> = messages.iter().map(|own| own.id.as_ref()).collect();
-                    ids.join(",")
-                }
-            };
-            let is_stuck = what == STUCK;
-            self.asked.lock().unwrap().push(what);
-            if is_stuck {
-                self.clock.sleep(Duration::from_secs(40)).await;
-            }
-            let now = self.together.fetch_add(1, Ordering::SeqCst) + 1;
-            self.most.fetch_max(now, Ordering::SeqCst);
-            if self.slow {
-                self.clock.sleep(Duration::from_secs(1)).await;
-            }
-            self.together.fetch_sub(1, Ordering::SeqCst);
-            let answer = self.answers.lock().unwrap().pop_front();
-            match answer {
-                Some(answer) => answer?.into_iter().for_each(take),
-                // Without a script every message has a number.
-                None => {
-                    if let Query::Messages { messages, .. } = query {
-                        messages
-                            .iter()
-                            .for_each(|own| take(snapshot(&own.id, &own.id, 1)));
-                    }
-                }
-            }
-            Ok(())
-        }
-        .boxed()
+    fn messages<'a>(&'a self, query: MessagesQuery<'a>) -> BoxFuture<'a, Answer> {
+        let ids: Vec<_> = query.messages.iter().map(|own| own.id.as_ref()).collect();
+        let what = ids.join(",");
+        async move { self.answer(what, query.messages).await }.boxed()
     }
+
+    fn list<'a>(&'a self, query: ListQuery<'a>) -> BoxFuture<'a, Answer> {
+        let what = format!("list {}", query.application.name);
+        async move { self.answer(what, &[]).await }.boxed()
+    }
+}
+
+impl Scripted {
+    async fn answer(&self, what: String, messages: &[Message]) -> Answer {
+        let is_stuck = what == STUCK;
+        self.asked.lock().unwrap().push(what);
+        if is_stuck {
+            self.clock.sleep(Duration::from_secs(40)).await;
+        }
+        let now = self.together.fetch_add(1, Ordering::SeqCst) + 1;
+        self.most.fetch_max(now, Ordering::SeqCst);
+        if self.slow {
+            self.clock.sleep(Duration::from_secs(1)).await;
+        }
+        self.together.fetch_sub(1, Ordering::SeqCst);
+        let answer = self.answers.lock().unwrap().pop_front();
+        match answer {
+            Some(Ok(observations)) => Answer::new(observations, Ok(())),
+            Some(Err(failure)) => Answer::failed(failure),
+            // Without a script every message has a number.
+            None => {
+                let numbers = messages.iter().map(|own| snapshot(&own.id, &own.id, 1));
+                Answer::new(numbers.collect(), Ok(()))
+            }
+        }
+    }
+}
+
+/// A data set that is queried in another way than its vendor's.
+pub(super) fn queried_by(dataset: Dataset, method: QueryMethod) -> Dataset {
+    let spec = DatasetSpec { method, ..*dataset };
+    Dataset::new(Box::leak(Box::new(spec)))
 }
 
 pub(super) fn snapshot(asked: &str, id: &str, sent: u64) -> Observation {
@@ -261,7 +259,6 @@ impl Bench {
         let config: Config = config::parse(&path, &text, &|_| None).unwrap();
         let (clock, hand) = Clock::manual(Timestamp::from_second(START).unwrap());
         let vendor = Arc::new(Scripted {
-            batch,
             asked: Mutex::default(),
             answers: Mutex::new(answers.into()),
             together: AtomicUsize::new(0),
@@ -272,7 +269,11 @@ impl Bench {
         let ledger = Ledger::open(&config, clock.clone(), Arc::new(NoNotes), Purpose::Serve)
             .await
             .unwrap();
-        let account = Arc::new(config.accounts[0].clone());
+        let mut account = config.accounts[0].clone();
+        for dataset in &mut account.collect {
+            *dataset = queried_by(*dataset, QueryMethod::Messages { batch });
+        }
+        let account = Arc::new(account);
         let own = ledger.account(&config, &account).unwrap();
         let record = Arc::new(Record::default());
         let lease = ledger.lease(&account.name);

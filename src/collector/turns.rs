@@ -8,14 +8,17 @@ use futures_util::{FutureExt, future::BoxFuture};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    tests::{NoNotes, Record, snapshot},
+    tests::{NoNotes, Record, queried_by, snapshot},
     *,
 };
 use crate::{
     config,
     ledger::{AccountLedger, Amount, Ledger, Purpose},
-    model::{Dataset, Message},
-    providers::{Failure, FailureKind, Observation, Plan, Provider, Query, Refusal, Scope},
+    model::{Message, QueryMethod},
+    providers::{
+        Answer, Failure, FailureKind, ListQuery, Listing, MessagesQuery, Observation, Provider,
+        Refusal, Scope, WholeQuery,
+    },
 };
 
 /// By which of its names a message is told.
@@ -90,15 +93,6 @@ impl Paced {
 }
 
 impl Provider for Paced {
-    fn plan(&self, dataset: Dataset) -> Plan {
-        match dataset {
-            Dataset::Messages => Plan::Messages {
-                batch: if self.named_apart { 1 } else { 2 },
-            },
-            _ => Plan::Whole,
-        }
-    }
-
     fn list_has_numbers(&self) -> bool {
         self.list_has_numbers
     }
@@ -107,131 +101,124 @@ impl Provider for Paced {
         id == "123"
     }
 
-    fn needs_messages(&self, dataset: Dataset) -> bool {
-        dataset == Dataset::Links
+    fn list<'a>(&'a self, query: ListQuery<'a>) -> BoxFuture<'a, Answer> {
+        async move {
+            let began = self.begin("list".into());
+            let past = query.since.duration_since(query.oldest);
+            self.lists.lock().unwrap().push(past);
+            self.clock.sleep(self.list_takes).await;
+            let mut listing = Listing::new(query.max_messages, query.with_numbers);
+            let application = &query.application.id;
+            let number = self.lists.lock().unwrap().len() - 1;
+            let telling = self
+                .tellings
+                .get(number.min(self.tellings.len().max(1) - 1));
+            if let Some(telling) = telling {
+                let (alias, name): (Arc<str>, Arc<str>) = (Arc::from("123"), Arc::from("A-1"));
+                if *telling == Telling::Both {
+                    let (alias, id) = (alias.clone(), name.clone());
+                    listing.push(Observation::Named { alias, id });
+                }
+                let id = match telling {
+                    Telling::OtherName => alias,
+                    Telling::Both | Telling::Name => name,
+                };
+                listing.push(Observation::Listed(Message {
+                    application: application.clone(),
+                    id: id.clone(),
+                    campaign: None,
+                    sent_at: Some(Timestamp::from_second(START).unwrap()),
+                }));
+                listing.push(snapshot(&id, &id, 1));
+            }
+            for id in &self.listed {
+                listing.push(Observation::Listed(Message {
+                    application: application.clone(),
+                    id: Arc::from(id.as_str()),
+                    campaign: None,
+                    sent_at: Some(began),
+                }));
+                if self.list_has_numbers {
+                    listing.push(snapshot(id, id, 1));
+                }
+            }
+            listing.into_answer(Ok(()))
+        }
+        .boxed()
     }
 
-    fn ask<'a>(
-        &'a self,
-        query: Query<'a>,
-        take: &'a mut (dyn FnMut(Observation) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    fn messages<'a>(&'a self, query: MessagesQuery<'a>) -> BoxFuture<'a, Answer> {
         async move {
-            let began = self.clock.now();
-            let note = |name: String| self.queries.lock().unwrap().push((began, name));
-            match query {
-                Query::List {
-                    application,
-                    oldest,
-                    since,
-                    ..
-                } => {
-                    note("list".into());
-                    self.lists
-                        .lock()
-                        .unwrap()
-                        .push(since.duration_since(oldest));
-                    self.clock.sleep(self.list_takes).await;
-                    let number = self.lists.lock().unwrap().len() - 1;
-                    let telling = self
-                        .tellings
-                        .get(number.min(self.tellings.len().max(1) - 1));
-                    if let Some(telling) = telling {
-                        let (alias, name): (Arc<str>, Arc<str>) =
-                            (Arc::from("123"), Arc::from("A-1"));
-                        if *telling == Telling::Both {
-                            let (alias, id) = (alias.clone(), name.clone());
-                            take(Observation::Named { alias, id });
-                        }
-                        let id = match telling {
-                            Telling::OtherName => alias,
-                            Telling::Both | Telling::Name => name,
-                        };
-                        take(Observation::Listed(Message {
-                            application: application.id.clone(),
-                            id: id.clone(),
-                            campaign: None,
-                            sent_at: Some(Timestamp::from_second(START).unwrap()),
-                        }));
-                        take(snapshot(&id, &id, 1));
-                    }
-                    for id in &self.listed {
-                        take(Observation::Listed(Message {
-                            application: application.id.clone(),
-                            id: Arc::from(id.as_str()),
-                            campaign: None,
-                            sent_at: Some(began),
-                        }));
-                        if self.list_has_numbers {
-                            take(snapshot(id, id, 1));
-                        }
-                    }
-                    Ok(())
+            let ids: Vec<_> = query.messages.iter().map(|own| own.id.as_ref()).collect();
+            self.begin(ids.join(","));
+            self.clock.sleep(self.query_takes).await;
+            if self.failing.iter().any(|own| ids.contains(&own.as_str())) {
+                return Answer::failed(Failure::new(FailureKind::Vendor, "broken"));
+            }
+            let is_in = |own: &String| ids.contains(&own.as_str());
+            if self.unbuildable.iter().any(is_in) {
+                return Answer::failed(Failure::new(FailureKind::Request, "no URL"));
+            }
+            let mut observations = Vec::new();
+            for id in ids {
+                if id == "A-1" && self.named_apart {
+                    observations.push(Observation::Named {
+                        alias: Arc::from("123"),
+                        id: Arc::from(id),
+                    });
                 }
-                Query::Messages { messages, .. } => {
-                    let ids: Vec<_> = messages.iter().map(|own| own.id.as_ref()).collect();
-                    note(ids.join(","));
-                    self.clock.sleep(self.query_takes).await;
-                    if self.failing.iter().any(|own| ids.contains(&own.as_str())) {
-                        return Err(Failure::new(FailureKind::Vendor, "broken"));
-                    }
-                    let is_in = |own: &String| ids.contains(&own.as_str());
-                    if self.unbuildable.iter().any(is_in) {
-                        return Err(Failure::new(FailureKind::Request, "no URL"));
-                    }
-                    for id in ids {
-                        if id == "A-1" && self.named_apart {
-                            take(Observation::Named {
-                                alias: Arc::from("123"),
-                                id: Arc::from(id),
-                            });
-                        }
-                        if id == "123" && self.named_meanwhile {
-                            take(Observation::Named {
-                                alias: Arc::from(id),
-                                id: Arc::from("A-1"),
-                            });
-                        }
-                        if self.refused.iter().any(|own| own == id) {
-                            take(Observation::Refused {
-                                asked: Arc::from(id),
-                                reason: Arc::from("not_found"),
-                                then: Refusal::UnlessNew,
-                            });
-                        } else {
-                            take(snapshot(id, id, 1));
-                        }
-                    }
-                    Ok(())
+                if id == "123" && self.named_meanwhile {
+                    observations.push(Observation::Named {
+                        alias: Arc::from(id),
+                        id: Arc::from("A-1"),
+                    });
                 }
-                Query::Whole {
-                    dataset, messages, ..
-                } => {
-                    note(dataset.to_string());
-                    match dataset {
-                        Dataset::Links if messages.is_empty() => {
-                            take(Observation::NothingToQuery);
-                            Ok(())
-                        }
-                        Dataset::Log => {
-                            let mut slices = self.slices.lock().unwrap();
-                            if *slices > 0 {
-                                *slices -= 1;
-                                take(Observation::More);
-                            }
-                            Ok(())
-                        }
-                        Dataset::Bounces => {
-                            let failure = Failure::new(FailureKind::Forbidden, "not in this plan");
-                            Err(failure.of(Scope::Application))
-                        }
-                        _ => Ok(()),
+                observations.push(if self.refused.iter().any(|own| own == id) {
+                    Observation::Refused {
+                        asked: Arc::from(id),
+                        reason: Arc::from("not_found"),
+                        then: Refusal::UnlessNew,
                     }
+                } else {
+                    snapshot(id, id, 1)
+                });
+            }
+            Answer::new(observations, Ok(()))
+        }
+        .boxed()
+    }
+
+    fn whole<'a>(&'a self, query: WholeQuery<'a>) -> BoxFuture<'a, Answer> {
+        async move {
+            self.begin(query.dataset.to_string());
+            match query.dataset.as_str() {
+                "links" if query.messages.is_empty() => {
+                    Answer::new(vec![Observation::NothingToQuery], Ok(()))
                 }
-                Query::Drain { .. } => Err(Failure::unsupported()),
+                "log" => {
+                    let mut slices = self.slices.lock().unwrap();
+                    let goes_on = *slices > 0;
+                    *slices = slices.saturating_sub(1);
+                    let more = goes_on.then_some(Observation::More);
+                    Answer::new(more.into_iter().collect(), Ok(()))
+                }
+                "bounces" => {
+                    let failure = Failure::new(FailureKind::Forbidden, "not in this plan");
+                    Answer::failed(failure.of(Scope::Application))
+                }
+                _ => Answer::new(Vec::new(), Ok(())),
             }
         }
         .boxed()
+    }
+}
+
+impl Paced {
+    /// Notes a query that begins now.
+    fn begin(&self, name: String) -> Timestamp {
+        let began = self.clock.now();
+        self.queries.lock().unwrap().push((began, name));
+        began
     }
 }
 
@@ -276,7 +263,12 @@ impl Bench {
         let ledger = Ledger::open(&config, clock.clone(), Arc::new(NoNotes), Purpose::Serve)
             .await
             .unwrap();
-        let account = Arc::new(config.accounts[0].clone());
+        let mut account = config.accounts[0].clone();
+        let batch = if vendor.named_apart { 1 } else { 2 };
+        for dataset in account.collect.iter_mut().filter(|own| own.has_snapshots()) {
+            *dataset = queried_by(*dataset, QueryMethod::Messages { batch });
+        }
+        let account = Arc::new(account);
         let own = ledger.account(&config, &account).unwrap();
         let record = Arc::new(Record::default());
         let lease = ledger.lease(&account.name);

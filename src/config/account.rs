@@ -16,14 +16,15 @@ use super::{
     read::{Context, Map, readable, web_url},
     schema::{self, Section},
     tree::{self, Node, Tree},
-    types::{
-        Account, Credentials, HttpList, Limits, MessageEntry, Messages, PerMessage, RateLimit,
-        Signature, Tls,
-    },
+    types::{Account, HttpList, Limits, MessageEntry, Messages, PerMessage, RateLimit, Tls},
+    vendor_keys::{credentials, vendor_keys, webhook_token},
 };
 use crate::{
-    model::{Application, DailyPublication, Dataset, MAX_REGISTERED_BYTES, ProviderType},
-    secret::Secret,
+    model::{Application, DailyPublication, Dataset, MAX_REGISTERED_BYTES},
+    providers::{
+        Vendor,
+        vendor::{Applications, BaseUrl},
+    },
 };
 
 /// `collection`: what a provider falls back to.
@@ -145,11 +146,10 @@ pub(super) fn read(
     }
     let map = Map::new(context, Section::Provider, Some(node), &node.place);
     let name = name(context, &map);
-    let provider = provider_type(&map);
-    let provider = provider?;
+    let vendor = vendor(&map)?;
     // The rest is read without a name too, so that everything is found at once.
     let label = name.clone().unwrap_or_default();
-    let applications = applications(context, &map, provider, &label);
+    let applications = applications(context, &map, vendor, &label);
     let interval = map
         .optional_duration("interval")
         .unwrap_or(collection.interval);
@@ -188,17 +188,17 @@ pub(super) fn read(
     if rate_limit.burst == 0 {
         context.error(&rate.place, "burst has to be at least 1");
     }
-    let collect = collect(context, &map, provider);
-    let base_url = base_url(context, &map, provider);
-    let credentials = credentials(context, &map, provider);
-    let messages = messages(context, &map, provider, &applications);
+    let collect = collect(context, &map, vendor);
+    let base_url = base_url(context, &map, vendor);
+    let credentials = credentials(context, &map, vendor);
+    let messages = messages(context, &map, vendor, &applications);
     let account = Account {
         place: map.place.clone(),
         interval,
-        dataset_intervals: dataset_intervals(context, &map, provider),
+        dataset_intervals: dataset_intervals(context, &map, vendor),
         timeout,
         stale_after,
-        daily: daily(context, &map, provider),
+        daily: daily(context, &map, vendor),
         cohort_ages: collection.cohort_ages.clone(),
         max_interval: collection.max_interval,
         proxy_url: proxy(context, &map),
@@ -214,27 +214,33 @@ pub(super) fn read(
         base_url: base_url?,
         credentials: credentials?,
         messages,
-        canaries: canaries(context, &map, provider),
-        max_links: map.size("max_links"),
-        webhook_token: webhook_token(context, &map, provider),
+        keys: vendor_keys(context, &map, vendor),
+        webhook_token: webhook_token(context, &map, vendor),
         name: name?,
-        provider,
+        vendor,
     };
-    if account.collect.contains(&Dataset::Lifecycle) && account.canaries.is_empty() {
-        let text = "lifecycle needs canaries: the registration ids of test devices";
-        context.error(place("collect"), text);
+    for dataset in &account.collect {
+        if let Some((key, what)) = dataset.needs_key
+            && !account.keys.is_given(key)
+        {
+            let text = format!("{dataset} needs {key}: {what}");
+            context.error(place("collect"), text);
+        }
     }
     let finds_messages =
         account.messages.list || account.collect.iter().any(|own| own.has_snapshots());
     for dataset in &account.collect {
-        if dataset.is_about_listed_messages() && !finds_messages {
-            let text = format!(
-                "{dataset} needs messages in collect, or messages.list: without them nothing tells which messages are e-mails"
-            );
+        if let Some(what) = dataset.needs_listed_messages.filter(|_| !finds_messages) {
+            let snapshots = vendor.datasets.iter().find(|own| own.has_snapshots());
+            let source = match snapshots {
+                Some(snapshots) => format!("{snapshots} in collect, or messages.list"),
+                None => "messages.list".to_owned(),
+            };
+            let text = format!("{dataset} needs {source}: without them nothing tells {what}");
             context.error(place("collect"), text);
         }
     }
-    if account.provider.has_messages()
+    if vendor.has_messages()
         && account.messages.fixed.is_empty()
         && account.messages.files.is_empty()
         && account.messages.http.is_empty()
@@ -247,14 +253,14 @@ pub(super) fn read(
 }
 
 /// How the vendor publishes once a day, with `daily_complete_at`.
-fn daily(context: &Context, map: &Map<'_>, provider: ProviderType) -> Option<DailyPublication> {
-    let default = provider.daily_publication();
+fn daily(context: &Context, map: &Map<'_>, vendor: &Vendor) -> Option<DailyPublication> {
+    let default = vendor.daily();
     let Some(node) = map.get("daily_complete_at") else {
         return default;
     };
     let Some(default) = default else {
         let text = format!(
-            "daily_complete_at is for vendors that publish once a day; {provider} is not one"
+            "daily_complete_at is for vendors that publish once a day; {vendor} is not one"
         );
         context.error(&node.place, text);
         return None;
@@ -275,33 +281,6 @@ fn daily(context: &Context, map: &Map<'_>, provider: ProviderType) -> Option<Dai
     })
 }
 
-/// `canaries`: the registration ids of test devices. They name devices, and are never shown.
-fn canaries(context: &Context, map: &Map<'_>, provider: ProviderType) -> Vec<Secret> {
-    let Some(node) = map.get("canaries") else {
-        return Vec::new();
-    };
-    if provider != ProviderType::Engagelab {
-        let text = format!("canaries are for engagelab: {provider} has no lifecycle of devices");
-        context.error(&node.place, text);
-    }
-    let items = context.list("canaries", node).iter();
-    items
-        .filter_map(|item| context.text("a canary", item))
-        .map(Secret::new)
-        .collect()
-}
-
-/// `webhook_token`, of the one type whose vendor pushes reports.
-fn webhook_token(context: &Context, map: &Map<'_>, provider: ProviderType) -> Option<Secret> {
-    let token = map.secret("webhook_token")?;
-    if provider == ProviderType::InfobipEmail {
-        return Some(token.value);
-    }
-    let text = format!("webhook_token is for infobip_email: {provider} pushes no reports");
-    context.error(&map.place, text);
-    None
-}
-
 fn name(context: &Context, map: &Map<'_>) -> Option<Arc<str>> {
     let Some(node) = map.get("name") else {
         map.missing("name", ": it is the label account");
@@ -319,24 +298,24 @@ fn name(context: &Context, map: &Map<'_>) -> Option<Arc<str>> {
     None
 }
 
-fn provider_type(map: &Map<'_>) -> Option<ProviderType> {
+fn vendor(map: &Map<'_>) -> Option<&'static Vendor> {
     if map.get("type").is_none() {
-        map.missing("type", ": the vendor's API, such as infobip_push");
+        let example = map.vendors().first().map_or("", |vendor| vendor.name);
+        map.missing("type", &format!(": the vendor's API, such as {example}"));
     }
-    map.word("type").and_then(ProviderType::parse)
+    map.vendor("type")
 }
 
-fn base_url(context: &Context, map: &Map<'_>, provider: ProviderType) -> Option<Url> {
+fn base_url(context: &Context, map: &Map<'_>, vendor: &Vendor) -> Option<Url> {
     let insecure = map.truth("allow_insecure_http");
     let Some(node) = map.get("base_url") else {
-        let default = provider
-            .default_base_url()
-            .and_then(|url| Url::parse(url).ok());
-        if default.is_none() {
-            let hint = ": this vendor has one address per data centre, such as https://pushapi-sgp.engagelab.com";
-            map.missing("base_url", hint);
-        }
-        return default;
+        return match vendor.base_url {
+            BaseUrl::Default(url) => Url::parse(url).ok(),
+            BaseUrl::Required(hint) => {
+                map.missing("base_url", &format!(": {hint}"));
+                None
+            }
+        };
     };
     let url = map.url("base_url")?;
     if !url.username().is_empty() || url.password().is_some() {
@@ -410,46 +389,39 @@ pub(super) fn tls(context: &Context, map: &Map<'_>) -> Tls {
     tls
 }
 
-fn datasets(provider: ProviderType) -> String {
-    let names: Vec<_> = provider
-        .datasets()
-        .iter()
-        .map(|(dataset, _)| dataset.as_str())
-        .collect();
+fn datasets(vendor: &Vendor) -> String {
+    let datasets = vendor.datasets.iter();
+    let names: Vec<_> = datasets.map(|dataset| dataset.as_str()).collect();
     names.join(", ")
 }
 
 /// A data set of this type, by its name.
 fn dataset(
     context: &Context,
-    provider: ProviderType,
+    vendor: &Vendor,
     name: &str,
     place: &super::errors::Place,
 ) -> Option<Dataset> {
-    let known = Dataset::parse(name)
-        .filter(|dataset| provider.datasets().iter().any(|(own, _)| own == dataset));
+    let known = vendor.dataset(name);
     if known.is_none() {
         let text = format!(
-            "{provider} has no data set {name}; there is: {}",
-            datasets(provider)
+            "{vendor} has no data set {name}; there is: {}",
+            datasets(vendor)
         );
         context.error(place, text);
     }
     known
 }
 
-fn collect(context: &Context, map: &Map<'_>, provider: ProviderType) -> Vec<Dataset> {
+fn collect(context: &Context, map: &Map<'_>, vendor: &Vendor) -> Vec<Dataset> {
     let Some(node) = map.get("collect") else {
-        let all = provider.datasets().iter();
-        return all
-            .filter(|(_, default)| *default)
-            .map(|(dataset, _)| *dataset)
-            .collect();
+        let all = vendor.datasets.iter().copied();
+        return all.filter(|dataset| dataset.is_default).collect();
     };
     let mut collect = Vec::new();
     for item in context.list("collect", node) {
         if let Some(name) = context.text("collect", item)
-            && let Some(dataset) = dataset(context, provider, name, &item.place)
+            && let Some(dataset) = dataset(context, vendor, name, &item.place)
             && !collect.contains(&dataset)
         {
             collect.push(dataset);
@@ -458,7 +430,7 @@ fn collect(context: &Context, map: &Map<'_>, provider: ProviderType) -> Vec<Data
     if matches!(&node.value, Tree::List(items) if items.is_empty()) {
         let text = format!(
             "collect is empty; take it out, or name {}",
-            datasets(provider)
+            datasets(vendor)
         );
         context.error(&node.place, text);
     }
@@ -468,11 +440,11 @@ fn collect(context: &Context, map: &Map<'_>, provider: ProviderType) -> Vec<Data
 fn dataset_intervals(
     context: &Context,
     map: &Map<'_>,
-    provider: ProviderType,
+    vendor: &Vendor,
 ) -> BTreeMap<Dataset, Duration> {
     let mut intervals = BTreeMap::new();
     for (name, place, node) in map.names("dataset_intervals") {
-        let Some(dataset) = dataset(context, provider, name, place) else {
+        let Some(dataset) = dataset(context, vendor, name, place) else {
             continue;
         };
         let Some(text) = context.text(name, node) else {
@@ -527,106 +499,19 @@ fn labels(context: &Context, map: &Map<'_>) -> BTreeMap<Arc<str>, Arc<str>> {
     labels
 }
 
-fn credentials(context: &Context, map: &Map<'_>, provider: ProviderType) -> Option<Credentials> {
-    let section = map.section("credentials", Section::Credentials);
-    let forms: &[&[&str]] = match provider {
-        ProviderType::InfobipPush | ProviderType::InfobipEmail => {
-            &[&["username", "password"], &["api_key"], &["token"]]
-        }
-        ProviderType::Engagelab => &[&["app_key", "master_secret"]],
-        ProviderType::Pushwoosh => &[&["api_token"]],
-        ProviderType::AlibabaPush => &[&["access_key_id", "access_key_secret"]],
-    };
-    let optional: &[&str] = match provider {
-        ProviderType::AlibabaPush => &["security_token", "signature"],
-        _ => &[],
-    };
-    let all = [
-        "username",
-        "password",
-        "api_key",
-        "token",
-        "app_key",
-        "master_secret",
-        "api_token",
-        "access_key_id",
-        "access_key_secret",
-        "security_token",
-        "signature",
-    ];
-    let wanted = || {
-        let forms: Vec<_> = forms.iter().map(|form| form.join(" and ")).collect();
-        forms.join(", or ")
-    };
-    for name in all {
-        if section.has(name) && !forms.concat().contains(&name) && !optional.contains(&name) {
-            let text = format!("{provider} has no credential {name}; it takes {}", wanted());
-            context.error(&section.place, text);
-            return None;
-        }
-    }
-    let given: Vec<_> = forms
-        .iter()
-        .filter(|form| form.iter().any(|name| section.has(name)))
-        .collect();
-    let [form] = given.as_slice() else {
-        let text = if given.is_empty() {
-            format!(
-                "credentials are missing: {provider} takes {} (each also as a file, with _file)",
-                wanted()
-            )
-        } else {
-            format!(
-                "credentials of more than one kind; keep one of: {}",
-                wanted()
-            )
-        };
-        context.error(&section.place, text);
-        return None;
-    };
-    for name in form.iter() {
-        if !section.has(name) {
-            section.missing(name, &format!(": {provider} takes {}", form.join(" and ")));
-        }
-    }
-    let secrets: Vec<_> = form.iter().map(|name| section.secret(name)).collect();
-    let security_token = section.secret("security_token");
-    let signature = match section.word("signature") {
-        Some("v1") => Signature::V1,
-        _ => Signature::V3,
-    };
-    let mut secrets = secrets.into_iter();
-    let mut next = || secrets.next().flatten();
-    Some(match (provider, form[0]) {
-        (ProviderType::AlibabaPush, _) => Credentials::AccessKey {
-            id: next()?,
-            secret: next()?,
-            security_token,
-            signature,
-        },
-        (ProviderType::Pushwoosh, _) => Credentials::ApiToken(next()?),
-        (_, "api_key") => Credentials::ApiKey(next()?),
-        (_, "token") => Credentials::Token(next()?),
-        _ => Credentials::Basic {
-            username: next()?,
-            password: next()?,
-        },
-    })
-}
-
 fn applications(
     context: &Context,
     map: &Map<'_>,
-    provider: ProviderType,
+    vendor: &Vendor,
     account: &Arc<str>,
 ) -> Vec<Application> {
     let node = map.get("applications");
     let items = node.map_or(&[][..], |node| context.list("applications", node));
     let place = node.map_or(&map.place, |node| &node.place);
-    if !provider.needs_applications() {
+    let Applications::Several { check, .. } = vendor.applications else {
         if items.len() > 1 {
             let text =
-                format!("{provider} knows one application per account; make a provider of each");
+                format!("{vendor} knows one application per account; make a provider of each");
             context.error(place, text);
         }
         let name = items.first().and_then(|item| {
@@ -637,7 +522,7 @@ fn applications(
             id: Arc::from(""),
             name: name.unwrap_or_else(|| account.clone()),
         }];
-    }
+    };
     let mut applications = Vec::new();
     let mut ids = Seen::new(context);
     let mut names = Seen::new(context);
@@ -649,11 +534,9 @@ fn applications(
             }
             continue;
         };
-        if provider == ProviderType::AlibabaPush && !id.bytes().all(|byte| byte.is_ascii_digit()) {
-            context.error(
-                &entry.place,
-                "the id of an application has to be an AppKey, which is a number",
-            );
+        if let Some(check) = check.filter(|check| !(check.is_id)(&id)) {
+            let text = format!("the id of an application has to be {}", check.what);
+            context.error(&entry.place, text);
         }
         let name = entry.text("name").unwrap_or_else(|| id.clone());
         if ids.first("the application id", &id, &entry.place)
@@ -664,7 +547,7 @@ fn applications(
     }
     if items.is_empty() {
         let text =
-            format!("applications are missing: {provider} needs one or more, each with its id");
+            format!("applications are missing: {vendor} needs one or more, each with its id");
         context.error(place, text);
     }
     applications
@@ -673,21 +556,19 @@ fn applications(
 fn messages(
     context: &Context,
     map: &Map<'_>,
-    provider: ProviderType,
+    vendor: &Vendor,
     applications: &[Application],
 ) -> Messages {
     let section = map.section("messages", Section::Messages);
-    let list = section
-        .optional_truth("list")
-        .unwrap_or_else(|| provider.can_list());
-    if list && !provider.can_list() {
-        let text = format!("{provider} cannot list its messages; name them under static");
+    let list = section.optional_truth("list").unwrap_or(vendor.can_list);
+    if list && !vendor.can_list {
+        let text = format!("{vendor} cannot list its messages; name them under static");
         context.error(&section.place, text);
     }
-    if map.get("messages").is_some() && !provider.has_messages() {
+    if map.get("messages").is_some() && !vendor.has_messages() {
         context.error(
             &section.place,
-            format!("{provider} has no messages to name: its reports come by themselves"),
+            format!("{vendor} has no messages to name: its reports come by themselves"),
         );
     }
     let max_age = match section.optional_duration("max_age") {
@@ -696,7 +577,7 @@ fn messages(
             age
         }
         Some(age) => age,
-        None => provider.default_max_age(),
+        None => vendor.max_age,
     };
     let mut fixed: Vec<MessageEntry> = Vec::new();
     let mut seen = Seen::new(context);
@@ -764,7 +645,7 @@ pub fn message_list(
     let file: Arc<Path> = place.into();
     let mut errors = Vec::new();
     let root = tree::parse(&file, text, None, &mut errors);
-    let context = Context::new(PathBuf::new(), errors);
+    let context = Context::new(&[], PathBuf::new(), errors);
     let mut entries = Vec::new();
     if let Some(root) = root {
         for item in context.list("the file", &root) {

@@ -2,10 +2,14 @@
 
 use std::fmt::Write;
 
-use super::schema::{self, Holds, Section};
+use super::{
+    schema::{self, Holds, Section},
+    vendors,
+};
+use crate::providers::Vendors;
 
-/// `docs/configuration.md`.
-pub fn reference() -> String {
+/// `docs/configuration.md`, for a list of vendors.
+pub fn reference(vendors: Vendors) -> String {
     let mut text = String::from(
         "# Configuration\n\n\
         This page is made from the exporter's own table of keys; a test keeps it current.\n\n\
@@ -15,10 +19,7 @@ pub fn reference() -> String {
         duplicates and bad values are errors; `delivery-exporter check` shows all of them at once.\n",
     );
     for section in Section::ALL {
-        let mut rows = schema::built(section).peekable();
-        if rows.peek().is_none() {
-            continue;
-        }
+        let rows = schema::keys(vendors, section);
         // Writing to a string does not fail.
         let _ = write!(
             text,
@@ -26,7 +27,7 @@ pub fn reference() -> String {
             section.title()
         );
         for key in rows {
-            let default = match key.default {
+            let default = match vendors::default(vendors, &key).as_str() {
                 "" => String::new(),
                 default => format!("`{default}`"),
             };
@@ -39,8 +40,8 @@ pub fn reference() -> String {
                 text,
                 "| `{}`{file} | {} | {default} | {} |",
                 key.name,
-                key.holds.describe(),
-                key.text
+                key.holds.describe(vendors),
+                vendors::text(vendors, &key)
             );
         }
     }

@@ -18,7 +18,10 @@ use super::{
     tree::{self, Environment, Node, Tree},
     types::{Account, Config, Limits, StoreUrl},
 };
-use crate::files;
+use crate::{
+    files,
+    providers::{VENDORS, Vendors},
+};
 
 /// Reads a configuration file and everything that it names.
 ///
@@ -54,6 +57,20 @@ pub fn parse(
     text: &str,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigErrors> {
+    parse_with(VENDORS, path, text, environment)
+}
+
+/// As [`parse`], with other vendors than those of this program.
+///
+/// # Errors
+///
+/// As of [`load`].
+pub fn parse_with(
+    vendors: Vendors,
+    path: &Path,
+    text: &str,
+    environment: &dyn Fn(&str) -> Option<String>,
+) -> Result<Config, ConfigErrors> {
     let file: Arc<Path> = path.into();
     let mut errors = Vec::new();
     let root = tree::parse(&file, text, Some(environment), &mut errors);
@@ -61,7 +78,7 @@ pub fn parse(
     let broken: HashSet<_> = errors.iter().map(|error| error.place.clone()).collect();
     let of_tree = errors.len();
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-    let context = Context::new(directory, errors);
+    let context = Context::new(vendors, directory, errors);
     let config = root.map(|root| whole(&context, &root, environment));
     let mut errors = context.errors.into_inner();
     let mut index = 0;
@@ -169,6 +186,7 @@ fn whole(context: &Context, root: &Node, environment: &Environment<'_>) -> Confi
         .flat_map(|account| account.labels.keys().cloned())
         .collect();
     Config {
+        vendors: context.vendors,
         store: store_url(context, &store, data.as_deref()),
         lease: lease(context, &store),
         spool: match (&data, store.path("spool")) {
@@ -365,11 +383,11 @@ pub fn summary(config: &Config) -> String {
         let mut line = format!(
             "{}: {}, {}, every {}",
             account.name,
-            account.provider,
+            account.vendor,
             datasets.join(", "),
             duration::show(account.interval)
         );
-        if account.provider.has_messages() {
+        if account.vendor.has_messages() {
             line.push_str(&format!(
                 ", {} static messages",
                 account.messages.fixed.len()

@@ -18,11 +18,13 @@ mod secrets;
 mod tests;
 mod tree;
 mod types;
+mod vendor_keys;
+mod vendors;
 mod web;
 
 pub use account::{is_own_label, message_list};
 pub use docs::reference;
 pub use errors::{ConfigError, ConfigErrors, Place};
-pub use load::{STATE_DIRECTORY, load, parse, summary};
+pub use load::{STATE_DIRECTORY, load, parse, parse_with, summary};
 pub use types::*;
 pub use web::{ClientAuth, Pem, WebConfig, WebRateLimit, WebTls, web};

@@ -20,11 +20,14 @@ use super::{
 };
 use crate::{
     files,
+    providers::{Vendor, Vendors},
     secret::{Secret, SecretSource},
 };
 
 /// What reading one configuration shares: its problems, and where relative paths begin.
 pub(super) struct Context {
+    /// The vendors that a provider can be of.
+    pub(super) vendors: Vendors,
     pub(super) directory: PathBuf,
     pub(super) errors: RefCell<Vec<ConfigError>>,
     pub(super) warnings: RefCell<Vec<String>>,
@@ -32,8 +35,9 @@ pub(super) struct Context {
 
 impl Context {
     /// Problems are added to `errors`.
-    pub(super) fn new(directory: PathBuf, errors: Vec<ConfigError>) -> Context {
+    pub(super) fn new(vendors: Vendors, directory: PathBuf, errors: Vec<ConfigError>) -> Context {
         Context {
+            vendors,
             directory,
             errors: RefCell::new(errors),
             warnings: RefCell::default(),
@@ -140,7 +144,7 @@ impl<'c> Map<'c> {
                     if context.is_full() {
                         break;
                     }
-                    if let Some(problem) = unknown(section, name) {
+                    if let Some(problem) = unknown(context.vendors, section, name) {
                         context.error(place, problem);
                     }
                 }
@@ -159,12 +163,14 @@ impl<'c> Map<'c> {
         }
     }
 
+    /// The key of that name.
+    fn key(&self, name: &str) -> Option<schema::Key> {
+        schema::find(self.context.vendors, self.section, name)
+    }
+
     /// The value of a key, if it is there.
     pub(super) fn get(&self, name: &str) -> Option<&'c Node> {
-        debug_assert!(
-            schema::find(self.section, name).is_some(),
-            "{name} is in no table"
-        );
+        debug_assert!(self.key(name).is_some(), "{name} is in no table");
         self.node.and_then(|node| node.get(name))
     }
 
@@ -177,6 +183,17 @@ impl<'c> Map<'c> {
     pub(super) fn has(&self, name: &str) -> bool {
         let there = |name: &str| self.node_of(name).is_some();
         there(name) || there(&format!("{name}_file"))
+    }
+
+    /// The vendors that a provider can be of.
+    pub(super) fn vendors(&self) -> Vendors {
+        self.context.vendors
+    }
+
+    /// The names of the section's keys.
+    pub(super) fn key_names(&self) -> Vec<&'static str> {
+        let keys = schema::keys(self.context.vendors, self.section);
+        keys.iter().map(|key| key.name).collect()
     }
 
     /// The section below a key.
@@ -203,7 +220,7 @@ impl<'c> Map<'c> {
         parse: impl Fn(&str) -> Option<T>,
     ) -> T {
         self.value(name, want, &parse)
-            .or_else(|| parse(schema::default(self.section, name)))
+            .or_else(|| parse(self.key(name).map_or("", |key| key.default)))
             .unwrap_or_default()
     }
 
@@ -287,12 +304,22 @@ impl<'c> Map<'c> {
 
     /// One of the words of the table, by its place there.
     pub(super) fn word(&self, name: &str) -> Option<&'static str> {
-        let Some(Holds::Word(words)) = schema::find(self.section, name).map(|key| key.holds) else {
+        let Some(Holds::Word(words)) = self.key(name).map(|key| key.holds) else {
             return None;
         };
         let want = format!("value of {name}; there are {}", words.join(", "));
         self.value(name, &want, |text| {
             words.iter().find(|word| **word == text).copied()
+        })
+    }
+
+    /// The vendor that a key names.
+    pub(super) fn vendor(&self, name: &str) -> Option<&'static Vendor> {
+        let vendors = self.context.vendors;
+        let names: Vec<_> = vendors.iter().map(|vendor| vendor.name).collect();
+        let want = format!("value of {name}; there are {}", names.join(", "));
+        self.value(name, &want, |text| {
+            vendors.iter().find(|vendor| vendor.name == text).copied()
         })
     }
 
@@ -404,17 +431,18 @@ pub(super) fn readable(path: &Path) -> Result<(), String> {
 }
 
 /// What is wrong with a key's name; `None`: nothing.
-fn unknown(section: Section, name: &str) -> Option<String> {
-    if schema::find(section, name).is_some() {
+fn unknown(vendors: Vendors, section: Section, name: &str) -> Option<String> {
+    if schema::find(vendors, section, name).is_some() {
         return None;
     }
-    let secret = |key: &&schema::Key| key.holds == Holds::Secret;
+    let secret = |key: schema::Key| key.holds == Holds::Secret;
     if let Some(plain) = name.strip_suffix("_file")
-        && schema::find(section, plain).as_ref().is_some_and(secret)
+        && schema::find(vendors, section, plain).is_some_and(secret)
     {
         return None;
     }
-    let mut names: Vec<_> = schema::built(section).map(|key| key.name).collect();
+    let keys = schema::keys(vendors, section);
+    let mut names: Vec<_> = keys.iter().map(|key| key.name).collect();
     let nearest = names
         .iter()
         .map(|known| (distance(known, name), *known))

@@ -1,5 +1,9 @@
 //! The one table of all keys: which there are, what they hold, their defaults and what they mean.
-//! Validation, defaults and the reference documentation are made from it.
+//! Validation, defaults and the reference documentation are made from it. Vendors add their own keys
+//! (`vendors`).
+
+use super::vendors;
+use crate::providers::Vendors;
 
 /// A mapping of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -80,6 +84,8 @@ pub(super) enum Holds {
     Url,
     /// One of these words.
     Word(&'static [&'static str]),
+    /// The name of a vendor.
+    Vendor,
     /// A mapping with its own keys.
     Mapping(Section),
     /// A mapping whose keys the user chooses, or the data sets.
@@ -89,7 +95,11 @@ pub(super) enum Holds {
 
 impl Holds {
     /// How the documentation calls it.
-    pub(super) fn describe(self) -> String {
+    pub(super) fn describe(self, vendors: Vendors) -> String {
+        let one_of = |words: &[&str]| {
+            let words: Vec<_> = words.iter().map(|word| format!("`{word}`")).collect();
+            words.join(" or ")
+        };
         match self {
             Holds::Text => "text".into(),
             Holds::Secret => "secret".into(),
@@ -100,11 +110,8 @@ impl Holds {
             Holds::Time => "RFC 3339 time".into(),
             Holds::Path => "path".into(),
             Holds::Url => "URL".into(),
-            Holds::Word(words) => words
-                .iter()
-                .map(|word| format!("`{word}`"))
-                .collect::<Vec<_>>()
-                .join(" or "),
+            Holds::Word(words) => one_of(words),
+            Holds::Vendor => one_of(&vendors::names(vendors, |_| true)),
             Holds::Mapping(_) | Holds::Names => "mapping".into(),
             Holds::List => "list".into(),
         }
@@ -112,6 +119,7 @@ impl Holds {
 }
 
 /// One key.
+#[derive(Clone, Copy)]
 pub(super) struct Key {
     pub(super) section: Section,
     pub(super) name: &'static str,
@@ -188,12 +196,12 @@ pub(super) const KEYS: &[Key] = &[
     key(Tls, "cert_file", Path, "", "The client's certificate (PEM); with `key_file`."),
     key(Tls, "key_file", Path, "", "The client's key (PEM)."),
     key(Provider, "name", Text, "", "Required. The label `account`: unique, of letters, digits, `_` and `-`."),
-    key(Provider, "type", Word(&["infobip_push", "infobip_email", "engagelab", "pushwoosh", "alibaba_push"]), "", "Required. The vendor's API, the label `provider`."),
-    key(Provider, "base_url", Url, "", "The vendor's address. Default by type: `https://api.infobip.com`, `https://api.pushwoosh.com`, `https://cloudpush.aliyuncs.com`; `engagelab` has none, it is required there."),
+    key(Provider, "type", Holds::Vendor, "", "Required. The vendor's API, the label `provider`."),
+    key(Provider, "base_url", Url, "", "The vendor's address."),
     key(Provider, "interval", Duration, "", "Instead of `collection.interval`."),
     key(Provider, "timeout", Duration, "", "Instead of `collection.timeout`."),
     key(Provider, "stale_after", Duration, "", "Instead of `collection.stale_after`."),
-    key(Provider, "daily_complete_at", Text, "06:00", "alibaba_push: the time of day, in the vendor's zone (UTC+8), at which the numbers of the day before are expected to be complete. Cohorts are taken from the first answer after it; until then every message of the day before is asked for once an hour."),
+    key(Provider, "daily_complete_at", Text, "", "the time of day, in the vendor's zone, at which the numbers of the day before are expected to be complete. Cohorts are taken from the first answer after it; until then every message of the day before is asked for once an hour."),
     key(Provider, "dataset_intervals", Names, "", "Another interval for a data set, such as `{messages: 5m}`."),
     key(Provider, "proxy_url", Secret, "", "A proxy. Default: the usual environment variables."),
     key(Provider, "tls", Mapping(Tls), "", "TLS to the vendor."),
@@ -201,32 +209,19 @@ pub(super) const KEYS: &[Key] = &[
     key(Provider, "max_concurrency", Count, "4", "The most requests in flight."),
     key(Provider, "allow_insecure_http", Truth, "false", "Without it, plain http to anything but loopback is refused."),
     key(Provider, "labels", Names, "", "Constant labels on all series of the account. Every account carries the union of all accounts' keys, empty where unset."),
-    key(Provider, "collect", List, "", "Which data sets. Default: `statistics` (infobip_push), `reports` (infobip_email), `messages` and `users` (engagelab), `messages` and `bounces` (pushwoosh), `messages` (alibaba_push). By choice besides: `lifecycle` (engagelab), `intervals`, `log`, `links`, `link_devices` (pushwoosh)."),
+    key(Provider, "collect", List, "", "Which data sets."),
     key(Provider, "credentials", Mapping(Credentials), "", "How the vendor knows you. Required."),
-    key(Provider, "applications", List, "", "The vendor's applications: required, one or more, for infobip_push, pushwoosh and alibaba_push; at most one for the others, where only its `name` matters (default: the account's name)."),
-    key(Provider, "messages", Mapping(Messages), "", "Which messages are watched; not for infobip_email."),
+    key(Provider, "applications", List, "", "The vendor's applications:"),
+    key(Provider, "messages", Mapping(Messages), "", "Which messages are watched"),
     key(Provider, "per_message", Mapping(PerMessage), "", "Which messages get gauges of their own."),
-    key(Provider, "canaries", List, "", "engagelab, for `collect: [lifecycle]`: the registration ids of test devices whose status is followed for each message."),
-    key(Provider, "max_links", Count, "50", "pushwoosh, for `collect: [links]`: the most clicked so many keep their names; the rest is summed under `link=\"other\"`."),
-    key(Provider, "webhook_token", Secret, "", "infobip_email: the secret of `/webhooks/infobip/email/<account>`, where the vendor pushes reports; without one it answers 404."),
+    key(Provider, "webhook_token", Secret, "", "the secret of {paths}, where the vendor pushes reports; without one it answers 404."),
     key(RateLimit, "requests_per_second", Rate, "5", "In the long run."),
     key(RateLimit, "burst", Count, "10", "So many may come at once after a pause."),
-    key(Credentials, "username", Secret, "", "infobip_push, infobip_email, with `password`."),
-    key(Credentials, "password", Secret, "", "infobip_push, infobip_email, with `username`."),
-    key(Credentials, "api_key", Secret, "", "infobip_push, infobip_email: instead of a password."),
-    key(Credentials, "token", Secret, "", "infobip_push, infobip_email: instead of a password. A value that starts with its scheme (`Bearer x`, `IBSSO x`) is sent as it is, a bare one as `Bearer`."),
-    key(Credentials, "app_key", Secret, "", "engagelab."),
-    key(Credentials, "master_secret", Secret, "", "engagelab."),
-    key(Credentials, "api_token", Secret, "", "pushwoosh."),
-    key(Credentials, "access_key_id", Secret, "", "alibaba_push."),
-    key(Credentials, "access_key_secret", Secret, "", "alibaba_push."),
-    key(Credentials, "security_token", Secret, "", "alibaba_push, only with temporary credentials."),
-    key(Credentials, "signature", Word(&["v3", "v1"]), "v3", "alibaba_push: ACS3-HMAC-SHA256 in headers, or the older HMAC-SHA1 in the query."),
-    key(Application, "id", Text, "", "The vendor's id: applicationCode (Infobip), application code (Pushwoosh), AppKey (Alibaba)."),
+    key(Application, "id", Text, "", "The vendor's id:"),
     key(Application, "name", Text, "", "The label `application`. Default: the id."),
     key(Messages, "static", List, "", "Messages by id, or with more keys."),
-    key(Messages, "list", Truth, "", "Ask the vendor for its own list. Default: true for pushwoosh and alibaba_push, whose APIs have one; the others have none."),
-    key(Messages, "max_age", Duration, "30d", "When a message is forgotten. 29d for engagelab, whose API refuses older ids."),
+    key(Messages, "list", Truth, "", "Ask the vendor for its own list."),
+    key(Messages, "max_age", Duration, "30d", "When a message is forgotten."),
     key(Messages, "files", List, "", "Patterns of files (`messages/*.yaml`) with lists of the same entries as under `static`. They are watched: changes are taken up without a reload."),
     key(Messages, "http", List, "", "Addresses that answer with the same list as JSON."),
     key(HttpList, "url", Url, "", "The address. Required."),
@@ -241,17 +236,25 @@ pub(super) const KEYS: &[Key] = &[
 ];
 
 /// The key of that name.
-pub(super) fn find(section: Section, name: &str) -> Option<&'static Key> {
-    KEYS.iter()
-        .find(|key| key.section == section && key.name == name)
+pub(super) fn find(vendors: Vendors, section: Section, name: &str) -> Option<Key> {
+    let mut keys = KEYS.iter().copied();
+    let found = keys.find(|key| key.section == section && key.name == name);
+    found.or_else(|| {
+        let mut keys = vendors::keys(vendors, section).into_iter();
+        keys.find(|key| key.name == name)
+    })
 }
 
-/// The keys of a section that this version has, secrets' files not named.
-pub(super) fn built(section: Section) -> impl Iterator<Item = &'static Key> {
-    KEYS.iter().filter(move |key| key.section == section)
+/// The keys of a section, secrets' files not named: those of every configuration, then those of
+/// vendors.
+pub(super) fn keys(vendors: Vendors, section: Section) -> Vec<Key> {
+    let own = KEYS.iter().filter(|key| key.section == section).copied();
+    own.chain(vendors::keys(vendors, section)).collect()
 }
 
-/// The default of a key, as it would be written.
+/// The default of a key that every configuration has, as it would be written.
 pub(super) fn default(section: Section, name: &str) -> &'static str {
-    find(section, name).map_or("", |key| key.default)
+    let mut keys = KEYS.iter();
+    let found = keys.find(|key| key.section == section && key.name == name);
+    found.map_or("", |key| key.default)
 }

@@ -2,7 +2,7 @@
 
 use super::{
     tree::Environment,
-    types::{Config, Credentials, StoreUrl},
+    types::{Config, StoreUrl},
 };
 use crate::redact::{register, register_url, register_user};
 
@@ -42,26 +42,18 @@ pub(super) fn register_all(config: &Config, environment: &Environment<'_>) {
         }
     }
     for account in &config.accounts {
-        let texts = match &account.credentials {
-            Credentials::Basic { username, password } => {
-                register_user(username.value.expose(), password.value.expose());
-                Vec::new()
+        let secrets = account.credentials.secrets();
+        let single = match secrets.as_slice() {
+            // Basic authentication makes a pair of them.
+            [user, password, rest @ ..] => {
+                register_user(user.value.expose(), password.value.expose());
+                rest
             }
-            Credentials::ApiKey(own) | Credentials::Token(own) | Credentials::ApiToken(own) => {
-                vec![&own.value]
-            }
-            Credentials::AccessKey {
-                id,
-                secret,
-                security_token,
-                ..
-            } => {
-                register_user(id.value.expose(), secret.value.expose());
-                security_token.iter().map(|own| &own.value).collect()
-            }
+            single => single,
         };
-        let texts = texts.into_iter().chain(&account.webhook_token);
-        register(texts.chain(&account.canaries).map(|own| own.expose()));
+        register(single.iter().map(|own| own.value.expose()));
+        let others = account.keys.all_secrets().chain(&account.webhook_token);
+        register(others.map(|own| own.expose()));
         if let Some(proxy) = &account.proxy_url {
             register_url(proxy.expose());
         }

@@ -3,13 +3,21 @@ mod hostile;
 use std::{collections::HashMap, fs, path::Path};
 
 use super::*;
-use crate::model::{Dataset, ProviderType};
+use crate::providers::VENDORS;
 
 fn with(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigErrors> {
     let environment: HashMap<_, _> = environment.iter().copied().collect();
     parse(Path::new("config.yaml"), text, &|name| {
         environment.get(name).map(ToString::to_string)
     })
+}
+
+/// The secret of an account that has an API key.
+fn api_key(account: &Account) -> crate::secret::SecretSource {
+    let mut form = account.credentials.form_secrets();
+    let (name, source) = form.next().unwrap();
+    assert_eq!((name, form.next().is_none()), ("api_key", true));
+    source.clone()
 }
 
 fn good(text: &str) -> Config {
@@ -44,7 +52,10 @@ fn the_defaults_are_the_contracts() {
         (5.0, 10)
     );
     assert_eq!(account.max_concurrency, 4);
-    assert_eq!(account.collect, [Dataset::Reports]);
+    assert_eq!(
+        account.collect,
+        [crate::providers::dataset("reports").unwrap()]
+    );
     assert_eq!(&*account.applications[0].name, "mail");
     assert_eq!(account.max_response_bytes, 67_108_864);
     assert_eq!(account.per_message.max_messages, 50);
@@ -94,9 +105,7 @@ fn values_come_from_the_environment_and_never_change_the_structure() {
     let config = with(text, &[("NAME", "mail"), ("KEY", key)]).unwrap();
     let account = &config.accounts[0];
     assert_eq!((&*account.name, &*account.labels["price"]), ("mail", "$5"));
-    let Credentials::ApiKey(secret) = &account.credentials else {
-        panic!()
-    };
+    let secret = api_key(account);
     assert_eq!(secret.value.expose(), key);
     let error = with(text, &[("NAME", "mail")]).unwrap_err().to_string();
     assert_eq!(
@@ -133,9 +142,7 @@ fn secrets_come_from_files_without_their_line_end_and_are_never_shown() {
     let path = directory.path().join("config.yaml");
     fs::write(&path, MINIMAL.replace("api_key: k", "api_key_file: key")).unwrap();
     let config = load(&path, &|_| None).unwrap();
-    let Credentials::ApiKey(secret) = &config.accounts[0].credentials else {
-        panic!()
-    };
+    let secret = api_key(&config.accounts[0]);
     assert_eq!(secret.value.expose(), "s3cr3t");
     assert!(!format!("{config:?}").contains("s3cr3t"));
     assert!(!summary(&config).contains("s3cr3t"));
@@ -321,18 +328,24 @@ fn no_text_makes_the_reader_panic() {
 }
 
 #[test]
-fn the_sample_at_the_root_is_good_and_names_every_key() {
+fn the_sample_at_the_root_is_good_and_names_every_key_and_vendor() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let text = fs::read_to_string(root.join("config.yaml")).unwrap();
+    let (head, _) = text.split_once("\nproviders:\n").unwrap();
+    let samples: Vec<_> = VENDORS.iter().map(|vendor| vendor.sample).collect();
+    let whole = format!("{head}\nproviders:\n{}", samples.join("\n"));
+    crate::golden::assert_current("config.yaml", &whole);
     let config =
         load(&root.join("config.yaml"), &|_| None).unwrap_or_else(|errors| panic!("{errors}"));
     let types: Vec<_> = config
         .accounts
         .iter()
-        .map(|account| account.provider)
+        .map(|account| account.vendor)
         .collect();
-    assert_eq!(types, ProviderType::ALL);
+    assert_eq!(types, VENDORS);
     let text = fs::read_to_string(root.join("config.yaml")).unwrap();
-    for key in schema::KEYS.iter() {
+    let sections = schema::Section::ALL.into_iter();
+    for key in sections.flat_map(|section| schema::keys(VENDORS, section)) {
         assert!(
             text.contains(&format!("{}:", key.name))
                 || text.contains(&format!("{},", key.name))
@@ -345,5 +358,5 @@ fn the_sample_at_the_root_is_good_and_names_every_key() {
 
 #[test]
 fn the_reference_page_is_current() {
-    crate::golden::assert_current("docs/configuration.md", &reference());
+    crate::golden::assert_current("docs/configuration.md", &reference(VENDORS));
 }

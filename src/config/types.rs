@@ -7,13 +7,16 @@ use reqwest::Url;
 
 use super::errors::Place;
 use crate::{
-    model::{Application, DailyPublication, Dataset, ProviderType},
+    model::{Application, DailyPublication, Dataset},
+    providers::{Vendor, Vendors},
     secret::{Secret, SecretSource},
 };
 
 /// A whole configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// The vendors that were known when it was read.
+    pub vendors: Vendors,
     /// Where counters are kept (`store.url`).
     pub store: StoreUrl,
     /// How long an account is held without being renewed (`store.lease`).
@@ -120,7 +123,7 @@ pub struct Account {
     /// The label `account`.
     pub name: Arc<str>,
     /// Which vendor API.
-    pub provider: ProviderType,
+    pub vendor: &'static Vendor,
     /// The vendor's address.
     pub base_url: Url,
     /// The pause between two queries.
@@ -153,10 +156,8 @@ pub struct Account {
     pub credentials: Credentials,
     /// The applications; never empty: where the vendor has none, one with an empty id.
     pub applications: Vec<Application>,
-    /// `canaries`: registration ids of test devices.
-    pub canaries: Vec<Secret>,
-    /// `max_links`.
-    pub max_links: usize,
+    /// The vendor's own keys.
+    pub keys: VendorKeys,
     /// `webhook_token`; `None`: there is no webhook.
     pub webhook_token: Option<Secret>,
     /// `messages`.
@@ -170,12 +171,20 @@ pub struct Account {
 }
 
 impl Account {
+    /// The data set that is queried for the numbers of one message; the first one where none has
+    /// such.
+    pub fn snapshots(&self) -> Option<Dataset> {
+        let mut collect = self.collect.iter().copied();
+        let found = collect.find(|dataset| dataset.has_snapshots());
+        found.or(self.collect.first().copied())
+    }
+
     /// The pause between two queries of a data set.
     pub fn dataset_interval(&self, dataset: Dataset) -> Duration {
         self.dataset_intervals
             .get(&dataset)
             .copied()
-            .or(dataset.default_interval())
+            .or(dataset.interval)
             .unwrap_or(self.interval)
     }
 }
@@ -189,42 +198,76 @@ pub struct RateLimit {
     pub burst: u32,
 }
 
-/// `credentials`, one form per kind of authentication.
-#[derive(Clone, Debug)]
-pub enum Credentials {
-    /// `username` and `password` (Infobip), `app_key` and `master_secret` (EngageLab).
-    Basic {
-        /// The public half.
-        username: SecretSource,
-        /// The secret half.
-        password: SecretSource,
-    },
-    /// `api_key` (Infobip).
-    ApiKey(SecretSource),
-    /// `token` (Infobip): with its scheme, or bare and then a bearer token.
-    Token(SecretSource),
-    /// `api_token` (Pushwoosh).
-    ApiToken(SecretSource),
-    /// `access_key_id` and the rest (Alibaba).
-    AccessKey {
-        /// Which key.
-        id: SecretSource,
-        /// Its secret.
-        secret: SecretSource,
-        /// Only with temporary credentials.
-        security_token: Option<SecretSource>,
-        /// How requests are signed.
-        signature: Signature,
-    },
+/// `credentials`: one of the vendor's forms, whole, and what stands beside it.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// The form's keys, in its order.
+    pub(super) form: Vec<(&'static str, SecretSource)>,
+    /// Secrets that the form does not need.
+    pub(super) optional: Vec<(&'static str, SecretSource)>,
+    /// Words, with their defaults.
+    pub(super) words: Vec<(&'static str, &'static str)>,
 }
 
-/// `credentials.signature` (Alibaba).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signature {
-    /// ACS3-HMAC-SHA256, in headers.
-    V3,
-    /// HMAC-SHA1, in the query.
-    V1,
+impl Credentials {
+    /// The names of the form's keys, in the vendor's order.
+    pub fn form(&self) -> impl Iterator<Item = &'static str> + '_ {
+        self.form.iter().map(|(name, _)| *name)
+    }
+
+    /// The form's keys with their secrets.
+    pub fn form_secrets(&self) -> impl Iterator<Item = (&'static str, &SecretSource)> {
+        self.form.iter().map(|(name, source)| (*name, source))
+    }
+
+    /// All secrets: those of the form in its order, then those that stand beside it.
+    pub fn secrets(&self) -> Vec<SecretSource> {
+        let all = self.form.iter().chain(&self.optional);
+        all.map(|(_, source)| source.clone()).collect()
+    }
+
+    /// The word of a key.
+    pub fn word(&self, key: &str) -> Option<&'static str> {
+        let mut words = self.words.iter();
+        words.find(|(name, _)| *name == key).map(|(_, word)| *word)
+    }
+}
+
+/// The values of a vendor's own keys.
+#[derive(Clone, Debug, Default)]
+pub struct VendorKeys {
+    pub(super) secrets: BTreeMap<&'static str, Vec<Secret>>,
+    pub(super) counts: BTreeMap<&'static str, u64>,
+    pub(super) words: BTreeMap<&'static str, &'static str>,
+}
+
+impl VendorKeys {
+    /// Whether a key has a value, or a default.
+    pub fn is_given(&self, key: &str) -> bool {
+        !self.secrets(key).is_empty()
+            || self.counts.contains_key(key)
+            || self.words.contains_key(key)
+    }
+
+    /// The secrets of a key: none if it is not there.
+    pub fn secrets(&self, key: &str) -> &[Secret] {
+        self.secrets.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// All secrets.
+    pub fn all_secrets(&self) -> impl Iterator<Item = &Secret> {
+        self.secrets.values().flatten()
+    }
+
+    /// The number of a key, or its default; 0 if it has none.
+    pub fn count(&self, key: &str) -> u64 {
+        self.counts.get(key).copied().unwrap_or_default()
+    }
+
+    /// The word of a key, or its default.
+    pub fn word(&self, key: &str) -> Option<&'static str> {
+        self.words.get(key).copied()
+    }
 }
 
 /// `messages`.

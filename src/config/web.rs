@@ -153,7 +153,7 @@ pub fn web(path: &Path) -> Result<WebConfig, ConfigErrors> {
         }
     };
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-    let context = Context::new(directory, errors);
+    let context = Context::new(&[], directory, errors);
     let config = root.map_or_else(WebConfig::default, |root| read(&context, &root));
     let mut errors = context.errors.into_inner();
     if errors.is_empty() {

@@ -29,7 +29,7 @@ use super::{
     store::{Ask, Batch, Store, StoreError, Told},
 };
 use crate::{
-    model::{Application, Dataset, Message, ProviderType, Snapshot},
+    model::{Application, Channel, Dataset, Message, Snapshot},
     providers::{Spool, SpooledBody},
 };
 
@@ -53,6 +53,8 @@ pub struct Policy {
     pub adopt_age: Duration,
     /// The ages of its cohorts.
     pub windows: Windows,
+    /// The channels that the vendor has.
+    pub channels: &'static [Channel],
     /// One pass only: what is new is shown as 0, and the rest whole.
     pub once: bool,
 }
@@ -87,7 +89,6 @@ pub struct Seen {
 pub struct AccountLedger {
     name: Arc<str>,
     replica: Arc<str>,
-    provider: ProviderType,
     clock: Clock,
     store: Arc<dyn Store>,
     spool: AccountSpool,
@@ -116,7 +117,6 @@ impl AccountLedger {
     pub(super) fn new(
         name: Arc<str>,
         replica: Arc<str>,
-        provider: ProviderType,
         clock: Clock,
         store: Arc<dyn Store>,
         spool: AccountSpool,
@@ -128,7 +128,6 @@ impl AccountLedger {
         AccountLedger {
             name,
             replica,
-            provider,
             clock,
             store,
             spool,
@@ -234,14 +233,13 @@ impl AccountLedger {
                         for dataset in &datasets {
                             draft.birth(&application.id, *dataset);
                         }
-                        let counted =
-                            |own: &Dataset| own.has_snapshots() || *own == Dataset::Reports;
+                        let counted = |own: &Dataset| own.has_snapshots() || own.is_drained();
                         if datasets.iter().any(counted)
-                            && let Some((channel, _)) = draft.provider.columns().first()
+                            && let Some(channel) = draft.channels.first()
                         {
-                            draft.zero_channel(&application.id, channel);
+                            draft.zero_channel(&application.id, channel.name);
                         }
-                        if datasets.contains(&Dataset::Bounces) {
+                        if datasets.iter().any(|own| own.has_bounced_addresses) {
                             draft.zero_bounced(&application.id);
                         }
                     }
@@ -364,7 +362,7 @@ impl AccountLedger {
         ask.replica = self.replica.clone();
         let slot: Slot<R> = Arc::default();
         let (filled, names) = (slot.clone(), self.names.clone());
-        let (provider, now) = (self.provider, self.clock.now().as_millisecond());
+        let now = self.clock.now().as_millisecond();
         let hold = self.hold(&policy, false);
         let work = Box::new(move |mut told: Told| {
             let rows = std::mem::take(&mut told.messages);
@@ -383,7 +381,7 @@ impl AccountLedger {
                 states,
                 image: &image,
                 names: &names,
-                provider,
+                channels: policy.channels,
                 ages: policy.windows.ages(),
                 now,
                 hold,

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     config::{Account, Config, StoreUrl},
     model::{Application, Dataset, Happening, Message},
-    providers::{Digest, Grown},
+    providers::{Digest, HistoryIncrease},
 };
 
 /// What was counted of an account, as its ledger has it: read without a lease, while another process
@@ -188,7 +188,7 @@ impl Before {
         application: &Application,
         dataset: Dataset,
         message: &Message,
-        mut hours: Vec<Grown>,
+        mut hours: Vec<HistoryIncrease>,
     ) -> Vec<Increase> {
         if !self.has_history(application, dataset, message) {
             return Vec::new();
@@ -261,7 +261,7 @@ impl Before {
         &self,
         application: &Application,
         dataset: Dataset,
-        days: Vec<Grown>,
+        days: Vec<HistoryIncrease>,
     ) -> Vec<Increase> {
         let birth = self.birth(application, dataset);
         let reach = match self.adopt_age {

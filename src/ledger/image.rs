@@ -19,7 +19,7 @@ use super::{
     store::{AccountRows, Batch, CounterRow, MessageId, MessageRow, ReleaseRow},
 };
 use crate::{
-    model::{Age, BOUNCED_KINDS, BOUNCED_REASONS, Dataset, Measure, ProviderType},
+    model::{Age, BOUNCED_KINDS, BOUNCED_REASONS, Channel, Dataset, Measure},
     providers::Digest,
 };
 
@@ -205,7 +205,8 @@ fn shown(key: &CounterKey, own: &CounterState) -> Shown {
 pub(super) struct Draft<'i> {
     pub(super) image: &'i Image,
     pub(super) names: &'i Names,
-    pub(super) provider: ProviderType,
+    /// The channels that the account's vendor has.
+    pub(super) channels: &'static [Channel],
     /// The ages that the account's cohorts have.
     pub(super) ages: &'i [Age],
     pub(super) now: i64,
@@ -325,19 +326,15 @@ impl Draft<'_> {
 
     /// The counters of a channel that every message on it can have.
     pub(super) fn zero_channel(&mut self, application: &Arc<str>, channel: &str) {
-        let columns = self.provider.columns();
         let own: Arc<str> = Arc::from(channel);
-        let measures = columns
-            .iter()
-            .find(|(name, _)| *name == channel)
-            .map_or(&[] as &[Measure], |(_, measures)| *measures);
-        for measure in measures {
+        let declared = self.channels.iter().find(|own| own.name == channel);
+        for field in declared.map_or(&[][..], |own| own.fields) {
             self.add(
                 CounterKey {
                     application: application.clone(),
                     counter: Counter::Total {
                         channel: own.clone(),
-                        measure: *measure,
+                        measure: field.measure,
                     },
                 },
                 &Amount::Count(0),

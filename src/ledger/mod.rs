@@ -41,7 +41,10 @@ pub use key::{CohortPart, Counter, CounterKey};
 pub use lease::Lease;
 pub use names::{Names, OTHER, shortened};
 pub use sink::Missed;
-pub use store::StoreError;
+pub use store::{
+    StoreError,
+    moving::{Moved, StorePlace, migrate},
+};
 
 use crate::{
     config::{Account, Config, StoreUrl},
@@ -378,6 +381,7 @@ impl Ledger {
             zero_hold: config.zero_hold,
             adopt_age: config.adopt_age,
             windows: Windows::of(account),
+            channels: account.vendor.channels,
             once: self.purpose == Purpose::Collect,
         };
         if let Some(known) = self.accounts().get(&account.name) {
@@ -389,7 +393,6 @@ impl Ledger {
         let own = Arc::new(AccountLedger::new(
             account.name.clone(),
             self.replica.clone(),
-            account.provider,
             self.clock.clone(),
             self.store.clone(),
             spool,

@@ -1,29 +1,35 @@
 //! The vendors: how each is asked, and what its answers mean.
 //!
-//! The door of this room is [`Provider`]: a [`Query`] goes in, [`Observation`]s come out. A vendor
-//! is one folder here, one variant of [`ProviderType`], and one line in [`build`]. Providers know
+//! The door of this room is [`Provider`]: a query goes in, an [`Answer`] of [`Observation`]s comes
+//! out. There is one method per way of querying; a vendor has those that its data sets name. A vendor
+//! is one folder here, which declares a [`Vendor`], and one line in [`VENDORS`]. Providers know
 //! neither the store nor a metric's name; what they measure about themselves goes to an
 //! [`Observer`].
 
 mod alibaba_push;
+#[cfg(test)]
+mod apart;
 mod bisect;
 mod decode;
 pub(crate) mod digest;
+mod door;
 mod encode;
 mod engagelab;
+pub mod help;
+mod history;
 pub mod http;
 mod infobip;
 mod json;
 mod paging;
-mod past;
 mod pushwoosh;
 mod salvage;
 #[cfg(test)]
 mod scripted;
 mod secrets;
+pub mod vendor;
 mod verdict;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, future::ready, sync::Arc, time::Duration};
 
 use delivery_clock::Clock;
 use futures_util::future::BoxFuture;
@@ -31,27 +37,37 @@ use jiff::Timestamp;
 
 use crate::{
     config,
-    model::{Application, Dataset, Figure, Happening, Message, ProviderType, Snapshot},
+    model::{Dataset, Figure, Happening, Message, Snapshot},
     redact::ShownText,
 };
+pub use door::{Answer, DrainQuery, HistoryQuery, ListQuery, Listing, MessagesQuery, WholeQuery};
+pub use history::{HistoryIncrease, HistoryRecord};
 use http::{BuildError, Http};
-pub use past::{Grown, Past, PastPlan, PastQuery};
+pub use vendor::{ProviderParts, Vendor};
+
+/// Every vendor, in the order of the documentation. A new one is one line here.
+pub static VENDORS: Vendors = &[
+    &infobip::vendor::PUSH,
+    &infobip::vendor::EMAIL,
+    &engagelab::vendor::VENDOR,
+    &pushwoosh::vendor::VENDOR,
+    &alibaba_push::vendor::VENDOR,
+];
+
+/// The data set of that name, of the first of [`VENDORS`] that has one.
+pub fn dataset(name: &str) -> Option<Dataset> {
+    VENDORS.iter().find_map(|vendor| vendor.dataset(name))
+}
+
+/// A list of vendors. Programs that use this one as a library, and tests, can add their own to
+/// [`VENDORS`] and read a configuration with them ([`config::parse_with`]).
+pub type Vendors = &'static [&'static Vendor];
 
 /// A vendor's statistics API, with the credentials of one account.
 pub trait Provider: Send + Sync {
-    /// How a data set of this vendor is asked for.
-    fn plan(&self, dataset: Dataset) -> Plan;
-
     /// Whether the vendor's list of messages has their numbers too, so that a message that is due
     /// can wait for a list that is on its way.
     fn list_has_numbers(&self) -> bool {
-        false
-    }
-
-    /// Whether a data set can be queried only once the messages of the application are known: it
-    /// waits for the first list, or the first answers, of this process.
-    fn needs_messages(&self, dataset: Dataset) -> bool {
-        let _ = dataset;
         false
     }
 
@@ -68,52 +84,46 @@ pub trait Provider: Send + Sync {
         None
     }
 
-    /// Asks the vendor, and hands over what it says as it comes. Whatever was handed over before
-    /// an error stays true.
+    /// Queries the numbers of some messages: data sets of [`QueryMethod::Messages`].
     ///
-    /// # Errors
-    ///
-    /// The query as a whole failed, after the retries that its code allows. What went wrong with a
-    /// single message is an [`Observation`] instead.
-    fn ask<'a>(
-        &'a self,
-        query: Query<'a>,
-        take: &'a mut (dyn FnMut(Observation) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>>;
-
-    /// How the history of a data set can be asked for; `None`: the API tells none.
-    fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
-        let _ = dataset;
-        None
+    /// [`QueryMethod::Messages`]: crate::model::QueryMethod::Messages
+    fn messages<'a>(&'a self, query: MessagesQuery<'a>) -> BoxFuture<'a, Answer> {
+        let _ = query;
+        Box::pin(ready(Answer::unsupported()))
     }
 
-    /// Asks for history, and hands it over as it comes.
-    ///
-    /// # Errors
-    ///
-    /// As of [`Provider::ask`].
-    fn past<'a>(
-        &'a self,
-        query: PastQuery<'a>,
-        take: &'a mut (dyn FnMut(Past) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
-        let _ = (query, take);
-        Box::pin(std::future::ready(Err(Failure::unsupported())))
+    /// Queries the vendor's own list of messages: vendors that can list.
+    fn list<'a>(&'a self, query: ListQuery<'a>) -> BoxFuture<'a, Answer> {
+        let _ = query;
+        Box::pin(ready(Answer::unsupported()))
     }
 
-    /// What is in a body that the vendor pushed.
+    /// Queries a data set of an application: those of [`QueryMethod::Whole`].
+    ///
+    /// [`QueryMethod::Whole`]: crate::model::QueryMethod::Whole
+    fn whole<'a>(&'a self, query: WholeQuery<'a>) -> BoxFuture<'a, Answer> {
+        let _ = query;
+        Box::pin(ready(Answer::unsupported()))
+    }
+
+    /// Takes what is in a queue: data sets of [`QueryMethod::Drain`].
+    ///
+    /// [`QueryMethod::Drain`]: crate::model::QueryMethod::Drain
+    fn drain<'a>(&'a self, query: DrainQuery<'a>) -> BoxFuture<'a, Answer> {
+        let _ = query;
+        Box::pin(ready(Answer::unsupported()))
+    }
+
+    /// Queries the history of a data set that has one.
+    fn history<'a>(&'a self, query: HistoryQuery<'a>) -> BoxFuture<'a, Answer<HistoryRecord>> {
+        let _ = query;
+        Box::pin(ready(Answer::unsupported()))
+    }
+
+    /// What is in a body that the vendor pushed, or handed out once: every whole report and event,
+    /// and what was left over. Pure, so that spooled bodies can be read again at a start.
     fn read_pushed(&self, body: &[u8]) -> Pushed {
-        Pushed {
-            reports: self.read_reports(body),
-            ..Pushed::default()
-        }
-    }
-
-    /// The delivery reports in a body that was handed out once: every whole report, and what was
-    /// left over. Pure, so that spooled bodies can be read again at a start.
-    fn read_reports(&self, body: &[u8]) -> ReportsRead {
-        ReportsRead {
-            reports: Vec::new(),
+        let reports = ReportsRead {
             damage: Some(Damage {
                 at: 0,
                 what: "no reports are known for this vendor".into(),
@@ -121,7 +131,11 @@ pub trait Provider: Send + Sync {
                 sample_of: None,
             }),
             empty: body.is_empty(),
-            failure: None,
+            ..ReportsRead::default()
+        };
+        Pushed {
+            reports,
+            ..Pushed::default()
         }
     }
 }
@@ -141,80 +155,8 @@ pub fn build(
 
 /// The provider of an account, on a client that is already there.
 pub fn build_on(http: Http, account: &config::Account) -> Arc<dyn Provider> {
-    match account.provider {
-        ProviderType::InfobipPush => Arc::new(infobip::push::InfobipPush::new(http, account)),
-        ProviderType::InfobipEmail => Arc::new(infobip::email::InfobipEmail::new(http, account)),
-        ProviderType::Engagelab => Arc::new(engagelab::Engagelab::new(http, account)),
-        ProviderType::Pushwoosh => Arc::new(pushwoosh::Pushwoosh::new(http, account)),
-        ProviderType::AlibabaPush => Arc::new(alibaba_push::AlibabaPush::new(http, account)),
-    }
-}
-
-/// How a data set is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Plan {
-    /// Message by message, at most `batch` ids of one application in a query.
-    Messages {
-        /// The most ids in one [`Query::Messages`].
-        batch: usize,
-    },
-    /// All of an application in one query, paged to the end.
-    Whole,
-    /// The account's queue, emptied request by request.
-    Drain,
-}
-
-/// What is asked. Each query knows its `patience`: how long after its first attempt each of its
-/// requests may be repeated. With none, a request is made once.
-#[derive(Clone, Copy)]
-pub enum Query<'a> {
-    /// The numbers of some messages of one application.
-    Messages {
-        /// Which data set.
-        dataset: Dataset,
-        /// Whose messages.
-        application: &'a Application,
-        /// Which messages; never empty, never more than the plan's batch.
-        messages: &'a [Message],
-        /// How long each request may be repeated.
-        patience: Duration,
-    },
-    /// The messages that the vendor lists from `since` on, paged to the end.
-    List {
-        /// Which data set the messages are wanted for.
-        dataset: Dataset,
-        /// Whose messages.
-        application: &'a Application,
-        /// Messages sent before this are not wanted.
-        oldest: Timestamp,
-        /// The list was complete up to here before, with an overlap taken off; at least `oldest`.
-        since: Timestamp,
-        /// How long each request may be repeated.
-        patience: Duration,
-    },
-    /// A data set of one application as a whole, paged to the end.
-    Whole {
-        /// Which data set.
-        dataset: Dataset,
-        /// Whose.
-        application: &'a Application,
-        /// The messages that are watched.
-        messages: &'a [Message],
-        /// Until when it was read before ([`Observation::ReadUntil`]), over restarts.
-        since: Option<Timestamp>,
-        /// How long each request may be repeated.
-        patience: Duration,
-    },
-    /// One request to a queue that hands things out once. Its body is in `spool`, durable, before
-    /// anything is read from it.
-    Drain {
-        /// Which data set.
-        dataset: Dataset,
-        /// Where the bytes go as they arrive.
-        spool: &'a dyn Spool,
-        /// How long each request may be repeated.
-        patience: Duration,
-    },
+    let parts = ProviderParts { http, account };
+    (account.vendor.build)(parts)
 }
 
 /// What a vendor said about one thing.
@@ -270,9 +212,9 @@ pub enum Observation {
     /// [`Observation::Listed`] or [`Observation::Snapshot`] of `id`, so that a message that was
     /// known by its other name is renamed instead of being counted a second time.
     Named {
-        /// The other name: of Pushwoosh, the number `id`.
+        /// The other name, such as a number.
         alias: Arc<str>,
-        /// The name that the message is known by from now on: of Pushwoosh, the `code`.
+        /// The name that the message is known by from now on, such as a code.
         id: Arc<str>,
     },
     /// A message that the vendor lists. Its numbers, where the list has them, come as a

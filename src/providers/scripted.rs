@@ -11,7 +11,7 @@ use delivery_clock::Clock;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::{Failure, Observation, Observer, Provider, Query, RequestCode, build};
+use super::{Failure, MessagesQuery, Observation, Observer, Provider, RequestCode, build};
 use crate::{
     config::{self, Account},
     model::{Application, Dataset, Message},
@@ -104,16 +104,6 @@ impl Scripted {
         self.account.applications[0].clone()
     }
 
-    /// Asks, and returns what was handed over, and how it ended.
-    pub(super) async fn ask(&self, query: Query<'_>) -> (Vec<Observation>, Result<(), Failure>) {
-        let mut taken = Vec::new();
-        let result = self
-            .provider
-            .ask(query, &mut |observation| taken.push(observation))
-            .await;
-        (taken, result)
-    }
-
     /// Asks for the numbers of messages.
     pub(super) async fn messages(
         &self,
@@ -128,13 +118,14 @@ impl Scripted {
             sent_at: None,
         };
         let messages: Vec<_> = ids.iter().map(message).collect();
-        self.ask(Query::Messages {
+        let query = MessagesQuery {
             dataset,
             application: &application,
             messages: &messages,
             patience: self.patience,
-        })
-        .await
+        };
+        let answer = self.provider.messages(query).await;
+        (answer.observations, answer.result)
     }
 
     /// How many requests there were.

@@ -6,12 +6,12 @@ use http::StatusCode;
 
 use super::{
     Failure, FailureKind, Scope,
-    http::{Answer, Verdict},
+    http::{HttpAnswer, Verdict},
 };
 
 /// The verdict on an answer by its status alone (contract 5): 429 and 5xx may go away, other
 /// errors will not. `text` is what the vendor says, redacted; `code` its own code.
-pub(super) fn by_status<T>(answer: &Answer, code: Option<&str>, text: &str) -> Verdict<T> {
+pub(super) fn by_status<T>(answer: &HttpAnswer, code: Option<&str>, text: &str) -> Verdict<T> {
     let status = answer.status.as_u16();
     let (kind, scope, advice) = match status {
         401 => (
@@ -59,7 +59,7 @@ pub(super) fn said(status: u16, code: Option<&str>, text: &str) -> String {
 }
 
 /// An answer that cannot be understood. An HTML page often comes from a proxy in between.
-pub(super) fn undecodable(answer: &Answer, problem: &str) -> Failure {
+pub(super) fn undecodable(answer: &HttpAnswer, problem: &str) -> Failure {
     let html = answer.body.trim_ascii_start().first() == Some(&b'<');
     let failure = Failure {
         status: Some(answer.status.as_u16()),
@@ -74,10 +74,10 @@ pub(super) fn undecodable(answer: &Answer, problem: &str) -> Failure {
 
 /// The answer as it would have come without a gateway that makes every status 200: a code between
 /// 400 and 599 is the status that was meant.
-pub(super) fn with_meant_status(answer: &Answer, code: Option<u32>) -> Answer {
+pub(super) fn with_meant_status(answer: &HttpAnswer, code: Option<u32>) -> HttpAnswer {
     let meant = code.and_then(|code| u16::try_from(code).ok());
     let meant = meant.filter(|meant| answer.status.is_success() && (400..600).contains(meant));
-    Answer {
+    HttpAnswer {
         status: meant
             .and_then(|meant| StatusCode::from_u16(meant).ok())
             .unwrap_or(answer.status),

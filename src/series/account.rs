@@ -32,7 +32,7 @@ use super::{
 use crate::{
     config::{Account, Config, Limits, PerMessage},
     ledger::{Amount, Counter, CounterKey, Lease, Missed, Names, Windows},
-    model::{Dataset, ProviderType, Source},
+    model::{Dataset, Source},
     providers::FailureKind,
 };
 
@@ -40,7 +40,7 @@ use crate::{
 pub struct AccountSeries {
     clock: Clock,
     lease: Lease,
-    provider: ProviderType,
+    provider: &'static str,
     name: Arc<str>,
     state: Mutex<State>,
     prepare: Arc<dyn Prepare>,
@@ -110,7 +110,7 @@ impl AccountSeries {
         let series = AccountSeries {
             clock,
             lease,
-            provider: account.provider,
+            provider: account.vendor.name,
             name: account.name.clone(),
             state: Mutex::new(state),
             prepare,
@@ -166,7 +166,7 @@ impl AccountSeries {
     }
 
     /// The label `provider`.
-    pub fn provider(&self) -> ProviderType {
+    pub fn provider(&self) -> &'static str {
         self.provider
     }
 
@@ -234,7 +234,7 @@ impl AccountSeries {
         if !windows.is_empty() {
             zero(Key::CohortMissed, &["", Missed::AgeUnknown.as_str()]);
         }
-        if account.provider.has_messages() {
+        if account.vendor.has_messages() {
             for reason in ["max_age", "max_messages", "id_too_long", "request"] {
                 zero(Key::RejectedMessages, &[reason]);
             }

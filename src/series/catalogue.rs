@@ -1,86 +1,36 @@
 //! What is in the table of families: every family of the contract, with its labels and its help.
 
 use super::families::{DURATION_BOUNDS, FamilyTable, Key, Kind, WordKey};
-use crate::ledger::LATENCY_BOUNDS;
+use crate::{
+    ledger::LATENCY_BOUNDS,
+    providers::{VENDORS, help},
+};
 
 /// L of the contract.
 const L: [&str; 3] = ["provider", "account", "application"];
 /// The labels of what is collected.
 const A: [&str; 3] = ["account", "dataset", "application"];
 
-/// The measures of single messages: word, what it means, and the vendors' fields.
-const MESSAGE: [(&str, &str, &str); 15] = [
-    (
-        "targeted",
-        "Recipients that a message was meant for",
-        "EngageLab targets",
-    ),
-    (
-        "accepted",
-        "Sends that the vendor's server accepted",
-        "Alibaba AcceptCount",
-    ),
-    (
-        "sent",
-        "Sends of a message",
-        "Infobip totalSent, EngageLab sent, Pushwoosh sends, Alibaba SentCount and SmsSentCount",
-    ),
-    (
-        "delivered",
-        "Deliveries of a message",
-        "Infobip delivered, EngageLab delivered, Pushwoosh deliveries, Alibaba ReceivedCount and SmsReceiveSuccessCount",
-    ),
-    (
-        "displayed",
-        "Displays of a message",
-        "Infobip seen, EngageLab impressions",
-    ),
-    (
-        "opened",
-        "Opens or clicks of a message",
-        "EngageLab clicks, Pushwoosh opens, Alibaba OpenedCount",
-    ),
-    (
-        "dismissed",
-        "Notifications cleared away unopened",
-        "Alibaba DeletedCount",
-    ),
-    (
-        "inbox_opened",
-        "Opens from the application's inbox",
-        "Pushwoosh inbox_opens",
-    ),
+/// The measures of single messages: word, and what it means.
+const MESSAGE: [(&str, &str); 15] = [
+    ("targeted", "Recipients that a message was meant for"),
+    ("accepted", "Sends that the vendor's server accepted"),
+    ("sent", "Sends of a message"),
+    ("delivered", "Deliveries of a message"),
+    ("displayed", "Displays of a message"),
+    ("opened", "Opens or clicks of a message"),
+    ("dismissed", "Notifications cleared away unopened"),
+    ("inbox_opened", "Opens from the application's inbox"),
     (
         "unshowable",
         "Sends to users who switched notifications off",
-        "Pushwoosh unshowable_sends",
     ),
-    (
-        "confirmed",
-        "Sends that the receiving server confirmed",
-        "Pushwoosh confirmed_sends",
-    ),
-    (
-        "unsubscribed",
-        "Recipients who unsubscribed",
-        "Pushwoosh unsubs",
-    ),
-    (
-        "complaints",
-        "Recipients who complained",
-        "Pushwoosh complaints",
-    ),
-    ("skipped", "Text messages not tried", "Alibaba SmsSkipCount"),
-    (
-        "errors",
-        "Failed sends of a message, by reason",
-        "Infobip errors, Pushwoosh errors and rejects, Alibaba SmsFailedCount and SmsReceiveFailedCount",
-    ),
-    (
-        "bounces",
-        "Bounces of a message, hard or soft",
-        "Pushwoosh hard_bounces and soft_bounces",
-    ),
+    ("confirmed", "Sends that the receiving server confirmed"),
+    ("unsubscribed", "Recipients who unsubscribed"),
+    ("complaints", "Recipients who complained"),
+    ("skipped", "Text messages not tried"),
+    ("errors", "Failed sends of a message, by reason"),
+    ("bounces", "Bounces of a message, hard or soft"),
 ];
 
 /// The measures of the breakdown by vendor channel.
@@ -113,7 +63,8 @@ pub(super) fn all() -> FamilyTable {
 
 fn of_messages(table: &mut FamilyTable) {
     let own = ["channel", "campaign", "message_id"];
-    for (word, meaning, fields) in MESSAGE {
+    for (word, meaning) in MESSAGE {
+        let fields = help::measure_fields(VENDORS, word);
         table.add(
             WordKey::Message(word),
             format!("delivery_message_{word}"),
@@ -137,7 +88,10 @@ fn of_messages(table: &mut FamilyTable) {
         Kind::Gauge,
         "1",
         &[&L, &own],
-        "The vendor's own delivery ratio of a message, as of the last pass (Infobip delivery.rate / 100).",
+        format!(
+            "The vendor's own delivery ratio of a message, as of the last pass ({}).",
+            fields_of("delivery_message_reported_delivery_ratio")
+        ),
     );
     let breakdown = [
         "campaign",
@@ -154,8 +108,9 @@ fn of_messages(table: &mut FamilyTable) {
             unit_of(word),
             &[&L, &breakdown],
             format!(
-                "{} by vendor channel, as of the last pass (EngageLab leaves under sub, Pushwoosh metrics rows). Does not add up to the message's totals.",
-                meaning_of(word)
+                "{} by vendor channel, as of the last pass ({}). Does not add up to the message's totals.",
+                meaning_of(word),
+                fields_of("breakdown")
             ),
         );
     }
@@ -167,8 +122,9 @@ fn of_messages(table: &mut FamilyTable) {
             unit_of(word),
             &[&L, &["campaign", "message_id", "message_type"]],
             format!(
-                "{} by message type, as of the last pass (EngageLab objects under sub). Does not add up to the message's totals.",
-                meaning_of(word)
+                "{} by message type, as of the last pass ({}). Does not add up to the message's totals.",
+                meaning_of(word),
+                fields_of("types")
             ),
         );
     }
@@ -186,8 +142,8 @@ fn extra(word: &str) -> &'static [&'static str] {
 fn meaning_of(word: &str) -> &'static str {
     MESSAGE
         .iter()
-        .find(|(own, ..)| *own == word)
-        .map_or("", |(_, meaning, _)| meaning)
+        .find(|(own, _)| *own == word)
+        .map_or("", |(_, meaning)| meaning)
 }
 
 fn unit_of(word: &str) -> &'static str {
@@ -199,28 +155,15 @@ fn unit_of(word: &str) -> &'static str {
     }
 }
 
-/// What a total means besides the vendors' fields: delivery reports count messages too.
-fn reported(word: &str) -> &'static str {
-    match word {
-        "sent" => {
-            " For Infobip e-mail sent means reported on: messages with a first delivery report, so that an outage shows as missing reports."
-        }
-        "delivered" => {
-            " For Infobip e-mail: messages with a final delivered report (not DELIVERED_TO_OPERATOR)."
-        }
-        "bounces" => {
-            " For Infobip e-mail: messages whose first final report is a bounce, hard or soft by error.permanent, and late bounces."
-        }
-        "errors" => {
-            " For Infobip e-mail: messages whose first final report is an error without a bounce."
-        }
-        _ => "",
-    }
+/// What a family is made of in the vendors' answers.
+fn fields_of(family: &str) -> String {
+    help::family_fields(VENDORS, family)
 }
 
 /// Counters: what accumulates over all messages.
 fn of_totals(table: &mut FamilyTable) {
-    for (word, meaning, fields) in MESSAGE {
+    for (word, meaning) in MESSAGE {
+        let fields = help::measure_fields(VENDORS, word);
         table.add(
             WordKey::Total(word),
             format!("delivery_{word}_total"),
@@ -229,11 +172,12 @@ fn of_totals(table: &mut FamilyTable) {
             &[&L, &["channel"], extra(word)],
             format!(
                 "{meaning}, added up over all messages ({fields}).{}",
-                reported(word)
+                help::measure_notes(VENDORS, word)
             ),
         );
     }
-    for (word, meaning, fields) in MESSAGE {
+    for (word, meaning) in MESSAGE {
+        let fields = help::measure_fields(VENDORS, word);
         table.add(
             WordKey::Campaign(word),
             format!("delivery_campaign_{word}_total"),
@@ -242,7 +186,7 @@ fn of_totals(table: &mut FamilyTable) {
             &[&L, &["channel", "campaign"], extra(word)],
             format!(
                 "{meaning}, added up over the messages of a campaign ({fields}).{}",
-                reported(word)
+                help::measure_notes(VENDORS, word)
             ),
         );
     }
@@ -255,8 +199,9 @@ fn of_totals(table: &mut FamilyTable) {
             unit_of(word),
             &[&L, &row],
             format!(
-                "{} by vendor channel, added up over all messages (EngageLab leaves under sub, Pushwoosh metrics rows). Does not add up to the totals.",
-                meaning_of(word)
+                "{} by vendor channel, added up over all messages ({}). Does not add up to the totals.",
+                meaning_of(word),
+                fields_of("breakdown")
             ),
         );
     }
@@ -300,7 +245,10 @@ fn of_reports(table: &mut FamilyTable) {
         Kind::Counter,
         "{report}",
         &[&L, &["channel", "status_group", "status", "error_group", "error", "permanent"]],
-        "Delivery reports, each counted once (Infobip status, error). A message can have several, so their sum is no number of messages.",
+        format!(
+            "Delivery reports, each counted once ({}). A message can have several, so their sum is no number of messages.",
+            fields_of("delivery_reports_total")
+        ),
     );
     table.add(
         Key::ReportLatency,
@@ -308,7 +256,10 @@ fn of_reports(table: &mut FamilyTable) {
         Kind::Histogram(LATENCY_BOUNDS),
         "s",
         &[&L, &["channel", "status_group"]],
-        "Time from sending to a message's first final report (Infobip doneAt - sentAt).",
+        format!(
+            "Time from sending to a message's first final report ({}).",
+            fields_of("delivery_report_latency_seconds")
+        ),
     );
     table.add(
         Key::ReportCost,
@@ -316,7 +267,10 @@ fn of_reports(table: &mut FamilyTable) {
         Kind::Counter,
         "{currency}",
         &[&L, &["channel", "currency"]],
-        "Cost of messages in their currency (Infobip pricePerMessage x messageCount of a message's first report with a price).",
+        format!(
+            "Cost of messages in their currency ({}).",
+            fields_of("delivery_report_cost_total")
+        ),
     );
 }
 
@@ -328,29 +282,30 @@ fn of_figures(table: &mut FamilyTable) {
     #[rustfmt::skip]
     let rows: Vec<Row> = vec![
         (Key::AppUsersNew, "delivery_app_users_new", Gauge, "{user}", users.clone(),
-            "New users of the newest complete period (EngageLab new). Each time_unit is a view of the same users: never sum over it."),
+            "New users of the newest complete period ({fields}). Each time_unit is a view of the same users: never sum over it."),
         (Key::AppUsersActive, "delivery_app_users_active", Gauge, "{user}", users.clone(),
-            "Active users of the newest complete period (EngageLab active). Each time_unit is a view of the same users: never sum over it."),
+            "Active users of the newest complete period ({fields}). Each time_unit is a view of the same users: never sum over it."),
         (Key::AppUsersOnline, "delivery_app_users_online", Gauge, "{user}", users,
-            "Online users of the newest complete period (EngageLab online). Each time_unit is a view of the same users: never sum over it."),
+            "Online users of the newest complete period ({fields}). Each time_unit is a view of the same users: never sum over it."),
         (Key::CanaryDevices, "delivery_canary_devices", Gauge, "{device}", [&L[..], &["message_id", "status"]].concat(),
-            "Configured test devices in each status of a message, as of the last pass (EngageLab lifecycle status; error for a device that the vendor answers with an error)."),
+            "Configured test devices in each status of a message, as of the last pass ({fields})."),
         (Key::ConversionHits, "delivery_conversion_hits", Gauge, "{hit}", conversion.clone(),
-            "Conversions of a message, as of the last pass (Pushwoosh conversion)."),
+            "Conversions of a message, as of the last pass ({fields})."),
         (Key::ConversionRatio, "delivery_conversion_ratio", Gauge, "1", conversion.clone(),
-            "The vendor's own conversion ratio of a message, as of the last pass (Pushwoosh conversion)."),
+            "The vendor's own conversion ratio of a message, as of the last pass ({fields})."),
         (Key::ConversionRevenue, "delivery_conversion_revenue", Gauge, "{currency}", conversion,
-            "Revenue of a message's conversions, as of the last pass (Pushwoosh revenue)."),
+            "Revenue of a message's conversions, as of the last pass ({fields})."),
         (Key::LinkClicks, "delivery_link_clicks", Gauge, "{click}", [&L[..], &["template", "link", "title"]].concat(),
-            "Clicks on a link in e-mails, as of the last pass (Pushwoosh clicks): the max_links most clicked, the rest under link other."),
+            "Clicks on a link in e-mails, as of the last pass ({fields}): the max_links most clicked, the rest under link other."),
         (Key::LinkDevices, "delivery_link_devices", Gauge, "{device}", [&L[..], &["link"]].concat(),
-            "Distinct devices that clicked on a link in e-mails, as of the last pass (Pushwoosh hwid)."),
+            "Distinct devices that clicked on a link in e-mails, as of the last pass ({fields})."),
         (Key::LogEvents, "delivery_log_events_total", Counter, "{event}", [&L[..], &["action", "platform", "status"]].concat(),
-            "Events of the vendor's log, each once (Pushwoosh getMessageLog)."),
+            "Events of the vendor's log, each once ({fields})."),
         (Key::BouncedAddresses, "delivery_bounced_addresses_total", Counter, "{bounce}", [&L[..], &["kind", "reason"]].concat(),
-            "Bounced e-mails, each once, by kind and class of reason (Pushwoosh bouncedEmails)."),
+            "Bounced e-mails, each once, by kind and class of reason ({fields})."),
     ];
     for (key, name, kind, unit, labels, help) in rows {
+        let help = help.replace("{fields}", &fields_of(name));
         table.add(key, name, kind, unit, &[&labels], help);
     }
 }

@@ -336,7 +336,10 @@ mod tests {
     use std::collections::{HashMap, HashSet};
 
     use super::*;
-    use crate::model::{ErrorReason, Measure, ProviderType};
+    use crate::{
+        model::{ErrorReason, Measure},
+        providers::VENDORS,
+    };
 
     #[test]
     fn the_house_rules_hold_for_every_family() {
@@ -402,8 +405,8 @@ mod tests {
 
     #[test]
     fn what_the_decoders_give_has_a_family_with_the_labels_that_it_brings() {
-        for provider in ProviderType::ALL {
-            for measure in provider.columns().iter().flat_map(|(_, own)| own.iter()) {
+        for vendor in VENDORS {
+            for measure in vendor.measures() {
                 let word = measure.as_str();
                 for key in [
                     WordKey::Message(word),
@@ -411,7 +414,7 @@ mod tests {
                     WordKey::Campaign(word),
                 ] {
                     let family = find(key)
-                        .unwrap_or_else(|| panic!("{provider}: {key:?}"))
+                        .unwrap_or_else(|| panic!("{vendor}: {key:?}"))
                         .family();
                     let detail = match measure {
                         Measure::Errors(_) => Some(&"reason"),

@@ -76,9 +76,9 @@ impl Table {
             .accounts
             .iter()
             .map(|account| {
-                let kept = before
-                    .iter()
-                    .find(|old| old.name() == &account.name && old.provider() == account.provider);
+                let kept = before.iter().find(|old| {
+                    old.name() == &account.name && old.provider() == account.vendor.name
+                });
                 match kept {
                     Some(kept) => {
                         let relabelled =

@@ -13,7 +13,7 @@ use crate::{
     collector::Recorder,
     config::{Account, Config, PerMessage},
     ledger::Lease,
-    model::{Application, Dataset, Message, Snapshot},
+    model::{Application, Message, Snapshot},
 };
 
 /// What the vendor said of one message.
@@ -49,10 +49,9 @@ pub fn show(
     let unprepared = Arc::new(Unprepared);
     let series = AccountSeries::new(&account, config, lease, clock.clone(), unprepared);
     let now = clock.now();
-    if let Some(snapshot) = &probed.snapshot {
-        let dataset = account.collect.first().copied();
+    if let (Some(snapshot), Some(dataset)) = (&probed.snapshot, account.snapshots()) {
         series.snapshot(
-            dataset.unwrap_or(Dataset::Messages),
+            dataset,
             &probed.application,
             &probed.message,
             now,

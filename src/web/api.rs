@@ -168,8 +168,8 @@ fn read(entry: Value, accounts: &[Arc<Account>], now: Timestamp) -> Result<Regis
         .iter()
         .find(|own| own.name.as_ref() == name)
         .ok_or(Fault::NoAccount(name))?;
-    if !account.provider.has_messages() {
-        let problem = format!("{} has no messages to register", account.provider);
+    if !account.vendor.has_messages() {
+        let problem = format!("{} has no messages to register", account.vendor);
         return Err(Fault::Field("account", problem));
     }
     let id = match entry.remove("id") {

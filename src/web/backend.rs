@@ -8,6 +8,7 @@ use futures_util::future::BoxFuture;
 use crate::{
     config::Account,
     ledger::{Registration, StoreError},
+    providers::Vendors,
     secret::Secret,
     series::{Probed, WebhookOutcome},
 };
@@ -16,6 +17,9 @@ use crate::{
 pub trait Backend: Send + Sync {
     /// `server.api_token`; `None`: there is no API.
     fn api_token(&self) -> Option<Secret>;
+
+    /// The vendors that there are.
+    fn vendors(&self) -> Vendors;
 
     /// The accounts of the configuration that runs.
     fn accounts(&self) -> Vec<Arc<Account>>;

@@ -130,7 +130,7 @@ pub fn router(app: AppState, guard: &Arc<Guard>) -> Router {
         .merge(runbooks::router())
         .layer(middleware::from_fn_with_state(guard.clone(), guard::users))
         .merge(api::router())
-        .merge(webhooks::router())
+        .merge(webhooks::router(app.backend.vendors()))
         .with_state(app)
         .layer(middleware::from_fn_with_state(
             guard.clone(),

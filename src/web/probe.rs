@@ -33,10 +33,10 @@ pub(super) async fn probe(
         let text = format!("there is no account {name}\n");
         return (StatusCode::NOT_FOUND, text).into_response();
     };
-    if !account.provider.has_messages() {
+    if !account.vendor.has_messages() {
         return bad(format!(
             "{} hands its reports out once; a probe would lose them",
-            account.provider
+            account.vendor
         ));
     }
     let Some(message) = target.message_id.filter(|id| !id.trim().is_empty()) else {

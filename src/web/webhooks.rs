@@ -1,5 +1,7 @@
 //! `/webhooks`: vendors push delivery reports here, into the same ledger as the polled ones.
 
+use std::{collections::BTreeSet, sync::Arc};
+
 use axum::{
     Router,
     body::to_bytes,
@@ -10,36 +12,49 @@ use axum::{
 };
 
 use super::{AppState, tokens};
+use crate::{config::Account, providers::Vendors};
 
-/// The routes. The vendor may be unable to send a header: the token can be the path's end, which
-/// nobody logs.
-pub(super) fn router() -> Router<AppState> {
-    Router::new()
-        .route("/webhooks/infobip/email/{account}", post(by_header))
-        .route("/webhooks/infobip/email/{account}/{token}", post(by_path))
+/// The routes of the vendors that push. A vendor may be unable to send a header: the token can be the
+/// path's end, which nobody logs.
+pub(super) fn router(vendors: Vendors) -> Router<AppState> {
+    let paths: BTreeSet<&'static str> = vendors
+        .iter()
+        .filter_map(|vendor| Some(vendor.webhook()?.1))
+        .collect();
+    let route = |router: Router<AppState>, own: &'static str| {
+        let by_header = async move |app: State<AppState>,
+                                    Path(account): Path<String>,
+                                    headers: HeaderMap,
+                                    request: Request| {
+            let token = tokens::bearer(&headers).or_else(|| tokens::basic_password(&headers));
+            take(&app, own, &account, token.as_deref(), request).await
+        };
+        let by_path = async move |app: State<AppState>,
+                                  Path((account, token)): Path<(String, String)>,
+                                  request: Request| {
+            take(&app, own, &account, Some(&token), request).await
+        };
+        router
+            .route(&format!("{own}/{{account}}"), post(by_header))
+            .route(&format!("{own}/{{account}}/{{token}}"), post(by_path))
+    };
+    paths.into_iter().fold(Router::new(), route)
 }
 
-async fn by_header(
-    State(app): State<AppState>,
-    Path(account): Path<String>,
-    headers: HeaderMap,
+async fn take(
+    app: &AppState,
+    path: &str,
+    account: &str,
+    token: Option<&str>,
     request: Request,
 ) -> Response {
-    let token = tokens::bearer(&headers).or_else(|| tokens::basic_password(&headers));
-    take(&app, &account, token.as_deref(), request).await
-}
-
-async fn by_path(
-    State(app): State<AppState>,
-    Path((account, token)): Path<(String, String)>,
-    request: Request,
-) -> Response {
-    take(&app, &account, Some(&token), request).await
-}
-
-async fn take(app: &AppState, account: &str, token: Option<&str>, request: Request) -> Response {
     let accounts = app.backend.accounts();
     let known = accounts.iter().find(|own| own.name.as_ref() == account);
+    let pushes_here = |own: &&Arc<Account>| {
+        let webhook = own.vendor.webhook();
+        webhook.is_some_and(|(_, own)| own == path)
+    };
+    let known = known.filter(pushes_here);
     let Some(secret) = known.and_then(|own| own.webhook_token.as_ref()) else {
         return (StatusCode::NOT_FOUND, "there is no such webhook\n").into_response();
     };

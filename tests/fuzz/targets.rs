@@ -16,11 +16,11 @@ use bytes::Bytes;
 use delivery_clock::Clock;
 use delivery_exporter::{
     config::{self, Account, Config},
-    model::{Application, Dataset, Message},
+    model::{Application, Dataset, Message, QueryMethod},
     outputs::exposition::Exposition,
     providers::{
-        self, Observer, Plan, Provider, Query, RequestCode, Spool, SpoolError, SpoolWriter,
-        SpooledBody,
+        self, DrainQuery, ListQuery, MessagesQuery, Observer, Provider, RequestCode, Spool,
+        SpoolError, SpoolWriter, SpooledBody, WholeQuery,
         http::{Answers, Http},
     },
 };
@@ -83,7 +83,7 @@ pub const ALL: [Target; 11] = [
     Target {
         name: "reports",
         run: |input| {
-            vendor("infobip_email").provider.read_reports(input);
+            vendor("infobip_email").provider.read_pushed(input);
         },
     },
     Target {
@@ -213,39 +213,52 @@ impl Vendor {
             .into();
         let since = Timestamp::from_second(1_795_000_000).unwrap();
         let patience = Duration::ZERO;
-        let query = match self.provider.plan(dataset) {
-            _ if list => Query::List {
-                dataset,
-                application: &application,
-                oldest: since,
-                since,
-                patience,
-            },
-            Plan::Messages { batch } => {
-                let messages = &messages[..batch.min(messages.len())];
-                Query::Messages {
-                    dataset,
-                    application: &application,
-                    messages,
-                    patience,
+        let (application, provider) = (&application, &self.provider);
+        let query = async {
+            match dataset.method {
+                _ if list => {
+                    let query = ListQuery {
+                        dataset,
+                        application,
+                        oldest: since,
+                        since,
+                        max_messages: 1000,
+                        with_numbers: true,
+                        patience,
+                    };
+                    provider.list(query).await
+                }
+                QueryMethod::Messages { batch } => {
+                    let query = MessagesQuery {
+                        dataset,
+                        application,
+                        messages: &messages[..batch.min(messages.len())],
+                        patience,
+                    };
+                    provider.messages(query).await
+                }
+                QueryMethod::Whole => {
+                    let query = WholeQuery {
+                        dataset,
+                        application,
+                        messages: &messages,
+                        since: Some(since),
+                        patience,
+                    };
+                    provider.whole(query).await
+                }
+                QueryMethod::Drain => {
+                    let query = DrainQuery {
+                        dataset,
+                        spool: &Nowhere,
+                        patience,
+                    };
+                    provider.drain(query).await
                 }
             }
-            Plan::Whole => Query::Whole {
-                dataset,
-                application: &application,
-                messages: &messages,
-                since: Some(since),
-                patience,
-            },
-            Plan::Drain => Query::Drain {
-                dataset,
-                spool: &Nowhere,
-                patience,
-            },
         };
-        let mut take = drop;
         // How it ends is the vendor's business.
-        let _ = self.runtime.block_on(self.provider.ask(query, &mut take));
+        let _ = self.runtime.block_on(query);
     }
 }
 

@@ -23,8 +23,8 @@ use super::{
 use crate::{
     discovery::{MessageKey, Tracked},
     ledger::{News, Seen},
-    model::{Application, Dataset, MAX_REGISTERED_BYTES, Snapshot, Source},
-    providers::{Failure, FailureKind, Observation, Plan, Refusal, Scope},
+    model::{Application, Dataset, MAX_REGISTERED_BYTES, QueryMethod, Snapshot, Source},
+    providers::{Failure, FailureKind, Observation, Refusal, Scope},
 };
 
 /// A message that was just sent may be unknown to a part of the vendor's servers.
@@ -42,8 +42,8 @@ fn is_error(observation: &Observation) -> bool {
 /// When messages are asked for together, from the `first` time on; `None` where the vendor takes one
 /// at a time.
 fn beat(parts: &Parts, first: Moment, dataset: Dataset) -> Option<schedule::Beat> {
-    match parts.provider.plan(dataset) {
-        Plan::Messages { batch } if batch > 1 => Some(schedule::Beat {
+    match dataset.method {
+        QueryMethod::Messages { batch } if batch > 1 => Some(schedule::Beat {
             origin: first,
             interval: parts.account.dataset_interval(dataset),
         }),
@@ -515,9 +515,8 @@ impl Collector {
         // What is not watched by that name may be told by it later.
         self.tracker.rename(&key, own, now);
         if is_watched {
-            let provider = &self.parts.provider;
             for ((dataset, of), lane) in &mut self.lanes {
-                if *of == key.0 && matches!(provider.plan(*dataset), Plan::Messages { .. }) {
+                if *of == key.0 && matches!(dataset.method, QueryMethod::Messages { .. }) {
                     lane.remove(&Job::Message(asked.clone()));
                     lane.add(Job::Message(own.clone()), monotonic);
                 }

@@ -19,14 +19,15 @@ use super::{
         schedule,
     },
     Collector, LaneKey,
-    buffer::Buffer,
     flights::Flights,
 };
 use crate::{
     discovery::{MessageKey, Sources, Update},
     ledger::{Met, News, StoreError},
-    model::{Application, Dataset, Happening, Message},
-    providers::{Failure, FailureKind, Observation, Plan, Query},
+    model::{Application, Dataset, Happening, Message, QueryMethod},
+    providers::{
+        Answer, DrainQuery, Failure, FailureKind, ListQuery, MessagesQuery, Observation, WholeQuery,
+    },
 };
 
 /// How often a pass that goes on shows what it has so far.
@@ -217,9 +218,9 @@ impl Collector {
             if self.has_to_wait(key, now, monotonic) {
                 continue;
             }
-            let batch = match self.parts.provider.plan(key.0) {
-                Plan::Messages { batch } => batch,
-                Plan::Drain | Plan::Whole => 1,
+            let batch = match key.0.method {
+                QueryMethod::Messages { batch } => batch,
+                QueryMethod::Drain | QueryMethod::Whole => 1,
             };
             let jobs = self.lanes.get_mut(&key)?.take(now, batch);
             if !jobs.is_empty() {
@@ -243,7 +244,7 @@ impl Collector {
         {
             return true;
         }
-        if !provider.needs_messages(dataset) || self.known_applications.contains(&application) {
+        if !dataset.is_about_listed_messages() || self.known_applications.contains(&application) {
             return false;
         }
         let lanes = self.lanes.iter();
@@ -292,56 +293,64 @@ impl Collector {
         };
         let max_messages = self.parts.account.max_messages;
         async move {
-            let mut buffer = Buffer::new(max_messages);
-            let since = if whole {
-                ledger.read_until(&application, dataset).await
-            } else {
-                None
-            };
-            let query = match jobs.first() {
-                Some(Job::Whole) => Query::Whole {
-                    dataset,
-                    application: &application,
-                    messages: &messages,
-                    since,
-                    patience,
-                },
-                Some(Job::List) => Query::List {
-                    dataset,
-                    application: &application,
-                    oldest,
-                    since: list_from,
-                    patience,
-                },
-                Some(Job::Drain) => Query::Drain {
-                    dataset,
-                    spool: ledger.spool(),
-                    patience,
-                },
-                _ => Query::Messages {
-                    dataset,
-                    application: &application,
-                    messages: &messages,
-                    patience,
-                },
-            };
             let mut news = News::default();
-            let mut result = Ok(());
-            if jobs.first() == Some(&Job::Drain) {
-                // What is not counted yet comes first: while the store does not take it, nothing
-                // more is asked for.
-                let read = |body: &[u8]| provider.read_reports(body);
-                match ledger.catch_up(&application, &read).await {
-                    Ok(more) => news.append(more),
-                    Err(error) => result = Err(of_store(&error)),
+            let mut answer = Answer::new(Vec::new(), Ok(()));
+            match jobs.first() {
+                Some(Job::Whole) => {
+                    let since = ledger.read_until(&application, dataset).await;
+                    let query = WholeQuery {
+                        dataset,
+                        application: &application,
+                        messages: &messages,
+                        since,
+                        patience,
+                    };
+                    answer = provider.whole(query).await;
+                }
+                Some(Job::List) => {
+                    let query = ListQuery {
+                        dataset,
+                        application: &application,
+                        oldest,
+                        since: list_from,
+                        max_messages,
+                        with_numbers: true,
+                        patience,
+                    };
+                    answer = provider.list(query).await;
+                }
+                Some(Job::Drain) => {
+                    // What is not counted yet comes first: while the store does not take it,
+                    // nothing more is asked for.
+                    let read = |body: &[u8]| provider.read_pushed(body).reports;
+                    match ledger.catch_up(&application, &read).await {
+                        Ok(more) => {
+                            news.append(more);
+                            let query = DrainQuery {
+                                dataset,
+                                spool: ledger.spool(),
+                                patience,
+                            };
+                            answer = provider.drain(query).await;
+                        }
+                        Err(error) => answer.result = Err(of_store(&error)),
+                    }
+                }
+                _ => {
+                    let query = MessagesQuery {
+                        dataset,
+                        application: &application,
+                        messages: &messages,
+                        patience,
+                    };
+                    answer = provider.messages(query).await;
                 }
             }
-            if result.is_ok() {
-                result = provider
-                    .ask(query, &mut |observation| buffer.push(observation))
-                    .await;
-            }
-            let (mut seen, given_up) = buffer.finish();
+            let Answer {
+                observations: mut seen,
+                mut result,
+                left_out: given_up,
+            } = answer;
             let happened = happened(&mut seen);
             if let Some((happenings, until)) = happened {
                 let counted = ledger

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     discovery::{MessageKey, Now},
-    providers::Plan,
+    model::QueryMethod,
 };
 
 /// Due times are shown anew when the wall clock has moved by so much.
@@ -72,7 +72,7 @@ impl Collector {
         let keys: Vec<MessageKey> = self.tracker.keys().cloned().collect();
         let lanes: Vec<_> = self.lanes.keys().copied().collect();
         for lane in lanes {
-            if matches!(self.parts.provider.plan(lane.0), Plan::Messages { .. }) {
+            if matches!(lane.0.method, QueryMethod::Messages { .. }) {
                 for key in keys.iter().filter(|key| key.0 == lane.1) {
                     self.plan_message_anew(lane, key);
                 }

@@ -183,7 +183,7 @@ impl AccountLedger {
     }
 
     /// The vendor calls messages by other ids than those their numbers may have been counted under
-    /// (Pushwoosh: first `id`, then `code`): what is known of a message under the first id goes on
+    /// (first a number, then a code): what is known of a message under the first id goes on
     /// under the second, so that nothing of it counts again. If both are known, per value the
     /// higher of the two stays, and an age that was counted under either is counted. That the first
     /// id means the second is remembered ([`AccountLedger::names_of`]). To be called before the

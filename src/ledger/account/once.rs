@@ -200,6 +200,7 @@ impl AccountLedger {
     pub async fn replay(
         &self,
         application: &Application,
+        dataset: Dataset,
         body: &SpooledBody,
         read: &(dyn Fn(&[u8]) -> Pushed + Sync),
     ) -> Result<Replayed, StoreError> {
@@ -216,7 +217,7 @@ impl AccountLedger {
         let mut duplicates = self.tally(application, reports).await?.duplicates;
         if !events.is_empty() {
             let told = events.len() as u64;
-            let counted = self.happened(application, Dataset::Reports, events, None);
+            let counted = self.happened(application, dataset, events, None);
             duplicates += told - counted.await?.1;
         }
         match &damage {
@@ -245,7 +246,8 @@ impl AccountLedger {
             digests,
             ..Ask::default()
         };
-        let (provider, now) = (self.provider, self.clock.now().as_millisecond());
+        let channels = self.policy().channels;
+        let now = self.clock.now().as_millisecond();
         let left = Arc::new(Mutex::new(None));
         let slot = left.clone();
         let work = Box::new(move |told| {
@@ -253,7 +255,7 @@ impl AccountLedger {
                 states: HashMap::new(),
                 image: &Image::default(),
                 names: &Names::unlimited(),
-                provider,
+                channels,
                 ages: &[],
                 now,
                 hold: Hold::Process,

@@ -4,13 +4,13 @@ use super::*;
 use crate::{
     ledger::{Before, Increase},
     model::{Happening, HappeningKind, Row},
-    providers::Grown,
+    providers::HistoryIncrease,
 };
 
 /// Two hours of a day, with what came to sent and delivered in between.
-fn period(from: &str, to: &str, sent: u64, delivered: u64) -> Grown {
+fn period(from: &str, to: &str, sent: u64, delivered: u64) -> HistoryIncrease {
     let counts = vec![(Measure::Sent, sent), (Measure::Delivered, delivered)];
-    Grown {
+    HistoryIncrease {
         from: at(from),
         to: at(to),
         totals: vec![Totals {
@@ -27,7 +27,7 @@ fn period(from: &str, to: &str, sent: u64, delivered: u64) -> Grown {
     }
 }
 
-fn hours() -> Vec<Grown> {
+fn hours() -> Vec<HistoryIncrease> {
     vec![
         period("10:00:00", "11:00:00", 0, 31),
         period("07:00:00", "08:00:00", 500, 300),
@@ -76,7 +76,10 @@ async fn a_message_whose_first_numbers_counted_nothing_has_a_past_up_to_those() 
     assert_eq!(counted, [Some(20), Some(39)]);
     // Beside the process that has the ledger.
     let before = read_before(&bench).await;
-    let (application, dataset) = (bench.application(), Dataset::Statistics);
+    let (application, dataset) = (
+        bench.application(),
+        crate::providers::dataset("statistics").unwrap(),
+    );
     assert_eq!(before.messages()[0].id, message.id);
     // Whoever asks need not know what the ledger does.
     let asked = bench.message(None, None);
@@ -121,7 +124,7 @@ async fn what_counts_or_would_count_is_no_history() {
         message("old", Some("07:10:00")),
         message("undated", None),
     ];
-    let dataset = Dataset::Statistics;
+    let dataset = crate::providers::dataset("statistics").unwrap();
     let past = |before: &Before, message: &Message| {
         sums(&before.of_message(&application, dataset, message, hours()))
             .get(&total(Measure::Delivered))
@@ -183,7 +186,10 @@ async fn where_everything_counts_only_what_was_never_asked_for_is_history() {
     let mut bench = Bench::new(PUSH, "adopt_age: 0s", "10:00:00");
     bench.start().await;
     let before = read_before(&bench).await;
-    let (application, dataset) = (bench.application(), Dataset::Statistics);
+    let (application, dataset) = (
+        bench.application(),
+        crate::providers::dataset("statistics").unwrap(),
+    );
     let has = |sent_at: &str| {
         let message = Message {
             sent_at: sent_at.parse().ok(),

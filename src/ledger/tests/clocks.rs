@@ -10,7 +10,11 @@ const YEAR: SignedDuration = SignedDuration::from_hours(365 * 24);
 async fn asked_for_the_first_time(bench: &Bench) {
     let application = bench.application();
     let account = bench.account();
-    let counted = account.snapshots(&application, Dataset::Statistics, Vec::new());
+    let counted = account.snapshots(
+        &application,
+        crate::providers::dataset("statistics").unwrap(),
+        Vec::new(),
+    );
     counted.await.unwrap();
 }
 
@@ -41,7 +45,11 @@ async fn an_application_that_was_first_asked_for_in_2036_counts_the_news_of_2026
             snapshot: Some(bench.snapshot(vec![(Measure::Sent, 3)])),
         };
         let (account, application) = (bench.account(), bench.application());
-        let before = account.snapshots(&application, Dataset::Statistics, vec![seen]);
+        let before = account.snapshots(
+            &application,
+            crate::providers::dataset("statistics").unwrap(),
+            vec![seen],
+        );
         let (news, _) = before.await.unwrap();
         bench.take(news);
         assert_eq!(bench.total(Measure::Sent), Some(10), "{restarts}");

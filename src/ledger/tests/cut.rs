@@ -70,10 +70,10 @@ async fn the_whole_reports_before_any_cut_are_read() {
     let bench = Bench::new(MAIL, "", "10:00:00");
     let provider = provider(&bench.config.accounts[0], &bench.clock);
     let (body, places) = body();
-    let all = provider.read_reports(&body);
+    let all = provider.read_pushed(&body).reports;
     assert_eq!((all.reports.len(), &all.damage), (100, &None));
     let check = |cut: usize| {
-        let read = provider.read_reports(&body[..cut]);
+        let read = provider.read_pushed(&body[..cut]).reports;
         let (count, rest) = whole(&places, cut);
         assert!(
             read.reports.len() == count && read.reports.iter().eq(&all.reports[..count]),
@@ -103,12 +103,12 @@ async fn counted(body: &[u8], places: &[Range<usize>], cut: usize, over_a_start:
     if over_a_start {
         // Nobody got to counting it: the next process does.
         bench.begin().await;
-        let read = |body: &[u8]| provider.read_reports(body);
+        let read = |body: &[u8]| provider.read_pushed(body).reports;
         let account = bench.account();
         let news = account.catch_up(&bench.application(), &read).await;
         bench.take(news.unwrap());
     } else {
-        let read = provider.read_reports(&body[..cut]);
+        let read = provider.read_pushed(&body[..cut]).reports;
         let account = bench.account();
         let bodies = vec![(spooled, read)];
         let news = account.reports(&bench.application(), bodies).await;

@@ -30,7 +30,7 @@ impl Bench {
             asked_at: self.clock.now(),
             snapshot: counts,
         };
-        let dataset = Dataset::Messages;
+        let dataset = crate::providers::dataset("messages").unwrap();
         let counted = self
             .account()
             .snapshots(&self.application(), dataset, vec![seen])

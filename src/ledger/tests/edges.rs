@@ -47,7 +47,13 @@ async fn what_was_stored_for_somebody_who_has_gone_is_known() {
         asked_at: bench.clock.now(),
     };
     let (account, application) = (bench.account(), bench.application());
-    let count = |number| account.snapshots(&application, Dataset::Statistics, vec![seen(number)]);
+    let count = |number| {
+        account.snapshots(
+            &application,
+            crate::providers::dataset("statistics").unwrap(),
+            vec![seen(number)],
+        )
+    };
     let mut abandoned = Box::pin(count(5));
     // It is not told of the outcome, however fast that is.
     let _ = poll!(&mut abandoned);
@@ -94,7 +100,7 @@ async fn messages_are_met_before_a_campaign_is_forgotten_after_a_reload_too() {
     bench.answered(message.clone(), Some(snapshot)).await;
     bench.pass(90_000).await;
     let account = bench.account();
-    let collect = [Dataset::Statistics];
+    let collect = [crate::providers::dataset("statistics").unwrap()];
     let news = account.open(&[bench.application()], &collect, true).await;
     bench.take(news.unwrap());
     bench.pass(60).await;

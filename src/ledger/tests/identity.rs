@@ -26,7 +26,12 @@ impl Bench {
     async fn happened(&mut self, happenings: Vec<Happening>) -> u64 {
         let (news, new) = self
             .account()
-            .happened(&self.application(), Dataset::Bounces, happenings, None)
+            .happened(
+                &self.application(),
+                crate::providers::dataset("bounces").unwrap(),
+                happenings,
+                None,
+            )
             .await
             .unwrap();
         self.take(news);

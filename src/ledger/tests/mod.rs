@@ -214,7 +214,11 @@ impl Bench {
         };
         let (news, _) = self
             .account()
-            .snapshots(&self.application(), Dataset::Statistics, vec![seen])
+            .snapshots(
+                &self.application(),
+                crate::providers::dataset("statistics").unwrap(),
+                vec![seen],
+            )
             .await
             .unwrap();
         self.take(news);
@@ -244,7 +248,7 @@ impl Bench {
     }
 
     fn total(&self, measure: Measure) -> Option<u64> {
-        let channel = Arc::from(self.config.accounts[0].provider.columns()[0].0);
+        let channel = Arc::from(self.config.accounts[0].vendor.channels[0].name);
         self.count(Counter::Total { channel, measure })
     }
 
@@ -630,7 +634,15 @@ async fn what_lies_in_quarantine_is_read_again_and_counted_once() {
             reports: read(body),
             ..Pushed::default()
         };
-        account.replay(&application, &body, &read).await.unwrap()
+        account
+            .replay(
+                &application,
+                crate::providers::dataset("reports").unwrap(),
+                &body,
+                &read,
+            )
+            .await
+            .unwrap()
     };
     // This version reads no more of it than before.
     let outcome = replay(&bench, &read).await;
@@ -707,7 +719,14 @@ async fn one_body_of_each_kind_that_holds_no_report_is_kept() {
     // What a person has looked at and removed is kept once more.
     let understood = |_: &[u8]| Pushed::default();
     let account = bench.account();
-    let replayed = account.replay(&application, &kept[0], &understood).await;
+    let replayed = account
+        .replay(
+            &application,
+            crate::providers::dataset("reports").unwrap(),
+            &kept[0],
+            &understood,
+        )
+        .await;
     assert_eq!(replayed.unwrap().left, None);
     let body = spool(&bench.account(), b"5").await;
     let bodies = vec![(body, sample("error", b"5"))];
@@ -766,7 +785,12 @@ async fn events_in_quarantine_are_counted_by_a_version_that_reads_them() {
     };
     let outcome = bench
         .account()
-        .replay(&application, &body, &understands)
+        .replay(
+            &application,
+            crate::providers::dataset("reports").unwrap(),
+            &body,
+            &understands,
+        )
         .await;
     let outcome = outcome.unwrap();
     assert_eq!(

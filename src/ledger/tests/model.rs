@@ -216,7 +216,7 @@ impl Model {
             }
         }
         for application in &account.applications {
-            let (channel, _) = account.provider.columns()[0];
+            let channel = account.vendor.channels[0].name;
             self.column(account, &application.id, channel);
         }
     }
@@ -224,10 +224,10 @@ impl Model {
     /// "These exist at 0 from the start."
     fn column(&mut self, account: &Account, application: &Arc<str>, channel: &str) {
         let channel: Arc<str> = Arc::from(channel);
-        for (own, measures) in account.provider.columns() {
-            if **own == *channel {
-                for measure in *measures {
-                    let (channel, measure) = (channel.clone(), *measure);
+        for own in account.vendor.channels {
+            if *own.name == *channel {
+                for field in own.fields {
+                    let (channel, measure) = (channel.clone(), field.measure);
                     self.count(application, Counter::Total { channel, measure }, 0);
                 }
             }

@@ -488,7 +488,11 @@ providers:
             let account = self.sides[PUSHES].account.clone();
             let count = async || {
                 account
-                    .snapshots(&application, Dataset::Messages, seen.clone())
+                    .snapshots(
+                        &application,
+                        crate::providers::dataset("messages").unwrap(),
+                        seen.clone(),
+                    )
                     .await
             };
             let (news, _) = self.attempt(PUSHES, fault, count).await;

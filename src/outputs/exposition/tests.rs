@@ -11,7 +11,7 @@ use crate::{
     ledger::{
         Amount, CohortPart, Counter, CounterKey, LATENCY_BOUNDS, Lease, Missed, News, Shown, Times,
     },
-    model::{Age, BounceKind, Dataset, ErrorReason, Measure, Message, Row, Snapshot, Totals},
+    model::{Age, BounceKind, ErrorReason, Measure, Message, Row, Snapshot, Totals},
     providers::{Failure, FailureKind, Observer, RequestCode},
     series::AccountSeries,
 };
@@ -64,7 +64,7 @@ fn record(series: &AccountSeries, config: &Config, id: &str, sent_at: Timestamp,
     // The clocks of these tests start at 10:00.
     let stale_at = Moment::from_start(Duration::from_secs(16 * 60));
     series.snapshot(
-        Dataset::Statistics,
+        crate::providers::dataset("statistics").unwrap(),
         application,
         &message,
         sent_at,
@@ -99,12 +99,19 @@ fn both_formats_are_written_as_they_always_were() {
     let (table, series) = table(&config);
     let now = at("2026-11-26T10:00:00Z");
     record(&series[0], &config, "3813836816344707101", now, "fcm");
-    series[0].request(Dataset::Statistics, RequestCode::Status(200));
+    series[0].request(
+        crate::providers::dataset("statistics").unwrap(),
+        RequestCode::Status(200),
+    );
     let application = config.accounts[0].applications[0].clone();
     let failure = Failure::new(FailureKind::Timeout, "late");
-    series[0].failed(Dataset::Statistics, &application, &failure);
+    series[0].failed(
+        crate::providers::dataset("statistics").unwrap(),
+        &application,
+        &failure,
+    );
     series[0].due(
-        Dataset::Statistics,
+        crate::providers::dataset("statistics").unwrap(),
         &application,
         Some(at("2026-11-26T10:01:00.5Z")),
     );
@@ -112,11 +119,14 @@ fn both_formats_are_written_as_they_always_were() {
         at: now,
         up: true,
         datasets: vec![DatasetOutcome {
-            dataset: Dataset::Statistics,
+            dataset: crate::providers::dataset("statistics").unwrap(),
             application,
             success: false,
         }],
-        durations: vec![(Dataset::Statistics, Duration::from_millis(700))],
+        durations: vec![(
+            crate::providers::dataset("statistics").unwrap(),
+            Duration::from_millis(700),
+        )],
     });
     let mail = config.accounts[1].applications[0].id.clone();
     let shown = |counter, amount| Shown {
@@ -236,7 +246,7 @@ fn limits_keep_the_newest_messages_and_the_first_label_values() {
         at: at("2026-11-26T10:00:00Z"),
         up: true,
         datasets: vec![DatasetOutcome {
-            dataset: Dataset::Statistics,
+            dataset: crate::providers::dataset("statistics").unwrap(),
             application,
             success: true,
         }],
@@ -364,7 +374,12 @@ async fn a_scrape_leaves_out_what_became_stale_since_the_last_pass() {
     assert!(text_of(&scrape()).await.contains("delivery_message_sent{"));
     let application = config.accounts[0].applications[0].clone();
     let renewed = Moment::from_start(Duration::from_secs(3600));
-    series[0].renewed(Dataset::Statistics, &application, "1", renewed);
+    series[0].renewed(
+        crate::providers::dataset("statistics").unwrap(),
+        &application,
+        "1",
+        renewed,
+    );
     manual.advance(Duration::from_secs(16 * 60));
     let text = text_of(&scrape()).await;
     assert!(
@@ -419,7 +434,7 @@ async fn a_scrape_while_everything_changes_is_one_state() {
                 };
                 let now = at("2026-11-26T10:00:00Z");
                 own.snapshot(
-                    Dataset::Statistics,
+                    crate::providers::dataset("statistics").unwrap(),
                     &application,
                     &message,
                     now,

@@ -15,7 +15,7 @@ use super::*;
 use crate::{
     collector::Recorder,
     config::{self, Config},
-    model::{self, Dataset, Measure, Snapshot, Totals},
+    model::{self, Measure, Snapshot, Totals},
     outputs::exposition::{Format, render},
 };
 
@@ -123,7 +123,7 @@ fn put(
         sent_at: None,
     };
     series.snapshot(
-        Dataset::Statistics,
+        crate::providers::dataset("statistics").unwrap(),
         application,
         &message,
         asked_at,

@@ -9,7 +9,7 @@ use serde_json::{Value, value::RawValue};
 
 use crate::providers::{
     Failure, FailureKind, Refusal, Scope,
-    http::{Answer, Verdict},
+    http::{HttpAnswer, Verdict},
     json::{Object, Text},
     verdict::{by_status, said, speaks_of_message, with_meant_status},
 };
@@ -148,7 +148,7 @@ pub(super) fn without_signed_text(text: &str) -> &str {
 
 /// What the code means. `text` is the vendor's, redacted; `query` is the request's.
 pub(super) fn meaning<T>(
-    answer: &Answer,
+    answer: &HttpAnswer,
     code: &str,
     text: &str,
     query: &str,
@@ -253,7 +253,12 @@ pub(super) fn meaning<T>(
 /// Whether the vendor refuses the message: its code names it (`InvalidMessageId.Format`,
 /// `MessageId.NotFound`), or no parameter (`Invalid.Parameter`), or an error that it has no code
 /// for does in its text.
-fn refused_message(answer: &Answer, code: &str, text: &str, query: &str) -> Option<RefusedPart> {
+fn refused_message(
+    answer: &HttpAnswer,
+    code: &str,
+    text: &str,
+    query: &str,
+) -> Option<RefusedPart> {
     let names_message = code.to_ascii_lowercase().contains("message");
     if names_message || code == "Invalid.Parameter" {
         // What is malformed does not become better; what is not found may be too new.
@@ -302,9 +307,9 @@ mod tests {
 
     use super::*;
 
-    fn answer(status: u16) -> Answer {
+    fn answer(status: u16) -> HttpAnswer {
         let status = StatusCode::from_u16(status).unwrap();
-        Answer {
+        HttpAnswer {
             status,
             headers: HeaderMap::new(),
             body: Bytes::new(),

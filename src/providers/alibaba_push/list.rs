@@ -19,7 +19,7 @@ use super::{
 use crate::{
     model::{Application, Dataset, Message},
     providers::{
-        Failure, FailureKind, Observation,
+        Failure, FailureKind, ListQuery, Listing, Observation,
         paging::{Page, PageRequest, Paging, RowKeys, read_windows},
     },
 };
@@ -120,16 +120,19 @@ struct Progress {
 
 impl AlibabaPush {
     /// All messages that were sent since a time: window by window, and page by page to the end.
-    /// `range` is the time of the oldest message that is wanted, and the time up to which the list
-    /// was complete before.
-    pub(super) async fn list(
+    pub(super) async fn read_list(
         &self,
-        dataset: Dataset,
-        application: &Application,
-        (oldest, since): (Timestamp, Timestamp),
-        patience: Duration,
-        take: &mut (dyn FnMut(Observation) + Send),
+        query: &ListQuery<'_>,
+        listing: &mut Listing,
     ) -> Result<(), Failure> {
+        let ListQuery {
+            dataset,
+            application,
+            oldest,
+            since,
+            patience,
+            ..
+        } = *query;
         // Frozen for all pages, so that new pushes do not move them.
         let end = self.http.clock().now();
         let scheduled = self.scheduled().get(&application.id).copied();
@@ -142,7 +145,7 @@ impl AlibabaPush {
             let windows = Window::divide(start, end, span);
             let mut page_taken = |rows: Vec<PushRecord>| {
                 for row in rows {
-                    progress.take(row, application, (start, end), take);
+                    progress.take(row, application, (start, end), listing);
                 }
             };
             let fetch = |window: &Window, request| {
@@ -248,7 +251,7 @@ impl Progress {
         row: PushRecord,
         application: &Application,
         (start, end): (Timestamp, Timestamp),
-        take: &mut (dyn FnMut(Observation) + Send),
+        listing: &mut Listing,
     ) {
         match row.status {
             PushStatus::Canceled => {}
@@ -271,7 +274,7 @@ impl Progress {
             }
             PushStatus::Sent => {
                 if self.handed_over.insert(row.id.clone()) {
-                    take(Observation::Listed(Message {
+                    listing.push(Observation::Listed(Message {
                         application: application.id.clone(),
                         id: row.id,
                         campaign: None,

@@ -6,6 +6,7 @@ mod list;
 mod sign;
 #[cfg(test)]
 mod tests;
+pub(super) mod vendor;
 mod wire;
 
 use std::{
@@ -21,16 +22,17 @@ use jiff::{SignedDuration, Timestamp};
 use rand::RngExt;
 
 use super::{
-    Failure, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Refusal,
+    Answer, Failure, HistoryQuery, HistoryRecord, ListQuery, Listing, MessagesQuery, Observation,
+    Provider, Refusal,
     decode::decode,
     encode::query,
-    http::{Answer, Http, Request, Verdict},
+    http::{Http, HttpAnswer, Request, Verdict},
     secrets::Secrets,
     verdict::{by_status, undecodable},
 };
 use crate::{
-    config::{self, Credentials, Signature},
-    model::{Application, DailyPublication, Dataset, Message},
+    config,
+    model::{DailyPublication, Dataset, Message},
     redact::{note_signature, shown},
     secret::Secret,
 };
@@ -40,12 +42,6 @@ use errors::{Meaning, Refused, RefusedPart};
 const VERSION: &str = "2016-08-01";
 /// The longest span of days or records in one request; the vendor's limit is not documented.
 const MAX_SPAN: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// The product counts days in Beijing time, which has no daylight saving.
-const BEIJING: DailyPublication = DailyPublication {
-    utc_offset: SignedDuration::from_hours(8),
-    complete_at: Duration::ZERO,
-};
-
 /// Alibaba's statistics of one account.
 pub(crate) struct AlibabaPush {
     http: Http,
@@ -57,6 +53,15 @@ pub(crate) struct AlibabaPush {
     /// By application, from when on it has to be listed again for the pushes that were still
     /// scheduled when it was last listed.
     scheduled: Mutex<HashMap<Arc<str>, Timestamp>>,
+}
+
+/// How requests are signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signature {
+    /// ACS3-HMAC-SHA256, in headers.
+    V3,
+    /// HMAC-SHA1, in the query.
+    V1,
 }
 
 /// What an operation brought.
@@ -77,23 +82,15 @@ impl Asked {
 
 impl AlibabaPush {
     pub(crate) fn new(http: Http, account: &config::Account) -> AlibabaPush {
-        let (sources, signature) = match account.credentials.clone() {
-            Credentials::AccessKey {
-                id,
-                secret,
-                security_token,
-                signature,
-            } => (
-                [id, secret].into_iter().chain(security_token).collect(),
-                signature,
-            ),
-            _ => (Vec::new(), Signature::V3),
+        let signature = match account.credentials.word("signature") {
+            Some("v1") => Signature::V1,
+            _ => Signature::V3,
         };
         AlibabaPush {
             http,
-            secrets: Secrets::new(sources),
+            secrets: Secrets::new(account.credentials.secrets()),
             signature,
-            daily: account.daily.unwrap_or(BEIJING),
+            daily: account.daily.unwrap_or(vendor::BEIJING),
             scheduled: Mutex::default(),
         }
     }
@@ -183,7 +180,7 @@ impl AlibabaPush {
         patience: Duration,
     ) -> Result<(Asked, Timestamp), Failure> {
         let asked = query(parameters.iter().copied());
-        let judge = |answer: &Answer| match errors::error(&answer.body) {
+        let judge = |answer: &HttpAnswer| match errors::error(&answer.body) {
             Some(error) => {
                 let text = errors::without_signed_text(&error.text);
                 let text = shown(text);
@@ -212,11 +209,10 @@ impl AlibabaPush {
 
     async fn statistics(
         &self,
-        dataset: Dataset,
-        application: &Application,
+        query: &MessagesQuery<'_>,
         message: &Message,
-        patience: Duration,
     ) -> Result<Observation, Failure> {
+        let (dataset, application, patience) = (query.dataset, query.application, query.patience);
         let asked = message.id.clone();
         if asked.is_empty() || !asked.bytes().all(|byte| byte.is_ascii_digit()) {
             let reason = Arc::from("invalid_id");
@@ -258,8 +254,8 @@ impl AlibabaPush {
     /// What came to the application's numbers, day by day, as far as the days are over.
     async fn days(
         &self,
-        query: PastQuery<'_>,
-        take: &mut (dyn FnMut(Past) + Send),
+        query: HistoryQuery<'_>,
+        records: &mut Vec<HistoryRecord>,
     ) -> Result<(), Failure> {
         let end = query.to.min(self.http.clock().now());
         // Whole days, so that none is cut in two.
@@ -287,7 +283,7 @@ impl AlibabaPush {
             // A day that two spans share may be told with both.
             for day in days {
                 if day.to <= end && seen.insert(day.from) {
-                    take(Past::Grown(day));
+                    records.push(HistoryRecord::Increase(day));
                 }
             }
             start = stop;
@@ -297,62 +293,39 @@ impl AlibabaPush {
 }
 
 impl Provider for AlibabaPush {
-    fn plan(&self, _: Dataset) -> Plan {
-        Plan::Messages { batch: 1 }
-    }
-
     /// Numbers can be seen on the next day, in Beijing.
     fn first_numbers(&self, message: &Message) -> Option<Timestamp> {
         Some(next_day(message.sent_at?, self.daily))
     }
 
-    fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
-        (dataset == Dataset::Messages).then_some(PastPlan::Whole {
-            reach: Duration::ZERO,
-        })
-    }
-
-    fn past<'a>(
-        &'a self,
-        query: PastQuery<'a>,
-        take: &'a mut (dyn FnMut(Past) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
-        self.days(query, take).boxed()
-    }
-
-    fn ask<'a>(
-        &'a self,
-        query: Query<'a>,
-        take: &'a mut (dyn FnMut(Observation) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    fn messages<'a>(&'a self, query: MessagesQuery<'a>) -> BoxFuture<'a, Answer> {
         async move {
-            match query {
-                Query::List {
-                    dataset,
-                    application,
-                    oldest,
-                    since,
-                    patience,
-                } => {
-                    let range = (oldest, since);
-                    self.list(dataset, application, range, patience, take).await
+            let mut observations = Vec::new();
+            for message in query.messages {
+                match self.statistics(&query, message).await {
+                    Ok(observation) => observations.push(observation),
+                    Err(failure) => return Answer::new(observations, Err(failure)),
                 }
-                Query::Messages {
-                    dataset,
-                    application,
-                    messages,
-                    patience,
-                } => {
-                    for message in messages {
-                        take(
-                            self.statistics(dataset, application, message, patience)
-                                .await?,
-                        );
-                    }
-                    Ok(())
-                }
-                Query::Drain { .. } | Query::Whole { .. } => Err(Failure::unsupported()),
             }
+            Answer::new(observations, Ok(()))
+        }
+        .boxed()
+    }
+
+    fn list<'a>(&'a self, query: ListQuery<'a>) -> BoxFuture<'a, Answer> {
+        async move {
+            let mut listing = Listing::new(query.max_messages, query.with_numbers);
+            let result = self.read_list(&query, &mut listing).await;
+            listing.into_answer(result)
+        }
+        .boxed()
+    }
+
+    fn history<'a>(&'a self, query: HistoryQuery<'a>) -> BoxFuture<'a, Answer<HistoryRecord>> {
+        async move {
+            let mut records = Vec::new();
+            let result = self.days(query, &mut records).await;
+            Answer::new(records, result)
         }
         .boxed()
     }

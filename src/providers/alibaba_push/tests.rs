@@ -6,10 +6,11 @@ use delivery_clock::Clock;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::providers::alibaba_push::vendor;
 use crate::{
-    model::{Dataset, Message},
+    model::Message,
     providers::{
-        Failure, FailureKind, Observation, Past, PastQuery, Query, Refusal, Scope,
+        Failure, FailureKind, HistoryQuery, HistoryRecord, ListQuery, Observation, Refusal, Scope,
         scripted::{Reply, Scripted, reply},
     },
 };
@@ -40,7 +41,7 @@ async fn start(script: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) ->
 async fn one(status: u16, body: &str) -> Result<String, Failure> {
     let body = body.to_owned();
     let vendor = start(move |_, _| reply(status, &body)).await;
-    let (taken, result) = vendor.messages(Dataset::Messages, &["510427"]).await;
+    let (taken, result) = vendor.messages(vendor::MESSAGES, &["510427"]).await;
     result?;
     let [observation] = &taken[..] else {
         panic!("one observation: {taken:?}");
@@ -165,13 +166,13 @@ async fn an_error_that_says_that_it_is_xml_is_known_by_its_code() {
         let body = "<Error><Code>SignatureDoesNotMatch</Code><Message>m</Message></Error>";
         (200, headers, body.to_owned())
     });
-    let (_, result) = vendor.await.messages(Dataset::Messages, &["510427"]).await;
+    let (_, result) = vendor.await.messages(vendor::MESSAGES, &["510427"]).await;
     assert_eq!(result.unwrap_err().kind, FailureKind::Unauthorized);
     let vendor = start(|_, _| {
         let headers = vec![("content-type", "text/xml".to_owned())];
         (200, headers, r#"{"RequestId": "x"}"#.to_owned())
     });
-    let (_, result) = vendor.await.messages(Dataset::Messages, &["510427"]).await;
+    let (_, result) = vendor.await.messages(vendor::MESSAGES, &["510427"]).await;
     assert_eq!(result.unwrap_err().kind, FailureKind::Decode);
 }
 
@@ -189,7 +190,7 @@ async fn throttling_is_tried_again_whatever_its_spelling_and_its_wish() {
         });
         let mut vendor = vendor.await;
         vendor.patience = Duration::from_secs(60);
-        let (taken, result) = vendor.messages(Dataset::Messages, &["510427"]).await;
+        let (taken, result) = vendor.messages(vendor::MESSAGES, &["510427"]).await;
         assert_eq!((taken.len(), result), (1, Ok(())), "{wish}");
         assert_eq!(*vendor.measured.retries.lock().unwrap(), 1, "{wish}");
     }
@@ -200,7 +201,7 @@ async fn throttling_is_tried_again_whatever_its_spelling_and_its_wish() {
     });
     let mut vendor = vendor.await;
     vendor.patience = Duration::from_secs(60);
-    let asked = vendor.messages(Dataset::Messages, &["510427"]);
+    let asked = vendor.messages(vendor::MESSAGES, &["510427"]);
     let (_, result) = tokio::time::timeout(Duration::from_secs(10), asked)
         .await
         .unwrap();
@@ -246,19 +247,24 @@ fn window(path: &str) -> (Timestamp, Timestamp) {
 /// Lists from `since` on, of 30 days: the ids, and how it ended.
 async fn list(vendor: &Scripted, since: &str) -> (Vec<String>, Result<(), Failure>) {
     let application = vendor.application();
-    let (taken, result) = vendor
-        .ask(Query::List {
-            dataset: Dataset::Messages,
-            application: &application,
-            oldest: at("2026-10-27T10:30:00Z"),
-            since: at(since),
-            patience: vendor.patience,
-        })
-        .await;
-    let ids = taken.into_iter().map(|observation| match observation {
-        Observation::Listed(message) => message.id.to_string(),
-        other => panic!("{other:?}"),
-    });
+    let query = ListQuery {
+        dataset: vendor::MESSAGES,
+        application: &application,
+        oldest: at("2026-10-27T10:30:00Z"),
+        since: at(since),
+        max_messages: usize::MAX,
+        with_numbers: true,
+        patience: vendor.patience,
+    };
+    let answer = vendor.provider.list(query).await;
+    let result = answer.result;
+    let ids = answer
+        .observations
+        .into_iter()
+        .map(|observation| match observation {
+            Observation::Listed(message) => message.id.to_string(),
+            other => panic!("{other:?}"),
+        });
     (ids.collect(), result)
 }
 
@@ -500,22 +506,23 @@ async fn history_is_read_day_by_day_or_fails() {
     let past = async |status: u16, body: &'static str| {
         let vendor = start(move |_, _| reply(status, body)).await;
         let application = vendor.application();
-        let query = PastQuery {
-            dataset: Dataset::Messages,
+        let query = HistoryQuery {
+            dataset: vendor::MESSAGES,
             application: &application,
             message: None,
             from: at("2026-11-20T10:00:00Z"),
             to: at("2026-11-22T00:00:00Z"),
             patience: Duration::ZERO,
         };
-        let mut days = Vec::new();
-        let result = vendor
-            .provider
-            .past(query, &mut |past| match past {
-                Past::Grown(day) => days.push(day.from.to_string()),
+        let answer = vendor.provider.history(query).await;
+        let records = answer.observations.into_iter();
+        let days: Vec<_> = records
+            .map(|record| match record {
+                HistoryRecord::Increase(day) => day.from.to_string(),
                 other => panic!("{other:?}"),
             })
-            .await;
+            .collect();
+        let result = answer.result;
         let path = vendor.requests.lock().unwrap()[0].clone();
         (days, result.map_err(|failure| failure.kind), window(&path))
     };
@@ -539,7 +546,7 @@ async fn history_is_read_day_by_day_or_fails() {
 #[tokio::test]
 async fn an_id_that_is_none_costs_no_request() {
     let vendor = start(|_, _| reply(200, "{}")).await;
-    let (taken, result) = vendor.messages(Dataset::Messages, &["x"]).await;
+    let (taken, result) = vendor.messages(vendor::MESSAGES, &["x"]).await;
     let expected = Observation::Refused {
         asked: "x".into(),
         reason: "invalid_id".into(),

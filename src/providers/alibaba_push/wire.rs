@@ -6,35 +6,17 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::value::RawValue;
 
-use super::errors::{field, text};
+use super::{
+    errors::{field, text},
+    vendor::{PUSH, SMS},
+};
 use crate::{
-    model::{Counts, ErrorReason, Measure, Snapshot, Totals},
+    model::{Counts, Field, Snapshot, Totals},
     providers::{
-        Grown,
+        HistoryIncrease,
         json::{Count, Object, Text, problem, time, whole_digits},
     },
 };
-
-/// The numbers of one message or day, and what they are called: of pushes.
-const PUSH: [(&str, Measure); 5] = [
-    ("AcceptCount", Measure::Accepted),
-    ("SentCount", Measure::Sent),
-    ("ReceivedCount", Measure::Delivered),
-    ("OpenedCount", Measure::Opened),
-    ("DeletedCount", Measure::Dismissed),
-];
-
-/// The same of the text messages that supplement pushes.
-const SMS: [(&str, Measure); 5] = [
-    ("SmsSentCount", Measure::Sent),
-    ("SmsReceiveSuccessCount", Measure::Delivered),
-    ("SmsSkipCount", Measure::Skipped),
-    ("SmsFailedCount", Measure::Errors(ErrorReason::SendFailed)),
-    (
-        "SmsReceiveFailedCount",
-        Measure::Errors(ErrorReason::Undelivered),
-    ),
-];
 
 fn parse(body: &[u8]) -> Result<Object<'_>, String> {
     serde_json::from_slice(body).map_err(|error| problem(&error))
@@ -112,18 +94,17 @@ fn rows<'a>(
 
 /// Whether an object has one of the counts.
 fn has_counts(object: &Object<'_>) -> bool {
-    let names = PUSH.iter().chain(&SMS);
+    let fields = PUSH.iter().chain(SMS);
     object.keys().any(|key| {
-        names
-            .clone()
-            .any(|(name, _)| key.eq_ignore_ascii_case(name))
+        let mut fields = fields.clone();
+        fields.any(|field| key.eq_ignore_ascii_case(field.name))
     })
 }
 
 /// The counts of a row that have these names. Of a count in two spellings the greater is taken.
-fn counts(row: &Object<'_>, names: &[(&str, Measure)]) -> Result<Counts, String> {
+fn counts(row: &Object<'_>, fields: &[Field]) -> Result<Counts, String> {
     let mut counts = Counts::new();
-    for (name, measure) in names {
+    for Field { name, measure } in fields {
         let mut greatest = None;
         for (_, raw) in row.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name)) {
             let count: Count = serde_json::from_str(raw.get()).map_err(|error| problem(&error))?;
@@ -136,7 +117,7 @@ fn counts(row: &Object<'_>, names: &[(&str, Measure)]) -> Result<Counts, String>
 
 /// What was counted, by channel.
 fn totals(row: &Object<'_>) -> Result<Vec<Totals>, String> {
-    let channels = [("push", counts(row, &PUSH)?), ("sms", counts(row, &SMS)?)];
+    let channels = [("push", counts(row, PUSH)?), ("sms", counts(row, SMS)?)];
     Ok(channels
         .into_iter()
         .filter(|(_, counts)| !counts.is_empty())
@@ -149,12 +130,16 @@ fn totals(row: &Object<'_>) -> Result<Vec<Totals>, String> {
 }
 
 fn is_statistic(key: &str) -> bool {
-    let mut names = PUSH.iter().chain(&SMS);
-    is_one_of(key, &["MessageId", "Time"]) || names.any(|(name, _)| key.eq_ignore_ascii_case(name))
+    let mut fields = PUSH.iter().chain(SMS);
+    is_one_of(key, &["MessageId", "Time"])
+        || fields.any(|field| key.eq_ignore_ascii_case(field.name))
 }
 
 /// What came to the numbers of an application, day by day. When a day begins is taken as it comes.
-pub(super) fn days(body: &[u8], unknown: &mut dyn FnMut(&str)) -> Result<Vec<Grown>, String> {
+pub(super) fn days(
+    body: &[u8],
+    unknown: &mut dyn FnMut(&str),
+) -> Result<Vec<HistoryIncrease>, String> {
     let answer = parse(body)?;
     let own = ["RequestId", "AppPushStats"];
     if field(&answer, &own).is_none() {
@@ -167,7 +152,7 @@ pub(super) fn days(body: &[u8], unknown: &mut dyn FnMut(&str)) -> Result<Vec<Gro
         let from = text(row, &["Time"]).and_then(|text| time(&text));
         let from = from.ok_or("Time is no time")?;
         let day = SignedDuration::from_hours(24);
-        Ok(Grown {
+        Ok(HistoryIncrease {
             from,
             to: from.checked_add(day).unwrap_or(from),
             totals: totals(row)?,

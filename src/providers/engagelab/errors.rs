@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::{
     providers::{
         Failure, FailureKind, Refusal, Scope,
-        http::{Answer, Verdict},
+        http::{HttpAnswer, Verdict},
         json::{Object, Text},
         verdict::{by_status, said, speaks_of_message, with_meant_status},
     },
@@ -142,7 +142,7 @@ pub(super) fn find(outer: &Object<'_>) -> Option<VendorError> {
 /// The verdict on an error: by the vendor's code, and without one by the HTTP status.
 /// `path_and_query` is the request's.
 pub(super) fn judge(
-    answer: &Answer,
+    answer: &HttpAnswer,
     error: Option<&VendorError>,
     path_and_query: &str,
 ) -> Verdict<Reply> {
@@ -267,7 +267,7 @@ mod tests {
     }
 
     fn verdict(status: u16, body: &str) -> String {
-        let answer = Answer {
+        let answer = HttpAnswer {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
             body: Bytes::copy_from_slice(body.as_bytes()),

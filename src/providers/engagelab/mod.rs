@@ -6,6 +6,7 @@ mod lifecycle;
 #[cfg(test)]
 mod tests;
 mod users;
+pub(super) mod vendor;
 mod wire;
 
 use std::{sync::Arc, time::Duration};
@@ -18,17 +19,18 @@ use errors::{Refused, Reply};
 use users::Unit;
 
 use super::{
-    Failure, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Refusal, Scope,
+    Answer, Failure, HistoryQuery, HistoryRecord, MessagesQuery, Observation, Provider, Refusal,
+    Scope, WholeQuery,
     bisect::Halves,
     encode::percent_encode,
-    http::{Answer, Http, Request, Verdict},
+    http::{Http, HttpAnswer, Request, Verdict},
     json::{Object, problem},
     secrets::Secrets,
     verdict::undecodable,
 };
 use crate::{
     aside::{LARGE_ANSWER, aside},
-    config::{self, Credentials},
+    config,
     model::{Dataset, Message},
     secret::Secret,
 };
@@ -86,14 +88,10 @@ fn is_id(id: &str) -> bool {
 
 impl Engagelab {
     pub(crate) fn new(http: Http, account: &config::Account) -> Engagelab {
-        let sources = match account.credentials.clone() {
-            Credentials::Basic { username, password } => vec![username, password],
-            _ => Vec::new(),
-        };
         Engagelab {
             http,
-            secrets: Secrets::new(sources),
-            canaries: account.canaries.clone(),
+            secrets: Secrets::new(account.credentials.secrets()),
+            canaries: account.keys.secrets(vendor::CANARIES).to_vec(),
             max_ids_bytes: MAX_URL_BYTES
                 .saturating_sub(URL_RESERVE_BYTES + account.base_url.as_str().len()),
         }
@@ -116,7 +114,7 @@ impl Engagelab {
         path_and_query: String,
         patience: Duration,
     ) -> Result<(Reply, Timestamp), Failure> {
-        let judge = |answer: &Answer| {
+        let judge = |answer: &HttpAnswer| {
             let object = serde_json::from_slice::<Object<'_>>(&answer.body);
             let error = object.as_ref().ok().and_then(errors::find);
             // An error that comes with a good status is one all the same.
@@ -144,7 +142,7 @@ impl Engagelab {
         dataset: Dataset,
         messages: &[Message],
         patience: Duration,
-        take: &mut (dyn FnMut(Observation) + Send),
+        observations: &mut Vec<Observation>,
     ) -> Result<BatchEnd, Failure> {
         // One parameter with commas between the ids, never a repeated one.
         let ids: Vec<&str> = messages.iter().map(|message| &*message.id).collect();
@@ -169,7 +167,7 @@ impl Engagelab {
                     continue;
                 };
                 let snapshot = wire::snapshot(raw.get(), asked.clone(), asked_at, unknown);
-                take(match snapshot {
+                observations.push(match snapshot {
                     Ok(Some(snapshot)) => Observation::Snapshot(Box::new(snapshot)),
                     Ok(None) => Observation::NotYet { asked, asked_at },
                     Err(text) => Observation::Failed {
@@ -186,27 +184,27 @@ impl Engagelab {
     }
 
     /// The numbers of messages, in batches that the vendor and the URL's length allow.
-    async fn messages(
+    async fn numbers(
         &self,
         dataset: Dataset,
         messages: &[Message],
         patience: Duration,
-        take: &mut (dyn FnMut(Observation) + Send),
+        observations: &mut Vec<Observation>,
     ) -> Result<(), Failure> {
         let (good, bad): (Vec<_>, Vec<_>) = messages
             .iter()
             .cloned()
             .partition(|message| is_id(&message.id));
         for message in bad {
-            take(invalid_id(message.id));
+            observations.push(invalid_id(message.id));
         }
         let length = |message: &Message| message.id.len() + 1;
         for run in runs(&good, BATCH, self.max_ids_bytes, length) {
             // The vendor may answer fewer ids at once than it takes: what is left out of an answer
             // that holds others is queried again, as long as that brings something.
-            let mut rest = self.run(dataset, run, patience, take).await?;
+            let mut rest = self.run(dataset, run, patience, observations).await?;
             while !rest.is_empty() {
-                rest = self.run(dataset, &rest, patience, take).await?;
+                rest = self.run(dataset, &rest, patience, observations).await?;
             }
         }
         Ok(())
@@ -220,22 +218,22 @@ impl Engagelab {
         dataset: Dataset,
         messages: &[Message],
         patience: Duration,
-        take: &mut (dyn FnMut(Observation) + Send),
+        observations: &mut Vec<Observation>,
     ) -> Result<Vec<Message>, Failure> {
         let mut left_out = Vec::new();
         let mut halves = Halves::new(messages);
         while let Some(batch) = halves.next() {
-            match self.batch(dataset, batch, patience, take).await? {
+            match self.batch(dataset, batch, patience, observations).await? {
                 BatchEnd::Answered { missing, asked_at } if missing.len() == batch.len() => {
                     for message in missing {
                         let asked = message.id;
-                        take(Observation::NotYet { asked, asked_at });
+                        observations.push(Observation::NotYet { asked, asked_at });
                     }
                 }
                 BatchEnd::Answered { missing, .. } => left_out.extend(missing),
                 BatchEnd::Refused(refused) => {
                     if let Some(message) = halves.refused(batch) {
-                        take(Observation::Refused {
+                        observations.push(Observation::Refused {
                             asked: message.id.clone(),
                             reason: refused.reason(),
                             then: refused.then(),
@@ -254,7 +252,7 @@ impl Engagelab {
         &self,
         dataset: Dataset,
         patience: Duration,
-        take: &mut (dyn FnMut(Observation) + Send),
+        observations: &mut Vec<Observation>,
     ) -> Result<(), Failure> {
         let now = self.http.clock().now();
         let (mut answered, mut failed) = (false, None);
@@ -262,7 +260,7 @@ impl Engagelab {
             match self.users_by(dataset, unit, now, patience).await {
                 Ok(figures) => {
                     answered |= !figures.is_empty();
-                    take(Observation::Figures {
+                    observations.push(Observation::Figures {
                         asked: None,
                         part: unit.label(),
                         figures,
@@ -309,8 +307,8 @@ impl Engagelab {
     /// The users of the days whose numbers were the newest from a time to another.
     async fn days_of_users(
         &self,
-        query: PastQuery<'_>,
-        take: &mut (dyn FnMut(Past) + Send),
+        query: HistoryQuery<'_>,
+        records: &mut Vec<HistoryRecord>,
     ) -> Result<(), Failure> {
         let now = self.http.clock().now();
         let Some(of_days) = users::days_query(query.from, query.to, now) else {
@@ -329,7 +327,7 @@ impl Engagelab {
             // A day's numbers are complete when it is over, and the newest until the next one is.
             let after = |days: i64| day.checked_add(SignedDuration::from_hours(24 * days));
             let (from, to) = (after(1).unwrap_or(day), after(2).unwrap_or(day));
-            take(Past::Newest { from, to, figures });
+            records.push(HistoryRecord::Newest { from, to, figures });
         }
         Ok(())
     }
@@ -397,57 +395,46 @@ fn invalid_id(asked: Arc<str>) -> Observation {
 }
 
 impl Provider for Engagelab {
-    fn plan(&self, dataset: Dataset) -> Plan {
-        match dataset {
-            Dataset::Users => Plan::Whole,
-            Dataset::Lifecycle => Plan::Messages { batch: 1 },
-            _ => Plan::Messages { batch: BATCH },
-        }
-    }
-
-    fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
-        (dataset == Dataset::Users).then_some(PastPlan::Whole {
-            reach: Duration::ZERO,
-        })
-    }
-
-    fn past<'a>(
-        &'a self,
-        query: PastQuery<'a>,
-        take: &'a mut (dyn FnMut(Past) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
-        self.days_of_users(query, take).boxed()
-    }
-
-    fn ask<'a>(
-        &'a self,
-        query: Query<'a>,
-        take: &'a mut (dyn FnMut(Observation) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    fn messages<'a>(&'a self, query: MessagesQuery<'a>) -> BoxFuture<'a, Answer> {
         async move {
-            match query {
-                Query::Messages {
-                    dataset: dataset @ Dataset::Lifecycle,
-                    messages,
-                    patience,
-                    ..
-                } => {
-                    for message in messages {
-                        take(self.lifecycle(dataset, message, patience).await?);
-                    }
-                    Ok(())
-                }
-                Query::Messages {
-                    dataset,
-                    messages,
-                    patience,
-                    ..
-                } => self.messages(dataset, messages, patience, take).await,
-                Query::Whole {
-                    dataset, patience, ..
-                } => self.users(dataset, patience, take).await,
-                _ => Err(Failure::unsupported()),
+            let MessagesQuery {
+                dataset,
+                messages,
+                patience,
+                ..
+            } = query;
+            let mut observations = Vec::new();
+            if dataset != vendor::LIFECYCLE {
+                let all = self.numbers(dataset, messages, patience, &mut observations);
+                let result = all.await;
+                return Answer::new(observations, result);
             }
+            for message in messages {
+                match self.lifecycle(dataset, message, patience).await {
+                    Ok(observation) => observations.push(observation),
+                    Err(failure) => return Answer::new(observations, Err(failure)),
+                }
+            }
+            Answer::new(observations, Ok(()))
+        }
+        .boxed()
+    }
+
+    fn whole<'a>(&'a self, query: WholeQuery<'a>) -> BoxFuture<'a, Answer> {
+        async move {
+            let mut observations = Vec::new();
+            let users = self.users(query.dataset, query.patience, &mut observations);
+            let result = users.await;
+            Answer::new(observations, result)
+        }
+        .boxed()
+    }
+
+    fn history<'a>(&'a self, query: HistoryQuery<'a>) -> BoxFuture<'a, Answer<HistoryRecord>> {
+        async move {
+            let mut records = Vec::new();
+            let result = self.days_of_users(query, &mut records).await;
+            Answer::new(records, result)
         }
         .boxed()
     }

@@ -3,12 +3,10 @@
 use delivery_clock::Clock;
 use serde_json::json;
 
-use crate::{
-    model::Dataset,
-    providers::{
-        FailureKind, Observation, Query, Refusal, Scope,
-        scripted::{Reply, Scripted, reply},
-    },
+use crate::providers::engagelab::vendor;
+use crate::providers::{
+    FailureKind, Observation, Refusal, Scope, WholeQuery,
+    scripted::{Reply, Scripted, reply},
 };
 
 async fn start(script: impl Fn(&str, usize) -> Reply + Send + Sync + 'static) -> Scripted {
@@ -94,14 +92,14 @@ async fn an_error_is_a_failure_whatever_the_status() {
         (404, r#"{"code": 21001}"#, FailureKind::NotFound),
     ] {
         let vendor = start(move |_, _| reply(status, body)).await;
-        let (taken, result) = vendor.messages(Dataset::Messages, &["1613113584"]).await;
+        let (taken, result) = vendor.messages(vendor::MESSAGES, &["1613113584"]).await;
         assert_eq!(
             result.map_err(|failure| failure.kind),
             Err(kind),
             "{status} {body}"
         );
         assert!(taken.is_empty(), "{body}");
-        let (taken, result) = vendor.messages(Dataset::Lifecycle, &["1613113584"]).await;
+        let (taken, result) = vendor.messages(vendor::LIFECYCLE, &["1613113584"]).await;
         // An answer that is JSON and no error is the message's.
         assert!(
             result.is_err() || short(&taken) == ["1613113584 decode"],
@@ -119,7 +117,7 @@ async fn a_limit_under_200_is_tried_again() {
     });
     let mut vendor = vendor.await;
     vendor.patience = std::time::Duration::from_secs(60);
-    let (taken, result) = vendor.messages(Dataset::Messages, &["1613113584"]).await;
+    let (taken, result) = vendor.messages(vendor::MESSAGES, &["1613113584"]).await;
     assert_eq!(
         (short(&taken), result),
         (vec!["1613113584 numbers".to_owned()], Ok(()))
@@ -138,7 +136,7 @@ async fn what_is_missing_is_not_yet_and_what_is_bad_fails_alone() {
     });
     let vendor = vendor.await;
     let ids = ["1", "2", "3", "4", "5", "6", "7", "8", "99"];
-    let (taken, result) = vendor.messages(Dataset::Messages, &ids).await;
+    let (taken, result) = vendor.messages(vendor::MESSAGES, &ids).await;
     assert_eq!(result, Ok(()));
     let expected = [
         "1 numbers",
@@ -157,7 +155,7 @@ async fn what_is_missing_is_not_yet_and_what_is_bad_fails_alone() {
         (vec!["note".to_owned()], 2)
     );
     let vendor = start(|_, _| reply(200, "{}")).await;
-    let (taken, result) = vendor.messages(Dataset::Messages, &["1", "2"]).await;
+    let (taken, result) = vendor.messages(vendor::MESSAGES, &["1", "2"]).await;
     assert_eq!((short(&taken).len(), result), (2, Ok(())));
 }
 
@@ -178,7 +176,7 @@ async fn a_batch_that_is_answered_in_part_is_completed() {
     let vendor = vendor.await;
     let ids: Vec<String> = (0..100).map(|id| id.to_string()).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let (taken, result) = vendor.messages(Dataset::Messages, &ids).await;
+    let (taken, result) = vendor.messages(vendor::MESSAGES, &ids).await;
     assert_eq!((taken.len(), result), (100, Ok(())));
     let others: Vec<_> = short(&taken)
         .into_iter()
@@ -192,7 +190,7 @@ async fn a_batch_that_is_answered_in_part_is_completed() {
 async fn an_answer_about_other_messages_is_a_failure() {
     for body in [r#"{"77": {"sent": 5}}"#, r#"{"01613113584": {"sent": 5}}"#] {
         let vendor = start(move |_, _| reply(200, body)).await;
-        let (taken, result) = vendor.messages(Dataset::Messages, &["1613113584"]).await;
+        let (taken, result) = vendor.messages(vendor::MESSAGES, &["1613113584"]).await;
         let kind = result.map_err(|failure| failure.kind);
         assert_eq!((taken, kind), (vec![], Err(FailureKind::Decode)), "{body}");
     }
@@ -229,7 +227,7 @@ async fn a_batch_is_halved_for_any_refusal_of_a_message() {
             .map(|id| if *id == "777750" { "777777" } else { id })
             .collect();
         let ids: Vec<&str> = ids.into_iter().take(60).collect();
-        let (taken, result) = vendor.messages(Dataset::Messages, &ids).await;
+        let (taken, result) = vendor.messages(vendor::MESSAGES, &ids).await;
         assert_eq!(result, Ok(()), "{status} {code}");
         let refused: Vec<_> = taken
             .iter()
@@ -250,7 +248,7 @@ async fn a_batch_is_halved_for_any_refusal_of_a_message() {
     let vendor = start(|_, _| reply(400, r#"{"error":{"code":27201}}"#)).await;
     let ids: Vec<String> = (0..100).map(|id| id.to_string()).collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let (taken, result) = vendor.messages(Dataset::Messages, &ids).await;
+    let (taken, result) = vendor.messages(vendor::MESSAGES, &ids).await;
     assert_eq!((taken.len(), result), (100, Ok(())));
     assert!(vendor.requests() < 200);
 }
@@ -262,7 +260,7 @@ async fn batches_are_bounded_by_the_length_of_the_url() {
         .map(|id| format!("{}{id:03}", "7".repeat(500)))
         .collect();
     let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
-    let (taken, result) = vendor.messages(Dataset::Messages, &ids).await;
+    let (taken, result) = vendor.messages(vendor::MESSAGES, &ids).await;
     assert_eq!((taken.len(), result), (100, Ok(())));
     let requests = vendor.requests.lock().unwrap();
     assert!(
@@ -284,7 +282,7 @@ async fn a_refusal_is_no_failure_of_the_lifecycle() {
         let body = format!(r#"{{"code": {code}, "message": "m"}}"#);
         let vendor = start(move |_, _| reply(status, &body)).await;
         let (taken, result) = vendor
-            .messages(Dataset::Lifecycle, &["1613113584", "x"])
+            .messages(vendor::LIFECYCLE, &["1613113584", "x"])
             .await;
         assert_eq!(result, Ok(()), "{code}");
         assert_eq!(short(&taken), [expected, "x invalid_id AtOnce"]);
@@ -307,17 +305,20 @@ async fn users(
     });
     let vendor = vendor.await;
     let application = vendor.application();
-    let query = Query::Whole {
-        dataset: Dataset::Users,
+    let query = WholeQuery {
+        dataset: vendor::USERS,
         application: &application,
         messages: &[],
         since: None,
         patience: vendor.patience,
     };
-    let (taken, result) = vendor.ask(query).await;
+    let answer = vendor.provider.whole(query).await;
     (
-        short(&taken),
-        result.err().map(|failure| (failure.kind, failure.scope)),
+        short(&answer.observations),
+        answer
+            .result
+            .err()
+            .map(|failure| (failure.kind, failure.scope)),
     )
 }
 

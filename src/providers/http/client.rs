@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use rand::RngExt;
 use tracing::Instrument;
 
-use super::{Answer, Request, Verdict, limiter::Limiter};
+use super::{HttpAnswer, Request, Verdict, limiter::Limiter};
 use crate::{
     aside::{LARGE_ANSWER, aside},
     config::{Account, Tls},
@@ -149,7 +149,7 @@ impl Http {
         dataset: Dataset,
         patience: Duration,
         build: impl Fn() -> Request,
-        judge: impl Fn(&Answer) -> Verdict<T>,
+        judge: impl Fn(&HttpAnswer) -> Verdict<T>,
         refresh: impl Fn() -> bool,
     ) -> Result<(T, Timestamp), Failure> {
         let mut attempts = Attempts::new(self, dataset, patience);
@@ -217,14 +217,14 @@ impl Http {
     }
 
     /// Sends a request and reads the whole answer.
-    async fn whole(&self, request: Request) -> Result<Answer, Broken> {
+    async fn whole(&self, request: Request) -> Result<HttpAnswer, Broken> {
         let _waits = self.clock.waits_outside();
         let response = self.send(&self.client, request).await?;
         self.read(response).await
     }
 
     /// Reads an answer's body, up to the size limit.
-    async fn read(&self, response: reqwest::Response) -> Result<Answer, Broken> {
+    async fn read(&self, response: reqwest::Response) -> Result<HttpAnswer, Broken> {
         let status = response.status();
         let headers = response.headers().clone();
         if response
@@ -241,7 +241,7 @@ impl Http {
                 return Err(self.too_large());
             }
         }
-        Ok(Answer {
+        Ok(HttpAnswer {
             status,
             headers,
             body: without_byte_order_mark(body.freeze()),
@@ -249,7 +249,11 @@ impl Http {
     }
 
     /// What an answer means; a redirect means the same for every vendor.
-    fn outcome<T>(&self, answer: &Answer, judge: impl Fn(&Answer) -> Verdict<T>) -> Outcome<T> {
+    fn outcome<T>(
+        &self,
+        answer: &HttpAnswer,
+        judge: impl Fn(&HttpAnswer) -> Verdict<T>,
+    ) -> Outcome<T> {
         if answer.status.is_redirection() {
             let failure = Failure::new(
                 FailureKind::Redirect,

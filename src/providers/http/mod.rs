@@ -55,7 +55,7 @@ impl Request {
 
 /// A vendor's whole answer.
 #[derive(Clone, Debug)]
-pub struct Answer {
+pub struct HttpAnswer {
     /// The HTTP status.
     pub status: StatusCode,
     /// The headers.

@@ -4,14 +4,13 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
 
-use super::{Access, body};
+use super::{Access, body, vendor::REPORTS};
 use crate::{
     aside::{LARGE_ANSWER, aside},
     config,
-    model::Dataset,
     providers::{
-        Failure, FailureKind, Observation, Plan, Provider, Pushed, Query, ReportsRead,
-        http::{Answer, Http, is_packed, unpacked},
+        Answer, DrainQuery, Failure, FailureKind, Observation, Provider, Pushed,
+        http::{Http, HttpAnswer, is_packed, unpacked},
     },
 };
 
@@ -36,73 +35,71 @@ impl InfobipEmail {
     }
 }
 
-impl Provider for InfobipEmail {
-    fn plan(&self, _: Dataset) -> Plan {
-        Plan::Drain
-    }
-
-    fn ask<'a>(
-        &'a self,
-        query: Query<'a>,
-        take: &'a mut (dyn FnMut(Observation) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
-        async move {
-            let Query::Drain {
-                dataset,
-                spool,
-                patience,
-            } = query
-            else {
-                return Err(Failure::unsupported());
-            };
-            let judge = |answer: &Answer| {
-                self.access
-                    .note_sunset(&answer.headers, &self.account, "/email/1/reports");
-                self.access.refused(answer)
-            };
-            let request = || self.access.get(PATH.to_owned());
-            let refresh = || self.access.refresh();
-            let mut refreshed = false;
-            let mut lost = None;
-            loop {
-                let drained = self
-                    .http
-                    .drain(dataset, patience, request, judge, refresh, spool)
-                    .await?;
-                lost = lost.or(drained.lost);
-                let mut read = self.read_reports(&drained.bytes);
-                if drained.cut.is_some() {
-                    // That is the failure; what a cut body looks like says nothing.
-                    read.failure = None;
-                }
-                let failure = read.failure.clone();
-                take(Observation::Drained {
-                    body: drained.body,
-                    read,
-                    cut: drained.cut,
-                });
-                let Some(failure) = failure else {
-                    return lost.map_or(Ok(()), Err);
-                };
-                let observer = self.http.observer();
-                if failure.kind == FailureKind::RateLimited {
-                    observer.rate_limited(dataset);
-                }
-                // As with a status of 401: a rotated secret is read again, once.
-                let refused = failure.kind == FailureKind::Unauthorized;
-                if !(refused && !std::mem::replace(&mut refreshed, true) && refresh()) {
-                    return Err(failure);
-                }
-                observer.retry(dataset);
+impl InfobipEmail {
+    /// Takes bodies out of the queue: one, or a second one where the first says that the secret is
+    /// an old one. Events come by webhook: one that is in a body here was not acknowledged, and is
+    /// sent again.
+    async fn hand_out(
+        &self,
+        query: DrainQuery<'_>,
+        observations: &mut Vec<Observation>,
+    ) -> Result<(), Failure> {
+        let DrainQuery {
+            dataset,
+            spool,
+            patience,
+        } = query;
+        let judge = |answer: &HttpAnswer| {
+            self.access
+                .note_sunset(&answer.headers, &self.account, "/email/1/reports");
+            self.access.refused(answer)
+        };
+        let request = || self.access.get(PATH.to_owned());
+        let refresh = || self.access.refresh();
+        let mut refreshed = false;
+        let mut lost = None;
+        loop {
+            let drained = self
+                .http
+                .drain(dataset, patience, request, judge, refresh, spool)
+                .await?;
+            lost = lost.or(drained.lost);
+            let mut read = self.read_pushed(&drained.bytes).reports;
+            if drained.cut.is_some() {
+                // That is the failure; what a cut body looks like says nothing.
+                read.failure = None;
             }
+            let failure = read.failure.clone();
+            observations.push(Observation::Drained {
+                body: drained.body,
+                read,
+                cut: drained.cut,
+            });
+            let Some(failure) = failure else {
+                return lost.map_or(Ok(()), Err);
+            };
+            let observer = self.http.observer();
+            if failure.kind == FailureKind::RateLimited {
+                observer.rate_limited(dataset);
+            }
+            // As with a status of 401: a rotated secret is read again, once.
+            let refused = failure.kind == FailureKind::Unauthorized;
+            if !(refused && !std::mem::replace(&mut refreshed, true) && refresh()) {
+                return Err(failure);
+            }
+            observer.retry(dataset);
+        }
+    }
+}
+
+impl Provider for InfobipEmail {
+    fn drain<'a>(&'a self, query: DrainQuery<'a>) -> BoxFuture<'a, Answer> {
+        async move {
+            let mut observations = Vec::new();
+            let result = self.hand_out(query, &mut observations).await;
+            Answer::new(observations, result)
         }
         .boxed()
-    }
-
-    fn read_reports(&self, body: &[u8]) -> ReportsRead {
-        // Events come by webhook. One that is in a spooled body was not acknowledged, and is sent
-        // again.
-        self.read_pushed(body).reports
     }
 
     fn read_pushed(&self, body: &[u8]) -> Pushed {
@@ -112,7 +109,7 @@ impl Provider for InfobipEmail {
             let content = unpacked(body, self.http.max_bytes());
             let body = content.as_deref().unwrap_or(body);
             let observer = self.http.observer();
-            let unknown = &mut |field: &str| observer.unknown_field(Dataset::Reports, field);
+            let unknown = &mut |field: &str| observer.unknown_field(REPORTS, field);
             body::read(&self.account, body, unknown)
         })
     }

@@ -2,14 +2,15 @@
 //! errors.
 
 mod body;
-pub(super) mod email;
+mod email;
 mod errors;
 mod events;
-pub(super) mod push;
+mod push;
 mod reports;
 mod status;
 #[cfg(test)]
 mod tests;
+pub(super) mod vendor;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,7 +20,7 @@ use http::HeaderMap;
 use errors::{Class, VendorError};
 
 use super::{
-    http::{Answer, Request, Verdict},
+    http::{HttpAnswer, Request, Verdict},
     secrets::Secrets,
     verdict::by_status,
 };
@@ -42,17 +43,14 @@ enum Scheme {
 impl Access {
     /// From the configuration, which has checked that the credentials are of this vendor's kind.
     pub(super) fn new(credentials: &Credentials) -> Access {
-        let (scheme, sources) = match credentials.clone() {
-            Credentials::Basic { username, password } => (Scheme::Basic, vec![username, password]),
-            Credentials::ApiKey(key) => (Scheme::ApiKey, vec![key]),
-            Credentials::Token(token) | Credentials::ApiToken(token) => {
-                (Scheme::Token, vec![token])
-            }
-            Credentials::AccessKey { id, secret, .. } => (Scheme::Basic, vec![id, secret]),
+        let scheme = match credentials.form().next() {
+            Some("api_key") => Scheme::ApiKey,
+            Some("token") => Scheme::Token,
+            _ => Scheme::Basic,
         };
         Access {
             scheme,
-            secrets: Secrets::new(sources),
+            secrets: Secrets::new(credentials.secrets()),
             sunset: AtomicBool::new(false),
         }
     }
@@ -82,7 +80,7 @@ impl Access {
     }
 
     /// The verdict on an answer that is no success.
-    fn refused<T>(&self, answer: &Answer) -> Verdict<T> {
+    fn refused<T>(&self, answer: &HttpAnswer) -> Verdict<T> {
         match errors::read(&answer.body) {
             Some(error) => self.failed(answer.status.as_u16(), &error),
             None => by_status(answer, None, ""),

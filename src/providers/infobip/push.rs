@@ -1,6 +1,6 @@
 //! Infobip push statistics: `GET /push/1/statistics`, one bulk a request.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
 use serde::Deserialize;
@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{
     config,
-    model::{Application, Dataset, ErrorReason, Measure, Message, Snapshot, Totals},
+    model::{ErrorReason, Measure, Message, Snapshot, Totals},
     providers::{
-        Failure, Observation, Plan, Provider, Query, Refusal,
+        Answer, Failure, MessagesQuery, Observation, Provider, Refusal,
         decode::decode,
         encode::percent_encode,
-        http::{Answer, Http, Verdict},
+        http::{Http, HttpAnswer, Verdict},
         json::{Count, Object, counts},
         verdict::undecodable,
     },
@@ -42,17 +42,16 @@ impl InfobipPush {
 
     async fn statistics(
         &self,
-        dataset: Dataset,
-        application: &Application,
+        query: &MessagesQuery<'_>,
         message: &Message,
-        patience: Duration,
     ) -> Result<Observation, Failure> {
+        let (dataset, patience) = (query.dataset, query.patience);
         let path = format!(
             "/push/1/statistics?bulkId={}&applicationCode={}",
             percent_encode(&message.id),
-            percent_encode(&application.id)
+            percent_encode(&query.application.id)
         );
-        let judge = |answer: &Answer| {
+        let judge = |answer: &HttpAnswer| {
             let error = errors::read(&answer.body);
             if !answer.status.is_success() {
                 let status = answer.status.as_u16();
@@ -134,7 +133,7 @@ impl InfobipPush {
 impl InfobipPush {
     /// The verdict on an error in one of the vendor's shapes. That a bulk is not known, or not taken,
     /// concerns that bulk alone; a page or an empty answer with the same status would not say so.
-    fn failed(&self, answer: &Answer, error: &VendorError) -> Verdict<Answered> {
+    fn failed(&self, answer: &HttpAnswer, error: &VendorError) -> Verdict<Answered> {
         let status = answer.status.as_u16();
         match error.class(status) {
             Class::NotFound | Class::BadRequest => {
@@ -154,32 +153,16 @@ enum Answered {
 }
 
 impl Provider for InfobipPush {
-    fn plan(&self, _: Dataset) -> Plan {
-        Plan::Messages { batch: 1 }
-    }
-
-    fn ask<'a>(
-        &'a self,
-        query: Query<'a>,
-        take: &'a mut (dyn FnMut(Observation) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    fn messages<'a>(&'a self, query: MessagesQuery<'a>) -> BoxFuture<'a, Answer> {
         async move {
-            let Query::Messages {
-                dataset,
-                application,
-                messages,
-                patience,
-            } = query
-            else {
-                return Err(Failure::unsupported());
-            };
-            for message in messages {
-                take(
-                    self.statistics(dataset, application, message, patience)
-                        .await?,
-                );
+            let mut observations = Vec::new();
+            for message in query.messages {
+                match self.statistics(&query, message).await {
+                    Ok(observation) => observations.push(observation),
+                    Err(failure) => return Answer::new(observations, Err(failure)),
+                }
             }
-            Ok(())
+            Answer::new(observations, Ok(()))
         }
         .boxed()
     }

@@ -13,12 +13,13 @@ use tokio::{
     net::TcpListener,
 };
 
+use crate::providers::infobip::vendor;
 use crate::{
     config::{self, Account},
     model::{Dataset, Measure, Message},
     providers::{
-        Failure, FailureKind, Observation, Observer, Query, Refusal, RequestCode, Spool,
-        SpoolError, SpoolWriter, SpooledBody, build,
+        Answer, DrainQuery, Failure, FailureKind, MessagesQuery, Observation, Observer, Refusal,
+        RequestCode, Spool, SpoolError, SpoolWriter, SpooledBody, build,
     },
 };
 
@@ -132,16 +133,15 @@ async fn statistics(replies: Vec<Reply>) -> Outcome {
         sent_at: None,
     };
     let patience = if replies.len() > 1 { 20 } else { 0 };
-    let query = Query::Messages {
-        dataset: Dataset::Statistics,
+    let query = MessagesQuery {
+        dataset: vendor::STATISTICS,
         application: &account.applications[0],
         messages: std::slice::from_ref(&message),
         patience: Duration::from_secs(patience),
     };
-    let mut seen = Vec::new();
-    let result = provider.ask(query, &mut |own| seen.push(own)).await;
+    let answer = provider.messages(query).await;
     let noted = std::mem::take(&mut *notes.0.lock().unwrap());
-    (seen, result, noted)
+    (answer.observations, answer.result, noted)
 }
 
 const JSON: &str = "application/json";
@@ -272,13 +272,16 @@ async fn drain(account: &Account) -> (Outcome, usize) {
     let clock = Clock::system();
     let provider = build(account, clock.clone(), notes.clone()).unwrap();
     let spool = MemorySpool::default();
-    let query = Query::Drain {
-        dataset: Dataset::Reports,
+    let query = DrainQuery {
+        dataset: vendor::REPORTS,
         spool: &spool,
         patience: Duration::ZERO,
     };
-    let mut seen = Vec::new();
-    let result = provider.ask(query, &mut |own| seen.push(own)).await;
+    let Answer {
+        observations: seen,
+        result,
+        ..
+    } = provider.drain(query).await;
     let noted = std::mem::take(&mut *notes.0.lock().unwrap());
     let bodies = spool.0.lock().unwrap().len();
     ((seen, result, noted), bodies)

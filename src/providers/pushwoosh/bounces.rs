@@ -21,11 +21,12 @@ use super::{
     list::unreadable,
     reasons::reason_of,
     slices::{Reach, SliceFlaws},
+    vendor,
 };
 use crate::{
-    model::{Application, Dataset, Happening, HappeningKind},
+    model::{Application, Happening, HappeningKind},
     providers::{
-        Digest, Failure, Observation,
+        Digest, Failure, HistoryQuery, Observation, WholeQuery,
         decode::decode,
         digest::digest,
         json::Text,
@@ -148,12 +149,17 @@ impl Pushwoosh {
     /// One day of bounced e-mails, the next one of the round.
     pub(super) async fn bounces(
         &self,
-        application: &Application,
-        since: Option<Timestamp>,
-        patience: Duration,
-        take: &mut (dyn FnMut(Observation) + Send),
+        query: &WholeQuery<'_>,
+        observations: &mut Vec<Observation>,
     ) -> Result<(), Failure> {
-        let (now, dataset) = (self.http.clock().now(), Dataset::Bounces);
+        let WholeQuery {
+            dataset,
+            application,
+            since,
+            patience,
+            ..
+        } = *query;
+        let now = self.http.clock().now();
         let round = self
             .rounds
             .resume(dataset, &application.id, since, (REACH, now));
@@ -162,13 +168,18 @@ impl Pushwoosh {
         // a range within a day would be empty.
         let end = later(begin, DAY);
         let oldest = round.floor;
-        let happened = &mut |happened| take(Observation::Happened(happened));
+        let mut happenings = Vec::new();
         let day = vec![(begin, end)];
-        let read = self.bounced_in(application, day, oldest, patience, happened);
-        match read.await {
+        let read = self.bounced_in(application, day, oldest, patience, &mut happenings);
+        let read = read.await;
+        if !happenings.is_empty() {
+            observations.push(Observation::Happened(happenings));
+        }
+        match read {
             Ok(flaws) => {
+                let span = (end, now);
                 self.rounds
-                    .advance(dataset, &application.id, round, flaws, (end, now), take)
+                    .advance(dataset, &application.id, round, flaws, span, observations)
             }
             Err(failure) => {
                 self.rounds.keep(dataset, &application.id, round);
@@ -180,24 +191,20 @@ impl Pushwoosh {
     /// The e-mails that bounced from a time to another.
     pub(super) async fn bounced_between(
         &self,
-        application: &Application,
-        from: Timestamp,
-        end: Timestamp,
-        patience: Duration,
-        take: &mut (dyn FnMut(Vec<Happening>) + Send),
+        query: &HistoryQuery<'_>,
+        happenings: &mut Vec<Happening>,
     ) -> Result<(), Failure> {
         let mut spans = Vec::new();
-        let mut begin = day_of(from);
-        while begin < end {
+        let mut begin = day_of(query.from);
+        while begin < query.to {
             spans.push((begin, later(begin, DAY)));
             begin = later(begin, DAY);
         }
-        let within = &mut |mut rows: Vec<Happening>| {
-            rows.retain(|row| row.at.is_none_or(|at| at <= end));
-            take(rows);
-        };
-        let read = self.bounced_in(application, spans, from, patience, within);
-        let flaws = read.await?;
+        let (from, patience) = (query.from, query.patience);
+        let read = self.bounced_in(query.application, spans, from, patience, happenings);
+        let read = read.await;
+        happenings.retain(|row| row.at.is_none_or(|at| at <= query.to));
+        let flaws = read?;
         flaws.incomplete.or(flaws.unreadable).map_or(Ok(()), Err)
     }
 
@@ -208,7 +215,7 @@ impl Pushwoosh {
         spans: Vec<Span>,
         oldest: Timestamp,
         patience: Duration,
-        take: &mut (dyn FnMut(Vec<Happening>) + Send),
+        happenings: &mut Vec<Happening>,
     ) -> Result<SliceFlaws, Failure> {
         let fetch = |(from, to): &Span, request: PageRequest| {
             let second = SignedDuration::from_secs(1);
@@ -227,7 +234,7 @@ impl Pushwoosh {
                         .map(|raw| self.bounce(application, raw.get(), unknown));
                     Ok((rows.collect::<Vec<_>>(), answer.total()))
                 };
-                let asked = self.post(Dataset::Bounces, &BOUNCED_EMAILS, &body, patience, read);
+                let asked = self.post(vendor::BOUNCES, &BOUNCED_EMAILS, &body, patience, read);
                 let ((rows, total), _) = asked.await?;
                 Ok(Page { rows, total })
             }
@@ -245,7 +252,7 @@ impl Pushwoosh {
             let good: Vec<_> = rows.into_iter().flatten().collect();
             count.fetch_add(all - good.len(), Ordering::Relaxed);
             let young = |row: &Happening| row.at.is_none_or(|at| at >= oldest);
-            take(good.into_iter().filter(young).collect());
+            happenings.extend(good.into_iter().filter(young));
         };
         let incomplete = read_windows_apart(spans, PAGING, fetch, split, rows).await?;
         let unreadable = unreadable(broken.load(Ordering::Relaxed), "bounces").err();

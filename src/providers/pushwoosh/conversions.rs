@@ -9,12 +9,12 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    Answer, Endpoint, Pushwoosh, is_refusal, labels::words_label, metrics, refusal_reason,
+    Answer, Endpoint, Pushwoosh, is_refusal, labels::words_label, metrics, refusal_reason, vendor,
 };
 use crate::{
-    model::{Dataset, Figure, FigureKind, Message},
+    model::{Figure, FigureKind, Message},
     providers::{
-        Failure, FailureKind, Grown, Observation, Refusal,
+        Failure, FailureKind, HistoryIncrease, Observation, Refusal,
         json::{Count, Text},
     },
 };
@@ -168,7 +168,7 @@ impl Pushwoosh {
             Ok(figures.transpose()?.unwrap_or_default())
         };
         match self
-            .post(Dataset::Intervals, &TOTALS, &body, patience, read)
+            .post(vendor::INTERVALS, &TOTALS, &body, patience, read)
             .await
         {
             Ok((figures, _)) => {
@@ -198,12 +198,12 @@ impl Pushwoosh {
         &self,
         message: &Message,
         patience: Duration,
-    ) -> Result<Vec<Grown>, Failure> {
+    ) -> Result<Vec<HistoryIncrease>, Failure> {
         let body = json!({"message_code": &*self.spellings.of(&message.id)});
         let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
             metrics::hours(&answer.list("metrics")?, unknown)
         };
-        let asked = self.post(Dataset::Messages, &TOTALS, &body, patience, read);
+        let asked = self.post(vendor::MESSAGES, &TOTALS, &body, patience, read);
         match asked.await {
             Ok((hours, _)) => Ok(hours),
             // A message that has not been sent, or that has no code.

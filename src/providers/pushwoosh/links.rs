@@ -7,7 +7,6 @@ use std::{
         Arc, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use futures_util::FutureExt;
@@ -22,11 +21,12 @@ use super::{
     later,
     list::unreadable,
     names::fold,
+    vendor,
 };
 use crate::{
-    model::{Dataset, Figure, FigureKind, Message},
+    model::{Figure, FigureKind, Message},
     providers::{
-        Digest, Failure, FailureKind, Observation,
+        Digest, Failure, FailureKind, Observation, WholeQuery,
         decode::decode,
         digest::digest,
         json::{Count, Skipped, Text},
@@ -187,13 +187,13 @@ impl Pushwoosh {
     /// Clicks on the links of the application's e-mails.
     pub(super) async fn links(
         &self,
-        messages: &[Message],
-        patience: Duration,
-        take: &mut (dyn FnMut(Observation) + Send),
+        query: &WholeQuery<'_>,
+        observations: &mut Vec<Observation>,
     ) -> Result<(), Failure> {
+        let (messages, patience) = (query.messages, query.patience);
         let all_filters = self.email_filters(messages);
         if all_filters.is_empty() {
-            take(Observation::NothingToQuery);
+            observations.push(Observation::NothingToQuery);
             return Ok(());
         }
         let mut sums: BTreeMap<LinkKey, Count> = BTreeMap::new();
@@ -208,7 +208,7 @@ impl Pushwoosh {
                     .map(|raw| decode::<Link>(raw.get().as_bytes(), unknown));
                 Ok(rows.collect::<Vec<_>>())
             };
-            let asked = self.post(Dataset::Links, &LINKS, &body, patience, read);
+            let asked = self.post(vendor::LINKS, &LINKS, &body, patience, read);
             let Some((rows, _)) = known_emails(asked.await, &filters, &mut waiting)? else {
                 continue;
             };
@@ -247,7 +247,7 @@ impl Pushwoosh {
             };
             Figure { kind, value }
         };
-        take(Observation::Figures {
+        observations.push(Observation::Figures {
             asked: None,
             part: "",
             figures: named.into_iter().chain(other).map(figure).collect(),
@@ -258,13 +258,13 @@ impl Pushwoosh {
     /// How many devices clicked on each link.
     pub(super) async fn link_devices(
         &self,
-        messages: &[Message],
-        patience: Duration,
-        take: &mut (dyn FnMut(Observation) + Send),
+        query: &WholeQuery<'_>,
+        observations: &mut Vec<Observation>,
     ) -> Result<(), Failure> {
+        let (messages, patience) = (query.messages, query.patience);
         let windows = self.email_filters(messages);
         if windows.is_empty() {
-            take(Observation::NothingToQuery);
+            observations.push(Observation::NothingToQuery);
             return Ok(());
         }
         let mut devices: BTreeMap<Arc<str>, HashSet<Digest>> = BTreeMap::new();
@@ -283,7 +283,7 @@ impl Pushwoosh {
                     });
                     Ok((rows.collect::<Vec<_>>(), answer.total()))
                 };
-                let asked = self.post(Dataset::LinkDevices, &LINK_DEVICES, &body, patience, read);
+                let asked = self.post(vendor::LINK_DEVICES, &LINK_DEVICES, &body, patience, read);
                 let ((rows, total), _) = asked.await?;
                 Ok(Page { rows, total })
             }
@@ -319,7 +319,7 @@ impl Pushwoosh {
             let kind = FigureKind::LinkDevices { link };
             Figure { kind, value }
         };
-        take(Observation::Figures {
+        observations.push(Observation::Figures {
             asked: None,
             part: "",
             figures: named.into_iter().chain(other).map(figure).collect(),

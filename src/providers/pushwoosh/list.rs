@@ -19,7 +19,7 @@ use super::{
 use crate::{
     model::{Application, Dataset, Message},
     providers::{
-        Failure, FailureKind, Observation, Refusal,
+        Failure, FailureKind, ListQuery, Listing, MessagesQuery, Observation, Refusal,
         bisect::Halves,
         paging::{Page, PageRequest, Pager, Paging, RowKeys, WindowEnd, read_windows},
     },
@@ -105,14 +105,19 @@ impl Pushwoosh {
     /// All messages of the days from `since` on, page by page to the end. Whether a date means
     /// creation or sending, its zone, and whether the bounds are inclusive, is not documented: each
     /// request asks for a day more on either side.
-    pub(super) async fn list(
+    pub(super) async fn read_list(
         &self,
-        dataset: Dataset,
-        application: &Application,
-        (oldest, since): (Timestamp, Timestamp),
-        patience: Duration,
-        take: &mut (dyn FnMut(Observation) + Send),
+        query: &ListQuery<'_>,
+        listing: &mut Listing,
     ) -> Result<(), Failure> {
+        let ListQuery {
+            dataset,
+            application,
+            oldest,
+            since,
+            patience,
+            ..
+        } = *query;
         let day = |time: Timestamp| time.as_second().div_euclid(DAY);
         let (first, end) = (day(since), day(self.http.clock().now()) + 1);
         let step = usize::try_from(WINDOW_DAYS).unwrap_or(1);
@@ -163,15 +168,17 @@ impl Pushwoosh {
                 if sent_at.is_some_and(|sent_at| sent_at < oldest) {
                     continue;
                 }
-                take_names(&item, take);
+                for observation in names_of(&item) {
+                    listing.push(observation);
+                }
                 let application = application.id.clone();
-                take(Observation::Listed(Message {
+                listing.push(Observation::Listed(Message {
                     application,
                     id: id.clone(),
                     campaign: None,
                     sent_at,
                 }));
-                take(item.observation(id, asked_at));
+                listing.push(item.observation(id, asked_at));
             }
         };
         read_windows(windows, PAGING, fetch, split, rows).await?;
@@ -181,21 +188,19 @@ impl Pushwoosh {
     /// Some messages by their names. One that the vendor refuses costs no other its numbers.
     pub(super) async fn named(
         &self,
-        dataset: Dataset,
-        application: &Application,
-        messages: &[Message],
-        patience: Duration,
-        take: &mut (dyn FnMut(Observation) + Send),
+        query: &MessagesQuery<'_>,
+        observations: &mut Vec<Observation>,
     ) -> Result<(), Failure> {
+        let (dataset, application, patience) = (query.dataset, query.application, query.patience);
         // Digits alone are the vendor's `id`, anything else its `code`.
         let is_id = |message: &Message| message.id.bytes().all(|byte| byte.is_ascii_digit());
-        let (ids, codes): (Vec<_>, Vec<_>) = messages.iter().cloned().partition(is_id);
+        let (ids, codes): (Vec<_>, Vec<_>) = query.messages.iter().cloned().partition(is_id);
         let mut probed = false;
         for (filter, messages) in [("messages_ids", ids), ("messages_codes", codes)] {
             for batch in batches(&messages) {
                 let mut halves = Halves::new(batch);
                 while let Some(batch) = halves.next() {
-                    let asked = self.batch(dataset, application, filter, batch, patience, take);
+                    let asked = self.batch(query, filter, batch, observations);
                     match asked.await {
                         Ok(()) => {}
                         Err(failure) if is_refusal(&failure) => {
@@ -203,7 +208,7 @@ impl Pushwoosh {
                                 self.probe(dataset, application, patience).await?;
                             }
                             if let Some(message) = halves.refused(batch) {
-                                take(Observation::Refused {
+                                observations.push(Observation::Refused {
                                     asked: message.id.clone(),
                                     reason: refusal_reason(&failure),
                                     then: Refusal::UnlessNew,
@@ -242,13 +247,12 @@ impl Pushwoosh {
     /// One batch of names, paged until each was found or the pages end.
     async fn batch(
         &self,
-        dataset: Dataset,
-        application: &Application,
+        query: &MessagesQuery<'_>,
         filter: &str,
         messages: &[Message],
-        patience: Duration,
-        take: &mut (dyn FnMut(Observation) + Send),
+        observations: &mut Vec<Observation>,
     ) -> Result<(), Failure> {
+        let (dataset, application, patience) = (query.dataset, query.application, query.patience);
         let value = |message: &Message| match message.id.parse::<u64>() {
             Ok(id) if filter == "messages_ids" => json!(id),
             _ => json!(&*self.spellings.of(&message.id)),
@@ -294,14 +298,14 @@ impl Pushwoosh {
                     .collect();
                 nameless |= found.is_empty() && item.code().is_none();
                 for asked in found {
-                    take_names(&item, take);
+                    observations.extend(names_of(&item));
                     let mut observation = item.observation(asked.clone(), asked_at);
                     if let Observation::Snapshot(snapshot) = &mut observation
                         && item.code().is_none()
                     {
                         snapshot.id = asked;
                     }
-                    take(observation);
+                    observations.push(observation);
                 }
             }
         }
@@ -312,7 +316,7 @@ impl Pushwoosh {
             _ => {}
         }
         for asked in missing.into_values().flatten() {
-            take(if nameless {
+            observations.push(if nameless {
                 let failure = Failure::new(FailureKind::Decode, "a message without a name");
                 Observation::Failed { asked, failure }
             } else {
@@ -347,20 +351,19 @@ fn batches(messages: &[Message]) -> Vec<&[Message]> {
     batches
 }
 
-/// Hands over the names of an item that are not the one that it is known by: its id, and its code as
-/// the vendor spells it.
-fn take_names(item: &Item, take: &mut (dyn FnMut(Observation) + Send)) {
+/// The names of an item that are not the one that it is known by: its id, and its code as the
+/// vendor spells it.
+fn names_of(item: &Item) -> Vec<Observation> {
     let (Some(code), Some(name)) = (item.code(), item.name()) else {
-        return;
+        return Vec::new();
     };
-    for alias in [item.id(), Some(code)].into_iter().flatten() {
-        if alias != &*name {
-            take(Observation::Named {
-                alias: Arc::from(alias),
-                id: name.clone(),
-            });
-        }
-    }
+    let aliases = [item.id(), Some(code)].into_iter().flatten();
+    let others = aliases.filter(|alias| *alias != &*name);
+    let named = others.map(|alias| Observation::Named {
+        alias: Arc::from(alias),
+        id: name.clone(),
+    });
+    named.collect()
 }
 
 /// The failure of an answer of which some rows cannot be read; the others were handed over.

@@ -19,11 +19,12 @@ use super::{
     names::{Codes, fold},
     platform,
     slices::{Reach, SKEW, SliceFlaws},
+    vendor,
 };
 use crate::{
-    model::{Application, Dataset, Happening, HappeningKind},
+    model::{Application, Happening, HappeningKind},
     providers::{
-        Failure, FailureKind, Observation,
+        Failure, FailureKind, HistoryQuery, Observation, WholeQuery,
         decode::decode,
         json::{Skipped, Text, whole_digits},
     },
@@ -174,12 +175,17 @@ impl Pushwoosh {
     /// One window of the log, the next one of the round.
     pub(super) async fn log(
         &self,
-        application: &Application,
-        since: Option<Timestamp>,
-        patience: Duration,
-        take: &mut (dyn FnMut(Observation) + Send),
+        query: &WholeQuery<'_>,
+        observations: &mut Vec<Observation>,
     ) -> Result<(), Failure> {
-        let (now, dataset) = (self.http.clock().now(), Dataset::Log);
+        let WholeQuery {
+            dataset,
+            application,
+            since,
+            patience,
+            ..
+        } = *query;
+        let now = self.http.clock().now();
         let round = self
             .rounds
             .resume(dataset, &application.id, since, (REACH, now));
@@ -191,22 +197,27 @@ impl Pushwoosh {
             end => end,
         };
         let floor = round.floor;
-        let happened = &mut |happened| take(Observation::Happened(happened));
+        let mut happenings = Vec::new();
         let divisible = length > SHORTEST_WINDOW;
         let window = (begin, end);
-        let read = self.log_window(application, window, floor, divisible, patience, happened);
-        match read.await {
+        let told = &mut happenings;
+        let read = self.log_window(application, window, floor, divisible, patience, told);
+        let read = read.await;
+        if !happenings.is_empty() {
+            observations.push(Observation::Happened(happenings));
+        }
+        match read {
             Ok(WindowRead::Whole(pages, flaws)) => {
                 self.log_windows.set(&application.id, grown(length, pages));
                 let span = (end, now);
                 self.rounds
-                    .advance(dataset, &application.id, round, flaws, span, take)
+                    .advance(dataset, &application.id, round, flaws, span, observations)
             }
             Ok(WindowRead::TooLong) => {
                 // What was read of it is known when it comes again.
                 self.log_windows.set(&application.id, half(length));
                 self.rounds.keep(dataset, &application.id, round);
-                take(Observation::More);
+                observations.push(Observation::More);
                 Ok(())
             }
             Err(failure) => {
@@ -219,19 +230,24 @@ impl Pushwoosh {
     /// The events of the log from a time to another, as far as it goes back.
     pub(super) async fn logged_between(
         &self,
-        application: &Application,
-        from: Timestamp,
-        to: Timestamp,
-        patience: Duration,
-        take: &mut (dyn FnMut(Vec<Happening>) + Send),
+        query: &HistoryQuery<'_>,
+        happenings: &mut Vec<Happening>,
     ) -> Result<(), Failure> {
+        let HistoryQuery {
+            application,
+            from,
+            to,
+            patience,
+            ..
+        } = *query;
         let mut begin = from.max(later(self.http.clock().now(), -REACH.kept));
         let (mut length, mut flaw) = (LONGEST_WINDOW, None);
         while begin < to {
             let end = later(begin, length).min(to);
             let divisible = length > SHORTEST_WINDOW;
             let window = (begin, end);
-            let read = self.log_window(application, window, from, divisible, patience, take);
+            let told = &mut *happenings;
+            let read = self.log_window(application, window, from, divisible, patience, told);
             match read.await? {
                 WindowRead::Whole(pages, flaws) => {
                     length = grown(length, pages);
@@ -252,7 +268,7 @@ impl Pushwoosh {
         floor: Timestamp,
         divisible: bool,
         patience: Duration,
-        take: &mut (dyn FnMut(Vec<Happening>) + Send),
+        happenings: &mut Vec<Happening>,
     ) -> Result<WindowRead, Failure> {
         let form = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M:%S").to_string();
         let second = SignedDuration::from_secs(1);
@@ -290,9 +306,7 @@ impl Pushwoosh {
             let mut new = page;
             new.retain(|row| digests.insert(row.digest) && young(row));
             let is_barren = digests.len() == known;
-            if !new.is_empty() {
-                take(new);
-            }
+            happenings.append(&mut new);
             if count >= PER_PAGE && last_page == page_digests {
                 // The token leads back to the same full page: what is behind it is not to be had.
                 flaws.incomplete = Some(endless());
@@ -339,7 +353,7 @@ impl Pushwoosh {
             };
             Ok((rows.iter().map(event).collect(), answer.next_token()))
         };
-        let asked = self.post(Dataset::Log, &MESSAGE_LOG, body, patience, read);
+        let asked = self.post(vendor::LOG, &MESSAGE_LOG, body, patience, read);
         asked.await.map(|(page, _)| page)
     }
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     model::{BounceKind, Counts, ErrorReason, Measure, Row, Totals},
     providers::{
-        Grown,
+        HistoryIncrease,
         decode::decode,
         json::{Count, Fields, Object, Text, counts, time},
     },
@@ -168,7 +168,7 @@ impl Metrics {
 pub(super) fn hours(
     rows: &[&RawValue],
     unknown: &mut dyn FnMut(&str),
-) -> Result<Vec<Grown>, String> {
+) -> Result<Vec<HistoryIncrease>, String> {
     let mut hours: BTreeMap<Timestamp, Vec<Metrics>> = BTreeMap::new();
     for raw in rows {
         let row: Metrics = decode(raw.get().as_bytes(), unknown)?;
@@ -179,7 +179,7 @@ pub(super) fn hours(
     let grown = |(from, rows): (Timestamp, Vec<Metrics>)| {
         let (totals, breakdown) = sums(rows.iter(), std::iter::empty())?;
         let to = later(from, HOUR);
-        Ok(Grown {
+        Ok(HistoryIncrease {
             from,
             to,
             totals,

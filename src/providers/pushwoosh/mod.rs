@@ -16,6 +16,7 @@ mod reasons;
 mod slices;
 #[cfg(test)]
 mod tests;
+pub(super) mod vendor;
 mod wire;
 
 use std::{
@@ -32,17 +33,13 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    Failure, FailureKind, Observation, Past, PastPlan, PastQuery, Plan, Provider, Query, Scope,
+    Failure, FailureKind, HistoryQuery, HistoryRecord, ListQuery, Listing, MessagesQuery, Provider,
+    Scope, WholeQuery,
     http::{self as client, Http, Request, Verdict},
     secrets::Secrets,
     verdict::{by_status, said, undecodable},
 };
-use crate::{
-    config::{self, Credentials},
-    model::Dataset,
-    redact::shown,
-    secret::Secret,
-};
+use crate::{config, model::Dataset, redact::shown, secret::Secret};
 use answer::{Answer, VendorError, code_number};
 
 /// How many messages are asked for by name at once; the vendor's limit is not documented.
@@ -76,15 +73,11 @@ pub(crate) struct Pushwoosh {
 
 impl Pushwoosh {
     pub(crate) fn new(http: Http, account: &config::Account) -> Pushwoosh {
-        let sources = match account.credentials.clone() {
-            Credentials::ApiToken(token) => vec![token],
-            _ => Vec::new(),
-        };
         Pushwoosh {
             http,
-            secrets: Secrets::new(sources),
+            secrets: Secrets::new(account.credentials.secrets()),
             account: account.name.clone(),
-            max_links: account.max_links,
+            max_links: usize::try_from(account.keys.count(vendor::MAX_LINKS)).unwrap_or(usize::MAX),
             emails: Mutex::default(),
             codes: names::Codes::default(),
             spellings: names::Spellings::default(),
@@ -118,7 +111,7 @@ impl Pushwoosh {
         patience: Duration,
         read: impl Fn(&Answer<'_>, &mut dyn FnMut(&str)) -> Result<T, String>,
     ) -> Result<(T, Timestamp), Failure> {
-        let judge = |response: &client::Answer| {
+        let judge = |response: &client::HttpAnswer| {
             let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
             let success = response.status.is_success();
             let problem = match Answer::parse(&response.body) {
@@ -150,7 +143,7 @@ impl Pushwoosh {
 
     /// The verdict on an error in any of the vendor's shapes: by its gRPC code, and without one by
     /// the HTTP status; with 200 and no code by its text, for it is an error all the same.
-    fn refused<T>(&self, response: &client::Answer, error: &VendorError) -> Verdict<T> {
+    fn refused<T>(&self, response: &client::HttpAnswer, error: &VendorError) -> Verdict<T> {
         let code = error.code.as_deref();
         let text = shown(&error.text);
         let status = response.status.as_u16();
@@ -255,118 +248,71 @@ impl Provider for Pushwoosh {
         true
     }
 
-    /// Links are asked for by the codes of e-mails, which the list brings.
-    fn needs_messages(&self, dataset: Dataset) -> bool {
-        matches!(dataset, Dataset::Links | Dataset::LinkDevices)
-    }
-
-    fn plan(&self, dataset: Dataset) -> Plan {
-        match dataset {
-            Dataset::Bounces | Dataset::Log | Dataset::Links | Dataset::LinkDevices => Plan::Whole,
-            Dataset::Intervals => Plan::Messages { batch: 1 },
-            _ => Plan::Messages { batch: BATCH },
-        }
-    }
-
-    fn past_plan(&self, dataset: Dataset) -> Option<PastPlan> {
-        match dataset {
-            Dataset::Messages => Some(PastPlan::Message),
-            Dataset::Bounces => Some(PastPlan::Whole {
-                reach: bounces::FIRST_REACH.unsigned_abs(),
-            }),
-            Dataset::Log => Some(PastPlan::Whole {
-                reach: log::OVERLAP.unsigned_abs(),
-            }),
-            _ => None,
-        }
-    }
-
-    fn past<'a>(
-        &'a self,
-        query: PastQuery<'a>,
-        take: &'a mut (dyn FnMut(Past) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    fn messages<'a>(&'a self, query: MessagesQuery<'a>) -> BoxFuture<'a, super::Answer> {
         async move {
-            let PastQuery {
-                application,
-                from,
-                to,
-                patience,
-                ..
-            } = query;
-            let happened = &mut |happened| take(Past::Happened(happened));
-            match (query.dataset, query.message) {
-                (Dataset::Messages, Some(message)) => {
-                    let hours = self.hours(message, patience).await?;
-                    hours.into_iter().for_each(|hour| take(Past::Grown(hour)));
-                    Ok(())
-                }
-                (Dataset::Bounces, _) => {
-                    self.bounced_between(application, from, to, patience, happened)
-                        .await
-                }
-                (Dataset::Log, _) => {
-                    self.logged_between(application, from, to, patience, happened)
-                        .await
-                }
-                _ => Err(Failure::unsupported()),
+            let mut observations = Vec::new();
+            if query.dataset != vendor::INTERVALS {
+                let result = self.named(&query, &mut observations).await;
+                return super::Answer::new(observations, result);
             }
+            for message in query.messages {
+                match self.conversions(message, query.patience).await {
+                    Ok(observation) => observations.push(observation),
+                    Err(failure) => return super::Answer::new(observations, Err(failure)),
+                }
+            }
+            super::Answer::new(observations, Ok(()))
         }
         .boxed()
     }
 
-    fn ask<'a>(
-        &'a self,
-        query: Query<'a>,
-        take: &'a mut (dyn FnMut(Observation) + Send),
-    ) -> BoxFuture<'a, Result<(), Failure>> {
+    fn list<'a>(&'a self, query: ListQuery<'a>) -> BoxFuture<'a, super::Answer> {
         async move {
-            match query {
-                Query::List {
-                    dataset,
-                    application,
-                    oldest,
-                    since,
-                    patience,
-                } => {
-                    self.list(dataset, application, (oldest, since), patience, take)
-                        .await
-                }
-                Query::Messages {
-                    dataset: Dataset::Intervals,
-                    messages,
-                    patience,
-                    ..
-                } => {
-                    for message in messages {
-                        take(self.conversions(message, patience).await?);
+            let mut listing = Listing::new(query.max_messages, query.with_numbers);
+            let result = self.read_list(&query, &mut listing).await;
+            listing.into_answer(result)
+        }
+        .boxed()
+    }
+
+    fn whole<'a>(&'a self, query: WholeQuery<'a>) -> BoxFuture<'a, super::Answer> {
+        async move {
+            let mut observations = Vec::new();
+            let result = if query.dataset == vendor::BOUNCES {
+                self.bounces(&query, &mut observations).await
+            } else if query.dataset == vendor::LOG {
+                self.log(&query, &mut observations).await
+            } else if query.dataset == vendor::LINKS {
+                self.links(&query, &mut observations).await
+            } else {
+                self.link_devices(&query, &mut observations).await
+            };
+            super::Answer::new(observations, result)
+        }
+        .boxed()
+    }
+
+    fn history<'a>(
+        &'a self,
+        query: HistoryQuery<'a>,
+    ) -> BoxFuture<'a, super::Answer<HistoryRecord>> {
+        async move {
+            if let Some(message) = query.message {
+                return match self.hours(message, query.patience).await {
+                    Ok(hours) => {
+                        let records = hours.into_iter().map(HistoryRecord::Increase);
+                        super::Answer::new(records.collect(), Ok(()))
                     }
-                    Ok(())
-                }
-                Query::Messages {
-                    dataset,
-                    application,
-                    messages,
-                    patience,
-                } => {
-                    self.named(dataset, application, messages, patience, take)
-                        .await
-                }
-                Query::Whole {
-                    dataset,
-                    application,
-                    messages,
-                    since,
-                    patience,
-                } => match dataset {
-                    Dataset::Bounces => self.bounces(application, since, patience, take).await,
-                    Dataset::Log => self.log(application, since, patience, take).await,
-                    Dataset::Links => self.links(messages, patience, take).await,
-                    Dataset::LinkDevices => self.link_devices(messages, patience, take).await,
-                    _ => Err(Failure::unsupported()),
-                },
-                Query::Drain { .. } => Err(Failure::unsupported()),
+                    Err(failure) => super::Answer::failed(failure),
+                };
             }
+            let mut happenings = Vec::new();
+            let result = if query.dataset == vendor::BOUNCES {
+                self.bounced_between(&query, &mut happenings).await
+            } else {
+                self.logged_between(&query, &mut happenings).await
+            };
+            super::Answer::new(vec![HistoryRecord::Happened(happenings)], result)
         }
         .boxed()
     }

@@ -124,7 +124,7 @@ impl Rounds {
         mut round: Round,
         flaws: SliceFlaws,
         (end, now): (Timestamp, Timestamp),
-        take: &mut (dyn FnMut(Observation) + Send),
+        observations: &mut Vec<Observation>,
     ) -> Result<(), Failure> {
         round.incomplete |= flaws.incomplete.is_some();
         let flaw = flaws.incomplete.or(flaws.unreadable);
@@ -133,7 +133,7 @@ impl Rounds {
         let until = Timestamp::from_second(end.min(now).as_second()).unwrap_or(now);
         let behind = |cursor: Timestamp| cursor < until || is_future(cursor, now);
         if !round.incomplete && round.cursor.is_none_or(behind) {
-            take(Observation::ReadUntil(until));
+            observations.push(Observation::ReadUntil(until));
             round.cursor = Some(until);
         }
         let key = (dataset, application.clone());
@@ -143,7 +143,7 @@ impl Rounds {
         }
         round.next = end;
         self.lock().insert(key, round);
-        take(Observation::More);
+        observations.push(Observation::More);
         Ok(())
     }
 
@@ -155,7 +155,7 @@ impl Rounds {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::vendor, *};
     use crate::providers::FailureKind;
 
     fn at(second: i64) -> Timestamp {
@@ -174,22 +174,23 @@ mod tests {
             overlap: SignedDuration::from_secs(cursor.unwrap_or(0) - 100),
             kept: SignedDuration::from_secs(now),
         };
-        let round = rounds.resume(Dataset::Log, &application, cursor.map(at), (reach, at(now)));
+        let round = rounds.resume(vendor::LOG, &application, cursor.map(at), (reach, at(now)));
         let begin = round.next.as_second();
-        let mut observed = Vec::new();
         let flaws = SliceFlaws {
             incomplete: incomplete.then(|| Failure::new(FailureKind::Vendor, "short")),
             unreadable: None,
         };
         let span = (at(end), at(now));
-        let take = &mut |observation| {
-            observed.push(match observation {
+        let mut observations = Vec::new();
+        let told = &mut observations;
+        let ended = rounds.advance(vendor::LOG, &application, round, flaws, span, told);
+        let observed = observations
+            .into_iter()
+            .map(|observation| match observation {
                 Observation::ReadUntil(until) => format!("until {}", until.as_second()),
                 other => format!("{other:?}"),
             });
-        };
-        let ended = rounds.advance(Dataset::Log, &application, round, flaws, span, take);
-        (begin, observed, ended.is_ok())
+        (begin, observed.collect(), ended.is_ok())
     }
 
     #[test]

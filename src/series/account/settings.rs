@@ -163,7 +163,7 @@ impl Settings {
             .collect();
         Settings {
             identity: Arc::new(Identity {
-                provider: account.provider.as_str(),
+                provider: account.vendor.name,
                 account: account.name.clone(),
                 extra,
             }),

@@ -146,7 +146,7 @@ fn errors_of_all_reasons_add_up_in_a_breakdown() {
     let now = bench.series.clock.now();
     let counts = vec![(Measure::Sent, 9), (UNSPECIFIED, 100), (REJECTED, 5)];
     bench.series.snapshot(
-        Dataset::Messages,
+        crate::providers::dataset("messages").unwrap(),
         &bench.account.applications[0],
         &message,
         now,
@@ -173,7 +173,7 @@ fn what_no_family_holds_is_dropped_and_counted_and_lands_nowhere_else() {
     let now = bench.series.clock.now();
     let counts = vec![(Measure::Sent, 9), (bounces, 7), (Measure::Complaints, 0)];
     bench.series.snapshot(
-        Dataset::Messages,
+        crate::providers::dataset("messages").unwrap(),
         &bench.account.applications[0],
         &message,
         now,

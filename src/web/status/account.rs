@@ -11,10 +11,9 @@ use super::{
     monitor::{Observed, age},
     rates::{Basis, Measured, PartRates},
     reasons::{self, LowChannels, Reason},
-    remedy::vendor,
     words::{Stamp, count, length, percent, redact, short_length, whole_percent},
 };
-use crate::model::Age;
+use crate::{model::Age, providers::Vendor};
 
 /// How an account is, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -306,7 +305,7 @@ impl AccountRow {
         let silent: Vec<_> = rates
             .parts
             .iter()
-            .filter(|part| reasons::without_receipts(account.provider, part).is_some())
+            .filter(|part| reasons::without_receipts(account.vendor, part).is_some())
             .map(|part| redact(&part.key.vendor_channel))
             .collect();
         if !silent.is_empty() {
@@ -324,11 +323,11 @@ impl AccountRow {
         }
         let is_low = reasons::is_low_account(rates);
         let verdict = reasons.first().map(|own| own.why.clone());
-        let channels: Vec<_> = channels(account.provider, &rates.parts);
+        let channels: Vec<_> = channels(account.vendor, &rates.parts);
         let searched = [
             account.name.as_ref(),
-            account.provider.as_str(),
-            vendor(account.provider),
+            account.vendor.name,
+            account.vendor.title,
         ];
         let searched = searched.into_iter().map(str::to_owned);
         let applications = account.applications.iter().map(|own| own.name.to_string());
@@ -336,8 +335,8 @@ impl AccountRow {
         AccountRow {
             searched: searched.chain(applications).chain(of_channels).collect(),
             name: account.name.to_string(),
-            provider: account.provider.as_str(),
-            vendor: vendor(account.provider),
+            provider: account.vendor.name,
+            vendor: account.vendor.title,
             place: format!("{}:{}", account.place.file.display(), account.place.line),
             health,
             verdict: verdict.unwrap_or_else(|| health.to_string()),
@@ -389,11 +388,11 @@ fn as_seconds(at: f64) -> i64 {
     at as i64
 }
 
-fn channels(provider: crate::model::ProviderType, parts: &[PartRates]) -> Vec<ChannelRow> {
+fn channels(vendor: &Vendor, parts: &[PartRates]) -> Vec<ChannelRow> {
     let mut parts: Vec<_> = parts.iter().collect();
     parts.sort_by(|left, right| right.counted.sent.total_cmp(&left.counted.sent));
     let row = |part: &PartRates| {
-        let without_receipts = reasons::without_receipts(provider, part);
+        let without_receipts = reasons::without_receipts(vendor, part);
         ChannelRow {
             name: redact(if part.key.vendor_channel.is_empty() {
                 &part.key.channel

@@ -13,7 +13,7 @@ use super::{
     remedy::{receipts, remedy},
     words::{Stamp, count, redact, whole_percent},
 };
-use crate::{config::Account, model::ProviderType};
+use crate::{config::Account, providers::Vendor};
 
 /// An account below this share of its usual, with so many deliveries missing, is in trouble:
 /// `DeliveryRateDropped` begins there.
@@ -60,8 +60,8 @@ pub(super) fn is_low_channel(part: &PartRates) -> bool {
 }
 
 /// Whether a channel has no receipts: then 0 % says nothing.
-pub(super) fn without_receipts(provider: ProviderType, part: &PartRates) -> Option<&'static str> {
-    let note = receipts(provider, &part.key.platform, &part.key.vendor_channel)?;
+pub(super) fn without_receipts(vendor: &Vendor, part: &PartRates) -> Option<&'static str> {
+    let note = receipts(vendor, &part.key.platform, &part.key.vendor_channel)?;
     let has_had = part
         .now
         .and_then(|now| now.usual)
@@ -76,7 +76,7 @@ pub(super) fn without_receipts(provider: ProviderType, part: &PartRates) -> Opti
 }
 
 /// The vendor channels that are low, each with the vendors where they are.
-pub(super) type LowChannels = BTreeMap<String, BTreeSet<ProviderType>>;
+pub(super) type LowChannels = BTreeMap<String, BTreeSet<&'static Vendor>>;
 
 /// Which vendor channels are low anywhere.
 pub(super) fn low_channels(notes: &[AccountStatus], observed: &[Observed]) -> LowChannels {
@@ -89,7 +89,7 @@ pub(super) fn low_channels(notes: &[AccountStatus], observed: &[Observed]) -> Lo
             .filter(|part| is_low_channel(part));
         for part in parts.filter(|part| !part.key.vendor_channel.is_empty()) {
             let vendors = low.entry(part.key.vendor_channel.clone()).or_default();
-            vendors.insert(note.account.provider);
+            vendors.insert(note.account.vendor);
         }
     }
     low
@@ -274,14 +274,9 @@ fn low(
         format!("A vendor channel delivers far less than usual: {list}.")
     };
     let needs_callback = low.iter().any(|part| {
-        receipts(
-            account.provider,
-            &part.key.platform,
-            &part.key.vendor_channel,
-        )
-        .is_some()
+        receipts(account.vendor, &part.key.platform, &part.key.vendor_channel).is_some()
     });
-    let vendor = super::remedy::vendor(account.provider);
+    let vendor = account.vendor.title;
     let (what_to_do, runbook) = if elsewhere {
         (
             format!(

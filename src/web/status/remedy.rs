@@ -1,10 +1,8 @@
 //! Why an account is in trouble, in plain words, and what to do about it.
 
 use crate::{
-    config::{Account, Credentials},
-    model::ProviderType,
-    providers::FailureKind,
-    secret::SecretSource,
+    config::Account,
+    providers::{FailureKind, Vendor},
 };
 
 /// What is wrong, and what helps.
@@ -15,33 +13,10 @@ pub(super) struct Remedy {
     pub(super) runbook: &'static str,
 }
 
-/// The vendor, as people call it.
-pub(super) fn vendor(provider: ProviderType) -> &'static str {
-    match provider {
-        ProviderType::InfobipPush | ProviderType::InfobipEmail => "Infobip",
-        ProviderType::Engagelab => "EngageLab",
-        ProviderType::Pushwoosh => "Pushwoosh",
-        ProviderType::AlibabaPush => "Alibaba Cloud",
-    }
-}
-
 /// Which keys of the configuration the vendor knows the account by, and where they are read from.
 fn credentials(account: &Account) -> String {
-    let keys: Vec<(&str, &SecretSource)> = match (&account.credentials, account.provider) {
-        (Credentials::Basic { username, password }, ProviderType::Engagelab) => {
-            vec![("app_key", username), ("master_secret", password)]
-        }
-        (Credentials::Basic { username, password }, _) => {
-            vec![("username", username), ("password", password)]
-        }
-        (Credentials::ApiKey(key), _) => vec![("api_key", key)],
-        (Credentials::Token(token), _) => vec![("token", token)],
-        (Credentials::ApiToken(token), _) => vec![("api_token", token)],
-        (Credentials::AccessKey { id, secret, .. }, _) => {
-            vec![("access_key_id", id), ("access_key_secret", secret)]
-        }
-    };
-    let keys = keys.iter().map(|(key, source)| match &source.file {
+    let keys = account.credentials.form_secrets();
+    let keys = keys.map(|(key, source)| match &source.file {
         Some(file) => format!("credentials.{key}_file ({})", file.display()),
         None => format!("credentials.{key}"),
     });
@@ -50,7 +25,7 @@ fn credentials(account: &Account) -> String {
 
 /// Explains a failure of an account.
 pub(super) fn remedy(account: &Account, kind: FailureKind) -> Remedy {
-    let vendor = vendor(account.provider);
+    let vendor = account.vendor.title;
     let host = account.base_url.host_str().unwrap_or_default();
     let (why, what_to_do, runbook) = match kind {
         FailureKind::Unauthorized => (
@@ -59,11 +34,9 @@ pub(super) fn remedy(account: &Account, kind: FailureKind) -> Remedy {
                 "Make a new key in {vendor}'s console, write it to {}, and reload the configuration. \
                  A secret that is read from a file needs no reload.{}",
                 credentials(account),
-                if account.provider == ProviderType::AlibabaPush {
-                    " Check the clock of this machine too: signed requests are refused when it is \
-                     wrong by more than 15 minutes."
-                } else {
-                    ""
+                match account.vendor.remedies.credentials {
+                    "" => String::new(),
+                    more => format!(" {more}"),
                 }
             ),
             "DeliveryCredentialsRefused",
@@ -171,23 +144,15 @@ pub(super) fn remedy(account: &Account, kind: FailureKind) -> Remedy {
 
 /// Why a vendor channel without deliveries may be well; `None`: it should have some.
 pub(super) fn receipts(
-    provider: ProviderType,
+    vendor: &Vendor,
     platform: &str,
     vendor_channel: &str,
 ) -> Option<&'static str> {
-    match (provider, platform, vendor_channel) {
-        (ProviderType::Engagelab, "ios", _) | (ProviderType::Engagelab, _, "huawei" | "meizu") => {
-            Some(
-                "no receipts: EngageLab learns of deliveries through iOS, Huawei and Meizu only with a \
-                 callback that you set up in its console and in the app",
-            )
-        }
-        (ProviderType::Pushwoosh, "ios" | "macos", _) => Some(
-            "no receipts: on Apple devices Pushwoosh learns of deliveries only from an app with a \
-             Notification Service Extension",
-        ),
-        _ => None,
-    }
+    let mut exceptions = vendor.remedies.no_receipts.iter();
+    let found = exceptions.find(|own| {
+        own.platforms.contains(&platform) || own.vendor_channels.contains(&vendor_channel)
+    });
+    found.map(|own| own.why)
 }
 
 #[cfg(test)]
@@ -195,7 +160,7 @@ mod tests {
     use std::path::Path;
 
     use super::{super::super::runbooks, *};
-    use crate::config;
+    use crate::{config, providers::VENDORS};
 
     #[test]
     fn every_failure_has_a_remedy_and_a_runbook() {
@@ -224,15 +189,17 @@ mod tests {
 
     #[test]
     fn channels_that_cannot_report_deliveries_are_named() {
-        for (provider, platform, channel, has_note) in [
-            (ProviderType::Engagelab, "ios", "apns", true),
-            (ProviderType::Engagelab, "android", "huawei", true),
-            (ProviderType::Engagelab, "android", "fcm", false),
-            (ProviderType::Pushwoosh, "ios", "apns", true),
-            (ProviderType::Pushwoosh, "android", "huawei", false),
+        for (name, platform, channel, has_note) in [
+            ("engagelab", "ios", "apns", true),
+            ("engagelab", "android", "huawei", true),
+            ("engagelab", "android", "fcm", false),
+            ("pushwoosh", "ios", "apns", true),
+            ("pushwoosh", "android", "huawei", false),
         ] {
-            let note = receipts(provider, platform, channel);
-            assert_eq!(note.is_some(), has_note, "{provider} {channel}");
+            let mut vendors = VENDORS.iter();
+            let vendor = vendors.find(|own| own.name == name).unwrap();
+            let note = receipts(vendor, platform, channel);
+            assert_eq!(note.is_some(), has_note, "{name} {channel}");
         }
     }
 }

@@ -108,7 +108,7 @@ impl Postgres {
         Ok(store)
     }
 
-    pub(super) fn failed(&self, error: &tokio_postgres::Error) -> StoreError {
+    pub(in crate::ledger::store) fn failed(&self, error: &tokio_postgres::Error) -> StoreError {
         let detail = match error.as_db_error() {
             Some(own) => format!("{} ({})", shown(own.message()), own.code().code()),
             None => {
@@ -122,6 +122,19 @@ impl Postgres {
             }
         };
         StoreError::Failed(format!("{}: {detail}", self.place))
+    }
+
+    /// Something that is wrong with the database.
+    pub(in crate::ledger::store) fn problem(&self, text: &str) -> StoreError {
+        StoreError::Failed(format!("{}: {text}", self.place))
+    }
+
+    /// A connection of one's own.
+    pub(in crate::ledger::store) async fn client(&self) -> Result<Client, StoreError> {
+        let connected = tokio::time::timeout(self.lease, self.connect()).await;
+        connected
+            .map_err(|_| self.late())?
+            .map_err(|error| self.failed(&error))
     }
 
     pub(super) fn late(&self) -> StoreError {
@@ -162,11 +175,7 @@ impl Postgres {
         slot: &'c mut MutexGuard<'_, Option<Client>>,
     ) -> Result<&'c mut Client, StoreError> {
         if slot.as_ref().is_none_or(Client::is_closed) {
-            let connected = tokio::time::timeout(self.lease, self.connect()).await;
-            let client = connected
-                .map_err(|_| self.late())?
-                .map_err(|error| self.failed(&error))?;
-            **slot = Some(client);
+            **slot = Some(self.client().await?);
         }
         slot.as_mut().ok_or_else(|| self.late())
     }

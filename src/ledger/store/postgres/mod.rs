@@ -50,7 +50,7 @@ pub(in crate::ledger) struct Postgres {
 }
 
 /// A text that the database takes.
-fn text(text: &str) -> String {
+pub(in crate::ledger::store) fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
 

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::files::create_private_directory;
 pub(in crate::ledger) use backup::backup;
+pub(in crate::ledger::store) use file::{check as is_ledger, create, lock as lock_file};
 use parts::Part;
 use rows::rows_of;
 use schema::examine;
@@ -40,7 +41,7 @@ pub(in crate::ledger) struct Sqlite {
     path: PathBuf,
 }
 
-fn failed(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
+pub(in crate::ledger::store) fn failed(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
     move |error| {
         let hint = match error.sqlite_error_code() {
             Some(rusqlite::ErrorCode::DiskFull) => "; make room on the disk",
@@ -59,7 +60,7 @@ fn failed(path: &Path) -> impl Fn(rusqlite::Error) -> StoreError + '_ {
     }
 }
 
-fn refuse(path: &Path, text: &str) -> StoreError {
+pub(in crate::ledger::store) fn refuse(path: &Path, text: &str) -> StoreError {
     StoreError::Failed(format!("{}: {text}", path.display()))
 }
 

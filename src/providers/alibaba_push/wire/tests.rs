@@ -1,6 +1,7 @@
 //! Answers as the vendor sends them, and as it could.
 
 use super::*;
+use crate::model::Measure;
 
 #[test]
 fn days_begin_where_the_vendor_says() {

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::{Answer, Attempts, Broken, Http, Next, Outcome, Request, Verdict, store_failure};
+use super::{Attempts, Broken, Http, HttpAnswer, Next, Outcome, Request, Verdict, store_failure};
 use crate::{
     model::Dataset,
     providers::{
@@ -55,7 +55,7 @@ impl Http {
         dataset: Dataset,
         patience: Duration,
         build: impl Fn() -> Request,
-        judge: impl Fn(&Answer) -> Verdict<()>,
+        judge: impl Fn(&HttpAnswer) -> Verdict<()>,
         refresh: impl Fn() -> bool,
         spool: &dyn Spool,
     ) -> Result<Drained, Failure> {
@@ -111,7 +111,7 @@ impl Http {
                 }
                 Ok(handed) => {
                     let body = unpacked(&handed.bytes, self.max_bytes).map(Bytes::from);
-                    let answer = Answer {
+                    let answer = HttpAnswer {
                         status: handed.status,
                         headers: handed.headers,
                         body: body.unwrap_or_else(|| handed.bytes.clone()),

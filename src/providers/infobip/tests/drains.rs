@@ -54,15 +54,14 @@ async fn drained_from(base: &str) -> (Vec<Observation>, Result<(), Failure>, Vec
     let account = account("infobip_email", "api_key: k", base);
     let provider = build(&account, Clock::system(), Arc::new(Notes::default())).unwrap();
     let spool = MemorySpool::default();
-    let query = Query::Drain {
-        dataset: Dataset::Reports,
+    let query = DrainQuery {
+        dataset: vendor::REPORTS,
         spool: &spool,
         patience: Duration::from_secs(20),
     };
-    let mut seen = Vec::new();
-    let result = provider.ask(query, &mut |own| seen.push(own)).await;
+    let answer = provider.drain(query).await;
     let bodies = spool.0.lock().unwrap().clone();
-    (seen, result, bodies)
+    (answer.observations, answer.result, bodies)
 }
 
 const NONE: &[u8] = br#"{"results":[]}"#;

@@ -37,8 +37,8 @@ async fn links_wait_for_an_email_and_count_what_can_be_read() {
         }
     };
     let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
-    for dataset in [Dataset::Links, Dataset::LinkDevices] {
-        assert!(bench.provider.needs_messages(dataset));
+    for dataset in [vendor::LINKS, vendor::LINK_DEVICES] {
+        assert!(dataset.is_about_listed_messages());
         let (observed, result) = bench.whole(dataset, &["M", "C-1"], None).await;
         assert_eq!(
             (observed, result),
@@ -52,10 +52,10 @@ async fn links_wait_for_an_email_and_count_what_can_be_read() {
         };
         figures.iter().map(|figure| figure.value).collect()
     };
-    let (observed, result) = bench.whole(Dataset::Links, &["M", "C-1"], None).await;
+    let (observed, result) = bench.whole(vendor::LINKS, &["M", "C-1"], None).await;
     assert_eq!(values(&observed), [7.0]);
     assert_eq!(&*result.unwrap_err().text, "2 of the links cannot be read");
-    let (observed, result) = bench.whole(Dataset::LinkDevices, &["M", "C-1"], None).await;
+    let (observed, result) = bench.whole(vendor::LINK_DEVICES, &["M", "C-1"], None).await;
     assert_eq!(values(&observed), [4.0]);
     assert_eq!(&*result.unwrap_err().text, "1 of the clicks cannot be read");
 }
@@ -71,7 +71,7 @@ async fn a_message_without_conversions_is_not_yet_and_a_refused_one_is_its_own()
             (status, answer.clone())
         })
         .await;
-        let (observed, result) = bench.named(Dataset::Intervals, &["A"]).await;
+        let (observed, result) = bench.named(vendor::INTERVALS, &["A"]).await;
         result.unwrap();
         assert_eq!(
             matches!(observed[0], Observation::Refused { .. }),
@@ -87,7 +87,7 @@ async fn a_message_without_conversions_is_not_yet_and_a_refused_one_is_its_own()
         )
     };
     let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
-    let (observed, result) = bench.named(Dataset::Intervals, &["A"]).await;
+    let (observed, result) = bench.named(vendor::INTERVALS, &["A"]).await;
     result.unwrap();
     assert!(matches!(&observed[0], Observation::Figures { figures, .. } if figures.len() == 1));
     assert!(
@@ -126,7 +126,7 @@ async fn an_email_that_the_vendor_knows_no_longer_costs_no_other_its_clicks() {
     let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
     bench.list("2026-11-25T08:00:00Z").await.1.unwrap();
     let names = ["M-0", "M-1", "M-2", "M-3", "M-4"];
-    for dataset in [Dataset::Links, Dataset::LinkDevices] {
+    for dataset in [vendor::LINKS, vendor::LINK_DEVICES] {
         let (observed, result) = bench.whole(dataset, &names, None).await;
         result.unwrap();
         let [Observation::Figures { figures, .. }] = &observed[..] else {
@@ -153,7 +153,7 @@ async fn links_are_grouped_without_addresses() {
     };
     let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
     bench.list("2026-11-25T08:00:00Z").await.1.unwrap();
-    let (observed, result) = bench.whole(Dataset::Links, &["M"], None).await;
+    let (observed, result) = bench.whole(vendor::LINKS, &["M"], None).await;
     result.unwrap();
     let [Observation::Figures { figures, .. }] = &observed[..] else {
         panic!("{observed:?}");

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::providers::Refusal;
+use crate::providers::pushwoosh::vendor;
 
 #[tokio::test]
 async fn the_list_finds_every_message_whatever_the_order_and_the_length_of_pages() {
@@ -161,7 +162,7 @@ async fn a_refused_name_is_found_by_halving_and_costs_no_other() {
         let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
         let names: Vec<String> = (0..8).map(|index| format!("C-{index}")).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let (observed, result) = bench.named(Dataset::Messages, &names).await;
+        let (observed, result) = bench.named(vendor::MESSAGES, &names).await;
         result.unwrap();
         let snapshots = observed
             .iter()
@@ -184,7 +185,7 @@ async fn a_refused_name_is_found_by_halving_and_costs_no_other() {
 async fn an_application_that_is_refused_costs_no_message_its_place() {
     let script = |_: &str, _: &Value| (400, json!({"code": 3, "message": "application not found"}));
     let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
-    let (observed, result) = bench.named(Dataset::Messages, &["A", "B", "7"]).await;
+    let (observed, result) = bench.named(vendor::MESSAGES, &["A", "B", "7"]).await;
     assert_eq!(observed, []);
     assert_eq!(result.unwrap_err().scope, Scope::Application);
     assert_eq!(bench.requests().len(), 2);
@@ -208,7 +209,7 @@ async fn names_are_matched_by_their_normalised_form_and_asked_for_in_short_reque
         (200, json!({"items": page(request, &rows, 10)}))
     };
     let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
-    let (observed, result) = bench.named(Dataset::Messages, &["12345678900"]).await;
+    let (observed, result) = bench.named(vendor::MESSAGES, &["12345678900"]).await;
     result.unwrap();
     let Some(Observation::Snapshot(snapshot)) = observed.last() else {
         panic!("{observed:?}");
@@ -220,7 +221,7 @@ async fn names_are_matched_by_their_normalised_form_and_asked_for_in_short_reque
     bench.requests();
     let long: Vec<String> = (0..100).map(|index| format!("{index:0>500}x")).collect();
     let long: Vec<&str> = long.iter().map(String::as_str).collect();
-    bench.named(Dataset::Messages, &long).await.1.unwrap();
+    bench.named(vendor::MESSAGES, &long).await.1.unwrap();
     let longest = bench
         .requests()
         .iter()
@@ -255,7 +256,7 @@ async fn a_message_is_one_in_upper_and_lower_case() {
     bench.requests();
     // By the folded name it is asked for as the vendor spelled it last.
     for sent in ["c-1", "C-1"] {
-        let (observed, result) = bench.named(Dataset::Messages, &["C-1"]).await;
+        let (observed, result) = bench.named(vendor::MESSAGES, &["C-1"]).await;
         result.unwrap();
         assert_eq!(observed[0], named("1001"));
         assert!(matches!(observed.last(), Some(Observation::Snapshot(_))));
@@ -263,7 +264,7 @@ async fn a_message_is_one_in_upper_and_lower_case() {
         assert_eq!(request["filters"]["messages_codes"], json!([sent]));
     }
     // Watched in two spellings, it is answered under both.
-    let (observed, result) = bench.named(Dataset::Messages, &["C-1", "c-1"]).await;
+    let (observed, result) = bench.named(vendor::MESSAGES, &["C-1", "c-1"]).await;
     result.unwrap();
     let asked: Vec<_> = observed
         .iter()
@@ -291,17 +292,17 @@ async fn a_message_that_is_queried_by_its_code_may_be_answered_by_its_id_alone()
     };
     let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
     // As long as nothing tells whose row it is, that is a failure and no "not yet".
-    let (observed, _) = bench.named(Dataset::Messages, &["C-7"]).await;
+    let (observed, _) = bench.named(vendor::MESSAGES, &["C-7"]).await;
     assert!(
         matches!(observed[..], [Observation::Failed { .. }]),
         "{observed:?}"
     );
     bench
-        .named(Dataset::Messages, &["C-7", "C-8"])
+        .named(vendor::MESSAGES, &["C-7", "C-8"])
         .await
         .1
         .unwrap();
-    let (observed, result) = bench.named(Dataset::Messages, &["C-7"]).await;
+    let (observed, result) = bench.named(vendor::MESSAGES, &["C-7"]).await;
     result.unwrap();
     let [Observation::Snapshot(snapshot)] = &observed[..] else {
         panic!("{observed:?}");

@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     config::Config,
     model::{Application, Happening, Message},
-    providers::{Observer, RequestCode},
+    providers::{Observation, Observer, RequestCode},
 };
 
 /// Fields that were not known, and how often requests were tried again.
@@ -98,25 +98,19 @@ impl Bench {
         }
     }
 
-    async fn ask(&self, query: Query<'_>) -> (Vec<Observation>, Result<(), Failure>) {
-        let mut observed = Vec::new();
-        let result = self
-            .provider
-            .ask(query, &mut |own| observed.push(own))
-            .await;
-        (observed, result)
-    }
-
     async fn list(&self, since: &str) -> (Vec<Observation>, Result<(), Failure>) {
         let since = since.parse().unwrap();
-        self.ask(Query::List {
-            dataset: Dataset::Messages,
+        let query = ListQuery {
+            dataset: vendor::MESSAGES,
             application: &self.application,
             oldest: since,
             since,
+            max_messages: usize::MAX,
+            with_numbers: true,
             patience: Duration::ZERO,
-        })
-        .await
+        };
+        let answer = self.provider.list(query).await;
+        (answer.observations, answer.result)
     }
 
     async fn named(
@@ -125,13 +119,14 @@ impl Bench {
         names: &[&str],
     ) -> (Vec<Observation>, Result<(), Failure>) {
         let messages = messages(names);
-        self.ask(Query::Messages {
+        let query = MessagesQuery {
             dataset,
             application: &self.application,
             messages: &messages,
             patience: Duration::ZERO,
-        })
-        .await
+        };
+        let answer = self.provider.messages(query).await;
+        (answer.observations, answer.result)
     }
 
     async fn whole(
@@ -141,14 +136,15 @@ impl Bench {
         since: Option<Timestamp>,
     ) -> (Vec<Observation>, Result<(), Failure>) {
         let messages = messages(names);
-        self.ask(Query::Whole {
+        let query = WholeQuery {
             dataset,
             application: &self.application,
             messages: &messages,
             since,
             patience: Duration::ZERO,
-        })
-        .await
+        };
+        let answer = self.provider.whole(query).await;
+        (answer.observations, answer.result)
     }
 
     /// Rounds of a data set that is read in slices, as the collector asks for them: the cursor is
@@ -269,7 +265,7 @@ async fn what_is_no_answer_is_a_failure_of_the_right_kind() {
             (status, answer.clone())
         })
         .await;
-        let (observed, result) = bench.whole(Dataset::Bounces, &[], None).await;
+        let (observed, result) = bench.whole(vendor::BOUNCES, &[], None).await;
         assert_eq!(result.unwrap_err().kind, kind, "{text}");
         assert_eq!(observed, [], "{text}");
     }
@@ -283,7 +279,7 @@ async fn what_is_no_answer_is_a_failure_of_the_right_kind() {
         })
         .await;
         let mut cursor = None;
-        let round = bench.round(Dataset::Bounces, &mut cursor).await;
+        let round = bench.round(vendor::BOUNCES, &mut cursor).await;
         assert_eq!((round.failure, round.queries), (None, 2));
         assert_eq!(cursor, "2026-11-26T08:00:00Z".parse().ok());
     }

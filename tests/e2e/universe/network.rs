@@ -10,7 +10,6 @@ use std::{
 
 use delivery_exporter::{
     config::Account,
-    model::ProviderType,
     providers::http::{Answers, Request},
 };
 use delivery_simulators::Service;
@@ -22,17 +21,17 @@ use super::super::luck::mix;
 /// the same time come in any order, and the same seed has the same.
 const MOST_LATENCY: u64 = 12;
 
-/// What answers in place of the vendor of an account. How long each request is under way depends on the seed.
+/// The address of a vendor by its place among a replica's. Nothing listens there.
+pub fn base_url(vendor: usize) -> String {
+    format!("http://127.0.0.1:{}", vendor + 1)
+}
+
+/// What answers in place of the vendor of an account, by [`base_url`]. How long each request is under way depends on the seed.
 pub fn answers(vendors: [Service; 4], seed: u64) -> Arc<dyn Fn(&Account) -> Answers + Send + Sync> {
     let count = Arc::new(AtomicU64::new(0));
     Arc::new(move |account| {
-        let [infobip, engagelab, pushwoosh, alibaba] = &vendors;
-        let service = match account.provider {
-            ProviderType::InfobipPush | ProviderType::InfobipEmail => infobip,
-            ProviderType::Engagelab => engagelab,
-            ProviderType::Pushwoosh => pushwoosh,
-            ProviderType::AlibabaPush => alibaba,
-        };
+        let port = account.base_url.port().expect("a port");
+        let service = &vendors[usize::from(port) - 1];
         let (service, count) = (service.clone(), count.clone());
         let host = account.base_url.authority();
         let host = HeaderValue::from_str(host).expect("a header");

@@ -37,7 +37,7 @@ use super::{
     },
     MOVES,
     gate::Gate,
-    network::answers,
+    network::{answers, base_url},
     sabotage::Sabotage,
     store::{Database, Memory},
 };
@@ -152,8 +152,7 @@ impl Universe {
                 world.alibaba.service(),
             ];
             let name = format!("replica-{index}");
-            // Nothing listens there.
-            let urls = [1, 2, 3, 4].map(|port| format!("http://127.0.0.1:{port}"));
+            let urls = [0, 1, 2, 3].map(base_url);
             let spool = directory.path().join(&name);
             let text = configured(
                 configuration(&world, &urls, setup.tuning),

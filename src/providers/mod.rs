@@ -243,7 +243,7 @@ pub enum Refusal {
     UnlessNew,
 }
 
-/// One delivery report, in the vocabulary of contract 4.3. Nothing in it names a person.
+/// One delivery report, in words that all vendors share. Nothing in it names a person.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// Digest of account, message, recipient and status: a repeat has the same.

@@ -13,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 
-pub use client::{Answers, BuildError, Drained, Http};
+pub use client::{Answering, Answers, BuildError, Drained, Http};
 pub(crate) use client::{chain, with_tls};
 pub(crate) use limiter::Limiter;
 pub(crate) use packed::{is_packed, unpacked};

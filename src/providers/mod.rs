@@ -20,6 +20,7 @@ mod history;
 pub mod http;
 mod infobip;
 mod json;
+mod options;
 mod paging;
 mod pushwoosh;
 mod salvage;
@@ -36,13 +37,13 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use crate::{
-    config,
     model::{Dataset, Figure, Happening, Message, Snapshot},
     redact::ShownText,
 };
 pub use door::{Answer, DrainQuery, HistoryQuery, ListQuery, Listing, MessagesQuery, WholeQuery};
 pub use history::{HistoryIncrease, HistoryRecord};
-use http::{BuildError, Http};
+use http::{BuildError, Http, HttpOptions};
+pub use options::{Credentials, ProviderOptions, VendorKeys};
 pub use vendor::{ProviderParts, Vendor};
 
 /// Every vendor, in the order of the documentation. A new one is one line here.
@@ -60,7 +61,7 @@ pub fn dataset(name: &str) -> Option<Dataset> {
 }
 
 /// A list of vendors. Programs that use this one as a library, and tests, can add their own to
-/// [`VENDORS`] and read a configuration with them ([`config::parse_with`]).
+/// [`VENDORS`] and read a configuration with them (`config::parse_with`).
 pub type Vendors = &'static [&'static Vendor];
 
 /// A vendor's statistics API, with the credentials of one account.
@@ -146,7 +147,7 @@ pub trait Provider: Send + Sync {
 ///
 /// A certificate or proxy of the account cannot be used.
 pub fn build(
-    account: &config::Account,
+    account: impl Into<HttpOptions> + Into<ProviderOptions> + Copy,
     clock: Clock,
     observer: Arc<dyn Observer>,
 ) -> Result<Arc<dyn Provider>, BuildError> {
@@ -154,9 +155,9 @@ pub fn build(
 }
 
 /// The provider of an account, on a client that is already there.
-pub fn build_on(http: Http, account: &config::Account) -> Arc<dyn Provider> {
-    let parts = ProviderParts { http, account };
-    (account.vendor.build)(parts)
+pub fn build_on(http: Http, account: impl Into<ProviderOptions>) -> Arc<dyn Provider> {
+    let options: ProviderOptions = account.into();
+    (options.vendor.build)(ProviderParts { http, options })
 }
 
 /// What a vendor said about one thing.

@@ -84,10 +84,10 @@ struct Toy {
 }
 
 impl Toy {
-    fn new(parts: ProviderParts<'_>) -> Toy {
+    fn new(parts: ProviderParts) -> Toy {
         Toy {
             http: parts.http,
-            key: parts.account.credentials.secrets().into_iter().next(),
+            key: parts.options.credentials.secrets().into_iter().next(),
         }
     }
 

@@ -23,7 +23,7 @@ use rand::RngExt;
 
 use super::{
     Answer, Failure, HistoryQuery, HistoryRecord, ListQuery, Listing, MessagesQuery, Observation,
-    Provider, Refusal,
+    Provider, ProviderOptions, Refusal,
     decode::decode,
     encode::query,
     http::{Http, HttpAnswer, Request, Verdict},
@@ -31,7 +31,6 @@ use super::{
     verdict::{by_status, undecodable},
 };
 use crate::{
-    config,
     model::{DailyPublication, Dataset, Message},
     redact::{note_signature, shown},
     secret::Secret,
@@ -81,16 +80,16 @@ impl Asked {
 }
 
 impl AlibabaPush {
-    pub(crate) fn new(http: Http, account: &config::Account) -> AlibabaPush {
-        let signature = match account.credentials.word("signature") {
+    pub(crate) fn new(http: Http, options: &ProviderOptions) -> AlibabaPush {
+        let signature = match options.credentials.word("signature") {
             Some("v1") => Signature::V1,
             _ => Signature::V3,
         };
         AlibabaPush {
             http,
-            secrets: Secrets::new(account.credentials.secrets()),
+            secrets: Secrets::new(options.credentials.secrets()),
             signature,
-            daily: account.daily.unwrap_or(vendor::BEIJING),
+            daily: options.daily.unwrap_or(vendor::BEIJING),
             scheduled: Mutex::default(),
         }
     }

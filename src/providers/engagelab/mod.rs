@@ -19,8 +19,8 @@ use errors::{Refused, Reply};
 use users::Unit;
 
 use super::{
-    Answer, Failure, HistoryQuery, HistoryRecord, MessagesQuery, Observation, Provider, Refusal,
-    Scope, WholeQuery,
+    Answer, Failure, HistoryQuery, HistoryRecord, MessagesQuery, Observation, Provider,
+    ProviderOptions, Refusal, Scope, WholeQuery,
     bisect::Halves,
     encode::percent_encode,
     http::{Http, HttpAnswer, Request, Verdict},
@@ -30,7 +30,6 @@ use super::{
 };
 use crate::{
     aside::{LARGE_ANSWER, aside},
-    config,
     model::{Dataset, Message},
     secret::Secret,
 };
@@ -87,13 +86,13 @@ fn is_id(id: &str) -> bool {
 }
 
 impl Engagelab {
-    pub(crate) fn new(http: Http, account: &config::Account) -> Engagelab {
+    pub(crate) fn new(http: Http, options: &ProviderOptions) -> Engagelab {
         Engagelab {
             http,
-            secrets: Secrets::new(account.credentials.secrets()),
-            canaries: account.keys.secrets(vendor::CANARIES).to_vec(),
+            secrets: Secrets::new(options.credentials.secrets()),
+            canaries: options.keys.secrets(vendor::CANARIES).to_vec(),
             max_ids_bytes: MAX_URL_BYTES
-                .saturating_sub(URL_RESERVE_BYTES + account.base_url.as_str().len()),
+                .saturating_sub(URL_RESERVE_BYTES + options.base_url.as_str().len()),
         }
     }
 

@@ -11,10 +11,9 @@ use super::{
     errors::{self, Class, VendorError},
 };
 use crate::{
-    config,
     model::{ErrorReason, Measure, Message, Snapshot, Totals},
     providers::{
-        Answer, Failure, MessagesQuery, Observation, Provider, Refusal,
+        Answer, Failure, MessagesQuery, Observation, Provider, ProviderOptions, Refusal,
         decode::decode,
         encode::percent_encode,
         http::{Http, HttpAnswer, Verdict},
@@ -33,10 +32,10 @@ pub(crate) struct InfobipPush {
 }
 
 impl InfobipPush {
-    pub(crate) fn new(http: Http, account: &config::Account) -> InfobipPush {
+    pub(crate) fn new(http: Http, options: &ProviderOptions) -> InfobipPush {
         InfobipPush {
             http,
-            access: Access::new(&account.credentials),
+            access: Access::new(&options.credentials),
         }
     }
 

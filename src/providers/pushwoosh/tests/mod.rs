@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    config::Config,
+    config::{self, Config},
     model::{Application, Happening, Message},
     providers::{Observation, Observer, RequestCode},
 };

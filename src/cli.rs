@@ -50,6 +50,8 @@ pub enum Command {
     Health,
     /// Copy the SQLite ledger to a file, consistently, also while the exporter runs.
     Backup(Backup),
+    /// Move the ledger from one store to the other: from SQLite to PostgreSQL or back.
+    Migrate(Migrate),
     /// Print the manual page.
     Man,
     /// Print the completions of a shell.
@@ -62,6 +64,17 @@ pub struct Backup {
     /// A file that does not exist yet.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+}
+
+/// From which store a ledger moves to which.
+#[derive(Args, Clone, Debug, PartialEq, Eq)]
+pub struct Migrate {
+    /// The store that has the ledger: sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE. It stays as it is.
+    #[arg(long, value_name = "URL")]
+    pub from: String,
+    /// The store that gets it, which must be empty, in the same forms.
+    #[arg(long, value_name = "URL")]
+    pub to: String,
 }
 
 /// Whose completions are printed.

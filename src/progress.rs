@@ -103,6 +103,19 @@ impl Bar {
         Bar(bar(template, 0))
     }
 
+    /// Rows of a ledger that moves.
+    pub fn moving() -> Bar {
+        Bar(bar(
+            "{spinner} moving the ledger: {human_pos} rows {elapsed}",
+            0,
+        ))
+    }
+
+    /// So many rows more were moved.
+    pub fn moved(&self, rows: u64) {
+        self.0.inc(rows);
+    }
+
     /// Bodies of reports that are read again.
     pub fn replaying() -> Bar {
         let template =

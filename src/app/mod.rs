@@ -8,6 +8,7 @@ mod demo;
 mod exporter;
 mod health;
 mod manual;
+mod migrate;
 mod probes;
 mod replay;
 mod serve;
@@ -80,6 +81,7 @@ async fn run(cli: &Cli) -> u8 {
         Command::Backfill(wanted) => backfill::run(cli, wanted).await,
         Command::Health => health::run(cli).await,
         Command::Backup(wanted) => backup::run(cli, wanted).await,
+        Command::Migrate(wanted) => migrate::run(cli, wanted).await,
         Command::Man => manual::man(),
         Command::Completions(wanted) => manual::completions(wanted.shell),
     }

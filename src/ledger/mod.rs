@@ -41,7 +41,10 @@ pub use key::{CohortPart, Counter, CounterKey};
 pub use lease::Lease;
 pub use names::{Names, OTHER, shortened};
 pub use sink::Missed;
-pub use store::StoreError;
+pub use store::{
+    StoreError,
+    moving::{Moved, StorePlace, migrate},
+};
 
 use crate::{
     config::{Account, Config, StoreUrl},

@@ -22,6 +22,7 @@ mod kills;
 mod luck;
 mod matrix;
 mod moods;
+mod moving;
 mod operating;
 mod otlp;
 mod page;

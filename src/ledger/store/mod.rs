@@ -4,6 +4,7 @@
 //! no promise to anybody else.
 
 mod filter;
+pub(in crate::ledger) mod moving;
 pub(super) mod postgres;
 pub(super) mod sqlite;
 

@@ -10,13 +10,16 @@ use std::{
 
 use rusqlite::Connection;
 
-use super::{APPLICATION_ID, SCHEMA, StoreError, TABLES, failed, refuse};
+use super::{
+    StoreError, failed, refuse,
+    schema::{APPLICATION_ID, SCHEMA, TABLES},
+};
 
 /// How long the lock of the file is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Looks at the file's header, without SQLite: whether there is one.
-pub(super) fn check(path: &Path) -> Result<bool, StoreError> {
+pub(in crate::ledger::store) fn check(path: &Path) -> Result<bool, StoreError> {
     // Opening a pipe would wait for somebody to write.
     if let Ok(metadata) = fs::metadata(path)
         && !metadata.is_file()
@@ -91,7 +94,7 @@ pub(super) fn check(path: &Path) -> Result<bool, StoreError> {
 
 /// Makes a new ledger. It has its name only once it is whole and on disk: an empty file of that name
 /// is then always one that has lost what was in it.
-pub(super) fn create(path: &Path) -> Result<(), StoreError> {
+pub(in crate::ledger::store) fn create(path: &Path) -> Result<(), StoreError> {
     let path = &target(path);
     let mut new = path.clone().into_os_string();
     new.push(".new");
@@ -141,7 +144,7 @@ fn target(path: &Path) -> PathBuf {
 }
 
 /// Locks the file itself, under whatever name it was opened: links lead to the same one.
-pub(super) fn lock(path: &Path) -> Result<File, StoreError> {
+pub(in crate::ledger::store) fn lock(path: &Path) -> Result<File, StoreError> {
     let file = File::options().read(true).write(true).open(path);
     let file = file.map_err(|error| refuse(path, &error.to_string()))?;
     // One that this process has just left is closed a moment later.

@@ -1,0 +1,61 @@
+//! `migrate`: a ledger moves from one store to the other.
+
+use super::{FAILED, OK};
+use crate::{
+    cli::{Cli, Migrate},
+    ledger::{self, StorePlace},
+    progress::Bar,
+    redact, telemetry,
+};
+
+/// The store that a URL names.
+fn place(flag: &str, url: &str) -> Result<StorePlace, String> {
+    redact::register_url(url);
+    if let Some(path) = url.strip_prefix("sqlite:") {
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if !path.is_empty() {
+            return Ok(StorePlace::Sqlite(path.into()));
+        }
+    }
+    let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    if is_postgres && url.parse::<tokio_postgres::Config>().is_ok() {
+        return Ok(StorePlace::Postgres(url.to_owned()));
+    }
+    Err(format!(
+        "{flag} names no store; write sqlite:data/delivery.db, or postgres://user:password@host/database"
+    ))
+}
+
+pub(super) async fn run(cli: &Cli, wanted: &Migrate) -> u8 {
+    let _ = telemetry::start(&cli.flags, None);
+    let places =
+        place("--from", &wanted.from).and_then(|from| Ok((from, place("--to", &wanted.to)?)));
+    let (from, to) = match places {
+        Ok(places) => places,
+        Err(problem) => {
+            eprintln!("delivery-exporter: migrate: {problem}");
+            return FAILED;
+        }
+    };
+    let bar = Bar::moving();
+    let moved = ledger::migrate(&from, &to, |rows| bar.moved(rows)).await;
+    drop(bar);
+    match moved {
+        Ok(moved) => {
+            for (table, rows) in &moved.rows {
+                println!("{table}: {rows} rows");
+            }
+            println!(
+                "The ledger is moved. Set store.url to the new store and keep store.replica and the spool; the old ledger is as it was, and must not be used again."
+            );
+            OK
+        }
+        Err(error) => {
+            eprintln!(
+                "delivery-exporter: migrate: {}",
+                redact::masked(&error.to_string())
+            );
+            FAILED
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! The tables, and whether they are whole.
+
+use std::path::Path;
+
+use super::{StoreError, failed, read_only, refuse};
+
+/// Says in the file's header that it is a ledger: "DELV".
+pub(super) const APPLICATION_ID: i32 = 0x4445_4C56;
+/// The version of the tables.
+pub(super) const SCHEMA: i32 = 1;
+
+/// What makes the tables of a new ledger.
+pub(super) const TABLES: &str = "
+CREATE TABLE births (
+    account TEXT NOT NULL, application TEXT NOT NULL, dataset TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (account, application, dataset)
+) WITHOUT ROWID;
+CREATE TABLE cursors (
+    account TEXT NOT NULL, application TEXT NOT NULL, dataset TEXT NOT NULL, at INTEGER NOT NULL,
+    PRIMARY KEY (account, application, dataset)
+) WITHOUT ROWID;
+CREATE TABLE names (
+    account TEXT NOT NULL, label TEXT NOT NULL, value TEXT NOT NULL,
+    PRIMARY KEY (account, label, value)
+) WITHOUT ROWID;
+CREATE TABLE counters (
+    account TEXT NOT NULL, key TEXT NOT NULL, total TEXT NOT NULL, pending TEXT NOT NULL,
+    changed_at INTEGER NOT NULL,
+    PRIMARY KEY (account, key)
+) WITHOUT ROWID;
+CREATE TABLE releases (
+    account TEXT NOT NULL, replica TEXT NOT NULL, key TEXT NOT NULL, shown TEXT NOT NULL,
+    born_at INTEGER NOT NULL,
+    PRIMARY KEY (account, replica, key)
+) WITHOUT ROWID;
+CREATE TABLE messages (
+    account TEXT NOT NULL, application TEXT NOT NULL, id TEXT NOT NULL, state BLOB NOT NULL,
+    since INTEGER NOT NULL,
+    PRIMARY KEY (account, application, id)
+) WITHOUT ROWID;
+CREATE INDEX messages_since ON messages (account, since);
+CREATE TABLE registered (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT, account TEXT NOT NULL, application TEXT NOT NULL,
+    id TEXT NOT NULL, campaign TEXT, sent_at INTEGER NOT NULL,
+    UNIQUE (account, application, id)
+);
+CREATE INDEX registered_account ON registered (account, sequence);
+CREATE TABLE parts (
+    id INTEGER PRIMARY KEY, opened_at INTEGER NOT NULL, touched_at INTEGER NOT NULL, filter BLOB
+);
+";
+
+/// Looks for damage without writing.
+pub(super) fn examine(path: &Path) -> Result<(), StoreError> {
+    let failed = failed(path);
+    let connection = read_only(path)?;
+    // Not the memory of reports: it is large, and a damaged part shows itself when it is read.
+    for table in [
+        "births",
+        "cursors",
+        "names",
+        "counters",
+        "releases",
+        "messages",
+        "registered",
+        "parts",
+    ] {
+        let found: String = connection
+            .query_row(&format!("PRAGMA quick_check({table})"), [], |row| {
+                row.get(0)
+            })
+            .map_err(&failed)?;
+        if found != "ok" {
+            let text = format!(
+                "is damaged ({}); restore it from a backup, or move it away to begin a new ledger",
+                found.lines().next().unwrap_or_default()
+            );
+            return Err(refuse(path, &text));
+        }
+    }
+    Ok(())
+}

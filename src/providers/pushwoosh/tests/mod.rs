@@ -90,7 +90,7 @@ impl Bench {
         let notes = Arc::new(Notes::default());
         let http = Http::new(&config.accounts[0], clock, notes.clone()).unwrap();
         Bench {
-            provider: Pushwoosh::new(http, &config.accounts[0]),
+            provider: Pushwoosh::new(http, &(&config.accounts[0]).into()),
             notes,
             requests,
             hand,

@@ -311,6 +311,21 @@ mod tests {
         "errors": {"registration": 1654, "expired": 301, "cloud": 46}, "delivery": {"rate": 93.66}}"#;
 
     #[test]
+    fn every_declared_field_is_read_as_its_measure() {
+        for field in super::super::vendor::PUSH.channels[0].fields {
+            let json = match field.name.split_once('.') {
+                Some((outer, inner)) => format!(r#"{{"{outer}": {{"{inner}": 7}}}}"#),
+                None => format!(r#"{{"{}": 7}}"#, field.name),
+            };
+            assert_eq!(
+                totals(&json).unwrap().counts,
+                [(field.measure, 7)],
+                "{json}"
+            );
+        }
+    }
+
+    #[test]
     fn the_vendors_example_is_read_whole() {
         let totals = totals(EXAMPLE).unwrap();
         assert_eq!(

@@ -66,7 +66,7 @@ impl Source {
     }
 }
 
-/// What is counted about a message, in one vocabulary over all vendors (contract 4.1).
+/// What is counted about a message, in one vocabulary over all vendors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Measure {
     /// Devices or addresses that were meant to get it.
@@ -298,9 +298,9 @@ pub struct Figure {
     pub value: f64,
 }
 
-/// The figures of contract 4.4.
+/// Which figure, with its own labels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[expect(missing_docs, reason = "the fields are the contract's labels")]
+#[expect(missing_docs, reason = "the fields are named after the labels")]
 pub enum FigureKind {
     /// New users of the newest complete period.
     UsersNew {
@@ -374,7 +374,7 @@ pub struct Happening {
 
 /// What can happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "the fields are the contract's labels")]
+#[expect(missing_docs, reason = "the fields are named after the labels")]
 pub enum HappeningKind {
     /// An event of the vendor's log.
     Log {
@@ -394,7 +394,7 @@ pub enum HappeningKind {
     },
 }
 
-/// The kinds and reasons of bounced addresses (contract 4.4): the counters exist from the start.
+/// The kinds and reasons of bounced addresses: the counters exist from the start.
 pub const BOUNCED_KINDS: [&str; 4] = ["hard", "soft", "complaint", "unknown"];
 /// The classes of the reasons of bounced addresses.
 pub const BOUNCED_REASONS: [&str; 6] = [

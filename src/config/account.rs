@@ -79,7 +79,7 @@ fn cohort_ages(map: &Map<'_>, context: &Context) -> Vec<Duration> {
 /// A year: no vendor keeps numbers for longer.
 const MAX_COHORT_AGE: u64 = 365 * 86_400;
 
-/// The contract's own labels, and those that Prometheus sets: not to be overwritten.
+/// The exporter's own labels, and those that Prometheus sets: not to be overwritten.
 const OWN_LABELS: [&str; 38] = [
     "provider",
     "account",

@@ -42,7 +42,8 @@ impl Times {
 
     /// How many observations there are.
     pub fn count(&self) -> u64 {
-        self.buckets.iter().sum()
+        let buckets = self.buckets.iter();
+        buckets.fold(0, |sum: u64, count| sum.saturating_add(*count))
     }
 }
 

@@ -1,4 +1,4 @@
-//! Messages at the same age (contract 4.2, Cohorts): which snapshot stands for an age, and which
+//! Messages at the same age: which snapshot stands for an age, and which
 //! ages were missed.
 
 use std::{collections::BTreeMap, time::Duration};

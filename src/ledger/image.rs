@@ -131,7 +131,8 @@ impl Image {
             .into_iter()
             .map(|(application, dataset, at)| ((application, dataset), at))
             .collect();
-        self.held = self.counters.values().map(|own| own.pending.things()).sum();
+        let held = self.counters.values().map(|own| own.pending.things());
+        self.held = held.fold(0, u64::saturating_add);
         self.schedule();
         self.stale = false;
         Ok(())

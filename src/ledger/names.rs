@@ -1,5 +1,5 @@
 //! The names that keep themselves: of each label that a vendor's or customer's text fills, the first
-//! so many values; the rest is `other`, for good (contract 4.2, Bounds).
+//! so many values; the rest is `other`, for good.
 
 use std::{
     collections::{HashMap, HashSet},

@@ -1,4 +1,4 @@
-//! Delivery reports, each counted once (contract 4.3).
+//! Delivery reports, each counted once.
 
 use std::{collections::HashMap, sync::Arc};
 

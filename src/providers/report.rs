@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::Failure;
 use crate::model::Happening;
 
-/// One delivery report, in the vocabulary of all vendors. Nothing in it names a person.
+/// One delivery report, in words that all vendors share. Nothing in it names a person.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Report {
     /// Digest of account, message, recipient and status: a repeat has the same.

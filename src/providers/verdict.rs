@@ -9,7 +9,7 @@ use super::{
     http::{HttpAnswer, Verdict},
 };
 
-/// The verdict on an answer by its status alone (contract 5): 429 and 5xx may go away, other
+/// The verdict on an answer by its status alone: 429 and 5xx may go away, other
 /// errors will not. `text` is what the vendor says, redacted; `code` its own code.
 pub(super) fn by_status<T>(answer: &HttpAnswer, code: Option<&str>, text: &str) -> Verdict<T> {
     let status = answer.status.as_u16();

@@ -1,6 +1,10 @@
 //! Finds pieces of secrets in a text, in time that is linear in the text.
 
-use std::{borrow::Cow, collections::HashMap, ops::Range};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, HashMap},
+    ops::Range,
+};
 
 /// Pieces are found by so many bytes of them.
 const GRAM: usize = 8;
@@ -12,6 +16,8 @@ const EVERY_PLACE: usize = 2 * MAX_PIECE;
 /// The bits of the filter for each gram, and in all at least.
 const BITS_PER_GRAM: usize = 16;
 const MIN_FILTER_BITS: usize = 1 << 12;
+/// So many pairs of bytes there are.
+const PAIRS: usize = 1 << 16;
 
 /// How much of a secret has to be there for it to be taken out, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -39,8 +45,10 @@ pub(super) struct Index {
     grams: Vec<([u8; GRAM], u32, u32)>,
     /// Which grams there may be: a power of two of bits.
     filter: Vec<u64>,
-    /// Those that are shorter than a gram.
-    short: Vec<usize>,
+    /// Those that are shorter than a gram, by their length: thousands of them cost no more than one.
+    short: BTreeMap<usize, HashMap<Vec<u8>, Vec<usize>>>,
+    /// With which two bytes those begin: a bit for each pair.
+    short_starts: Vec<u64>,
     /// Whether a secret has a space, which forms write as `+`.
     pub(super) has_space: bool,
 }
@@ -52,7 +60,8 @@ impl Index {
             entries: Vec::new(),
             grams: Vec::new(),
             filter: Vec::new(),
-            short: Vec::new(),
+            short: BTreeMap::new(),
+            short_starts: vec![0; PAIRS / 64],
             has_space: false,
         };
         for (bytes, care) in secrets {
@@ -74,7 +83,12 @@ impl Index {
         let (number, length) = (self.entries.len(), bytes.len());
         self.has_space |= bytes.contains(&b' ');
         if length < GRAM {
-            self.short.push(number);
+            let same = self.short.entry(length).or_default();
+            same.entry(bytes.clone()).or_default().push(number);
+            if let [first, second, ..] = bytes[..] {
+                let pair = pair(first, second);
+                self.short_starts[pair / 64] |= 1 << (pair % 64);
+            }
         } else {
             let step = if length <= EVERY_PLACE { 1 } else { GRAM };
             let last = length - GRAM;
@@ -109,13 +123,16 @@ impl Index {
             Cow::Borrowed(text)
         };
         let looked_for = |entry: &Entry| in_text || entry.care != Care::InTexts;
-        for number in &self.short {
-            let entry = &self.entries[*number];
-            if !looked_for(entry) {
-                continue;
-            }
-            for (at, window) in text.windows(entry.bytes.len()).enumerate() {
-                if window == entry.bytes {
+        for (length, entries) in &self.short {
+            for (at, window) in text.windows(*length).enumerate() {
+                if let [first, second, ..] = window {
+                    let pair = pair(*first, *second);
+                    if self.short_starts[pair / 64] & 1 << (pair % 64) == 0 {
+                        continue;
+                    }
+                }
+                let same = entries.get(window).into_iter().flatten();
+                for _ in same.filter(|number| looked_for(&self.entries[**number])) {
                     found(at..at + window.len());
                 }
             }
@@ -155,6 +172,11 @@ impl Index {
             }
         }
     }
+}
+
+/// The number of two bytes.
+fn pair(first: u8, second: u8) -> usize {
+    usize::from(first) << 8 | usize::from(second)
 }
 
 /// The bit of a gram in a filter of so many words.

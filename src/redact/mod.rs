@@ -6,6 +6,7 @@
 //! everything that it can be decoded to. What nobody could register, such as somebody's address or a
 //! device's token, is taken out by its form.
 
+mod forms;
 mod index;
 mod views;
 
@@ -25,10 +26,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use regex::Regex;
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
+use forms::without_credentials;
+pub use forms::{without_addresses, without_user};
 use index::{Care, Index};
 use views::View;
 
@@ -42,9 +44,9 @@ const MAX_LINE: usize = 500;
 const MAX_READ: usize = 8 << 10;
 /// Encodings in encodings are undone so often.
 const MAX_DEPTH: usize = 4;
-/// Decoded forms of a text are looked at up to so many times its length; a text that needs more is
-/// made to need more, and is not shown at all.
-const MAX_WORK: usize = 256;
+/// Decoded forms of a text are looked at up to so many times its length: four encodings in each other
+/// need some 24 times. A text that needs more is made to need more, and is not shown at all.
+const MAX_WORK: usize = 64;
 /// Signatures that are remembered: those of requests that may still be answered.
 const MAX_SIGNATURES: usize = 64;
 /// Forms of secrets that are remembered, over all reloads and rotations; some ten of each.
@@ -305,8 +307,15 @@ impl Search {
         let mut in_time = Some(());
         view.packed(self.in_text, |run, decoded| {
             let before = self.found.len();
-            let deeper = if decoded.is_text() { depth - 1 } else { 0 };
-            in_time = in_time.and_then(|()| self.look(&decoded, deeper));
+            in_time = in_time.and_then(|()| {
+                if decoded.is_text() {
+                    return self.look(&decoded, depth - 1);
+                }
+                self.look(&decoded, 0)?;
+                // Something else stood right beside what was encoded, and is garbage now.
+                let mut texts = decoded.texts();
+                texts.try_for_each(|text| self.look(&text, depth - 1))
+            });
             if self.found.len() > before {
                 // What else is in it belongs to the secret.
                 self.found.push(view.source(run));
@@ -402,123 +411,6 @@ pub fn shown_lines(text: &str) -> String {
 fn hides(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
-}
-
-/// A pattern of this file.
-#[expect(clippy::expect_used, reason = "a test makes all of them")]
-fn pattern(text: &str) -> Regex {
-    Regex::new(text).expect("the pattern is right")
-}
-
-/// What stands after a scheme or the name of a credential, of whomever.
-static CREDENTIALS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
-    [
-        // Whole headers: they end with the line or the quote.
-        pattern(
-            r#"(?i)(\b(?:proxy-)?authorization|\b(?:set-)?cookie|\bx-api-key|\bx-acs-[a-z-]+)(["']?\s*[:=]\s*["']?)([^"'\r\n<>{}]{4,})"#,
-        ),
-        pattern(
-            r"(?i)\b(basic|bearer|token|app|apikey|api-key|ibsso|digest|negotiate|key|acs3-hmac-sha256|aws4-hmac-sha256)((?:\s|%20|\+)+)([A-Za-z0-9+/_=.~:%-]{8,})",
-        ),
-        pattern(
-            r#"(?i)\b((?:access|api|security|session|refresh|id|auth|master|client)?[_-]?(?:token|key|secret|signature|password|passwd|pwd|credential|sessionid|session|sid)(?:[_-]?id)?)(["']?\s*(?:=|:|%3d|%3a)\s*["']?)([^\s"'&;,<>{}()]{8,})"#,
-        ),
-    ]
-});
-/// Longer runs are tokens: of devices, of sessions, signatures.
-static LONG_TOKEN: LazyLock<Regex> = LazyLock::new(|| pattern(r"[A-Za-z0-9_-]{40,}"));
-static PHONE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\+\d[\d ()-]{6,16}\d"));
-
-fn without_credentials(text: &str) -> String {
-    let [headers, schemes, names] = &*CREDENTIALS;
-    let text = headers.replace_all(text, "$1$2***");
-    let looks_secret = |value: &str| {
-        let mixed = value.bytes().any(|byte| byte.is_ascii_digit())
-            || value.contains(['+', '=', '%'])
-            || value.bytes().skip(1).any(|byte| byte.is_ascii_uppercase());
-        if mixed {
-            MASK.to_owned()
-        } else {
-            value.to_owned()
-        }
-    };
-    let mask = |found: &regex::Captures<'_>| {
-        format!("{}{}{}", &found[1], &found[2], looks_secret(&found[3]))
-    };
-    let text = schemes.replace_all(&text, mask);
-    let text = names.replace_all(&text, mask);
-    let text = LONG_TOKEN.replace_all(&text, |found: &regex::Captures<'_>| {
-        let has_digit = found[0].bytes().any(|byte| byte.is_ascii_digit());
-        if has_digit {
-            "(token)".to_owned()
-        } else {
-            found[0].to_owned()
-        }
-    });
-    PHONE.replace_all(&text, "(number)").into_owned()
-}
-
-/// A text without anything that looks like somebody's address, or like a user in a URL.
-pub fn without_addresses(text: &str) -> Cow<'_, str> {
-    const AT: [&str; 4] = ["@", "%40", "&#64;", "&commat;"];
-    let lower = text.to_ascii_lowercase();
-    if !AT.iter().any(|at| lower.contains(at)) && !lower.contains("\\u0040") {
-        return Cow::Borrowed(text);
-    }
-    // Generous: what is taken away besides is no loss.
-    let is_of_address = |c: char| !c.is_whitespace() && !"\"'<>()[]{},".contains(c);
-    let is_address = |word: &str| {
-        let word = word.to_ascii_lowercase();
-        word.trim_matches('@').contains('@')
-            || AT[1..].iter().any(|at| word.contains(at))
-            || word.contains("\\u0040")
-    };
-    let mut redacted = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find(is_of_address) {
-        redacted.push_str(&rest[..start]);
-        rest = &rest[start..];
-        let end = rest.find(|c| !is_of_address(c)).unwrap_or(rest.len());
-        let (word, after) = rest.split_at(end);
-        redacted.push_str(&without_address(word, is_address));
-        rest = after;
-    }
-    redacted.push_str(rest);
-    Cow::Owned(redacted)
-}
-
-/// A URL without its user, password and query; another text as it is. Also one that no parser takes,
-/// as it is told in an error about it.
-pub fn without_user(text: &str) -> Cow<'_, str> {
-    let Some(colon) = text.find(':') else {
-        return Cow::Borrowed(text);
-    };
-    let scheme = &text[..colon];
-    let slashes = text[colon + 1..].trim_start_matches(['/', '\\']);
-    let is_scheme = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
-    let Some((_, rest)) = slashes
-        .rsplit_once('@')
-        .filter(|_| scheme.chars().all(is_scheme))
-    else {
-        let before_query = text.split_once('?').filter(|_| text.contains("://"));
-        return match before_query {
-            Some((before, _)) => Cow::Owned(format!("{before}?***")),
-            None => Cow::Borrowed(text),
-        };
-    };
-    let rest = rest.split('?').next().unwrap_or_default();
-    Cow::Owned(format!("{scheme}://***@{rest}"))
-}
-
-/// One word; what ends with a semicolon is a word of its own, unless that ends a character's name.
-fn without_address<'a>(word: &'a str, is_address: impl Fn(&str) -> bool) -> Cow<'a, str> {
-    if !is_address(word) {
-        return Cow::Borrowed(word);
-    }
-    match word.strip_suffix(';') {
-        Some(_) => Cow::Borrowed("(address);"),
-        None => Cow::Borrowed("(address)"),
-    }
 }
 
 /// Another's text in one line, which [`shown`] has gone over: there is no other way to make one.

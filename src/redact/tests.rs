@@ -256,6 +256,20 @@ fn what_nobody_registered_is_known_by_its_form() {
 }
 
 #[test]
+fn what_stands_right_beside_it_hides_no_encoded_secret() {
+    let secret = "a-secret-of-the-account-4711";
+    register([secret]);
+    let twice = STANDARD.encode(STANDARD.encode(secret));
+    let thrice = STANDARD.encode(hex(secret.as_bytes(), false));
+    for encoded in [&twice, &thrice, &STANDARD.encode(&twice)] {
+        for before in ["AAAA".repeat(20), "\r\r\r\rA".to_owned(), "0".repeat(80)] {
+            let text = format!("{before}{encoded}");
+            assert_hidden(&masked(&text), encoded, &before);
+        }
+    }
+}
+
+#[test]
 fn a_signature_is_not_shown_in_any_encoding() {
     let bytes = Sha256::digest("a request to be signed");
     let signature = hex(&bytes, false);
@@ -310,6 +324,20 @@ fn many_accounts_cost_little() {
     // A debug build on a busy machine; a new index for each account would take minutes.
     let passed = begun.elapsed();
     assert!(passed < std::time::Duration::from_secs(20), "{passed:?}");
+}
+
+#[test]
+fn many_short_names_cost_no_more_than_one() {
+    for number in 0..5_000 {
+        register_user(&format!("u{number:06}"), "");
+    }
+    assert_eq!(shown("no u004999 here"), "no *** here");
+    let text = STANDARD.encode("some words of a vendor, ".repeat(100));
+    let begun = std::time::Instant::now();
+    let _ = shown(&text);
+    // A debug build on a busy machine; one look for each name takes minutes.
+    let passed = begun.elapsed();
+    assert!(passed < std::time::Duration::from_secs(5), "{passed:?}");
 }
 
 #[test]

@@ -64,6 +64,16 @@ impl View {
         count * 10 >= self.bytes.len() * 9
     }
 
+    /// The stretches of text in what is none as a whole.
+    pub(super) fn texts(&self) -> impl Iterator<Item = View> {
+        let is_text = |byte: u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
+        let stretches = self.runs(is_text, MIN_BASE64_OF_SHORT);
+        stretches.into_iter().map(|run| View {
+            starts: self.starts[run.start..=run.end].to_vec(),
+            bytes: self.bytes[run].to_vec(),
+        })
+    }
+
     /// The same without escapes; `None`: it has none.
     pub(super) fn unescaped(&self) -> Option<View> {
         if !self.bytes.iter().any(|byte| b"%\\&".contains(byte)) {
@@ -116,8 +126,12 @@ impl View {
             if self.bytes[run.clone()].iter().all(u8::is_ascii_digit) {
                 continue;
             }
-            for offset in 0..4.min(run.len()) {
-                each(run.clone(), self.base64(run.start + offset..run.end));
+            // Line ends are no digits: they move nothing.
+            let digits = run
+                .clone()
+                .filter(|at| base64_value(self.bytes[*at]).is_some());
+            for start in digits.take(4) {
+                each(run.clone(), self.base64(start..run.end));
             }
         }
         for run in self.runs(|byte| byte.is_ascii_hexdigit(), MIN_HEX) {

@@ -43,6 +43,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 pub use backend::Backend;
 use guard::Guard;
 use scrapers::{Client, Scrapers};
+#[doc(hidden)]
+pub use status::read_history;
 pub use status::{AccountStatus, ConfigurationStatus, ExporterStatus, Monitor};
 
 use crate::{

@@ -54,7 +54,7 @@ fn labels(pairs: &[(&str, &str)]) -> Labels {
         .collect()
 }
 
-/// Puts expectations together, in the contract's words.
+/// Puts expectations together, by the names of metrics and labels.
 struct Book<'a> {
     expected: &'a mut Expected,
     common: Vec<(&'a str, &'a str)>,
@@ -424,7 +424,7 @@ fn alibaba(world: &World, expected: &mut Expected) {
     }
 }
 
-/// A plain model of contract 4.3 over every report that was handed out.
+/// A plain model of the counters of reports, over every report that was handed out.
 fn reports(world: &World) -> BTreeMap<String, f64> {
     let mut counted = BTreeMap::new();
     let mut add = |what: String, by: f64| *counted.entry(what).or_insert(0.0) += by;

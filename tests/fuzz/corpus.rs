@@ -5,6 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// How the names of inputs begin that guidance by coverage has found.
+pub const GUIDED: &str = "guided-";
+
 /// Where the inputs of a target are.
 pub fn directory(target: &str) -> PathBuf {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");

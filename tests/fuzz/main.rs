@@ -4,7 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
 mod amplify;
+mod change;
 mod corpus;
+mod oracle;
 mod record;
 mod shake;
 mod targets;
@@ -32,13 +34,19 @@ macro_rules! fuzz {
 fuzz!(
     alibaba_push,
     config,
+    doors,
     engagelab,
+    environment,
     events,
     exposition,
+    headers,
     infobip_email,
     infobip_push,
     negotiation,
+    otlp_answers,
     pushwoosh,
+    redaction,
     reports,
+    stored,
     web_config,
 );

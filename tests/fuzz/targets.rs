@@ -1,6 +1,7 @@
 //! What is fuzzed: each hand-written reader of something that comes from outside.
 
 use std::{
+    borrow::Cow,
     cell::RefCell,
     collections::BTreeMap,
     fs,
@@ -16,21 +17,31 @@ use bytes::Bytes;
 use delivery_clock::Clock;
 use delivery_exporter::{
     config::{self, Account, Config},
+    ledger,
     model::{Application, Dataset, Message, QueryMethod},
-    outputs::exposition::Exposition,
+    outputs::{
+        exposition::Exposition,
+        otlp::{read_answer, read_status},
+    },
     providers::{
         self, DrainQuery, ListQuery, MessagesQuery, Observer, Provider, RequestCode, Spool,
         SpoolError, SpoolWriter, SpooledBody, WholeQuery,
         http::{Answers, Http},
     },
+    web,
 };
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+// With their paths, as the guided build takes this file from another directory.
+#[path = "targets/doors.rs"]
+mod doors;
 #[path = "labels.rs"]
 mod labels;
+#[path = "targets/redaction.rs"]
+mod redaction;
 
 /// A reader.
 pub struct Target {
@@ -41,7 +52,7 @@ pub struct Target {
 }
 
 /// All of them, in the order of their names.
-pub const ALL: [Target; 11] = [
+pub const ALL: [Target; 17] = [
     Target {
         name: "alibaba_push",
         run: |input| answers("alibaba_push", input),
@@ -51,8 +62,16 @@ pub const ALL: [Target; 11] = [
         run: configuration,
     },
     Target {
+        name: "doors",
+        run: doors::request,
+    },
+    Target {
         name: "engagelab",
         run: |input| answers("engagelab", input),
+    },
+    Target {
+        name: "environment",
+        run: environment,
     },
     Target {
         name: "events",
@@ -63,6 +82,10 @@ pub const ALL: [Target; 11] = [
     Target {
         name: "exposition",
         run: labels::round_trip,
+    },
+    Target {
+        name: "headers",
+        run: headers,
     },
     Target {
         name: "infobip_email",
@@ -77,14 +100,26 @@ pub const ALL: [Target; 11] = [
         run: negotiation,
     },
     Target {
+        name: "otlp_answers",
+        run: otlp_answers,
+    },
+    Target {
         name: "pushwoosh",
         run: |input| answers("pushwoosh", input),
+    },
+    Target {
+        name: "redaction",
+        run: redaction::hide,
     },
     Target {
         name: "reports",
         run: |input| {
             vendor("infobip_email").provider.read_pushed(input);
         },
+    },
+    Target {
+        name: "stored",
+        run: stored,
     },
     Target {
         name: "web_config",
@@ -146,11 +181,14 @@ impl Observer for Noted {
     }
 }
 
+/// What a vendor says.
+type Said = (StatusCode, HeaderMap, Bytes);
+
 /// A provider whose vendor says the same to everything.
 pub struct Vendor {
     pub provider: Arc<dyn Provider>,
     account: Account,
-    said: Arc<Mutex<(StatusCode, Bytes)>>,
+    said: Arc<Mutex<Said>>,
     requests: Arc<AtomicUsize>,
     runtime: tokio::runtime::Runtime,
 }
@@ -162,21 +200,19 @@ const ANSWERED: usize = 3;
 impl Vendor {
     fn new(kind: &str) -> Vendor {
         let account = one_account(kind).accounts.remove(0);
-        let said = Arc::new(Mutex::new((StatusCode::OK, Bytes::new())));
+        let said = Arc::new(Mutex::new(Said::default()));
         let requests = Arc::new(AtomicUsize::new(0));
         let (own, count) = (said.clone(), requests.clone());
         let answers: Answers = Arc::new(move |_| {
-            let (status, body) = own.lock().unwrap().clone();
-            let over = count.fetch_add(1, Ordering::Relaxed) >= ANSWERED;
-            let (status, body) = if over {
-                (StatusCode::NOT_FOUND, Bytes::from_static(b"{}"))
-            } else {
-                (status, body)
-            };
+            let (mut status, mut headers, mut body) = own.lock().unwrap().clone();
+            if count.fetch_add(1, Ordering::Relaxed) >= ANSWERED {
+                (status, body) = (StatusCode::NOT_FOUND, Bytes::from_static(b"{}"));
+            }
+            let json = HeaderValue::from_static("application/json");
+            headers.entry("content-type").or_insert(json);
             let mut response = Response::new(body);
             *response.status_mut() = status;
-            let json = HeaderValue::from_static("application/json");
-            response.headers_mut().insert("content-type", json);
+            *response.headers_mut() = headers;
             response
         });
         let http = Http::new(&account, Clock::system(), Arc::new(Noted::default())).unwrap();
@@ -193,9 +229,17 @@ impl Vendor {
         }
     }
 
-    /// Asks each query of a data set that is answered with the input.
-    fn ask(&self, dataset: Dataset, list: bool, status: StatusCode, body: &[u8]) {
-        *self.said.lock().unwrap() = (status, Bytes::copy_from_slice(body));
+    /// Asks each query of `DATASET STATUS` or `list STATUS` that is answered so.
+    fn ask(&self, what: &str, headers: HeaderMap, body: &[u8]) {
+        let (what, status) = what.split_once(' ').unwrap_or((what, "200"));
+        let status = status.parse().ok();
+        let status = status.and_then(|own| StatusCode::from_u16(own).ok());
+        let status = status.filter(|own| own.as_u16() >= 200);
+        let datasets = &self.account.collect;
+        let dataset = datasets.iter().find(|own| own.as_str() == what);
+        let (dataset, list) = (*dataset.unwrap_or(&datasets[0]), what == "list");
+        let body = Bytes::copy_from_slice(body);
+        *self.said.lock().unwrap() = (status.unwrap_or_default(), headers, body);
         self.requests.store(0, Ordering::Relaxed);
         let application = self.account.applications.first().cloned();
         let application = application.unwrap_or(Application {
@@ -309,25 +353,96 @@ pub fn vendor(kind: &str) -> &'static Vendor {
 /// A vendor's answer. The input's first line says to what, `DATASET STATUS` or `list STATUS`; the
 /// rest is the body.
 fn answers(kind: &str, input: &[u8]) {
-    let vendor = vendor(kind);
-    let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(0);
-    let (head, body) = input.split_at(end);
-    let body = body.strip_prefix(b"\n").unwrap_or(body);
-    let head = String::from_utf8_lossy(head);
-    let (what, status) = head.split_once(' ').unwrap_or((&head, "200"));
-    let status = status
-        .parse()
-        .ok()
-        .and_then(|own| StatusCode::from_u16(own).ok());
-    let status = status
-        .filter(|own| own.as_u16() >= 200)
-        .unwrap_or(StatusCode::OK);
-    let datasets = &vendor.account.collect;
-    let dataset = datasets
-        .iter()
-        .find(|own| own.as_str() == what)
-        .unwrap_or(&datasets[0]);
-    vendor.ask(*dataset, what == "list", status, body);
+    let (head, body) = line(input);
+    vendor(kind).ask(&head, HeaderMap::new(), body);
+}
+
+/// The first line, and what comes after it.
+fn line(input: &[u8]) -> (Cow<'_, str>, &[u8]) {
+    let end = input.iter().position(|byte| *byte == b'\n');
+    let (line, rest) = input.split_at(end.unwrap_or(input.len()));
+    let rest = rest.strip_prefix(b"\n").unwrap_or(rest);
+    (String::from_utf8_lossy(line), rest)
+}
+
+/// Lines of headers up to an empty one, and what comes after it. What is no header is left out.
+fn headers_of(mut rest: &[u8]) -> (HeaderMap, &[u8]) {
+    let mut headers = HeaderMap::new();
+    loop {
+        let (own, after) = line(rest);
+        rest = after;
+        if own.is_empty() {
+            return (headers, rest);
+        }
+        if let Some((name, value)) = own.split_once(": ")
+            && let Ok(name) = HeaderName::from_bytes(name.as_bytes())
+            && let Ok(value) = HeaderValue::from_bytes(value.as_bytes())
+            && headers.len() < 100
+        {
+            headers.append(name, value);
+        }
+    }
+}
+
+/// Headers of a vendor's answer: after a line `TYPE DATASET STATUS`, before the body.
+fn headers(input: &[u8]) {
+    let (head, rest) = line(input);
+    let (kind, what) = head.split_once(' ').unwrap_or((&head, ""));
+    let mut known = providers::VENDORS.iter().map(|own| own.name);
+    let known = known.find(|own| *own == kind);
+    let (headers, body) = headers_of(rest);
+    vendor(known.unwrap_or("alibaba_push")).ask(what, headers, body);
+}
+
+/// What an OTLP receiver answers: after a line with the status of HTTP or the code of gRPC and the
+/// headers, the body or the details.
+fn otlp_answers(input: &[u8]) {
+    let (head, rest) = line(input);
+    let (headers, body) = headers_of(rest);
+    let (kind, code) = head.split_once(' ').unwrap_or((&head, ""));
+    let body = Bytes::copy_from_slice(body);
+    if kind == "grpc" {
+        let text = headers.get("grpc-message");
+        let text = text.and_then(|own| own.to_str().ok()).unwrap_or_default();
+        read_status(code.parse().unwrap_or(14), text, body);
+        return;
+    }
+    let mut response = Response::new(body);
+    *response.status_mut() = code.parse().unwrap_or(StatusCode::OK);
+    *response.headers_mut() = headers;
+    let rejected = read_answer(response).now_or_never();
+    assert!(rejected.is_some(), "an answer that is there waits");
+}
+
+/// A row of the store or a kept file: the first letter says of which kind.
+fn stored(input: &[u8]) {
+    let Some((kind, row)) = input.split_first() else {
+        return;
+    };
+    if *kind == b'h' {
+        let _ = web::read_history(row);
+    } else {
+        ledger::read_stored(*kind, row);
+    }
+}
+
+/// Variables of the environment, a line for each, in which `otlp` is configured, and which stand in a
+/// configuration's values.
+fn environment(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let variables: BTreeMap<&str, &str> = text
+        .lines()
+        .filter_map(|line| line.split_once('='))
+        .filter(|(name, _)| !name.contains("CERTIFICATE") && !name.contains("KEY"))
+        .collect();
+    let file = json!({"otlp": {}, "collection": {"interval": "${INTERVAL}"}, "providers": [{
+        "name": "a", "type": "infobip_email", "base_url": "${URL}/path", "labels": {"x": "${LABEL}$$"},
+        "credentials": {"username": "${USER}", "password": "p${PASSWORD}"},
+    }]});
+    let environment = |name: &str| variables.get(name).map(|own| (*own).to_owned());
+    if let Err(errors) = config::parse(Path::new("fuzz.yaml"), &file.to_string(), &environment) {
+        assert!(!errors.to_string().is_empty());
+    }
 }
 
 /// The configuration, and the list of messages in a file.

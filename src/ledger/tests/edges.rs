@@ -1,4 +1,4 @@
-//! Single sentences of the contract, where two things meet.
+//! Where two rules meet.
 
 use futures_util::poll;
 

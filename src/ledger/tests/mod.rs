@@ -1,4 +1,4 @@
-//! The contract's worked cases, and the spool with the store.
+//! Worked cases, and the spool with the store.
 
 mod amounts;
 mod before;

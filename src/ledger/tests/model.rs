@@ -1,4 +1,4 @@
-//! The contract's counters (4.2 and 4.3) as a plain model: everything that was ever said is kept,
+//! The counters as a plain model: everything that was ever said is kept,
 //! and what counts is worked out from all of it. Slow and simple on purpose.
 
 use std::collections::{BTreeMap, HashMap};
@@ -159,7 +159,7 @@ impl Own {
     }
 }
 
-/// One account, as the contract says.
+/// One account, as it has to count.
 pub(super) struct Model {
     config: Config,
     /// In milliseconds, as all times here.

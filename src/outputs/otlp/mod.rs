@@ -4,6 +4,8 @@
 //! one point, and gives no series a start time of its own. So the requests are built here, from
 //! the table of series, as messages of the protocol.
 
+#[cfg(test)]
+mod hostile;
 mod points;
 #[cfg(test)]
 mod tests;
@@ -22,6 +24,8 @@ use tokio::{
 };
 
 pub use traces::Traces;
+#[doc(hidden)]
+pub use transport::{read_answer, read_status};
 
 use crate::{
     config::Otlp,

@@ -2,6 +2,7 @@
 
 use std::{io::Write, time::Duration};
 
+use bytes::Bytes;
 use delivery_clock::{Clock, Moment};
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
@@ -17,7 +18,7 @@ use tonic::{
     metadata::{Ascii, MetadataKey, MetadataValue},
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
-use tonic_types::StatusExt;
+use tonic_types::pb;
 
 use crate::{
     config::{Otlp, OtlpProtocol, Tls},
@@ -116,7 +117,9 @@ impl Transport {
             let Some(asked) = failed.again else {
                 return Err(failed);
             };
-            let pause = asked.unwrap_or(own.mul_f64(rand::rng().random_range(0.5..1.0)));
+            // A receiver that asks for no pause at all would be asked again without end.
+            let least = own.mul_f64(rand::rng().random_range(0.5..1.0));
+            let pause = asked.map_or(least, |asked| asked.max(least));
             if clock.monotonic() + pause >= deadline {
                 return Err(failed);
             }
@@ -180,6 +183,25 @@ impl Transport {
     }
 }
 
+/// How many points a receiver did not take, by its answer over HTTP: the way in for fuzzing.
+///
+/// # Errors
+///
+/// The answer says that nothing arrived, in words that may be shown.
+pub async fn read_answer(answer: http::Response<Bytes>) -> Result<u64, String> {
+    match http_outcome(answer.into()).await {
+        Ok(delivered) => Ok(delivered.rejected),
+        Err(failed) => Err(failed.text.to_string()),
+    }
+}
+
+/// A failure over gRPC in words that may be shown, by its code, text and details: the way in for
+/// fuzzing.
+pub fn read_status(code: i32, text: &str, details: Bytes) -> String {
+    let status = Status::with_details(Code::from_i32(code), text, details);
+    grpc_failure(&status).text.to_string()
+}
+
 fn encode(request: &ExportMetricsServiceRequest, gzip: bool) -> std::io::Result<Vec<u8>> {
     let plain = request.encode_to_vec();
     if !gzip {
@@ -206,14 +228,10 @@ async fn http_outcome(response: reqwest::Response) -> Result<Delivered, Undelive
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
     if status.is_success() {
-        let body = match response.content_length() {
-            Some(length) if length > MAX_ANSWER as u64 => Default::default(),
-            _ => response.bytes().await.unwrap_or_default(),
-        };
         // An answer that cannot be read is a success all the same: the status says so.
-        return Ok(partial(
-            ExportMetricsServiceResponse::decode(body).unwrap_or_default(),
-        ));
+        let body = bounded(response).await.unwrap_or_default();
+        let decoded = ExportMetricsServiceResponse::decode(body.as_slice());
+        return Ok(partial(decoded.unwrap_or_default()));
     }
     let again = matches!(
         status,
@@ -228,10 +246,36 @@ async fn http_outcome(response: reqwest::Response) -> Result<Delivered, Undelive
     })
 }
 
+/// The body of an answer; `None`: it is cut off, or larger than a receiver's few words are. Neither
+/// a missing length nor compression makes it larger than the limit.
+pub(super) async fn bounded(mut response: reqwest::Response) -> Option<Vec<u8>> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.ok()? {
+        if body.len() + chunk.len() > MAX_ANSWER {
+            return None;
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Some(body)
+}
+
+/// The pause that a receiver asks for in the details of a status. `tonic_types` would read it too,
+/// but its numbers overflow where a receiver sends the least that there is.
+fn retry_delay(details: &[u8]) -> Option<Duration> {
+    let status = pb::Status::decode(details).ok()?;
+    let mut infos = status.details.iter().filter(|any| {
+        let name = any.type_url.rsplit('/').next();
+        name == Some("google.rpc.RetryInfo")
+    });
+    let info = pb::RetryInfo::decode(infos.next()?.value.as_slice()).ok()?;
+    let delay = info.retry_delay?;
+    let seconds = u64::try_from(delay.seconds).unwrap_or(0);
+    let nanoseconds = u32::try_from(delay.nanos).unwrap_or(0);
+    Some(Duration::new(seconds, nanoseconds))
+}
+
 fn grpc_failure(status: &Status) -> Undelivered {
-    let asked = status
-        .get_details_retry_info()
-        .and_then(|info| info.retry_delay);
+    let asked = retry_delay(status.details());
     let again = match status.code() {
         Code::Cancelled
         | Code::DeadlineExceeded

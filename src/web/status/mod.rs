@@ -22,6 +22,8 @@ use jiff::Timestamp;
 pub use monitor::Monitor;
 pub(super) use monitor::OBSERVE_EVERY;
 pub(super) use query::Parameters;
+#[doc(hidden)]
+pub use stored::read_history;
 
 use account::{AccountRow, Health};
 use alerts::Pending;

@@ -9,7 +9,7 @@ use std::{
     sync::atomic::{AtomicBool, Ordering},
 };
 
-use super::history::History;
+use super::{history::History, rates::AccountRates};
 
 /// The file's name in the directory of the spool. An account's directory cannot be called so: its
 /// name has no dot.
@@ -136,6 +136,32 @@ fn decode(bytes: &[u8]) -> Result<History, &'static str> {
         return Err("it is damaged");
     }
     postcard::from_bytes(body).map_err(|_| "it is damaged")
+}
+
+/// Reads what a file may hold after its check sum, and makes rates of it: the way in for fuzzing.
+/// Whether it can be read.
+///
+/// # Panics
+///
+/// It is another history when it is kept and read again.
+pub fn read_history(body: &[u8]) -> bool {
+    let sum = crc32fast::hash(body).to_le_bytes();
+    let Ok(history) = decode(&[&MAGIC[..], &sum[..], body].concat()) else {
+        return false;
+    };
+    let again = encode(&history).map(|bytes| decode(&bytes));
+    assert!(
+        again.is_ok_and(|again| again.as_ref() == Ok(&history)),
+        "a history is another one when read again"
+    );
+    for account in history.accounts.values() {
+        let newest = account.parts.values().flatten().map(|(bucket, _)| *bucket);
+        let newest = newest.max().unwrap_or_default();
+        for is_daily in [false, true] {
+            AccountRates::new(account, newest, is_daily);
+        }
+    }
+    true
 }
 
 #[cfg(test)]

@@ -11,16 +11,16 @@ use crate::model::{Figure, Happening, Message, Snapshot};
 #[derive(Clone, Debug, PartialEq)]
 pub enum Observation {
     /// The state of a message.
-    Snapshot(Box<Snapshot>),
+    MessageSnapshot(Box<Snapshot>),
     /// The vendor has no numbers of this message yet: neither a failure nor zeros.
-    NotYet {
+    NotYetAvailable {
         /// The id that was asked for.
         asked: Arc<str>,
         /// The start of the request.
         asked_at: Timestamp,
     },
     /// The vendor refuses this message: the refusal is the message's, not the data set's.
-    Refused {
+    MessageRejected {
         /// The id that was asked for.
         asked: Arc<str>,
         /// The vendor's code, or `not_found`: the label `reason`.
@@ -29,7 +29,7 @@ pub enum Observation {
         then: Refusal,
     },
     /// The answer's part about this message could not be taken; the others' parts were.
-    Failed {
+    MessageFailed {
         /// The id that was asked for.
         asked: Arc<str>,
         /// Why.
@@ -46,10 +46,10 @@ pub enum Observation {
         figures: Vec<Figure>,
     },
     /// Things that happened, some of which may have been told before.
-    Happened(Vec<Happening>),
+    Events(Vec<Happening>),
     /// The data set was read until this time: the next query begins there, less what the vendor
     /// tells late. Only after everything before it was handed over.
-    ReadUntil(Timestamp),
+    Cursor(Timestamp),
     /// The query stopped in the middle to keep the memory bounded: the rest is to be queried at
     /// once, in turn with other queries.
     More,
@@ -57,7 +57,7 @@ pub enum Observation {
     /// No request was made.
     NothingToQuery,
     /// A message has two names: the one that may be known as `alias` is `id`. It comes before the
-    /// [`Observation::Listed`] or [`Observation::Snapshot`] of `id`, so that a message that was
+    /// [`Observation::ListedMessage`] or [`Observation::MessageSnapshot`] of `id`, so that a message that was
     /// known by its other name is renamed instead of being counted a second time.
     Named {
         /// The other name, such as a number.
@@ -66,10 +66,10 @@ pub enum Observation {
         id: Arc<str>,
     },
     /// A message that the vendor lists. Its numbers, where the list has them, come as a
-    /// [`Observation::Snapshot`] after it.
-    Listed(Message),
+    /// [`Observation::MessageSnapshot`] after it.
+    ListedMessage(Message),
     /// A body from a queue that hands things out once is in the spool, and this is in it.
-    Drained {
+    DrainedBody {
         /// The spooled body's name.
         body: SpooledBody,
         /// What could be read.

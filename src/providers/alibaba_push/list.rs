@@ -274,7 +274,7 @@ impl Progress {
             }
             PushStatus::Sent => {
                 if self.handed_over.insert(row.id.clone()) {
-                    listing.push(Observation::Listed(Message {
+                    listing.push(Observation::ListedMessage(Message {
                         application: application.id.clone(),
                         id: row.id,
                         campaign: None,

@@ -215,7 +215,7 @@ impl AlibabaPush {
         let asked = message.id.clone();
         if asked.is_empty() || !asked.bytes().all(|byte| byte.is_ascii_digit()) {
             let reason = Arc::from("invalid_id");
-            return Ok(Observation::Refused {
+            return Ok(Observation::MessageRejected {
                 asked,
                 reason,
                 then: Refusal::AtOnce,
@@ -230,8 +230,8 @@ impl AlibabaPush {
             Asked::Answer(body) => body,
             Asked::Refused(refused) => {
                 return Ok(match refused.what {
-                    RefusedPart::NotReady => Observation::NotYet { asked, asked_at },
-                    RefusedPart::Message(reason, then) => Observation::Refused {
+                    RefusedPart::NotReady => Observation::NotYetAvailable { asked, asked_at },
+                    RefusedPart::Message(reason, then) => Observation::MessageRejected {
                         asked,
                         reason,
                         then,
@@ -241,9 +241,9 @@ impl AlibabaPush {
         };
         let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
         Ok(match wire::snapshot(&body, &asked, asked_at, unknown) {
-            Ok(Some(snapshot)) => Observation::Snapshot(Box::new(snapshot)),
-            Ok(None) => Observation::NotYet { asked, asked_at },
-            Err(problem) => Observation::Failed {
+            Ok(Some(snapshot)) => Observation::MessageSnapshot(Box::new(snapshot)),
+            Ok(None) => Observation::NotYetAvailable { asked, asked_at },
+            Err(problem) => Observation::MessageFailed {
                 asked,
                 failure: Failure::bad_count(&problem),
             },

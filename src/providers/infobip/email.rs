@@ -69,7 +69,7 @@ impl InfobipEmail {
                 read.failure = None;
             }
             let failure = read.failure.clone();
-            observations.push(Observation::Drained {
+            observations.push(Observation::DrainedBody {
                 body: drained.body,
                 read,
                 cut: drained.cut,

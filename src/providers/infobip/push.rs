@@ -102,7 +102,7 @@ impl InfobipPush {
         let statistics = match answered {
             Answered::Statistics(statistics) => statistics,
             Answered::Refused(reason) => {
-                return Ok(Observation::Refused {
+                return Ok(Observation::MessageRejected {
                     asked,
                     reason,
                     // It may not be known everywhere at the vendor yet.
@@ -111,7 +111,7 @@ impl InfobipPush {
             }
         };
         Ok(match statistics.totals() {
-            Ok(totals) => Observation::Snapshot(Box::new(Snapshot {
+            Ok(totals) => Observation::MessageSnapshot(Box::new(Snapshot {
                 asked: asked.clone(),
                 id: asked,
                 campaign: None,
@@ -121,7 +121,7 @@ impl InfobipPush {
                 breakdown: Vec::new(),
                 types: Vec::new(),
             })),
-            Err(problem) => Observation::Failed {
+            Err(problem) => Observation::MessageFailed {
                 asked,
                 failure: Failure::bad_count(&problem),
             },

@@ -312,7 +312,7 @@ impl Provider for Pushwoosh {
             } else {
                 self.logged_between(&query, &mut happenings).await
             };
-            super::Answer::new(vec![HistoryRecord::Happened(happenings)], result)
+            super::Answer::new(vec![HistoryRecord::Events(happenings)], result)
         }
         .boxed()
     }

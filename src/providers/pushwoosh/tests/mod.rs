@@ -156,11 +156,11 @@ impl Bench {
             let mut more = false;
             for own in observed {
                 match own {
-                    Observation::Happened(rows) => {
+                    Observation::Events(rows) => {
                         round.most = round.most.max(rows.len());
                         round.happened.extend(rows);
                     }
-                    Observation::ReadUntil(until) => {
+                    Observation::Cursor(until) => {
                         assert!(cursor.is_none_or(|cursor| cursor < until));
                         *cursor = Some(until);
                     }
@@ -224,7 +224,7 @@ fn item(index: usize, date: &str) -> Value {
 /// The names of the messages that were listed, in their order.
 fn listed(observed: &[Observation]) -> Vec<&str> {
     let listed = observed.iter().filter_map(|own| match own {
-        Observation::Listed(message) => Some(&*message.id),
+        Observation::ListedMessage(message) => Some(&*message.id),
         _ => None,
     });
     listed.collect()

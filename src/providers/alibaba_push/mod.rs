@@ -24,14 +24,14 @@ use rand::RngExt;
 use super::{
     Answer, Failure, HistoryQuery, HistoryRecord, ListQuery, Listing, MessagesQuery, Observation,
     Provider, ProviderOptions, Refusal,
-    decode::decode,
     encode::query,
     http::{Http, HttpAnswer, Request, Verdict},
+    json::{Object, problem},
     secrets::Secrets,
     verdict::{by_status, undecodable},
 };
 use crate::{
-    model::{DailyPublication, Dataset, Message},
+    model::{DailyPublication, Dataset, Message, Snapshot},
     redact::{note_signature, shown},
     secret::Secret,
 };
@@ -64,16 +64,16 @@ enum Signature {
 }
 
 /// What an operation brought.
-enum Asked {
-    Answer(Bytes),
+enum Asked<T> {
+    Answer(T),
     Refused(Refused),
 }
 
-impl Asked {
+impl<T> Asked<T> {
     /// The answer, where a refusal is no answer.
-    fn answer(self) -> Result<Bytes, Failure> {
+    fn answer(self) -> Result<T, Failure> {
         match self {
-            Asked::Answer(body) => Ok(body),
+            Asked::Answer(answer) => Ok(answer),
             Asked::Refused(refused) => Err(refused.failure),
         }
     }
@@ -170,35 +170,44 @@ impl AlibabaPush {
         }
     }
 
-    /// Asks for `action` until there is an answer or an error that stays.
-    async fn operation(
+    /// Asks for `action` until there is an answer, which `read` makes something of, or an error that
+    /// stays.
+    async fn operation<T>(
         &self,
         dataset: Dataset,
         action: &str,
         parameters: &[(&str, &str)],
         patience: Duration,
-    ) -> Result<(Asked, Timestamp), Failure> {
+        read: impl Fn(&Object<'_>, &mut dyn FnMut(&str)) -> T,
+    ) -> Result<(Asked<T>, Timestamp), Failure> {
         let asked = query(parameters.iter().copied());
-        let judge = |answer: &HttpAnswer| match errors::error(&answer.body) {
-            Some(error) => {
-                let text = errors::without_signed_text(&error.text);
-                let text = shown(text);
-                let now = self.http.clock().now();
-                match errors::meaning(answer, &error.code, &text, &asked, now) {
-                    Meaning::Verdict(verdict) => verdict,
-                    Meaning::Refused(refused) => Verdict::Done(Asked::Refused(refused)),
+        let judge = |answer: &HttpAnswer| {
+            let object = serde_json::from_slice::<Object<'_>>(&answer.body);
+            let error = match &object {
+                Ok(object) => errors::error(object),
+                Err(_) => errors::xml_error(&answer.body),
+            };
+            match (error, object) {
+                (Some(error), _) => {
+                    let text = errors::without_signed_text(&error.text);
+                    let text = shown(text);
+                    let now = self.http.clock().now();
+                    match errors::meaning(answer, &error.code, &text, &asked, now) {
+                        Meaning::Verdict(verdict) => verdict,
+                        Meaning::Refused(refused) => Verdict::Done(Asked::Refused(refused)),
+                    }
                 }
-            }
-            None if answer.status.is_success() && answer.body.trim_ascii().is_empty() => {
-                Verdict::Fail(undecodable(answer, "the answer is empty"))
-            }
-            None if answer.status.is_success() => {
-                match decode::<super::json::Object<'_>>(&answer.body, &mut |_| {}) {
-                    Ok(_) => Verdict::Done(Asked::Answer(answer.body.clone())),
-                    Err(problem) => Verdict::Fail(undecodable(answer, &problem)),
+                (None, _) if !answer.status.is_success() => by_status(answer, None, ""),
+                (None, Ok(object)) => {
+                    let observer = self.http.observer();
+                    let unknown = &mut |field: &str| observer.unknown_field(dataset, field);
+                    Verdict::Done(Asked::Answer(read(&object, unknown)))
                 }
+                (None, Err(_)) if answer.body.trim_ascii().is_empty() => {
+                    Verdict::Fail(undecodable(answer, "the answer is empty"))
+                }
+                (None, Err(error)) => Verdict::Fail(undecodable(answer, &problem(&error))),
             }
-            None => by_status(answer, None, ""),
         };
         let build = || self.request(action, parameters);
         self.http
@@ -223,11 +232,14 @@ impl AlibabaPush {
         }
         let parameters = [("AppKey", &*application.id), ("MessageId", &*asked)];
         let action = "QueryPushStatByMsg";
+        let read = |answer: &Object<'_>, unknown: &mut dyn FnMut(&str)| {
+            wire::snapshot(answer, &asked, unknown)
+        };
         let (answer, asked_at) = self
-            .operation(dataset, action, &parameters, patience)
+            .operation(dataset, action, &parameters, patience, read)
             .await?;
-        let body = match answer {
-            Asked::Answer(body) => body,
+        let snapshot = match answer {
+            Asked::Answer(snapshot) => snapshot,
             Asked::Refused(refused) => {
                 return Ok(match refused.what {
                     RefusedPart::NotReady => Observation::NotYetAvailable { asked, asked_at },
@@ -239,9 +251,11 @@ impl AlibabaPush {
                 });
             }
         };
-        let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
-        Ok(match wire::snapshot(&body, &asked, asked_at, unknown) {
-            Ok(Some(snapshot)) => Observation::MessageSnapshot(Box::new(snapshot)),
+        Ok(match snapshot {
+            Ok(Some(snapshot)) => Observation::MessageSnapshot(Box::new(Snapshot {
+                asked_at,
+                ..snapshot
+            })),
             Ok(None) => Observation::NotYetAvailable { asked, asked_at },
             Err(problem) => Observation::MessageFailed {
                 asked,
@@ -272,12 +286,9 @@ impl AlibabaPush {
             let action = "QueryPushStatByApp";
             let patience = query.patience;
             let asked = self
-                .operation(query.dataset, action, &parameters, patience)
+                .operation(query.dataset, action, &parameters, patience, wire::days)
                 .await?;
-            let body = asked.0.answer()?;
-            let observer = self.http.observer();
-            let unknown = &mut |field: &str| observer.unknown_field(query.dataset, field);
-            let days = wire::days(&body, unknown);
+            let days = asked.0.answer()?;
             let days = days.map_err(|problem| Failure::bad_count(&problem))?;
             // A day that two spans share may be told with both.
             for day in days {

@@ -30,7 +30,7 @@ use crate::{
     Known,
     incident::{Incident, Incidents},
     mood::{Acting, Call, Told, Unknown},
-    server::{Running, json as answer, parameters},
+    server::{Running, Service, json as answer, parameters},
     traffic::{Campaign, Numbers, Traffic, Way},
 };
 
@@ -109,12 +109,13 @@ impl Engagelab {
         }))
     }
 
-    /// Serves the account.
-    ///
-    /// # Errors
-    ///
-    /// The address cannot be listened on.
+    /// Serves the account; an error says that the address cannot be listened on.
     pub async fn start(&self, address: SocketAddr) -> io::Result<Running> {
+        Running::start(address, self.service()).await
+    }
+
+    /// What answers the account's requests, without a port.
+    pub fn service(&self) -> Service {
         let router = Router::new()
             .route("/v4/status/detail", get(detail))
             .route("/v4/status/users", get(more::users))
@@ -122,8 +123,7 @@ impl Engagelab {
             .fallback(wrong_path)
             .layer(middleware::from_fn_with_state(self.clone(), authorized))
             .with_state(self.clone());
-        let clock = self.0.clock.clone();
-        Running::start(address, router, Arc::new(self.clone()), clock).await
+        Service::new(router, Arc::new(self.clone()), self.0.clock.clone())
     }
 
     /// The account's mood, and what was done in it.

@@ -30,7 +30,7 @@ use crate::{
     Known,
     incident::Incidents,
     mood::{Acting, Call, Told, Unknown},
-    server::{Running, json as answer, parameters},
+    server::{Running, Service, json as answer, parameters},
     traffic::{Campaign, Numbers, Traffic, Way},
 };
 
@@ -121,14 +121,18 @@ impl Infobip {
     ///
     /// The address cannot be listened on.
     pub async fn start(&self, address: SocketAddr) -> io::Result<Running> {
+        Running::start(address, self.service()).await
+    }
+
+    /// What answers the account's requests, without a port.
+    pub fn service(&self) -> Service {
         let router = Router::new()
             .route("/push/1/statistics", get(statistics))
             .route("/email/1/reports", get(mail::reports))
             .fallback(unknown)
             .layer(middleware::from_fn_with_state(self.clone(), authorized))
             .with_state(self.clone());
-        let clock = self.0.clock.clone();
-        Running::start(address, router, Arc::new(self.clone()), clock).await
+        Service::new(router, Arc::new(self.clone()), self.0.clock.clone())
     }
 
     /// The mood of the account of push, and what was done in it.

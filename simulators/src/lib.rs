@@ -23,7 +23,7 @@ use serde_json::Value;
 
 pub use incident::{Incident, Incidents};
 pub use mood::{Account, Mood, Moods};
-pub use server::{Received, Running};
+pub use server::{Received, Running, Service};
 use traffic::{Steady, Traffic};
 
 /// A message that the customer has sent, as the customer's own systems know it.

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 use crate::{
     incident::{Incident, Incidents},
     mood::{Acting, Told},
-    server::{Running, json as answer},
+    server::{Running, Service, json as answer},
     traffic::{Campaign, Traffic},
 };
 
@@ -129,6 +129,11 @@ impl Pushwoosh {
     ///
     /// The address cannot be listened on.
     pub async fn start(&self, address: SocketAddr) -> io::Result<Running> {
+        Running::start(address, self.service()).await
+    }
+
+    /// What answers the account's requests, without a port.
+    pub fn service(&self) -> Service {
         let router = Router::new()
             .route("/api/v2/messages:list", post(messages::list))
             .route(
@@ -151,8 +156,7 @@ impl Pushwoosh {
             .fallback(unknown)
             .layer(middleware::from_fn_with_state(self.clone(), available))
             .with_state(self.clone());
-        let clock = self.0.clock.clone();
-        Running::start(address, router, Arc::new(self.clone()), clock).await
+        Service::new(router, Arc::new(self.clone()), self.0.clock.clone())
     }
 
     /// The account's mood, and what was done in it.

@@ -1,5 +1,5 @@
-//! A simulated vendor on a port of its own: requests are noted, faults are met, and other programs
-//! can look at the books.
+//! A simulated vendor, on a port of its own or in memory: requests are noted, faults are met, and other
+//! programs can look at the books.
 
 use std::{
     collections::VecDeque,
@@ -18,6 +18,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{get, post},
 };
+use bytes::Bytes;
 use delivery_clock::Clock;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
 use http_body_util::BodyExt;
@@ -47,16 +48,27 @@ pub struct Received {
     /// The headers.
     pub headers: HeaderMap,
     /// The body.
-    pub body: bytes::Bytes,
+    pub body: Bytes,
 }
 
-/// A simulator that runs.
+/// A simulator that listens on a port.
 pub struct Running {
     address: SocketAddr,
+    service: Service,
+    task: JoinHandle<()>,
+}
+
+/// What answers the requests to a simulated vendor, with faults and a record of requests of its own. Clones
+/// are one.
+#[derive(Clone)]
+pub struct Service {
+    account: Arc<dyn transport::Vendor>,
+    router: Router,
+    admin: Router,
     faults: Faults,
     received: Arc<Mutex<Log>>,
     in_flight: Arc<AtomicUsize>,
-    task: JoinHandle<()>,
+    clock: Clock,
 }
 
 /// The newest requests: a demo may run for weeks.
@@ -79,35 +91,40 @@ impl Log {
     }
 }
 
-impl Running {
-    /// Serves a vendor's routes on an address of this machine; port 0 takes a free one.
-    pub(crate) async fn start(
-        address: SocketAddr,
+impl Service {
+    /// What answers with a vendor's routes.
+    pub(crate) fn new(
         router: Router,
         account: Arc<dyn transport::Vendor>,
         clock: Clock,
-    ) -> io::Result<Running> {
-        let listener = TcpListener::bind(address).await?;
-        let address = listener.local_addr()?;
+    ) -> Service {
         let faults = Faults::default();
-        let received = Arc::default();
-        let in_flight = Arc::default();
-        let admin = admin(faults.clone(), account.clone());
-        let vendor = Vendor {
+        Service {
+            admin: admin(faults.clone(), account.clone()),
             account,
             router,
-            admin,
-            faults: faults.clone(),
-            received: Arc::clone(&received),
-            in_flight: Arc::clone(&in_flight),
+            faults,
+            received: Arc::default(),
+            in_flight: Arc::default(),
             clock,
-        };
-        let task = tokio::spawn(accept(listener, vendor));
+        }
+    }
+
+    /// What goes wrong on it.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+}
+
+impl Running {
+    /// Serves on an address of this machine; port 0 takes a free one.
+    pub(crate) async fn start(address: SocketAddr, service: Service) -> io::Result<Running> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let task = tokio::spawn(accept(listener, service.clone()));
         Ok(Running {
             address,
-            faults,
-            received,
-            in_flight,
+            service,
             task,
         })
     }
@@ -124,22 +141,26 @@ impl Running {
 
     /// What goes wrong on it.
     pub fn faults(&self) -> &Faults {
-        &self.faults
+        &self.service.faults
     }
 
     /// How many requests have come in.
     pub fn received_count(&self) -> usize {
-        lock(&self.received).count
+        lock(&self.service.received).count
     }
 
     /// How many requests have come in whose answer has not been begun.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.load(Ordering::SeqCst)
+        self.service.in_flight.load(Ordering::SeqCst)
     }
 
     /// The requests so far, but for those before the newest hundred thousand.
     pub fn received(&self) -> Vec<Received> {
-        lock(&self.received).newest.iter().cloned().collect()
+        lock(&self.service.received)
+            .newest
+            .iter()
+            .cloned()
+            .collect()
     }
 }
 
@@ -151,17 +172,6 @@ impl Drop for Running {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[derive(Clone)]
-struct Vendor {
-    account: Arc<dyn transport::Vendor>,
-    router: Router,
-    admin: Router,
-    faults: Faults,
-    received: Arc<Mutex<Log>>,
-    in_flight: Arc<AtomicUsize>,
-    clock: Clock,
 }
 
 /// Counts a request until it is answered, or whoever made it has gone.
@@ -180,14 +190,14 @@ impl Drop for InFlight {
     }
 }
 
-async fn accept(listener: TcpListener, vendor: Vendor) {
+async fn accept(listener: TcpListener, service: Service) {
     // The connections end with the simulator.
     let mut connections = tokio::task::JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
-        let vendor = vendor.clone();
+        let service = service.clone();
         while connections.try_join_next().is_some() {}
         connections.spawn(async move {
-            let service = hyper::service::service_fn(move |request| vendor.clone().answer(request));
+            let service = hyper::service::service_fn(move |request| service.clone().serve(request));
             let builder = auto::Builder::new(TokioExecutor::new());
             // A client that goes away is its own affair.
             let _ = builder
@@ -197,15 +207,25 @@ async fn accept(listener: TcpListener, vendor: Vendor) {
     }
 }
 
-impl Vendor {
-    async fn answer(self, request: Request<hyper::body::Incoming>) -> io::Result<Response> {
+impl Service {
+    async fn serve(self, request: Request<hyper::body::Incoming>) -> io::Result<Response> {
         let _in_flight = InFlight::begin(&self.in_flight);
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        self.answer(Request::from_parts(parts, body)).await
+    }
+
+    /// Answers a request, as if it had come over a socket. Delays last as long as tokio's time says.
+    ///
+    /// # Errors
+    ///
+    /// The connection is closed without an answer. The body of an answer that is cut off ends with an error.
+    pub async fn answer(&self, request: Request<Bytes>) -> io::Result<Response> {
+        let (parts, body) = request.into_parts();
         let path = parts.uri.path().to_owned();
         if path.starts_with("/_simulator/") {
             let request = Request::from_parts(parts, Body::from(body));
-            return Ok(never(self.admin.oneshot(request).await));
+            return Ok(never(self.admin.clone().oneshot(request).await));
         }
         let (method, uri, headers) = (
             parts.method.clone(),
@@ -232,12 +252,12 @@ impl Vendor {
             let mut request = Request::from_parts(parts, Body::from(body));
             let (mut response, now) = match call {
                 None => {
-                    let response = never(self.router.oneshot(request).await);
+                    let response = never(self.router.clone().oneshot(request).await);
                     (response, self.clock.now())
                 }
                 Some(call) => {
                     request.extensions_mut().insert(call.clone());
-                    let good = async { never(self.router.oneshot(request).await) };
+                    let good = async { never(self.router.clone().oneshot(request).await) };
                     let now = self.clock.now();
                     let account = self.account.as_ref();
                     let response = transport::answer(account, &call, &asked, now, lost, good).await;

@@ -9,11 +9,14 @@ use std::{
 use delivery_clock::{Clock, Moment};
 use tokio::sync::Mutex;
 
-use super::probes::Probes;
+use super::{
+    probes::Probes,
+    substitutes::{AnswersOf, Substitutes, provider},
+};
 use crate::{
     collector::{self, CollectorHandle, Parts, Progress},
     config::{Account, Config},
-    ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError, store::Store},
+    ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError},
     model::Dataset,
     outputs::{exposition::Exposition, otlp::Pusher},
     progress::{Bar, Opening},
@@ -64,6 +67,8 @@ pub struct Exporter {
     probes: Probes,
     /// How the last reloads went, for people.
     configuration: std::sync::Mutex<ConfigurationStatus>,
+    /// What answers in place of each account's vendor.
+    answers: Option<AnswersOf>,
 }
 
 /// What a reload replaces.
@@ -111,8 +116,7 @@ impl Exporter {
             .begin(config)
     }
 
-    /// As [`Exporter::start`], on a store that is given instead of the configured one: several
-    /// replicas in one process, on a store in memory.
+    /// As [`Exporter::start`], with a store and vendors in memory.
     ///
     /// # Errors
     ///
@@ -121,9 +125,9 @@ impl Exporter {
     pub async fn start_on(
         config: &Config,
         clock: Clock,
-        store: Arc<dyn Store>,
+        substitutes: Substitutes,
     ) -> Result<Exporter, StartError> {
-        Exporter::idle_on(config, clock, Purpose::Serve, Some(store))
+        Exporter::idle_on(config, clock, Purpose::Serve, Some(substitutes))
             .await?
             .begin(config)
     }
@@ -157,8 +161,9 @@ impl Exporter {
         config: &Config,
         clock: Clock,
         purpose: Purpose,
-        store: Option<Arc<dyn Store>>,
+        substitutes: Option<Substitutes>,
     ) -> Result<Exporter, StartError> {
+        let (store, answers) = substitutes.map(|own| (own.store, own.answers)).unzip();
         let exposition = Arc::new(Exposition::new(clock.clone()));
         let table = Arc::new(Table::new(clock.clone(), exposition.clone()));
         let notes = table.process().clone();
@@ -186,6 +191,7 @@ impl Exporter {
                 live: Vec::new(),
             }),
             probes: Probes::default(),
+            answers,
         })
     }
 
@@ -231,7 +237,7 @@ impl Exporter {
         // The clients first, told to nobody: an account that cannot be asked must not change what
         // is shown.
         for account in &config.accounts {
-            providers::build(account, self.clock.clone(), Arc::new(NoopObserver))?;
+            provider(account, &self.clock, Arc::new(NoopObserver), &self.answers)?;
         }
         self.ledger.want(config);
         let series = self
@@ -239,7 +245,7 @@ impl Exporter {
             .configure(config, &|account| self.ledger.lease(account));
         let mut ready = Vec::new();
         for (account, (series, relabelled)) in config.accounts.iter().zip(series) {
-            let provider = providers::build(account, self.clock.clone(), series.clone())?;
+            let provider = provider(account, &self.clock, series.clone(), &self.answers)?;
             ready.push(PreparedAccount {
                 account: Arc::new(account.clone()),
                 provider,

@@ -12,11 +12,13 @@ mod migrate;
 mod probes;
 mod replay;
 mod serve;
+mod substitutes;
 mod supervisor;
 
 use std::{path::PathBuf, process::ExitCode};
 
 pub use exporter::{Exporter, StartError};
+pub use substitutes::Substitutes;
 
 use crate::{
     cli::{Cli, Command, Flags},

@@ -17,9 +17,10 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use rustix::fs::FallocateFlags;
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::sync::watch;
 
 use crate::{
+    aside,
     files::{create_private_directory, private},
     providers::{Spool, SpoolError, SpoolWriter, SpooledBody},
 };
@@ -267,11 +268,10 @@ fn reserve(file: &File) -> io::Result<()> {
     }
 }
 
-/// Runs what waits for the disk away from the threads that serve.
 async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
 ) -> Result<T, SpoolError> {
-    spawn_blocking(work)
+    aside::on_disk(work)
         .await
         .unwrap_or_else(|error| Err(SpoolError(error.to_string())))
 }

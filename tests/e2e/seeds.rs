@@ -25,7 +25,10 @@ pub fn variable(name: &str) -> Option<String> {
 pub fn row(log: Option<String>) -> Option<impl Iterator<Item = u64>> {
     let row = variable(ROW)?;
     std::panic::set_hook(Box::new(|panic| {
-        PANICS.lock().unwrap().push(panic.to_string());
+        PANICS
+            .lock()
+            .unwrap()
+            .push(panic.to_string().replace('\n', " "));
     }));
     if let Some(filter) = log {
         tracing_subscriber::fmt()
@@ -83,6 +86,8 @@ pub struct Outcome {
     pub cost: f64,
     /// Of the dearest one.
     pub dearest: f64,
+    /// What a seed says of all that happened in it: the same text, the same happened.
+    pub digests: BTreeMap<u64, String>,
     /// By promise and whose: the seeds, and an example.
     faults: BTreeMap<(String, String), (BTreeSet<u64>, String)>,
     shrunk: Vec<String>,
@@ -99,6 +104,10 @@ impl Outcome {
             let cost: f64 = words[2].parse().unwrap();
             self.cost += cost;
             self.dearest = self.dearest.max(cost);
+        } else if let Some(rest) = line.strip_prefix("SEED digest ") {
+            let (seed, digest) = rest.split_once(' ').unwrap();
+            self.digests
+                .insert(seed.parse().unwrap(), digest.to_owned());
         } else if let Some(rest) = line.strip_prefix("SEED fault ") {
             let parts: Vec<&str> = rest.splitn(4, '\t').collect();
             let key = (parts[1].to_owned(), parts[2].to_owned());
@@ -130,32 +139,63 @@ impl Outcome {
 /// Runs the seeds from `first` to `last` in as many processes as there are processors. `test` tells a row of
 /// them (see [`row`]), with `more` in its environment.
 pub fn run_rows(test: &str, first: u64, last: u64, loud: bool, more: &[(&str, &OsStr)]) -> Outcome {
-    let processors = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-    let rows = processors.min(last - first + 1);
+    let rows = processors().min(last - first + 1);
+    run(
+        (0..rows).map(|row| (first + row, last, rows)),
+        test,
+        loud,
+        more,
+    )
+}
+
+/// As [`run_rows`], with a process for each seed: what one leaves behind in a process is nothing to the next.
+pub fn run_each(test: &str, first: u64, last: u64, loud: bool, more: &[(&str, &OsStr)]) -> Outcome {
+    run((first..=last).map(|seed| (seed, seed, 1)), test, loud, more)
+}
+
+fn processors() -> u64 {
+    std::thread::available_parallelism().map_or(1, usize::from) as u64
+}
+
+/// Runs rows of seeds (the first, the last, the step), each in a process, as many at a time as there are
+/// processors. With `SEEDS_UNTIL_FAILURE` in the environment, none begins after one that fails.
+fn run(
+    rows: impl Iterator<Item = (u64, u64, u64)> + Send,
+    test: &str,
+    loud: bool,
+    more: &[(&str, &OsStr)],
+) -> Outcome {
     let outcome = Mutex::new(Outcome::default());
+    let rows = Mutex::new(rows);
+    let ends = variable("SEEDS_UNTIL_FAILURE").is_some();
+    let next = || {
+        let over = ends && !outcome.lock().unwrap().failed.is_empty();
+        rows.lock().unwrap().next().filter(|_| !over)
+    };
     std::thread::scope(|scope| {
-        for row in 0..rows {
-            let outcome = &outcome;
-            scope.spawn(move || {
-                let mut child = Command::new(std::env::current_exe().unwrap())
-                    .args(["--exact", test, "--ignored", "--nocapture"])
-                    .env(ROW, format!("{} {last} {rows}", first + row))
-                    .envs(more.iter().copied())
-                    .stdout(Stdio::piped())
-                    .spawn()
-                    .unwrap();
-                let output = BufReader::new(child.stdout.take().unwrap());
-                for line in output.lines() {
-                    let line = line.unwrap();
-                    if loud && line.starts_with("SEED") {
-                        println!("{line}");
+        for _ in 0..processors() {
+            scope.spawn(|| {
+                while let Some((first, last, step)) = next() {
+                    let mut child = Command::new(std::env::current_exe().unwrap())
+                        .args(["--exact", test, "--ignored", "--nocapture"])
+                        .env(ROW, format!("{first} {last} {step}"))
+                        .envs(more.iter().copied())
+                        .stdout(Stdio::piped())
+                        .spawn()
+                        .unwrap();
+                    let output = BufReader::new(child.stdout.take().unwrap());
+                    for line in output.lines() {
+                        let line = line.unwrap();
+                        if loud && line.starts_with("SEED") {
+                            println!("{line}");
+                        }
+                        outcome.lock().unwrap().take(&line);
                     }
-                    outcome.lock().unwrap().take(&line);
+                    assert!(
+                        child.wait().unwrap().success(),
+                        "a row of seeds ended early"
+                    );
                 }
-                assert!(
-                    child.wait().unwrap().success(),
-                    "a row of seeds ended early"
-                );
             });
         }
     });

@@ -210,10 +210,10 @@ impl Vendor {
             }
             let json = HeaderValue::from_static("application/json");
             headers.entry("content-type").or_insert(json);
-            let mut response = Response::new(body);
+            let mut response = Response::new(body.into());
             *response.status_mut() = status;
             *response.headers_mut() = headers;
-            response
+            Box::pin(std::future::ready(Ok(response)))
         });
         let http = Http::new(&account, Clock::system(), Arc::new(Noted::default())).unwrap();
         let runtime = tokio::runtime::Builder::new_current_thread()

@@ -27,7 +27,7 @@ use serde_json::{Value, json};
 
 use crate::{
     mood::{Acting, Call, Told, Unknown},
-    server::{Running, json as answer},
+    server::{Running, Service, json as answer},
     traffic::{Campaign, Traffic},
 };
 use publication::Published;
@@ -118,9 +118,13 @@ impl Alibaba {
     ///
     /// The address cannot be listened on.
     pub async fn start(&self, address: SocketAddr) -> io::Result<Running> {
+        Running::start(address, self.service()).await
+    }
+
+    /// What answers the account's requests, without a port.
+    pub fn service(&self) -> Service {
         let router = Router::new().fallback(call).with_state(self.clone());
-        let clock = self.0.clock.clone();
-        Running::start(address, router, Arc::new(self.clone()), clock).await
+        Service::new(router, Arc::new(self.clone()), self.0.clock.clone())
     }
 
     /// The account's mood, and what was done in it.

@@ -20,7 +20,9 @@ use crate::{
 };
 
 mod drain;
+mod memory;
 pub use drain::Drained;
+pub use memory::{Answering, Answers};
 
 /// The first pause before another attempt; it doubles with each.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
@@ -28,9 +30,6 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What the exporter calls itself.
 const USER_AGENT: &str = concat!("delivery-exporter/", env!("CARGO_PKG_VERSION"));
-
-/// Answers requests in memory, in place of the network.
-pub type Answers = Arc<dyn Fn(&Request) -> http::Response<Bytes> + Send + Sync>;
 
 /// The client of one account.
 pub struct Http {
@@ -115,14 +114,6 @@ impl Http {
             observer,
             answers: None,
         })
-    }
-
-    /// The same, answered in memory: for tests that try what no network would bring in time.
-    pub fn answered_by(self, answers: Answers) -> Http {
-        Http {
-            answers: Some(answers),
-            ..self
-        }
     }
 
     /// The host of the requests, with the port where it is not the scheme's own: what is sent as
@@ -210,7 +201,10 @@ impl Http {
         request: Request,
     ) -> Result<reqwest::Response, Broken> {
         if let Some(answers) = &self.answers {
-            return Ok(answers(&request).into());
+            let answered = answers(request).await;
+            return answered
+                .map(Into::into)
+                .map_err(|error| memory::broken(&error));
         }
         let url = format!("{}{}", self.base, request.path_and_query);
         let sent = client

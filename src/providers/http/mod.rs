@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use reqwest::Url;
 
-pub use client::{Answers, BuildError, Drained, Http};
+pub use client::{Answering, Answers, BuildError, Drained, Http};
 pub(crate) use client::{chain, with_tls};
 pub(crate) use limiter::Limiter;
 pub(crate) use packed::{is_packed, unpacked};

@@ -1,41 +1,43 @@
 //! Replicas of the exporter in this process, their vendors, their store and the time.
 //!
 //! Each replica has a clock of its own: its wall clock is not the others', and it can stand still. The
-//! time goes on in turns: one replica after another wakes at the new time and works until it is quiet. So
-//! what happens does not depend on how the machine schedules threads, and a seed repeats.
+//! time goes on in turns: one replica after another wakes at the new time and works until it is quiet. All
+//! of it happens on one thread, and nothing waits for a socket, so that a seed is the same in each run.
 
 use std::{
     collections::HashSet,
     fs,
     path::{Path, PathBuf},
-    sync::{Arc, mpsc},
-    time::{Duration, Instant},
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
 };
 
 use delivery_clock::{Clock, ManualClock};
 use delivery_exporter::{
-    app::Exporter,
+    app::{Exporter, Substitutes},
     config::{self, Config},
     ledger::Registration,
     model::Message,
     outputs::exposition::{Format, render},
     web::Backend,
 };
-use delivery_simulators::{Known, Running, World};
+use delivery_simulators::{Known, Service, World};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::{
     super::{
-        harness::PATIENCE,
-        idle::{directory, others_run, runtime},
+        idle::directory,
+        luck::mix,
         moods::{
             rig::{Tuning, configuration},
             truth::{MAIL, NEWS, PUSH},
         },
     },
+    MOVES,
     gate::Gate,
+    network::{answers, base_url},
     sabotage::Sabotage,
     store::{Database, Memory},
 };
@@ -48,6 +50,8 @@ pub const LEASE: Duration = Duration::from_secs(30);
 pub const ZERO_HOLD: Duration = Duration::from_secs(30);
 /// The time goes on in steps of so much: sleepers whose times are closer together are woken together.
 const GRID: Duration = Duration::from_secs(5);
+/// So long is waited at a time, on the runtimes' clock, while a request is under way.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What a universe is made of.
 pub struct Setup {
@@ -69,16 +73,17 @@ pub struct Setup {
 pub struct Replica {
     name: Arc<str>,
     clock: Clock,
-    hand: ManualClock,
+    /// What moves its clock.
+    pub hand: ManualClock,
     /// The vendors, as this replica reaches them.
-    pub vendors: [Running; 4],
+    pub vendors: [Service; 4],
     config: Config,
     spool: PathBuf,
     /// The way to the store.
     pub gate: Arc<Gate>,
     running: Option<(Runtime, Arc<Exporter>, Memory)>,
     /// How often it was started.
-    starts: usize,
+    starts: u64,
     /// Its clock stands still, and so much is missing.
     stopped: Option<Duration>,
 }
@@ -120,31 +125,14 @@ pub struct Universe {
     pub steps: usize,
 }
 
-/// Lets a vendor serve once more, on a port of its own.
-async fn serve(world: &World, vendor: usize) -> Running {
-    let address = ([127, 0, 0, 1], 0).into();
-    let served = match vendor {
-        0 => world.infobip.start(address).await,
-        1 => world.engagelab.start(address).await,
-        2 => world.pushwoosh.start(address).await,
-        _ => world.alibaba.start(address).await,
-    };
-    served.expect("it listens")
-}
-
-/// Keeps the only thread of a runtime busy for as long as what is returned lives: whoever is woken
-/// meanwhile runs afterwards, in the order of the wakes.
-fn busy(runtime: &Runtime) -> mpsc::Sender<()> {
-    let (entered, inside) = mpsc::channel();
-    let (free, wait) = mpsc::channel();
-    runtime.spawn(async move {
-        // The other side waits for it.
-        let _ = entered.send(());
-        // An error says that it is over.
-        let _: Result<(), _> = wait.recv();
-    });
-    inside.recv().expect("the thread runs");
-    free
+/// A runtime whose tasks run on the thread that asks for it, while it asks. Its timers do not wait: as soon as
+/// nothing else is left to do, its time is that of the next one.
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .start_paused(true)
+        .build()
+        .expect("a runtime")
 }
 
 impl Universe {
@@ -152,21 +140,19 @@ impl Universe {
     pub fn new(setup: &Setup, start: impl AsyncFnOnce(&Clock) -> World) -> Universe {
         let directory = directory();
         let (clock, hand) = Clock::manual(setup.begin);
-        let runtime = runtime("vendors");
+        let runtime = runtime();
         let world = runtime.block_on(start(&clock));
         let database = Database::new(clock.clone(), setup.sabotage);
         let mut replicas = Vec::new();
         for (index, skew) in setup.skews.iter().enumerate() {
-            let vendors = runtime.block_on(async {
-                [
-                    serve(&world, 0).await,
-                    serve(&world, 1).await,
-                    serve(&world, 2).await,
-                    serve(&world, 3).await,
-                ]
-            });
+            let vendors = [
+                world.infobip.service(),
+                world.engagelab.service(),
+                world.pushwoosh.service(),
+                world.alibaba.service(),
+            ];
             let name = format!("replica-{index}");
-            let urls = vendors.each_ref().map(|own| own.base_url());
+            let urls = [0, 1, 2, 3].map(base_url);
             let spool = directory.path().join(&name);
             let text = configured(
                 configuration(&world, &urls, setup.tuning),
@@ -217,38 +203,32 @@ impl Universe {
     /// Starts a replica.
     pub fn start(&mut self, index: usize) {
         let replica = &mut self.replicas[index];
-        // A name of its own: see `chance.c`. A process that starts again must not draw the same nonces.
         replica.starts += 1;
-        let runtime = runtime(&format!("{index}.{}-{}", replica.starts, self.seed));
+        let runtime = runtime();
         let connection = self.database.connect(
             // As [`delivery_exporter::ledger::Ledger`] has it of a configured store.
             LEASE - Duration::from_secs(1),
             replica.name.clone(),
             replica.gate.clone(),
         );
-        let end = Instant::now() + PATIENCE;
-        let exporter = loop {
-            // A process that was killed keeps its spool until its last thread has ended.
-            let store = Arc::new(connection.clone());
-            let started = Exporter::start_on(&replica.config, replica.clock.clone(), store);
-            match runtime.block_on(started) {
-                Ok(exporter) => break exporter,
-                Err(error) => assert!(Instant::now() < end, "it does not start: {error}"),
-            }
-            std::thread::sleep(Duration::from_millis(2));
+        let seed = mix(mix(self.seed, index as u64), replica.starts);
+        let substitutes = Substitutes {
+            store: Arc::new(connection.clone()),
+            answers: answers(replica.vendors.clone(), seed),
         };
+        let started = Exporter::start_on(&replica.config, replica.clock.clone(), substitutes);
+        let exporter = runtime.block_on(started);
+        let exporter = exporter.unwrap_or_else(|error| panic!("it does not start: {error}"));
         replica.running = Some((runtime, Arc::new(exporter), connection));
-        self.quiet();
+        self.work(index);
     }
 
     /// Ends a replica as a signal would.
     pub fn stop(&mut self, index: usize) {
         if let Some((runtime, exporter, _)) = self.replicas[index].running.take() {
             runtime.block_on(exporter.stop());
-            drop(exporter);
-            runtime.shutdown_timeout(Duration::from_secs(5));
+            drop((exporter, runtime));
         }
-        self.quiet();
     }
 
     /// Ends a replica in the middle of whatever it does: no task goes on.
@@ -257,7 +237,7 @@ impl Universe {
         let Some((runtime, exporter, connection)) = replica.running.take() else {
             return;
         };
-        runtime.shutdown_timeout(Duration::from_secs(5));
+        drop(runtime);
         drop(exporter);
         self.database.killed(connection.process());
         if self.sabotage == Sabotage::UnsyncedSpool {
@@ -270,7 +250,6 @@ impl Universe {
             replica.hand.jump(missing);
         }
         replica.gate.open();
-        self.quiet();
     }
 
     /// A replica stands still, clock and all.
@@ -281,36 +260,36 @@ impl Universe {
     /// A replica goes on: it wakes at the time that it is now. What stood still at the store goes on
     /// first, or last.
     pub fn resume(&mut self, index: usize, store_first: bool) {
-        let replica = &mut self.replicas[index];
-        let missing = replica.stopped.take().unwrap_or_default();
+        let missing = self.replicas[index].stopped.take().unwrap_or_default();
         if store_first {
-            replica.gate.open();
-            self.quiet();
+            self.replicas[index].gate.open();
+            self.work(index);
         }
         self.replicas[index].hand.jump(missing);
-        self.quiet();
+        self.work(index);
         self.replicas[index].gate.open();
-        self.quiet();
+        self.work(index);
     }
 
-    /// Waits until nothing happens any more unless the time goes on.
-    pub fn quiet(&self) {
-        let end = Instant::now() + PATIENCE;
-        let mut calm = 0;
-        while calm < 2 {
-            let vendors = self.replicas.iter().flat_map(|own| &own.vendors);
-            let in_flight: usize = vendors.map(Running::in_flight).sum();
-            // What the kernel still holds of a request or an answer, no thread runs for.
-            let outside = self.replicas.iter().map(|own| own.hand.waiting_outside());
-            if in_flight + outside.sum::<usize>() == 0 && !others_run() {
+    /// Lets a replica work until nothing happens any more unless the time goes on.
+    fn work(&self, index: usize) {
+        MOVES.fetch_add(1, Ordering::Relaxed);
+        let replica = &self.replicas[index];
+        let Some((runtime, ..)) = &replica.running else {
+            return;
+        };
+        runtime.block_on(async {
+            let mut calm = 0;
+            while calm < 2 {
+                // A timer is over when nothing else is left to do, but for what waits for a timer too: a vendor
+                // that is late or does not answer.
+                tokio::time::sleep(PAUSE).await;
                 calm += 1;
-                std::thread::sleep(Duration::from_micros(20));
-            } else {
-                calm = 0;
-                std::thread::sleep(Duration::from_micros(50));
+                if replica.hand.waiting_outside() > 0 {
+                    calm = 0;
+                }
             }
-            assert!(Instant::now() < end, "it does not become quiet");
-        }
+        });
     }
 
     /// The replica that wakes first when the time goes on: where leases are over by then, it takes all.
@@ -329,12 +308,8 @@ impl Universe {
             match &mut replica.stopped {
                 Some(missing) => *missing += by,
                 None => {
-                    let busy = replica.running.as_ref().map(|own| busy(&own.0));
                     replica.hand.jump(by);
-                    if busy.is_some() {
-                        drop(busy);
-                        self.quiet();
-                    }
+                    self.work(index);
                 }
             }
         }
@@ -385,7 +360,7 @@ impl Universe {
         if runtime.block_on(exporter.register(all)).is_ok() {
             self.named.extend(new.into_iter().map(|(_, own)| own.id));
         }
-        self.quiet();
+        self.work(via);
     }
 
     /// Whether the customer has named all that it has sent.
@@ -401,7 +376,7 @@ impl Universe {
     pub fn push(&self, via: usize, body: &Value) -> Result<(), String> {
         let (runtime, exporter, _) = self.replicas[via].running.as_ref().expect("it runs");
         let taken = runtime.block_on(exporter.pushed(MAIL, body.to_string().into()));
-        self.quiet();
+        self.work(via);
         taken.map(|_| ())
     }
 
@@ -428,8 +403,7 @@ impl Universe {
             directory,
             ..
         } = self;
-        drop((world, replicas));
-        runtime.shutdown_timeout(Duration::from_secs(5));
+        drop((world, replicas, runtime));
         drop(directory);
     }
 }

@@ -55,6 +55,13 @@ pub enum Act {
     },
     /// Reports are pushed to a replica, whoever holds the account.
     Pushed { replica: usize },
+    /// The wall clock of a replica is set by so many seconds, and right again after a while. Meanwhile the
+    /// replica is killed and started, or not.
+    ClockSet {
+        replica: usize,
+        by: i64,
+        restart: bool,
+    },
 }
 
 impl fmt::Display for Act {
@@ -62,6 +69,14 @@ impl fmt::Display for Act {
         match self {
             Act::Outage { account, kind } => {
                 write!(f, "outage of {account} ({})", outages()[*kind].0)
+            }
+            Act::ClockSet {
+                replica,
+                by,
+                restart,
+            } => {
+                let again = if *restart { ", and it starts anew" } else { "" };
+                write!(f, "clock of {replica} is set by {} h{again}", by / HOUR)
             }
             other => write!(f, "{other:?}"),
         }
@@ -86,6 +101,17 @@ pub struct Case {
     pub concurrency: usize,
     pub old_signature: bool,
 }
+
+const HOUR: i64 = 3600;
+/// By how many seconds a wall clock is set.
+const CLOCK_STEPS: [i64; 6] = [
+    -365 * 24 * HOUR,
+    -24 * HOUR,
+    -HOUR,
+    HOUR,
+    24 * HOUR,
+    365 * 24 * HOUR,
+];
 
 /// The hours of a universe.
 const HOURS: u64 = 26 * 24;
@@ -188,7 +214,7 @@ fn act(luck: &mut Luck, replicas: usize, accounts: &[&'static str]) -> Act {
     let account = luck.one_of(accounts);
     let cut = luck.one_of(&[Cut::Refused, Cut::Unanswered]);
     let away = luck.one_of(&[0, 2, 3, 6]);
-    match luck.below(16) {
+    match luck.below(19) {
         0 => Act::Stop { replica, away },
         1..=4 => {
             let stops = stops(luck, accounts);
@@ -219,7 +245,12 @@ fn act(luck: &mut Luck, replicas: usize, accounts: &[&'static str]) -> Act {
             at: luck.one_of(&[0, 1, 17, 200, 1000, 5000]),
             times: 1 + luck.below(3) as u32,
         },
-        _ => Act::Pushed { replica },
+        15 => Act::Pushed { replica },
+        _ => Act::ClockSet {
+            replica,
+            by: luck.one_of(&CLOCK_STEPS),
+            restart: luck.percent(30),
+        },
     }
 }
 

@@ -2,44 +2,48 @@
 
 use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
-use delivery_simulators::{Account, Mood, Moods, Options, World, faults::Fault as VendorFault};
+use delivery_simulators::{Account, Mood, Moods, Options, World};
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     super::moods::{
-        judge::{Expectation, Fault, Judge, family_of, label},
+        judge::{Expectation, Fault, Judge},
         rig::Tuning,
-        story::outages,
-        truth::{CHINA, Facts, LOYALTY, MAIL, Source, aliases, campaigns},
+        truth::{CHINA, Facts, MAIL, Source, aliases, campaigns},
     },
     super::seeds::variable,
     increase::Prometheus,
-    replicas::{LEASE, Setup, Universe, ZERO_HOLD},
+    replicas::{Setup, Universe, ZERO_HOLD},
     sabotage::Sabotage,
-    story::{Act, Case, Stops, name, place, vendor},
+    story::{Act, Case, vendor},
 };
 
 /// The time goes on in pieces of so much, with a scrape after each: a new counter is seen at zero.
-const PIECE: Duration = Duration::from_secs(25);
+pub const PIECE: Duration = Duration::from_secs(25);
 /// E-mails, one in every such time.
 const EMAIL_EVERY: Duration = Duration::from_secs(1800);
 /// Longer than the longest pause between two queries for an old message.
 const ALL_DUE: Duration = Duration::from_secs(7 * 3600);
 /// Clocks of replicas are ahead or behind by no more.
 const MOST_SKEW: SignedDuration = SignedDuration::from_mins(10);
+/// The first query of the log goes back so far, with what the vendor hands out late.
+const LOG_BEGINS: SignedDuration = SignedDuration::from_mins(135);
+/// The vendors have so much from before the beginning.
+const HISTORY: SignedDuration = SignedDuration::from_hours(6);
 
 const _: () = assert!(PIECE.as_secs() < ZERO_HOLD.as_secs());
 
-struct Telling {
-    universe: Universe,
-    prometheus: Prometheus,
-    judge: Judge,
-    case: Case,
+/// A seed that is being told.
+pub struct Telling {
+    pub universe: Universe,
+    pub prometheus: Prometheus,
+    pub judge: Judge,
+    pub case: Case,
     birth: Timestamp,
     /// Reports that were pushed: those that a replica has taken, and those of which nobody knows.
-    pushed: Vec<Value>,
-    in_doubt: Vec<Value>,
+    pub pushed: Vec<Value>,
+    pub in_doubt: Vec<Value>,
 }
 
 impl Telling {
@@ -59,7 +63,12 @@ impl Telling {
 
     /// The most that can be shown. A body that was cut off may have been read up to there.
     fn most(&self) -> Facts {
-        let oldest = self.birth - SignedDuration::from_mins(135) - MOST_SKEW;
+        // A cursor of a clock that was ahead is not believed: what the vendor keeps is read, and without
+        // `adopt_age` all of it counts.
+        let is_set = |own: &(u64, Act)| matches!(own.1, Act::ClockSet { .. });
+        let reads_all = self.case.acts.iter().any(is_set);
+        let begins = if reads_all { HISTORY } else { LOG_BEGINS };
+        let oldest = self.birth - begins - MOST_SKEW;
         let told = self.universe.world.told(Account::InfobipEmail);
         let lost = told["reports_lost"].as_array().cloned().unwrap_or_default();
         let source = Source::books(&self.universe.world);
@@ -114,7 +123,7 @@ impl Telling {
     }
 
     /// Scrapes all replicas.
-    fn observe(&mut self) {
+    pub fn observe(&mut self) {
         let when = format!("at {}", self.universe.now());
         let scrapes = self.universe.scrape();
         if let Some(path) = variable("UNIVERSE_DUMP") {
@@ -127,7 +136,7 @@ impl Telling {
     }
 
     /// Looks for what must never be: more than the books have.
-    fn look(&mut self) {
+    pub fn look(&mut self) {
         let accounts = self.case.accounts.iter();
         let expected = accounts.map(|account| (*account, self.expectation(account)));
         let (expected, most) = (expected.collect(), self.most());
@@ -136,7 +145,7 @@ impl Telling {
     }
 
     /// So many pieces of time go by.
-    fn pieces(&mut self, count: u64) {
+    pub fn pieces(&mut self, count: u64) {
         for _ in 0..count {
             self.universe.go_on(PIECE);
             self.observe();
@@ -156,205 +165,12 @@ impl Telling {
         self.look();
     }
 
-    fn register(&mut self) {
+    pub fn register(&mut self) {
         let replicas = self.universe.replicas.iter();
         let via = replicas.enumerate().filter(|(_, own)| own.lives());
         let via: Vec<usize> = via.map(|own| own.0).collect();
         if let Some(via) = via.get(self.universe.steps % via.len().max(1)) {
             self.universe.register(*via);
-        }
-    }
-
-    fn broken(&mut self, promise: &'static str, whose: &str, text: String) {
-        self.judge.broken(promise, whose, text);
-    }
-
-    /// The value of a series in a replica's scrape.
-    fn value(&self, replica: usize, family: &str, account: &str) -> Option<f64> {
-        self.prometheus.value(replica, family, account)
-    }
-
-    fn holder(&self, account: &str) -> Option<usize> {
-        let family = "delivery_exporter_lease_held";
-        (0..self.universe.replicas.len())
-            .find(|index| self.value(*index, family, account) == Some(1.0))
-    }
-
-    fn stop_at(&mut self, replica: usize, stops: &Stops) {
-        for (account, (operation, stop)) in stops {
-            let gate = &self.universe.replicas[replica].gate;
-            gate.stop_at(&name(account), *operation, *stop);
-        }
-    }
-
-    /// An act, with time for it to show; all is well at its end.
-    fn act(&mut self, act: &Act) {
-        match act {
-            Act::Stop { replica, away } => {
-                self.universe.stop(*replica);
-                self.pieces(*away);
-                self.universe.start(*replica);
-            }
-            Act::Kill {
-                replica,
-                holder,
-                stops,
-                away,
-            } => {
-                let replica = if *holder {
-                    self.universe.next_to_wake()
-                } else {
-                    *replica
-                };
-                self.stop_at(replica, stops);
-                self.universe.jump(Duration::from_secs(3600));
-                self.register();
-                self.universe.go_on(PIECE);
-                self.universe.kill(replica);
-                self.observe();
-                self.pieces(*away);
-                self.universe.start(replica);
-            }
-            Act::Pause {
-                replica,
-                stops,
-                store_first,
-            } => {
-                self.stop_at(*replica, stops);
-                self.pieces(3);
-                self.universe.pause(*replica);
-                self.pieces(4);
-                self.universe.resume(*replica, *store_first);
-                self.observe();
-            }
-            Act::StoreCut { replica, cut } => {
-                self.universe.replicas[*replica].gate.cut(*cut);
-                self.pieces(5);
-                self.store_is_missed(*replica);
-                self.universe.replicas[*replica].gate.open();
-            }
-            Act::StoreDown { cut } => {
-                let all = 0..self.universe.replicas.len();
-                all.clone()
-                    .for_each(|own| self.universe.replicas[own].gate.cut(*cut));
-                self.pieces(5);
-                all.clone().for_each(|own| self.store_is_missed(own));
-                all.for_each(|own| self.universe.replicas[own].gate.open());
-            }
-            Act::StoreFlaky { per_mille } => {
-                for replica in &self.universe.replicas {
-                    replica.gate.make_flaky(*per_mille);
-                }
-                // There is much to count while operations fail.
-                for _ in 0..3 {
-                    self.universe.jump(Duration::from_secs(7 * 3600));
-                    self.register();
-                    self.pieces(2);
-                }
-                for replica in &self.universe.replicas {
-                    replica.gate.open();
-                }
-            }
-            Act::VendorsCut { replica } => {
-                for server in &self.universe.replicas[*replica].vendors {
-                    server.faults().add("/", VendorFault::Closed, None);
-                }
-                self.pieces(6);
-                for account in [MAIL, LOYALTY] {
-                    if self.holder(account) == Some(*replica) {
-                        self.vendor_is_missed(account);
-                    }
-                }
-                for server in &self.universe.replicas[*replica].vendors {
-                    server.faults().clear();
-                }
-            }
-            Act::Outage { account, kind } => {
-                let (what, fault, _) = outages().swap_remove(*kind);
-                let (server, path) = place(account);
-                for replica in &self.universe.replicas {
-                    replica.vendors[server]
-                        .faults()
-                        .add(path, fault.clone(), None);
-                }
-                self.pieces(6);
-                // An answer without a report is too short to be cut.
-                let shows = what != "cut" && [MAIL, LOYALTY].contains(account);
-                if shows && self.holder(account).is_some() {
-                    self.vendor_is_missed(account);
-                }
-                for replica in &self.universe.replicas {
-                    replica.vendors[server].faults().clear();
-                }
-            }
-            Act::Torn { account, at, times } => {
-                let (server, path) = place(account);
-                for replica in &self.universe.replicas {
-                    let faults = replica.vendors[server].faults();
-                    faults.add(path, VendorFault::Cut(*at), Some(*times));
-                }
-                self.universe.jump(Duration::from_secs(3600));
-                self.pieces(3);
-                for replica in &self.universe.replicas {
-                    replica.vendors[server].faults().clear();
-                }
-            }
-            Act::Pushed { replica } => self.push(*replica),
-        }
-        self.pieces(2);
-        self.look();
-    }
-
-    /// Reports are pushed: some that were handed out before, and some that nobody has seen.
-    fn push(&mut self, replica: usize) {
-        if !self.case.accounts.contains(&MAIL) {
-            return;
-        }
-        let told = self.universe.world.told(Account::InfobipEmail);
-        let handed_out = told["reports"].as_array().cloned().unwrap_or_default();
-        let mut body: Vec<Value> = handed_out.iter().rev().take(2).cloned().collect();
-        let count = self.pushed.len() + self.in_doubt.len();
-        for (index, report) in handed_out.into_iter().rev().take(3).enumerate() {
-            let mut new = report;
-            new["messageId"] = json!(format!("pushed-{}", count + index));
-            self.in_doubt.push(new.clone());
-            body.push(new);
-        }
-        match self.universe.push(replica, &json!({"results": body})) {
-            Ok(()) => self.pushed.append(&mut self.in_doubt),
-            Err(error) => self.broken("webhook", MAIL, error),
-        }
-    }
-
-    /// A replica that has not reached the store for longer than its lease has said so, and shows no
-    /// account.
-    fn store_is_missed(&mut self, replica: usize) {
-        if self.value(replica, "delivery_exporter_store_up", "") != Some(0.0) {
-            let text = format!(
-                "replica {replica} says that its store is up at {}",
-                self.universe.now()
-            );
-            self.broken("blind", "store", text);
-        }
-        for account in self.case.accounts.clone() {
-            if self.value(replica, "delivery_exporter_lease_held", account) != Some(0.0) {
-                let text = format!("replica {replica} holds it without a store for {LEASE:?}");
-                self.broken("blind", account, text);
-            }
-        }
-    }
-
-    /// A vendor that has not answered for two intervals is seen to.
-    fn vendor_is_missed(&mut self, account: &str) {
-        let merged = self.prometheus.merged();
-        let failed = merged.samples().iter().any(|(key, value)| {
-            family_of(key) == "delivery_exporter_collect_success"
-                && label(key, "account") == account
-                && *value == 0.0
-        });
-        if !failed {
-            let text = format!("nothing of it fails at {}", self.universe.now());
-            self.broken("blind", account, text);
         }
     }
 
@@ -420,7 +236,7 @@ impl Telling {
 pub struct Told {
     /// What is wrong.
     pub faults: Vec<Fault>,
-    /// A digest of all that was counted: the same seed has the same.
+    /// A digest of all that was scraped: the same seed has the same.
     pub digest: u64,
     /// How often the time was moved.
     pub steps: usize,
@@ -444,7 +260,7 @@ pub fn tell(case: &Case, sabotage: Sabotage) -> Told {
     };
     let options = Options {
         seed: case.seed,
-        history: Duration::from_secs(6 * 3600),
+        history: HISTORY.unsigned_abs(),
         gap: Duration::from_secs(case.gap * 3600),
         record: true,
         moods: case.mood.map_or(Moods::calm(), |(account, mood)| {
@@ -481,7 +297,7 @@ pub fn tell(case: &Case, sabotage: Sabotage) -> Told {
         judge,
         ..
     } = telling;
-    let digest = digest(&prometheus);
+    let digest = prometheus.digest;
     let steps = universe.steps;
     universe.end();
     let mut faults = judge.faults;
@@ -491,15 +307,4 @@ pub fn tell(case: &Case, sabotage: Sabotage) -> Told {
         digest,
         steps,
     }
-}
-
-/// A digest of all that was counted.
-fn digest(prometheus: &Prometheus) -> u64 {
-    let counted = prometheus.counted().into_iter();
-    let lines = counted.map(|(key, value)| format!("{key} {value}"));
-    lines.fold(0xcbf2_9ce4_8422_2325, |all, line| {
-        line.bytes().fold(all, |all, byte| {
-            (all ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-        })
-    })
 }

@@ -41,7 +41,7 @@ impl Observer for Printer {
 
 fn print(observation: &Observation) {
     match observation {
-        Observation::Snapshot(snapshot) => {
+        Observation::MessageSnapshot(snapshot) => {
             for totals in &snapshot.totals {
                 let counts: Vec<String> = totals
                     .counts
@@ -56,7 +56,7 @@ fn print(observation: &Observation) {
                 );
             }
         }
-        Observation::Listed(message) => println!("{} is listed", message.id),
+        Observation::ListedMessage(message) => println!("{} is listed", message.id),
         other => println!("{other:?}"),
     }
 }

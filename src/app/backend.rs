@@ -106,7 +106,7 @@ impl Exporter {
             };
             let answer = live.provider.messages(query).await;
             for observation in answer.observations {
-                if let Observation::Snapshot(own) = observation {
+                if let Observation::MessageSnapshot(own) = observation {
                     snapshot = Some(*own);
                 }
             }

@@ -293,7 +293,7 @@ impl Recall<'_> {
         for record in answer.observations {
             match record {
                 HistoryRecord::Increase(day) => days.push(day),
-                HistoryRecord::Happened(happenings) => {
+                HistoryRecord::Events(happenings) => {
                     let before = self.before;
                     let increases =
                         before.of_happenings(application, dataset, &happenings, reach, &mut seen);
@@ -414,7 +414,7 @@ impl Recall<'_> {
             };
             let answer = provider.list(query).await;
             for observation in answer.observations {
-                if let Observation::Listed(message) = observation {
+                if let Observation::ListedMessage(message) = observation {
                     known.add(message);
                 }
             }
@@ -446,7 +446,7 @@ impl Recall<'_> {
             };
             let answer = provider.messages(query).await;
             for observation in answer.observations {
-                if let Observation::Snapshot(snapshot) = observation
+                if let Observation::MessageSnapshot(snapshot) = observation
                     && let Some(own) = messages.iter().find(|own| own.id == snapshot.asked)
                 {
                     known.add(Message {

@@ -143,7 +143,7 @@ async fn days_over_http_cost_few_requests_and_miss_no_age() {
     let record = Arc::new(Record::default());
     let account = Arc::new(config.accounts[0].clone());
     let vendor = Arc::new(Noted {
-        inner: providers::build(&account, clock.clone(), record.clone()).unwrap(),
+        inner: providers::build(account.as_ref(), clock.clone(), record.clone()).unwrap(),
         clock: clock.clone(),
         in_flight: AtomicUsize::new(0),
         asked: Mutex::default(),

@@ -194,7 +194,7 @@ pub(super) fn queried_by(dataset: Dataset, method: QueryMethod) -> Dataset {
 }
 
 pub(super) fn snapshot(asked: &str, id: &str, sent: u64) -> Observation {
-    Observation::Snapshot(Box::new(Snapshot {
+    Observation::MessageSnapshot(Box::new(Snapshot {
         asked: Arc::from(asked),
         id: Arc::from(id),
         campaign: None,
@@ -211,7 +211,7 @@ pub(super) fn snapshot(asked: &str, id: &str, sent: u64) -> Observation {
 }
 
 fn refused(asked: &str, then: Refusal) -> Observation {
-    Observation::Refused {
+    Observation::MessageRejected {
         asked: Arc::from(asked),
         reason: Arc::from("27201"),
         then,
@@ -342,7 +342,7 @@ async fn messages_are_asked_for_every_interval_in_full_batches_after_at_most_fiv
 #[tokio::test]
 async fn a_failure_stays_due_and_is_tried_at_the_next_interval() {
     let failure = Failure::new(FailureKind::Vendor, "broken");
-    let not_yet = Observation::NotYet {
+    let not_yet = Observation::NotYetAvailable {
         asked: Arc::from("1"),
         asked_at: Timestamp::UNIX_EPOCH,
     };
@@ -387,7 +387,7 @@ async fn a_failure_stays_due_and_is_tried_at_the_next_interval() {
 #[tokio::test]
 async fn what_came_is_shown_while_another_query_waits() {
     // The list is answered at once, and then the message is asked for that it did not bring.
-    let listed = Observation::Listed(Message {
+    let listed = Observation::ListedMessage(Message {
         application: Arc::from("app"),
         id: Arc::from("A"),
         campaign: None,
@@ -460,7 +460,7 @@ async fn a_refused_message_is_asked_for_alone_while_it_is_young_and_then_set_asi
 #[tokio::test]
 async fn what_the_list_answers_is_not_asked_for_again_and_two_names_are_one_message() {
     let listed = |id: &str| {
-        Observation::Listed(Message {
+        Observation::ListedMessage(Message {
             application: Arc::from("app"),
             id: Arc::from(id),
             campaign: None,

@@ -123,7 +123,7 @@ impl Provider for Paced {
                     Telling::OtherName => alias,
                     Telling::Both | Telling::Name => name,
                 };
-                listing.push(Observation::Listed(Message {
+                listing.push(Observation::ListedMessage(Message {
                     application: application.clone(),
                     id: id.clone(),
                     campaign: None,
@@ -132,7 +132,7 @@ impl Provider for Paced {
                 listing.push(snapshot(&id, &id, 1));
             }
             for id in &self.listed {
-                listing.push(Observation::Listed(Message {
+                listing.push(Observation::ListedMessage(Message {
                     application: application.clone(),
                     id: Arc::from(id.as_str()),
                     campaign: None,
@@ -174,7 +174,7 @@ impl Provider for Paced {
                     });
                 }
                 observations.push(if self.refused.iter().any(|own| own == id) {
-                    Observation::Refused {
+                    Observation::MessageRejected {
                         asked: Arc::from(id),
                         reason: Arc::from("not_found"),
                         then: Refusal::UnlessNew,

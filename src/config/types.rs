@@ -6,9 +6,13 @@ use jiff::Timestamp;
 use reqwest::Url;
 
 use super::errors::Place;
+pub use crate::providers::{
+    Credentials, VendorKeys,
+    http::{RateLimit, Tls},
+};
 use crate::{
     model::{Application, DailyPublication, Dataset},
-    providers::{Vendor, Vendors},
+    providers::{ProviderOptions, Vendor, Vendors, http::HttpOptions},
     secret::{Secret, SecretSource},
 };
 
@@ -104,17 +108,6 @@ pub enum OtlpProtocol {
     Grpc,
 }
 
-/// `tls` of a connection to elsewhere.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tls {
-    /// Authorities to trust instead of the system's (PEM).
-    pub ca_file: Option<PathBuf>,
-    /// The client's certificate (PEM).
-    pub cert_file: Option<PathBuf>,
-    /// The client's key (PEM).
-    pub key_file: Option<PathBuf>,
-}
-
 /// One entry of `providers`.
 #[derive(Clone, Debug)]
 pub struct Account {
@@ -170,6 +163,34 @@ pub struct Account {
     pub max_response_bytes: u64,
 }
 
+impl From<&Account> for HttpOptions {
+    fn from(account: &Account) -> HttpOptions {
+        HttpOptions {
+            account: account.name.clone(),
+            base_url: account.base_url.clone(),
+            timeout: account.timeout,
+            max_response_bytes: account.max_response_bytes,
+            rate_limit: account.rate_limit,
+            max_concurrency: account.max_concurrency,
+            tls: account.tls.clone(),
+            proxy_url: account.proxy_url.clone(),
+        }
+    }
+}
+
+impl From<&Account> for ProviderOptions {
+    fn from(account: &Account) -> ProviderOptions {
+        ProviderOptions {
+            account: account.name.clone(),
+            vendor: account.vendor,
+            base_url: account.base_url.clone(),
+            credentials: account.credentials.clone(),
+            keys: account.keys.clone(),
+            daily: account.daily,
+        }
+    }
+}
+
 impl Account {
     /// The data set that is queried for the numbers of one message; the first one where none has
     /// such.
@@ -186,87 +207,6 @@ impl Account {
             .copied()
             .or(dataset.interval)
             .unwrap_or(self.interval)
-    }
-}
-
-/// `rate_limit`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct RateLimit {
-    /// Requests a second in the long run.
-    pub requests_per_second: f64,
-    /// How many may come at once after a pause.
-    pub burst: u32,
-}
-
-/// `credentials`: one of the vendor's forms, whole, and what stands beside it.
-#[derive(Clone, Debug, Default)]
-pub struct Credentials {
-    /// The form's keys, in its order.
-    pub(super) form: Vec<(&'static str, SecretSource)>,
-    /// Secrets that the form does not need.
-    pub(super) optional: Vec<(&'static str, SecretSource)>,
-    /// Words, with their defaults.
-    pub(super) words: Vec<(&'static str, &'static str)>,
-}
-
-impl Credentials {
-    /// The names of the form's keys, in the vendor's order.
-    pub fn form(&self) -> impl Iterator<Item = &'static str> + '_ {
-        self.form.iter().map(|(name, _)| *name)
-    }
-
-    /// The form's keys with their secrets.
-    pub fn form_secrets(&self) -> impl Iterator<Item = (&'static str, &SecretSource)> {
-        self.form.iter().map(|(name, source)| (*name, source))
-    }
-
-    /// All secrets: those of the form in its order, then those that stand beside it.
-    pub fn secrets(&self) -> Vec<SecretSource> {
-        let all = self.form.iter().chain(&self.optional);
-        all.map(|(_, source)| source.clone()).collect()
-    }
-
-    /// The word of a key.
-    pub fn word(&self, key: &str) -> Option<&'static str> {
-        let mut words = self.words.iter();
-        words.find(|(name, _)| *name == key).map(|(_, word)| *word)
-    }
-}
-
-/// The values of a vendor's own keys.
-#[derive(Clone, Debug, Default)]
-pub struct VendorKeys {
-    pub(super) secrets: BTreeMap<&'static str, Vec<Secret>>,
-    pub(super) counts: BTreeMap<&'static str, u64>,
-    pub(super) words: BTreeMap<&'static str, &'static str>,
-}
-
-impl VendorKeys {
-    /// Whether a key has a value, or a default.
-    pub fn is_given(&self, key: &str) -> bool {
-        !self.secrets(key).is_empty()
-            || self.counts.contains_key(key)
-            || self.words.contains_key(key)
-    }
-
-    /// The secrets of a key: none if it is not there.
-    pub fn secrets(&self, key: &str) -> &[Secret] {
-        self.secrets.get(key).map_or(&[], Vec::as_slice)
-    }
-
-    /// All secrets.
-    pub fn all_secrets(&self) -> impl Iterator<Item = &Secret> {
-        self.secrets.values().flatten()
-    }
-
-    /// The number of a key, or its default; 0 if it has none.
-    pub fn count(&self, key: &str) -> u64 {
-        self.counts.get(key).copied().unwrap_or_default()
-    }
-
-    /// The word of a key, or its default.
-    pub fn word(&self, key: &str) -> Option<&'static str> {
-        self.words.get(key).copied()
     }
 }
 

@@ -20,16 +20,28 @@ fn code_of(path: &Path) -> String {
     code.unwrap_or_default().to_owned()
 }
 
-fn is_test(path: &str) -> bool {
-    let test_files = [
-        "tests.rs",
-        "/turns.rs",
-        "/days.rs",
-        "/month.rs",
-        "/scripted.rs",
-        "/apart.rs",
-    ];
-    path.contains("/tests/") || test_files.iter().any(|end| path.ends_with(end))
+/// The files of modules that are there for tests alone: those that their parents declare so.
+fn test_modules(files: &[PathBuf]) -> Vec<PathBuf> {
+    let mut modules = Vec::new();
+    for path in files {
+        let name = path.file_name().unwrap();
+        let directory = match name.to_str() {
+            Some("mod.rs" | "lib.rs") => path.parent().unwrap().to_owned(),
+            _ => path.with_extension(""),
+        };
+        let text = fs::read_to_string(path).unwrap();
+        for after in text.split("#[cfg(test)]\n").skip(1) {
+            let line = after.lines().next().unwrap_or_default();
+            let line = line.trim_start_matches("pub(crate) ");
+            if let Some(name) = line
+                .strip_prefix("mod ")
+                .and_then(|own| own.strip_suffix(';'))
+            {
+                modules.push(directory.join(name));
+            }
+        }
+    }
+    modules
 }
 
 fn files_in(directory: &Path, found: &mut Vec<PathBuf>) {
@@ -67,11 +79,16 @@ fn no_vendor_is_named_outside_its_folder() {
             .map(|(own, _)| own);
         folder.is_some_and(|own| !SHARED_FOLDERS.contains(&own))
     };
+    let of_tests = test_modules(&files);
+    let is_test = |path: &Path| {
+        let module = path.with_extension("");
+        of_tests.iter().any(|own| module.starts_with(own))
+    };
     let mut read = 0;
     for path in &files {
         let name = path.strip_prefix(root).unwrap().to_str().unwrap();
         let may = EXCEPTIONS.iter().any(|(own, _)| name.starts_with(own));
-        if may || is_test(name) || is_of_vendor(name) {
+        if may || is_test(path) || is_of_vendor(name) {
             continue;
         }
         read += 1;

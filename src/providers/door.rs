@@ -48,7 +48,7 @@ pub struct WholeQuery<'a> {
     pub application: &'a Application,
     /// The messages that are watched.
     pub messages: &'a [Message],
-    /// Until when it was read before ([`Observation::ReadUntil`]), over restarts.
+    /// Until when it was read before ([`Observation::Cursor`]), over restarts.
     pub since: Option<Timestamp>,
     /// How long after its first attempt each request may be repeated.
     pub patience: Duration,
@@ -127,7 +127,7 @@ impl<T> Answer<T> {
 /// # use delivery_exporter::{model::Message, providers::{Listing, Observation}};
 /// let mut listing = Listing::new(1, true);
 /// for second in 0..5 {
-///     listing.push(Observation::Listed(Message {
+///     listing.push(Observation::ListedMessage(Message {
 ///         application: "app".into(),
 ///         id: second.to_string().into(),
 ///         campaign: None,
@@ -161,10 +161,10 @@ impl Listing {
     /// Takes an observation. Of a list that has more than twice as many messages as are wanted,
     /// only the newest stay.
     pub fn push(&mut self, observation: Observation) {
-        if !self.with_numbers && matches!(observation, Observation::Snapshot(_)) {
+        if !self.with_numbers && matches!(observation, Observation::MessageSnapshot(_)) {
             return;
         }
-        self.listed += usize::from(matches!(observation, Observation::Listed(_)));
+        self.listed += usize::from(matches!(observation, Observation::ListedMessage(_)));
         self.observations.push(observation);
         if self.listed > self.max_messages.saturating_mul(2) {
             self.keep_newest();
@@ -185,7 +185,7 @@ impl Listing {
             .observations
             .iter()
             .filter_map(|observation| match observation {
-                Observation::Listed(message) => {
+                Observation::ListedMessage(message) => {
                     let sent_at = message.sent_at.unwrap_or(Timestamp::MAX);
                     Some((Reverse(sent_at), message.id.clone()))
                 }
@@ -198,8 +198,8 @@ impl Listing {
         listed.truncate(self.max_messages);
         let kept: HashSet<Arc<str>> = listed.into_iter().map(|(_, id)| id).collect();
         self.observations.retain(|observation| match observation {
-            Observation::Listed(message) => kept.contains(&message.id),
-            Observation::Snapshot(snapshot) => {
+            Observation::ListedMessage(message) => kept.contains(&message.id),
+            Observation::MessageSnapshot(snapshot) => {
                 kept.contains(&snapshot.id) || kept.contains(&snapshot.asked)
             }
             Observation::Named { id, .. } => kept.contains(id),
@@ -209,7 +209,7 @@ impl Listing {
         self.listed = self
             .observations
             .iter()
-            .filter(|observation| matches!(observation, Observation::Listed(_)))
+            .filter(|observation| matches!(observation, Observation::ListedMessage(_)))
             .count();
         self.left_out += before - self.listed;
     }

@@ -10,7 +10,7 @@ pub enum HistoryRecord {
     /// What came to the numbers of the message, or of all the application's.
     Increase(HistoryIncrease),
     /// Things that happened, some of which may have been told before.
-    Happened(Vec<Happening>),
+    Events(Vec<Happening>),
     /// Figures that were the newest for a time.
     Newest {
         /// From when on.

@@ -2,11 +2,8 @@
 
 use std::{cmp::Ordering, fmt, hash, sync::Arc, time::Duration};
 
-use super::{Provider, http::Http};
-use crate::{
-    config::Account,
-    model::{Channel, DailyPublication, Dataset, Measure, QueryMethod},
-};
+use super::{Provider, ProviderOptions, http::Http};
+use crate::model::{Channel, DailyPublication, Dataset, Measure, QueryMethod};
 
 /// One vendor API: a `type` of the configuration, a value of the label `provider`.
 ///
@@ -59,18 +56,18 @@ pub struct Vendor {
     /// What helps where the vendor is in trouble.
     pub remedies: Remedies,
     /// Makes the provider of an account.
-    pub build: fn(ProviderParts<'_>) -> Arc<dyn Provider>,
+    pub build: fn(ProviderParts) -> Arc<dyn Provider>,
 }
 
 /// When a message is forgotten at most vendors.
 pub const DEFAULT_MAX_AGE: Duration = Duration::from_secs(30 * 86_400);
 
 /// What a provider is made of.
-pub struct ProviderParts<'a> {
+pub struct ProviderParts {
     /// The client: limits, retries and sizes are those of the account.
     pub http: Http,
-    /// The account, with credentials in one of the vendor's forms.
-    pub account: &'a Account,
+    /// The account, as far as vendors see it.
+    pub options: ProviderOptions,
 }
 
 /// Where a vendor is.

@@ -84,10 +84,10 @@ struct Toy {
 }
 
 impl Toy {
-    fn new(parts: ProviderParts<'_>) -> Toy {
+    fn new(parts: ProviderParts) -> Toy {
         Toy {
             http: parts.http,
-            key: parts.account.credentials.secrets().into_iter().next(),
+            key: parts.options.credentials.secrets().into_iter().next(),
         }
     }
 
@@ -123,7 +123,7 @@ impl Toy {
         let (rows, _) = self.get(query.dataset, &path, query.patience).await?;
         for row in rows.as_array().into_iter().flatten() {
             let sent_at = row["at"].as_i64();
-            listing.push(Observation::Listed(Message {
+            listing.push(Observation::ListedMessage(Message {
                 application: query.application.id.clone(),
                 id: row["id"].as_str().unwrap_or_default().into(),
                 campaign: None,
@@ -138,7 +138,7 @@ impl Toy {
 fn numbers(id: &Arc<str>, row: &Value, asked_at: Timestamp) -> Observation {
     let fields = TOY.channels[0].fields.iter();
     let counts = fields.filter_map(|field| Some((field.measure, row[field.name].as_u64()?)));
-    Observation::Snapshot(Box::new(Snapshot {
+    Observation::MessageSnapshot(Box::new(Snapshot {
         asked: id.clone(),
         id: id.clone(),
         campaign: None,
@@ -167,7 +167,7 @@ impl Provider for Toy {
                 .messages
                 .iter()
                 .map(|message| match &rows[&*message.id] {
-                    Value::Null => Observation::Refused {
+                    Value::Null => Observation::MessageRejected {
                         asked: message.id.clone(),
                         reason: "not_found".into(),
                         then: Refusal::UnlessNew,

@@ -36,7 +36,7 @@ const SET_ASIDE_RETRY: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether a body that was handed out is an error.
 fn is_error(observation: &Observation) -> bool {
-    matches!(observation, Observation::Drained { read, .. } if read.failure.is_some())
+    matches!(observation, Observation::DrainedBody { read, .. } if read.failure.is_some())
 }
 
 /// When messages are asked for together, from the `first` time on; `None` where the vendor takes one
@@ -260,14 +260,14 @@ impl Collector {
         for observation in seen {
             good |= !matches!(
                 observation,
-                Observation::Failed { .. }
-                    | Observation::Refused { .. }
-                    | Observation::Drained { cut: Some(_), .. }
+                Observation::MessageFailed { .. }
+                    | Observation::MessageRejected { .. }
+                    | Observation::DrainedBody { cut: Some(_), .. }
             ) && !is_error(&observation);
-            refused_only &= matches!(observation, Observation::Refused { .. });
-            nothing_new &= matches!(observation, Observation::Refused { .. });
-            if let Observation::NotYet { asked, .. } | Observation::Refused { asked, .. } =
-                &observation
+            refused_only &= matches!(observation, Observation::MessageRejected { .. });
+            nothing_new &= matches!(observation, Observation::MessageRejected { .. });
+            if let Observation::NotYetAvailable { asked, .. }
+            | Observation::MessageRejected { asked, .. } = &observation
                 && self.is_renamed(index, asked)
             {
                 // While it was asked for by this name, another answer gave it its own: by that one it
@@ -285,11 +285,11 @@ impl Collector {
                         renames.push((alias, id));
                     }
                 }
-                Observation::Listed(message) => {
+                Observation::ListedMessage(message) => {
                     new +=
                         usize::from(self.name(index, message, Source::List, false, pass.began_at));
                 }
-                Observation::Snapshot(mut snapshot) => {
+                Observation::MessageSnapshot(mut snapshot) => {
                     let key = self.known_as(index, &snapshot.asked, &snapshot.id);
                     // It may have been told by its other name alone.
                     snapshot.id = key.1.clone();
@@ -342,10 +342,10 @@ impl Collector {
                     recorder.figures(dataset, &application, group, figures, stale_at);
                 }
                 // The ledger has them.
-                Observation::Happened(_) | Observation::ReadUntil(_) => {}
+                Observation::Events(_) | Observation::Cursor(_) => {}
                 Observation::More => goes_on = true,
                 Observation::NothingToQuery => nothing_queried = true,
-                Observation::NotYet { asked, asked_at } => {
+                Observation::NotYetAvailable { asked, asked_at } => {
                     let key = (index, asked);
                     let next = self.answered(lane, &key.1, began_at, false);
                     let stale_at = next + stale_after;
@@ -359,20 +359,20 @@ impl Collector {
                         counting.push((key, seen));
                     }
                 }
-                Observation::Refused {
+                Observation::MessageRejected {
                     asked,
                     reason,
                     then,
                 } => {
                     nothing_new &= !self.refused(lane, &asked, &reason, then, next);
                 }
-                Observation::Failed { asked, failure } => {
+                Observation::MessageFailed { asked, failure } => {
                     if !self.is_renamed(index, &asked) {
                         self.lane(lane).unanswered(&Job::Message(asked), again);
                     }
                     failures.push(failure);
                 }
-                Observation::Drained { read, cut, .. } => {
+                Observation::DrainedBody { read, cut, .. } => {
                     failures.extend(cut);
                     drained = Some((read.empty, read.reports.is_empty()));
                 }

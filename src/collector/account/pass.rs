@@ -362,7 +362,7 @@ impl Collector {
                 }
             }
             for observation in &seen {
-                if let Observation::Drained { body, read, .. } = observation {
+                if let Observation::DrainedBody { body, read, .. } = observation {
                     let bodies = vec![(body.clone(), read.clone())];
                     match ledger.reports(&application, bodies).await {
                         Ok(more) => news.append(more),
@@ -484,11 +484,11 @@ impl Collector {
 fn happened(seen: &mut Vec<Observation>) -> Option<(Vec<Happening>, Option<Timestamp>)> {
     let (mut happenings, mut until) = (Vec::new(), None);
     seen.retain_mut(|observation| match observation {
-        Observation::Happened(more) => {
+        Observation::Events(more) => {
             happenings.append(more);
             false
         }
-        Observation::ReadUntil(at) => {
+        Observation::Cursor(at) => {
             until = Some(*at);
             false
         }

@@ -90,17 +90,14 @@ fn has_data(object: &Object<'_>) -> bool {
 }
 
 /// The error in a body of JSON or XML. `None`: it is no error.
-pub(super) fn error(body: &[u8]) -> Option<VendorError> {
-    let Ok(object) = serde_json::from_slice::<Object<'_>>(body) else {
-        return xml_error(body);
-    };
-    let code = text(&object, &["Code", "ErrorCode"]);
+pub(super) fn error(object: &Object<'_>) -> Option<VendorError> {
+    let code = text(object, &["Code", "ErrorCode"]);
     let said = text(
-        &object,
+        object,
         &["Message", "Detail", "Description", "ErrorMessage"],
     );
     let failed =
-        field(&object, &["Success"]).is_some_and(|raw| ["false", "\"false\""].contains(&raw.get()));
+        field(object, &["Success"]).is_some_and(|raw| ["false", "\"false\""].contains(&raw.get()));
     let is_good = |text: &String| {
         let words = ["OK", "200", "0", "Success", "Successful"];
         words.iter().any(|word| text.eq_ignore_ascii_case(word))
@@ -110,14 +107,14 @@ pub(super) fn error(body: &[u8]) -> Option<VendorError> {
         (None, Some(said)) => !is_good(said),
         (None, None) => false,
     };
-    ((failed || is_error) && !has_data(&object)).then(|| VendorError {
+    ((failed || is_error) && !has_data(object)).then(|| VendorError {
         code: code.filter(|code| !is_good(code)).unwrap_or_default(),
         text: said.unwrap_or_default(),
     })
 }
 
 /// `<Error><Code/><Message/></Error>`, whatever is around it.
-fn xml_error(body: &[u8]) -> Option<VendorError> {
+pub(super) fn xml_error(body: &[u8]) -> Option<VendorError> {
     let text = std::str::from_utf8(body).ok()?;
     if !text.trim_start().starts_with('<') {
         return None;
@@ -316,6 +313,13 @@ mod tests {
         }
     }
 
+    fn error_in(body: &str) -> Option<VendorError> {
+        match serde_json::from_str(body) {
+            Ok(object) => error(&object),
+            Err(_) => xml_error(body.as_bytes()),
+        }
+    }
+
     #[test]
     fn errors_are_read_from_every_spelling_and_xml() {
         let expected = |code: &str, text: &str| {
@@ -334,7 +338,7 @@ mod tests {
             "<Error><Code>Throttling.User</Code><Message>slow down</Message></Error>",
             " <?xml version='1.0'?><Error><Code><![CDATA[Throttling.User]]></Code><Message>slow down</Message></Error>",
         ] {
-            assert_eq!(error(body.as_bytes()), throttled, "{body}");
+            assert_eq!(error_in(body), throttled, "{body}");
         }
         for (body, found) in [
             (
@@ -360,7 +364,7 @@ mod tests {
             ("<html><body>no</body></html>", None),
             ("[]", None),
         ] {
-            assert_eq!(error(body.as_bytes()), found, "{body}");
+            assert_eq!(error_in(body), found, "{body}");
         }
         let text = "Specified signature is not matched. server string to sign is:POST&%2F&secret";
         assert!(!without_signed_text(text).contains("secret"));

@@ -217,12 +217,10 @@ impl AlibabaPush {
             ("PageSize", &size),
         ];
         let (asked, _) = self
-            .operation(dataset, ACTION, &parameters, patience)
+            .operation(dataset, ACTION, &parameters, patience, wire::records)
             .await?;
-        let body = asked.answer()?;
-        let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
-        let records =
-            wire::records(&body, unknown).map_err(|problem| Failure::bad_count(&problem))?;
+        let records = asked.answer()?;
+        let records = records.map_err(|problem| Failure::bad_count(&problem))?;
         if !records.total.is_none_or(|total| window.take_total(total)) {
             let text =
                 "there are too many pushes, and Total does not say in which part of the time";
@@ -274,7 +272,7 @@ impl Progress {
             }
             PushStatus::Sent => {
                 if self.handed_over.insert(row.id.clone()) {
-                    listing.push(Observation::Listed(Message {
+                    listing.push(Observation::ListedMessage(Message {
                         application: application.id.clone(),
                         id: row.id,
                         campaign: None,

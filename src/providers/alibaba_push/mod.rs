@@ -23,16 +23,15 @@ use rand::RngExt;
 
 use super::{
     Answer, Failure, HistoryQuery, HistoryRecord, ListQuery, Listing, MessagesQuery, Observation,
-    Provider, Refusal,
-    decode::decode,
+    Provider, ProviderOptions, Refusal,
     encode::query,
     http::{Http, HttpAnswer, Request, Verdict},
+    json::{Object, problem},
     secrets::Secrets,
     verdict::{by_status, undecodable},
 };
 use crate::{
-    config,
-    model::{DailyPublication, Dataset, Message},
+    model::{DailyPublication, Dataset, Message, Snapshot},
     redact::{note_signature, shown},
     secret::Secret,
 };
@@ -65,32 +64,32 @@ enum Signature {
 }
 
 /// What an operation brought.
-enum Asked {
-    Answer(Bytes),
+enum Asked<T> {
+    Answer(T),
     Refused(Refused),
 }
 
-impl Asked {
+impl<T> Asked<T> {
     /// The answer, where a refusal is no answer.
-    fn answer(self) -> Result<Bytes, Failure> {
+    fn answer(self) -> Result<T, Failure> {
         match self {
-            Asked::Answer(body) => Ok(body),
+            Asked::Answer(answer) => Ok(answer),
             Asked::Refused(refused) => Err(refused.failure),
         }
     }
 }
 
 impl AlibabaPush {
-    pub(crate) fn new(http: Http, account: &config::Account) -> AlibabaPush {
-        let signature = match account.credentials.word("signature") {
+    pub(crate) fn new(http: Http, options: &ProviderOptions) -> AlibabaPush {
+        let signature = match options.credentials.word("signature") {
             Some("v1") => Signature::V1,
             _ => Signature::V3,
         };
         AlibabaPush {
             http,
-            secrets: Secrets::new(account.credentials.secrets()),
+            secrets: Secrets::new(options.credentials.secrets()),
             signature,
-            daily: account.daily.unwrap_or(vendor::BEIJING),
+            daily: options.daily.unwrap_or(vendor::BEIJING),
             scheduled: Mutex::default(),
         }
     }
@@ -171,35 +170,44 @@ impl AlibabaPush {
         }
     }
 
-    /// Asks for `action` until there is an answer or an error that stays.
-    async fn operation(
+    /// Asks for `action` until there is an answer, which `read` makes something of, or an error that
+    /// stays.
+    async fn operation<T>(
         &self,
         dataset: Dataset,
         action: &str,
         parameters: &[(&str, &str)],
         patience: Duration,
-    ) -> Result<(Asked, Timestamp), Failure> {
+        read: impl Fn(&Object<'_>, &mut dyn FnMut(&str)) -> T,
+    ) -> Result<(Asked<T>, Timestamp), Failure> {
         let asked = query(parameters.iter().copied());
-        let judge = |answer: &HttpAnswer| match errors::error(&answer.body) {
-            Some(error) => {
-                let text = errors::without_signed_text(&error.text);
-                let text = shown(text);
-                let now = self.http.clock().now();
-                match errors::meaning(answer, &error.code, &text, &asked, now) {
-                    Meaning::Verdict(verdict) => verdict,
-                    Meaning::Refused(refused) => Verdict::Done(Asked::Refused(refused)),
+        let judge = |answer: &HttpAnswer| {
+            let object = serde_json::from_slice::<Object<'_>>(&answer.body);
+            let error = match &object {
+                Ok(object) => errors::error(object),
+                Err(_) => errors::xml_error(&answer.body),
+            };
+            match (error, object) {
+                (Some(error), _) => {
+                    let text = errors::without_signed_text(&error.text);
+                    let text = shown(text);
+                    let now = self.http.clock().now();
+                    match errors::meaning(answer, &error.code, &text, &asked, now) {
+                        Meaning::Verdict(verdict) => verdict,
+                        Meaning::Refused(refused) => Verdict::Done(Asked::Refused(refused)),
+                    }
                 }
-            }
-            None if answer.status.is_success() && answer.body.trim_ascii().is_empty() => {
-                Verdict::Fail(undecodable(answer, "the answer is empty"))
-            }
-            None if answer.status.is_success() => {
-                match decode::<super::json::Object<'_>>(&answer.body, &mut |_| {}) {
-                    Ok(_) => Verdict::Done(Asked::Answer(answer.body.clone())),
-                    Err(problem) => Verdict::Fail(undecodable(answer, &problem)),
+                (None, _) if !answer.status.is_success() => by_status(answer, None, ""),
+                (None, Ok(object)) => {
+                    let observer = self.http.observer();
+                    let unknown = &mut |field: &str| observer.unknown_field(dataset, field);
+                    Verdict::Done(Asked::Answer(read(&object, unknown)))
                 }
+                (None, Err(_)) if answer.body.trim_ascii().is_empty() => {
+                    Verdict::Fail(undecodable(answer, "the answer is empty"))
+                }
+                (None, Err(error)) => Verdict::Fail(undecodable(answer, &problem(&error))),
             }
-            None => by_status(answer, None, ""),
         };
         let build = || self.request(action, parameters);
         self.http
@@ -216,7 +224,7 @@ impl AlibabaPush {
         let asked = message.id.clone();
         if asked.is_empty() || !asked.bytes().all(|byte| byte.is_ascii_digit()) {
             let reason = Arc::from("invalid_id");
-            return Ok(Observation::Refused {
+            return Ok(Observation::MessageRejected {
                 asked,
                 reason,
                 then: Refusal::AtOnce,
@@ -224,15 +232,18 @@ impl AlibabaPush {
         }
         let parameters = [("AppKey", &*application.id), ("MessageId", &*asked)];
         let action = "QueryPushStatByMsg";
+        let read = |answer: &Object<'_>, unknown: &mut dyn FnMut(&str)| {
+            wire::snapshot(answer, &asked, unknown)
+        };
         let (answer, asked_at) = self
-            .operation(dataset, action, &parameters, patience)
+            .operation(dataset, action, &parameters, patience, read)
             .await?;
-        let body = match answer {
-            Asked::Answer(body) => body,
+        let snapshot = match answer {
+            Asked::Answer(snapshot) => snapshot,
             Asked::Refused(refused) => {
                 return Ok(match refused.what {
-                    RefusedPart::NotReady => Observation::NotYet { asked, asked_at },
-                    RefusedPart::Message(reason, then) => Observation::Refused {
+                    RefusedPart::NotReady => Observation::NotYetAvailable { asked, asked_at },
+                    RefusedPart::Message(reason, then) => Observation::MessageRejected {
                         asked,
                         reason,
                         then,
@@ -240,11 +251,13 @@ impl AlibabaPush {
                 });
             }
         };
-        let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
-        Ok(match wire::snapshot(&body, &asked, asked_at, unknown) {
-            Ok(Some(snapshot)) => Observation::Snapshot(Box::new(snapshot)),
-            Ok(None) => Observation::NotYet { asked, asked_at },
-            Err(problem) => Observation::Failed {
+        Ok(match snapshot {
+            Ok(Some(snapshot)) => Observation::MessageSnapshot(Box::new(Snapshot {
+                asked_at,
+                ..snapshot
+            })),
+            Ok(None) => Observation::NotYetAvailable { asked, asked_at },
+            Err(problem) => Observation::MessageFailed {
                 asked,
                 failure: Failure::bad_count(&problem),
             },
@@ -273,12 +286,9 @@ impl AlibabaPush {
             let action = "QueryPushStatByApp";
             let patience = query.patience;
             let asked = self
-                .operation(query.dataset, action, &parameters, patience)
+                .operation(query.dataset, action, &parameters, patience, wire::days)
                 .await?;
-            let body = asked.0.answer()?;
-            let observer = self.http.observer();
-            let unknown = &mut |field: &str| observer.unknown_field(query.dataset, field);
-            let days = wire::days(&body, unknown);
+            let days = asked.0.answer()?;
             let days = days.map_err(|problem| Failure::bad_count(&problem))?;
             // A day that two spans share may be told with both.
             for day in days {

@@ -47,10 +47,10 @@ async fn one(status: u16, body: &str) -> Result<String, Failure> {
         panic!("one observation: {taken:?}");
     };
     Ok(match observation {
-        Observation::Snapshot(snapshot) => format!("{:?}", snapshot.totals[0].counts),
-        Observation::NotYet { .. } => "not yet".to_owned(),
-        Observation::Refused { reason, then, .. } => format!("{reason} {then:?}"),
-        Observation::Failed { failure, .. } => format!("failed {}", failure.kind.as_str()),
+        Observation::MessageSnapshot(snapshot) => format!("{:?}", snapshot.totals[0].counts),
+        Observation::NotYetAvailable { .. } => "not yet".to_owned(),
+        Observation::MessageRejected { reason, then, .. } => format!("{reason} {then:?}"),
+        Observation::MessageFailed { failure, .. } => format!("failed {}", failure.kind.as_str()),
         other => format!("{other:?}"),
     })
 }
@@ -262,7 +262,7 @@ async fn list(vendor: &Scripted, since: &str) -> (Vec<String>, Result<(), Failur
         .observations
         .into_iter()
         .map(|observation| match observation {
-            Observation::Listed(message) => message.id.to_string(),
+            Observation::ListedMessage(message) => message.id.to_string(),
             other => panic!("{other:?}"),
         });
     (ids.collect(), result)
@@ -547,7 +547,7 @@ async fn history_is_read_day_by_day_or_fails() {
 async fn an_id_that_is_none_costs_no_request() {
     let vendor = start(|_, _| reply(200, "{}")).await;
     let (taken, result) = vendor.messages(vendor::MESSAGES, &["x"]).await;
-    let expected = Observation::Refused {
+    let expected = Observation::MessageRejected {
         asked: "x".into(),
         reason: "invalid_id".into(),
         then: Refusal::AtOnce,

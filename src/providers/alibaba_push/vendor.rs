@@ -108,5 +108,5 @@ pub(crate) static VENDOR: Vendor = Vendor {
                       wrong by more than 15 minutes.",
         ..Remedies::NONE
     },
-    build: |parts| Arc::new(AlibabaPush::new(parts.http, parts.account)),
+    build: |parts| Arc::new(AlibabaPush::new(parts.http, &parts.options)),
 };

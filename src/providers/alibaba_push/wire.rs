@@ -18,10 +18,6 @@ use crate::{
     },
 };
 
-fn parse(body: &[u8]) -> Result<Object<'_>, String> {
-    serde_json::from_slice(body).map_err(|error| problem(&error))
-}
-
 fn is_one_of(key: &str, names: &[&str]) -> bool {
     names.iter().any(|name| key.eq_ignore_ascii_case(name))
 }
@@ -137,16 +133,15 @@ fn is_statistic(key: &str) -> bool {
 
 /// What came to the numbers of an application, day by day. When a day begins is taken as it comes.
 pub(super) fn days(
-    body: &[u8],
+    answer: &Object<'_>,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Vec<HistoryIncrease>, String> {
-    let answer = parse(body)?;
     let own = ["RequestId", "AppPushStats"];
-    if field(&answer, &own).is_none() {
+    if field(answer, &own).is_none() {
         return Err("there are no AppPushStats".to_owned());
     }
-    note_unknown(&answer, "", |key| is_one_of(key, &own), unknown);
-    let rows = rows(field(&answer, &["AppPushStats"]), "AppPushStat", has_counts)?;
+    note_unknown(answer, "", |key| is_one_of(key, &own), unknown);
+    let rows = rows(field(answer, &["AppPushStats"]), "AppPushStat", has_counts)?;
     let grown = |row: &Object<'_>| {
         note_unknown(row, "AppPushStats.AppPushStat", is_statistic, unknown);
         let from = text(row, &["Time"]).and_then(|text| time(&text));
@@ -196,23 +191,21 @@ fn joined(totals: &mut Vec<Totals>, more: Vec<Totals>) -> Result<(), String> {
 /// The state of the message `id`; `None`: there are no numbers (not yet, or no longer). The numbers
 /// of another message are never taken for its.
 pub(super) fn snapshot(
-    body: &[u8],
+    answer: &Object<'_>,
     id: &Arc<str>,
-    asked_at: Timestamp,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Option<Snapshot>, String> {
-    let answer = parse(body)?;
     // Called `MsgPushStats` in the first edition of the API.
     let lists = ["PushStats", "MsgPushStats"];
     let own = ["RequestId", lists[0], lists[1]];
-    if field(&answer, &own).is_none() && !answer.keys().any(|key| is_one_of(key, &lists)) {
+    if field(answer, &own).is_none() && !answer.keys().any(|key| is_one_of(key, &lists)) {
         return Err("there are neither PushStats nor a RequestId".to_owned());
     }
     let known = |key: &str| is_one_of(key, &own) || is_one_of(key, &["Code", "Message", "Success"]);
-    note_unknown(&answer, "", known, unknown);
+    note_unknown(answer, "", known, unknown);
     let mut stats = Vec::new();
     for list in lists {
-        stats.extend(rows(field(&answer, &[list]), "PushStat", has_counts)?);
+        stats.extend(rows(field(answer, &[list]), "PushStat", has_counts)?);
     }
     if stats.is_empty() {
         return Ok(None);
@@ -246,7 +239,8 @@ pub(super) fn snapshot(
         id: id.clone(),
         campaign: None,
         sent_at: None,
-        asked_at,
+        // The caller knows.
+        asked_at: Timestamp::UNIX_EPOCH,
         totals,
         breakdown: Vec::new(),
         types: Vec::new(),
@@ -284,9 +278,11 @@ pub(super) struct Records {
 }
 
 /// Reads a page of records.
-pub(super) fn records(body: &[u8], unknown: &mut dyn FnMut(&str)) -> Result<Records, String> {
-    let answer = parse(body)?;
-    if field(&answer, &["PushInfos", "Total"]).is_none() {
+pub(super) fn records(
+    answer: &Object<'_>,
+    unknown: &mut dyn FnMut(&str),
+) -> Result<Records, String> {
+    if field(answer, &["PushInfos", "Total"]).is_none() {
         return Err("there are neither PushInfos nor a Total".to_owned());
     }
     let known = |key: &str| {
@@ -294,10 +290,10 @@ pub(super) fn records(body: &[u8], unknown: &mut dyn FnMut(&str)) -> Result<Reco
         // `NextToken` is deprecated by the vendor, and still sent.
         is_one_of(key, &own) || is_one_of(key, &["NextToken", "Code", "Message", "Success"])
     };
-    note_unknown(&answer, "", known, unknown);
+    note_unknown(answer, "", known, unknown);
     let has_id = |row: &Object<'_>| field(row, &["MessageId"]).is_some();
-    let rows = rows(field(&answer, &["PushInfos"]), "PushInfo", has_id)?;
-    let total = match field(&answer, &["Total"]).map(|raw| serde_json::from_str(raw.get())) {
+    let rows = rows(field(answer, &["PushInfos"]), "PushInfo", has_id)?;
+    let total = match field(answer, &["Total"]).map(|raw| serde_json::from_str(raw.get())) {
         Some(Ok(Count::Value(total))) => Some(total),
         None | Some(Ok(Count::Absent)) => None,
         Some(_) => {

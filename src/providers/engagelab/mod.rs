@@ -19,8 +19,8 @@ use errors::{Refused, Reply};
 use users::Unit;
 
 use super::{
-    Answer, Failure, HistoryQuery, HistoryRecord, MessagesQuery, Observation, Provider, Refusal,
-    Scope, WholeQuery,
+    Answer, Failure, HistoryQuery, HistoryRecord, MessagesQuery, Observation, Provider,
+    ProviderOptions, Refusal, Scope, WholeQuery,
     bisect::Halves,
     encode::percent_encode,
     http::{Http, HttpAnswer, Request, Verdict},
@@ -30,7 +30,6 @@ use super::{
 };
 use crate::{
     aside::{LARGE_ANSWER, aside},
-    config,
     model::{Dataset, Message},
     secret::Secret,
 };
@@ -87,13 +86,13 @@ fn is_id(id: &str) -> bool {
 }
 
 impl Engagelab {
-    pub(crate) fn new(http: Http, account: &config::Account) -> Engagelab {
+    pub(crate) fn new(http: Http, options: &ProviderOptions) -> Engagelab {
         Engagelab {
             http,
-            secrets: Secrets::new(account.credentials.secrets()),
-            canaries: account.keys.secrets(vendor::CANARIES).to_vec(),
+            secrets: Secrets::new(options.credentials.secrets()),
+            canaries: options.keys.secrets(vendor::CANARIES).to_vec(),
             max_ids_bytes: MAX_URL_BYTES
-                .saturating_sub(URL_RESERVE_BYTES + account.base_url.as_str().len()),
+                .saturating_sub(URL_RESERVE_BYTES + options.base_url.as_str().len()),
         }
     }
 
@@ -168,9 +167,9 @@ impl Engagelab {
                 };
                 let snapshot = wire::snapshot(raw.get(), asked.clone(), asked_at, unknown);
                 observations.push(match snapshot {
-                    Ok(Some(snapshot)) => Observation::Snapshot(Box::new(snapshot)),
-                    Ok(None) => Observation::NotYet { asked, asked_at },
-                    Err(text) => Observation::Failed {
+                    Ok(Some(snapshot)) => Observation::MessageSnapshot(Box::new(snapshot)),
+                    Ok(None) => Observation::NotYetAvailable { asked, asked_at },
+                    Err(text) => Observation::MessageFailed {
                         asked,
                         failure: Failure::bad_count(&text),
                     },
@@ -227,13 +226,13 @@ impl Engagelab {
                 BatchEnd::Answered { missing, asked_at } if missing.len() == batch.len() => {
                     for message in missing {
                         let asked = message.id;
-                        observations.push(Observation::NotYet { asked, asked_at });
+                        observations.push(Observation::NotYetAvailable { asked, asked_at });
                     }
                 }
                 BatchEnd::Answered { missing, .. } => left_out.extend(missing),
                 BatchEnd::Refused(refused) => {
                     if let Some(message) = halves.refused(batch) {
-                        observations.push(Observation::Refused {
+                        observations.push(Observation::MessageRejected {
                             asked: message.id.clone(),
                             reason: refused.reason(),
                             then: refused.then(),
@@ -360,19 +359,19 @@ impl Engagelab {
                 // A message that the vendor does not know, or knows no more: that is for the data
                 // set of its numbers to say.
                 (Reply::Refused(refused), asked_at) if refused.names_message() => {
-                    return Ok(Observation::NotYet { asked, asked_at });
+                    return Ok(Observation::NotYetAvailable { asked, asked_at });
                 }
                 // A device id can be the cause: no message has a status then, and nobody else
                 // would say so.
                 (Reply::Refused(refused), _) => {
                     let failure = refused.failure.advise("check canaries");
-                    return Ok(Observation::Failed { asked, failure });
+                    return Ok(Observation::MessageFailed { asked, failure });
                 }
             };
             let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
             if let Err(problem) = tally.take(&body, devices, unknown) {
                 let failure = Failure::bad_count(&problem);
-                return Ok(Observation::Failed { asked, failure });
+                return Ok(Observation::MessageFailed { asked, failure });
             }
         }
         let figures = tally.figures(&message.id);
@@ -387,7 +386,7 @@ impl Engagelab {
 
 /// A message whose id is none of this vendor's.
 fn invalid_id(asked: Arc<str>) -> Observation {
-    Observation::Refused {
+    Observation::MessageRejected {
         asked,
         reason: Arc::from("invalid_id"),
         then: Refusal::AtOnce,

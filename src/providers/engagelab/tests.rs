@@ -30,14 +30,16 @@ async fn start_at(
 /// What became of each message, in short.
 fn short(taken: &[Observation]) -> Vec<String> {
     let of = |observation: &Observation| match observation {
-        Observation::Snapshot(snapshot) => format!("{} numbers", snapshot.id),
-        Observation::NotYet { asked, .. } => format!("{asked} not yet"),
-        Observation::Refused {
+        Observation::MessageSnapshot(snapshot) => format!("{} numbers", snapshot.id),
+        Observation::NotYetAvailable { asked, .. } => format!("{asked} not yet"),
+        Observation::MessageRejected {
             asked,
             reason,
             then,
         } => format!("{asked} {reason} {then:?}"),
-        Observation::Failed { asked, failure } => format!("{asked} {}", failure.kind.as_str()),
+        Observation::MessageFailed { asked, failure } => {
+            format!("{asked} {}", failure.kind.as_str())
+        }
         Observation::Figures { part, figures, .. } => format!("{part} {}", figures.len()),
         other => format!("{other:?}"),
     };
@@ -232,7 +234,7 @@ async fn a_batch_is_halved_for_any_refusal_of_a_message() {
         let refused: Vec<_> = taken
             .iter()
             .filter_map(|observation| match observation {
-                Observation::Refused {
+                Observation::MessageRejected {
                     asked,
                     reason,
                     then,

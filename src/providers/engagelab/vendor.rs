@@ -102,5 +102,5 @@ pub(crate) static VENDOR: Vendor = Vendor {
         }],
         ..Remedies::NONE
     },
-    build: |parts| Arc::new(Engagelab::new(parts.http, parts.account)),
+    build: |parts| Arc::new(Engagelab::new(parts.http, &parts.options)),
 };

@@ -10,10 +10,9 @@ use jiff::Timestamp;
 use rand::RngExt;
 use tracing::Instrument;
 
-use super::{HttpAnswer, Request, Verdict, limiter::Limiter};
+use super::{HttpAnswer, HttpOptions, Request, Tls, Verdict, limiter::Limiter};
 use crate::{
     aside::{LARGE_ANSWER, aside},
-    config::{Account, Tls},
     files,
     model::Dataset,
     providers::{Failure, FailureKind, Observer, RequestCode, Scope},
@@ -68,23 +67,24 @@ struct Broken {
 }
 
 impl Http {
-    /// The client of `account`.
+    /// A client.
     ///
     /// # Errors
     ///
     /// A certificate, key or proxy of the account cannot be used.
     pub fn new(
-        account: &Account,
+        options: impl Into<HttpOptions>,
         clock: Clock,
         observer: Arc<dyn Observer>,
     ) -> Result<Http, BuildError> {
+        let options: HttpOptions = options.into();
         let build_error = |problem: String| BuildError {
-            account: account.name.clone(),
+            account: options.account.clone(),
             problem,
         };
         let (builder, raw_builder) = (
-            builder_of(account).map_err(build_error)?,
-            builder_of(account).map_err(build_error)?,
+            builder_of(&options).map_err(build_error)?,
+            builder_of(&options).map_err(build_error)?,
         );
         let client = builder
             .build()
@@ -93,23 +93,23 @@ impl Http {
         // from an answer that did not come.
         let raw_client = raw_builder
             .no_gzip()
-            .connect_timeout(account.timeout.mul_f64(0.9))
+            .connect_timeout(options.timeout.mul_f64(0.9))
             .build()
             .map_err(|error| build_error(chain(&error)))?;
-        let host = account.base_url.host_str().unwrap_or_default();
-        let authority = match account.base_url.port() {
+        let host = options.base_url.host_str().unwrap_or_default();
+        let authority = match options.base_url.port() {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
         Ok(Http {
-            account: account.name.clone(),
+            account: options.account.clone(),
             client,
             raw_client,
-            base: account.base_url.as_str().trim_end_matches('/').to_owned(),
+            base: options.base_url.as_str().trim_end_matches('/').to_owned(),
             authority,
-            timeout: account.timeout,
-            max_bytes: account.max_response_bytes,
-            limiter: Limiter::new(account.rate_limit, clock.clone()),
+            timeout: options.timeout,
+            max_bytes: options.max_response_bytes,
+            limiter: Limiter::new(options.rate_limit, clock.clone()),
             clock,
             observer,
             answers: None,
@@ -488,13 +488,13 @@ fn retry_after(headers: &HeaderMap, clock: &Clock) -> Option<Duration> {
 }
 
 /// What the clients of an account have in common.
-fn builder_of(account: &Account) -> Result<reqwest::ClientBuilder, String> {
+fn builder_of(options: &HttpOptions) -> Result<reqwest::ClientBuilder, String> {
     let builder = reqwest::Client::builder()
         .user_agent(USER_AGENT)
         .redirect(reqwest::redirect::Policy::none())
-        .pool_max_idle_per_host(account.max_concurrency);
-    let builder = with_tls(builder, &account.tls)?;
-    match &account.proxy_url {
+        .pool_max_idle_per_host(options.max_concurrency);
+    let builder = with_tls(builder, &options.tls)?;
+    match &options.proxy_url {
         Some(proxy) => {
             // The error of the proxy's URL would show its password.
             let proxy = reqwest::Proxy::all(proxy.expose())

@@ -7,7 +7,7 @@ use std::{
 
 use delivery_clock::{Clock, Moment};
 
-use crate::config::RateLimit;
+use super::RateLimit;
 
 /// A bucket of tokens.
 pub(crate) struct Limiter {

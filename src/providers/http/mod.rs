@@ -8,10 +8,11 @@ mod client;
 mod limiter;
 mod packed;
 
-use std::time::Duration;
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use reqwest::Url;
 
 pub use client::{Answering, Answers, BuildError, Drained, Http};
 pub(crate) use client::{chain, with_tls};
@@ -19,6 +20,48 @@ pub(crate) use limiter::Limiter;
 pub(crate) use packed::{is_packed, unpacked};
 
 use super::Failure;
+use crate::secret::Secret;
+
+/// What a client needs of its account's configuration.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// The label `account`.
+    pub account: Arc<str>,
+    /// The vendor's address.
+    pub base_url: Url,
+    /// How long one attempt may take.
+    pub timeout: Duration,
+    /// The most bytes of one answer.
+    pub max_response_bytes: u64,
+    /// The most requests a second, and how many may come at once.
+    pub rate_limit: RateLimit,
+    /// The most requests in flight.
+    pub max_concurrency: usize,
+    /// TLS to the vendor.
+    pub tls: Tls,
+    /// A proxy, instead of the environment's. It can hold a password.
+    pub proxy_url: Option<Secret>,
+}
+
+/// `rate_limit`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RateLimit {
+    /// Requests a second in the long run.
+    pub requests_per_second: f64,
+    /// How many may come at once after a pause.
+    pub burst: u32,
+}
+
+/// `tls` of a connection to elsewhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// Authorities to trust instead of the system's (PEM).
+    pub ca_file: Option<PathBuf>,
+    /// The client's certificate (PEM).
+    pub cert_file: Option<PathBuf>,
+    /// The client's key (PEM).
+    pub key_file: Option<PathBuf>,
+}
 
 /// One attempt's request. Built anew for each attempt, so that signatures and nonces are fresh.
 #[derive(Clone, Debug)]

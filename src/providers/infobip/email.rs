@@ -7,9 +7,8 @@ use futures_util::{FutureExt, future::BoxFuture};
 use super::{Access, body, vendor::REPORTS};
 use crate::{
     aside::{LARGE_ANSWER, aside},
-    config,
     providers::{
-        Answer, DrainQuery, Failure, FailureKind, Observation, Provider, Pushed,
+        Answer, DrainQuery, Failure, FailureKind, Observation, Provider, ProviderOptions, Pushed,
         http::{Http, HttpAnswer, is_packed, unpacked},
     },
 };
@@ -25,12 +24,12 @@ pub(crate) struct InfobipEmail {
 }
 
 impl InfobipEmail {
-    pub(crate) fn new(http: Http, account: &config::Account) -> InfobipEmail {
-        let access = Access::new(&account.credentials);
+    pub(crate) fn new(http: Http, options: &ProviderOptions) -> InfobipEmail {
+        let access = Access::new(&options.credentials);
         InfobipEmail {
             http,
             access,
-            account: account.name.clone(),
+            account: options.account.clone(),
         }
     }
 }
@@ -70,7 +69,7 @@ impl InfobipEmail {
                 read.failure = None;
             }
             let failure = read.failure.clone();
-            observations.push(Observation::Drained {
+            observations.push(Observation::DrainedBody {
                 body: drained.body,
                 read,
                 cut: drained.cut,

@@ -20,11 +20,12 @@ use http::HeaderMap;
 use errors::{Class, VendorError};
 
 use super::{
+    Credentials,
     http::{HttpAnswer, Request, Verdict},
     secrets::Secrets,
     verdict::by_status,
 };
-use crate::{config::Credentials, redact::shown, secret::Secret};
+use crate::{redact::shown, secret::Secret};
 
 /// How an account of this vendor is known to it.
 pub(super) struct Access {

@@ -11,10 +11,9 @@ use super::{
     errors::{self, Class, VendorError},
 };
 use crate::{
-    config,
     model::{ErrorReason, Measure, Message, Snapshot, Totals},
     providers::{
-        Answer, Failure, MessagesQuery, Observation, Provider, Refusal,
+        Answer, Failure, MessagesQuery, Observation, Provider, ProviderOptions, Refusal,
         decode::decode,
         encode::percent_encode,
         http::{Http, HttpAnswer, Verdict},
@@ -33,10 +32,10 @@ pub(crate) struct InfobipPush {
 }
 
 impl InfobipPush {
-    pub(crate) fn new(http: Http, account: &config::Account) -> InfobipPush {
+    pub(crate) fn new(http: Http, options: &ProviderOptions) -> InfobipPush {
         InfobipPush {
             http,
-            access: Access::new(&account.credentials),
+            access: Access::new(&options.credentials),
         }
     }
 
@@ -103,7 +102,7 @@ impl InfobipPush {
         let statistics = match answered {
             Answered::Statistics(statistics) => statistics,
             Answered::Refused(reason) => {
-                return Ok(Observation::Refused {
+                return Ok(Observation::MessageRejected {
                     asked,
                     reason,
                     // It may not be known everywhere at the vendor yet.
@@ -112,7 +111,7 @@ impl InfobipPush {
             }
         };
         Ok(match statistics.totals() {
-            Ok(totals) => Observation::Snapshot(Box::new(Snapshot {
+            Ok(totals) => Observation::MessageSnapshot(Box::new(Snapshot {
                 asked: asked.clone(),
                 id: asked,
                 campaign: None,
@@ -122,7 +121,7 @@ impl InfobipPush {
                 breakdown: Vec::new(),
                 types: Vec::new(),
             })),
-            Err(problem) => Observation::Failed {
+            Err(problem) => Observation::MessageFailed {
                 asked,
                 failure: Failure::bad_count(&problem),
             },
@@ -310,6 +309,21 @@ mod tests {
 
     const EXAMPLE: &str = r#"{"totalSent": 31569, "delivered": 29568, "seen": 25632,
         "errors": {"registration": 1654, "expired": 301, "cloud": 46}, "delivery": {"rate": 93.66}}"#;
+
+    #[test]
+    fn every_declared_field_is_read_as_its_measure() {
+        for field in super::super::vendor::PUSH.channels[0].fields {
+            let json = match field.name.split_once('.') {
+                Some((outer, inner)) => format!(r#"{{"{outer}": {{"{inner}": 7}}}}"#),
+                None => format!(r#"{{"{}": 7}}"#, field.name),
+            };
+            assert_eq!(
+                totals(&json).unwrap().counts,
+                [(field.measure, 7)],
+                "{json}"
+            );
+        }
+    }
 
     #[test]
     fn the_vendors_example_is_read_whole() {

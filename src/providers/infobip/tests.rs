@@ -210,7 +210,7 @@ async fn what_may_go_away_is_asked_for_again_by_the_code_under_200_too() {
         let replies = vec![(200, JSON, first), (200, JSON, numbers.into())];
         let (seen, result, notes) = statistics(replies).await;
         assert_eq!(result, Ok(()));
-        let [Observation::Snapshot(snapshot)] = seen.as_slice() else {
+        let [Observation::MessageSnapshot(snapshot)] = seen.as_slice() else {
             panic!("{seen:?}");
         };
         assert_eq!(snapshot.totals[0].counts, [(Measure::Sent, 5)]);
@@ -237,7 +237,7 @@ async fn a_bulk_that_the_vendor_does_not_take_is_refused_by_itself() {
         (200, exception("NOT_FOUND", "x"), "NOT_FOUND"),
     ] {
         let (seen, result, _) = statistics(vec![(status, JSON, body.clone())]).await;
-        let refused = Observation::Refused {
+        let refused = Observation::MessageRejected {
             asked: Arc::from("bulk"),
             reason: Arc::from(reason),
             then: Refusal::UnlessNew,
@@ -321,7 +321,7 @@ async fn a_drain_that_gets_no_reports_fails_after_its_body_is_handed_over() {
             drain(&account("infobip_email", "api_key: k", &base)).await;
         assert_eq!(bodies, 1, "{body}");
         let [
-            Observation::Drained {
+            Observation::DrainedBody {
                 read, cut: None, ..
             },
         ] = seen.as_slice()
@@ -344,7 +344,7 @@ async fn reports_are_read_and_their_new_fields_told() {
     let marked = format!("\u{feff}\n{REPORTS}\n");
     let base = serve(vec![(200, JSON, marked)]).await;
     let ((seen, result, notes), _) = drain(&account("infobip_email", "api_key: k", &base)).await;
-    let [Observation::Drained { read, .. }] = seen.as_slice() else {
+    let [Observation::DrainedBody { read, .. }] = seen.as_slice() else {
         panic!("{seen:?}");
     };
     assert_eq!(

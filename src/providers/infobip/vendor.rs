@@ -82,7 +82,7 @@ pub(crate) static PUSH: Vendor = Vendor {
     )],
     measure_notes: &[],
     remedies: Remedies::NONE,
-    build: |parts| Arc::new(InfobipPush::new(parts.http, parts.account)),
+    build: |parts| Arc::new(InfobipPush::new(parts.http, &parts.options)),
 };
 
 /// E-mail.
@@ -149,5 +149,5 @@ pub(crate) static EMAIL: Vendor = Vendor {
         ),
     ],
     remedies: Remedies::NONE,
-    build: |parts| Arc::new(InfobipEmail::new(parts.http, parts.account)),
+    build: |parts| Arc::new(InfobipEmail::new(parts.http, &parts.options)),
 };

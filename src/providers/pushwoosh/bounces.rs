@@ -173,7 +173,7 @@ impl Pushwoosh {
         let read = self.bounced_in(application, day, oldest, patience, &mut happenings);
         let read = read.await;
         if !happenings.is_empty() {
-            observations.push(Observation::Happened(happenings));
+            observations.push(Observation::Events(happenings));
         }
         match read {
             Ok(flaws) => {

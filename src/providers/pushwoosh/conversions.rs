@@ -182,9 +182,9 @@ impl Pushwoosh {
             // A message that has not been sent, or that has no code.
             Err(failure) if failure.kind == FailureKind::NotFound => {
                 let asked_at = self.http.clock().now();
-                Ok(Observation::NotYet { asked, asked_at })
+                Ok(Observation::NotYetAvailable { asked, asked_at })
             }
-            Err(failure) if is_refusal(&failure) => Ok(Observation::Refused {
+            Err(failure) if is_refusal(&failure) => Ok(Observation::MessageRejected {
                 asked,
                 reason: refusal_reason(&failure),
                 then: Refusal::UnlessNew,

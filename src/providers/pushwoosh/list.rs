@@ -172,7 +172,7 @@ impl Pushwoosh {
                     listing.push(observation);
                 }
                 let application = application.id.clone();
-                listing.push(Observation::Listed(Message {
+                listing.push(Observation::ListedMessage(Message {
                     application,
                     id: id.clone(),
                     campaign: None,
@@ -208,7 +208,7 @@ impl Pushwoosh {
                                 self.probe(dataset, application, patience).await?;
                             }
                             if let Some(message) = halves.refused(batch) {
-                                observations.push(Observation::Refused {
+                                observations.push(Observation::MessageRejected {
                                     asked: message.id.clone(),
                                     reason: refusal_reason(&failure),
                                     then: Refusal::UnlessNew,
@@ -300,7 +300,7 @@ impl Pushwoosh {
                 for asked in found {
                     observations.extend(names_of(&item));
                     let mut observation = item.observation(asked.clone(), asked_at);
-                    if let Observation::Snapshot(snapshot) = &mut observation
+                    if let Observation::MessageSnapshot(snapshot) = &mut observation
                         && item.code().is_none()
                     {
                         snapshot.id = asked;
@@ -318,10 +318,10 @@ impl Pushwoosh {
         for asked in missing.into_values().flatten() {
             observations.push(if nameless {
                 let failure = Failure::new(FailureKind::Decode, "a message without a name");
-                Observation::Failed { asked, failure }
+                Observation::MessageFailed { asked, failure }
             } else {
                 let asked_at = last_asked_at;
-                Observation::NotYet { asked, asked_at }
+                Observation::NotYetAvailable { asked, asked_at }
             });
         }
         Ok(())

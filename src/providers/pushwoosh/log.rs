@@ -204,7 +204,7 @@ impl Pushwoosh {
         let read = self.log_window(application, window, floor, divisible, patience, told);
         let read = read.await;
         if !happenings.is_empty() {
-            observations.push(Observation::Happened(happenings));
+            observations.push(Observation::Events(happenings));
         }
         match read {
             Ok(WindowRead::Whole(pages, flaws)) => {

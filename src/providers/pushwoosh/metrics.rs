@@ -255,6 +255,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn every_declared_field_is_read_as_its_measure() {
+        let channels = super::super::vendor::VENDOR.channels.iter();
+        for field in channels.flat_map(|channel| channel.fields) {
+            let json = format!(r#"{{"{}": "7"}}"#, field.name);
+            let row: Metrics = serde_json::from_str(&json).unwrap();
+            assert_eq!(row.counts().unwrap(), [(field.measure, 7)], "{json}");
+        }
+    }
+
+    #[test]
     fn rows_of_one_hour_are_put_together() {
         let read = |json: &str| {
             let rows: Vec<&RawValue> = serde_json::from_str(json).unwrap();

@@ -34,12 +34,12 @@ use serde_json::Value;
 
 use super::{
     Failure, FailureKind, HistoryQuery, HistoryRecord, ListQuery, Listing, MessagesQuery, Provider,
-    Scope, WholeQuery,
+    ProviderOptions, Scope, WholeQuery,
     http::{self as client, Http, Request, Verdict},
     secrets::Secrets,
     verdict::{by_status, said, undecodable},
 };
-use crate::{config, model::Dataset, redact::shown, secret::Secret};
+use crate::{model::Dataset, redact::shown, secret::Secret};
 use answer::{Answer, VendorError, code_number};
 
 /// How many messages are asked for by name at once; the vendor's limit is not documented.
@@ -72,12 +72,12 @@ pub(crate) struct Pushwoosh {
 }
 
 impl Pushwoosh {
-    pub(crate) fn new(http: Http, account: &config::Account) -> Pushwoosh {
+    pub(crate) fn new(http: Http, options: &ProviderOptions) -> Pushwoosh {
         Pushwoosh {
             http,
-            secrets: Secrets::new(account.credentials.secrets()),
-            account: account.name.clone(),
-            max_links: usize::try_from(account.keys.count(vendor::MAX_LINKS)).unwrap_or(usize::MAX),
+            secrets: Secrets::new(options.credentials.secrets()),
+            account: options.account.clone(),
+            max_links: usize::try_from(options.keys.count(vendor::MAX_LINKS)).unwrap_or(usize::MAX),
             emails: Mutex::default(),
             codes: names::Codes::default(),
             spellings: names::Spellings::default(),
@@ -312,7 +312,7 @@ impl Provider for Pushwoosh {
             } else {
                 self.logged_between(&query, &mut happenings).await
             };
-            super::Answer::new(vec![HistoryRecord::Happened(happenings)], result)
+            super::Answer::new(vec![HistoryRecord::Events(happenings)], result)
         }
         .boxed()
     }

@@ -2,7 +2,7 @@
 //! held in memory as a whole and a failure costs one slice.
 //!
 //! A round reads from the cursor, less what the vendor hands out late, up to now. The cursor itself
-//! is the ledger's ([`Observation::ReadUntil`]). Where a round stands is kept here and holds only
+//! is the ledger's ([`Observation::Cursor`]). Where a round stands is kept here and holds only
 //! while the ledger's cursor is where the round has put it: if the ledger could not take a slice,
 //! or after a restart, the round begins again.
 
@@ -133,7 +133,7 @@ impl Rounds {
         let until = Timestamp::from_second(end.min(now).as_second()).unwrap_or(now);
         let behind = |cursor: Timestamp| cursor < until || is_future(cursor, now);
         if !round.incomplete && round.cursor.is_none_or(behind) {
-            observations.push(Observation::ReadUntil(until));
+            observations.push(Observation::Cursor(until));
             round.cursor = Some(until);
         }
         let key = (dataset, application.clone());
@@ -187,7 +187,7 @@ mod tests {
         let observed = observations
             .into_iter()
             .map(|observation| match observation {
-                Observation::ReadUntil(until) => format!("until {}", until.as_second()),
+                Observation::Cursor(until) => format!("until {}", until.as_second()),
                 other => format!("{other:?}"),
             });
         (begin, observed.collect(), ended.is_ok())

@@ -152,5 +152,5 @@ pub(crate) static VENDOR: Vendor = Vendor {
         }],
         ..Remedies::NONE
     },
-    build: |parts| Arc::new(Pushwoosh::new(parts.http, parts.account)),
+    build: |parts| Arc::new(Pushwoosh::new(parts.http, &parts.options)),
 };

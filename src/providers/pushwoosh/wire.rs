@@ -153,9 +153,9 @@ impl Item {
     /// What the item says about the message that was asked for as `asked`.
     pub(super) fn observation(&self, asked: Arc<str>, asked_at: Timestamp) -> Observation {
         match self.snapshot(&asked, asked_at) {
-            Ok(Some(snapshot)) => Observation::Snapshot(Box::new(snapshot)),
-            Ok(None) => Observation::NotYet { asked, asked_at },
-            Err(problem) => Observation::Failed {
+            Ok(Some(snapshot)) => Observation::MessageSnapshot(Box::new(snapshot)),
+            Ok(None) => Observation::NotYetAvailable { asked, asked_at },
+            Err(problem) => Observation::MessageFailed {
                 asked,
                 failure: Failure::bad_count(&problem),
             },
@@ -292,9 +292,9 @@ mod tests {
             .iter()
             .map(|item| item.observation(Arc::from("x"), Timestamp::UNIX_EPOCH))
             .collect();
-        assert!(matches!(observed[0], Observation::Failed { .. }));
-        assert!(matches!(observed[1], Observation::Snapshot(_)));
-        assert!(matches!(observed[2], Observation::Failed { .. }));
+        assert!(matches!(observed[0], Observation::MessageFailed { .. }));
+        assert!(matches!(observed[1], Observation::MessageSnapshot(_)));
+        assert!(matches!(observed[2], Observation::MessageFailed { .. }));
     }
 
     #[test]
@@ -325,7 +325,7 @@ mod tests {
         for item in items(item) {
             let observed = item.observation(Arc::from("A"), Timestamp::UNIX_EPOCH);
             assert!(
-                matches!(observed, Observation::Failed { .. }),
+                matches!(observed, Observation::MessageFailed { .. }),
                 "{observed:?}"
             );
         }

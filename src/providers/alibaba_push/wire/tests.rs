@@ -3,12 +3,16 @@
 use super::*;
 use crate::model::Measure;
 
+fn object(json: &[u8]) -> Object<'_> {
+    serde_json::from_slice(json).unwrap()
+}
+
 #[test]
 fn days_begin_where_the_vendor_says() {
     let body = br#"{"RequestId":"9998B3CC","AppPushStats":{"AppPushStat":[
             {"Time":"2016-07-25T00:00:00Z","DeletedCount":10,"OpenedCount":30,"SmsSentCount":0,"ReceivedCount":60,"SentCount":100,"AcceptCount":120},
             {"time":"2016-07-25T16:00:00Z","Time":"2016-07-25T16:00:00Z","SentCount":"7"}]}}"#;
-    let days = days(body, &mut |field| panic!("{field} is unknown")).unwrap();
+    let days = days(&object(body), &mut |field| panic!("{field} is unknown")).unwrap();
     let spans: Vec<_> = days
         .iter()
         .map(|day| format!("{} {}", day.from, day.to))
@@ -24,23 +28,19 @@ fn days_begin_where_the_vendor_says() {
     assert_eq!(days[1].totals[0].counts, [(Measure::Sent, 7)]);
     assert!(
         super::days(
-            br#"{"AppPushStats":{"AppPushStat":[{"a":1}]}}"#,
+            &object(br#"{"AppPushStats":{"AppPushStat":[{"a":1}]}}"#),
             &mut |_| {}
         )
         .is_err()
     );
-    assert!(super::days(b"{}", &mut |_| {}).is_err());
-    let none = super::days(br#"{"RequestId":"x"}"#, &mut |_| {});
+    assert!(super::days(&object(b"{}"), &mut |_| {}).is_err());
+    let none = super::days(&object(br#"{"RequestId":"x"}"#), &mut |_| {});
     assert!(none.unwrap().is_empty());
 }
 
 fn read(json: &str) -> Result<Option<Snapshot>, String> {
-    snapshot(
-        json.as_bytes(),
-        &Arc::from("510427"),
-        Timestamp::UNIX_EPOCH,
-        &mut |_| {},
-    )
+    let answer = serde_json::from_str(json).map_err(|error| problem(&error))?;
+    snapshot(&answer, &Arc::from("510427"), &mut |_| {})
 }
 
 /// The push counts of an answer.
@@ -149,7 +149,7 @@ fn new_fields_are_noted_without_what_is_in_them() {
     let mut fields = Vec::new();
     let json = br#"{"RequestId": "x", "New": {"secret": 1}, "PushStats": {"PushStat": [{"SentCount": 5, "NewCount": 1, "510427": 2}]}}"#;
     let mut note = |field: &str| fields.push(field.to_owned());
-    snapshot(json, &Arc::from("510427"), Timestamp::UNIX_EPOCH, &mut note).unwrap();
+    snapshot(&object(json), &Arc::from("510427"), &mut note).unwrap();
     assert_eq!(
         fields,
         ["New", "PushStats.PushStat.*", "PushStats.PushStat.NewCount"]
@@ -158,7 +158,9 @@ fn new_fields_are_noted_without_what_is_in_them() {
 
 fn list(json: &str) -> (Result<Records, String>, Vec<String>) {
     let mut fields = Vec::new();
-    let records = records(json.as_bytes(), &mut |field| fields.push(field.to_owned()));
+    let answer = serde_json::from_str(json).map_err(|error| problem(&error));
+    let records =
+        answer.and_then(|answer| records(&answer, &mut |field| fields.push(field.to_owned())));
     (records, fields)
 }
 

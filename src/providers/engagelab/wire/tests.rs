@@ -10,6 +10,15 @@ fn read(json: &str) -> (Result<Option<Snapshot>, String>, Vec<String>) {
 }
 
 #[test]
+fn every_declared_field_is_read_as_its_measure() {
+    for field in super::super::vendor::VENDOR.channels[0].fields {
+        let json = format!(r#"{{"{}": 7}}"#, field.name);
+        let snapshot = read(&json).0.unwrap().unwrap();
+        assert_eq!(snapshot.totals[0].counts, [(field.measure, 7)], "{json}");
+    }
+}
+
+#[test]
 fn every_level_is_read_in_both_spellings_and_never_added_up() {
     let json = r#"{"plan_id": "spring-sale", "pushContent": {"secret": "text"},
             "targets": 11, "sent": 11, "delivered": 10, "impressions": 8, "clicks": 2,

@@ -82,7 +82,7 @@ async fn a_hand_out_that_may_be_lost_is_a_failure_though_the_next_attempt_succee
         for second in [NONE, REPORTS.as_bytes()] {
             let (seen, result, bodies) = drained(vec![first.clone(), reply(200, "", second)]).await;
             let [
-                Observation::Drained {
+                Observation::DrainedBody {
                     read, cut: None, ..
                 },
             ] = seen.as_slice()
@@ -114,7 +114,7 @@ async fn reports_under_an_errors_status_are_read_and_the_query_has_failed() {
         let replies = vec![reply(status, "", REPORTS.as_bytes()), reply(200, "", NONE)];
         let (seen, result, bodies) = drained(replies).await;
         let [
-            Observation::Drained {
+            Observation::DrainedBody {
                 read,
                 cut: Some(cut),
                 ..
@@ -138,7 +138,7 @@ async fn the_body_says_whether_it_is_compressed_and_the_header_does_not() {
         for headers in ["", header] {
             let (seen, result, bodies) = drained(vec![reply(200, headers, body)]).await;
             let [
-                Observation::Drained {
+                Observation::DrainedBody {
                     read, cut: None, ..
                 },
             ] = seen.as_slice()
@@ -155,7 +155,7 @@ async fn the_body_says_whether_it_is_compressed_and_the_header_does_not() {
     // What does not unpack is kept as it is.
     let broken = &packed[..packed.len() - 9];
     let (seen, result, _) = drained(vec![reply(200, header, broken)]).await;
-    let [Observation::Drained { read, .. }] = seen.as_slice() else {
+    let [Observation::DrainedBody { read, .. }] = seen.as_slice() else {
         panic!("{seen:?}");
     };
     assert_eq!(read.damage.as_ref().map(|own| &*own.rest), Some(broken));

@@ -380,7 +380,7 @@ async fn history_is_read_to_the_end_of_its_pages_and_no_further_than_asked_for()
         answer.result.unwrap();
         for record in answer.observations {
             match record {
-                HistoryRecord::Happened(rows) => round.happened.extend(rows),
+                HistoryRecord::Events(rows) => round.happened.extend(rows),
                 other => panic!("{other:?}"),
             }
         }

@@ -74,11 +74,14 @@ async fn a_message_without_conversions_is_not_yet_and_a_refused_one_is_its_own()
         let (observed, result) = bench.named(vendor::INTERVALS, &["A"]).await;
         result.unwrap();
         assert_eq!(
-            matches!(observed[0], Observation::Refused { .. }),
+            matches!(observed[0], Observation::MessageRejected { .. }),
             refused,
             "{observed:?}"
         );
-        assert_eq!(matches!(observed[0], Observation::NotYet { .. }), !refused);
+        assert_eq!(
+            matches!(observed[0], Observation::NotYetAvailable { .. }),
+            !refused
+        );
     }
     let script = |_: &str, _: &Value| {
         (

@@ -48,7 +48,7 @@ async fn the_list_finds_every_message_whatever_the_order_and_the_length_of_pages
         assert_eq!((listed(&observed).len(), found.len()), (250, 250), "{cap}");
         let snapshots = observed
             .iter()
-            .filter(|own| matches!(own, Observation::Snapshot(_)));
+            .filter(|own| matches!(own, Observation::MessageSnapshot(_)));
         assert_eq!(snapshots.count(), 250);
         assert_eq!(
             observed[0],
@@ -104,7 +104,7 @@ async fn old_messages_are_passed_over_and_one_named_in_two_ways_is_one() {
     result.unwrap();
     assert_eq!(listed(&observed), ["1001", "C-3"]);
     let created = observed.iter().find_map(|own| match own {
-        Observation::Listed(message) if &*message.id == "C-3" => message.sent_at,
+        Observation::ListedMessage(message) if &*message.id == "C-3" => message.sent_at,
         _ => None,
     });
     assert_eq!(created, "2026-11-25T12:00:00Z".parse().ok());
@@ -126,7 +126,10 @@ async fn a_row_without_a_name_costs_no_other_and_is_a_failure() {
     let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
     let (observed, result) = bench.list("2026-11-25T08:00:00Z").await;
     assert_eq!(listed(&observed), ["C-1", "B"]);
-    assert!(matches!(observed.last(), Some(Observation::Failed { .. })));
+    assert!(matches!(
+        observed.last(),
+        Some(Observation::MessageFailed { .. })
+    ));
     assert_eq!(result.unwrap_err().kind, FailureKind::Decode);
     assert!(bench.notes.unknown.lock().unwrap().contains("took"));
 }
@@ -166,13 +169,13 @@ async fn a_refused_name_is_found_by_halving_and_costs_no_other() {
         result.unwrap();
         let snapshots = observed
             .iter()
-            .filter(|own| matches!(own, Observation::Snapshot(_)));
+            .filter(|own| matches!(own, Observation::MessageSnapshot(_)));
         assert_eq!(snapshots.count(), 6);
-        let not_yet = observed
-            .iter()
-            .filter(|own| matches!(own, Observation::NotYet { asked, .. } if &**asked == "C-6"));
+        let not_yet = observed.iter().filter(
+            |own| matches!(own, Observation::NotYetAvailable { asked, .. } if &**asked == "C-6"),
+        );
         assert_eq!(not_yet.count(), 1);
-        let refused = Observation::Refused {
+        let refused = Observation::MessageRejected {
             asked: Arc::from("C-5"),
             reason: Arc::from(reason),
             then: Refusal::UnlessNew,
@@ -211,7 +214,7 @@ async fn names_are_matched_by_their_normalised_form_and_asked_for_in_short_reque
     let bench = Bench::new("2026-11-26T08:00:00Z", script).await;
     let (observed, result) = bench.named(vendor::MESSAGES, &["12345678900"]).await;
     result.unwrap();
-    let Some(Observation::Snapshot(snapshot)) = observed.last() else {
+    let Some(Observation::MessageSnapshot(snapshot)) = observed.last() else {
         panic!("{observed:?}");
     };
     assert_eq!(
@@ -249,7 +252,7 @@ async fn a_message_is_one_in_upper_and_lower_case() {
     result.unwrap();
     assert_eq!(observed[..2], [named("1001"), named("c-1")]);
     assert_eq!(listed(&observed), ["C-1"]);
-    let Some(Observation::Snapshot(snapshot)) = observed.last() else {
+    let Some(Observation::MessageSnapshot(snapshot)) = observed.last() else {
         panic!("{observed:?}");
     };
     assert_eq!(&*snapshot.id, "C-1");
@@ -259,7 +262,10 @@ async fn a_message_is_one_in_upper_and_lower_case() {
         let (observed, result) = bench.named(vendor::MESSAGES, &["C-1"]).await;
         result.unwrap();
         assert_eq!(observed[0], named("1001"));
-        assert!(matches!(observed.last(), Some(Observation::Snapshot(_))));
+        assert!(matches!(
+            observed.last(),
+            Some(Observation::MessageSnapshot(_))
+        ));
         let request = bench.requests().remove(0);
         assert_eq!(request["filters"]["messages_codes"], json!([sent]));
     }
@@ -269,7 +275,7 @@ async fn a_message_is_one_in_upper_and_lower_case() {
     let asked: Vec<_> = observed
         .iter()
         .filter_map(|own| match own {
-            Observation::Snapshot(snapshot) => Some((&*snapshot.asked, &*snapshot.id)),
+            Observation::MessageSnapshot(snapshot) => Some((&*snapshot.asked, &*snapshot.id)),
             _ => None,
         })
         .collect();
@@ -294,7 +300,7 @@ async fn a_message_that_is_queried_by_its_code_may_be_answered_by_its_id_alone()
     // As long as nothing tells whose row it is, that is a failure and no "not yet".
     let (observed, _) = bench.named(vendor::MESSAGES, &["C-7"]).await;
     assert!(
-        matches!(observed[..], [Observation::Failed { .. }]),
+        matches!(observed[..], [Observation::MessageFailed { .. }]),
         "{observed:?}"
     );
     bench
@@ -304,7 +310,7 @@ async fn a_message_that_is_queried_by_its_code_may_be_answered_by_its_id_alone()
         .unwrap();
     let (observed, result) = bench.named(vendor::MESSAGES, &["C-7"]).await;
     result.unwrap();
-    let [Observation::Snapshot(snapshot)] = &observed[..] else {
+    let [Observation::MessageSnapshot(snapshot)] = &observed[..] else {
         panic!("{observed:?}");
     };
     assert_eq!((&*snapshot.asked, &*snapshot.id), ("C-7", "C-7"));

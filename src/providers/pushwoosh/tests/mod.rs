@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    config::Config,
+    config::{self, Config},
     model::{Application, Happening, Message},
     providers::{Observation, Observer, RequestCode},
 };
@@ -90,7 +90,7 @@ impl Bench {
         let notes = Arc::new(Notes::default());
         let http = Http::new(&config.accounts[0], clock, notes.clone()).unwrap();
         Bench {
-            provider: Pushwoosh::new(http, &config.accounts[0]),
+            provider: Pushwoosh::new(http, &(&config.accounts[0]).into()),
             notes,
             requests,
             hand,
@@ -156,11 +156,11 @@ impl Bench {
             let mut more = false;
             for own in observed {
                 match own {
-                    Observation::Happened(rows) => {
+                    Observation::Events(rows) => {
                         round.most = round.most.max(rows.len());
                         round.happened.extend(rows);
                     }
-                    Observation::ReadUntil(until) => {
+                    Observation::Cursor(until) => {
                         assert!(cursor.is_none_or(|cursor| cursor < until));
                         *cursor = Some(until);
                     }
@@ -224,7 +224,7 @@ fn item(index: usize, date: &str) -> Value {
 /// The names of the messages that were listed, in their order.
 fn listed(observed: &[Observation]) -> Vec<&str> {
     let listed = observed.iter().filter_map(|own| match own {
-        Observation::Listed(message) => Some(&*message.id),
+        Observation::ListedMessage(message) => Some(&*message.id),
         _ => None,
     });
     listed.collect()

@@ -4,12 +4,13 @@ mod system;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU64},
     time::Duration,
 };
 
 use delivery_clock::{Clock, Moment};
 use jiff::Timestamp;
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
 use super::{
     chunks::{Chunks, Own},
@@ -52,15 +53,87 @@ impl PointOutcome {
     }
 }
 
+/// What the process counts and measures about itself. Whoever knows a value sets it without a lock.
+struct Metrics {
+    store_up: Gauge,
+    store_errors: Counter,
+    store_size: Gauge<f64, AtomicU64>,
+    spool_size: Gauge<f64, AtomicU64>,
+    quarantined: Gauge<f64, AtomicU64>,
+    reload_successful: Gauge,
+    reload_success_time: Gauge<f64, AtomicU64>,
+    zero_hold_sufficient: Gauge,
+    /// By outcome, in the order of [`PointOutcome::ALL`].
+    otlp_points: [Counter; 3],
+}
+
+impl Default for Metrics {
+    fn default() -> Metrics {
+        let metrics = Metrics {
+            store_up: Gauge::default(),
+            store_errors: Counter::default(),
+            store_size: Gauge::default(),
+            spool_size: Gauge::default(),
+            quarantined: Gauge::default(),
+            reload_successful: Gauge::default(),
+            reload_success_time: Gauge::default(),
+            zero_hold_sufficient: Gauge::default(),
+            otlp_points: Default::default(),
+        };
+        metrics.store_up.set(1);
+        metrics.zero_hold_sufficient.set(1);
+        metrics
+    }
+}
+
+impl Metrics {
+    /// Each value with its family and the values of its labels.
+    fn visit(&self, each: &mut dyn FnMut(FamilyId, &[&str], Number)) {
+        let flag = |gauge: &Gauge| Number::Count(gauge.get().unsigned_abs());
+        for (family, gauge) in [
+            (catalog::STORE_UP, &self.store_up),
+            (catalog::ZERO_HOLD_SUFFICIENT, &self.zero_hold_sufficient),
+            (
+                catalog::CONFIG_LAST_RELOAD_SUCCESSFUL,
+                &self.reload_successful,
+            ),
+        ] {
+            each(family, &[], flag(gauge));
+        }
+        for (family, gauge) in [
+            (catalog::STORE_SIZE_BYTES, &self.store_size),
+            (catalog::SPOOL_BYTES, &self.spool_size),
+            (catalog::QUARANTINED_BODIES, &self.quarantined),
+            (
+                catalog::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS,
+                &self.reload_success_time,
+            ),
+        ] {
+            each(family, &[], Number::Float(gauge.get()));
+        }
+        each(
+            catalog::STORE_ERRORS,
+            &[],
+            Number::Count(self.store_errors.get()),
+        );
+        for (outcome, points) in PointOutcome::ALL.iter().zip(&self.otlp_points) {
+            let points = Number::Count(points.get());
+            each(catalog::OTLP_POINTS, &[outcome.as_str()], points);
+        }
+    }
+}
+
 /// The series of the process.
 pub struct ProcessSeries {
     clock: Clock,
     start: Timestamp,
+    metrics: Metrics,
     state: Mutex<State>,
 }
 
 #[derive(Default)]
 struct State {
+    /// As it was shown last.
     values: Chunks,
     /// What could not be written to when it was last tried.
     down: Vec<Place>,
@@ -79,6 +152,7 @@ impl ProcessSeries {
         let series = ProcessSeries {
             start: clock.now(),
             clock,
+            metrics: Metrics::default(),
             state: Mutex::default(),
         };
         let build = [
@@ -86,29 +160,11 @@ impl ProcessSeries {
             env!("DELIVERY_EXPORTER_REVISION"),
             env!("DELIVERY_EXPORTER_RUSTC"),
         ];
-        let mut state = series.lock();
-        state.set(catalog::BUILD_INFO, &build, Number::Count(1));
-        for family in [catalog::STORE_UP, catalog::ZERO_HOLD_SUFFICIENT] {
-            state.set(family, &[], Number::Count(1));
-        }
-        state.set(
-            catalog::CONFIG_LAST_RELOAD_SUCCESSFUL,
-            &[],
-            Number::Count(0),
-        );
-        for family in [
-            catalog::STORE_SIZE_BYTES,
-            catalog::SPOOL_BYTES,
-            catalog::QUARANTINED_BODIES,
-            catalog::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS,
-        ] {
-            state.set(family, &[], Number::Float(0.0));
-        }
-        state.count(catalog::STORE_ERRORS, &[], 0, series.start);
-        for outcome in PointOutcome::ALL {
-            state.count(catalog::OTLP_POINTS, &[outcome.as_str()], 0, series.start);
-        }
-        drop(state);
+        let one = Value::Gauge(Number::Count(1));
+        series
+            .lock()
+            .values
+            .insert(catalog::BUILD_INFO, own(&build), one);
         series
     }
 
@@ -118,28 +174,24 @@ impl ProcessSeries {
 
     /// The configuration was read: taken or not.
     pub fn reloaded(&self, taken: bool, at: Timestamp) {
-        let mut state = self.lock();
-        let successful = Number::Count(taken.into());
-        state.set(catalog::CONFIG_LAST_RELOAD_SUCCESSFUL, &[], successful);
+        self.metrics.reload_successful.set(taken.into());
         if taken {
-            let at = Number::Float(at.as_duration().as_secs_f64());
-            let family = catalog::CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS;
-            state.set(family, &[], at);
+            let at = at.as_duration().as_secs_f64();
+            self.metrics.reload_success_time.set(at);
         }
     }
 
     /// Whether every scraper comes often enough to see that a counter was 0.
     pub fn zero_hold_sufficient(&self, sufficient: bool) {
-        let sufficient = Number::Count(sufficient.into());
-        self.lock()
-            .set(catalog::ZERO_HOLD_SUFFICIENT, &[], sufficient);
+        self.metrics.zero_hold_sufficient.set(sufficient.into());
     }
 
     /// Points were pushed by OTLP.
     pub fn otlp_points(&self, outcome: PointOutcome, points: u64) {
-        let labels = [outcome.as_str()];
-        self.lock()
-            .count(catalog::OTLP_POINTS, &labels, points, self.start);
+        let of_outcome = PointOutcome::ALL.iter().zip(&self.metrics.otlp_points);
+        for (_, counter) in of_outcome.filter(|own| *own.0 == outcome) {
+            counter.inc_by(points);
+        }
     }
 
     /// The process's series, in the order of the families.
@@ -150,33 +202,26 @@ impl ProcessSeries {
             state.next = now + SYSTEM_INTERVAL;
             state.ask_system(self.start);
         }
+        let values = &mut state.values;
+        self.metrics.visit(&mut |family, labels, number| {
+            values.insert(family, own(labels), value_of(family, number, self.start));
+        });
         state.show()
     }
 }
 
+fn value_of(family: FamilyId, number: Number, start: Timestamp) -> Value {
+    match family.kind {
+        Kind::Counter => Value::Counter(number, start),
+        _ => Value::Gauge(number),
+    }
+}
+
 impl State {
-    fn set(&mut self, family: FamilyId, labels: &[&str], number: Number) {
-        self.values
-            .insert(family, own(labels), Value::Gauge(number));
-    }
-
-    fn count(&mut self, family: FamilyId, labels: &[&str], by: u64, start: Timestamp) {
-        let zero = || Value::Counter(Number::Count(0), start);
-        self.values.change(family, own(labels), zero, |value| {
-            if let Value::Counter(Number::Count(count), _) = value {
-                *count = count.saturating_add(by);
-            }
-        });
-    }
-
     fn ask_system(&mut self, start: Timestamp) {
         let values = &mut self.values;
         self.system.read(&mut |family, value| {
-            let number = Number::Float(value);
-            let value = match family.kind {
-                Kind::Counter => Value::Counter(number, start),
-                _ => Value::Gauge(number),
-            };
+            let value = value_of(family, Number::Float(value), start);
             values.insert(family, Own::default(), value);
         });
     }
@@ -207,18 +252,16 @@ impl StoreNotes for ProcessSeries {
         if !up {
             state.down.push(place);
         }
-        let all_up = Number::Count(state.down.is_empty().into());
-        state.set(catalog::STORE_UP, &[], all_up);
+        self.metrics.store_up.set(state.down.is_empty().into());
     }
 
     fn error(&self) {
-        self.lock().count(catalog::STORE_ERRORS, &[], 1, self.start);
+        self.metrics.store_errors.inc();
     }
 
     #[expect(clippy::cast_precision_loss, reason = "sizes of disks are below 2^53")]
     fn store_size(&self, bytes: u64) {
-        let size = Number::Float(bytes as f64);
-        self.lock().set(catalog::STORE_SIZE_BYTES, &[], size);
+        self.metrics.store_size.set(bytes as f64);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "sizes of disks are below 2^53")]
@@ -226,9 +269,8 @@ impl StoreNotes for ProcessSeries {
         let mut state = self.lock();
         state.spools.insert(account.clone(), (bytes, quarantined));
         let sum = |of: fn(&(u64, u64)) -> u64| state.spools.values().map(of).sum::<u64>() as f64;
-        let (bytes, bodies) = (sum(|own| own.0), sum(|own| own.1));
-        state.set(catalog::SPOOL_BYTES, &[], Number::Float(bytes));
-        state.set(catalog::QUARANTINED_BODIES, &[], Number::Float(bodies));
+        self.metrics.spool_size.set(sum(|own| own.0));
+        self.metrics.quarantined.set(sum(|own| own.1));
     }
 }
 

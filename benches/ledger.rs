@@ -25,7 +25,7 @@ use clap::Parser;
 use delivery_clock::Clock;
 use delivery_exporter::{
     config::{self, Config},
-    ledger::{AccountLedger, Ledger, Place, Purpose, Seen, StoreNotes},
+    ledger::{AccountLedger, Ledger, MessageObservation, Purpose, StoreObserver, Volume},
     model::{Dataset, Measure, Message, Snapshot, Totals},
     providers::{self, Observer, RequestCode},
 };
@@ -55,8 +55,8 @@ struct Flags {
 
 struct Quiet;
 
-impl StoreNotes for Quiet {
-    fn up(&self, _: Place, _: bool) {}
+impl StoreObserver for Quiet {
+    fn up(&self, _: Volume, _: bool) {}
     fn error(&self) {}
     fn size(&self, _: &Arc<str>, _: u64, _: u64) {}
     fn store_size(&self, _: u64) {}
@@ -279,7 +279,7 @@ providers:
 async fn account(ledger: &Ledger, config: &Config, index: usize) -> Arc<AccountLedger> {
     let own = &config.accounts[index];
     let account = ledger.account(config, own).unwrap();
-    ledger.lease(&own.name).gained().await;
+    ledger.lease(&own.name).acquired().await;
     account
         .open(&own.applications, &own.collect, true)
         .await
@@ -329,7 +329,7 @@ async fn reports(flags: &Flags, ledger: &Ledger, config: &Config, raw: &mut Raw)
         chunk[1] += start.elapsed();
         counted += SHARED * ANSWER;
         if counted % 500_000 == 0 {
-            ledger.tend().await;
+            ledger.maintain().await;
         }
         if counted % CHUNK == 0 || counted >= flags.reports {
             let count = (counted - 1) % CHUNK + 1;
@@ -372,7 +372,7 @@ async fn snapshots(flags: &Flags, ledger: &Ledger, config: &Config, raw: &mut Ra
                     (Measure::Delivered, 900 + round),
                     (Measure::Displayed, 100 + round),
                 ];
-                Seen {
+                MessageObservation {
                     message: Message {
                         application: application.id.clone(),
                         id: id.clone(),

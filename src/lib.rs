@@ -5,7 +5,7 @@
 //! knows only the types at its doors. `docs/architecture.md` is the map.
 
 pub mod app;
-mod aside;
+mod blocking;
 pub mod catalog;
 pub mod cli;
 pub mod collector;

@@ -291,9 +291,9 @@ impl std::str::FromStr for Age {
 
 /// A figure of an application or a message besides its counts, as it is now: a gauge.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Figure {
+pub struct AppMetric {
     /// Which, with its own labels.
-    pub kind: FigureKind,
+    pub kind: AppMetricKind,
     /// Its value.
     pub value: f64,
 }
@@ -301,7 +301,7 @@ pub struct Figure {
 /// Which figure, with its own labels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the fields are named after the labels")]
-pub enum FigureKind {
+pub enum AppMetricKind {
     /// New users of the newest complete period.
     UsersNew {
         platform: Arc<str>,
@@ -350,23 +350,23 @@ pub enum FigureKind {
     LinkDevices { link: Arc<str> },
 }
 
-impl FigureKind {
+impl AppMetricKind {
     /// Whether two of them cannot be added.
     pub fn is_ratio(&self) -> bool {
-        matches!(self, FigureKind::ConversionRatio { .. })
+        matches!(self, AppMetricKind::ConversionRatio { .. })
     }
 }
 
 /// Something that happened once, and that a vendor may tell more than once.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Happening {
+pub struct Event {
     /// Stands for it: nothing that names a person is kept.
     pub digest: [u8; 16],
     /// The digest that version 0.1 made of the same row, where it differs: a ledger that knows it
     /// has counted the row.
     pub former: Option<[u8; 16]>,
     /// What it is.
-    pub kind: HappeningKind,
+    pub kind: EventKind,
     /// When it happened, if the vendor says so: what is older than the application's birth counts
     /// nothing.
     pub at: Option<Timestamp>,
@@ -375,7 +375,7 @@ pub struct Happening {
 /// What can happen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are named after the labels")]
-pub enum HappeningKind {
+pub enum EventKind {
     /// An event of the vendor's log.
     Log {
         action: Arc<str>,

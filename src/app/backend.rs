@@ -10,7 +10,7 @@ use super::{Exporter, exporter::ActiveAccount, probes::PROBE_FLOOR};
 use crate::{
     collector::Recorder,
     config::Account,
-    ledger::{Amount, News, Registration, StoreError},
+    ledger::{Amount, LedgerDelta, Registration, StoreError},
     model::{Application, Message},
     providers::{MessagesQuery, Observation, Pushed, Vendors},
     redact::masked,
@@ -32,7 +32,7 @@ impl Exporter {
         application: &Application,
         body: Bytes,
         read: crate::providers::ReportsRead,
-    ) -> Result<News, String> {
+    ) -> Result<LedgerDelta, String> {
         // On disk before anything of it is counted, as with a body that was asked for.
         let mut writer = live.ledger.spool().begin().await.map_err(|error| error.0)?;
         writer.write(&body).await.map_err(|error| error.0)?;
@@ -53,7 +53,7 @@ impl Exporter {
         let Pushed {
             reports, events, ..
         } = live.provider.read_pushed(&body);
-        let mut news = News::default();
+        let mut delta = LedgerDelta::default();
         let mut new = 0;
         let (told, kept) = (reports.reports.len() as u64, reports.damage.is_some());
         let known = told > 0 || !events.is_empty();
@@ -63,13 +63,13 @@ impl Exporter {
                 .happened(&application, dataset, events, None)
                 .await;
             let (more, counted) = counted.map_err(|error| error.to_string())?;
-            news.append(more);
+            delta.append(more);
             new += counted;
         }
         if told > 0 || kept {
             let more = self.take_reports(live, &application, body, reports).await?;
             new += told - more.duplicates.min(told);
-            news.append(more);
+            delta.append(more);
         }
         // All of it is durable, or not counted: what cannot be understood is kept.
         let outcome = if kept {
@@ -81,7 +81,7 @@ impl Exporter {
         } else {
             WebhookOutcome::Unsupported
         };
-        live.series.news(&news);
+        live.series.delta(&delta);
         live.series.webhook(outcome);
         Ok(outcome)
     }

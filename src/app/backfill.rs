@@ -20,7 +20,7 @@ use crate::{
     collector::Progress,
     config::{self, Account, Config, MessageEntry},
     discovery::{Sources, Update},
-    ledger::{Before, Increase},
+    ledger::{Increase, PreBaseline},
     model::{Application, Dataset, HistoryMethod, Message, QueryMethod},
     outputs::exposition,
     progress::Bar,
@@ -86,7 +86,7 @@ async fn backfill(config: &Config, wanted: &Backfill) -> Result<Vec<String>, Str
             later(now, -HEAD).strftime("%Y-%m-%dT%H:00:00Z")
         );
     }
-    let before = Before::read(config, &clock).await;
+    let before = PreBaseline::read(config, &clock).await;
     let before = before.map_err(|error| error.to_string())?;
     if before.iter().any(|own| !own.is_there()) {
         eprintln!(
@@ -198,7 +198,7 @@ fn query<'a>(
 /// One account, while its vendor is asked.
 struct Recall<'a> {
     account: &'a Account,
-    before: &'a Before,
+    before: &'a PreBaseline,
     clock: &'a Clock,
     progress: &'a Bar,
     from: Timestamp,
@@ -293,10 +293,10 @@ impl Recall<'_> {
         for record in answer.observations {
             match record {
                 HistoryRecord::Increase(day) => days.push(day),
-                HistoryRecord::Events(happenings) => {
+                HistoryRecord::Events(events) => {
                     let before = self.before;
                     let increases =
-                        before.of_happenings(application, dataset, &happenings, reach, &mut seen);
+                        before.of_happenings(application, dataset, &events, reach, &mut seen);
                     self.count(dataset, application, increases);
                 }
                 HistoryRecord::Newest { from, to, figures } => {

@@ -14,7 +14,7 @@ use super::{
     substitutes::{AnswersOf, Substitutes, provider},
 };
 use crate::{
-    collector::{self, CollectorHandle, Parts, Progress},
+    collector::{self, CollectorDeps, CollectorHandle, Progress},
     config::{Account, Config},
     ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError},
     model::Dataset,
@@ -261,7 +261,7 @@ impl Exporter {
         config: &Config,
         ready: PreparedAccount,
         progress: &Arc<dyn Progress>,
-    ) -> Result<Parts, StartError> {
+    ) -> Result<CollectorDeps, StartError> {
         let PreparedAccount {
             account,
             provider,
@@ -270,7 +270,7 @@ impl Exporter {
         } = ready;
         let ledger = self.ledger.account(config, &account)?;
         let lease = self.ledger.lease(&account.name);
-        Ok(Parts {
+        Ok(CollectorDeps {
             account,
             provider,
             recorder: series,
@@ -414,10 +414,10 @@ impl Exporter {
     }
 
     /// Looks after the store once in a while, for as long as the exporter is there.
-    pub async fn tend(&self) {
+    pub async fn maintain(&self) {
         loop {
             self.clock.sleep(TEND_EVERY).await;
-            self.ledger.tend().await;
+            self.ledger.maintain().await;
         }
     }
 

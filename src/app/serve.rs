@@ -161,7 +161,7 @@ async fn run_with(
         listeners, router, guard, stopped, WEB_GRACE,
     ));
     let tended = exporter.clone();
-    let tending = tokio::spawn(async move { tended.tend().await });
+    let tending = tokio::spawn(async move { tended.maintain().await });
     for address in &addresses {
         tracing::info!(%address, "listening");
     }

@@ -16,11 +16,11 @@ use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use flights::Flights;
+use flights::InFlight;
 
 use super::{
     Recorder,
-    queue::{Job, Lane},
+    queue::{DatasetQueue, QueuedQuery},
     schedule,
 };
 use crate::{
@@ -81,7 +81,7 @@ pub struct Trouble {
 }
 
 /// Everything that the collector of one account works with.
-pub struct Parts {
+pub struct CollectorDeps {
     /// The account.
     pub account: Arc<Account>,
     /// How its vendor is asked.
@@ -117,12 +117,12 @@ pub trait Progress: Send + Sync {
 /// Nobody is told.
 impl Progress for () {}
 
-type LaneKey = (Dataset, usize);
+type DatasetQueueKey = (Dataset, usize);
 
 /// The collector of one account.
 pub(super) struct Collector {
-    parts: Parts,
-    lanes: BTreeMap<LaneKey, Lane>,
+    parts: CollectorDeps,
+    lanes: BTreeMap<DatasetQueueKey, DatasetQueue>,
     tracker: Tracker,
     /// Messages that the vendor refuses in a data set, and that were counted as rejected.
     set_aside: BTreeSet<(Dataset, MessageKey)>,
@@ -139,9 +139,9 @@ pub(super) struct Collector {
     /// Ids that may be other names, for which the ledger has been asked.
     other_names: HashSet<(usize, Arc<str>)>,
     /// Lists that are being queried, with when each began.
-    listing: BTreeMap<LaneKey, Moment>,
+    listing: BTreeMap<DatasetQueueKey, Moment>,
     /// How far the vendor's lists have been read.
-    lists: BTreeMap<LaneKey, ListProgress>,
+    lists: BTreeMap<DatasetQueueKey, ListProgress>,
     /// The applications whose messages are known as far as they can be.
     known_applications: BTreeSet<usize>,
     /// Queries that have not landed.
@@ -149,7 +149,7 @@ pub(super) struct Collector {
     /// When the vendor last gave a good answer.
     good_at: Option<Moment>,
     /// What is wrong now, so that it is logged once.
-    troubles: HashMap<LaneKey, Trouble>,
+    troubles: HashMap<DatasetQueueKey, Trouble>,
     status: Arc<Mutex<CollectorStatus>>,
     unreadable: u32,
     /// When the first queries were due.
@@ -200,7 +200,7 @@ enum Woken {
 impl Collector {
     /// A collector whose first queries are due at `first`.
     pub(super) fn new(
-        parts: Parts,
+        parts: CollectorDeps,
         status: Arc<Mutex<CollectorStatus>>,
         first: Moment,
     ) -> Collector {
@@ -253,12 +253,12 @@ impl Collector {
                         .lanes
                         .entry((*dataset, 0))
                         .or_default()
-                        .add(Job::Drain, first);
+                        .add(QueuedQuery::Drain, first);
                 }
                 QueryMethod::Whole => {
                     for application in 0..account.applications.len() {
                         let lane = collector.lanes.entry((*dataset, application)).or_default();
-                        lane.add(Job::Whole, first);
+                        lane.add(QueuedQuery::Whole, first);
                     }
                 }
                 QueryMethod::Messages { .. } => {
@@ -270,11 +270,11 @@ impl Collector {
             if Some(dataset) == list_of {
                 for application in 0..account.applications.len() {
                     let lane = collector.lanes.entry((*dataset, application)).or_default();
-                    lane.add(Job::List, first);
+                    lane.add(QueuedQuery::List, first);
                 }
             }
         }
-        let planned = collector.lanes.values().map(Lane::len).sum();
+        let planned = collector.lanes.values().map(DatasetQueue::len).sum();
         collector.parts.progress.planned(planned);
         collector.name_fixed(first);
         collector.make_room(0);
@@ -347,7 +347,7 @@ impl Collector {
         let first = earliest.map_or(first, |earliest| clock.moment_of(earliest).max(first));
         for ((dataset, of), lane) in &mut self.lanes {
             if *of == application && matches!(dataset.method, QueryMethod::Messages { .. }) {
-                lane.add(Job::Message(key.1.clone()), first);
+                lane.add(QueuedQuery::Message(key.1.clone()), first);
                 self.parts.progress.planned(1);
             }
         }
@@ -412,14 +412,14 @@ impl Collector {
     pub(super) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
-                () = self.gained() => {}
+                () = self.acquired() => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
             let (halt, mut halted) = watch::channel(false);
             let (lease, mut outer) = (self.parts.lease.clone(), stop.clone());
             let ended = async move {
                 tokio::select! {
-                    () = lease.lost() => {}
+                    () = lease.released() => {}
                     _ = outer.wait_for(|stop| *stop) => {}
                 }
             };
@@ -452,11 +452,11 @@ impl Collector {
 
     /// Returns when this process holds the account. What it still has in its spool is counted
     /// meanwhile: nobody else has it.
-    async fn gained(&self) {
+    async fn acquired(&self) {
         let mut waits = false;
         loop {
             tokio::select! {
-                () = self.parts.lease.gained() => return,
+                () = self.parts.lease.acquired() => return,
                 () = self.parts.clock.sleep(REOPEN_AFTER) => {}
             }
             if !std::mem::replace(&mut waits, true) {
@@ -473,8 +473,8 @@ impl Collector {
                 let provider = &self.parts.provider;
                 let read = |body: &[u8]| provider.read_pushed(body).reports;
                 let ledger = &self.parts.ledger;
-                match ledger.leave_spool(&self.application(0), &read).await {
-                    Ok(news) => self.parts.recorder.news(&news),
+                match ledger.forward_spool(&self.application(0), &read).await {
+                    Ok(delta) => self.parts.recorder.delta(&delta),
                     Err(error) => {
                         tracing::warn!(account = %self.parts.account.name, %error, "the spool cannot be counted");
                     }
@@ -510,7 +510,7 @@ impl Collector {
 
     /// Takes the account's counters over, and counts what a process left in the spool.
     async fn open(&mut self) -> Result<(), StoreError> {
-        let Parts {
+        let CollectorDeps {
             account,
             provider,
             recorder,
@@ -519,17 +519,17 @@ impl Collector {
             ..
         } = &self.parts;
         recorder.names(ledger.names());
-        let news = ledger
+        let delta = ledger
             .open(&account.applications, &account.collect, *relabelled)
             .await?;
         recorder.cleared();
-        recorder.news(&news);
+        recorder.delta(&delta);
         recorder.publish();
         let reports = account.collect.iter().any(|own| own.is_drained());
         if reports {
             let read = |body: &[u8]| provider.read_pushed(body).reports;
-            let news = ledger.catch_up(&self.application(0), &read).await?;
-            recorder.news(&news);
+            let delta = ledger.catch_up(&self.application(0), &read).await?;
+            recorder.delta(&delta);
             recorder.publish();
         }
         if !reports {
@@ -575,7 +575,7 @@ impl Collector {
     }
 
     async fn passes(&mut self, stop: &mut watch::Receiver<bool>, sources: &mut Sources) {
-        let mut flights = Flights::new();
+        let mut flights = InFlight::new();
         loop {
             if self.follow_wall_clock() {
                 self.tell_due();
@@ -584,7 +584,7 @@ impl Collector {
             if std::mem::take(&mut self.sources_restart) {
                 *sources = Sources::start(&self.parts.account, &self.parts.clock);
             }
-            let next = self.lanes.values().filter_map(Lane::next_try).min();
+            let next = self.lanes.values().filter_map(DatasetQueue::next_try).min();
             let next_at = next.map(|next| self.time_of(next));
             self.tell(|status| {
                 status.next = next_at;
@@ -643,8 +643,8 @@ impl Collector {
         for update in Sources::once(&self.parts.account).await {
             self.named(update);
         }
-        self.lanes.values_mut().for_each(Lane::query_once);
-        let failed = self.pass(None, &mut Flights::new(), None, &mut stop).await;
+        self.lanes.values_mut().for_each(DatasetQueue::query_once);
+        let failed = self.pass(None, &mut InFlight::new(), None, &mut stop).await;
         if failed { Err(()) } else { Ok(()) }
     }
 
@@ -717,7 +717,7 @@ impl Collector {
         for key in keys {
             for ((_, of), lane) in &mut self.lanes {
                 if *of == key.0 {
-                    lane.remove(&Job::Message(key.1.clone()));
+                    lane.remove(&QueuedQuery::Message(key.1.clone()));
                 }
             }
             let application = self.application(key.0);
@@ -761,9 +761,9 @@ async fn keep(ledger: &AccountLedger, recorder: &dyn Recorder) {
     loop {
         ledger.due().await;
         match ledger.tick().await {
-            Ok(news) => {
+            Ok(delta) => {
                 failing = false;
-                recorder.news(&news);
+                recorder.delta(&delta);
                 recorder.publish();
             }
             // The account is about to be let go.

@@ -172,7 +172,7 @@ async fn days_over_http_cost_few_requests_and_miss_no_age() {
     // What was sent before is there from the start.
     register(&mut known).await;
     let before = known;
-    let handle = spawn(Parts {
+    let handle = spawn(CollectorDeps {
         account: account.clone(),
         provider: vendor.clone(),
         recorder: record.clone(),

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::{sync::watch, task::JoinHandle};
 
-pub use account::{CollectorStatus, Parts, Progress, Trouble};
+pub use account::{CollectorDeps, CollectorStatus, Progress, Trouble};
 pub use recorder::{DatasetOutcome, PassOutcome, Recorder};
 
 use account::Collector;
@@ -40,7 +40,7 @@ pub struct CollectorHandle {
 }
 
 /// Starts the collector of an account. Its first queries are spread over a few seconds.
-pub fn spawn(parts: Parts) -> CollectorHandle {
+pub fn spawn(parts: CollectorDeps) -> CollectorHandle {
     let status = Arc::default();
     let (stop, stopped) = watch::channel(false);
     let account = parts.account.name.clone();
@@ -60,7 +60,7 @@ pub fn spawn(parts: Parts) -> CollectorHandle {
 /// # Errors
 ///
 /// Something failed; what was answered is recorded all the same.
-pub async fn run_once(parts: Parts) -> Result<(), ()> {
+pub async fn run_once(parts: CollectorDeps) -> Result<(), ()> {
     let first = parts.clock.monotonic();
     Collector::new(parts, Arc::default(), first)
         .run_once()

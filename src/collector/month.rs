@@ -7,7 +7,7 @@ use delivery_clock::Moment;
 use jiff::SignedDuration;
 
 use super::{
-    queue::{Job, Lane},
+    queue::{DatasetQueue, QueuedQuery},
     schedule,
 };
 use crate::golden;
@@ -64,8 +64,8 @@ fn at(second: i64) -> Moment {
 
 fn run(sender: Sender, days: i64) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut lane = Lane::default();
-    let beat = (sender.batch > 1).then_some(schedule::Beat {
+    let mut lane = DatasetQueue::default();
+    let beat = (sender.batch > 1).then_some(schedule::BatchWindow {
         origin: at(11),
         interval: INTERVAL,
     });
@@ -82,7 +82,7 @@ fn run(sender: Sender, days: i64) -> Outcome {
     while now < days * DAY {
         while let Some(sent) = next_send.filter(|sent| *sent <= now) {
             let id: Arc<str> = format!("{:06}", outcome.messages).into();
-            lane.add(Job::Message(id.clone()), at(now));
+            lane.add(QueuedQuery::Message(id.clone()), at(now));
             // Ages that were over when the message was first known do not count.
             let past = AGES.iter().take_while(|age| **age < now - sent).count();
             let ages = &AGES[past..];
@@ -100,7 +100,7 @@ fn run(sender: Sender, days: i64) -> Outcome {
             if now - first.get().sent < MAX_AGE {
                 break;
             }
-            lane.remove(&Job::Message(first.key().clone()));
+            lane.remove(&QueuedQuery::Message(first.key().clone()));
             first.remove();
             outcome.forgotten += 1;
         }
@@ -115,7 +115,9 @@ fn run(sender: Sender, days: i64) -> Outcome {
             }
             outcome.requests += 1;
             for job in jobs {
-                let Job::Message(id) = &job else { continue };
+                let QueuedQuery::Message(id) = &job else {
+                    continue;
+                };
                 let own = tracked.get_mut(id).unwrap();
                 let age = now - own.sent;
                 if let Some(before) = own.asked.replace(now) {

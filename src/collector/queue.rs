@@ -13,7 +13,7 @@ const LOOK_AHEAD: usize = 4;
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Job {
+pub(super) enum QueuedQuery {
     /// The vendor's list of messages.
     List,
     /// The account's queue.
@@ -24,10 +24,13 @@ pub(super) enum Job {
     Message(Arc<str>),
 }
 
-impl Job {
+impl QueuedQuery {
     /// Whether it is a query by itself.
     fn is_single(&self) -> bool {
-        matches!(self, Job::List | Job::Drain | Job::Whole)
+        matches!(
+            self,
+            QueuedQuery::List | QueuedQuery::Drain | QueuedQuery::Whole
+        )
     }
 }
 
@@ -52,26 +55,26 @@ struct Slot {
 
 /// The jobs of one data set of one application.
 #[derive(Default)]
-pub(super) struct Lane {
-    slots: HashMap<Job, Slot>,
+pub(super) struct DatasetQueue {
+    slots: HashMap<QueuedQuery, Slot>,
     /// The jobs that are not in flight, by the time at which they are tried.
-    waiting: BTreeSet<(Moment, Job)>,
+    waiting: BTreeSet<(Moment, QueuedQuery)>,
     /// All jobs, by the time at which they are due.
-    dues: BTreeSet<(Moment, Job)>,
+    dues: BTreeSet<(Moment, QueuedQuery)>,
     /// How many jobs failed when they were last queried.
     failed: usize,
     /// Each job is queried at most once: what was answered, or was not, does not wait again.
     once: bool,
 }
 
-impl Lane {
+impl DatasetQueue {
     /// From now on each job is queried at most once.
     pub(super) fn query_once(&mut self) {
         self.once = true;
     }
 
     /// A job that is due at `at`; one that is known stays as it is.
-    pub(super) fn add(&mut self, job: Job, at: Moment) {
+    pub(super) fn add(&mut self, job: QueuedQuery, at: Moment) {
         if !self.slots.contains_key(&job) {
             let slot = Slot {
                 due_at: at,
@@ -95,7 +98,7 @@ impl Lane {
     }
 
     /// Forgets a job.
-    pub(super) fn remove(&mut self, job: &Job) {
+    pub(super) fn remove(&mut self, job: &QueuedQuery) {
         if let Some(slot) = self.slots.remove(job) {
             self.failed -= usize::from(slot.failed);
             self.waiting.remove(&(slot.try_at, job.clone()));
@@ -105,9 +108,9 @@ impl Lane {
 
     /// The jobs for the next query: a list or drain by itself, a message that has to be alone, or
     /// up to `batch` messages; of several that are due, a list first.
-    pub(super) fn take(&mut self, now: Moment, batch: usize) -> Vec<Job> {
+    pub(super) fn take(&mut self, now: Moment, batch: usize) -> Vec<QueuedQuery> {
         let jobs = if self.list_is_due(now) {
-            vec![Job::List]
+            vec![QueuedQuery::List]
         } else {
             let mut jobs = Vec::new();
             let mut due = true;
@@ -150,7 +153,7 @@ impl Lane {
     }
 
     /// The job was answered: it is next due at `next`, and may be asked for `early`.
-    pub(super) fn answered(&mut self, job: &Job, next: Moment, early: Duration) {
+    pub(super) fn answered(&mut self, job: &QueuedQuery, next: Moment, early: Duration) {
         self.reschedule(job, |slot| {
             slot.failed = false;
             slot.due_at = next;
@@ -160,7 +163,7 @@ impl Lane {
     }
 
     /// The job is due at `at`, unless it is in flight or due before.
-    pub(super) fn sooner(&mut self, job: &Job, at: Moment) {
+    pub(super) fn sooner(&mut self, job: &QueuedQuery, at: Moment) {
         let later = |slot: &Slot| !slot.in_flight && slot.due_at > at && slot.try_at > at;
         if self.slots.get(job).is_some_and(later) {
             self.answered(job, at, Duration::ZERO);
@@ -168,7 +171,7 @@ impl Lane {
     }
 
     /// The job was not answered: it stays due, and is tried again at `again`.
-    pub(super) fn unanswered(&mut self, job: &Job, again: Moment) {
+    pub(super) fn unanswered(&mut self, job: &QueuedQuery, again: Moment) {
         self.reschedule(job, |slot| {
             slot.failed = true;
             slot.try_at = again;
@@ -181,7 +184,7 @@ impl Lane {
     }
 
     /// Notes when the query began that answered the job.
-    pub(super) fn asked(&mut self, job: &Job, at: Moment) {
+    pub(super) fn asked(&mut self, job: &QueuedQuery, at: Moment) {
         if let Some(slot) = self.slots.get_mut(job) {
             slot.asked_at = Some(at);
         }
@@ -189,28 +192,28 @@ impl Lane {
 
     /// When the last query that answered the job began. Of a job that is in flight, or whose last
     /// query failed, nothing: it is due already.
-    pub(super) fn answered_at(&self, job: &Job) -> Option<Option<Moment>> {
+    pub(super) fn answered_at(&self, job: &QueuedQuery) -> Option<Option<Moment>> {
         let slot = self.slots.get(job)?;
         (!slot.in_flight && !slot.failed).then_some(slot.asked_at)
     }
 
     /// Everything is due now, as at a start.
     pub(super) fn reset(&mut self, now: Moment) {
-        let jobs: Vec<Job> = self.slots.keys().cloned().collect();
+        let jobs: Vec<QueuedQuery> = self.slots.keys().cloned().collect();
         for job in jobs {
             self.answered(&job, now, Duration::ZERO);
         }
     }
 
     /// The job must not be asked for with others.
-    pub(super) fn alone(&mut self, job: &Job) {
+    pub(super) fn alone(&mut self, job: &QueuedQuery) {
         if let Some(slot) = self.slots.get_mut(job) {
             slot.alone = true;
         }
     }
 
     /// The job may be asked for with others again.
-    pub(super) fn together(&mut self, job: &Job) {
+    pub(super) fn together(&mut self, job: &QueuedQuery) {
         if let Some(slot) = self.slots.get_mut(job) {
             slot.alone = false;
         }
@@ -218,7 +221,7 @@ impl Lane {
 
     /// The job's query stopped in the middle: it goes on at `at`, even where each job is queried
     /// once.
-    pub(super) fn go_on(&mut self, job: &Job, at: Moment) {
+    pub(super) fn go_on(&mut self, job: &QueuedQuery, at: Moment) {
         let once = std::mem::take(&mut self.once);
         self.answered(job, at, Duration::ZERO);
         self.once = once;
@@ -226,20 +229,21 @@ impl Lane {
 
     /// Whether there is a list.
     pub(super) fn has_list(&self) -> bool {
-        self.slots.contains_key(&Job::List)
+        self.slots.contains_key(&QueuedQuery::List)
     }
 
     /// Whether the list is the next that would be queried.
     pub(super) fn list_is_due(&self, now: Moment) -> bool {
-        let is_due =
-            |slot: &Slot| slot.try_at <= now && self.waiting.contains(&(slot.try_at, Job::List));
-        self.slots.get(&Job::List).is_some_and(is_due)
+        let is_due = |slot: &Slot| {
+            slot.try_at <= now && self.waiting.contains(&(slot.try_at, QueuedQuery::List))
+        };
+        self.slots.get(&QueuedQuery::List).is_some_and(is_due)
     }
 
     /// Whether what the application's messages are is known as far as it can be: its list was
     /// queried, and where there is none, every message that is due.
     pub(super) fn knows_messages(&self, now: Moment) -> bool {
-        match self.slots.get(&Job::List) {
+        match self.slots.get(&QueuedQuery::List) {
             Some(list) => list.tried,
             None => self
                 .slots
@@ -248,7 +252,7 @@ impl Lane {
         }
     }
 
-    fn reschedule(&mut self, job: &Job, change: impl Fn(&mut Slot)) {
+    fn reschedule(&mut self, job: &QueuedQuery, change: impl Fn(&mut Slot)) {
         if let Some(slot) = self.slots.get_mut(job) {
             self.waiting.remove(&(slot.try_at, job.clone()));
             self.dues.remove(&(slot.due_at, job.clone()));
@@ -277,7 +281,7 @@ impl Lane {
     }
 
     /// Whether the job is neither answered nor given up in this query.
-    pub(super) fn is_in_flight(&self, job: &Job) -> bool {
+    pub(super) fn is_in_flight(&self, job: &QueuedQuery) -> bool {
         self.slots.get(job).is_some_and(|slot| slot.in_flight)
     }
 
@@ -291,7 +295,7 @@ impl Lane {
         // A list is the first of the jobs of a moment. What is due is not walked through: it can be
         // many thousands of messages, and this is looked up after each answer.
         let after = now + Duration::from_nanos(1);
-        let mut later = self.waiting.range((after, Job::List)..);
+        let mut later = self.waiting.range((after, QueuedQuery::List)..);
         later.next().map(|(at, _)| *at)
     }
 
@@ -309,13 +313,13 @@ mod tests {
         Moment::from_start(Duration::from_secs(seconds))
     }
 
-    fn message(id: usize) -> Job {
-        Job::Message(id.to_string().into())
+    fn message(id: usize) -> QueuedQuery {
+        QueuedQuery::Message(id.to_string().into())
     }
 
     #[test]
     fn messages_go_in_full_batches_and_the_refused_one_alone() {
-        let mut lane = Lane::default();
+        let mut lane = DatasetQueue::default();
         for id in 0..150 {
             lane.add(message(id), at(0));
         }
@@ -330,7 +334,7 @@ mod tests {
 
     #[test]
     fn what_is_due_soon_fills_a_batch_that_is_asked_for_anyway() {
-        let mut lane = Lane::default();
+        let mut lane = DatasetQueue::default();
         for id in 0..4 {
             lane.add(message(id), at(0));
         }
@@ -348,15 +352,15 @@ mod tests {
 
     #[test]
     fn the_list_comes_first_and_holds_up_no_message() {
-        let mut lane = Lane::default();
+        let mut lane = DatasetQueue::default();
         lane.add(message(1), at(0));
-        lane.add(Job::List, at(5));
+        lane.add(QueuedQuery::List, at(5));
         assert!(!lane.knows_messages(at(9)));
-        assert_eq!(lane.take(at(9), 100), [Job::List]);
-        assert!(lane.is_in_flight(&Job::List));
+        assert_eq!(lane.take(at(9), 100), [QueuedQuery::List]);
+        assert!(lane.is_in_flight(&QueuedQuery::List));
         assert_eq!(lane.take(at(9), 100), [message(1)]);
         lane.answered(&message(1), at(60), Duration::ZERO);
-        lane.answered(&Job::List, at(70), Duration::ZERO);
+        lane.answered(&QueuedQuery::List, at(70), Duration::ZERO);
         assert!(lane.knows_messages(at(9)) && lane.has_list());
         assert!(lane.take(at(9), 100).is_empty());
         assert_eq!(lane.next_try(), Some(at(60)));
@@ -365,16 +369,16 @@ mod tests {
 
     #[test]
     fn a_job_that_is_queried_once_does_not_wait_again_unless_it_goes_on() {
-        let mut lane = Lane::default();
+        let mut lane = DatasetQueue::default();
         lane.query_once();
-        for job in [message(1), message(2), Job::Drain] {
+        for job in [message(1), message(2), QueuedQuery::Drain] {
             lane.add(job, at(0));
         }
         assert!(!lane.knows_messages(at(0)));
-        assert_eq!(lane.take(at(0), 1), [Job::Drain]);
-        lane.go_on(&Job::Drain, at(0));
-        assert_eq!(lane.take(at(0), 1), [Job::Drain]);
-        lane.answered(&Job::Drain, at(0), Duration::ZERO);
+        assert_eq!(lane.take(at(0), 1), [QueuedQuery::Drain]);
+        lane.go_on(&QueuedQuery::Drain, at(0));
+        assert_eq!(lane.take(at(0), 1), [QueuedQuery::Drain]);
+        lane.answered(&QueuedQuery::Drain, at(0), Duration::ZERO);
         assert_eq!(lane.take(at(0), 2), [message(1), message(2)]);
         lane.unanswered(&message(1), at(0));
         lane.answered(&message(2), at(0), Duration::ZERO);
@@ -384,7 +388,7 @@ mod tests {
 
     #[test]
     fn a_failure_keeps_the_due_time_and_waits_for_the_next_try() {
-        let mut lane = Lane::default();
+        let mut lane = DatasetQueue::default();
         lane.add(message(1), at(10));
         lane.take(at(10), 1);
         lane.unanswered(&message(1), at(70));

@@ -6,8 +6,8 @@ use delivery_clock::Moment;
 use jiff::Timestamp;
 
 use crate::{
-    ledger::{Names, News},
-    model::{Application, Dataset, Figure, Message, Snapshot, Source},
+    ledger::{LabelLimiter, LedgerDelta},
+    model::{AppMetric, Application, Dataset, Message, Snapshot, Source},
     providers::{Failure, Observer},
 };
 
@@ -38,7 +38,7 @@ pub trait Recorder: Observer {
         dataset: Dataset,
         application: &Application,
         group: &str,
-        figures: Vec<Figure>,
+        figures: Vec<AppMetric>,
         stale_at: Moment,
     );
 
@@ -46,10 +46,10 @@ pub trait Recorder: Observer {
     fn forgotten(&self, application: &Application, id: &str);
 
     /// The label values that keep their names, shared with the counters.
-    fn names(&self, names: &Arc<Names>);
+    fn names(&self, names: &Arc<LabelLimiter>);
 
     /// What the ledger says.
-    fn news(&self, news: &News);
+    fn delta(&self, delta: &LedgerDelta);
 
     /// All counters will be told anew.
     fn cleared(&self);

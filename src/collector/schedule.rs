@@ -29,14 +29,14 @@ fn pause(age: SignedDuration, interval: Duration, max_interval: Duration) -> Dur
 /// The moments at which messages of a vendor that takes batches are asked for together: one in each
 /// interval. Without them every new message would have a rhythm, and requests, of its own.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Beat {
+pub(super) struct BatchWindow {
     /// One of them.
     pub(super) origin: Moment,
     /// The time from one to the next.
     pub(super) interval: Duration,
 }
 
-impl Beat {
+impl BatchWindow {
     /// The first beat at or after `at`.
     pub(super) fn from(self, at: Moment) -> Moment {
         let length = self.interval.as_millis().max(1);
@@ -66,7 +66,7 @@ pub(super) fn next(
     age: SignedDuration,
     interval: Duration,
     max_interval: Duration,
-    beat: Option<Beat>,
+    beat: Option<BatchWindow>,
 ) -> (Moment, Duration) {
     let pause = pause(age, interval, max_interval);
     let next = match beat {
@@ -111,7 +111,7 @@ const HOURLY: Duration = Duration::from_secs(3600);
 const LONGEST_DAY: Duration = Duration::from_secs(25 * 3600);
 
 /// When a message is asked for that is wanted at `at`, and not before.
-pub(super) fn wanted(at: Moment, beat: Option<Beat>) -> Moment {
+pub(super) fn wanted(at: Moment, beat: Option<BatchWindow>) -> Moment {
     beat.map_or(at, |beat| beat.from(at))
 }
 
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn fresh_messages_fall_into_step() {
         let at = |millisecond| Moment::from_start(Duration::from_millis(millisecond));
-        let beat = Beat {
+        let beat = BatchWindow {
             origin: at(7_000),
             interval: Duration::from_secs(10),
         };

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use super::*;
 use crate::{
     config::{self, Config},
-    ledger::{Ledger, Missed, Names, News, Purpose, StoreNotes},
+    ledger::{LabelLimiter, Ledger, LedgerDelta, Missed, Purpose, StoreObserver},
     model::{
         Age, Application, Dataset, DatasetSpec, Measure, Message, QueryMethod, Snapshot, Source,
         Totals,
@@ -78,9 +78,9 @@ impl Recorder for Record {
         self.forgotten.fetch_add(1, Ordering::SeqCst);
         self.note(format!("{id} forgotten"));
     }
-    fn names(&self, _: &Arc<Names>) {}
-    fn news(&self, news: &News) {
-        self.missed.lock().unwrap().extend(&news.missed);
+    fn names(&self, _: &Arc<LabelLimiter>) {}
+    fn delta(&self, delta: &LedgerDelta) {
+        self.missed.lock().unwrap().extend(&delta.missed);
     }
     fn cleared(&self) {}
     fn lost(&self) {}
@@ -89,7 +89,7 @@ impl Recorder for Record {
         _: Dataset,
         _: &Application,
         _: &str,
-        figures: Vec<crate::model::Figure>,
+        figures: Vec<crate::model::AppMetric>,
         _: Moment,
     ) {
         self.note(format!("{} figures", figures.len()));
@@ -220,8 +220,8 @@ fn refused(asked: &str, then: Refusal) -> Observation {
 
 pub(super) struct NoNotes;
 
-impl StoreNotes for NoNotes {
-    fn up(&self, _: crate::ledger::Place, _: bool) {}
+impl StoreObserver for NoNotes {
+    fn up(&self, _: crate::ledger::Volume, _: bool) {}
     fn error(&self) {}
     fn size(&self, _: &Arc<str>, _: u64, _: u64) {}
     fn store_size(&self, _: u64) {}
@@ -277,7 +277,7 @@ impl Bench {
         let own = ledger.account(&config, &account).unwrap();
         let record = Arc::new(Record::default());
         let lease = ledger.lease(&account.name);
-        let handle = spawn(Parts {
+        let handle = spawn(CollectorDeps {
             account,
             provider: vendor.clone(),
             recorder: record.clone(),

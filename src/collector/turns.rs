@@ -227,7 +227,7 @@ pub(super) struct Bench {
     pub(super) vendor: Arc<Paced>,
     pub(super) record: Arc<Record>,
     pub(super) hand: ManualClock,
-    parts: Option<Parts>,
+    parts: Option<CollectorDeps>,
     ledger: Arc<AccountLedger>,
     _directory: tempfile::TempDir,
     _ledger: Ledger,
@@ -273,7 +273,7 @@ impl Bench {
         let record = Arc::new(Record::default());
         let lease = ledger.lease(&account.name);
         let account_ledger = own.clone();
-        let parts = Parts {
+        let parts = CollectorDeps {
             account,
             provider: vendor.clone(),
             recorder: record.clone(),
@@ -295,9 +295,9 @@ impl Bench {
     }
 
     /// What another process would begin with.
-    fn parts_again(&self) -> Parts {
+    fn parts_again(&self) -> CollectorDeps {
         let parts = self.parts.as_ref().unwrap();
-        Parts {
+        CollectorDeps {
             account: parts.account.clone(),
             provider: parts.provider.clone(),
             recorder: parts.recorder.clone(),

@@ -6,7 +6,7 @@ use reqwest::Url;
 
 use super::{
     duration,
-    load::Seen,
+    load::UniqueValues,
     messages::{messages, per_message},
     read::{Context, Map, readable, web_url},
     schema::{self, Section},
@@ -357,7 +357,7 @@ fn dataset(
     context: &Context,
     vendor: &Vendor,
     name: &str,
-    place: &super::errors::Place,
+    place: &super::errors::Position,
 ) -> Option<Dataset> {
     let known = vendor.dataset(name);
     if known.is_none() {
@@ -481,8 +481,8 @@ fn applications(
         }];
     };
     let mut applications = Vec::new();
-    let mut ids = Seen::new(context);
-    let mut names = Seen::new(context);
+    let mut ids = UniqueValues::new(context);
+    let mut names = UniqueValues::new(context);
     for item in items {
         let entry = Map::new(context, Section::Application, Some(item), &item.place);
         let Some(id) = entry.text("id") else {

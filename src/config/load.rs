@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     account, duration,
-    errors::{ConfigError, ConfigErrors, Place},
+    errors::{ConfigError, ConfigErrors, Position},
     otlp,
     read::{Context, Map},
     schema::{self, Section},
@@ -38,7 +38,7 @@ pub fn load(
 }
 
 fn unreadable(path: &Path, problem: &str) -> ConfigErrors {
-    let place = Place {
+    let place = Position {
         file: path.into(),
         line: 1,
         column: 1,
@@ -151,7 +151,7 @@ fn whole(context: &Context, root: &Node, environment: &Environment<'_>) -> Confi
         }
     }
     let mut accounts: Vec<Account> = Vec::new();
-    let mut names: HashMap<Arc<str>, Place> = HashMap::new();
+    let mut names: HashMap<Arc<str>, Position> = HashMap::new();
     for entry in &entries {
         let merged = match map.get("provider_defaults") {
             Some(defaults) => entry.over(defaults),
@@ -318,7 +318,7 @@ fn host_name() -> Arc<str> {
 fn provider_files(
     context: &Context,
     pattern: &str,
-    place: &Place,
+    place: &Position,
     environment: &Environment<'_>,
     entries: &mut Vec<Node>,
 ) {
@@ -427,21 +427,21 @@ pub fn summary(config: &Config) -> String {
 }
 
 /// Which values of a list were seen before, with the place of the first.
-pub(super) struct Seen<'c> {
+pub(super) struct UniqueValues<'c> {
     context: &'c Context,
-    places: BTreeMap<String, Place>,
+    places: BTreeMap<String, Position>,
 }
 
-impl<'c> Seen<'c> {
-    pub(super) fn new(context: &'c Context) -> Seen<'c> {
-        Seen {
+impl<'c> UniqueValues<'c> {
+    pub(super) fn new(context: &'c Context) -> UniqueValues<'c> {
+        UniqueValues {
             context,
             places: BTreeMap::new(),
         }
     }
 
     /// Notes a value; a second one is an error, and `false`.
-    pub(super) fn first(&mut self, what: &str, value: &str, place: &Place) -> bool {
+    pub(super) fn first(&mut self, what: &str, value: &str, place: &Position) -> bool {
         if let Some(first) = self.places.get(value) {
             let text = format!(
                 "{what} {value} is there twice; the first one is in line {}",

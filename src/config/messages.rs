@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     errors::ConfigErrors,
-    load::Seen,
+    load::UniqueValues,
     read::{Context, Map},
     schema::Section,
     tree::{self, Node, Tree},
@@ -45,7 +45,7 @@ pub(super) fn messages(
         None => vendor.max_age,
     };
     let mut fixed: Vec<MessageEntry> = Vec::new();
-    let mut seen = Seen::new(context);
+    let mut seen = UniqueValues::new(context);
     if let Some(node) = section.get("static") {
         for item in context.list("static", node) {
             if let Some(entry) = message(context, item, applications) {
@@ -200,7 +200,7 @@ fn short(
     context: &Context,
     name: &str,
     text: Option<Arc<str>>,
-    place: &crate::config::errors::Place,
+    place: &crate::config::errors::Position,
 ) -> Option<Arc<str>> {
     let text = text?;
     if text.len() > MAX_REGISTERED_BYTES {

@@ -25,7 +25,7 @@ mod web;
 
 pub use account::is_own_label;
 pub use docs::reference;
-pub use errors::{ConfigError, ConfigErrors, Place};
+pub use errors::{ConfigError, ConfigErrors, Position};
 pub use load::{STATE_DIRECTORY, load, parse, parse_with, summary};
 pub use messages::message_list;
 pub use types::*;

@@ -14,7 +14,7 @@ use reqwest::Url;
 
 use super::{
     duration,
-    errors::{ConfigError, MAX_ERRORS, Place},
+    errors::{ConfigError, MAX_ERRORS, Position},
     schema::{self, Holds, Section},
     tree::{Node, Tree},
 };
@@ -45,7 +45,7 @@ impl Context {
     }
 
     /// Notes a problem, unless there are too many of them already: they are told together.
-    pub(super) fn error(&self, place: &Place, text: impl Into<String>) {
+    pub(super) fn error(&self, place: &Position, text: impl Into<String>) {
         if self.is_full() {
             return;
         }
@@ -123,7 +123,7 @@ impl Context {
 pub(super) struct Map<'c> {
     context: &'c Context,
     section: Section,
-    pub(super) place: Place,
+    pub(super) place: Position,
     node: Option<&'c Node>,
 }
 
@@ -134,7 +134,7 @@ impl<'c> Map<'c> {
         context: &'c Context,
         section: Section,
         node: Option<&'c Node>,
-        parent: &Place,
+        parent: &Position,
     ) -> Map<'c> {
         let place = node.map_or(parent, |node| &node.place).clone();
         match node.map(|node| &node.value) {
@@ -324,7 +324,7 @@ impl<'c> Map<'c> {
     }
 
     /// A mapping of chosen names to texts, each with its places.
-    pub(super) fn names(&self, name: &str) -> Vec<(&'c str, &'c Place, &'c Node)> {
+    pub(super) fn names(&self, name: &str) -> Vec<(&'c str, &'c Position, &'c Node)> {
         match self.get(name) {
             None => Vec::new(),
             Some(node) => match &node.value {

@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::HashMap, path::Path, sync::Arc};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
-use super::errors::{ConfigError, MAX_ERRORS, Place};
+use super::errors::{ConfigError, MAX_ERRORS, Position};
 use crate::redact;
 
 /// How deep mappings and lists may be nested. The schema needs six levels.
@@ -19,7 +19,7 @@ const MAX_BYTES: usize = 64 << 20;
 /// A value with its place.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    pub(super) place: Place,
+    pub(super) place: Position,
     pub(super) value: Tree,
 }
 
@@ -38,7 +38,7 @@ pub(super) enum Tree {
     /// A list.
     List(Vec<Node>),
     /// Keys, each once, with their places and values.
-    Map(Vec<(String, Place, Node)>),
+    Map(Vec<(String, Position, Node)>),
 }
 
 /// The environment.
@@ -76,35 +76,35 @@ struct Builder<'a, 'e> {
 /// A list or mapping that is not finished yet.
 enum Open {
     List {
-        place: Place,
+        place: Position,
         items: Vec<Node>,
     },
     Map {
-        place: Place,
-        entries: Vec<(String, Place, Node)>,
+        place: Position,
+        entries: Vec<(String, Position, Node)>,
         /// The lines of the keys, to find one that is there twice without looking through all.
         lines: HashMap<String, usize>,
-        key: Option<(String, Place)>,
+        key: Option<(String, Position)>,
     },
 }
 
 impl Builder<'_, '_> {
-    fn place(&self, marker: Marker) -> Place {
-        Place {
+    fn place(&self, marker: Marker) -> Position {
+        Position {
             file: self.file.clone(),
             line: marker.line().max(1),
             column: marker.col() + 1,
         }
     }
 
-    fn error(&mut self, place: Place, text: impl Into<String>) {
+    fn error(&mut self, place: Position, text: impl Into<String>) {
         self.errors.push(ConfigError {
             place,
             text: text.into(),
         });
     }
 
-    fn document(&mut self, text: &str, begin: Place) -> Option<Node> {
+    fn document(&mut self, text: &str, begin: Position) -> Option<Node> {
         let mut open: Vec<Open> = Vec::new();
         let mut root = None;
         let mut documents = 0;
@@ -218,7 +218,7 @@ impl Builder<'_, '_> {
     }
 
     /// A scalar; one that is a key keeps what is written.
-    fn scalar(&mut self, open: &[Open], place: Place, text: &str, style: ScalarStyle) -> Node {
+    fn scalar(&mut self, open: &[Open], place: Position, text: &str, style: ScalarStyle) -> Node {
         let is_key = matches!(open.last(), Some(Open::Map { key: None, .. }));
         let written = text.to_owned();
         let plain = style == ScalarStyle::Plain;
@@ -239,7 +239,7 @@ impl Builder<'_, '_> {
     }
 
     /// Replaces `${VAR}` from the environment, and `$$` by a dollar.
-    fn substitute<'t>(&mut self, place: &Place, text: &'t str) -> Cow<'t, str> {
+    fn substitute<'t>(&mut self, place: &Position, text: &'t str) -> Cow<'t, str> {
         let Some(environment) = self.environment.filter(|_| text.contains('$')) else {
             return Cow::Borrowed(text);
         };

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use reqwest::Url;
 
-use super::errors::Place;
+use super::errors::Position;
 pub use crate::providers::{
     Credentials, VendorKeys,
     http::{RateLimit, Tls},
@@ -112,7 +112,7 @@ pub enum OtlpProtocol {
 #[derive(Clone, Debug)]
 pub struct Account {
     /// Where the configuration has it: the place to look at when it is in trouble.
-    pub place: Place,
+    pub place: Position,
     /// The label `account`.
     pub name: Arc<str>,
     /// Which vendor API.

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    errors::{ConfigError, ConfigErrors, Place},
+    errors::{ConfigError, ConfigErrors, Position},
     read::Context,
     tree::{self, Node, Tree},
 };
@@ -142,7 +142,7 @@ pub fn web(path: &Path) -> Result<WebConfig, ConfigErrors> {
         // A bcrypt hash is full of dollars: nothing is taken from the environment.
         Ok(text) => tree::parse(&file, &text, None, &mut errors),
         Err(error) => {
-            let place = Place {
+            let place = Position {
                 file: file.clone(),
                 line: 1,
                 column: 1,
@@ -367,7 +367,7 @@ fn tls(context: &Context, node: &Node, http2: bool) -> Option<WebTls> {
 }
 
 /// The entries of a mapping; nothing is an empty one.
-fn entries<'n>(context: &Context, title: &str, node: &'n Node) -> &'n [(String, Place, Node)] {
+fn entries<'n>(context: &Context, title: &str, node: &'n Node) -> &'n [(String, Position, Node)] {
     match &node.value {
         Tree::Map(entries) => entries,
         Tree::Null => &[],
@@ -388,7 +388,7 @@ fn map<'n>(
     title: &str,
     node: &'n Node,
     keys: &[&str],
-) -> &'n [(String, Place, Node)] {
+) -> &'n [(String, Position, Node)] {
     let entries = entries(context, title, node);
     for (name, place, _) in entries {
         if !keys.contains(&name.as_str()) {

@@ -112,7 +112,7 @@ pub fn check(account: &Account) -> Vec<String> {
 struct Files {
     patterns: Vec<PathBuf>,
     applications: Arc<[Application]>,
-    seen: BTreeMap<PathBuf, Seen>,
+    seen: BTreeMap<PathBuf, FileState>,
     first: bool,
     /// The last reading failed.
     failing: bool,
@@ -120,7 +120,7 @@ struct Files {
 
 /// A file as it was when it was last looked at.
 #[derive(Clone, PartialEq)]
-struct Seen {
+struct FileState {
     /// The file behind a symbolic link: Kubernetes swaps a link.
     target: PathBuf,
     modified: Option<SystemTime>,
@@ -165,21 +165,21 @@ impl Files {
                 // It has just been replaced: the next look finds the new one.
                 continue;
             };
-            let state = Seen {
+            let state = FileState {
                 target: fs::canonicalize(&path).unwrap_or_else(|_| path.clone()),
                 modified: metadata.modified().ok(),
                 length: metadata.len(),
                 read: false,
             };
             let before = self.seen.get(&path);
-            let same = |own: &Seen| {
+            let same = |own: &FileState| {
                 (&own.target, own.modified, own.length)
                     == (&state.target, state.modified, state.length)
             };
             let still = before.is_some_and(same);
             let read = before.is_some_and(|own| own.read && same(own));
             if read && !self.failing {
-                seen.insert(path, Seen { read, ..state });
+                seen.insert(path, FileState { read, ..state });
                 continue;
             }
             // A file that is being written is left alone until it stands still.
@@ -194,7 +194,7 @@ impl Files {
             }
             seen.insert(
                 path,
-                Seen {
+                FileState {
                     read: true,
                     ..state
                 },

@@ -18,15 +18,15 @@ use jiff::Timestamp;
 use tokio::sync::{Notify, OwnedMutexGuard};
 
 use super::{
-    News, Place, StoreNotes,
+    LedgerDelta, StoreObserver, Volume,
     amount::Amount,
     cohort::Windows,
-    image::{Draft, Hold, Image, MessageDraft},
+    image::{AccountState, Hold, MessageDraft, StateTransaction},
     key::{CounterKey, Texts, clean},
     lease::Lease,
-    names::{Names, OTHER},
+    names::{LabelLimiter, OTHER},
     spool::AccountSpool,
-    store::{Ask, Batch, Store, StoreError, Told},
+    store::{ReadRows, ReadSet, Store, StoreError, WriteSet},
 };
 use crate::{
     model::{Application, Channel, Dataset, Message, Snapshot},
@@ -61,7 +61,7 @@ pub struct Policy {
 
 /// A message as a source or a vendor told of it.
 #[derive(Clone, Debug)]
-pub struct Met {
+pub struct StoredMessage {
     /// When it was first named, over restarts.
     pub first_seen: Timestamp,
     /// When it was sent.
@@ -74,7 +74,7 @@ pub struct Met {
 
 /// A snapshot with what is known of its message over all sources.
 #[derive(Clone, Debug)]
-pub struct Seen {
+pub struct MessageObservation {
     /// The message.
     pub message: Message,
     /// When this process first heard of it.
@@ -92,11 +92,11 @@ pub struct AccountLedger {
     clock: Clock,
     store: Arc<dyn Store>,
     spool: AccountSpool,
-    notes: Arc<dyn StoreNotes>,
-    names: Arc<Names>,
+    notes: Arc<dyn StoreObserver>,
+    names: Arc<LabelLimiter>,
     lease: Lease,
     policy: Mutex<Arc<Policy>>,
-    image: Arc<tokio::sync::Mutex<Image>>,
+    image: Arc<tokio::sync::Mutex<AccountState>>,
     /// Bodies that were set aside, and nobody was told.
     quarantined: AtomicU64,
     /// Bodies that are in the spool and not counted.
@@ -109,7 +109,7 @@ pub struct AccountLedger {
 }
 
 /// What the work of a transaction leaves behind, or why it refused what it was told.
-type Left<R> = Result<(OwnedMutexGuard<Image>, super::image::Changes, R), StoreError>;
+type Left<R> = Result<(OwnedMutexGuard<AccountState>, super::image::StateChanges, R), StoreError>;
 type Slot<R> = Arc<Mutex<Option<Left<R>>>>;
 
 impl AccountLedger {
@@ -120,8 +120,8 @@ impl AccountLedger {
         clock: Clock,
         store: Arc<dyn Store>,
         spool: AccountSpool,
-        notes: Arc<dyn StoreNotes>,
-        names: Arc<Names>,
+        notes: Arc<dyn StoreObserver>,
+        names: Arc<LabelLimiter>,
         lease: Lease,
         policy: Policy,
     ) -> AccountLedger {
@@ -145,7 +145,7 @@ impl AccountLedger {
     }
 
     /// The names that keep themselves, for the gauges.
-    pub fn names(&self) -> &Arc<Names> {
+    pub fn names(&self) -> &Arc<LabelLimiter> {
         &self.names
     }
 
@@ -203,7 +203,7 @@ impl AccountLedger {
         applications: &[Application],
         datasets: &[Dataset],
         again: bool,
-    ) -> Result<News, StoreError> {
+    ) -> Result<LedgerDelta, StoreError> {
         let policy = self.policy();
         {
             let mut image = self.image.lock().await;
@@ -223,9 +223,9 @@ impl AccountLedger {
         let shared = self.store.shared();
         let opened = self
             .change(
-                |_| Ask {
+                |_| ReadSet {
                     inbox: shared,
-                    ..Ask::default()
+                    ..ReadSet::default()
                 },
                 move |draft, told| {
                     draft.absorb(told.inbox);
@@ -250,23 +250,23 @@ impl AccountLedger {
                             Hold::Open if !own.stored || !own.pending.is_zero() => {
                                 draft.release(key);
                             }
-                            _ if !own.stored => draft.bear(key),
+                            _ if !own.stored => draft.init(key),
                             _ => {}
                         }
                     }
                 },
             )
             .await;
-        let (news, ()) = opened?;
+        let (delta, ()) = opened?;
         let image = self.image.lock().await;
         *self.backlog() = self
             .spool
             .bodies()
             .map_err(|error| StoreError::Failed(error.0))?;
-        Ok(News {
+        Ok(LedgerDelta {
             shown: image.shown(),
             born: true,
-            ..news
+            ..delta
         })
     }
 
@@ -274,7 +274,7 @@ impl AccountLedger {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn load(&self, image: &mut Image, policy: &Policy) -> Result<(), StoreError> {
+    async fn load(&self, image: &mut AccountState, policy: &Policy) -> Result<(), StoreError> {
         let rows = self.store.account(&self.name, &self.replica).await;
         let rows = rows.inspect_err(|error| self.failed_by(error))?;
         self.names.load(rows.names.clone());
@@ -294,20 +294,20 @@ impl AccountLedger {
     }
 
     /// Takes what the store has once more, messages that are watched included.
-    async fn reload(&self, image: &mut Image, policy: &Policy) -> Result<(), StoreError> {
+    async fn reload(&self, image: &mut AccountState, policy: &Policy) -> Result<(), StoreError> {
         self.load(image, policy).await?;
         image.stale = true;
-        let ask = Ask {
+        let ask = ReadSet {
             account: self.name.clone(),
             replica: self.replica.clone(),
             messages: image.messages.keys().cloned().collect(),
-            ..Ask::default()
+            ..ReadSet::default()
         };
-        let slot: Arc<Mutex<Told>> = Arc::default();
+        let slot: Arc<Mutex<ReadRows>> = Arc::default();
         let filled = slot.clone();
         let work = Box::new(move |told| {
             *filled.lock().unwrap_or_else(PoisonError::into_inner) = told;
-            Batch::default()
+            WriteSet::default()
         });
         let told = self.store.transact(ask, work).await;
         told.inspect_err(|error| self.failed_by(error))?;
@@ -332,7 +332,7 @@ impl AccountLedger {
     /// To lose a lease is no fault of the store.
     fn failed_by(&self, error: &StoreError) {
         if let StoreError::Failed(_) = error {
-            self.notes.up(Place::Store, false);
+            self.notes.up(Volume::Store, false);
             self.notes.error();
         }
     }
@@ -340,15 +340,15 @@ impl AccountLedger {
     /// One transaction. Only what is durable is told.
     async fn change<R: Send + 'static>(
         &self,
-        ask: impl FnOnce(&Image) -> Ask,
-        compute: impl FnOnce(&mut Draft<'_>, Told) -> R + Send + 'static,
-    ) -> Result<(News, R), StoreError> {
+        ask: impl FnOnce(&AccountState) -> ReadSet,
+        compute: impl FnOnce(&mut StateTransaction<'_>, ReadRows) -> R + Send + 'static,
+    ) -> Result<(LedgerDelta, R), StoreError> {
         let policy = self.policy();
         let mut image = self.image.clone().lock_owned().await;
         if !self.lease.runs() || image.fence != self.lease.epoch() {
             return Err(StoreError::Fenced);
         }
-        let mut reloaded = News::default();
+        let mut reloaded = LedgerDelta::default();
         if image.stale {
             self.reload(&mut image, &policy).await?;
             reloaded.shown = image.shown();
@@ -364,7 +364,7 @@ impl AccountLedger {
         let (filled, names) = (slot.clone(), self.names.clone());
         let now = self.clock.now().as_millisecond();
         let hold = self.hold(&policy, false);
-        let work = Box::new(move |mut told: Told| {
+        let work = Box::new(move |mut told: ReadRows| {
             let rows = std::mem::take(&mut told.messages);
             let states = rows.into_iter().map(|(id, row)| {
                 let state = unpack(&id, &row)?;
@@ -374,10 +374,10 @@ impl AccountLedger {
                 Ok(states) => states,
                 Err(error) => {
                     *filled.lock().unwrap_or_else(PoisonError::into_inner) = Some(Err(error));
-                    return Batch::default();
+                    return WriteSet::default();
                 }
             };
-            let mut draft = Draft {
+            let mut draft = StateTransaction {
                 states,
                 image: &image,
                 names: &names,
@@ -385,7 +385,7 @@ impl AccountLedger {
                 ages: policy.windows.ages(),
                 now,
                 hold,
-                changes: super::image::Changes::default(),
+                changes: super::image::StateChanges::default(),
             };
             let outcome = compute(&mut draft, told);
             let batch = draft.batch();
@@ -398,7 +398,7 @@ impl AccountLedger {
         let left = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (done, left) {
             (Ok(()), Some(Ok((mut image, changes, outcome)))) => {
-                self.notes.up(Place::Store, true);
+                self.notes.up(Volume::Store, true);
                 image.stale = false;
                 reloaded.gone = std::mem::take(&mut image.gone);
                 reloaded.append(changes.apply(&mut image, &self.names));
@@ -419,7 +419,7 @@ impl AccountLedger {
     }
 
     /// Notes when something has to be done next.
-    fn plan(&self, image: &Image) {
+    fn plan(&self, image: &AccountState) {
         let tend = self.clock.monotonic() + TEND_EVERY;
         let window = image.windows.first().map(|(end, _)| {
             let wait = end.saturating_sub(self.clock.now().as_millisecond()) + 1;
@@ -461,16 +461,16 @@ impl AccountLedger {
     /// # Errors
     ///
     /// The store failed; it is tried again.
-    pub async fn tick(&self) -> Result<News, StoreError> {
+    pub async fn tick(&self) -> Result<LedgerDelta, StoreError> {
         let policy = self.policy();
         let (clock, moment) = (self.clock.clone(), self.clock.monotonic());
         let now = clock.now();
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let shared = self.store.shared();
         let ticked = self.change(
-            move |_| Ask {
+            move |_| ReadSet {
                 inbox: shared,
-                ..Ask::default()
+                ..ReadSet::default()
             },
             move |draft, told| {
                 draft.absorb(told.inbox);
@@ -512,7 +512,7 @@ impl AccountLedger {
             },
         );
         match ticked.await {
-            Ok((news, ())) => Ok(news),
+            Ok((delta, ())) => Ok(delta),
             Err(error) => {
                 // Not at once: the store needs time.
                 let again = self.clock.monotonic() + Duration::from_secs(1);
@@ -588,7 +588,7 @@ impl AccountLedger {
 }
 
 /// Campaigns that nobody asks for any more.
-fn forgotten_campaigns(image: &Image, now: i64) -> Vec<Arc<str>> {
+fn forgotten_campaigns(image: &AccountState, now: i64) -> Vec<Arc<str>> {
     let mut last: HashMap<&Arc<str>, i64> = HashMap::new();
     for (key, own) in &image.counters {
         if let Some(campaign) = key.campaign() {

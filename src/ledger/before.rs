@@ -11,7 +11,7 @@ use delivery_clock::{Clock, before};
 use jiff::Timestamp;
 
 use super::{
-    LedgerError, Names,
+    LabelLimiter, LedgerError,
     account::{counters_of, unpack},
     key::CounterKey,
     message::{Adoption, MessageState},
@@ -20,18 +20,18 @@ use super::{
 use crate::{
     catalog,
     config::{Account, Config, StoreUrl},
-    model::{Application, Dataset, Happening, Message},
+    model::{Application, Dataset, Event, Message},
     providers::{Digest, HistoryIncrease},
 };
 
 /// What was counted of an account, as its ledger has it: read without a lease, while another process
 /// goes on.
-pub struct Before {
+pub struct PreBaseline {
     births: HashMap<(Arc<str>, String), Timestamp>,
     /// Messages that the vendor gave numbers of.
     met: HashMap<MessageId, MessageState>,
     messages: Vec<Message>,
-    names: Names,
+    names: LabelLimiter,
     adopt_age: Duration,
     max_age: Duration,
     now: Timestamp,
@@ -65,21 +65,21 @@ async fn open(config: &Config) -> Result<Option<Arc<dyn Store>>, StoreError> {
     })
 }
 
-impl Before {
+impl PreBaseline {
     /// What there is of these accounts, in their order.
     ///
     /// # Errors
     ///
     /// The store cannot be read.
-    pub async fn read(config: &Config, clock: &Clock) -> Result<Vec<Before>, LedgerError> {
+    pub async fn read(config: &Config, clock: &Clock) -> Result<Vec<PreBaseline>, LedgerError> {
         let store = open(config).await?;
         let mut all = Vec::new();
         for account in &config.accounts {
-            let mut own = Before {
+            let mut own = PreBaseline {
                 births: HashMap::new(),
                 met: HashMap::new(),
                 messages: Vec::new(),
-                names: Names::new(&config.limits),
+                names: LabelLimiter::new(&config.limits),
                 adopt_age: config.adopt_age,
                 max_age: account.messages.max_age,
                 now: clock.now(),
@@ -286,7 +286,7 @@ impl Before {
         &self,
         application: &Application,
         dataset: Dataset,
-        happenings: &[Happening],
+        events: &[Event],
         reach: Duration,
         seen: &mut HashSet<Digest>,
     ) -> Vec<Increase> {
@@ -296,7 +296,7 @@ impl Before {
             adoption.age = reach;
         }
         let mut increases = Vec::new();
-        for own in happenings {
+        for own in events {
             let Some(at) = own
                 .at
                 .filter(|at| adoption.is_history(Some(at.as_millisecond())))

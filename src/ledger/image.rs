@@ -10,14 +10,14 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 
 use super::{
-    Missed, News, Shown,
+    CounterSample, LedgerDelta, Missed,
     amount::Amount,
     cohort::NextAges,
     key::{CounterKey, Texts},
-    message::{Lower, MessageState},
-    names::{Names, OTHER},
+    message::{Decreases, MessageState},
+    names::{LabelLimiter, OTHER},
     sink::{CohortSample, CounterSink},
-    store::{AccountRows, Batch, CounterRow, MessageId, MessageRow, ReleaseRow},
+    store::{AccountRows, CounterRow, MessageId, MessageRow, ReleaseRow, WriteSet},
 };
 use crate::{
     catalog::{self, CohortPart, Label, Origin, combinations, label::CAMPAIGN},
@@ -54,9 +54,9 @@ pub(super) struct CounterState {
 
 /// A message that is watched.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Known {
+pub(super) struct MessageEntry {
     pub(super) state: MessageState,
-    pub(super) lower: Lower,
+    pub(super) lower: Decreases,
     /// Of the last snapshot: an equal one changes nothing.
     pub(super) hash: u64,
     pub(super) next: NextAges,
@@ -64,14 +64,14 @@ pub(super) struct Known {
 
 /// What this process knows of an account that it holds.
 #[derive(Default)]
-pub(super) struct Image {
+pub(super) struct AccountState {
     /// In the order of the store, as long as none is forgotten: what is shown of them all is sorted
     /// soon.
     pub(super) counters: IndexMap<CounterKey, CounterState>,
     pub(super) births: HashMap<(Arc<str>, String), i64>,
     /// Until when data sets were read, by application and data set.
     pub(super) cursors: HashMap<(Arc<str>, String), i64>,
-    pub(super) messages: HashMap<MessageId, Known>,
+    pub(super) messages: HashMap<MessageId, MessageEntry>,
     /// Messages by the end of their next window.
     pub(super) windows: BTreeSet<(i64, MessageId)>,
     /// How many watched messages each campaign has.
@@ -90,7 +90,7 @@ pub(super) struct Image {
     pub(super) fence: Option<i64>,
 }
 
-impl Image {
+impl AccountState {
     /// Takes what the store has. Counters that are here already keep their holds; others get
     /// `hold`. Unreadable rows are an error of the store.
     pub(super) fn load(
@@ -155,7 +155,7 @@ impl Image {
     }
 
     /// All counters as they are shown.
-    pub(super) fn shown(&self) -> Vec<Shown> {
+    pub(super) fn shown(&self) -> Vec<CounterSample> {
         self.counters
             .iter()
             .map(|(key, own)| shown(key, own))
@@ -169,7 +169,7 @@ impl Image {
         self.campaigns.clear();
     }
 
-    pub(super) fn put_message(&mut self, id: MessageId, known: Known) {
+    pub(super) fn put_message(&mut self, id: MessageId, known: MessageEntry) {
         self.drop_message(&id);
         if let Some(campaign) = &known.state.campaign {
             *self
@@ -201,8 +201,8 @@ impl Image {
     }
 }
 
-fn shown(key: &CounterKey, own: &CounterState) -> Shown {
-    Shown {
+fn shown(key: &CounterKey, own: &CounterState) -> CounterSample {
+    CounterSample {
         key: key.clone(),
         amount: own.shown.clone(),
         born_at: Timestamp::from_millisecond(own.born_at).unwrap_or_default(),
@@ -210,9 +210,9 @@ fn shown(key: &CounterKey, own: &CounterState) -> Shown {
 }
 
 /// What a transaction changes, not yet true.
-pub(super) struct Draft<'i> {
-    pub(super) image: &'i Image,
-    pub(super) names: &'i Names,
+pub(super) struct StateTransaction<'i> {
+    pub(super) image: &'i AccountState,
+    pub(super) names: &'i LabelLimiter,
     /// The channels that the account's vendor has.
     pub(super) channels: &'static [Channel],
     /// The ages that the account's cohorts have.
@@ -220,18 +220,18 @@ pub(super) struct Draft<'i> {
     pub(super) now: i64,
     /// The hold of a counter that is born now.
     pub(super) hold: Hold,
-    pub(super) changes: Changes,
+    pub(super) changes: StateChanges,
     /// The stored states of the messages that were asked for.
     pub(super) states: HashMap<MessageId, MessageState>,
 }
 
 /// The changes of a draft.
 #[derive(Default)]
-pub(super) struct Changes {
+pub(super) struct StateChanges {
     counters: HashMap<CounterKey, CounterState>,
-    messages: BTreeMap<MessageId, Known>,
+    messages: BTreeMap<MessageId, MessageEntry>,
     /// Only in memory: their stored state did not change.
-    refreshed: Vec<(MessageId, Known)>,
+    refreshed: Vec<(MessageId, MessageEntry)>,
     pub(super) memories: HashMap<Digest, Vec<u8>>,
     births: Vec<(Arc<str>, String, i64)>,
     pub(super) cursors: Vec<(Arc<str>, String, i64)>,
@@ -239,10 +239,10 @@ pub(super) struct Changes {
     gone_counters: Vec<CounterKey>,
     gone_campaigns: BTreeSet<Arc<str>>,
     gone_messages: Vec<MessageId>,
-    folded: HashSet<CounterKey>,
+    overflowed: HashSet<CounterKey>,
     /// Rows of the inbox that are in the counters now.
     pub(super) absorbed: Vec<i64>,
-    pub(super) news: News,
+    pub(super) delta: LedgerDelta,
 }
 
 /// Whether an application cannot have been asked for the first time then: the clock was not set, or it
@@ -256,7 +256,7 @@ fn is_wrong_birth(at: i64, now: i64) -> bool {
 /// A day, in milliseconds.
 const MAX_BIRTH_AHEAD: i64 = 24 * 3600 * 1000;
 
-impl Draft<'_> {
+impl StateTransaction<'_> {
     fn counter(&mut self, key: &CounterKey, like: &Amount) -> &mut CounterState {
         let (image, now, hold) = (self.image, self.now, self.hold);
         self.changes
@@ -298,7 +298,7 @@ impl Draft<'_> {
     }
 
     /// The counter is shown by this replica: from 0 on, if it was not before.
-    pub(super) fn bear(&mut self, key: &CounterKey) {
+    pub(super) fn init(&mut self, key: &CounterKey) {
         self.counter(key, &Amount::Count(0));
     }
 
@@ -364,12 +364,12 @@ impl Draft<'_> {
     }
 
     /// A message's state changed.
-    pub(super) fn put_message(&mut self, id: MessageId, known: Known) {
+    pub(super) fn put_message(&mut self, id: MessageId, known: MessageEntry) {
         self.changes.messages.insert(id, known);
     }
 
     /// What is known of a message that does not have to be stored.
-    pub(super) fn refresh_message(&mut self, id: MessageId, known: Known) {
+    pub(super) fn refresh_message(&mut self, id: MessageId, known: MessageEntry) {
         self.changes.refreshed.push((id, known));
     }
 
@@ -391,29 +391,29 @@ impl Draft<'_> {
 
     /// The same key with texts that keep to the limits.
     pub(super) fn bounded(&mut self, key: CounterKey) -> CounterKey {
-        let mut folded = false;
+        let mut overflowed = false;
         let names = self.names;
         let key = key.limited(&mut |label, text| {
             let name = names.name(label, text);
-            folded |= name.as_ref() == OTHER && text.as_ref() != OTHER;
+            overflowed |= name.as_ref() == OTHER && text.as_ref() != OTHER;
             name
         });
-        if folded {
-            self.changes.folded.insert(key.clone());
+        if overflowed {
+            self.changes.overflowed.insert(key.clone());
         }
         key
     }
 
     /// The rows of the transaction.
-    pub(super) fn batch(&mut self) -> Batch {
+    pub(super) fn batch(&mut self) -> WriteSet {
         self.changes.new_names = self.names.take_new();
         let changes = &self.changes;
-        let mut batch = Batch {
+        let mut batch = WriteSet {
             births: changes.births.clone(),
             cursors: changes.cursors.clone(),
             names: changes.new_names.clone(),
             now: self.now,
-            ..Batch::default()
+            ..WriteSet::default()
         };
         for (key, state) in &changes.counters {
             let text = key.to_text();
@@ -477,9 +477,9 @@ impl Draft<'_> {
 
     /// The rows of a transaction of a replica that does not hold the account: its holder will
     /// take them in.
-    pub(super) fn batch_elsewhere(&self) -> Batch {
+    pub(super) fn batch_elsewhere(&self) -> WriteSet {
         let changes = &self.changes;
-        Batch {
+        WriteSet {
             memories: changes
                 .memories
                 .iter()
@@ -491,23 +491,23 @@ impl Draft<'_> {
                 .map(|(key, state)| (key.to_text(), state.total.clone()))
                 .collect(),
             now: self.now,
-            ..Batch::default()
+            ..WriteSet::default()
         }
     }
 }
 
-impl Changes {
+impl StateChanges {
     /// Makes the changes true: the transaction is durable.
-    pub(super) fn apply(self, image: &mut Image, names: &Names) -> News {
-        let mut news = self.news;
+    pub(super) fn apply(self, image: &mut AccountState, names: &LabelLimiter) -> LedgerDelta {
+        let mut delta = self.delta;
         for (key, mut state) in self.counters {
             state.stored = true;
             let old = image.counters.get(&key);
             let was = old.map_or(0, |old| old.pending.things());
             image.held = (image.held + state.pending.things()).saturating_sub(was);
-            news.born |= old.is_none();
+            delta.born |= old.is_none();
             if old.is_none_or(|old| old.shown != state.shown) {
-                news.shown.push(shown(&key, &state));
+                delta.shown.push(shown(&key, &state));
             }
             image.counters.insert(key, state);
         }
@@ -515,7 +515,7 @@ impl Changes {
             if let Some(old) = image.counters.swap_remove(&key) {
                 image.held = image.held.saturating_sub(old.pending.things());
             }
-            news.gone.push(key);
+            delta.gone.push(key);
         }
         for campaign in &self.gone_campaigns {
             names.forget_campaign(campaign);
@@ -533,15 +533,15 @@ impl Changes {
             image.drop_message(id);
         }
         image.schedule();
-        news.folded.extend(self.folded);
-        news.held = Some(image.held);
-        news
+        delta.overflowed.extend(self.overflowed);
+        delta.held = Some(image.held);
+        delta
     }
 }
 
 /// A draft that takes what a snapshot of one application's message brings.
 pub(super) struct MessageDraft<'d, 'i> {
-    pub(super) draft: &'d mut Draft<'i>,
+    pub(super) draft: &'d mut StateTransaction<'i>,
     pub(super) application: Arc<str>,
 }
 
@@ -577,7 +577,7 @@ impl CounterSink for MessageDraft<'_, '_> {
     }
 
     fn decreases(&mut self, count: u64) {
-        self.draft.changes.news.decreases += count;
+        self.draft.changes.delta.decreases += count;
     }
 
     fn cohort(&mut self, taken: CohortSample<'_>) {
@@ -610,7 +610,7 @@ impl CounterSink for MessageDraft<'_, '_> {
     }
 
     fn missed(&mut self, age: Option<Age>, reason: Missed) {
-        self.draft.changes.news.missed.push((age, reason));
+        self.draft.changes.delta.missed.push((age, reason));
     }
 }
 

@@ -15,7 +15,7 @@ use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio::sync::{Notify, watch};
 
 use super::{
-    Place, StoreNotes,
+    StoreObserver, Volume,
     store::{Store, StoreError},
 };
 
@@ -62,7 +62,7 @@ impl Lease {
     }
 
     /// Returns when the account is held.
-    pub async fn gained(&self) {
+    pub async fn acquired(&self) {
         let mut held = self.held.clone();
         while !self.runs() {
             held.mark_unchanged();
@@ -76,7 +76,7 @@ impl Lease {
     }
 
     /// Returns when the account is held no more, or under another epoch.
-    pub async fn lost(&self) {
+    pub async fn released(&self) {
         let epoch = self.epoch();
         let mut held = self.held.clone();
         loop {
@@ -107,7 +107,7 @@ impl Lease {
 pub(super) struct Leases {
     store: Arc<dyn Store>,
     clock: Clock,
-    notes: Arc<dyn StoreNotes>,
+    notes: Arc<dyn StoreObserver>,
     length: Duration,
     states: Mutex<HashMap<Arc<str>, watch::Sender<Held>>>,
     /// The configured accounts, in their order.
@@ -125,7 +125,7 @@ impl Leases {
     pub(super) fn new(
         store: Arc<dyn Store>,
         clock: Clock,
-        notes: Arc<dyn StoreNotes>,
+        notes: Arc<dyn StoreObserver>,
         length: Duration,
         alone: bool,
     ) -> Arc<Leases> {
@@ -198,7 +198,7 @@ impl Leases {
         for account in accounts {
             let lease = self.of(account);
             tokio::select! {
-                () = lease.gained() => {}
+                () = lease.acquired() => {}
                 () = self.clock.sleep_until(end) => missing.push(account.clone()),
             }
         }
@@ -227,11 +227,11 @@ impl Leases {
             let pause = match self.cycle(&mut takeovers).await {
                 Ok(pause) => {
                     failing = false;
-                    self.notes.up(Place::Store, true);
+                    self.notes.up(Volume::Store, true);
                     pause
                 }
                 Err(error) => {
-                    self.notes.up(Place::Store, false);
+                    self.notes.up(Volume::Store, false);
                     self.notes.error();
                     // Without leases and without the store nothing is known of any account.
                     if self.held().is_empty() {

@@ -50,10 +50,10 @@ struct Cell {
 }
 
 /// What the last snapshot said where that is lower than the highest, in memory only.
-pub(super) type Lower = Vec<(Place, u64)>;
+pub(super) type Decreases = Vec<(CellKey, u64)>;
 
 /// Where a number stands in a snapshot: level, names, measure.
-pub(super) type Place = (u8, [Arc<str>; 3], Measure);
+pub(super) type CellKey = (u8, [Arc<str>; 3], Measure);
 
 /// How history is told from news.
 #[derive(Clone, Copy, Debug)]
@@ -158,7 +158,7 @@ impl MessageState {
         snapshot: &Snapshot,
         adoption: Adoption,
         windows: &Windows,
-        lower: &mut Lower,
+        lower: &mut Decreases,
         sink: &mut dyn CounterSink,
     ) {
         self.learn_sent_at(message.sent_at.or(snapshot.sent_at), snapshot.asked_at);
@@ -180,7 +180,7 @@ impl MessageState {
         let bounded = self.bounded(snapshot);
         let snapshot = bounded.as_ref().unwrap_or(snapshot);
         let before = std::mem::take(lower);
-        let mut meter = Meter {
+        let mut meter = HighWaterMark {
             history,
             before,
             lower,
@@ -428,14 +428,14 @@ impl Cell {
 }
 
 /// Compares a snapshot's numbers with those before it.
-struct Meter<'a> {
+struct HighWaterMark<'a> {
     history: bool,
-    before: Lower,
-    lower: &'a mut Lower,
+    before: Decreases,
+    lower: &'a mut Decreases,
     decreases: u64,
 }
 
-impl Meter<'_> {
+impl HighWaterMark<'_> {
     fn take(
         &mut self,
         level: u8,
@@ -468,7 +468,7 @@ impl Meter<'_> {
                     base
                 }
             };
-            let is_place = |(place, _): &(Place, u64)| {
+            let is_place = |(place, _): &(CellKey, u64)| {
                 place.0 == level && place.1 == *names && place.2 == *measure
             };
             let last = match self.before.iter().position(is_place) {

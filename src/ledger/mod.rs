@@ -1,7 +1,7 @@
 //! What is counted, once: increases of the vendors' numbers, delivery reports that are handed out
 //! once, and the spool that keeps their bodies until the store has them.
 //!
-//! Answers go in, [`News`] come out: only what is durable, and only after a series has stood at
+//! Answers go in, [`LedgerDelta`] come out: only what is durable, and only after a series has stood at
 //! zero for a while. This room knows neither HTTP nor a metric's name.
 
 mod account;
@@ -34,15 +34,15 @@ use std::{
 use delivery_clock::{Clock, Moment, SettledTime};
 use jiff::Timestamp;
 
-pub use account::{AccountLedger, Met, Policy, Replayed, Seen};
+pub use account::{AccountLedger, MessageObservation, Policy, Replayed, StoredMessage};
 pub use amount::{Amount, Times};
-pub use before::{Before, Increase};
+pub use before::{Increase, PreBaseline};
 pub use cohort::Windows;
 pub use key::CounterKey;
 #[cfg(test)]
 pub(crate) use key::{samples, stored::STORED};
 pub use lease::Lease;
-pub use names::{Names, OTHER, shortened};
+pub use names::{LabelLimiter, OTHER, shortened};
 pub use sink::Missed;
 pub use store::{
     StoreError,
@@ -65,9 +65,9 @@ use store::{RegisteredRow, Store, postgres::Postgres, sqlite::Sqlite};
 const REMEMBERED: Duration = Duration::from_secs(31 * 86_400);
 
 /// Told what becomes of the store.
-pub trait StoreNotes: Send + Sync {
+pub trait StoreObserver: Send + Sync {
     /// Whether a place could be written to when it was last tried.
-    fn up(&self, place: Place, up: bool);
+    fn up(&self, place: Volume, up: bool);
     /// A read or write failed.
     fn error(&self);
     /// Bytes of all bodies in an account's spool, and how many are quarantined.
@@ -87,7 +87,7 @@ pub struct Registration {
 
 /// Where the ledger keeps things.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Volume {
     /// The store.
     Store,
     /// The spool.
@@ -144,7 +144,7 @@ pub struct Ledger {
     store: Arc<dyn Store>,
     leases: Arc<Leases>,
     purpose: Purpose,
-    notes: Arc<dyn StoreNotes>,
+    notes: Arc<dyn StoreObserver>,
     accounts: Mutex<HashMap<Arc<str>, Arc<AccountLedger>>>,
     /// By which time what is remembered is dropped.
     settled: Mutex<SettledTime>,
@@ -155,9 +155,9 @@ pub struct Ledger {
 
 /// What a change of the ledger means for what is shown.
 #[derive(Clone, Debug, Default)]
-pub struct News {
+pub struct LedgerDelta {
     /// Counters that show something else now, or are new.
-    pub shown: Vec<Shown>,
+    pub shown: Vec<CounterSample>,
     /// Counters that are forgotten; where one is shown too, it came back.
     pub gone: Vec<CounterKey>,
     /// Some of them are new: they have to be visible now, for their hold has begun.
@@ -171,14 +171,14 @@ pub struct News {
     /// Bodies of which something could not be read.
     pub quarantined: u64,
     /// Counters that hold what is beyond the limit of a label's values.
-    pub folded: HashSet<CounterKey>,
+    pub overflowed: HashSet<CounterKey>,
     /// What is counted and not released, in all; `None`: as before.
     pub held: Option<u64>,
 }
 
 /// A counter as it is shown.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shown {
+pub struct CounterSample {
     /// Which.
     pub key: CounterKey,
     /// What it shows.
@@ -187,9 +187,9 @@ pub struct Shown {
     pub born_at: Timestamp,
 }
 
-impl News {
+impl LedgerDelta {
     /// Adds what came after.
-    pub fn append(&mut self, more: News) {
+    pub fn append(&mut self, more: LedgerDelta) {
         if !more.gone.is_empty() {
             let gone: std::collections::HashSet<_> = more.gone.iter().collect();
             self.shown.retain(|own| !gone.contains(&own.key));
@@ -201,7 +201,7 @@ impl News {
         self.missed.extend(more.missed);
         self.duplicates += more.duplicates;
         self.quarantined += more.quarantined;
-        self.folded.extend(more.folded);
+        self.overflowed.extend(more.overflowed);
         self.held = more.held.or(self.held);
     }
 }
@@ -242,7 +242,7 @@ impl Ledger {
     pub async fn open(
         config: &Config,
         clock: Clock,
-        notes: Arc<dyn StoreNotes>,
+        notes: Arc<dyn StoreObserver>,
         purpose: Purpose,
     ) -> Result<Ledger, LedgerError> {
         Ledger::open_on(config, clock, notes, purpose, None).await
@@ -252,7 +252,7 @@ impl Ledger {
     pub(crate) async fn open_on(
         config: &Config,
         clock: Clock,
-        notes: Arc<dyn StoreNotes>,
+        notes: Arc<dyn StoreObserver>,
         purpose: Purpose,
         given: Option<Arc<dyn Store>>,
     ) -> Result<Ledger, LedgerError> {
@@ -286,8 +286,8 @@ impl Ledger {
         if store.shared() {
             tokio::spawn(leases.clone().run());
         }
-        notes.up(Place::Store, true);
-        notes.up(Place::Spool, true);
+        notes.up(Volume::Store, true);
+        notes.up(Volume::Spool, true);
         let settled = Mutex::new(SettledTime::new(&clock));
         let opened_at = clock.monotonic();
         let ledger = Ledger {
@@ -305,7 +305,7 @@ impl Ledger {
             _locks: locks,
         };
         // With a place for what is to be remembered.
-        ledger.tend().await;
+        ledger.maintain().await;
         Ok(ledger)
     }
 
@@ -395,7 +395,7 @@ impl Ledger {
             self.store.clone(),
             spool,
             self.notes.clone(),
-            Arc::new(Names::new(&config.limits)),
+            Arc::new(LabelLimiter::new(&config.limits)),
             self.leases.of(&account.name),
             policy,
         ));
@@ -422,7 +422,7 @@ impl Ledger {
             })
             .collect();
         let registered = self.store.register(rows).await;
-        self.notes.up(Place::Store, registered.is_ok());
+        self.notes.up(Volume::Store, registered.is_ok());
         if registered.is_err() {
             self.notes.error();
         }
@@ -439,7 +439,7 @@ impl Ledger {
     /// Tells the store's size, and drops the memory of reports that is old enough. A step of the wall
     /// clock ahead drops nothing until it has lasted: reports would count twice. A process that stays
     /// drops nothing in its first hour, as a machine that has just been started may not know the time.
-    pub async fn tend(&self) {
+    pub async fn maintain(&self) {
         let is_new = self.clock.monotonic().since(self.opened_at) < TRUSTED_AFTER;
         let keeps_all = is_new && self.purpose == Purpose::Serve;
         let age = (!keeps_all).then_some(REMEMBERED);
@@ -454,7 +454,7 @@ impl Ledger {
         let before = age.map_or(i64::MIN, |age| {
             delivery_clock::before(settled, age).as_millisecond()
         });
-        if let Err(error) = self.store.tend(before, now).await {
+        if let Err(error) = self.store.maintain(before, now).await {
             tracing::warn!(%error, "the memory of old reports cannot be dropped");
         }
     }

@@ -23,7 +23,7 @@ pub const OTHER: &str = "other";
 
 /// The names of one account, shared by its counters and its gauges.
 #[derive(Default)]
-pub struct Names {
+pub struct LabelLimiter {
     state: Mutex<State>,
     /// In bytes.
     max_length: AtomicUsize,
@@ -55,17 +55,17 @@ struct State {
     new: Vec<(Arc<str>, Arc<str>)>,
 }
 
-impl Names {
+impl LabelLimiter {
     /// No names yet.
-    pub fn new(limits: &Limits) -> Names {
-        let names = Names::default();
+    pub fn new(limits: &Limits) -> LabelLimiter {
+        let names = LabelLimiter::default();
         names.limit(limits);
         names
     }
 
     /// Names without a limit: whoever takes them over has one.
-    pub(super) fn unlimited() -> Names {
-        Names {
+    pub(super) fn unlimited() -> LabelLimiter {
+        LabelLimiter {
             state: Mutex::new(State {
                 max_values: usize::MAX,
                 max_campaigns: usize::MAX,
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_first_values_keep_their_names() {
-        let names = Names::new(&limits(2, 1));
+        let names = LabelLimiter::new(&limits(2, 1));
         let name = |label: &Label, text: &str| names.name(label, &Arc::from(text)).to_string();
         let statuses = ["a", "b", "c", "a", ""].map(|text| name(&STATUS, text));
         assert_eq!(statuses, ["a", "b", "other", "a", ""]);
@@ -192,7 +192,7 @@ mod tests {
 
     #[test]
     fn long_values_are_cut_at_a_character_and_stay_apart() {
-        let names = Names::new(&limits(10, 10));
+        let names = LabelLimiter::new(&limits(10, 10));
         let name = |text: String| names.name(&ERROR, &Arc::from(text));
         assert_eq!(*name("x".repeat(256)), *"x".repeat(256));
         // Two bytes a character: the cut would be in the middle of one.

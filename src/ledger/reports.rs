@@ -6,7 +6,7 @@ use rust_decimal::Decimal;
 
 use super::{
     amount::{Amount, Times},
-    image::Draft,
+    image::StateTransaction,
     key::{CounterKey, Texts},
 };
 use crate::{
@@ -17,7 +17,7 @@ use crate::{
 
 /// What is remembered of one message: no address, only what was counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Memory {
+pub(super) struct ReportDedup {
     delivered: bool,
     /// A final report was counted: no bounce and no error can follow.
     ended: bool,
@@ -26,12 +26,12 @@ pub(super) struct Memory {
     reports: Vec<[u8; 8]>,
 }
 
-impl Memory {
+impl ReportDedup {
     /// Reads the stored form.
-    pub(super) fn parse(bytes: &[u8]) -> Memory {
+    pub(super) fn parse(bytes: &[u8]) -> ReportDedup {
         let flags = bytes.first().copied().unwrap_or(0);
         let rest = bytes.get(1..).unwrap_or_default();
-        Memory {
+        ReportDedup {
             delivered: flags & 1 != 0,
             ended: flags & 2 != 0,
             priced: flags & 4 != 0,
@@ -50,7 +50,7 @@ impl Memory {
     }
 
     /// Takes in what another memory of the same message holds; whether that was news to this one.
-    pub(super) fn merge(&mut self, other: &Memory) -> bool {
+    pub(super) fn merge(&mut self, other: &ReportDedup) -> bool {
         let before = self.clone();
         self.delivered |= other.delivered;
         self.ended |= other.ended;
@@ -229,7 +229,7 @@ impl Tally {
     }
 
     /// Counts all of it.
-    pub(super) fn count(self, draft: &mut Draft<'_>) {
+    pub(super) fn count(self, draft: &mut StateTransaction<'_>) {
         for (key, amount) in self.amounts {
             let key = draft.bounded(key);
             draft.add(key, &amount);

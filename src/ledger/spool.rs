@@ -20,7 +20,7 @@ use rustix::fs::FallocateFlags;
 use tokio::sync::watch;
 
 use crate::{
-    aside,
+    blocking,
     files::{create_private_directory, private},
     providers::{Spool, SpoolError, SpoolWriter, SpooledBody},
 };
@@ -39,7 +39,7 @@ pub(super) struct AccountSpool {
     closed: watch::Sender<bool>,
     directory: PathBuf,
     next: AtomicU64,
-    notes: Arc<dyn super::StoreNotes>,
+    notes: Arc<dyn super::StoreObserver>,
 }
 
 /// What happened to a file, in words that name it.
@@ -57,7 +57,7 @@ impl AccountSpool {
     pub(super) fn open(
         root: &Path,
         account: &str,
-        notes: Arc<dyn super::StoreNotes>,
+        notes: Arc<dyn super::StoreObserver>,
     ) -> Result<AccountSpool, SpoolError> {
         let directory = root.join(account);
         let quarantine = directory.join(QUARANTINE);
@@ -271,7 +271,7 @@ fn reserve(file: &File) -> io::Result<()> {
 async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, SpoolError> + Send + 'static,
 ) -> Result<T, SpoolError> {
-    aside::on_disk(work)
+    blocking::on_disk(work)
         .await
         .unwrap_or_else(|error| Err(SpoolError(error.to_string())))
 }
@@ -303,7 +303,7 @@ impl Spool for AccountSpool {
                 Ok((file, path))
             })
             .await;
-            notes.up(super::Place::Spool, opened.is_ok());
+            notes.up(super::Volume::Spool, opened.is_ok());
             if opened.is_err() {
                 notes.error();
             }
@@ -325,7 +325,7 @@ struct Writer {
     file: Arc<File>,
     path: PathBuf,
     body: SpooledBody,
-    notes: Arc<dyn super::StoreNotes>,
+    notes: Arc<dyn super::StoreObserver>,
 }
 
 impl Writer {
@@ -336,7 +336,7 @@ impl Writer {
         let (file, path) = (self.file.clone(), self.path.clone());
         let done = on_disk(move || work(&file).map_err(at(&path))).await;
         if done.is_err() {
-            self.notes.up(super::Place::Spool, false);
+            self.notes.up(super::Volume::Spool, false);
             self.notes.error();
         }
         done

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Amount, CounterKey, Windows, account::unpack, reports::Memory};
+use super::{Amount, CounterKey, Windows, account::unpack, reports::ReportDedup};
 use crate::model::DailyPublication;
 
 /// Reads one row: `c` is a counter, its key and its amount in two lines, `r` what is remembered of
@@ -38,8 +38,8 @@ pub fn read_stored(kind: u8, row: &[u8]) {
             }
         }
         b'r' => {
-            let mut memory = Memory::parse(row);
-            let again = Memory::parse(&memory.to_bytes());
+            let mut memory = ReportDedup::parse(row);
+            let again = ReportDedup::parse(&memory.to_bytes());
             assert_eq!(again, memory, "a memory is another one when read again");
             memory.merge(&again);
             assert_eq!(again, memory, "a memory has news for itself");

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use crate::model::{Figure, Happening, Row, Totals};
+use crate::model::{AppMetric, Event, Row, Totals};
 
 /// A part of the past.
 #[derive(Clone, Debug, PartialEq)]
@@ -10,7 +10,7 @@ pub enum HistoryRecord {
     /// What came to the numbers of the message, or of all the application's.
     Increase(HistoryIncrease),
     /// Things that happened, some of which may have been told before.
-    Events(Vec<Happening>),
+    Events(Vec<Event>),
     /// Figures that were the newest for a time.
     Newest {
         /// From when on.
@@ -18,7 +18,7 @@ pub enum HistoryRecord {
         /// Until when.
         to: Timestamp,
         /// The figures.
-        figures: Vec<Figure>,
+        figures: Vec<AppMetric>,
     },
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Failure, ReportsRead, SpooledBody};
-use crate::model::{Figure, Happening, Message, Snapshot};
+use crate::model::{AppMetric, Event, Message, Snapshot};
 
 /// What a vendor said about one thing.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,10 +43,10 @@ pub enum Observation {
         /// without the others; empty: there are no parts.
         part: &'static str,
         /// The figures.
-        figures: Vec<Figure>,
+        figures: Vec<AppMetric>,
     },
     /// Things that happened, some of which may have been told before.
-    Events(Vec<Happening>),
+    Events(Vec<Event>),
     /// The data set was read until this time: the next query begins there, less what the vendor
     /// tells late. Only after everything before it was handed over.
     Cursor(Timestamp),

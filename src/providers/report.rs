@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use super::Failure;
-use crate::model::Happening;
+use crate::model::Event;
 
 /// One delivery report, in words that all vendors share. Nothing in it names a person.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,7 +45,7 @@ pub struct Pushed {
     /// they are counted.
     pub reports: ReportsRead,
     /// Things that happened to messages after their reports.
-    pub events: Vec<Happening>,
+    pub events: Vec<Event>,
     /// How many things it tells that are known and not counted.
     pub unsupported: usize,
 }

@@ -23,15 +23,15 @@ use jiff::Timestamp;
 use super::{
     bounds::Bounds,
     chunks::{Chunks, Own},
-    groups::{Draft, Group, Shapes, nanoseconds},
-    layout::{Layout, Material, OrderKey},
-    pieces::{Piece, Prepare, View},
+    groups::{Group, GroupBuilder, Shapes, nanoseconds},
+    layout::{Layout, OrderKey, ViewInput},
+    pieces::{Prepare, Segment, View},
     values::{Number, Value, born},
 };
 use crate::{
     catalog::{self, FamilyId, Label, Origin, Zeros, combinations},
     config::{Account, Config, Limits, PerMessage},
-    ledger::{Amount, CounterKey, Lease, Missed, Names, Windows},
+    ledger::{Amount, CounterKey, LabelLimiter, Lease, Missed, Windows},
     model::{Age, Dataset, Source},
 };
 
@@ -57,16 +57,16 @@ struct State {
     newest: BTreeMap<(OrderKey, Dataset, Arc<str>), Arc<Group>>,
     /// Figures by data set, application id and message id (empty: the application's).
     figures: Groups,
-    draft: Draft,
+    draft: GroupBuilder,
     shapes: Shapes,
     /// The exporter's own series.
-    lasting: Chunks,
+    self_metrics: Chunks,
     /// What the ledger has released.
     counters: Chunks,
     /// Counters that add up to one series, as a breakdown has no label for the reason of an error.
     parts: HashMap<(FamilyId, Own), BTreeMap<CounterKey, (Amount, Timestamp)>>,
     /// Families whose counters hold what has lost its name, until the pass ends.
-    folded: BTreeSet<FamilyId>,
+    overflowed: BTreeSet<FamilyId>,
     bounds: Bounds,
     /// A pass has ended since the last view: what limits drop is counted now.
     count_drops: bool,
@@ -95,17 +95,17 @@ impl AccountSeries {
             messages: Groups::default(),
             newest: BTreeMap::new(),
             figures: Groups::default(),
-            draft: Draft::default(),
+            draft: GroupBuilder::default(),
             shapes: Shapes::default(),
-            lasting: Chunks::default(),
+            self_metrics: Chunks::default(),
             counters: Chunks::default(),
             parts: HashMap::new(),
-            folded: BTreeSet::new(),
-            bounds: Bounds::new(Arc::new(Names::new(limits))),
+            overflowed: BTreeSet::new(),
+            bounds: Bounds::new(Arc::new(LabelLimiter::new(limits))),
             count_drops: false,
         };
         let mut layout = Layout::new(identity.clone());
-        let view = layout.view(Material::none(identity), prepare.as_ref(), None);
+        let view = layout.view(ViewInput::none(identity), prepare.as_ref(), None);
         let series = AccountSeries {
             clock,
             lease,
@@ -173,7 +173,7 @@ impl AccountSeries {
         let mut state = self.lock();
         let mut zero = |family: FamilyId, own: Own| {
             let born = || born(&family, now);
-            state.lasting.bear(family, own, born);
+            state.self_metrics.init(family, own, born);
         };
         let known = KnownValues::new(account);
         for family in catalog::families() {
@@ -202,7 +202,7 @@ impl AccountSeries {
         }
         let held = Value::Gauge(Number::Count(1));
         let family = catalog::LEASE_HELD;
-        state.lasting.insert(family, Own::default(), held);
+        state.self_metrics.insert(family, Own::default(), held);
     }
 
     /// What is shown now; it stays as it is while it is read.
@@ -241,7 +241,7 @@ impl AccountSeries {
     fn set(&self, family: FamilyId, own: &[&str], number: Number) {
         let own: Own = own.iter().map(|value| Arc::from(*value)).collect();
         self.lock()
-            .lasting
+            .self_metrics
             .insert(family, own, Value::Gauge(number));
     }
 
@@ -348,7 +348,7 @@ impl AccountView {
     }
 
     /// The pieces of a family.
-    pub fn pieces(&self, family: FamilyId) -> &[Arc<Piece>] {
+    pub fn pieces(&self, family: FamilyId) -> &[Arc<Segment>] {
         self.shown.family(family, self.held)
     }
 }
@@ -380,7 +380,7 @@ impl State {
     /// Adds to a counter, which is born with the first addition.
     fn add(&mut self, family: FamilyId, own: Own, by: Number, now: Timestamp) {
         let born = || born(family.family(), now);
-        self.lasting.change(family, own, born, |value| {
+        self.self_metrics.change(family, own, born, |value| {
             if let Value::Counter(number, _) = value {
                 *number = match (*number, by) {
                     (Number::Count(a), Number::Count(b)) => Number::Count(a.saturating_add(b)),
@@ -453,7 +453,7 @@ impl State {
 
     fn observe(&mut self, family: FamilyId, own: Own, value: f64, now: Timestamp) {
         let born = || born(family.family(), now);
-        self.lasting.change(family, own, born, |histogram| {
+        self.self_metrics.change(family, own, born, |histogram| {
             if let Value::Histogram(histogram, _) = histogram {
                 histogram.observe(value);
             }
@@ -524,7 +524,7 @@ impl State {
     }
 
     /// All that is recorded, within the limits.
-    fn material(&mut self, clock: &Clock) -> Material {
+    fn material(&mut self, clock: &Clock) -> ViewInput {
         let (now, since) = (clock.now(), nanoseconds(clock.monotonic()));
         if self.groups().any(|group| group.stale_at() <= since) {
             self.forget(|_, group| group.stale_at() <= since);
@@ -537,7 +537,7 @@ impl State {
             channels,
         } = self.settings.per_message;
         // Three series stand for the limits themselves.
-        let taken = self.lasting.len() + self.counters.len() + 3;
+        let taken = self.self_metrics.len() + self.counters.len() + 3;
         let mut room = self.settings.max_series.saturating_sub(taken);
         let count_drops = std::mem::take(&mut self.count_drops);
         let mut full = false;
@@ -574,7 +574,7 @@ impl State {
             .for_each(|group| show(group, channels));
         let messages = shown.split_off(shown.partition_point(|group| !group.of_message));
         if count_drops {
-            for family in std::mem::take(&mut self.folded) {
+            for family in std::mem::take(&mut self.overflowed) {
                 self.bounds.lost(family);
             }
             for (family, count) in self.bounds.take_dropped() {
@@ -596,13 +596,13 @@ impl State {
         // It is one itself, from the beginning.
         let own = Own::default();
         let first = || Value::Gauge(Number::Count(0));
-        self.lasting.bear(catalog::SERIES, own.clone(), first);
+        self.self_metrics.init(catalog::SERIES, own.clone(), first);
         let series = of_groups(&messages, channels) + of_groups(&shown, true);
-        let series = series + self.lasting.len() + self.counters.len();
+        let series = series + self.self_metrics.len() + self.counters.len();
         let value = Value::Gauge(Number::Count(series as u64));
-        self.lasting.insert(catalog::SERIES, own, value);
-        let chunks = self.lasting.chunks().chain(self.counters.chunks());
-        Material {
+        self.self_metrics.insert(catalog::SERIES, own, value);
+        let chunks = self.self_metrics.chunks().chain(self.counters.chunks());
+        ViewInput {
             identity: self.settings.identity.clone(),
             channels,
             messages,

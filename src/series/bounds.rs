@@ -5,12 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::chunks::Own;
 use crate::{
     catalog::{FamilyId, Label},
-    ledger::{Names, OTHER},
+    ledger::{LabelLimiter, OTHER},
 };
 
 /// The label values that keep their names, and what lost one.
 pub(super) struct Bounds {
-    names: Arc<Names>,
+    names: Arc<LabelLimiter>,
     /// Series that lost a name since they were last taken.
     dropped: BTreeMap<FamilyId, u64>,
     /// Values that no family holds, since they were last taken.
@@ -19,7 +19,7 @@ pub(super) struct Bounds {
 
 impl Bounds {
     /// With names that the ledger's counters have too.
-    pub(super) fn new(names: Arc<Names>) -> Bounds {
+    pub(super) fn new(names: Arc<LabelLimiter>) -> Bounds {
         Bounds {
             names,
             dropped: BTreeMap::new(),
@@ -28,17 +28,17 @@ impl Bounds {
     }
 
     /// Other names from now on.
-    pub(super) fn share(&mut self, names: Arc<Names>) {
+    pub(super) fn share(&mut self, names: Arc<LabelLimiter>) {
         self.names = names;
     }
 
     /// The names themselves.
-    pub(super) fn names(&self) -> &Names {
+    pub(super) fn names(&self) -> &LabelLimiter {
         &self.names
     }
 
     /// The value to show for `text` as this label, and whether it lost its name.
-    pub(super) fn value(names: &Names, label: &Label, text: &Arc<str>) -> (Arc<str>, bool) {
+    pub(super) fn value(names: &LabelLimiter, label: &Label, text: &Arc<str>) -> (Arc<str>, bool) {
         let value = names.name(label, text);
         let lost = value.as_ref() == OTHER && text.as_ref() != OTHER;
         (value, lost)

@@ -24,24 +24,24 @@ pub(super) struct Chunks {
 }
 
 /// Where a series is, or belongs.
-enum Place {
+enum Slot {
     There(usize, usize),
     Missing(usize, usize),
 }
 
-fn find(chunks: &[Arc<Chunk>], own: &[Arc<str>]) -> Place {
+fn find(chunks: &[Arc<Chunk>], own: &[Arc<str>]) -> Slot {
     let before = |chunk: &Arc<Chunk>| chunk.last().is_some_and(|(last, _)| last.as_ref() < own);
     // Series that arrive in order come last.
     if let Some(last) = chunks.last().filter(|chunk| before(chunk)) {
-        return Place::Missing(chunks.len() - 1, last.len());
+        return Slot::Missing(chunks.len() - 1, last.len());
     }
     let index = chunks.partition_point(before);
     let Some(chunk) = chunks.get(index) else {
-        return Place::Missing(0, 0);
+        return Slot::Missing(0, 0);
     };
     match chunk.binary_search_by(|(other, _)| other.as_ref().cmp(own)) {
-        Ok(place) => Place::There(index, place),
-        Err(place) => Place::Missing(index, place),
+        Ok(place) => Slot::There(index, place),
+        Err(place) => Slot::Missing(index, place),
     }
 }
 
@@ -61,12 +61,12 @@ impl Chunks {
     pub(super) fn insert(&mut self, family: FamilyId, own: Own, value: Value) {
         let chunks = self.families.entry(family).or_default();
         match find(chunks, &own) {
-            Place::There(index, place) => {
+            Slot::There(index, place) => {
                 if chunks[index][place].1 != value {
                     Arc::make_mut(&mut chunks[index])[place].1 = value;
                 }
             }
-            Place::Missing(index, place) => {
+            Slot::Missing(index, place) => {
                 self.len += 1;
                 put(chunks, index, place, (own, value));
             }
@@ -83,8 +83,8 @@ impl Chunks {
     ) {
         let chunks = self.families.entry(family).or_default();
         match find(chunks, &own) {
-            Place::There(index, place) => change(&mut Arc::make_mut(&mut chunks[index])[place].1),
-            Place::Missing(index, place) => {
+            Slot::There(index, place) => change(&mut Arc::make_mut(&mut chunks[index])[place].1),
+            Slot::Missing(index, place) => {
                 let mut value = born();
                 change(&mut value);
                 self.len += 1;
@@ -94,9 +94,9 @@ impl Chunks {
     }
 
     /// Bears a series that is not there.
-    pub(super) fn bear(&mut self, family: FamilyId, own: Own, born: impl FnOnce() -> Value) {
+    pub(super) fn init(&mut self, family: FamilyId, own: Own, born: impl FnOnce() -> Value) {
         let chunks = self.families.entry(family).or_default();
-        if let Place::Missing(index, place) = find(chunks, &own) {
+        if let Slot::Missing(index, place) = find(chunks, &own) {
             self.len += 1;
             put(chunks, index, place, (own, born()));
         }
@@ -107,7 +107,7 @@ impl Chunks {
         let Some(chunks) = self.families.get_mut(&family) else {
             return;
         };
-        if let Place::There(index, place) = find(chunks, own) {
+        if let Slot::There(index, place) = find(chunks, own) {
             self.len -= 1;
             Arc::make_mut(&mut chunks[index]).remove(place);
             if chunks[index].is_empty() {

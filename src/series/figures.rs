@@ -3,16 +3,21 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use super::{
-    groups::{Draft, Name, Shapes},
+    groups::{GroupBuilder, Name, Shapes},
     values::Number,
 };
 use crate::{
     catalog::{self, FamilyId},
-    model::{Figure, FigureKind},
+    model::{AppMetric, AppMetricKind},
 };
 
 /// Adds the series of figures. Values whose labels coincide are added up; of ratios, one is left out.
-pub(super) fn add(draft: &mut Draft, shapes: &mut Shapes, figures: &[Figure], name: Name<'_>) {
+pub(super) fn add(
+    draft: &mut GroupBuilder,
+    shapes: &mut Shapes,
+    figures: &[AppMetric],
+    name: Name<'_>,
+) {
     let mut sums: BTreeMap<(FamilyId, Vec<Arc<str>>), Option<f64>> = BTreeMap::new();
     for figure in figures {
         let (family, labels, lost) = place(&figure.kind, name);
@@ -48,7 +53,7 @@ pub(super) fn number(value: f64) -> Number {
 
 /// The family of a figure and the values of its own labels behind the application; whether one of
 /// them lost its name to the limits.
-pub(super) fn place(kind: &FigureKind, name: Name<'_>) -> (FamilyId, Vec<Arc<str>>, bool) {
+pub(super) fn place(kind: &AppMetricKind, name: Name<'_>) -> (FamilyId, Vec<Arc<str>>, bool) {
     let (family, texts) = texts(kind);
     let mut any_lost = false;
     let labels = family.family().own_labels().iter().skip(1);
@@ -62,34 +67,34 @@ pub(super) fn place(kind: &FigureKind, name: Name<'_>) -> (FamilyId, Vec<Arc<str
 }
 
 /// The family of a figure, and what the vendor says for its labels.
-fn texts(kind: &FigureKind) -> (FamilyId, Vec<Arc<str>>) {
+fn texts(kind: &AppMetricKind) -> (FamilyId, Vec<Arc<str>>) {
     match kind {
-        FigureKind::UsersNew {
+        AppMetricKind::UsersNew {
             platform,
             time_unit,
         } => (
             catalog::APP_USERS_NEW,
             vec![platform.clone(), Arc::from(*time_unit)],
         ),
-        FigureKind::UsersActive {
+        AppMetricKind::UsersActive {
             platform,
             time_unit,
         } => (
             catalog::APP_USERS_ACTIVE,
             vec![platform.clone(), Arc::from(*time_unit)],
         ),
-        FigureKind::UsersOnline {
+        AppMetricKind::UsersOnline {
             platform,
             time_unit,
         } => (
             catalog::APP_USERS_ONLINE,
             vec![platform.clone(), Arc::from(*time_unit)],
         ),
-        FigureKind::CanaryDevices { message_id, status } => (
+        AppMetricKind::CanaryDevices { message_id, status } => (
             catalog::CANARY_DEVICES,
             vec![message_id.clone(), status.clone()],
         ),
-        FigureKind::ConversionHits {
+        AppMetricKind::ConversionHits {
             campaign,
             message_id,
             event,
@@ -97,7 +102,7 @@ fn texts(kind: &FigureKind) -> (FamilyId, Vec<Arc<str>>) {
             catalog::CONVERSION_HITS,
             vec![campaign.clone(), message_id.clone(), event.clone()],
         ),
-        FigureKind::ConversionRatio {
+        AppMetricKind::ConversionRatio {
             campaign,
             message_id,
             event,
@@ -105,7 +110,7 @@ fn texts(kind: &FigureKind) -> (FamilyId, Vec<Arc<str>>) {
             catalog::CONVERSION_RATIO,
             vec![campaign.clone(), message_id.clone(), event.clone()],
         ),
-        FigureKind::ConversionRevenue {
+        AppMetricKind::ConversionRevenue {
             campaign,
             message_id,
             event,
@@ -114,7 +119,7 @@ fn texts(kind: &FigureKind) -> (FamilyId, Vec<Arc<str>>) {
             vec![campaign.clone(), message_id.clone(), event.clone()],
         ),
         // Links are bounded by max_links, where the most clicked are known.
-        FigureKind::LinkClicks {
+        AppMetricKind::LinkClicks {
             template,
             link,
             title,
@@ -122,6 +127,6 @@ fn texts(kind: &FigureKind) -> (FamilyId, Vec<Arc<str>>) {
             catalog::LINK_CLICKS,
             vec![template.clone(), link.clone(), title.clone()],
         ),
-        FigureKind::LinkDevices { link } => (catalog::LINK_DEVICES, vec![link.clone()]),
+        AppMetricKind::LinkDevices { link } => (catalog::LINK_DEVICES, vec![link.clone()]),
     }
 }

@@ -160,14 +160,14 @@ pub(super) fn nanoseconds(at: Moment) -> i64 {
 
 /// A group that is being put together.
 #[derive(Default)]
-pub(super) struct Draft {
+pub(super) struct GroupBuilder {
     found: Vec<(Entry, u64)>,
     lost: Vec<(FamilyId, u64)>,
     /// Values that no family holds.
     unplaced: Vec<FamilyId>,
 }
 
-impl Draft {
+impl GroupBuilder {
     /// Begins anew, with the room that is there.
     pub(super) fn clear(&mut self) {
         self.found.clear();
@@ -294,7 +294,7 @@ impl Shapes {
         new
     }
 
-    fn shape(&mut self, draft: &Draft) -> Arc<Shape> {
+    fn shape(&mut self, draft: &GroupBuilder) -> Arc<Shape> {
         let mut hasher = self.hasher.build_hasher();
         for (entry, _) in &draft.found {
             hasher.write_usize(entry.family.index());
@@ -339,7 +339,7 @@ impl Shapes {
     pub(super) fn group(
         &mut self,
         head: Head,
-        draft: &mut Draft,
+        draft: &mut GroupBuilder,
         stale_at: Moment,
         before: Option<&Group>,
     ) -> Option<Group> {
@@ -428,7 +428,7 @@ pub(super) type Name<'a> = &'a dyn Fn(&Label, &Arc<str>) -> (Arc<str>, bool);
 
 /// Adds the series of a message.
 pub(super) fn add(
-    draft: &mut Draft,
+    draft: &mut GroupBuilder,
     shapes: &mut Shapes,
     snapshot: &Snapshot,
     name: Name<'_>,

@@ -14,7 +14,7 @@ use crate::{
     catalog::{FamilyId, Kind, families},
     config::{Account, Config},
     ledger::Increase,
-    model::{Application, Figure},
+    model::{AppMetric, Application},
 };
 
 /// Samples stand so far apart: the vendors' history is by the hour at best.
@@ -92,7 +92,7 @@ impl History {
     pub fn newest(
         &mut self,
         application: &Application,
-        figures: &[Figure],
+        figures: &[AppMetric],
         from: Timestamp,
         to: Timestamp,
     ) {
@@ -185,7 +185,7 @@ mod tests {
     use crate::{
         catalog, config,
         ledger::samples::measured,
-        model::{FigureKind, Measure},
+        model::{AppMetricKind, Measure},
     };
 
     fn at(text: &str) -> Timestamp {
@@ -226,11 +226,11 @@ mod tests {
         };
         history.grown(&other, birth);
         let (platform, time_unit) = (Arc::from("ios"), "day");
-        let kind = FigureKind::UsersNew {
+        let kind = AppMetricKind::UsersNew {
             platform,
             time_unit,
         };
-        let figures = [Figure { kind, value: 4.0 }];
+        let figures = [AppMetric { kind, value: 4.0 }];
         history.newest(
             &account.applications[0],
             &figures,

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{
     chunks::Chunk,
     groups::Group,
-    pieces::{Block, FormSet, Piece, Prepare, Rows, View},
+    pieces::{Block, FormSet, Prepare, Rows, Segment, View},
     values::{Identity, Number, Value},
 };
 use crate::catalog::{self, FamilyId};
@@ -25,7 +25,7 @@ const SHARE: usize = 4;
 pub(super) type OrderKey = Reverse<(Timestamp, Arc<str>)>;
 
 /// What is to be shown.
-pub(super) struct Material {
+pub(super) struct ViewInput {
     pub(super) identity: Arc<Identity>,
     /// Whether parts of messages' numbers are shown.
     pub(super) channels: bool,
@@ -37,10 +37,10 @@ pub(super) struct Material {
     pub(super) chunks: Vec<(FamilyId, Arc<Chunk>)>,
 }
 
-impl Material {
+impl ViewInput {
     /// Nothing.
-    pub(super) fn none(identity: Arc<Identity>) -> Material {
-        Material {
+    pub(super) fn none(identity: Arc<Identity>) -> ViewInput {
+        ViewInput {
             identity,
             channels: true,
             messages: Vec::new(),
@@ -58,25 +58,25 @@ pub(super) struct Layout {
     messages: Blocks,
     figures: Blocks,
     /// By the chunk's address: the piece keeps it in place.
-    chunks: HashMap<usize, Arc<Piece>>,
-    not_held: Arc<Piece>,
+    chunks: HashMap<usize, Arc<Segment>>,
+    not_held: Arc<Segment>,
 }
 
 /// Blocks, newest first.
 #[derive(Default)]
-struct Blocks(Vec<Placed>);
+struct Blocks(Vec<BlockEntry>);
 
-struct Placed {
+struct BlockEntry {
     block: Arc<Block>,
     /// In the order of the families.
-    pieces: Vec<Arc<Piece>>,
+    pieces: Vec<Arc<Segment>>,
     /// What is older belongs to the next block.
     edge: OrderKey,
     weight: usize,
 }
 
 /// A block that is being laid out.
-struct Cut {
+struct BlockRange {
     groups: Vec<Arc<Group>>,
     weight: usize,
     /// It has the range of this block of the last view.
@@ -105,11 +105,11 @@ fn alike(left: &[Arc<Group>], right: &[Arc<Group>]) -> bool {
 impl Blocks {
     fn arrange(&mut self, groups: Vec<Arc<Group>>, shared: &Shared<'_>) {
         let cuts = self.cut(groups);
-        let mut before: Vec<Option<Placed>> =
+        let mut before: Vec<Option<BlockEntry>> =
             std::mem::take(&mut self.0).into_iter().map(Some).collect();
-        let place = |cut: Cut| {
+        let place = |cut: BlockRange| {
             let old = cut.before.and_then(|index| before[index].take());
-            Placed::new(cut, old, shared)
+            BlockEntry::new(cut, old, shared)
         };
         self.0 = cuts.into_iter().map(place).collect();
     }
@@ -117,9 +117,9 @@ impl Blocks {
     /// Cuts groups where the last blocks were cut, then divides what has become large, and joins
     /// what has become small: a block is twice what is allowed before it is divided, so that its
     /// edges last.
-    fn cut(&self, groups: Vec<Arc<Group>>) -> Vec<Cut> {
+    fn cut(&self, groups: Vec<Arc<Group>>) -> Vec<BlockRange> {
         let mut groups = groups.into_iter().peekable();
-        let mut ranges: Vec<Cut> = Vec::with_capacity(self.0.len() + 1);
+        let mut ranges: Vec<BlockRange> = Vec::with_capacity(self.0.len() + 1);
         for (index, placed) in self.0.iter().enumerate() {
             let is_last = index + 1 == self.0.len();
             let mut own = Vec::with_capacity(placed.block.groups.len());
@@ -127,22 +127,22 @@ impl Blocks {
             {
                 own.push(group);
             }
-            ranges.push(Cut {
+            ranges.push(BlockRange {
                 weight: weight(&own),
                 groups: own,
                 before: Some(index),
             });
         }
         let rest: Vec<_> = groups.collect();
-        ranges.push(Cut {
+        ranges.push(BlockRange {
             weight: weight(&rest),
             groups: rest,
             before: None,
         });
-        let mut cuts: Vec<Cut> = Vec::with_capacity(ranges.len());
+        let mut cuts: Vec<BlockRange> = Vec::with_capacity(ranges.len());
         // The text of the newer cuts, but for the last one.
         let mut ahead = 0;
-        let mut push = |cut: Cut, ahead: &mut usize| {
+        let mut push = |cut: BlockRange, ahead: &mut usize| {
             if let Some(last) = cuts.last_mut() {
                 if last.weight + cut.weight <= allowed(*ahead) {
                     last.groups.extend(cut.groups);
@@ -168,7 +168,7 @@ impl Blocks {
                     let groups = std::mem::take(&mut part);
                     let weight = std::mem::take(&mut size);
                     push(
-                        Cut {
+                        BlockRange {
                             groups,
                             weight,
                             before: None,
@@ -179,7 +179,7 @@ impl Blocks {
                 size += group.weight;
                 part.push(group);
             }
-            let cut = Cut {
+            let cut = BlockRange {
                 groups: part,
                 weight: size,
                 before: None,
@@ -197,14 +197,14 @@ struct Shared<'a> {
     wanted: FormSet,
 }
 
-impl Placed {
-    fn new(cut: Cut, before: Option<Placed>, shared: &Shared<'_>) -> Placed {
+impl BlockEntry {
+    fn new(cut: BlockRange, before: Option<BlockEntry>, shared: &Shared<'_>) -> BlockEntry {
         if let Some(before) = before
             .as_ref()
             .filter(|before| alike(&before.block.groups, &cut.groups))
         {
             before.block.look();
-            return Placed {
+            return BlockEntry {
                 block: before.block.clone(),
                 pieces: before.pieces.clone(),
                 edge: before.edge.clone(),
@@ -230,7 +230,7 @@ impl Placed {
         let block = Arc::new(Block::new(cut.groups.into()));
         let pieces = own.into_iter().map(|family| {
             let rows = Rows::Block(block.clone());
-            let piece = Piece::new(family, Some(shared.identity.clone()), rows);
+            let piece = Segment::new(family, Some(shared.identity.clone()), rows);
             let old = before.as_ref().filter(|before| {
                 let (old, new) = (&before.block.groups, &block.groups);
                 old.len() == new.len() && old.iter().zip(new).all(|(a, b)| a.same(b, family))
@@ -246,7 +246,7 @@ impl Placed {
                 None => piece,
             })
         });
-        Placed {
+        BlockEntry {
             pieces: pieces.collect(),
             block: block.clone(),
             edge,
@@ -271,11 +271,11 @@ impl Layout {
     /// A view of the material, whose pieces are those of the last view where nothing has changed.
     pub(super) fn view(
         &mut self,
-        material: Material,
+        material: ViewInput,
         prepare: &dyn Prepare,
         last: Option<&View>,
     ) -> View {
-        let Material {
+        let ViewInput {
             identity,
             channels,
             messages,
@@ -304,7 +304,7 @@ impl Layout {
         self.messages.arrange(messages, &shared);
         self.figures.arrange(figures, &shared);
         let mut before = std::mem::take(&mut self.chunks);
-        let mut pieces: Vec<Vec<Arc<Piece>>> = vec![Vec::new(); FamilyId::COUNT];
+        let mut pieces: Vec<Vec<Arc<Segment>>> = vec![Vec::new(); FamilyId::COUNT];
         for placed in self.messages.0.iter().chain(&self.figures.0) {
             for piece in &placed.pieces {
                 pieces[piece.family().index()].push(piece.clone());
@@ -313,7 +313,7 @@ impl Layout {
         for (family, chunk) in chunks {
             let address = Arc::as_ptr(&chunk).cast::<()>() as usize;
             let piece = before.remove(&address).unwrap_or_else(|| {
-                Arc::new(Piece::new(
+                Arc::new(Segment::new(
                     family,
                     Some(identity.clone()),
                     Rows::Chunk(chunk),
@@ -335,10 +335,10 @@ impl Layout {
 }
 
 /// What stands for an account that another replica holds.
-fn not_held(identity: &Arc<Identity>) -> Arc<Piece> {
+fn not_held(identity: &Arc<Identity>) -> Arc<Segment> {
     let not = (Arc::from([]), Value::Gauge(Number::Count(0)));
     let rows = Rows::Chunk(Arc::new(vec![not]));
-    Arc::new(Piece::new(
+    Arc::new(Segment::new(
         catalog::LEASE_HELD,
         Some(identity.clone()),
         rows,
@@ -350,7 +350,7 @@ mod tests {
     use super::*;
     use crate::model::Measure;
     use crate::series::{
-        groups::{Draft, Head, Shapes},
+        groups::{GroupBuilder, Head, Shapes},
         pieces::Unprepared,
     };
 
@@ -361,7 +361,7 @@ mod tests {
     }
 
     fn group(shapes: &mut Shapes, number: i64, count: u64) -> Arc<Group> {
-        let mut draft = Draft::default();
+        let mut draft = GroupBuilder::default();
         for (index, measure) in [Measure::Sent, Measure::Delivered, Measure::Opened]
             .into_iter()
             .enumerate()
@@ -397,7 +397,7 @@ mod tests {
     }
 
     fn view(layout: &mut Layout, messages: &[Arc<Group>]) -> View {
-        let material = Material {
+        let material = ViewInput {
             identity: identity(),
             channels: true,
             messages: messages.to_vec(),
@@ -466,7 +466,8 @@ mod tests {
         let second = view(&mut layout, &messages);
         check(&second, &messages);
         let kept = |old: &View, new: &View| {
-            let same = |piece: &&Arc<Piece>| old.pieces().iter().any(|old| Arc::ptr_eq(old, piece));
+            let same =
+                |piece: &&Arc<Segment>| old.pieces().iter().any(|old| Arc::ptr_eq(old, piece));
             new.pieces().iter().filter(same).count()
         };
         // The other two families of the first block are new pieces that keep their forms.

@@ -27,8 +27,8 @@ pub use account::{AccountSeries, AccountView, NamedCounter, WebhookOutcome};
 pub use help::help;
 pub use history::{Dated, History, walk};
 pub use pieces::{
-    AGES, Checksum, FORMS, Form, FormSet, Piece, Prepare, Remembered, Run, Unprepared, View,
-    ViewNumber,
+    AGES, Checksum, EncodedSegment, FORMS, FormSet, Prepare, Remembered, Run, Segment, Unprepared,
+    View, ViewNumber,
 };
 pub use probe::{Probed, show as show_probe};
 pub use process::{PointOutcome, ProcessSeries};
@@ -104,9 +104,9 @@ impl Table {
     }
 
     /// What is shown now: one state of each account, whatever its collector does meanwhile.
-    pub fn shown(&self) -> Shown {
+    pub fn shown(&self) -> SeriesSnapshot {
         let accounts = self.accounts.load();
-        Shown {
+        SeriesSnapshot {
             accounts: accounts.iter().map(|account| account.view()).collect(),
             process: self.process.collect(),
         }
@@ -124,26 +124,28 @@ impl Table {
 }
 
 /// All series at one moment; what is recorded later does not change it.
-pub struct Shown {
+pub struct SeriesSnapshot {
     accounts: Vec<AccountView>,
     /// In the order of the families.
-    process: Vec<Arc<Piece>>,
+    process: Vec<Arc<Segment>>,
 }
 
-impl Shown {
+impl SeriesSnapshot {
     /// The accounts, in the order of the configuration.
     pub fn accounts(&self) -> &[AccountView] {
         &self.accounts
     }
 
     /// The process's pieces of a family.
-    pub fn process(&self, family: FamilyId) -> &[Arc<Piece>] {
+    pub fn process(&self, family: FamilyId) -> &[Arc<Segment>] {
         pieces::of_family(&self.process, family)
     }
 
     /// Families with their pieces, in the order of the exposition. The accounts come in the order
     /// of the configuration.
-    pub fn families(&self) -> impl Iterator<Item = (FamilyId, impl Iterator<Item = &Arc<Piece>>)> {
+    pub fn families(
+        &self,
+    ) -> impl Iterator<Item = (FamilyId, impl Iterator<Item = &Arc<Segment>>)> {
         catalog::families().map(|family| {
             let accounts = self.accounts.iter();
             let of_accounts = accounts.flat_map(move |account| account.pieces(family));

@@ -42,7 +42,7 @@ pub struct Checksum {
 
 /// Bytes that an output made of a piece.
 #[derive(Debug)]
-pub struct Form {
+pub struct EncodedSegment {
     /// The bytes.
     pub bytes: Bytes,
     /// What a reader of the whole has to know of the text that they stand for.
@@ -89,17 +89,17 @@ pub(super) enum Rows {
 }
 
 /// A run of series of one family, of one account or of the process.
-pub struct Piece {
+pub struct Segment {
     family: FamilyId,
     /// Whose they are; `None`: the process's.
     identity: Option<Arc<Identity>>,
     pub(super) rows: Rows,
-    forms: [OnceLock<Arc<Form>>; FORMS],
+    forms: [OnceLock<Arc<EncodedSegment>>; FORMS],
 }
 
-impl Piece {
-    pub(super) fn new(family: FamilyId, identity: Option<Arc<Identity>>, rows: Rows) -> Piece {
-        Piece {
+impl Segment {
+    pub(super) fn new(family: FamilyId, identity: Option<Arc<Identity>>, rows: Rows) -> Segment {
+        Segment {
             family,
             identity,
             rows,
@@ -122,27 +122,27 @@ impl Piece {
     }
 
     /// The same series, with those forms alone that are wanted.
-    pub(super) fn only(&self, wanted: FormSet) -> Arc<Piece> {
+    pub(super) fn only(&self, wanted: FormSet) -> Arc<Segment> {
         let rows = match &self.rows {
             Rows::Block(block) => Rows::Block(block.clone()),
             Rows::Chunk(chunk) => Rows::Chunk(chunk.clone()),
         };
-        let bare = Piece::new(self.family, self.identity.clone(), rows);
+        let bare = Segment::new(self.family, self.identity.clone(), rows);
         Arc::new(bare.keep(self, wanted))
     }
 
     /// A form of it, which `make` makes if it is not there. Whoever comes meanwhile waits for it.
-    pub fn form(&self, form: usize, make: impl FnOnce() -> Form) -> &Arc<Form> {
+    pub fn form(&self, form: usize, make: impl FnOnce() -> EncodedSegment) -> &Arc<EncodedSegment> {
         self.forms[form].get_or_init(|| Arc::new(make()))
     }
 
     /// A form of it, if it is there.
-    pub fn kept(&self, form: usize) -> Option<&Arc<Form>> {
+    pub fn kept(&self, form: usize) -> Option<&Arc<EncodedSegment>> {
         self.forms[form].get()
     }
 
     /// Takes over those forms of a piece with the same series that are wanted.
-    pub(super) fn keep(self, other: &Piece, wanted: FormSet) -> Piece {
+    pub(super) fn keep(self, other: &Segment, wanted: FormSet) -> Segment {
         for (index, (own, form)) in self.forms.iter().zip(&other.forms).enumerate() {
             if let Some(form) = form.get().filter(|_| wanted & (1 << index) != 0) {
                 // It is new: nothing is there.
@@ -209,9 +209,9 @@ impl ViewNumber {
 pub struct View {
     number: ViewNumber,
     /// In the order of the families.
-    pieces: Box<[Arc<Piece>]>,
+    pieces: Box<[Arc<Segment>]>,
     /// Instead of its `delivery_exporter_lease_held` while another replica holds the account.
-    not_held: Arc<Piece>,
+    not_held: Arc<Segment>,
     /// The blocks that pieces are in.
     blocks: Box<[Arc<Block>]>,
     /// No block is stale before then, in nanoseconds.
@@ -226,16 +226,16 @@ pub struct View {
 pub const AGES: usize = 2;
 
 /// What a family of an account comes to in one form, by age.
-pub type Run = [Arc<Form>; AGES];
+pub type Run = [Arc<EncodedSegment>; AGES];
 
 /// What is left of a family's run.
-type Carried = [Option<Arc<Form>>; AGES];
+type Carried = [Option<Arc<EncodedSegment>>; AGES];
 
 impl View {
     pub(super) fn new(
-        pieces: Box<[Arc<Piece>]>,
+        pieces: Box<[Arc<Segment>]>,
         blocks: Box<[Arc<Block>]>,
-        not_held: Arc<Piece>,
+        not_held: Arc<Segment>,
     ) -> View {
         View {
             number: ViewNumber::next(),
@@ -251,7 +251,7 @@ impl View {
     /// Takes over what was made of families whose pieces are those of the last view, in forms that
     /// are wanted.
     pub(super) fn carry(&mut self, before: &View, wanted: FormSet) {
-        let is_same = |own: &[Arc<Piece>], old: &[Arc<Piece>]| {
+        let is_same = |own: &[Arc<Segment>], old: &[Arc<Segment>]| {
             own.len() == old.len() && own.iter().zip(old).all(|(own, old)| Arc::ptr_eq(own, old))
         };
         let same = |family: FamilyId| {
@@ -276,12 +276,12 @@ impl View {
     }
 
     /// All pieces, in the order of the families.
-    pub fn pieces(&self) -> &[Arc<Piece>] {
+    pub fn pieces(&self) -> &[Arc<Segment>] {
         &self.pieces
     }
 
     /// The pieces of a family, which `held` tells to be this replica's.
-    pub(super) fn family(&self, family: FamilyId, held: bool) -> &[Arc<Piece>] {
+    pub(super) fn family(&self, family: FamilyId, held: bool) -> &[Arc<Segment>] {
         // Everything else belongs to the replica that holds the account.
         if !held && family == catalog::LEASE_HELD {
             return std::slice::from_ref(&self.not_held);
@@ -293,7 +293,7 @@ impl View {
     }
 
     /// The pieces of a family, by age.
-    fn by_age(&self, family: FamilyId) -> [&[Arc<Piece>]; AGES] {
+    fn by_age(&self, family: FamilyId) -> [&[Arc<Segment>]; AGES] {
         let pieces = of_family(&self.pieces, family);
         let many = pieces.len() > 2 * NEWEST;
         let (newest, others) = pieces.split_at(if many { NEWEST } else { 0 });
@@ -302,7 +302,7 @@ impl View {
 
     /// What each family comes to in a form, which `make` makes of its pieces if that was not done
     /// before.
-    pub fn runs(&self, form: usize, make: impl Fn(&[Arc<Piece>]) -> Form) -> &[Run] {
+    pub fn runs(&self, form: usize, make: impl Fn(&[Arc<Segment>]) -> EncodedSegment) -> &[Run] {
         self.runs[form].get_or_init(|| {
             let run = |family: FamilyId| {
                 let pieces = self.by_age(family);
@@ -338,7 +338,7 @@ impl View {
 }
 
 /// The pieces of a family, of pieces in the order of the families.
-pub(super) fn of_family(pieces: &[Arc<Piece>], family: FamilyId) -> &[Arc<Piece>] {
+pub(super) fn of_family(pieces: &[Arc<Segment>], family: FamilyId) -> &[Arc<Segment>] {
     let from = pieces.partition_point(|piece| piece.family < family);
     let len = pieces[from..].partition_point(|piece| piece.family == family);
     &pieces[from..from + len]
@@ -348,13 +348,16 @@ pub(super) fn of_family(pieces: &[Arc<Piece>], family: FamilyId) -> &[Arc<Piece>
 #[derive(Default)]
 pub struct Remembered {
     /// In the order of the families.
-    pieces: Vec<Arc<Piece>>,
+    pieces: Vec<Arc<Segment>>,
     at: Moment,
 }
 
 impl Remembered {
     /// The series that are shown at `at`.
-    pub(super) fn new<'a>(pieces: impl Iterator<Item = &'a Arc<Piece>>, at: Moment) -> Remembered {
+    pub(super) fn new<'a>(
+        pieces: impl Iterator<Item = &'a Arc<Segment>>,
+        at: Moment,
+    ) -> Remembered {
         Remembered {
             pieces: pieces.map(|piece| piece.only(0)).collect(),
             at,
@@ -365,13 +368,13 @@ impl Remembered {
     pub fn visit_left(
         &self,
         family: FamilyId,
-        pieces: &[&Arc<Piece>],
+        pieces: &[&Arc<Segment>],
         now: Moment,
         each: &mut dyn FnMut(Labels<'_>),
     ) {
         let before = of_family(&self.pieces, family);
         let there: HashSet<_> = pieces.iter().map(|piece| piece.key()).collect();
-        let changed = |piece: &Arc<Piece>, others: &HashSet<_>| {
+        let changed = |piece: &Arc<Segment>, others: &HashSet<_>| {
             !others.contains(&piece.key()) || piece.is_stale(now)
         };
         let old: Vec<_> = before

@@ -14,12 +14,12 @@ use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
 use super::{
     chunks::{Chunks, Own},
-    pieces::{Piece, Rows},
+    pieces::{Rows, Segment},
     values::{Number, Value},
 };
 use crate::{
     catalog::{self, FamilyId, Kind},
-    ledger::{Place, StoreNotes},
+    ledger::{StoreObserver, Volume},
 };
 use system::System;
 
@@ -136,14 +136,14 @@ struct State {
     /// As it was shown last.
     values: Chunks,
     /// What could not be written to when it was last tried.
-    down: Vec<Place>,
+    down: Vec<Volume>,
     /// Bytes and quarantined bodies of each account's spool.
     spools: HashMap<Arc<str>, (u64, u64)>,
     system: System,
     /// When the operating system is asked again.
     next: Moment,
     /// What was shown last, in the order of the families: what has not changed is shown again.
-    pieces: Vec<Arc<Piece>>,
+    pieces: Vec<Arc<Segment>>,
 }
 
 impl ProcessSeries {
@@ -195,7 +195,7 @@ impl ProcessSeries {
     }
 
     /// The process's series, in the order of the families.
-    pub(super) fn collect(&self) -> Vec<Arc<Piece>> {
+    pub(super) fn collect(&self) -> Vec<Arc<Segment>> {
         let now = self.clock.monotonic();
         let mut state = self.lock();
         if now >= state.next {
@@ -226,15 +226,16 @@ impl State {
         });
     }
 
-    fn show(&mut self) -> Vec<Arc<Piece>> {
+    fn show(&mut self) -> Vec<Arc<Segment>> {
         let mut before = std::mem::take(&mut self.pieces).into_iter().peekable();
         for (family, chunk) in self.values.chunks() {
             while before.next_if(|old| old.family() < family).is_some() {}
             let old = before.next_if(|old| old.family() == family);
             let same =
                 old.filter(|old| matches!(&old.rows, Rows::Chunk(own) if Arc::ptr_eq(own, chunk)));
-            let piece = same
-                .unwrap_or_else(|| Arc::new(Piece::new(family, None, Rows::Chunk(chunk.clone()))));
+            let piece = same.unwrap_or_else(|| {
+                Arc::new(Segment::new(family, None, Rows::Chunk(chunk.clone())))
+            });
             self.pieces.push(piece);
         }
         self.pieces.clone()
@@ -245,8 +246,8 @@ fn own(labels: &[&str]) -> Own {
     labels.iter().map(|label| Arc::from(*label)).collect()
 }
 
-impl StoreNotes for ProcessSeries {
-    fn up(&self, place: Place, up: bool) {
+impl StoreObserver for ProcessSeries {
+    fn up(&self, place: Volume, up: bool) {
         let mut state = self.lock();
         state.down.retain(|own| *own != place);
         if !up {
@@ -278,7 +279,7 @@ impl StoreNotes for ProcessSeries {
 mod tests {
     use super::*;
 
-    fn number(pieces: &[Arc<Piece>], family: FamilyId) -> f64 {
+    fn number(pieces: &[Arc<Segment>], family: FamilyId) -> f64 {
         let mut numbers = Vec::new();
         for piece in pieces.iter().filter(|piece| piece.family() == family) {
             piece.visit(None, &mut |_, value| match value {

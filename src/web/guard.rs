@@ -226,7 +226,7 @@ impl Guard {
         if !self.guesses.allow(address, Instant::now()) {
             return Verdict::Later;
         }
-        let Some(_place) = Place::take(&self.waiting) else {
+        let Some(_place) = WaitingTurn::take(&self.waiting) else {
             return Verdict::Later;
         };
         // The semaphore is never closed.
@@ -253,16 +253,16 @@ impl Guard {
 }
 
 /// A place in the line of passwords that are to be checked.
-struct Place<'a>(&'a AtomicUsize);
+struct WaitingTurn<'a>(&'a AtomicUsize);
 
-impl Place<'_> {
-    fn take(waiting: &AtomicUsize) -> Option<Place<'_>> {
-        let place = Place(waiting);
+impl WaitingTurn<'_> {
+    fn take(waiting: &AtomicUsize) -> Option<WaitingTurn<'_>> {
+        let place = WaitingTurn(waiting);
         (waiting.fetch_add(1, Ordering::Relaxed) < WAITING).then_some(place)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for WaitingTurn<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

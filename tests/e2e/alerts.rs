@@ -127,7 +127,7 @@ async fn exporter(directory: &Path, world: &World) -> Exporter {
         "server": {"api_token": TOKEN},
         "collection": {"zero_hold": "3s", "adopt_age": "0s", "interval": "1s", "max_interval": "1s",
             "cohort_ages": ["5s", "15s", "1m", "2h", "24h"]},
-        // Fewer than there are: something is folded into "other".
+        // Fewer than there are: something is overflowed into "other".
         "limits": {"max_campaigns_per_account": 3},
     });
     let mut config: Value =

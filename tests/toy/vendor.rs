@@ -8,8 +8,8 @@ use std::{sync::Arc, time::Duration};
 
 use delivery_exporter::{
     model::{
-        Channel, Dataset, DatasetSpec, Figure, FigureKind, Measure, Message, QueryMethod, Snapshot,
-        Totals, field,
+        AppMetric, AppMetricKind, Channel, Dataset, DatasetSpec, Measure, Message, QueryMethod,
+        Snapshot, Totals, field,
     },
     providers::{
         Answer, Failure, FailureKind, ListQuery, Listing, MessagesQuery, Observation, Provider,
@@ -193,8 +193,8 @@ impl Provider for Toy {
             let path = format!("/people?app={}", query.application.id);
             match self.get(query.dataset, &path, query.patience).await {
                 Ok((people, _)) => {
-                    let figure = people["active"].as_f64().map(|value| Figure {
-                        kind: FigureKind::UsersActive {
+                    let figure = people["active"].as_f64().map(|value| AppMetric {
+                        kind: AppMetricKind::UsersActive {
                             platform: "all".into(),
                             time_unit: "day",
                         },

@@ -13,16 +13,16 @@ use tracing::Instrument;
 
 use super::{
     super::{
-        queue::{Job, Lane},
+        queue::{DatasetQueue, QueuedQuery},
         schedule,
     },
-    Collector, LaneKey, ListProgress, MAX_UNREADABLE, Parts, Trouble,
-    flights::Flights,
-    pass::{Counted, Event, Landed, Pass, of_store},
+    Collector, CollectorDeps, DatasetQueueKey, ListProgress, MAX_UNREADABLE, Trouble,
+    flights::InFlight,
+    pass::{Counted, Pass, PassEvent, QueryCompleted, of_store},
 };
 use crate::{
     discovery::{MessageKey, Tracked},
-    ledger::{News, Seen},
+    ledger::{LedgerDelta, MessageObservation},
     model::{Application, Dataset, MAX_REGISTERED_BYTES, QueryMethod, Snapshot, Source},
     providers::{Failure, FailureKind, Observation, Refusal, Scope},
 };
@@ -41,9 +41,9 @@ fn is_error(observation: &Observation) -> bool {
 
 /// When messages are asked for together, from the `first` time on; `None` where the vendor takes one
 /// at a time.
-fn beat(parts: &Parts, first: Moment, dataset: Dataset) -> Option<schedule::Beat> {
+fn beat(parts: &CollectorDeps, first: Moment, dataset: Dataset) -> Option<schedule::BatchWindow> {
     match dataset.method {
-        QueryMethod::Messages { batch } if batch > 1 => Some(schedule::Beat {
+        QueryMethod::Messages { batch } if batch > 1 => Some(schedule::BatchWindow {
             origin: first,
             interval: parts.account.dataset_interval(dataset),
         }),
@@ -53,16 +53,16 @@ fn beat(parts: &Parts, first: Moment, dataset: Dataset) -> Option<schedule::Beat
 
 impl Collector {
     /// Takes what has ended.
-    pub(super) fn take(&mut self, event: Event, pass: &mut Pass, flights: &Flights) {
+    pub(super) fn take(&mut self, event: PassEvent, pass: &mut Pass, flights: &InFlight) {
         match event {
-            Event::Landed(landed) => self.landed(landed, pass, flights),
-            Event::Counted(counted) => self.counted(counted, pass),
-            Event::Met(keys, Ok(met)) => {
+            PassEvent::QueryCompleted(landed) => self.landed(landed, pass, flights),
+            PassEvent::Counted(counted) => self.counted(counted, pass),
+            PassEvent::StoredMessage(keys, Ok(met)) => {
                 for (key, met) in keys.iter().zip(met) {
                     self.recall(key, &met);
                 }
             }
-            Event::Met(_, Err(error)) => {
+            PassEvent::StoredMessage(_, Err(error)) => {
                 // They are met with their first numbers.
                 tracing::warn!(account = %self.parts.account.name, %error, "what is known of messages cannot be read");
             }
@@ -70,13 +70,13 @@ impl Collector {
     }
 
     /// What the ledger knows of a message over restarts.
-    fn recall(&mut self, key: &MessageKey, met: &crate::ledger::Met) {
+    fn recall(&mut self, key: &MessageKey, met: &crate::ledger::StoredMessage) {
         let key = self.tracker.resolve(key);
         self.tracker
             .recall(&key, met.first_seen, met.sent_at, met.campaign.clone());
         if let Some(wanted_at) = met.wanted_at {
             let wanted_at = self.parts.clock.moment_of(wanted_at);
-            let job = Job::Message(key.1);
+            let job = QueuedQuery::Message(key.1);
             for ((dataset, of), lane) in &mut self.lanes {
                 if *of == key.0 && dataset.has_snapshots() {
                     // An age's window is at least two intervals long: there is time for the beat.
@@ -87,8 +87,13 @@ impl Collector {
         }
     }
 
-    fn seen(&self, tracked: &Tracked, snapshot: Option<Snapshot>, asked_at: Timestamp) -> Seen {
-        Seen {
+    fn seen(
+        &self,
+        tracked: &Tracked,
+        snapshot: Option<Snapshot>,
+        asked_at: Timestamp,
+    ) -> MessageObservation {
+        MessageObservation {
             message: tracked.message.clone(),
             first_seen: tracked.first_seen,
             snapshot,
@@ -99,12 +104,12 @@ impl Collector {
     /// Hands snapshots to the ledger, beside the queries that go on.
     fn count(
         &mut self,
-        lane: LaneKey,
+        lane: DatasetQueueKey,
         application: Application,
         mut renames: Vec<(Arc<str>, Arc<str>)>,
         keys: Vec<MessageKey>,
-        mut seen: Vec<Seen>,
-    ) -> BoxFuture<'static, Event> {
+        mut seen: Vec<MessageObservation>,
+    ) -> BoxFuture<'static, PassEvent> {
         let ledger = self.parts.ledger.clone();
         for (alias, id) in &renames {
             let key = (lane.1, id.clone());
@@ -149,17 +154,17 @@ impl Collector {
                         own.message.id = Arc::clone(name);
                     }
                 }
-                let mut news = News::default();
+                let mut delta = LedgerDelta::default();
                 for renames in renames.chunks(RENAMES_PER_TRANSACTION) {
                     let renamed = ledger.rename_messages(&application, renames.to_vec());
-                    news.append(renamed.await?);
+                    delta.append(renamed.await?);
                 }
                 let (more, met) = ledger.snapshots(&application, lane.0, seen).await?;
-                news.append(more);
-                Ok((news, met))
+                delta.append(more);
+                Ok((delta, met))
             };
             let outcome = counted.await;
-            Event::Counted(Counted {
+            PassEvent::Counted(Counted {
                 lane,
                 keys,
                 renames,
@@ -173,7 +178,7 @@ impl Collector {
 
     fn counted(&mut self, counted: Counted, pass: &mut Pass) {
         match counted.outcome {
-            Ok((news, met)) => {
+            Ok((delta, met)) => {
                 let index = counted.lane.1;
                 let application = self.application(index);
                 for (alias, id) in counted.renames {
@@ -196,8 +201,8 @@ impl Collector {
                 for (key, met) in counted.keys.iter().zip(met) {
                     self.recall(key, &met);
                 }
-                self.parts.recorder.news(&news);
-                if news.born {
+                self.parts.recorder.delta(&delta);
+                if delta.born {
                     self.parts.recorder.publish();
                 }
             }
@@ -213,8 +218,8 @@ impl Collector {
     }
 
     /// Takes what a query brought.
-    fn landed(&mut self, landed: Landed, pass: &mut Pass, flights: &Flights) {
-        let Landed {
+    fn landed(&mut self, landed: QueryCompleted, pass: &mut Pass, flights: &InFlight) {
+        let QueryCompleted {
             lane,
             jobs,
             began,
@@ -222,7 +227,7 @@ impl Collector {
             is_whole_list,
             seen,
             given_up,
-            news,
+            delta,
             result,
         } = landed;
         self.in_flight = self.in_flight.saturating_sub(1);
@@ -231,7 +236,7 @@ impl Collector {
         let application = self.application(index);
         let account = self.parts.account.clone();
         let now = self.parts.clock.now();
-        let is_list = jobs.first() == Some(&Job::List);
+        let is_list = jobs.first() == Some(&QueuedQuery::List);
         if is_list {
             self.listing.remove(&lane);
         }
@@ -246,7 +251,7 @@ impl Collector {
             (next, began_at + account.interval)
         };
         let stale_after = account.stale_after;
-        self.parts.recorder.news(&news);
+        self.parts.recorder.delta(&delta);
         let mut counting = Vec::new();
         let mut renames = Vec::new();
         let mut nothing_queried = false;
@@ -304,7 +309,8 @@ impl Collector {
                         // It is answered by its name.
                         self.set_aside.remove(&(dataset, key.clone()));
                         self.last_good.insert((dataset, key.clone()));
-                        self.lane(lane).together(&Job::Message(key.1.clone()));
+                        self.lane(lane)
+                            .together(&QueuedQuery::Message(key.1.clone()));
                     }
                     let stale_at = next + stale_after;
                     if let Some(tracked) = self.tracker.get(&key) {
@@ -368,7 +374,8 @@ impl Collector {
                 }
                 Observation::MessageFailed { asked, failure } => {
                     if !self.is_renamed(index, &asked) {
-                        self.lane(lane).unanswered(&Job::Message(asked), again);
+                        self.lane(lane)
+                            .unanswered(&QueuedQuery::Message(asked), again);
                     }
                     failures.push(failure);
                 }
@@ -417,11 +424,13 @@ impl Collector {
             }
             let now = self.parts.clock.monotonic();
             if pause {
-                self.lane(lane).answered(&Job::Drain, next, Duration::ZERO);
+                self.lane(lane)
+                    .answered(&QueuedQuery::Drain, next, Duration::ZERO);
             } else if pass.drains_on(now, account.interval) {
-                self.lane(lane).go_on(&Job::Drain, now);
+                self.lane(lane).go_on(&QueuedQuery::Drain, now);
             } else {
-                self.lane(lane).answered(&Job::Drain, now, Duration::ZERO);
+                self.lane(lane)
+                    .answered(&QueuedQuery::Drain, now, Duration::ZERO);
             }
         }
         if goes_on && result.is_ok() {
@@ -484,12 +493,12 @@ impl Collector {
         }
         self.tell(|status| status.answered = true);
         // What is new is visible at once, for its hold has begun: together with what failed.
-        if news.born {
+        if delta.born {
             self.parts.recorder.publish();
         }
     }
 
-    fn lane(&mut self, key: LaneKey) -> &mut Lane {
+    fn lane(&mut self, key: DatasetQueueKey) -> &mut DatasetQueue {
         self.lanes.entry(key).or_default()
     }
 
@@ -517,8 +526,8 @@ impl Collector {
         if is_watched {
             for ((dataset, of), lane) in &mut self.lanes {
                 if *of == key.0 && matches!(dataset.method, QueryMethod::Messages { .. }) {
-                    lane.remove(&Job::Message(asked.clone()));
-                    lane.add(Job::Message(own.clone()), monotonic);
+                    lane.remove(&QueuedQuery::Message(asked.clone()));
+                    lane.add(QueuedQuery::Message(own.clone()), monotonic);
                 }
             }
             self.parts.recorder.tracked(self.tracker.len());
@@ -529,13 +538,13 @@ impl Collector {
     /// A message was answered for; when it is due again, by its age.
     fn answered(
         &mut self,
-        lane: LaneKey,
+        lane: DatasetQueueKey,
         id: &Arc<str>,
         asked_at: Moment,
         has_numbers: bool,
     ) -> Moment {
         let (next, early) = self.next_query(lane, id, asked_at, has_numbers);
-        let job = Job::Message(id.clone());
+        let job = QueuedQuery::Message(id.clone());
         let lane = self.lane(lane);
         lane.answered(&job, next, early);
         lane.asked(&job, asked_at);
@@ -546,7 +555,7 @@ impl Collector {
     /// it may be asked for. The age is one of the wall clock, as it stands now.
     pub(super) fn next_query(
         &mut self,
-        lane: LaneKey,
+        lane: DatasetQueueKey,
         id: &Arc<str>,
         asked_at: Moment,
         has_numbers: bool,
@@ -594,14 +603,14 @@ impl Collector {
     /// The vendor refuses a message by itself; whether that is news.
     fn refused(
         &mut self,
-        lane: LaneKey,
+        lane: DatasetQueueKey,
         asked: &Arc<str>,
         reason: &Arc<str>,
         then: Refusal,
         next: Moment,
     ) -> bool {
         let key = (lane.1, asked.clone());
-        let job = Job::Message(key.1.clone());
+        let job = QueuedQuery::Message(key.1.clone());
         let now = self.now();
         let Some(tracked) = self.tracker.get(&key) else {
             return false;
@@ -636,15 +645,20 @@ impl Collector {
 
     /// A request for messages could not be built: it is the fault of one of them, which is found by
     /// asking for each alone. Whether it is no failure of the data set.
-    fn cannot_be_asked(&mut self, lane: LaneKey, jobs: &[Job], next: Moment) -> bool {
+    fn cannot_be_asked(
+        &mut self,
+        lane: DatasetQueueKey,
+        jobs: &[QueuedQuery],
+        next: Moment,
+    ) -> bool {
         let at = self.parts.clock.monotonic();
         match jobs {
-            [Job::Message(id)] => {
+            [QueuedQuery::Message(id)] => {
                 let reason = Arc::from(FailureKind::Request.as_str());
                 self.refused(lane, id, &reason, Refusal::AtOnce, next);
                 true
             }
-            [Job::Message(_), ..] => {
+            [QueuedQuery::Message(_), ..] => {
                 let lane = self.lane(lane);
                 let in_flight: Vec<_> = jobs
                     .iter()
@@ -662,7 +676,7 @@ impl Collector {
     }
 
     /// Notes a failure; a new kind of trouble is logged, the same one again is not.
-    fn failed(&mut self, lane: LaneKey, application: &Application, failure: &Failure) {
+    fn failed(&mut self, lane: DatasetQueueKey, application: &Application, failure: &Failure) {
         self.parts.recorder.failed(lane.0, application, failure);
         let account = &self.parts.account.name;
         let before = self.troubles.get(&lane);

@@ -3,29 +3,29 @@
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::pass::Event;
+use super::pass::PassEvent;
 
 /// Everything that is in flight. Each goes on by itself, as a task: the loop, too, waits for the ledger
 /// at times, and one that is in flight may be next in line for it. If it went on only while the loop looks at it,
 /// each would wait for the other for ever. What is left is broken off with this.
 #[derive(Default)]
-pub(super) struct Flights(FuturesUnordered<AbortOnDropHandle<Event>>);
+pub(super) struct InFlight(FuturesUnordered<AbortOnDropHandle<PassEvent>>);
 
-impl Flights {
-    pub(super) fn new() -> Flights {
-        Flights::default()
+impl InFlight {
+    pub(super) fn new() -> InFlight {
+        InFlight::default()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn push(&self, flight: BoxFuture<'static, Event>) {
+    pub(super) fn push(&self, flight: BoxFuture<'static, PassEvent>) {
         self.0.push(AbortOnDropHandle::new(tokio::spawn(flight)));
     }
 
     /// The next one that ends; `None`: nothing is in flight.
-    pub(super) async fn next(&mut self) -> Option<Event> {
+    pub(super) async fn next(&mut self) -> Option<PassEvent> {
         match self.0.next().await? {
             Ok(event) => Some(event),
             Err(error) => match error.try_into_panic() {

@@ -15,16 +15,16 @@ use tracing::Instrument;
 use super::{
     super::{
         DatasetOutcome, PassOutcome,
-        queue::{Job, Lane},
+        queue::{DatasetQueue, QueuedQuery},
         schedule,
     },
-    Collector, LaneKey,
-    flights::Flights,
+    Collector, DatasetQueueKey,
+    flights::InFlight,
 };
 use crate::{
     discovery::{MessageKey, Sources, Update},
-    ledger::{Met, News, StoreError},
-    model::{Application, Dataset, Happening, Message, QueryMethod},
+    ledger::{LedgerDelta, StoreError, StoredMessage},
+    model::{Application, Dataset, Event, Message, QueryMethod},
     providers::{
         Answer, DrainQuery, Failure, FailureKind, ListQuery, MessagesQuery, Observation, WholeQuery,
     },
@@ -41,15 +41,15 @@ const LIST_OVERLAP: Duration = Duration::from_secs(3600);
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// Something that went on beside others has ended.
-pub(super) enum Event {
-    Landed(Landed),
+pub(super) enum PassEvent {
+    QueryCompleted(QueryCompleted),
     Counted(Counted),
-    Met(Vec<MessageKey>, Result<Vec<Met>, StoreError>),
+    StoredMessage(Vec<MessageKey>, Result<Vec<StoredMessage>, StoreError>),
 }
 
 /// Why a pass that waits goes on.
 enum Woken {
-    Ended(Box<Event>),
+    Ended(Box<PassEvent>),
     Named(Update),
     Registered,
     Due,
@@ -57,7 +57,7 @@ enum Woken {
 
 /// Snapshots went to the ledger.
 pub(super) struct Counted {
-    pub(super) lane: LaneKey,
+    pub(super) lane: DatasetQueueKey,
     pub(super) keys: Vec<MessageKey>,
     /// Other names that went with them.
     pub(super) renames: Vec<(Arc<str>, Arc<str>)>,
@@ -65,13 +65,13 @@ pub(super) struct Counted {
     pub(super) looked_up: Vec<Arc<str>>,
     /// Names that the ledger knows for other names.
     pub(super) names: HashMap<Arc<str>, Arc<str>>,
-    pub(super) outcome: Result<(News, Vec<Met>), StoreError>,
+    pub(super) outcome: Result<(LedgerDelta, Vec<StoredMessage>), StoreError>,
 }
 
 /// A query that has ended.
-pub(super) struct Landed {
-    pub(super) lane: LaneKey,
-    pub(super) jobs: Vec<Job>,
+pub(super) struct QueryCompleted {
+    pub(super) lane: DatasetQueueKey,
+    pub(super) jobs: Vec<QueuedQuery>,
     /// When it began.
     pub(super) began: Timestamp,
     pub(super) began_at: Moment,
@@ -80,7 +80,7 @@ pub(super) struct Landed {
     pub(super) seen: Vec<Observation>,
     /// How many messages of a list had no room.
     pub(super) given_up: usize,
-    pub(super) news: News,
+    pub(super) delta: LedgerDelta,
     pub(super) result: Result<(), Failure>,
 }
 
@@ -90,7 +90,7 @@ pub(super) struct Pass {
     /// It is over then, whatever is in flight; `None`: when nothing is due.
     ends: Option<Moment>,
     pub(super) up: bool,
-    pub(super) asked: BTreeMap<LaneKey, bool>,
+    pub(super) asked: BTreeMap<DatasetQueueKey, bool>,
     pub(super) lasted: BTreeMap<Dataset, Duration>,
     shown_at: Moment,
     /// Something came since then.
@@ -110,7 +110,7 @@ impl Collector {
     pub(super) async fn pass(
         &mut self,
         length: Option<Duration>,
-        flights: &mut Flights,
+        flights: &mut InFlight,
         mut sources: Option<&mut Sources>,
         stop: &mut watch::Receiver<bool>,
     ) -> bool {
@@ -130,9 +130,9 @@ impl Collector {
         loop {
             let stopping = *stop.borrow();
             let over = pass.ends.is_some_and(|ends| clock.monotonic() >= ends);
-            self.meet(flights);
+            self.load_messages(flights);
             while !stopping && !over && self.in_flight < self.parts.account.max_concurrency {
-                let Some(flight) = self.take_off(&pass) else {
+                let Some(flight) = self.start_next_query(&pass) else {
                     break;
                 };
                 self.in_flight += 1;
@@ -191,11 +191,11 @@ impl Collector {
 
     /// The exporter stops: what a vendor hands out once may still arrive, anything else is asked
     /// for again after the next start.
-    async fn drain_in_flight(&mut self, flights: &mut Flights, pass: &mut Pass) {
+    async fn drain_in_flight(&mut self, flights: &mut InFlight, pass: &mut Pass) {
         let drains = self
             .lanes
             .values()
-            .any(|lane| lane.is_in_flight(&Job::Drain));
+            .any(|lane| lane.is_in_flight(&QueuedQuery::Drain));
         let grace = if drains { DRAIN_GRACE } else { Duration::ZERO };
         let all = async {
             while let Some(event) = flights.next().await {
@@ -208,7 +208,7 @@ impl Collector {
     }
 
     /// The next query that is due, begun.
-    fn take_off(&mut self, pass: &Pass) -> Option<BoxFuture<'static, Event>> {
+    fn start_next_query(&mut self, pass: &Pass) -> Option<BoxFuture<'static, PassEvent>> {
         let monotonic = self.parts.clock.monotonic();
         // What becomes due while everything is queried once is for the next time.
         let now = pass.ends.map_or(pass.began_at, |_| monotonic);
@@ -225,7 +225,7 @@ impl Collector {
             let jobs = self.lanes.get_mut(&key)?.take(now, batch);
             if !jobs.is_empty() {
                 self.turn = (self.turn + step + 1) % keys.len();
-                if jobs.first() == Some(&Job::List) {
+                if jobs.first() == Some(&QueuedQuery::List) {
                     self.listing.insert(key, monotonic);
                 }
                 return Some(self.query(key, jobs));
@@ -236,7 +236,12 @@ impl Collector {
 
     /// Whether a lane waits for a list: for the messages that it is about, or because the list
     /// brings their numbers too. A list that takes longer than an interval is not waited for.
-    fn has_to_wait(&mut self, (dataset, application): LaneKey, now: Moment, at: Moment) -> bool {
+    fn has_to_wait(
+        &mut self,
+        (dataset, application): DatasetQueueKey,
+        now: Moment,
+        at: Moment,
+    ) -> bool {
         let provider = &self.parts.provider;
         if provider.list_has_numbers()
             && let Some(began) = self.listing.get(&(dataset, application))
@@ -260,7 +265,11 @@ impl Collector {
         false
     }
 
-    fn query(&self, lane: LaneKey, jobs: Vec<Job>) -> BoxFuture<'static, Event> {
+    fn query(
+        &self,
+        lane: DatasetQueueKey,
+        jobs: Vec<QueuedQuery>,
+    ) -> BoxFuture<'static, PassEvent> {
         let (dataset, application) = lane;
         let provider = self.parts.provider.clone();
         let ledger = self.parts.ledger.clone();
@@ -273,19 +282,19 @@ impl Collector {
             .lists
             .get(&lane)
             .filter(|progress| began_at.since(progress.whole_at) < self.parts.account.max_interval);
-        let is_whole_list = jobs.first() == Some(&Job::List) && listed.is_none();
+        let is_whole_list = jobs.first() == Some(&QueuedQuery::List) && listed.is_none();
         let list_from = listed.map_or(oldest, |progress| {
             schedule::before(progress.complete_until, LIST_OVERLAP).max(oldest)
         });
         let messages: Vec<Message> = jobs
             .iter()
             .filter_map(|job| match job {
-                Job::Message(id) => self.tracker.get(&(lane.1, id.clone())),
+                QueuedQuery::Message(id) => self.tracker.get(&(lane.1, id.clone())),
                 _ => None,
             })
             .map(|tracked| tracked.message.clone())
             .collect();
-        let whole = jobs.first() == Some(&Job::Whole);
+        let whole = jobs.first() == Some(&QueuedQuery::Whole);
         let messages = if whole {
             self.tracker.of(lane.1)
         } else {
@@ -293,10 +302,10 @@ impl Collector {
         };
         let max_messages = self.parts.account.max_messages;
         async move {
-            let mut news = News::default();
+            let mut delta = LedgerDelta::default();
             let mut answer = Answer::new(Vec::new(), Ok(()));
             match jobs.first() {
-                Some(Job::Whole) => {
+                Some(QueuedQuery::Whole) => {
                     let since = ledger.read_until(&application, dataset).await;
                     let query = WholeQuery {
                         dataset,
@@ -307,7 +316,7 @@ impl Collector {
                     };
                     answer = provider.whole(query).await;
                 }
-                Some(Job::List) => {
+                Some(QueuedQuery::List) => {
                     let query = ListQuery {
                         dataset,
                         application: &application,
@@ -319,13 +328,13 @@ impl Collector {
                     };
                     answer = provider.list(query).await;
                 }
-                Some(Job::Drain) => {
+                Some(QueuedQuery::Drain) => {
                     // What is not counted yet comes first: while the store does not take it,
                     // nothing more is asked for.
                     let read = |body: &[u8]| provider.read_pushed(body).reports;
                     match ledger.catch_up(&application, &read).await {
                         Ok(more) => {
-                            news.append(more);
+                            delta.append(more);
                             let query = DrainQuery {
                                 dataset,
                                 spool: ledger.spool(),
@@ -352,12 +361,10 @@ impl Collector {
                 left_out: given_up,
             } = answer;
             let happened = happened(&mut seen);
-            if let Some((happenings, until)) = happened {
-                let counted = ledger
-                    .happened(&application, dataset, happenings, until)
-                    .await;
+            if let Some((events, until)) = happened {
+                let counted = ledger.happened(&application, dataset, events, until).await;
                 match counted {
-                    Ok((more, _)) => news.append(more),
+                    Ok((more, _)) => delta.append(more),
                     Err(error) => result = Err(of_store(&error)),
                 }
             }
@@ -365,12 +372,12 @@ impl Collector {
                 if let Observation::DrainedBody { body, read, .. } = observation {
                     let bodies = vec![(body.clone(), read.clone())];
                     match ledger.reports(&application, bodies).await {
-                        Ok(more) => news.append(more),
+                        Ok(more) => delta.append(more),
                         Err(error) => result = Err(of_store(&error)),
                     }
                 }
             }
-            Event::Landed(Landed {
+            PassEvent::QueryCompleted(QueryCompleted {
                 lane,
                 jobs,
                 began,
@@ -378,7 +385,7 @@ impl Collector {
                 is_whole_list,
                 seen,
                 given_up,
-                news,
+                delta,
                 result,
             })
         }
@@ -409,7 +416,7 @@ impl Collector {
     }
 
     /// The ledger meets what was named, a part at a time.
-    fn meet(&mut self, flights: &mut Flights) {
+    fn load_messages(&mut self, flights: &mut InFlight) {
         for part in std::mem::take(&mut self.unmet).chunks(MEET) {
             let keys: Vec<MessageKey> = part.iter().map(|(key, _)| key.clone()).collect();
             let now = self.parts.clock.now();
@@ -418,7 +425,8 @@ impl Collector {
                 .map(|(_, message)| (message.clone(), now))
                 .collect();
             let ledger = self.parts.ledger.clone();
-            let met = async move { Event::Met(keys, ledger.meet(messages).await) };
+            let met =
+                async move { PassEvent::StoredMessage(keys, ledger.load_messages(messages).await) };
             flights.push(met.in_current_span().boxed());
         }
     }
@@ -428,7 +436,7 @@ impl Collector {
         let at = self.parts.clock.now();
         // What failed before stays so until it is answered, whatever else is answered meanwhile.
         for (lane, success) in &mut pass.asked {
-            let failing = self.lanes.get(lane).is_some_and(Lane::is_failing);
+            let failing = self.lanes.get(lane).is_some_and(DatasetQueue::is_failing);
             *success &= !failing;
         }
         let failed = pass.asked.values().any(|success| !success);
@@ -481,11 +489,11 @@ impl Collector {
 }
 
 /// Takes out of an answer what happened, and until when it was read.
-fn happened(seen: &mut Vec<Observation>) -> Option<(Vec<Happening>, Option<Timestamp>)> {
-    let (mut happenings, mut until) = (Vec::new(), None);
+fn happened(seen: &mut Vec<Observation>) -> Option<(Vec<Event>, Option<Timestamp>)> {
+    let (mut events, mut until) = (Vec::new(), None);
     seen.retain_mut(|observation| match observation {
         Observation::Events(more) => {
-            happenings.append(more);
+            events.append(more);
             false
         }
         Observation::Cursor(at) => {
@@ -494,7 +502,7 @@ fn happened(seen: &mut Vec<Observation>) -> Option<(Vec<Happening>, Option<Times
         }
         _ => true,
     });
-    (!happenings.is_empty() || until.is_some()).then_some((happenings, until))
+    (!events.is_empty() || until.is_some()).then_some((events, until))
 }
 
 /// The next update of the account's sources; never, without them.

@@ -7,7 +7,7 @@ use delivery_clock::{Moment, after};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
-    super::queue::{Job, Lane},
+    super::queue::{DatasetQueue, QueuedQuery},
     Collector,
 };
 use crate::{
@@ -86,11 +86,11 @@ impl Collector {
         self.unmet = messages.collect();
     }
 
-    fn plan_message_anew(&mut self, lane: super::LaneKey, key: &MessageKey) {
+    fn plan_message_anew(&mut self, lane: super::DatasetQueueKey, key: &MessageKey) {
         if self.set_aside.contains(&(lane.0, key.clone())) {
             return;
         }
-        let job = Job::Message(Arc::clone(&key.1));
+        let job = QueuedQuery::Message(Arc::clone(&key.1));
         let answered_at = self
             .lanes
             .get(&lane)
@@ -113,7 +113,7 @@ impl Collector {
         if let Some(lane) = self.lanes.get_mut(&lane) {
             if has_day {
                 // By the wall clock as it is now the vendor's day may not have come.
-                Lane::answered(lane, &job, next, early);
+                DatasetQueue::answered(lane, &job, next, early);
             } else {
                 lane.sooner(&job, next);
             }

@@ -8,14 +8,14 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{AccountLedger, Met, Seen};
+use super::{AccountLedger, MessageObservation, StoredMessage};
 use crate::{
     ledger::{
-        News,
+        LedgerDelta,
         cohort::Windows,
-        image::{Draft, Known, MessageDraft},
+        image::{MessageDraft, MessageEntry, StateTransaction},
         message::{Adoption, MessageState},
-        store::{Ask, MessageId, StoreError},
+        store::{MessageId, ReadSet, StoreError},
     },
     model::{Application, Dataset, Message, Snapshot},
     providers::{Digest, digest::digest},
@@ -28,7 +28,10 @@ impl AccountLedger {
     /// # Errors
     ///
     /// The store failed; the messages can be asked for all the same.
-    pub async fn meet(&self, messages: Vec<(Message, Timestamp)>) -> Result<Vec<Met>, StoreError> {
+    pub async fn load_messages(
+        &self,
+        messages: Vec<(Message, Timestamp)>,
+    ) -> Result<Vec<StoredMessage>, StoreError> {
         let policy = self.policy();
         let now = self.clock.now();
         let ids: Vec<MessageId> = messages
@@ -37,9 +40,9 @@ impl AccountLedger {
             .collect();
         let asked = ids.clone();
         let changed = self.change(
-            move |_| Ask {
+            move |_| ReadSet {
                 messages: asked,
-                ..Ask::default()
+                ..ReadSet::default()
             },
             move |draft, _| {
                 let mut met = Vec::with_capacity(messages.len());
@@ -49,18 +52,18 @@ impl AccountLedger {
                     let (mut known, stored) = match (known, row) {
                         (Some(known), _) => (known, true),
                         (None, Some(state)) => (
-                            Known {
+                            MessageEntry {
                                 state,
-                                ..Known::default()
+                                ..MessageEntry::default()
                             },
                             true,
                         ),
                         (None, None) => {
                             let state = MessageState::new(message, *first_seen);
                             (
-                                Known {
+                                MessageEntry {
                                     state,
-                                    ..Known::default()
+                                    ..MessageEntry::default()
                                 },
                                 false,
                             )
@@ -92,8 +95,8 @@ impl AccountLedger {
         &self,
         application: &Application,
         dataset: Dataset,
-        seen: Vec<Seen>,
-    ) -> Result<(News, Vec<Met>), StoreError> {
+        seen: Vec<MessageObservation>,
+    ) -> Result<(LedgerDelta, Vec<StoredMessage>), StoreError> {
         let policy = self.policy();
         let now = self.clock.now();
         let application = application.id.clone();
@@ -103,12 +106,12 @@ impl AccountLedger {
             .collect();
         let of = ids.clone();
         self.change(
-            move |image| Ask {
+            move |image| ReadSet {
                 messages: of
                     .into_iter()
                     .filter(|id| !image.messages.contains_key(id))
                     .collect(),
-                ..Ask::default()
+                ..ReadSet::default()
             },
             move |draft, _| {
                 let birth = draft.birth(&application, dataset);
@@ -118,7 +121,7 @@ impl AccountLedger {
                 };
                 let mut met = Vec::with_capacity(seen.len());
                 // A vendor can name a message twice in one answer.
-                let mut taken: HashMap<MessageId, Known> = HashMap::new();
+                let mut taken: HashMap<MessageId, MessageEntry> = HashMap::new();
                 for (own, id) in seen.iter().zip(&ids) {
                     let mut known = match (taken.remove(id), draft.image.messages.get(id)) {
                         (Some(known), _) => known,
@@ -133,9 +136,9 @@ impl AccountLedger {
                             let stored = draft.states.get(id).cloned();
                             let state = stored
                                 .unwrap_or_else(|| MessageState::new(&own.message, own.first_seen));
-                            Known {
+                            MessageEntry {
                                 state,
-                                ..Known::default()
+                                ..MessageEntry::default()
                             }
                         }
                     };
@@ -197,7 +200,7 @@ impl AccountLedger {
         &self,
         application: &Application,
         renames: Vec<(Arc<str>, Arc<str>)>,
-    ) -> Result<News, StoreError> {
+    ) -> Result<LedgerDelta, StoreError> {
         let policy = self.policy();
         let now = self.clock.now();
         let application = application.id.clone();
@@ -213,13 +216,13 @@ impl AccountLedger {
             .collect();
         let names = digests.clone();
         let renamed = self.change(
-            move |image| Ask {
+            move |image| ReadSet {
                 messages: asked
                     .into_iter()
                     .filter(|id| !image.messages.contains_key(id))
                     .collect(),
                 digests: names,
-                ..Ask::default()
+                ..ReadSet::default()
             },
             move |draft, told| {
                 for ([_, to], digest) in renames.iter().zip(digests) {
@@ -229,9 +232,10 @@ impl AccountLedger {
                     }
                 }
                 // What this transaction has changed already.
-                let mut changed: HashMap<MessageId, Option<Known>> = HashMap::new();
+                let mut changed: HashMap<MessageId, Option<MessageEntry>> = HashMap::new();
                 for [from, to] in renames {
-                    let known = |draft: &Draft<'_>, id: &MessageId| match changed.get(id) {
+                    let known = |draft: &StateTransaction<'_>, id: &MessageId| match changed.get(id)
+                    {
                         Some(known) => known.clone(),
                         None => known_of(draft, id),
                     };
@@ -269,7 +273,7 @@ impl AccountLedger {
                 }
             },
         );
-        renamed.await.map(|(news, ())| news)
+        renamed.await.map(|(delta, ())| delta)
     }
 
     /// The names that messages of these ids were renamed to before, for as long as rows of vendors
@@ -289,9 +293,9 @@ impl AccountLedger {
             .collect();
         let asked = digests.clone();
         let found = self.change(
-            move |_| Ask {
+            move |_| ReadSet {
                 digests: asked,
-                ..Ask::default()
+                ..ReadSet::default()
             },
             move |_, told| {
                 let ids = ids.into_iter().zip(digests);
@@ -311,7 +315,7 @@ impl AccountLedger {
     }
 
     /// The messages that are watched, as the ledger knows them: application id and message id.
-    pub async fn watched(&self) -> Vec<((Arc<str>, Arc<str>), Met)> {
+    pub async fn watched(&self) -> Vec<((Arc<str>, Arc<str>), StoredMessage)> {
         let image = self.image.lock().await;
         let watched = image.messages.iter();
         watched
@@ -326,7 +330,7 @@ impl AccountLedger {
     /// The store failed.
     pub async fn forget(&self, ids: Vec<MessageId>) -> Result<(), StoreError> {
         let forgotten = self.change(
-            |_| Ask::default(),
+            |_| ReadSet::default(),
             move |draft, _| {
                 for id in ids {
                     draft.forget_message(id);
@@ -357,13 +361,13 @@ impl AccountLedger {
 }
 
 /// What is known of a message, watched or stored.
-fn known_of(draft: &Draft<'_>, id: &MessageId) -> Option<Known> {
+fn known_of(draft: &StateTransaction<'_>, id: &MessageId) -> Option<MessageEntry> {
     let watched = draft.image.messages.get(id).cloned();
     let stored = || {
         let state = draft.states.get(id).cloned()?;
-        Some(Known {
+        Some(MessageEntry {
             state,
-            ..Known::default()
+            ..MessageEntry::default()
         })
     };
     watched.or_else(stored)
@@ -381,9 +385,9 @@ pub(in crate::ledger) fn unpack(id: &MessageId, row: &[u8]) -> Result<MessageSta
     })
 }
 
-fn told_of(known: &Known) -> Met {
+fn told_of(known: &MessageEntry) -> StoredMessage {
     let time = |at: i64| Timestamp::from_millisecond(at).unwrap_or_default();
-    Met {
+    StoredMessage {
         first_seen: time(known.state.first_seen),
         sent_at: known.state.sent_at.map(time),
         campaign: known.state.campaign.as_deref().map(Arc::from),
@@ -392,7 +396,7 @@ fn told_of(known: &Known) -> Met {
 }
 
 /// Whether an answer says what the one before said, and no age waits for it.
-fn unchanged(known: &Known, own: &Seen, windows: &Windows) -> bool {
+fn unchanged(known: &MessageEntry, own: &MessageObservation, windows: &Windows) -> bool {
     let dated = known.state.sent_at.is_some() || own.message.sent_at.is_none();
     let opens = |at| own.asked_at.as_millisecond() >= at;
     let Some(snapshot) = &own.snapshot else {

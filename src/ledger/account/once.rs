@@ -11,16 +11,16 @@ use super::{AccountLedger, BODIES};
 use crate::{
     catalog::{self, LATENCY_BOUNDS},
     ledger::{
-        News, Place,
+        LedgerDelta, Volume,
         amount::Amount,
-        image::{Changes, Draft, Hold, Image},
+        image::{AccountState, Hold, StateChanges, StateTransaction},
         key::CounterKey,
         message::Adoption,
-        names::Names,
-        reports::{Counted, Memory, Tally},
-        store::{Ask, StoreError, Told},
+        names::LabelLimiter,
+        reports::{Counted, ReportDedup, Tally},
+        store::{ReadRows, ReadSet, StoreError},
     },
-    model::{Application, Dataset, Happening, HappeningKind},
+    model::{Application, Dataset, Event, EventKind},
     providers::{Damage, Digest, Pushed, Report, ReportsRead, SpoolError, SpooledBody},
 };
 
@@ -46,12 +46,12 @@ impl AccountLedger {
         &self,
         application: &Application,
         read: &(dyn Fn(&[u8]) -> ReportsRead + Sync),
-    ) -> Result<News, StoreError> {
-        let mut news = News::default();
+    ) -> Result<LedgerDelta, StoreError> {
+        let mut delta = LedgerDelta::default();
         loop {
             let bodies: Vec<SpooledBody> = self.backlog().iter().take(BODIES).cloned().collect();
             if bodies.is_empty() {
-                return Ok(news);
+                return Ok(delta);
             }
             let mut both = Vec::with_capacity(bodies.len());
             for body in bodies {
@@ -66,7 +66,7 @@ impl AccountLedger {
             let mut more = self.count(application, both, false).await?;
             // What was counted twice was told by the process that counted it.
             more.duplicates = 0;
-            news.append(more);
+            delta.append(more);
             self.backlog().drain(..count);
         }
     }
@@ -81,7 +81,7 @@ impl AccountLedger {
         &self,
         application: &Application,
         bodies: Vec<(SpooledBody, ReportsRead)>,
-    ) -> Result<News, StoreError> {
+    ) -> Result<LedgerDelta, StoreError> {
         let names: Vec<_> = bodies.iter().map(|(body, _)| body.clone()).collect();
         let counted = self.count(application, bodies, true).await;
         if counted.is_err() {
@@ -95,7 +95,7 @@ impl AccountLedger {
         application: &Application,
         bodies: Vec<(SpooledBody, ReportsRead)>,
         fresh: bool,
-    ) -> Result<News, StoreError> {
+    ) -> Result<LedgerDelta, StoreError> {
         let of_spool = |error: SpoolError| StoreError::Failed(error.0);
         for (body, read) in &bodies {
             let Some(Damage {
@@ -123,11 +123,11 @@ impl AccountLedger {
         let names: Vec<_> = bodies.iter().map(|(body, _)| body.clone()).collect();
         let reads = bodies.into_iter().map(|(_, read)| read);
         let reports = reads.flat_map(|read| read.reports).collect();
-        let mut news = self.tally(application, reports).await?;
+        let mut delta = self.tally(application, reports).await?;
         if !fresh {
-            news.duplicates = 0;
+            delta.duplicates = 0;
         }
-        news.quarantined = self.quarantined.swap(0, Ordering::Relaxed);
+        delta.quarantined = self.quarantined.swap(0, Ordering::Relaxed);
         for body in &names {
             // It is counted: what cannot be removed now is known as a repeat later.
             if let Err(error) = self.spool.remove(body) {
@@ -135,7 +135,7 @@ impl AccountLedger {
             }
         }
         self.measure();
-        Ok(news)
+        Ok(delta)
     }
 
     /// Counts reports, each once, in one transaction.
@@ -143,9 +143,9 @@ impl AccountLedger {
         &self,
         application: &Application,
         reports: Vec<Report>,
-    ) -> Result<News, StoreError> {
+    ) -> Result<LedgerDelta, StoreError> {
         let reports = Arc::new(reports);
-        let mut news = News::default();
+        let mut delta = LedgerDelta::default();
         if !reports.is_empty() {
             let mut digests: Vec<Digest> = reports
                 .iter()
@@ -160,26 +160,26 @@ impl AccountLedger {
             let (asked, own) = (digests.clone(), reports.clone());
             let id = application.id.clone();
             let counted = self.change(
-                move |_| Ask {
+                move |_| ReadSet {
                     digests: asked,
-                    ..Ask::default()
+                    ..ReadSet::default()
                 },
                 move |draft, told| count_reports(draft, &id, told, &own),
             );
-            news = match counted.await {
-                Ok((news, ())) => news,
+            delta = match counted.await {
+                Ok((delta, ())) => delta,
                 // Another replica holds the account, and releases what is counted here.
                 Err(StoreError::Fenced) => {
                     let id = application.id.clone();
-                    let compute = move |draft: &mut Draft<'_>, told| {
+                    let compute = move |draft: &mut StateTransaction<'_>, told| {
                         count_reports(draft, &id, told, &reports)
                     };
-                    self.elsewhere(digests, compute).await?.0
+                    self.forward_to_holder(digests, compute).await?.0
                 }
                 Err(error) => return Err(error),
             };
         }
-        Ok(news)
+        Ok(delta)
     }
 
     /// The bodies of which something lies in quarantine.
@@ -236,49 +236,49 @@ impl AccountLedger {
     }
 
     /// Counts for the replica that holds the account, which will release it.
-    async fn elsewhere<R: Send + 'static>(
+    async fn forward_to_holder<R: Send + 'static>(
         &self,
         digests: Vec<Digest>,
-        compute: impl FnOnce(&mut Draft<'_>, Told) -> R + Send + 'static,
-    ) -> Result<(News, R), StoreError> {
-        let ask = Ask {
+        compute: impl FnOnce(&mut StateTransaction<'_>, ReadRows) -> R + Send + 'static,
+    ) -> Result<(LedgerDelta, R), StoreError> {
+        let ask = ReadSet {
             account: self.name.clone(),
             replica: self.replica.clone(),
             digests,
-            ..Ask::default()
+            ..ReadSet::default()
         };
         let channels = self.policy().channels;
         let now = self.clock.now().as_millisecond();
         let left = Arc::new(Mutex::new(None));
         let slot = left.clone();
         let work = Box::new(move |told| {
-            let mut draft = Draft {
+            let mut draft = StateTransaction {
                 states: HashMap::new(),
-                image: &Image::default(),
-                names: &Names::unlimited(),
+                image: &AccountState::default(),
+                names: &LabelLimiter::unlimited(),
                 channels,
                 ages: &[],
                 now,
                 hold: Hold::Process,
-                changes: Changes::default(),
+                changes: StateChanges::default(),
             };
             let outcome = compute(&mut draft, told);
-            let duplicates = draft.changes.news.duplicates;
+            let duplicates = draft.changes.delta.duplicates;
             *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some((duplicates, outcome));
             draft.batch_elsewhere()
         });
         let done = self.store.transact(ask, work).await;
         done.inspect_err(|error| self.failed_by(error))?;
-        self.notes.up(Place::Store, true);
+        self.notes.up(Volume::Store, true);
         let left = left.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some((duplicates, outcome)) = left else {
             return Err(StoreError::Failed("the store did nothing".into()));
         };
-        let news = News {
+        let delta = LedgerDelta {
             duplicates,
-            ..News::default()
+            ..LedgerDelta::default()
         };
-        Ok((news, outcome))
+        Ok((delta, outcome))
     }
 
     /// Counts what is in the spool while another replica holds the account.
@@ -286,11 +286,11 @@ impl AccountLedger {
     /// # Errors
     ///
     /// The store or the spool failed.
-    pub async fn leave_spool(
+    pub async fn forward_spool(
         &self,
         application: &Application,
         read: &(dyn Fn(&[u8]) -> ReportsRead + Sync),
-    ) -> Result<News, StoreError> {
+    ) -> Result<LedgerDelta, StoreError> {
         let bodies = self.spool.bodies();
         *self.backlog() = bodies.map_err(|error| StoreError::Failed(error.0))?;
         self.catch_up(application, read).await
@@ -306,19 +306,19 @@ impl AccountLedger {
         &self,
         application: &Application,
         dataset: Dataset,
-        happenings: Vec<Happening>,
+        events: Vec<Event>,
         until: Option<Timestamp>,
-    ) -> Result<(News, u64), StoreError> {
-        let mut digests: Vec<Digest> = happenings
+    ) -> Result<(LedgerDelta, u64), StoreError> {
+        let mut digests: Vec<Digest> = events
             .iter()
             .flat_map(|own| [own.digest].into_iter().chain(own.former))
             .collect();
         digests.sort_unstable();
         digests.dedup();
-        let happenings = Arc::new(happenings);
+        let events = Arc::new(events);
         let adopt_age = self.policy().adopt_age;
-        let compute = |happenings: Arc<Vec<Happening>>, id: Arc<str>| {
-            move |draft: &mut Draft<'_>, told: Told| {
+        let compute = |events: Arc<Vec<Event>>, id: Arc<str>| {
+            move |draft: &mut StateTransaction<'_>, told: ReadRows| {
                 let birth = draft.birth(&id, dataset);
                 let age = adopt_age;
                 let adoption = Adoption { birth, age };
@@ -327,17 +327,17 @@ impl AccountLedger {
                     let at = until.as_millisecond();
                     draft.changes.cursors.push((id.clone(), dataset, at));
                 }
-                count_happenings(draft, &id, &told, &happenings, adoption)
+                count_happenings(draft, &id, &told, &events, adoption)
             }
         };
-        let (own, asked) = (happenings.clone(), digests.clone());
-        let ask = move |_: &Image| Ask {
+        let (own, asked) = (events.clone(), digests.clone());
+        let ask = move |_: &AccountState| ReadSet {
             digests: asked,
-            ..Ask::default()
+            ..ReadSet::default()
         };
         let id = application.id.clone();
         match self.change(ask, compute(own, id.clone())).await {
-            Err(StoreError::Fenced) => self.elsewhere(digests, compute(happenings, id)).await,
+            Err(StoreError::Fenced) => self.forward_to_holder(digests, compute(events, id)).await,
             outcome => outcome,
         }
     }
@@ -357,15 +357,15 @@ impl AccountLedger {
 
 /// Counts what is new among happenings; how many of them.
 fn count_happenings(
-    draft: &mut Draft<'_>,
+    draft: &mut StateTransaction<'_>,
     application: &Arc<str>,
-    told: &Told,
-    happenings: &[Happening],
+    told: &ReadRows,
+    events: &[Event],
     adoption: Adoption,
 ) -> u64 {
     let mut new = 0;
-    for own in happenings {
-        let remembered = |draft: &Draft<'_>, digest: &Digest| {
+    for own in events {
+        let remembered = |draft: &StateTransaction<'_>, digest: &Digest| {
             told.memories.contains_key(digest) || draft.changes.memories.contains_key(digest)
         };
         if remembered(draft, &own.digest) {
@@ -390,12 +390,9 @@ fn count_happenings(
 }
 
 /// The counters that something is counted in.
-pub(in crate::ledger) fn counters_of(
-    application: &Arc<str>,
-    kind: &HappeningKind,
-) -> Vec<CounterKey> {
+pub(in crate::ledger) fn counters_of(application: &Arc<str>, kind: &EventKind) -> Vec<CounterKey> {
     match kind {
-        HappeningKind::Log {
+        EventKind::Log {
             action,
             platform,
             status,
@@ -403,7 +400,7 @@ pub(in crate::ledger) fn counters_of(
             let labels = [action, platform, status];
             vec![CounterKey::new(application, catalog::LOG_EVENTS, &labels)]
         }
-        HappeningKind::BouncedAddress { kind, reason } => {
+        EventKind::BouncedAddress { kind, reason } => {
             let labels = [&Arc::from(*kind), &Arc::from(*reason)];
             vec![CounterKey::new(
                 application,
@@ -411,7 +408,7 @@ pub(in crate::ledger) fn counters_of(
                 &labels,
             )]
         }
-        HappeningKind::Tracked { measure, campaign } => {
+        EventKind::Tracked { measure, campaign } => {
             let channel: Arc<str> = Arc::from("email");
             let mut counters = Vec::new();
             if let Some(campaign) = campaign {
@@ -435,11 +432,16 @@ pub(in crate::ledger) fn counters_of(
 }
 
 /// Counts reports, each once.
-fn count_reports(draft: &mut Draft<'_>, application: &Arc<str>, told: Told, reports: &[Report]) {
-    let mut memories: HashMap<Digest, (Memory, bool)> = told
+fn count_reports(
+    draft: &mut StateTransaction<'_>,
+    application: &Arc<str>,
+    told: ReadRows,
+    reports: &[Report],
+) {
+    let mut memories: HashMap<Digest, (ReportDedup, bool)> = told
         .memories
         .into_iter()
-        .map(|(digest, row)| (digest, (Memory::parse(&row), false)))
+        .map(|(digest, row)| (digest, (ReportDedup::parse(&row), false)))
         .collect();
     let mut tally = Tally::new(application.clone());
     for report in reports {
@@ -455,7 +457,7 @@ fn count_reports(draft: &mut Draft<'_>, application: &Arc<str>, told: Told, repo
             Counted::New => *changed = true,
             Counted::Repeat { noted } => {
                 *changed |= noted;
-                draft.changes.news.duplicates += 1;
+                draft.changes.delta.duplicates += 1;
             }
         }
     }

@@ -94,7 +94,7 @@ pub struct RegisteredRow {
 
 /// What a transaction needs to know before it can say what it changes.
 #[derive(Clone, Debug, Default)]
-pub struct Ask {
+pub struct ReadSet {
     pub account: Arc<str>,
     pub replica: Arc<str>,
     /// The lease under which the account is held.
@@ -109,7 +109,7 @@ pub struct Ask {
 
 /// What there is of what was asked for.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
+pub struct ReadRows {
     pub messages: HashMap<MessageId, Vec<u8>>,
     pub memories: HashMap<Digest, Vec<u8>>,
     /// Row, counter and amount of what others have counted.
@@ -118,7 +118,7 @@ pub struct Told {
 
 /// Everything that one transaction changes.
 #[derive(Clone, Debug, Default)]
-pub struct Batch {
+pub struct WriteSet {
     pub births: Vec<(Arc<str>, String, i64)>,
     pub cursors: Vec<(Arc<str>, String, i64)>,
     pub names: Vec<(Arc<str>, Arc<str>)>,
@@ -140,7 +140,7 @@ pub struct Batch {
     pub now: i64,
 }
 
-impl Batch {
+impl WriteSet {
     /// Whether it changes nothing.
     pub fn is_empty(&self) -> bool {
         self.births.is_empty()
@@ -160,7 +160,7 @@ impl Batch {
 }
 
 /// What decides, inside the transaction, what it changes.
-pub type Work = Box<dyn FnOnce(Told) -> Batch + Send>;
+pub type Work = Box<dyn FnOnce(ReadRows) -> WriteSet + Send>;
 
 /// A store.
 pub trait Store: Send + Sync {
@@ -174,7 +174,7 @@ pub trait Store: Send + Sync {
     /// One transaction: what is asked for is read, `work` says what changes, and either all of it
     /// is durable when this returns, or nothing happened, or nobody knows (then the account has to
     /// be read again).
-    fn transact(&self, ask: Ask, work: Work) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn transact(&self, ask: ReadSet, work: Work) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// The messages of an account that were sent before a time.
     fn old_messages(
@@ -205,7 +205,7 @@ pub trait Store: Send + Sync {
 
     /// Tends the memory of reports: what was last touched before a time is dropped, a part that is
     /// full or old is closed.
-    fn tend(&self, before: i64, now: i64) -> BoxFuture<'_, Result<(), StoreError>>;
+    fn maintain(&self, before: i64, now: i64) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// Whether several processes share it, by leases.
     fn shared(&self) -> bool {

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    ledger::{Before, Increase},
-    model::{Happening, HappeningKind, Row},
+    ledger::{Increase, PreBaseline},
+    model::{Event, EventKind, Row},
     providers::HistoryIncrease,
 };
 
@@ -50,8 +50,10 @@ fn total(measure: Measure) -> CounterKey {
     measured(catalog::TOTAL, measure, &["push"])
 }
 
-async fn read_before(bench: &Bench) -> Before {
-    let mut all = Before::read(&bench.config, &bench.clock).await.unwrap();
+async fn read_before(bench: &Bench) -> PreBaseline {
+    let mut all = PreBaseline::read(&bench.config, &bench.clock)
+        .await
+        .unwrap();
     all.remove(0)
 }
 
@@ -114,7 +116,7 @@ async fn what_counts_or_would_count_is_no_history() {
         message("undated", None),
     ];
     let dataset = crate::providers::dataset("statistics").unwrap();
-    let past = |before: &Before, message: &Message| {
+    let past = |before: &PreBaseline, message: &Message| {
         sums(&before.of_message(&application, dataset, message, hours()))
             .get(&total(Measure::Delivered))
             .copied()
@@ -147,20 +149,20 @@ async fn what_counts_or_would_count_is_no_history() {
     let days = before.of_application(&application, dataset, days);
     assert_eq!(sums(&days)[&total(Measure::Sent)], 7);
     // Of things that happened: those that the counters left out, each once.
-    let happening = |byte: u8, time: Option<&str>| Happening {
+    let event = |byte: u8, time: Option<&str>| Event {
         former: None,
         digest: [byte; 16],
-        kind: HappeningKind::BouncedAddress {
+        kind: EventKind::BouncedAddress {
             kind: "hard",
             reason: "other",
         },
         at: time.map(at),
     };
     let happened = [
-        happening(1, Some("08:59:59")),
-        happening(1, Some("08:59:59")),
-        happening(2, Some("09:00:00")),
-        happening(3, None),
+        event(1, Some("08:59:59")),
+        event(1, Some("08:59:59")),
+        event(2, Some("09:00:00")),
+        event(3, None),
     ];
     let mut seen = std::collections::HashSet::new();
     let reach = Duration::from_secs(7200);

@@ -35,7 +35,7 @@ async fn an_application_that_was_first_asked_for_in_2036_counts_the_news_of_2026
         // From now on it is known when it was first asked for.
         bench.until("13:00:00").await;
         bench.start().await;
-        let seen = Seen {
+        let seen = MessageObservation {
             message: Message {
                 id: Arc::from("late"),
                 ..bench.message(Some("10:06:00"), None)
@@ -50,8 +50,8 @@ async fn an_application_that_was_first_asked_for_in_2036_counts_the_news_of_2026
             crate::providers::dataset("statistics").unwrap(),
             vec![seen],
         );
-        let (news, _) = before.await.unwrap();
-        bench.take(news);
+        let (delta, _) = before.await.unwrap();
+        bench.take(delta);
         assert_eq!(bench.total(Measure::Sent), Some(10), "{restarts}");
     }
 }
@@ -78,11 +78,11 @@ async fn what_was_first_seen_in_1970_or_2036_is_seen_when_it_is_met_again() {
         bench.start().await;
         let message = bench.message(None, None);
         let named = vec![(message, bench.clock.now())];
-        bench.account().meet(named.clone()).await.unwrap();
+        bench.account().load_messages(named.clone()).await.unwrap();
         bench.hand.step(-step);
         bench.start().await;
         let named = vec![(named[0].0.clone(), bench.clock.now())];
-        let met = bench.account().meet(named).await.unwrap();
+        let met = bench.account().load_messages(named).await.unwrap();
         assert_eq!(met[0].first_seen, at("10:00:00"));
     }
 }
@@ -97,7 +97,7 @@ async fn a_clock_that_is_ahead_for_hours_forgets_no_report_that_was_counted() {
     bench.hand.step(YEAR);
     for _ in 0..3 {
         bench.hand.advance(Duration::from_secs(3600));
-        bench.running.as_ref().unwrap().0.tend().await;
+        bench.running.as_ref().unwrap().0.maintain().await;
     }
     // Neither does a start while it is ahead.
     bench.start().await;

@@ -105,14 +105,14 @@ async fn counted(body: &[u8], places: &[Range<usize>], cut: usize, over_a_start:
         bench.begin().await;
         let read = |body: &[u8]| provider.read_pushed(body).reports;
         let account = bench.account();
-        let news = account.catch_up(&bench.application(), &read).await;
-        bench.take(news.unwrap());
+        let delta = account.catch_up(&bench.application(), &read).await;
+        bench.take(delta.unwrap());
     } else {
         let read = provider.read_pushed(&body[..cut]).reports;
         let account = bench.account();
         let bodies = vec![(spooled, read)];
-        let news = account.reports(&bench.application(), bodies).await;
-        bench.take(news.unwrap());
+        let delta = account.reports(&bench.application(), bodies).await;
+        bench.take(delta.unwrap());
     }
     let (count, rest) = whole(places, cut);
     let reports = bench.sum(|family| family == catalog::REPORTS);

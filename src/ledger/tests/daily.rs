@@ -10,8 +10,8 @@ impl Bench {
         while self.clock.now() < then {
             self.hand.advance(Duration::from_secs(60));
             if self.account().due().now_or_never().is_some() {
-                let news = self.account().tick().await.unwrap();
-                self.take(news);
+                let delta = self.account().tick().await.unwrap();
+                self.take(delta);
             }
         }
     }
@@ -24,7 +24,7 @@ impl Bench {
             sent_at: Some(sent_at.parse().unwrap()),
             ..self.message(None, None)
         };
-        let seen = Seen {
+        let seen = MessageObservation {
             message,
             first_seen: self.clock.now(),
             asked_at: self.clock.now(),
@@ -35,8 +35,8 @@ impl Bench {
             .account()
             .snapshots(&self.application(), dataset, vec![seen])
             .await;
-        let (news, met) = counted.unwrap();
-        self.take(news);
+        let (delta, met) = counted.unwrap();
+        self.take(delta);
         met[0].wanted_at
     }
 

@@ -9,9 +9,12 @@ const SENT: Measure = Measure::Sent;
 const DELIVERED: Measure = Measure::Delivered;
 
 impl Bench {
-    async fn meet(&mut self, message: Message) {
+    async fn load_messages(&mut self, message: Message) {
         let now = self.clock.now();
-        self.account().meet(vec![(message, now)]).await.unwrap();
+        self.account()
+            .load_messages(vec![(message, now)])
+            .await
+            .unwrap();
     }
 
     fn fail_next(&self, fault: Fault) {
@@ -30,8 +33,8 @@ impl Bench {
     async fn pass(&mut self, seconds: u64) {
         self.hand.advance(Duration::from_secs(seconds));
         while self.account().due().now_or_never().is_some() {
-            let news = self.account().tick().await.unwrap();
-            self.take(news);
+            let delta = self.account().tick().await.unwrap();
+            self.take(delta);
         }
     }
 }
@@ -40,7 +43,7 @@ impl Bench {
 async fn what_was_stored_for_somebody_who_has_gone_is_known() {
     let mut bench = Bench::new(PUSH, "zero_hold: 0s", "10:00:00");
     bench.start().await;
-    let seen = |count| Seen {
+    let seen = |count| MessageObservation {
         message: bench.message(None, None),
         first_seen: bench.clock.now(),
         snapshot: Some(bench.snapshot(vec![(SENT, count)])),
@@ -58,8 +61,8 @@ async fn what_was_stored_for_somebody_who_has_gone_is_known() {
     // It is not told of the outcome, however fast that is.
     let _ = poll!(&mut abandoned);
     drop(abandoned);
-    let (news, _) = count(7).await.unwrap();
-    bench.take(news);
+    let (delta, _) = count(7).await.unwrap();
+    bench.take(delta);
     assert_eq!(bench.total(SENT), Some(7));
 }
 
@@ -101,11 +104,11 @@ async fn messages_are_met_before_a_campaign_is_forgotten_after_a_reload_too() {
     bench.pass(90_000).await;
     let account = bench.account();
     let collect = [crate::providers::dataset("statistics").unwrap()];
-    let news = account.open(&[bench.application()], &collect, true).await;
-    bench.take(news.unwrap());
+    let delta = account.open(&[bench.application()], &collect, true).await;
+    bench.take(delta.unwrap());
     bench.pass(60).await;
     assert_eq!(bench.campaign("spring"), Some(5));
-    bench.meet(message).await;
+    bench.load_messages(message).await;
     bench.pass(3600).await;
     assert_eq!(bench.campaign("spring"), Some(5));
     // With no tracked message it leaves, and what comes back is born at zero.
@@ -209,7 +212,7 @@ async fn an_answer_without_numbers_says_when_a_message_was_sent_too() {
     let mut bench = Bench::new(PUSH, "interval: 60s, cohort_ages: [5m]", "10:00:00");
     bench.start().await;
     let message = bench.message(None, None);
-    bench.meet(message).await;
+    bench.load_messages(message).await;
     bench.until("10:05:30").await;
     bench.seen("10:00:00", None).await;
     bench.until("10:08:00").await;
@@ -271,8 +274,8 @@ async fn a_body_that_is_set_aside_is_told_although_the_store_fails_first() {
     let (account, application) = (bench.account(), bench.application());
     let bodies = vec![(body, read(b"abX"))];
     account.reports(&application, bodies).await.unwrap_err();
-    let news = account.catch_up(&application, &read).await.unwrap();
-    assert_eq!(news.quarantined, 1);
+    let delta = account.catch_up(&application, &read).await.unwrap();
+    assert_eq!(delta.quarantined, 1);
     assert_eq!(bench.total(SENT), Some(0), "held");
 }
 

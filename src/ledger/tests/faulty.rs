@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
-    super::store::{AccountRows, Ask, Batch, MessageId, RegisteredRow, StateRow, Work},
+    super::store::{AccountRows, MessageId, ReadSet, RegisteredRow, StateRow, Work, WriteSet},
     *,
 };
 
@@ -47,12 +47,12 @@ impl Store for Faulty {
         self.inner.account(account, replica)
     }
 
-    fn transact(&self, ask: Ask, work: Work) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn transact(&self, ask: ReadSet, work: Work) -> BoxFuture<'_, Result<(), StoreError>> {
         let fault = self.next.lock().unwrap().take();
         let work: Work = match fault {
             Some(Fault::RolledBack) => Box::new(|told| {
                 work(told);
-                Batch::default()
+                WriteSet::default()
             }),
             _ => work,
         };
@@ -82,8 +82,8 @@ impl Store for Faulty {
         self.inner.size()
     }
 
-    fn tend(&self, before: i64, now: i64) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.tend(before, now)
+    fn maintain(&self, before: i64, now: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.maintain(before, now)
     }
 
     fn register(&self, rows: Vec<RegisteredRow>) -> BoxFuture<'_, Result<(), StoreError>> {

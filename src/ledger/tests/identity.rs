@@ -2,7 +2,7 @@
 //! digests that version 0.1 made, and over two ids of one message.
 
 use super::{faulty::Fault, *};
-use crate::model::{ErrorReason, Happening, HappeningKind, Row};
+use crate::model::{ErrorReason, Event, EventKind, Row};
 
 fn digest(name: &str) -> crate::providers::Digest {
     let mut digest = [9; 16];
@@ -10,11 +10,11 @@ fn digest(name: &str) -> crate::providers::Digest {
     digest
 }
 
-fn bounce(own: &str, former: Option<&str>) -> Happening {
-    Happening {
+fn bounce(own: &str, former: Option<&str>) -> Event {
+    Event {
         digest: digest(own),
         former: former.map(digest),
-        kind: HappeningKind::BouncedAddress {
+        kind: EventKind::BouncedAddress {
             kind: "hard",
             reason: "other",
         },
@@ -23,18 +23,18 @@ fn bounce(own: &str, former: Option<&str>) -> Happening {
 }
 
 impl Bench {
-    async fn happened(&mut self, happenings: Vec<Happening>) -> u64 {
-        let (news, new) = self
+    async fn happened(&mut self, events: Vec<Event>) -> u64 {
+        let (delta, new) = self
             .account()
             .happened(
                 &self.application(),
                 crate::providers::dataset("bounces").unwrap(),
-                happenings,
+                events,
                 None,
             )
             .await
             .unwrap();
-        self.take(news);
+        self.take(delta);
         new
     }
 
@@ -42,16 +42,16 @@ impl Bench {
     async fn another_day(&mut self) {
         self.hand.advance(Duration::from_secs(25 * 3600));
         let (ledger, _) = self.running.as_ref().unwrap();
-        ledger.tend().await;
+        ledger.maintain().await;
     }
 
-    async fn rename(&mut self, from: &str, to: &str) -> Option<Met> {
+    async fn rename(&mut self, from: &str, to: &str) -> Option<StoredMessage> {
         let (from, to) = (Arc::from(from), Arc::from(to));
         let renames = vec![(from, Arc::clone(&to))];
         let (account, application) = (self.account(), self.application());
         let renamed = account.rename_messages(&application, renames);
-        let news = renamed.await.unwrap();
-        self.take(news);
+        let delta = renamed.await.unwrap();
+        self.take(delta);
         let watched = self.account().watched().await;
         watched
             .into_iter()

@@ -40,8 +40,8 @@ pub(super) struct Notes {
     quarantined: AtomicU64,
 }
 
-impl StoreNotes for Notes {
-    fn up(&self, _: Place, up: bool) {
+impl StoreObserver for Notes {
+    fn up(&self, _: Volume, up: bool) {
         self.up.store(up.into(), Ordering::Relaxed);
     }
     fn error(&self) {
@@ -128,7 +128,7 @@ impl Bench {
         let account = ledger
             .account(&self.config, &self.config.accounts[0])
             .unwrap();
-        let news = account
+        let delta = account
             .open(
                 &self.config.accounts[0].applications,
                 &self.config.accounts[0].collect,
@@ -137,26 +137,26 @@ impl Bench {
             .await
             .unwrap();
         self.running = Some((ledger, account));
-        self.take(news);
+        self.take(delta);
     }
 
     fn account(&self) -> Arc<AccountLedger> {
         self.running.as_ref().unwrap().1.clone()
     }
 
-    fn take(&mut self, news: News) {
-        for key in news.gone {
+    fn take(&mut self, delta: LedgerDelta) {
+        for key in delta.gone {
             self.shown.remove(&key);
             self.born.remove(&key);
         }
-        for shown in news.shown {
+        for shown in delta.shown {
             self.born.insert(shown.key.clone(), shown.born_at);
             self.shown.insert(shown.key, shown.amount);
         }
-        self.decreases += news.decreases;
-        self.duplicates += news.duplicates;
-        self.held = news.held.unwrap_or(self.held);
-        for (age, reason) in news.missed {
+        self.decreases += delta.decreases;
+        self.duplicates += delta.duplicates;
+        self.held = delta.held.unwrap_or(self.held);
+        for (age, reason) in delta.missed {
             let age = age.map(|age| age.to_string()).unwrap_or_default();
             self.missed.push(format!("{age} {}", reason.as_str()));
         }
@@ -167,8 +167,8 @@ impl Bench {
         while self.clock.now() < at(time) {
             self.hand.advance(Duration::from_secs(1));
             if self.account().due().now_or_never().is_some() {
-                let news = self.account().tick().await.unwrap();
-                self.take(news);
+                let delta = self.account().tick().await.unwrap();
+                self.take(delta);
             }
         }
     }
@@ -212,13 +212,13 @@ impl Bench {
 
     async fn answered(&mut self, message: Message, snapshot: Option<Snapshot>) {
         let now = self.clock.now();
-        let seen = Seen {
+        let seen = MessageObservation {
             message,
             first_seen: now,
             asked_at: snapshot.as_ref().map_or(now, |own| own.asked_at),
             snapshot,
         };
-        let (news, _) = self
+        let (delta, _) = self
             .account()
             .snapshots(
                 &self.application(),
@@ -227,7 +227,7 @@ impl Bench {
             )
             .await
             .unwrap();
-        self.take(news);
+        self.take(delta);
     }
 
     async fn pull(&mut self, report: Report) {
@@ -236,12 +236,12 @@ impl Bench {
             reports: vec![report],
             ..ReportsRead::default()
         };
-        let news = self
+        let delta = self
             .account()
             .reports(&self.application(), vec![(body, read)])
             .await
             .unwrap();
-        self.take(news);
+        self.take(delta);
     }
 
     fn count(&self, counter: CounterKey) -> Option<u64> {
@@ -696,8 +696,8 @@ async fn one_body_of_each_kind_that_holds_no_report_is_kept() {
         }
         let body = spool(&bench.account(), text).await;
         let bodies = vec![(body, sample(kind, text))];
-        let news = bench.account().reports(&application, bodies).await.unwrap();
-        quarantined += news.quarantined;
+        let delta = bench.account().reports(&application, bodies).await.unwrap();
+        quarantined += delta.quarantined;
     }
     assert_eq!(
         (quarantined, bench.notes.quarantined.load(Ordering::Relaxed)),
@@ -722,8 +722,8 @@ async fn one_body_of_each_kind_that_holds_no_report_is_kept() {
     assert_eq!(replayed.unwrap().left, None);
     let body = spool(&bench.account(), b"5").await;
     let bodies = vec![(body, sample("error", b"5"))];
-    let news = bench.account().reports(&application, bodies).await.unwrap();
-    assert_eq!(news.quarantined, 1);
+    let delta = bench.account().reports(&application, bodies).await.unwrap();
+    assert_eq!(delta.quarantined, 1);
 }
 
 #[tokio::test]
@@ -747,8 +747,8 @@ async fn of_equal_bodies_in_quarantine_one_is_kept() {
             ..ReportsRead::default()
         };
         let bodies = vec![(spool(&bench.account(), text).await, read)];
-        let news = bench.account().reports(&application, bodies).await.unwrap();
-        stored.push(news.quarantined);
+        let delta = bench.account().reports(&application, bodies).await.unwrap();
+        stored.push(delta.quarantined);
     }
     assert_eq!(stored, [1, 0, 1, 0, 0]);
     assert_eq!(bench.account().quarantine().unwrap().len(), 2);
@@ -762,10 +762,10 @@ async fn events_in_quarantine_are_counted_by_a_version_that_reads_them() {
     let body = spool(&bench.account(), b"X").await;
     let bodies = vec![(body.clone(), read(b"X"))];
     bench.account().reports(&application, bodies).await.unwrap();
-    let complaint = crate::model::Happening {
+    let complaint = crate::model::Event {
         digest: [5; 16],
         former: None,
-        kind: crate::model::HappeningKind::Tracked {
+        kind: crate::model::EventKind::Tracked {
             measure: Measure::Complaints,
             campaign: None,
         },

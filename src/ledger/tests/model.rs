@@ -310,7 +310,7 @@ impl Model {
     }
 
     /// The vendor answered for the message.
-    pub(super) fn seen(&mut self, account: &Account, id: &Id, seen: &Seen) {
+    pub(super) fn seen(&mut self, account: &Account, id: &Id, seen: &MessageObservation) {
         self.named(id, &seen.message, seen.first_seen);
         match &seen.snapshot {
             Some(snapshot) => {

@@ -55,7 +55,7 @@ impl Place {
             sent_at: None,
         });
         let messages = messages.map(|message| (message, at("10:00:00"))).collect();
-        account.meet(messages).await.unwrap();
+        account.load_messages(messages).await.unwrap();
         drop((account, ledger));
         // The thread that writes it closes it a moment later.
         let wal = place.directory.path().join("ledger.db-wal");
@@ -351,12 +351,16 @@ async fn a_message_whose_numbers_cannot_be_read_is_not_taken_for_a_new_one() {
         vec![(message, at("11:00:00"))]
     };
     for _ in 0..2 {
-        let said = account.meet(message(7)).await.unwrap_err().to_string();
+        let said = account
+            .load_messages(message(7))
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(
             said.contains(&id(7)) && said.contains("restore it from a backup"),
             "{said}"
         );
     }
-    let met = account.meet(message(8)).await.unwrap();
+    let met = account.load_messages(message(8)).await.unwrap();
     assert_eq!(met[0].first_seen, at("10:00:00"));
 }

@@ -250,7 +250,7 @@ struct Rig {
     store: Option<Arc<Faulty>>,
     _ledger: Option<Ledger>,
     sides: Vec<Side>,
-    said: Vec<(usize, Seen)>,
+    said: Vec<(usize, MessageObservation)>,
 }
 
 /// The messages' account, and the reports'.
@@ -335,13 +335,13 @@ providers:
         let own = self.config.accounts[side].clone();
         let account = self.sides[side].account.clone();
         let open = async || account.open(&own.applications, &own.collect, true).await;
-        let news = self.attempt(side, fault, open).await;
+        let delta = self.attempt(side, fault, open).await;
         let side = &mut self.sides[side];
         side.model.start(&own);
         side.shown.clear();
         side.own = Own::default();
         side.complete = true;
-        take(side, news);
+        take(side, delta);
     }
 
     /// Sources name their messages again after a start.
@@ -353,14 +353,14 @@ providers:
                 campaign: None,
                 sent_at: None,
             };
-            self.meet(message, None).await;
+            self.load_messages(message, None).await;
         }
     }
 
-    async fn meet(&mut self, message: Message, fault: Option<Fault>) {
+    async fn load_messages(&mut self, message: Message, fault: Option<Fault>) {
         let account = self.sides[PUSHES].account.clone();
         let now = self.clock.now();
-        let meet = async || account.meet(vec![(message.clone(), now)]).await;
+        let meet = async || account.load_messages(vec![(message.clone(), now)]).await;
         self.attempt(PUSHES, fault, meet).await;
         let id = (message.application.clone(), message.id.clone());
         self.sides[PUSHES].model.named(&id, &message, now);
@@ -371,7 +371,7 @@ providers:
         let account = self.sides[MAILS].account.clone();
         let application = self.config.accounts[MAILS].applications[0].clone();
         let read = |body: &[u8]| letters(body);
-        let news = account.catch_up(&application, &read).await.unwrap();
+        let delta = account.catch_up(&application, &read).await.unwrap();
         let side = &mut self.sides[MAILS];
         let duplicates = side.model.own.duplicates;
         for report in left.iter().flat_map(|own| letters(own).reports) {
@@ -379,7 +379,7 @@ providers:
         }
         // They were told by the process that counted them.
         side.model.own.duplicates = duplicates;
-        take(side, news);
+        take(side, delta);
     }
 
     /// Makes a change, after a fault once more.
@@ -426,7 +426,7 @@ providers:
         }
     }
 
-    fn answer(&self, asked: &Asked) -> Seen {
+    fn answer(&self, asked: &Asked) -> MessageObservation {
         let now = self.clock.now();
         let asked_at = now - Duration::from_secs(asked.ago.unsigned_abs());
         let message = self.message(asked.message, asked.campaign, asked.sent_at);
@@ -469,7 +469,7 @@ providers:
                 })
                 .collect(),
         });
-        Seen {
+        MessageObservation {
             message,
             first_seen: now,
             snapshot,
@@ -477,11 +477,13 @@ providers:
         }
     }
 
-    async fn seen(&mut self, all: Vec<(usize, Seen)>, fault: Option<Fault>) {
+    async fn seen(&mut self, all: Vec<(usize, MessageObservation)>, fault: Option<Fault>) {
         // An answer is of one application.
         for application in self.config.accounts[PUSHES].applications.clone() {
-            let of = |own: &&(usize, Seen)| own.1.message.application == application.id;
-            let seen: Vec<Seen> = all.iter().filter(of).map(|own| own.1.clone()).collect();
+            let of =
+                |own: &&(usize, MessageObservation)| own.1.message.application == application.id;
+            let seen: Vec<MessageObservation> =
+                all.iter().filter(of).map(|own| own.1.clone()).collect();
             if seen.is_empty() {
                 continue;
             }
@@ -495,13 +497,13 @@ providers:
                     )
                     .await
             };
-            let (news, _) = self.attempt(PUSHES, fault, count).await;
+            let (delta, _) = self.attempt(PUSHES, fault, count).await;
             let side = &mut self.sides[PUSHES];
             for own in &seen {
                 let id = (application.id.clone(), own.message.id.clone());
                 side.model.seen(&self.config.accounts[PUSHES], &id, own);
             }
-            take(side, news);
+            take(side, delta);
         }
         self.said.splice(0..0, all);
         self.said.truncate(8);
@@ -531,7 +533,7 @@ providers:
             }
             Step::Named { message, sent_at } => {
                 let message = self.message(*message, 0, *sent_at);
-                self.meet(message, fault).await;
+                self.load_messages(message, fault).await;
             }
             Step::Forgotten(message) => {
                 let id = id_of(*message);
@@ -552,7 +554,7 @@ providers:
                 if elapsed.as_secs() < 28 * 86_400 {
                     self.hand.advance(Duration::from_secs((*seconds).into()));
                 }
-                self._ledger.as_ref().unwrap().tend().await;
+                self._ledger.as_ref().unwrap().maintain().await;
             }
             Step::Start(left, away) => {
                 for body in left {
@@ -590,12 +592,12 @@ providers:
             assert!(unused, "nothing to count");
             return;
         }
-        let news = account.reports(&application, both.clone()).await.unwrap();
+        let delta = account.reports(&application, both.clone()).await.unwrap();
         let side = &mut self.sides[MAILS];
         for report in both.iter().flat_map(|(_, read)| &read.reports) {
             side.model.report(&application.id, report);
         }
-        take(side, news);
+        take(side, delta);
     }
 
     /// Does what is due, and compares.
@@ -606,11 +608,11 @@ providers:
             let account = self.sides[side].account.clone();
             while account.due().now_or_never().is_some() {
                 let tick = async || account.tick().await;
-                let news = self.attempt(side, fault, tick).await;
+                let delta = self.attempt(side, fault, tick).await;
                 let own = &self.config.accounts[side];
                 self.sides[side].model.tick(own);
                 self.sides[side].ticked_at = now;
-                take(&mut self.sides[side], news);
+                take(&mut self.sides[side], delta);
             }
             let late = now.duration_since(self.sides[side].ticked_at);
             assert!(late.as_secs() <= 60, "nothing was looked after for {late}");
@@ -640,23 +642,23 @@ providers:
 }
 
 /// Takes what is told, which never goes back.
-fn take(side: &mut Side, news: News) {
-    for key in news.gone {
+fn take(side: &mut Side, delta: LedgerDelta) {
+    for key in delta.gone {
         side.shown.remove(&key);
     }
-    for shown in news.shown {
+    for shown in delta.shown {
         if let Some(before) = side.shown.get(&shown.key) {
             let (before, after) = (Sum::of(before), Sum::of(&shown.amount));
             assert!(before.within(&after), "{:?} went back", shown.key);
         }
         side.shown.insert(shown.key, shown.amount);
     }
-    side.own.decreases += news.decreases;
-    side.own.duplicates += news.duplicates;
-    for (age, reason) in news.missed {
+    side.own.decreases += delta.decreases;
+    side.own.duplicates += delta.duplicates;
+    for (age, reason) in delta.missed {
         side.own.miss(age, reason);
     }
-    side.held = news.held.unwrap_or(side.held);
+    side.held = delta.held.unwrap_or(side.held);
 }
 
 fn compare(side: &Side) {

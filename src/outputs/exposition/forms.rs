@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     catalog::{FamilyId, Kind},
-    series::{Checksum, FORMS, Form, FormSet, Piece, Run, Value, View},
+    series::{Checksum, EncodedSegment, FORMS, FormSet, Run, Segment, Value, View},
 };
 use delivery_clock::Moment;
 
@@ -68,7 +68,7 @@ pub(super) fn needed(format: Format, encoding: Encoding) -> FormSet {
 }
 
 /// A ready form, or one that is made now.
-pub(super) fn form(piece: &Piece, format: Format, encoding: Encoding) -> &Form {
+pub(super) fn form(piece: &Segment, format: Format, encoding: Encoding) -> &EncodedSegment {
     piece.form(index(piece.family(), format, encoding), || {
         let text = index(piece.family(), format, Encoding::Identity);
         match piece.kept(text).filter(|_| encoding != Encoding::Identity) {
@@ -84,20 +84,23 @@ pub(super) fn runs(view: &View, format: Format, encoding: Encoding) -> Option<&[
     if encoding == Encoding::Identity {
         return None;
     }
-    let run =
-        |pieces: &[Arc<Piece>]| together(pieces.iter().map(|piece| form(piece, format, encoding)));
+    let run = |pieces: &[Arc<Segment>]| {
+        together(pieces.iter().map(|piece| form(piece, format, encoding)))
+    };
     Some(view.runs(place(format, encoding), run))
 }
 
 /// Forms of one encoding, one after another.
-pub(super) fn together<'a>(forms: impl Iterator<Item = &'a Form> + Clone) -> Form {
+pub(super) fn together<'a>(
+    forms: impl Iterator<Item = &'a EncodedSegment> + Clone,
+) -> EncodedSegment {
     let mut bytes = BytesMut::with_capacity(forms.clone().map(|form| form.bytes.len()).sum());
     let mut sum = checksum::EMPTY;
     for form in forms {
         bytes.extend_from_slice(&form.bytes);
         sum = checksum::join(sum, form.sum);
     }
-    Form {
+    EncodedSegment {
         bytes: bytes.freeze(),
         sum,
     }
@@ -115,14 +118,19 @@ pub(super) fn is_ready(view: &View, format: Format, encoding: Encoding) -> bool 
 }
 
 /// Whether a form is there.
-pub(super) fn is_kept(piece: &Piece, format: Format, encoding: Encoding) -> bool {
+pub(super) fn is_kept(piece: &Segment, format: Format, encoding: Encoding) -> bool {
     piece
         .kept(index(piece.family(), format, encoding))
         .is_some()
 }
 
 /// A form as the piece is at `now`, for one time.
-pub(super) fn new(piece: &Piece, now: Option<Moment>, format: Format, encoding: Encoding) -> Form {
+pub(super) fn new(
+    piece: &Segment,
+    now: Option<Moment>,
+    format: Format,
+    encoding: Encoding,
+) -> EncodedSegment {
     TEXT.with_borrow_mut(|text| {
         text.clear();
         let family = piece.family().family();
@@ -139,7 +147,7 @@ pub(super) fn new(piece: &Piece, now: Option<Moment>, format: Format, encoding: 
 }
 
 /// The form of a text that is no piece's.
-pub(super) fn of_text(text: &str, encoding: Encoding) -> Form {
+pub(super) fn of_text(text: &str, encoding: Encoding) -> EncodedSegment {
     compressed(text.as_bytes(), checksum::of(text.as_bytes()), encoding)
 }
 
@@ -149,7 +157,7 @@ thread_local! {
         RefCell::new((Compress::new(Compression::new(DEFLATE_LEVEL), false), Vec::new()));
 }
 
-fn compressed(text: &[u8], sum: Checksum, encoding: Encoding) -> Form {
+fn compressed(text: &[u8], sum: Checksum, encoding: Encoding) -> EncodedSegment {
     let bytes = match encoding {
         _ if text.is_empty() => Bytes::new(),
         Encoding::Identity => Bytes::copy_from_slice(text),
@@ -166,7 +174,7 @@ fn compressed(text: &[u8], sum: Checksum, encoding: Encoding) -> Form {
             .map(Bytes::from)
             .unwrap_or_default(),
     };
-    Form { bytes, sum }
+    EncodedSegment { bytes, sum }
 }
 
 /// Deflates a text up to a full flush.

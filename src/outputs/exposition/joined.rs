@@ -8,7 +8,7 @@ use arc_swap::ArcSwapOption;
 use super::forms;
 use crate::{
     catalog::{self, FamilyId},
-    series::{AGES, FORMS, Form, FormSet, Run, ViewNumber},
+    series::{AGES, EncodedSegment, FORMS, FormSet, Run, ViewNumber},
 };
 
 /// Larger ones, in the mean, need not be put together.
@@ -29,9 +29,9 @@ pub(super) struct Families {
 
 struct Whole {
     /// What it is made of, without what is empty.
-    runs: Box<[Arc<Form>]>,
+    runs: Box<[Arc<EncodedSegment>]>,
     /// Where it is worth it.
-    joined: Option<Form>,
+    joined: Option<EncodedSegment>,
 }
 
 impl Joined {
@@ -89,7 +89,7 @@ impl Joined {
 
 impl Families {
     /// Adds a family, as few parts.
-    pub(super) fn add(&self, family: FamilyId, add: &mut impl FnMut(&Form)) {
+    pub(super) fn add(&self, family: FamilyId, add: &mut impl FnMut(&EncodedSegment)) {
         for whole in &self.families[family.index()] {
             match &whole.joined {
                 Some(form) => add(form),
@@ -100,7 +100,7 @@ impl Families {
 }
 
 impl Whole {
-    fn new(runs: Box<[Arc<Form>]>) -> Whole {
+    fn new(runs: Box<[Arc<EncodedSegment>]>) -> Whole {
         let size: usize = runs.iter().map(|run| run.bytes.len()).sum();
         let worth = runs.len() > 1 && size <= MOST * runs.len();
         let joined = worth.then(|| forms::together(runs.iter().map(|run| &**run)));
@@ -115,15 +115,15 @@ mod tests {
     use super::*;
     use crate::outputs::exposition::checksum;
 
-    fn run(byte: u8, size: usize) -> Arc<Form> {
+    fn run(byte: u8, size: usize) -> Arc<EncodedSegment> {
         let bytes = vec![byte; size];
         let sum = checksum::of(&bytes);
         let bytes = Bytes::from(bytes);
-        Arc::new(Form { bytes, sum })
+        Arc::new(EncodedSegment { bytes, sum })
     }
 
     /// The parts of a family of which each account has one run; all others are empty.
-    fn parts(joined: &Joined, runs: &[&Arc<Form>]) -> Vec<Bytes> {
+    fn parts(joined: &Joined, runs: &[&Arc<EncodedSegment>]) -> Vec<Bytes> {
         let (mut parts, mut sum) = (Vec::new(), checksum::EMPTY);
         let family = catalog::LEASE_HELD;
         let empty = run(0, 0);
@@ -139,7 +139,7 @@ mod tests {
         let views: Vec<_> = views.collect();
         let whole = joined.of(1, &views);
         assert!(Arc::ptr_eq(&whole, &joined.of(1, &views)));
-        whole.add(family, &mut |form: &Form| {
+        whole.add(family, &mut |form: &EncodedSegment| {
             parts.push(form.bytes.clone());
             checksum::append(&mut sum, form.sum);
         });

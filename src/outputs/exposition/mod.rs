@@ -34,10 +34,11 @@ pub use body::Parts;
 pub use negotiate::{Encoding, Format};
 
 use crate::{
-    aside::aside,
+    blocking::run_blocking_if_large,
     catalog::{all, families},
     series::{
-        Checksum, FORMS, Form, FormSet, History, Piece, Prepare, Shown, Table, View, Visitor, walk,
+        Checksum, EncodedSegment, FORMS, FormSet, History, Prepare, Segment, SeriesSnapshot, Table,
+        View, Visitor, walk,
     },
 };
 
@@ -54,7 +55,7 @@ pub struct Exposition {
 
 /// A scrape that has begun: one state of all series.
 pub struct Scrape {
-    shown: Shown,
+    shown: SeriesSnapshot,
     joined: Arc<Joined>,
     now: Moment,
     format: Format,
@@ -134,7 +135,7 @@ impl Prepare for Exposition {
             .filter(|(piece, (format, encoding))| !forms::is_kept(piece, *format, *encoding))
             .collect();
         let many = missing.len() > FEW;
-        aside(many, || {
+        run_blocking_if_large(many, || {
             for (piece, (format, encoding)) in missing {
                 forms::form(piece, format, encoding);
             }
@@ -175,7 +176,7 @@ impl Scrape {
         let joined = self.joined.of(forms::place(format, encoding), &ready);
         for family in families() {
             let mut head = Some(&heads[family.index()]);
-            let mut add = |form: &Form| {
+            let mut add = |form: &EncodedSegment| {
                 if form.sum.length > 0 {
                     head.take().into_iter().for_each(|head| assembly.add(head));
                     assembly.add(form);
@@ -193,7 +194,7 @@ impl Scrape {
         (headers(format, encoding), Parts::new(assembly.finish()))
     }
 
-    fn add(&self, pieces: &[Arc<Piece>], add: &mut impl FnMut(&Form)) {
+    fn add(&self, pieces: &[Arc<Segment>], add: &mut impl FnMut(&EncodedSegment)) {
         for piece in pieces {
             if piece.is_stale(self.now) {
                 add(&forms::new(
@@ -210,8 +211,8 @@ impl Scrape {
 }
 
 /// What stands before a family's samples: by format and encoding, by family.
-static HEADS: LazyLock<[Vec<Form>; FORMS]> = LazyLock::new(|| {
-    let mut heads: [Vec<Form>; FORMS] = Default::default();
+static HEADS: LazyLock<[Vec<EncodedSegment>; FORMS]> = LazyLock::new(|| {
+    let mut heads: [Vec<EncodedSegment>; FORMS] = Default::default();
     for (format, encoding) in CHOICES {
         let of_family = all().map(|family| {
             let mut text = String::new();
@@ -243,7 +244,7 @@ impl Assembly {
         }
     }
 
-    fn add(&mut self, form: &Form) {
+    fn add(&mut self, form: &EncodedSegment) {
         if self.encoding == Encoding::Gzip {
             checksum::append(&mut self.sum, form.sum);
         }

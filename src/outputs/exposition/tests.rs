@@ -10,7 +10,7 @@ use crate::{
     collector::{DatasetOutcome, PassOutcome, Recorder},
     config::{self, Config},
     ledger::{
-        Amount, CounterKey, Lease, Missed, News, Shown, Times,
+        Amount, CounterKey, CounterSample, Lease, LedgerDelta, Missed, Times,
         samples::{at_age, counter, measured},
     },
     model::{Age, BounceKind, ErrorReason, Measure, Message, Row, Snapshot, Totals},
@@ -131,7 +131,7 @@ fn both_formats_are_written_as_they_always_were() {
         )],
     });
     let mail = config.accounts[1].applications[0].id.clone();
-    let shown = |counter: CounterKey, amount| Shown {
+    let shown = |counter: CounterKey, amount| CounterSample {
         key: counter.of(&mail),
         amount,
         born_at: now,
@@ -147,7 +147,7 @@ fn both_formats_are_written_as_they_always_were() {
     ];
     let bounces = Measure::Bounces(BounceKind::Hard);
     let delivered = CohortPart::Delivered;
-    series[1].news(&News {
+    series[1].delta(&LedgerDelta {
         shown: vec![
             shown(counter(catalog::REPORTS, &report), Amount::Count(1)),
             shown(
@@ -183,7 +183,7 @@ fn both_formats_are_written_as_they_always_were() {
         held: Some(3),
         decreases: 2,
         missed: vec![(Some(Age::Seconds(300)), Missed::Late)],
-        ..News::default()
+        ..LedgerDelta::default()
     });
     series.iter().for_each(|series| series.publish());
     golden(

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use super::wire::has_shape;
 use crate::{
-    model::{Figure, FigureKind},
+    model::{AppMetric, AppMetricKind},
     providers::json::{Object, Text, problem},
     secret::Secret,
 };
@@ -45,13 +45,13 @@ impl Tally {
         Ok(())
     }
 
-    pub(super) fn figures(self, message_id: &Arc<str>) -> Vec<Figure> {
+    pub(super) fn figures(self, message_id: &Arc<str>) -> Vec<AppMetric> {
         let figure = |(status, count): (Arc<str>, u64)| {
             #[expect(clippy::cast_precision_loss, reason = "devices are few")]
             let value = count as f64;
             let message_id = message_id.clone();
-            Figure {
-                kind: FigureKind::CanaryDevices { message_id, status },
+            AppMetric {
+                kind: AppMetricKind::CanaryDevices { message_id, status },
                 value,
             }
         };

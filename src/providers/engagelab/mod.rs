@@ -29,7 +29,7 @@ use super::{
     verdict::undecodable,
 };
 use crate::{
-    aside::{LARGE_ANSWER, aside},
+    blocking::{LARGE_ANSWER, run_blocking_if_large},
     model::{Dataset, Message},
     secret::Secret,
 };
@@ -151,7 +151,7 @@ impl Engagelab {
             (Reply::Refused(refused), _) => return Ok(BatchEnd::Refused(refused)),
         };
         let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
-        aside(body.len() > LARGE_ANSWER, || {
+        run_blocking_if_large(body.len() > LARGE_ANSWER, || {
             let mut object: Object<'_> = serde_json::from_slice(&body)
                 .map_err(|error| Failure::bad_count(&problem(&error)))?;
             if !wire::has_shape(&object, ids.iter()) {
@@ -286,7 +286,7 @@ impl Engagelab {
         unit: Unit,
         now: Timestamp,
         patience: Duration,
-    ) -> Result<Vec<crate::model::Figure>, Failure> {
+    ) -> Result<Vec<crate::model::AppMetric>, Failure> {
         let Some(query) = unit.query(now) else {
             return Ok(Vec::new());
         };

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::wire::{field_name, platform_name};
 use crate::{
-    model::{Figure, FigureKind},
+    model::{AppMetric, AppMetricKind},
     providers::json::{Count, Object, Text, problem},
 };
 
@@ -164,7 +164,7 @@ pub(super) fn days_query(from: Timestamp, to: Timestamp, now: Timestamp) -> Opti
 pub(super) fn days(
     body: &[u8],
     unknown: &mut dyn FnMut(&str),
-) -> Result<Vec<(Timestamp, Vec<Figure>)>, String> {
+) -> Result<Vec<(Timestamp, Vec<AppMetric>)>, String> {
     let mut days = BTreeMap::new();
     for (time, item) in items(body, Unit::Day, unknown)? {
         let begin = Offset::UTC.to_timestamp(time);
@@ -180,7 +180,7 @@ pub(super) fn figures(
     unit: Unit,
     now: Timestamp,
     unknown: &mut dyn FnMut(&str),
-) -> Result<Vec<Figure>, String> {
+) -> Result<Vec<AppMetric>, String> {
     let current = unit.begin(Offset::UTC.to_datetime(now));
     // The current period still grows.
     let complete = items(body, unit, unknown)?
@@ -276,8 +276,8 @@ fn figures_of(
     item: &Object<'_>,
     unit: Unit,
     unknown: &mut dyn FnMut(&str),
-) -> Result<Vec<Figure>, String> {
-    let mut figures: BTreeMap<FigureKind, u64> = BTreeMap::new();
+) -> Result<Vec<AppMetric>, String> {
+    let mut figures: BTreeMap<AppMetricKind, u64> = BTreeMap::new();
     for (key, raw) in item.iter().filter(|(key, _)| !is_time(key)) {
         let Ok(users) = serde_json::from_str::<Option<Object<'_>>>(raw.get()) else {
             unknown(&format!("items.{}", field_name(key)));
@@ -288,15 +288,15 @@ fn figures_of(
             let kind = |platform: Arc<str>| {
                 let time_unit = unit.label();
                 Some(match name.as_str() {
-                    "new" => FigureKind::UsersNew {
+                    "new" => AppMetricKind::UsersNew {
                         platform,
                         time_unit,
                     },
-                    "active" => FigureKind::UsersActive {
+                    "active" => AppMetricKind::UsersActive {
                         platform,
                         time_unit,
                     },
-                    "online" => FigureKind::UsersOnline {
+                    "online" => AppMetricKind::UsersOnline {
                         platform,
                         time_unit,
                     },
@@ -318,7 +318,7 @@ fn figures_of(
     let figure = |(kind, count)| {
         #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
         let value = count as f64;
-        Figure { kind, value }
+        AppMetric { kind, value }
     };
     Ok(figures.into_iter().map(figure).collect())
 }

@@ -12,7 +12,7 @@ use tracing::Instrument;
 
 use super::{HttpAnswer, HttpOptions, Request, Tls, Verdict, limiter::Limiter};
 use crate::{
-    aside::{LARGE_ANSWER, aside},
+    blocking::{LARGE_ANSWER, run_blocking_if_large},
     files,
     model::Dataset,
     providers::{Failure, FailureKind, Observer, RequestCode, Scope},
@@ -166,7 +166,7 @@ impl Http {
                 Err(broken) => (broken.code, Outcome::again(broken.failure)),
                 Ok(answer) => {
                     let long = answer.body.len() > LARGE_ANSWER;
-                    let outcome = aside(long, || self.outcome(&answer, &judge));
+                    let outcome = run_blocking_if_large(long, || self.outcome(&answer, &judge));
                     (outcome.code(answer.status.as_u16()), outcome)
                 }
             };

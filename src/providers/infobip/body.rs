@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 
 use super::{
     errors::{self, VendorError},
-    events::{self, Event},
+    events::{self, DecodedEvent},
     reports,
 };
 use crate::providers::{
@@ -255,8 +255,8 @@ impl<'b> Reader<'b> {
     /// Counts an event; whether it was one.
     fn event(&mut self, raw: &RawValue, whole: Option<&[u8]>) -> bool {
         match events::read(self.account, raw, whole) {
-            Some(Event::Counted(happening)) => self.read.events.push(happening),
-            Some(Event::Unsupported) => self.read.unsupported += 1,
+            Some(DecodedEvent::Counted(event)) => self.read.events.push(event),
+            Some(DecodedEvent::Unsupported) => self.read.unsupported += 1,
             None => return false,
         }
         true

@@ -6,7 +6,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{Access, body, vendor::REPORTS};
 use crate::{
-    aside::{LARGE_ANSWER, aside},
+    blocking::{LARGE_ANSWER, run_blocking_if_large},
     providers::{
         Answer, DrainQuery, Failure, FailureKind, Observation, Provider, ProviderOptions, Pushed,
         http::{Http, HttpAnswer, is_packed, unpacked},
@@ -103,7 +103,7 @@ impl Provider for InfobipEmail {
 
     fn read_pushed(&self, body: &[u8]) -> Pushed {
         let packed = is_packed(body);
-        aside(packed || body.len() > LARGE_ANSWER, || {
+        run_blocking_if_large(packed || body.len() > LARGE_ANSWER, || {
             // What does not unpack is read, and kept, as it is.
             let content = unpacked(body, self.http.max_bytes());
             let body = content.as_deref().unwrap_or(body);

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use super::{errors::object, reports::Spelled};
 use crate::{
-    model::{BounceKind, Happening, HappeningKind, Measure},
+    model::{BounceKind, Event, EventKind, Measure},
     providers::{
         digest::digest,
         json::{Text, time},
@@ -26,16 +26,16 @@ struct Wire<'a> {
 }
 
 /// A tracking event.
-pub(super) enum Event {
+pub(super) enum DecodedEvent {
     /// One that counts.
-    Counted(Happening),
+    Counted(Event),
     /// One that is known and does not count: an open, a click, a type that is new.
     Unsupported,
 }
 
 /// The event in an object; `None`: it is none. `whole` is the body of which version 0.1 would have
 /// made the digest, where the object is all of it.
-pub(super) fn read(account: &str, raw: &RawValue, whole: Option<&[u8]>) -> Option<Event> {
+pub(super) fn read(account: &str, raw: &RawValue, whole: Option<&[u8]>) -> Option<DecodedEvent> {
     let wire = object::<Wire<'_>>(Some(raw))?;
     let kind = wire.notification_type.get()?.trim().to_ascii_uppercase();
     if kind.is_empty() || object::<super::status::StatusFields>(wire.status).is_some() {
@@ -45,7 +45,7 @@ pub(super) fn read(account: &str, raw: &RawValue, whole: Option<&[u8]>) -> Optio
         "COMPLAINED" => Measure::Complaints,
         "UNSUBSCRIBED" => Measure::Unsubscribed,
         "LATE_BOUNCE" => Measure::Bounces(BounceKind::Hard),
-        _ => return Some(Event::Unsupported),
+        _ => return Some(DecodedEvent::Unsupported),
     };
     let (own, former) = match (wire.event_id.get(), wire.event_id.former()) {
         (Some(id), former) => (
@@ -62,10 +62,10 @@ pub(super) fn read(account: &str, raw: &RawValue, whole: Option<&[u8]>) -> Optio
         }
     };
     let campaign = wire.campaign_reference_id.get().map(Arc::from);
-    Some(Event::Counted(Happening {
+    Some(DecodedEvent::Counted(Event {
         digest: own,
         former: former.filter(|former| *former != own),
-        kind: HappeningKind::Tracked { measure, campaign },
+        kind: EventKind::Tracked { measure, campaign },
         // However late it is told, it is news.
         at: None,
     }))
@@ -106,11 +106,11 @@ fn canonical(raw: &RawValue) -> String {
 mod tests {
     use super::*;
 
-    fn happening(body: &str) -> Option<Happening> {
+    fn event(body: &str) -> Option<Event> {
         let raw: &RawValue = serde_json::from_str(body).unwrap();
         match read("mail", raw, Some(body.as_bytes()))? {
-            Event::Counted(happening) => Some(happening),
-            Event::Unsupported => None,
+            DecodedEvent::Counted(event) => Some(event),
+            DecodedEvent::Unsupported => None,
         }
     }
 
@@ -120,9 +120,9 @@ mod tests {
             let raw: &RawValue = serde_json::from_str(body).unwrap();
             match read("mail", raw, None) {
                 None => "no event".to_owned(),
-                Some(Event::Unsupported) => "unsupported".to_owned(),
-                Some(Event::Counted(own)) => match own.kind {
-                    HappeningKind::Tracked { measure, campaign } => {
+                Some(DecodedEvent::Unsupported) => "unsupported".to_owned(),
+                Some(DecodedEvent::Counted(own)) => match own.kind {
+                    EventKind::Tracked { measure, campaign } => {
                         format!("{measure:?} {campaign:?}")
                     }
                     other => format!("{other:?}"),
@@ -158,25 +158,23 @@ mod tests {
 
     #[test]
     fn an_event_is_one_in_every_spelling() {
-        let with_id =
-            happening(r#"{"notificationType":"LATE_BOUNCE","eventId":"e1","messageId":17}"#);
-        let again =
-            happening(r#"{"eventId":" e1 ","notificationType":"LATE_BOUNCE","domain":"x"}"#);
-        let digest_of = |own: &Option<Happening>| own.as_ref().unwrap().digest;
+        let with_id = event(r#"{"notificationType":"LATE_BOUNCE","eventId":"e1","messageId":17}"#);
+        let again = event(r#"{"eventId":" e1 ","notificationType":"LATE_BOUNCE","domain":"x"}"#);
+        let digest_of = |own: &Option<Event>| own.as_ref().unwrap().digest;
         assert_eq!(digest_of(&with_id), digest_of(&again));
         assert_eq!(with_id.unwrap().former, None);
 
         let text = r#"{"notificationType":"COMPLAINED","recipient":"A@x.com","sendDateTime":1704106800000,
             "at":"2024-01-01T11:00:00.000+0000","bulkId":null,"tags":[1,"b"]}"#;
-        let first = happening(text);
+        let first = event(text);
         let spelled = r#"{"at":"2024-01-01T12:00:00+01:00","tags":["1","b"],"sendDateTime":"1704106800000.0",
             "notificationType":"COMPLAINED","recipient":"a@X.com"}"#;
         let number = spelled.replace("\"1704106800000.0\"", "1704106800000.0");
-        assert_eq!(digest_of(&first), digest_of(&happening(&number)));
+        assert_eq!(digest_of(&first), digest_of(&event(&number)));
         // What version 0.1 made of the body.
         let former = digest(&["event body", "mail", text]);
         assert_eq!(first.as_ref().unwrap().former, Some(former));
-        let other = happening(&text.replace("A@x.com", "b@x.com"));
+        let other = event(&text.replace("A@x.com", "b@x.com"));
         assert_ne!(digest_of(&first), digest_of(&other));
     }
 }

@@ -24,7 +24,7 @@ use super::{
     vendor,
 };
 use crate::{
-    model::{Application, Happening, HappeningKind},
+    model::{Application, Event, EventKind},
     providers::{
         Digest, Failure, HistoryQuery, Observation, WholeQuery,
         decode::decode,
@@ -71,7 +71,7 @@ struct Bounce {
 }
 
 impl Bounce {
-    fn happening(&self, account: &str, application: &str) -> Result<Happening, String> {
+    fn event(&self, account: &str, application: &str) -> Result<Event, String> {
         let (email, date) = (raw(&self.email), raw(&self.date));
         let (kind, reason) = (raw(&self.kind), raw(&self.reason));
         if email.trim().is_empty() {
@@ -98,10 +98,10 @@ impl Bounce {
             .chain([email, date, kind, reason])
             .collect();
         let (digest, former) = digests(&canonical, &former);
-        Ok(Happening {
+        Ok(Event {
             digest,
             former,
-            kind: HappeningKind::BouncedAddress {
+            kind: EventKind::BouncedAddress {
                 kind: label,
                 reason: reason_of(reason),
             },
@@ -134,7 +134,7 @@ fn kind_of(kind: &str) -> (&'static str, String) {
 }
 
 /// A row that was read or cannot be.
-type Row = Result<Happening, String>;
+type Row = Result<Event, String>;
 
 /// A span of time.
 type Span = (Timestamp, Timestamp);
@@ -168,12 +168,12 @@ impl Pushwoosh {
         // a range within a day would be empty.
         let end = later(begin, DAY);
         let oldest = round.floor;
-        let mut happenings = Vec::new();
+        let mut events = Vec::new();
         let day = vec![(begin, end)];
-        let read = self.bounced_in(application, day, oldest, patience, &mut happenings);
+        let read = self.bounced_in(application, day, oldest, patience, &mut events);
         let read = read.await;
-        if !happenings.is_empty() {
-            observations.push(Observation::Events(happenings));
+        if !events.is_empty() {
+            observations.push(Observation::Events(events));
         }
         match read {
             Ok(flaws) => {
@@ -192,7 +192,7 @@ impl Pushwoosh {
     pub(super) async fn bounced_between(
         &self,
         query: &HistoryQuery<'_>,
-        happenings: &mut Vec<Happening>,
+        events: &mut Vec<Event>,
     ) -> Result<(), Failure> {
         let mut spans = Vec::new();
         let mut begin = day_of(query.from);
@@ -201,9 +201,9 @@ impl Pushwoosh {
             begin = later(begin, DAY);
         }
         let (from, patience) = (query.from, query.patience);
-        let read = self.bounced_in(query.application, spans, from, patience, happenings);
+        let read = self.bounced_in(query.application, spans, from, patience, events);
         let read = read.await;
-        happenings.retain(|row| row.at.is_none_or(|at| at <= query.to));
+        events.retain(|row| row.at.is_none_or(|at| at <= query.to));
         let flaws = read?;
         flaws.incomplete.or(flaws.unreadable).map_or(Ok(()), Err)
     }
@@ -215,7 +215,7 @@ impl Pushwoosh {
         spans: Vec<Span>,
         oldest: Timestamp,
         patience: Duration,
-        happenings: &mut Vec<Happening>,
+        events: &mut Vec<Event>,
     ) -> Result<SliceFlaws, Failure> {
         let fetch = |(from, to): &Span, request: PageRequest| {
             let second = SignedDuration::from_secs(1);
@@ -251,8 +251,8 @@ impl Pushwoosh {
             let all = rows.len();
             let good: Vec<_> = rows.into_iter().flatten().collect();
             count.fetch_add(all - good.len(), Ordering::Relaxed);
-            let young = |row: &Happening| row.at.is_none_or(|at| at >= oldest);
-            happenings.extend(good.into_iter().filter(young));
+            let young = |row: &Event| row.at.is_none_or(|at| at >= oldest);
+            events.extend(good.into_iter().filter(young));
         };
         let incomplete = read_windows_apart(spans, PAGING, fetch, split, rows).await?;
         let unreadable = unreadable(broken.load(Ordering::Relaxed), "bounces").err();
@@ -270,7 +270,7 @@ impl Pushwoosh {
         unknown: &mut dyn FnMut(&str),
     ) -> (Digest, Row) {
         let row = decode::<Bounce>(json.as_bytes(), unknown);
-        let row = row.and_then(|row| row.happening(&self.account, &application.id));
+        let row = row.and_then(|row| row.event(&self.account, &application.id));
         let key = row
             .as_ref()
             .map_or_else(|_| digest(&[json]), |row| row.digest);
@@ -282,9 +282,9 @@ impl Pushwoosh {
 mod tests {
     use super::*;
 
-    fn bounce(json: &str) -> Happening {
+    fn bounce(json: &str) -> Event {
         let bounce: Bounce = serde_json::from_str(json).unwrap();
-        bounce.happening("a", "app").unwrap()
+        bounce.event("a", "app").unwrap()
     }
 
     #[test]
@@ -366,7 +366,7 @@ mod tests {
             r#"{"email": {"a": 1}, "type": "Hardbounce"}"#,
         ] {
             let bounce: Bounce = serde_json::from_str(json).unwrap();
-            assert!(bounce.happening("a", "app").is_err(), "{json}");
+            assert!(bounce.event("a", "app").is_err(), "{json}");
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
     Answer, Endpoint, Pushwoosh, is_refusal, labels::words_label, metrics, refusal_reason, vendor,
 };
 use crate::{
-    model::{Figure, FigureKind, Message},
+    model::{AppMetric, AppMetricKind, Message},
     providers::{
         Failure, FailureKind, HistoryIncrease, Observation, Refusal,
         json::{Count, Text},
@@ -85,12 +85,12 @@ fn conversions(
     json: &str,
     message: &Message,
     unknown: &mut dyn FnMut(&str),
-) -> Result<Vec<Figure>, String> {
+) -> Result<Vec<AppMetric>, String> {
     let conversion: Value =
         serde_json::from_str(json).map_err(|error| crate::providers::json::problem(&error))?;
     let campaign = message.campaign.clone().unwrap_or_default();
-    let mut figures: Vec<Figure> = Vec::new();
-    let mut shared: HashMap<FigureKind, usize> = HashMap::new();
+    let mut figures: Vec<AppMetric> = Vec::new();
+    let mut shared: HashMap<AppMetricKind, usize> = HashMap::new();
     for (name, fields) in events(&conversion, unknown) {
         for field in fields.keys() {
             if !["name", "hits", "conversion", "revenue"].contains(&&**field) {
@@ -102,7 +102,7 @@ fn conversions(
         // Names that differ in an address alone are one name: their numbers are added up, except
         // for ratios, of which there is no sum.
         let is_shared = *event != *name;
-        let mut add = |kind: FigureKind, value: f64| {
+        let mut add = |kind: AppMetricKind, value: f64| {
             if is_shared {
                 match shared.entry(kind.clone()) {
                     Entry::Occupied(place) => {
@@ -114,7 +114,7 @@ fn conversions(
                     }
                 }
             }
-            figures.push(Figure { kind, value });
+            figures.push(AppMetric { kind, value });
         };
         let hits = fields.get("hits").map(Value::to_string);
         let hits: Count = hits
@@ -123,7 +123,7 @@ fn conversions(
         if let Some(hits) = hits.get("conversion.events.hits")? {
             #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
             let value = hits as f64;
-            let kind = FigureKind::ConversionHits {
+            let kind = AppMetricKind::ConversionHits {
                 campaign: campaign.clone(),
                 message_id: message_id.clone(),
                 event: event.clone(),
@@ -133,7 +133,7 @@ fn conversions(
         // A ratio relative to opens, or an older API's `"100%"`.
         let ratio = fields.get("conversion").and_then(number);
         if let Some(value) = ratio.filter(|_| !is_shared) {
-            let kind = FigureKind::ConversionRatio {
+            let kind = AppMetricKind::ConversionRatio {
                 campaign: campaign.clone(),
                 message_id: message_id.clone(),
                 event: event.clone(),
@@ -142,7 +142,7 @@ fn conversions(
         }
         // Without a currency.
         if let Some(value) = fields.get("revenue").and_then(number) {
-            let kind = FigureKind::ConversionRevenue {
+            let kind = AppMetricKind::ConversionRevenue {
                 campaign: campaign.clone(),
                 message_id,
                 event,

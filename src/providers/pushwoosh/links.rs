@@ -24,7 +24,7 @@ use super::{
     vendor,
 };
 use crate::{
-    model::{Figure, FigureKind, Message},
+    model::{AppMetric, AppMetricKind, Message},
     providers::{
         Digest, Failure, FailureKind, Observation, WholeQuery,
         decode::decode,
@@ -240,12 +240,12 @@ impl Pushwoosh {
         let figure = |((template, link, title), clicks): (LinkKey, u64)| {
             #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
             let value = clicks as f64;
-            let kind = FigureKind::LinkClicks {
+            let kind = AppMetricKind::LinkClicks {
                 template,
                 link,
                 title,
             };
-            Figure { kind, value }
+            AppMetric { kind, value }
         };
         observations.push(Observation::Figures {
             asked: None,
@@ -316,8 +316,8 @@ impl Pushwoosh {
         let figure = |(link, count): (Arc<str>, usize)| {
             #[expect(clippy::cast_precision_loss, reason = "counts are below 2^53")]
             let value = count as f64;
-            let kind = FigureKind::LinkDevices { link };
-            Figure { kind, value }
+            let kind = AppMetricKind::LinkDevices { link };
+            AppMetric { kind, value }
         };
         observations.push(Observation::Figures {
             asked: None,

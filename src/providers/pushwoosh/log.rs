@@ -22,7 +22,7 @@ use super::{
     vendor,
 };
 use crate::{
-    model::{Application, Happening, HappeningKind},
+    model::{Application, Event, EventKind},
     providers::{
         Failure, FailureKind, HistoryQuery, Observation, WholeQuery,
         decode::decode,
@@ -59,7 +59,7 @@ const TIME: &str = "%Y-%m-%dT%H:%M:%SZ";
 /// An event of the log.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-struct Event {
+struct WireEvent {
     timestamp: Text,
     application_code: Skipped,
     message_id: Text,
@@ -74,13 +74,8 @@ struct Event {
     push_alerts_enabled: Skipped,
 }
 
-impl Event {
-    fn happening(
-        &self,
-        account: &str,
-        application: &str,
-        codes: &Codes,
-    ) -> Result<Happening, String> {
+impl WireEvent {
+    fn event(&self, account: &str, application: &str, codes: &Codes) -> Result<Event, String> {
         let (at, device) = (raw(&self.timestamp), raw(&self.hwid));
         let (platform, status) = (raw(&self.platform), raw(&self.status));
         let (code, id) = (raw(&self.message_code), raw(&self.message_id));
@@ -113,10 +108,10 @@ impl Event {
         let former = [former_message, device, &former_action, platform, status, at];
         let former: Vec<&str> = start.into_iter().chain(former).collect();
         let (digest, former) = digests(&canonical, &former);
-        Ok(Happening {
+        Ok(Event {
             digest,
             former,
-            kind: HappeningKind::Log {
+            kind: EventKind::Log {
                 action: Arc::from(action),
                 platform: Arc::from(platform::label(platform)),
                 status: Arc::from(lower(status)),
@@ -197,14 +192,14 @@ impl Pushwoosh {
             end => end,
         };
         let floor = round.floor;
-        let mut happenings = Vec::new();
+        let mut events = Vec::new();
         let divisible = length > SHORTEST_WINDOW;
         let window = (begin, end);
-        let told = &mut happenings;
+        let told = &mut events;
         let read = self.log_window(application, window, floor, divisible, patience, told);
         let read = read.await;
-        if !happenings.is_empty() {
-            observations.push(Observation::Events(happenings));
+        if !events.is_empty() {
+            observations.push(Observation::Events(events));
         }
         match read {
             Ok(WindowRead::Whole(pages, flaws)) => {
@@ -231,7 +226,7 @@ impl Pushwoosh {
     pub(super) async fn logged_between(
         &self,
         query: &HistoryQuery<'_>,
-        happenings: &mut Vec<Happening>,
+        events: &mut Vec<Event>,
     ) -> Result<(), Failure> {
         let HistoryQuery {
             application,
@@ -246,7 +241,7 @@ impl Pushwoosh {
             let end = later(begin, length).min(to);
             let divisible = length > SHORTEST_WINDOW;
             let window = (begin, end);
-            let told = &mut *happenings;
+            let told = &mut *events;
             let read = self.log_window(application, window, from, divisible, patience, told);
             match read.await? {
                 WindowRead::Whole(pages, flaws) => {
@@ -268,7 +263,7 @@ impl Pushwoosh {
         floor: Timestamp,
         divisible: bool,
         patience: Duration,
-        happenings: &mut Vec<Happening>,
+        events: &mut Vec<Event>,
     ) -> Result<WindowRead, Failure> {
         let form = |time: Timestamp| time.strftime("%Y-%m-%d %H:%M:%S").to_string();
         let second = SignedDuration::from_secs(1);
@@ -301,12 +296,12 @@ impl Pushwoosh {
             let (count, page) = (rows.len(), rows.into_iter().flatten().collect::<Vec<_>>());
             broken += count - page.len();
             let page_digests: Vec<_> = page.iter().map(|row| row.digest).collect();
-            let young = |row: &Happening| row.at.is_none_or(|at| at >= floor);
+            let young = |row: &Event| row.at.is_none_or(|at| at >= floor);
             let known = digests.len();
             let mut new = page;
             new.retain(|row| digests.insert(row.digest) && young(row));
             let is_barren = digests.len() == known;
-            happenings.append(&mut new);
+            events.append(&mut new);
             if count >= PER_PAGE && last_page == page_digests {
                 // The token leads back to the same full page: what is behind it is not to be had.
                 flaws.incomplete = Some(endless());
@@ -344,12 +339,12 @@ impl Pushwoosh {
         application: &Application,
         body: &serde_json::Value,
         patience: Duration,
-    ) -> Result<(Vec<Result<Happening, String>>, Option<String>), Failure> {
+    ) -> Result<(Vec<Result<Event, String>>, Option<String>), Failure> {
         let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
             let rows = answer.list("data")?;
             let event = |raw: &&serde_json::value::RawValue| {
-                let event = decode::<Event>(raw.get().as_bytes(), unknown)?;
-                event.happening(&self.account, &application.id, &self.codes)
+                let event = decode::<WireEvent>(raw.get().as_bytes(), unknown)?;
+                event.event(&self.account, &application.id, &self.codes)
             };
             Ok((rows.iter().map(event).collect(), answer.next_token()))
         };
@@ -367,9 +362,9 @@ mod tests {
     use super::*;
     use crate::providers::digest::digest;
 
-    fn event(json: &str) -> Happening {
-        let event: Event = serde_json::from_str(json).unwrap();
-        event.happening("a", "app", &Codes::default()).unwrap()
+    fn event(json: &str) -> Event {
+        let event: WireEvent = serde_json::from_str(json).unwrap();
+        event.event("a", "app", &Codes::default()).unwrap()
     }
 
     #[test]
@@ -379,8 +374,8 @@ mod tests {
             let json = format!(
                 r#"{{"timestamp":"2000-01-25T11:18:47Z","action":"sent","hwid":"a",{names}}}"#
             );
-            let event: Event = serde_json::from_str(&json).unwrap();
-            event.happening("a", "app", &codes).unwrap().digest
+            let event: WireEvent = serde_json::from_str(&json).unwrap();
+            event.event("a", "app", &codes).unwrap().digest
         };
         let both = digest(r#""message_id":7,"message_code":"A-1""#);
         assert_eq!(digest(r#""message_id":"7.0""#), both);
@@ -394,7 +389,7 @@ mod tests {
             r#"{"timestamp":"2000-01-25T11:18:47Z","message_id":12345678900,"message_code":"A444-AAABBBCC-00112233",
             "hwid":"aaazzzqqqqxxx","user_id":"user_123","platform":"huawei android","action":"sent","status":"success","push_alerts_enabled":"true"}"#,
         );
-        let kind = HappeningKind::Log {
+        let kind = EventKind::Log {
             action: Arc::from("sent"),
             platform: Arc::from("android"),
             status: Arc::from("success"),
@@ -451,15 +446,15 @@ mod tests {
             let deleted = event(&format!(
                 r#"{{"action":"Inbox_Delete","platform":"{platform}"}}"#
             ));
-            let kind = HappeningKind::Log {
+            let kind = EventKind::Log {
                 action: Arc::from("inbox_deleted"),
                 platform: Arc::from(label),
                 status: Arc::from(""),
             };
             assert_eq!((deleted.kind, deleted.at), (kind, None));
         }
-        let event: Event = serde_json::from_str(r#"{"event": "sent"}"#).unwrap();
-        assert!(event.happening("a", "app", &Codes::default()).is_err());
+        let event: WireEvent = serde_json::from_str(r#"{"event": "sent"}"#).unwrap();
+        assert!(event.event("a", "app", &Codes::default()).is_err());
     }
 
     #[test]

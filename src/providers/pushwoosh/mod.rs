@@ -306,13 +306,13 @@ impl Provider for Pushwoosh {
                     Err(failure) => super::Answer::failed(failure),
                 };
             }
-            let mut happenings = Vec::new();
+            let mut events = Vec::new();
             let result = if query.dataset == vendor::BOUNCES {
-                self.bounced_between(&query, &mut happenings).await
+                self.bounced_between(&query, &mut events).await
             } else {
-                self.logged_between(&query, &mut happenings).await
+                self.logged_between(&query, &mut events).await
             };
-            super::Answer::new(vec![HistoryRecord::Events(happenings)], result)
+            super::Answer::new(vec![HistoryRecord::Events(events)], result)
         }
         .boxed()
     }

@@ -18,8 +18,8 @@ use super::{
 use crate::{
     catalog::{self, FamilyId, Label, label::CAMPAIGN},
     collector::{PassOutcome, Recorder},
-    ledger::{Names, News, Shown},
-    model::{Application, Dataset, Figure, Message, Snapshot, Source},
+    ledger::{CounterSample, LabelLimiter, LedgerDelta},
+    model::{AppMetric, Application, Dataset, Message, Snapshot, Source},
     providers::{Failure, Observer, RequestCode},
 };
 
@@ -121,7 +121,7 @@ impl Recorder for AccountSeries {
         dataset: Dataset,
         application: &Application,
         group: &str,
-        figures: Vec<Figure>,
+        figures: Vec<AppMetric>,
         stale_at: Moment,
     ) {
         let key: Arc<str> = Arc::from(group);
@@ -159,20 +159,20 @@ impl Recorder for AccountSeries {
         self.lock().forget_message(&application.id, message);
     }
 
-    fn names(&self, names: &Arc<Names>) {
+    fn names(&self, names: &Arc<LabelLimiter>) {
         self.lock().bounds.share(names.clone());
     }
 
-    fn news(&self, news: &News) {
+    fn delta(&self, delta: &LedgerDelta) {
         let now = self.clock.now();
         let mut state = self.lock();
-        for key in &news.gone {
+        for key in &delta.gone {
             if let Ok(place) = state.settings.place(key) {
                 state.hide_counter(place, key);
             }
         }
-        let mut places: BTreeMap<FamilyId, Vec<(Own, &Shown)>> = BTreeMap::new();
-        for shown in &news.shown {
+        let mut places: BTreeMap<FamilyId, Vec<(Own, &CounterSample)>> = BTreeMap::new();
+        for shown in &delta.shown {
             match state.settings.place(&shown.key) {
                 Ok((family, own)) => places.entry(family).or_default().push((own, shown)),
                 Err(Unplaced::NoSeries(family)) if shown.amount.things() > 0 => {
@@ -189,28 +189,28 @@ impl Recorder for AccountSeries {
                 state.show_counter((family, own), &shown.key, &shown.amount, shown.born_at);
             }
         }
-        for key in &news.folded {
+        for key in &delta.overflowed {
             if let Ok((family, _)) = state.settings.place(key) {
-                state.folded.insert(family);
+                state.overflowed.insert(family);
             }
         }
         let counts = [
-            (catalog::SNAPSHOT_DECREASES, news.decreases),
-            (catalog::REPORTS_DUPLICATE, news.duplicates),
-            (catalog::REPORTS_QUARANTINED, news.quarantined),
+            (catalog::SNAPSHOT_DECREASES, delta.decreases),
+            (catalog::REPORTS_DUPLICATE, delta.duplicates),
+            (catalog::REPORTS_QUARANTINED, delta.quarantined),
         ];
         for (family, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             state.add(family, Own::default(), Number::Count(count), now);
         }
-        for (age, reason) in &news.missed {
+        for (age, reason) in &delta.missed {
             let age = age.map(|age| age.to_string()).unwrap_or_default();
             let own = [Arc::from(age), Arc::from(reason.as_str())].into();
             state.add(catalog::COHORT_MISSED, own, Number::Count(1), now);
         }
-        if let Some(held) = news.held {
+        if let Some(held) = delta.held {
             let value = Value::Gauge(Number::Count(held));
             let family = catalog::HELD_INCREMENTS;
-            state.lasting.insert(family, Own::default(), value);
+            state.self_metrics.insert(family, Own::default(), value);
         }
     }
 
@@ -225,10 +225,10 @@ impl Recorder for AccountSeries {
         state.messages.clear();
         state.figures.clear();
         for family in [catalog::UP, catalog::COLLECT_SUCCESS, catalog::DUE] {
-            state.lasting.remove_family(family);
+            state.self_metrics.remove_family(family);
         }
         let never = Value::Gauge(Number::Count(0));
-        state.lasting.fill(catalog::LAST_SUCCESS, &never);
+        state.self_metrics.fill(catalog::LAST_SUCCESS, &never);
     }
 
     fn failed(&self, dataset: Dataset, application: &Application, failure: &Failure) {
@@ -256,7 +256,7 @@ impl Recorder for AccountSeries {
             Some(at) => self.set(catalog::DUE, &own, seconds(at)),
             None => {
                 let own: Own = own.iter().map(|value| Arc::from(*value)).collect();
-                self.lock().lasting.remove(catalog::DUE, &own);
+                self.lock().self_metrics.remove(catalog::DUE, &own);
             }
         }
     }

@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     collector::{PassOutcome, Recorder},
     config,
-    ledger::{News, STORED, Shown, samples::measured},
+    ledger::{CounterSample, LedgerDelta, STORED, samples::measured},
     model::{BounceKind, ErrorReason, Measure, Message, Row, Snapshot},
     providers::FailureKind,
     series::{Labels, PointOutcome, Table, Unprepared, Visitor, values::Number},
@@ -72,14 +72,14 @@ impl Bench {
     fn released(&self, measure: Measure, count: u64) {
         let labels = ["notification", "ios", "apns"];
         let key = measured(catalog::TOTAL_BY_CHANNEL, measure, &labels).of("app");
-        let shown = Shown {
+        let shown = CounterSample {
             key,
             amount: Amount::Count(count),
             born_at: self.series.clock.now(),
         };
-        self.series.news(&News {
+        self.series.delta(&LedgerDelta {
             shown: vec![shown],
-            ..News::default()
+            ..LedgerDelta::default()
         });
     }
 

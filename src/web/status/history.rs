@@ -279,7 +279,7 @@ mod tests {
         collector::Recorder,
         config,
         ledger::{
-            Amount, CounterKey, Lease, News, Shown,
+            Amount, CounterKey, CounterSample, Lease, LedgerDelta,
             samples::{at_age, measured},
         },
         model::{Age, Measure},
@@ -312,14 +312,14 @@ mod tests {
 
         fn show(&self, counter: CounterKey, count: u64, created_at: Timestamp) {
             let key = counter.of("app");
-            let shown = Shown {
+            let shown = CounterSample {
                 key,
                 amount: Amount::Count(count),
                 born_at: created_at,
             };
-            self.series.news(&News {
+            self.series.delta(&LedgerDelta {
                 shown: vec![shown],
-                ..News::default()
+                ..LedgerDelta::default()
             });
             self.series.publish();
         }

@@ -9,8 +9,8 @@ use delivery_clock::{Clock, ManualClock};
 use delivery_exporter::ledger::{
     Amount,
     store::{
-        self, Ask, Batch, CounterRow, MessageRow, RegisteredRow, ReleaseRow, Store, StoreError,
-        Told,
+        self, CounterRow, MessageRow, ReadRows, ReadSet, RegisteredRow, ReleaseRow, Store,
+        StoreError, WriteSet,
     },
 };
 
@@ -51,18 +51,22 @@ fn account() -> Arc<str> {
     "mail".into()
 }
 
-fn ask(fence: Option<i64>) -> Ask {
-    Ask {
+fn ask(fence: Option<i64>) -> ReadSet {
+    ReadSet {
         account: account(),
         replica: "a".into(),
         fence,
-        ..Ask::default()
+        ..ReadSet::default()
     }
 }
 
 /// One transaction: what it was told.
-async fn change(store: &Arc<dyn Store>, ask: Ask, batch: Batch) -> Result<Told, StoreError> {
-    let slot: Arc<Mutex<Told>> = Arc::default();
+async fn change(
+    store: &Arc<dyn Store>,
+    ask: ReadSet,
+    batch: WriteSet,
+) -> Result<ReadRows, StoreError> {
+    let slot: Arc<Mutex<ReadRows>> = Arc::default();
     let told = slot.clone();
     let work = Box::new(move |own| {
         *told.lock().unwrap() = own;
@@ -104,8 +108,8 @@ fn message(text: &str, state: u8, since: i64) -> MessageRow {
 /// Rows are kept, replaced and forgotten.
 async fn keeps_rows(bench: &Bench) {
     let store = bench.connect("a").await;
-    store.tend(0, 1).await.unwrap();
-    let first = Batch {
+    store.maintain(0, 1).await.unwrap();
+    let first = WriteSet {
         births: vec![("app".into(), "reports".into(), 5)],
         cursors: vec![("app".into(), "log".into(), 5)],
         names: vec![
@@ -118,10 +122,10 @@ async fn keeps_rows(bench: &Bench) {
         memories: vec![([1; 16], vec![1]), ([2; 16], vec![2])],
         inbox: vec![("c1".into(), Amount::Count(4))],
         now: 10,
-        ..Batch::default()
+        ..WriteSet::default()
     };
     change(&store, ask(None), first).await.unwrap();
-    let second = Batch {
+    let second = WriteSet {
         // A birth of a clock that was not set is replaced, any other stays; so does when a series was born.
         births: vec![("app".into(), "reports".into(), SET)],
         cursors: vec![("app".into(), "log".into(), 9)],
@@ -132,9 +136,9 @@ async fn keeps_rows(bench: &Bench) {
         gone_counters: vec!["c2".into()],
         gone_names: vec![("status".into(), "gone".into())],
         now: 11,
-        ..Batch::default()
+        ..WriteSet::default()
     };
-    let wanted = Ask {
+    let wanted = ReadSet {
         messages: vec![id("m1"), id("m3")],
         digests: vec![[1; 16], [3; 16]],
         inbox: true,
@@ -153,16 +157,16 @@ async fn keeps_rows(bench: &Bench) {
         panic!("{:?}", told.inbox);
     };
     assert_eq!((key.as_str(), amount), ("c1", &Amount::Count(4)));
-    let third = Batch {
+    let third = WriteSet {
         births: vec![("app".into(), "reports".into(), SET + 1)],
         absorbed: vec![*row],
         gone_messages: vec![id("m2")],
         now: 12,
-        ..Batch::default()
+        ..WriteSet::default()
     };
     change(&store, ask(None), third).await.unwrap();
-    let nothing = Batch::default();
-    let wanted = Ask {
+    let nothing = WriteSet::default();
+    let wanted = ReadSet {
         digests: vec![[2; 16]],
         ..wanted
     };
@@ -204,9 +208,9 @@ async fn fences(bench: &Bench) {
     let next = other.next_expiry.unwrap();
     assert!(next <= LEASE && next > LEASE / 2, "{next:?}");
     assert_eq!(b.acquire(&account()).await.unwrap(), None);
-    let batch = |total| Batch {
+    let batch = |total| WriteSet {
         counters: vec![counter("fenced", total, 0)],
-        ..Batch::default()
+        ..WriteSet::default()
     };
     change(&a, ask(Some(epoch)), batch(1)).await.unwrap();
 
@@ -233,9 +237,9 @@ async fn fences(bench: &Bench) {
     change(
         &a,
         ask(None),
-        Batch {
+        WriteSet {
             inbox: vec![("x".into(), Amount::Count(1))],
-            ..Batch::default()
+            ..WriteSet::default()
         },
     )
     .await

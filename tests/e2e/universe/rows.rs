@@ -9,7 +9,7 @@ use delivery_clock::Moment;
 use delivery_exporter::{
     ledger::{
         Amount,
-        store::{Ask, Batch, MessageId, RegisteredRow},
+        store::{MessageId, ReadSet, RegisteredRow, WriteSet},
     },
     providers::Digest,
 };
@@ -81,7 +81,7 @@ pub(super) struct Rows {
 }
 
 /// Writes everything that a transaction changes.
-pub(super) fn apply(rows: &mut Rows, ask: &Ask, batch: Batch, sabotage: Sabotage) {
+pub(super) fn apply(rows: &mut Rows, ask: &ReadSet, batch: WriteSet, sabotage: Sabotage) {
     let table = rows.tables.entry(ask.account.clone()).or_default();
     for (application, dataset, at) in batch.births {
         let known = table.births.entry((application, dataset)).or_insert(at);

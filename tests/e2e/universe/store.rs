@@ -12,8 +12,8 @@ use std::{
 
 use delivery_clock::{Clock, Moment};
 use delivery_exporter::ledger::store::{
-    AccountRows, Ask, Batch, CounterRow, MessageId, RegisteredRow, ReleaseRow, Renewal, StateRow,
-    Store, StoreError, Told, Work,
+    AccountRows, CounterRow, MessageId, ReadRows, ReadSet, RegisteredRow, ReleaseRow, Renewal,
+    StateRow, Store, StoreError, Work, WriteSet,
 };
 use futures_util::{FutureExt, future::BoxFuture};
 
@@ -105,14 +105,14 @@ impl Memory {
         done
     }
 
-    fn transaction(&self, rows: &mut Rows, ask: &Ask, work: Work) -> Result<(), StoreError> {
+    fn transaction(&self, rows: &mut Rows, ask: &ReadSet, work: Work) -> Result<(), StoreError> {
         let sabotage = self.database.sabotage;
         let epoch = *rows.epochs.entry(ask.account.clone()).or_insert(0);
         let fenced = ask.fence.is_some_and(|fence| fence != epoch);
         if fenced && sabotage != Sabotage::NoFence {
             return Err(StoreError::Fenced);
         }
-        let mut told = Told::default();
+        let mut told = ReadRows::default();
         let table = rows.tables.entry(ask.account.clone()).or_default();
         for id in &ask.messages {
             if let Some((state, _)) = table.messages.get(id) {
@@ -151,15 +151,15 @@ impl Memory {
 
 impl Memory {
     /// [`Sabotage::EarlyWatermark`]: how far things were read is kept of a transaction that fails.
-    fn early_watermark(&self, ask: &Ask, work: Work) {
-        let mut early = Batch::default();
+    fn early_watermark(&self, ask: &ReadSet, work: Work) {
+        let mut early = WriteSet::default();
         let noted = Arc::new(Mutex::new(None));
         let slot = noted.clone();
         let watermarks: Work = Box::new(move |told| {
             let batch = work(told);
             *slot.lock().unwrap_or_else(PoisonError::into_inner) =
                 Some((batch.messages, batch.cursors, batch.now));
-            Batch::default()
+            WriteSet::default()
         });
         let mut rows = self.database.rows();
         if self.transaction(&mut rows, ask, watermarks).is_err() {
@@ -210,7 +210,7 @@ impl Store for Memory {
         .boxed()
     }
 
-    fn transact(&self, ask: Ask, work: Work) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn transact(&self, ask: ReadSet, work: Work) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             let passage = self.gate.enter(&ask.account, true);
             if let Err(error) = passage.before().await {
@@ -306,7 +306,7 @@ impl Store for Memory {
         async move { self.on("size", |rows| Ok(rows.memories.len() as u64)).await }.boxed()
     }
 
-    fn tend(&self, before: i64, _: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn maintain(&self, before: i64, _: i64) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             let now = self.database.clock.monotonic();
             self.on("tend", move |rows| {

@@ -3,7 +3,7 @@
 use tokio_postgres::{Transaction, types::ToSql};
 
 use super::{
-    super::{Ask, Batch},
+    super::{ReadSet, WriteSet},
     Trouble,
     parts::remember,
     text,
@@ -25,8 +25,8 @@ async fn each<const N: usize>(
 /// Writes a batch.
 pub(super) async fn apply(
     transaction: &Transaction<'_>,
-    ask: &Ask,
-    batch: &Batch,
+    ask: &ReadSet,
+    batch: &WriteSet,
 ) -> Result<(), Trouble> {
     let account = text(&ask.account);
     let replica = text(&ask.replica);

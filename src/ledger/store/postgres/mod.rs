@@ -23,8 +23,8 @@ use tokio_postgres::{Client, Config};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
-    AccountRows, Ask, CounterRow, MessageId, RegisteredRow, ReleaseRow, Renewal, StateRow, Store,
-    StoreError, Told, Work, filter::Filter,
+    AccountRows, CounterRow, MessageId, ReadRows, ReadSet, RegisteredRow, ReleaseRow, Renewal,
+    StateRow, Store, StoreError, Work, filter::Filter,
 };
 use crate::ledger::amount::Amount;
 use connection::Trouble;
@@ -55,7 +55,7 @@ pub(in crate::ledger::store) fn text(text: &str) -> String {
 }
 
 impl Postgres {
-    async fn work(&self, client: &mut Client, ask: &Ask, work: Work) -> Result<(), Trouble> {
+    async fn work(&self, client: &mut Client, ask: &ReadSet, work: Work) -> Result<(), Trouble> {
         let transaction = client.transaction().await?;
         let row = transaction
             .query_opt(
@@ -76,7 +76,7 @@ impl Postgres {
         if ask.fence.is_some() && ask.fence != epoch {
             return Err(Trouble::Fenced);
         }
-        let mut told = Told::default();
+        let mut told = ReadRows::default();
         if !ask.messages.is_empty() {
             let (applications, ids): (Vec<_>, Vec<_>) = ask
                 .messages
@@ -266,7 +266,7 @@ impl Store for Postgres {
         .boxed()
     }
 
-    fn transact(&self, ask: Ask, work: Work) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn transact(&self, ask: ReadSet, work: Work) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             let slot = self.connection().await;
             let limit = self.lease * 2;
@@ -430,12 +430,12 @@ impl Store for Postgres {
         .boxed()
     }
 
-    fn tend(&self, before: i64, now: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn maintain(&self, before: i64, now: i64) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             let slot = self.connection().await;
             let work = async |client: &mut Client| {
                 let transaction = client.transaction().await?;
-                parts::tend(&transaction, before, now).await?;
+                parts::maintain(&transaction, before, now).await?;
                 forget_replicas(&transaction).await?;
                 transaction.commit().await?;
                 Ok(())

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError};
 use tokio_postgres::Transaction;
 
 use super::{
-    super::{Batch, PART_AGE, PART_ROWS, Told, filter::Filter},
+    super::{PART_AGE, PART_ROWS, ReadRows, WriteSet, filter::Filter},
     Postgres, Trouble,
 };
 use crate::providers::Digest;
@@ -25,7 +25,7 @@ impl Postgres {
         &self,
         transaction: &Transaction<'_>,
         digests: &[Digest],
-        told: &mut Told,
+        told: &mut ReadRows,
     ) -> Result<(), Trouble> {
         // A part is closed, or dropped, by nobody else meanwhile.
         transaction
@@ -85,7 +85,10 @@ impl Postgres {
 }
 
 /// Keeps memories in the open part.
-pub(super) async fn remember(transaction: &Transaction<'_>, batch: &Batch) -> Result<(), Trouble> {
+pub(super) async fn remember(
+    transaction: &Transaction<'_>,
+    batch: &WriteSet,
+) -> Result<(), Trouble> {
     if batch.memories.is_empty() {
         return Ok(());
     }
@@ -129,7 +132,7 @@ pub(super) async fn remember(transaction: &Transaction<'_>, batch: &Batch) -> Re
 
 /// Sees to it that a part is open that is neither full nor old, and drops those that are older
 /// than `before`.
-pub(super) async fn tend(
+pub(super) async fn maintain(
     transaction: &Transaction<'_>,
     before: i64,
     now: i64,

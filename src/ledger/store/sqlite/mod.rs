@@ -21,8 +21,8 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 use tokio::sync::oneshot;
 
 use super::{
-    AccountRows, Ask, Batch, CounterRow, MessageId, RegisteredRow, ReleaseRow, StateRow, Store,
-    StoreError, Told, Work,
+    AccountRows, CounterRow, MessageId, ReadRows, ReadSet, RegisteredRow, ReleaseRow, StateRow,
+    Store, StoreError, Work, WriteSet,
 };
 use crate::files::create_private_directory;
 pub(in crate::ledger) use backup::backup;
@@ -182,7 +182,7 @@ impl Store for Sqlite {
             .boxed()
     }
 
-    fn transact(&self, ask: Ask, work: Work) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn transact(&self, ask: ReadSet, work: Work) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             let (reply, answer) = oneshot::channel();
             self.send(Job::Transact(ask, work, reply))?;
@@ -224,12 +224,12 @@ impl Store for Sqlite {
     }
 
     fn register(&self, rows: Vec<RegisteredRow>) -> BoxFuture<'_, Result<(), StoreError>> {
-        let batch = Batch {
+        let batch = WriteSet {
             registered: rows,
-            ..Batch::default()
+            ..WriteSet::default()
         };
         // As a transaction, it shares its commit with others that wait.
-        self.transact(Ask::default(), Box::new(move |_| batch))
+        self.transact(ReadSet::default(), Box::new(move |_| batch))
     }
 
     fn registered(
@@ -278,7 +278,7 @@ impl Store for Sqlite {
         std::future::ready(Ok(size)).boxed()
     }
 
-    fn tend(&self, before: i64, _: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+    fn maintain(&self, before: i64, _: i64) -> BoxFuture<'_, Result<(), StoreError>> {
         self.run(move |memory| {
             let old: Vec<i64> = memory
                 .parts

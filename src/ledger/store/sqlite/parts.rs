@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::super::{Batch, PART_AGE, PART_ROWS, filter::Filter};
+use super::super::{PART_AGE, PART_ROWS, WriteSet, filter::Filter};
 use crate::providers::Digest;
 
 /// One table of digests.
@@ -89,7 +89,7 @@ pub(super) fn recall(
 pub(super) fn remember(
     transaction: &Transaction<'_>,
     parts: &mut Vec<Part>,
-    batch: &Batch,
+    batch: &WriteSet,
 ) -> rusqlite::Result<()> {
     if batch.memories.is_empty() {
         return Ok(());

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::{
-    AccountRows, Ask, Batch, CounterRow, ReleaseRow, Told,
+    AccountRows, CounterRow, ReadRows, ReadSet, ReleaseRow, WriteSet,
     parts::{Part, recall, remember},
 };
 use crate::ledger::amount::Amount;
@@ -11,9 +11,9 @@ use crate::ledger::amount::Amount;
 pub(super) fn tell(
     transaction: &Transaction<'_>,
     parts: &[Part],
-    ask: &Ask,
-) -> rusqlite::Result<Told> {
-    let mut told = Told::default();
+    ask: &ReadSet,
+) -> rusqlite::Result<ReadRows> {
+    let mut told = ReadRows::default();
     if !ask.messages.is_empty() {
         let mut statement = transaction.prepare_cached(
             "SELECT state FROM messages WHERE account = ?1 AND application = ?2 AND id = ?3",
@@ -38,8 +38,8 @@ pub(super) fn tell(
 pub(super) fn apply(
     transaction: &Transaction<'_>,
     parts: &mut Vec<Part>,
-    ask: &Ask,
-    batch: &Batch,
+    ask: &ReadSet,
+    batch: &WriteSet,
 ) -> rusqlite::Result<()> {
     let account = &ask.account;
     for (application, dataset, at) in &batch.births {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use super::{
-    Ask, StoreError, Work, failed,
+    ReadSet, StoreError, Work, failed,
     parts::{self, Part},
     rows::{apply, tell},
 };
@@ -19,7 +19,7 @@ pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
 
 /// What the thread does.
 pub(super) enum Job {
-    Transact(Ask, Work, Reply),
+    Transact(ReadSet, Work, Reply),
     /// Anything else, by itself.
     Run(Box<dyn FnOnce(&mut Writer) + Send>),
 }
@@ -64,7 +64,7 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, group: Vec<(Ask, Work, Reply)>) {
+    fn commit(&mut self, group: Vec<(ReadSet, Work, Reply)>) {
         let (mut asked, mut replies) = (Vec::new(), Vec::new());
         for (ask, work, reply) in group {
             asked.push((ask, work));
@@ -83,7 +83,7 @@ impl Writer {
         }
     }
 
-    fn try_commit(&mut self, group: Vec<(Ask, Work)>) -> rusqlite::Result<()> {
+    fn try_commit(&mut self, group: Vec<(ReadSet, Work)>) -> rusqlite::Result<()> {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;

@@ -73,21 +73,21 @@ fn items_are_sparse_and_the_current_one_is_left_out() {
     found.sort_by(|left, right| left.kind.cmp(&right.kind));
     let expected = [
         (
-            FigureKind::UsersNew {
+            AppMetricKind::UsersNew {
                 platform: harmonyos,
                 time_unit,
             },
             0.0,
         ),
         (
-            FigureKind::UsersNew {
+            AppMetricKind::UsersNew {
                 platform: ios.clone(),
                 time_unit,
             },
             4.0,
         ),
         (
-            FigureKind::UsersActive {
+            AppMetricKind::UsersActive {
                 platform: ios,
                 time_unit,
             },
@@ -96,7 +96,7 @@ fn items_are_sparse_and_the_current_one_is_left_out() {
     ];
     let expected: Vec<_> = expected
         .into_iter()
-        .map(|(kind, value)| Figure { kind, value })
+        .map(|(kind, value)| AppMetric { kind, value })
         .collect();
     assert_eq!(found, expected);
     assert_eq!(unknown, ["items.ios.odd"]);

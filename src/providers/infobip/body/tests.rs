@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    model::{HappeningKind, Measure},
+    model::{EventKind, Measure},
     providers::ReportsRead,
 };
 
@@ -286,7 +286,7 @@ fn nothing_pushed_is_passed_over() {
     assert_eq!(own, pushed(&format!("[{EVENT}]")).events.remove(0));
     let tracked = matches!(
         own.kind,
-        HappeningKind::Tracked {
+        EventKind::Tracked {
             measure: Measure::Complaints,
             ..
         }

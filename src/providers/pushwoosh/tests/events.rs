@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::*;
-use crate::model::HappeningKind;
+use crate::model::EventKind;
 use crate::providers::pushwoosh::vendor;
 
 /// A bounce per hour of November 2026.
@@ -199,7 +199,7 @@ async fn a_long_gap_of_the_log_is_read_in_windows_that_fit() {
     assert_eq!(cursor, "2026-11-26T08:00:30Z".parse().ok());
     // 26 hours, and the five minutes that the vendor's clock is ahead.
     assert_eq!(round.distinct(), 26 * 60 + 6);
-    let label = HappeningKind::Log {
+    let label = EventKind::Log {
         action: Arc::from("sent"),
         platform: Arc::from("email"),
         status: Arc::from("success"),

@@ -161,7 +161,7 @@ async fn links_are_grouped_without_addresses() {
     let [Observation::Figures { figures, .. }] = &observed[..] else {
         panic!("{observed:?}");
     };
-    let kind = crate::model::FigureKind::LinkClicks {
+    let kind = crate::model::AppMetricKind::LinkClicks {
         template: Arc::from("t *"),
         link: Arc::from("https://a.example/u/*/1"),
         title: Arc::from("Hi *"),

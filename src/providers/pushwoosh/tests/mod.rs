@@ -13,7 +13,7 @@ use serde_json::json;
 use super::*;
 use crate::{
     config::{self, Config},
-    model::{Application, Happening, Message},
+    model::{Application, Event, Message},
     providers::{Observation, Observer, RequestCode},
 };
 
@@ -184,7 +184,7 @@ impl Bench {
 
 #[derive(Default)]
 struct Round {
-    happened: Vec<Happening>,
+    happened: Vec<Event>,
     queries: usize,
     most: usize,
     failure: Option<Failure>,

@@ -7,7 +7,7 @@ use tokio::{
 
 /// Works at once. If it is long, whatever else waits for this thread goes to another one meanwhile:
 /// requests, scrapes and timers do not wait for a large answer to be read.
-pub fn aside<T>(long: bool, work: impl FnOnce() -> T) -> T {
+pub fn run_blocking_if_large<T>(long: bool, work: impl FnOnce() -> T) -> T {
     let runtime = Handle::try_current().map(|handle| handle.runtime_flavor());
     if long && matches!(runtime, Ok(RuntimeFlavor::MultiThread)) {
         tokio::task::block_in_place(work)

@@ -2,6 +2,7 @@
 
 mod answers;
 mod flights;
+mod outcome;
 mod pass;
 mod steps;
 
@@ -43,8 +44,16 @@ const REGISTERED_JUST_NOW: SignedDuration = SignedDuration::from_secs(60);
 /// So many messages more than `max_messages_per_account` are taken of one answer before others give
 /// way: to look for them takes a walk over all.
 const MAX_EXCESS_MESSAGES: usize = 10_000;
-/// How often the ledger is searched for messages that no source names.
-const SWEEP_EVERY: Duration = Duration::from_secs(3600);
+/// The ledger is searched for messages that no source names at least so seldom.
+const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
+/// The same, at least so often.
+const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
+
+/// How often the ledger is searched for messages that no source names. What is searched for stays in it for so
+/// long more than `max_age`: with a short one an hour would be many times as many messages as are tracked.
+fn sweep_interval(max_age: Duration) -> Duration {
+    (max_age / 8).clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL)
+}
 
 /// What people are told about an account's collector.
 #[derive(Clone, Debug, Default)]
@@ -669,10 +678,11 @@ impl Collector {
             self.other_names.clear();
         }
         let clock = &self.parts.clock;
-        if clock.monotonic().since(self.swept_at) >= SWEEP_EVERY {
+        let max_age = self.parts.account.messages.max_age;
+        let interval = sweep_interval(max_age);
+        if clock.monotonic().since(self.swept_at) >= interval {
             self.swept_at = clock.monotonic();
-            let max_age = self.parts.account.messages.max_age;
-            let before = schedule::before(now.settled, max_age + SWEEP_EVERY);
+            let before = schedule::before(now.settled, max_age + interval);
             if let Err(error) = self.sweep(before).await {
                 tracing::warn!(account = %self.parts.account.name, %error, "old messages cannot be removed from the ledger");
             }

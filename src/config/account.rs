@@ -6,12 +6,13 @@ use reqwest::Url;
 
 use super::{
     duration,
-    load::UniqueValues,
     messages::{messages, per_message},
-    read::{Context, Map, readable, web_url},
+    read::{Context, Map, web_url},
     schema::{self, Section},
+    tls::tls,
     tree::{Node, Tree},
-    types::{Account, Limits, RateLimit, Tls},
+    types::{Account, Limits, RateLimit},
+    unique::UniqueValues,
     vendor_keys::{credentials, vendor_keys, webhook_token},
 };
 use crate::{
@@ -315,35 +316,6 @@ fn proxy(context: &Context, map: &Map<'_>) -> Option<crate::secret::Secret> {
         context.error(place, text);
     }
     Some(proxy)
-}
-
-/// TLS of a connection: the files are there, and certificate and key together.
-pub(super) fn tls(context: &Context, map: &Map<'_>) -> Tls {
-    let section = map.section("tls", Section::Tls);
-    let tls = Tls {
-        ca_file: section.path("ca_file"),
-        cert_file: section.path("cert_file"),
-        key_file: section.path("key_file"),
-    };
-    let files = [
-        ("ca_file", &tls.ca_file),
-        ("cert_file", &tls.cert_file),
-        ("key_file", &tls.key_file),
-    ];
-    for (name, path) in files {
-        if let (Some(path), Some(node)) = (path, section.get(name))
-            && let Err(problem) = readable(path)
-        {
-            context.error(&node.place, format!("{name}: {problem}"));
-        }
-    }
-    if tls.cert_file.is_some() != tls.key_file.is_some() {
-        context.error(
-            &section.place,
-            "cert_file and key_file belong together; one is missing",
-        );
-    }
-    tls
 }
 
 fn datasets(vendor: &Vendor) -> String {

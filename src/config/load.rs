@@ -1,7 +1,7 @@
 //! From the tree to the typed configuration.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     fs,
     path::{Path, PathBuf},
     sync::Arc,
@@ -424,33 +424,4 @@ pub fn summary(config: &Config) -> String {
         config.accounts.len()
     ));
     lines.join("\n")
-}
-
-/// Which values of a list were seen before, with the place of the first.
-pub(super) struct UniqueValues<'c> {
-    context: &'c Context,
-    places: BTreeMap<String, Position>,
-}
-
-impl<'c> UniqueValues<'c> {
-    pub(super) fn new(context: &'c Context) -> UniqueValues<'c> {
-        UniqueValues {
-            context,
-            places: BTreeMap::new(),
-        }
-    }
-
-    /// Notes a value; a second one is an error, and `false`.
-    pub(super) fn first(&mut self, what: &str, value: &str, place: &Position) -> bool {
-        if let Some(first) = self.places.get(value) {
-            let text = format!(
-                "{what} {value} is there twice; the first one is in line {}",
-                first.line
-            );
-            self.context.error(place, text);
-            return false;
-        }
-        self.places.insert(value.to_owned(), place.clone());
-        true
-    }
 }

@@ -7,11 +7,11 @@ use std::{
 
 use super::{
     errors::ConfigErrors,
-    load::UniqueValues,
     read::{Context, Map},
     schema::Section,
     tree::{self, Node, Tree},
     types::{HttpList, MessageEntry, Messages, PerMessage},
+    unique::UniqueValues,
 };
 use crate::{
     model::{Application, MAX_REGISTERED_BYTES},

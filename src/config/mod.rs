@@ -17,8 +17,10 @@ mod schema;
 mod secrets;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod tree;
 mod types;
+mod unique;
 mod vendor_keys;
 mod vendors;
 mod web;

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use reqwest::Url;
 
 use super::{
-    account::tls,
     read::{Context, Map, headers_in, readable},
+    tls::tls,
     tree::Environment,
     types::{Otlp, OtlpProtocol, Tls},
 };

@@ -18,7 +18,8 @@ use super::{
     },
     Collector, CollectorDeps, DatasetQueueKey, ListProgress, MAX_UNREADABLE, Trouble,
     flights::InFlight,
-    pass::{Counted, Pass, PassEvent, QueryCompleted, of_store},
+    outcome::{Counted, PassEvent, QueryCompleted},
+    pass::{Pass, of_store},
 };
 use crate::{
     discovery::{MessageKey, Tracked},

@@ -3,7 +3,7 @@
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::pass::PassEvent;
+use super::outcome::PassEvent;
 
 /// Everything that is in flight. Each goes on by itself, as a task: the loop, too, waits for the ledger
 /// at times, and one that is in flight may be next in line for it. If it went on only while the loop looks at it,

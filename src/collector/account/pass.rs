@@ -1,10 +1,6 @@
 //! One pass: what is asked, what is in flight, and what is shown of it.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use delivery_clock::{Clock, Moment};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -20,10 +16,11 @@ use super::{
     },
     Collector, DatasetQueueKey,
     flights::InFlight,
+    outcome::{PassEvent, QueryCompleted},
 };
 use crate::{
     discovery::{MessageKey, Sources, Update},
-    ledger::{LedgerDelta, StoreError, StoredMessage},
+    ledger::{LedgerDelta, StoreError},
     model::{Application, Dataset, Event, Message, QueryMethod},
     providers::{
         Answer, DrainQuery, Failure, FailureKind, ListQuery, MessagesQuery, Observation, WholeQuery,
@@ -40,48 +37,12 @@ const LIST_OVERLAP: Duration = Duration::from_secs(3600);
 /// A once-only answer in flight has so long to end when the exporter stops.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
-/// Something that went on beside others has ended.
-pub(super) enum PassEvent {
-    QueryCompleted(QueryCompleted),
-    Counted(Counted),
-    StoredMessage(Vec<MessageKey>, Result<Vec<StoredMessage>, StoreError>),
-}
-
 /// Why a pass that waits goes on.
 enum Woken {
     Ended(Box<PassEvent>),
     Named(Update),
     Registered,
     Due,
-}
-
-/// Snapshots went to the ledger.
-pub(super) struct Counted {
-    pub(super) lane: DatasetQueueKey,
-    pub(super) keys: Vec<MessageKey>,
-    /// Other names that went with them.
-    pub(super) renames: Vec<(Arc<str>, Arc<str>)>,
-    /// Ids for which the ledger was asked whether they are other names.
-    pub(super) looked_up: Vec<Arc<str>>,
-    /// Names that the ledger knows for other names.
-    pub(super) names: HashMap<Arc<str>, Arc<str>>,
-    pub(super) outcome: Result<(LedgerDelta, Vec<StoredMessage>), StoreError>,
-}
-
-/// A query that has ended.
-pub(super) struct QueryCompleted {
-    pub(super) lane: DatasetQueueKey,
-    pub(super) jobs: Vec<QueuedQuery>,
-    /// When it began.
-    pub(super) began: Timestamp,
-    pub(super) began_at: Moment,
-    /// It was for the whole list of messages.
-    pub(super) is_whole_list: bool,
-    pub(super) seen: Vec<Observation>,
-    /// How many messages of a list had no room.
-    pub(super) given_up: usize,
-    pub(super) delta: LedgerDelta,
-    pub(super) result: Result<(), Failure>,
 }
 
 /// A pass that goes on.

@@ -9,6 +9,7 @@ mod account;
 mod docs;
 mod duration;
 mod errors;
+mod keys;
 mod load;
 mod messages;
 mod otlp;

@@ -178,11 +178,16 @@ impl From<&Account> for HttpOptions {
     }
 }
 
+impl From<&Account> for &'static Vendor {
+    fn from(account: &Account) -> &'static Vendor {
+        account.vendor
+    }
+}
+
 impl From<&Account> for ProviderOptions {
     fn from(account: &Account) -> ProviderOptions {
         ProviderOptions {
             account: account.name.clone(),
-            vendor: account.vendor,
             base_url: account.base_url.clone(),
             credentials: account.credentials.clone(),
             keys: account.keys.clone(),

@@ -3,7 +3,7 @@
 
 use super::{
     duration,
-    schema::{Holds, Key, Section},
+    keys::{Holds, Key, Section},
 };
 use crate::providers::{
     Vendor, Vendors,

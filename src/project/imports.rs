@@ -1,5 +1,7 @@
-//! The modules keep to the table of docs/architecture.md. Re-exports are followed to the file that declares
-//! the name.
+//! The modules keep to the table of docs/architecture.md, and there is no circle between files.
+//!
+//! A file that uses what its parent module declares makes no circle with it: that is how Rust's modules are
+//! built. Re-exports are followed to the file that declares the name.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -298,4 +300,32 @@ fn every_import_is_one_that_the_table_allows() {
     }
     let problems: Vec<_> = problems.into_iter().collect();
     assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+#[test]
+fn there_is_no_circle_between_files() {
+    let project = Project::read();
+    let mut uses = project.uses();
+    for (module, used) in &mut uses {
+        used.retain(|own| !module.starts_with(own));
+    }
+    // What uses nothing that is left, and what is used by nothing that is left, is in no circle.
+    loop {
+        let left: BTreeSet<Module> = uses.keys().map(|own| (*own).clone()).collect();
+        let used: BTreeSet<Module> = uses.values().flatten().cloned().collect();
+        for targets in uses.values_mut() {
+            targets.retain(|own| left.contains(own));
+        }
+        let before = uses.len();
+        uses.retain(|module, targets| !targets.is_empty() && used.contains(*module));
+        if uses.len() == before {
+            break;
+        }
+    }
+    let of_file = |(module, used): (&&Module, &BTreeSet<Module>)| {
+        let used: Vec<_> = used.iter().map(|own| own.join("::")).collect();
+        format!("{} uses {}", module.join("::"), used.join(", "))
+    };
+    let circle: Vec<_> = uses.iter().map(of_file).collect();
+    assert!(circle.is_empty(), "{}", circle.join("\n"));
 }

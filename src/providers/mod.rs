@@ -152,7 +152,7 @@ pub trait Provider: Send + Sync {
 ///
 /// A certificate or proxy of the account cannot be used.
 pub fn build(
-    account: impl Into<HttpOptions> + Into<ProviderOptions> + Copy,
+    account: impl Into<HttpOptions> + Into<ProviderOptions> + Into<&'static Vendor> + Copy,
     clock: Clock,
     observer: Arc<dyn Observer>,
 ) -> Result<Arc<dyn Provider>, BuildError> {
@@ -160,7 +160,11 @@ pub fn build(
 }
 
 /// The provider of an account, on a client that is already there.
-pub fn build_on(http: Http, account: impl Into<ProviderOptions>) -> Arc<dyn Provider> {
+pub fn build_on(
+    http: Http,
+    account: impl Into<ProviderOptions> + Into<&'static Vendor> + Copy,
+) -> Arc<dyn Provider> {
+    let vendor: &'static Vendor = account.into();
     let options: ProviderOptions = account.into();
-    (options.vendor.build)(ProviderParts { http, options })
+    (vendor.build)(ProviderParts { http, options })
 }

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use reqwest::Url;
 
-use super::vendor::Vendor;
 use crate::{
     model::DailyPublication,
     secret::{Secret, SecretSource},
@@ -15,8 +14,6 @@ use crate::{
 pub struct ProviderOptions {
     /// The label `account`.
     pub account: Arc<str>,
-    /// Which vendor.
-    pub vendor: &'static Vendor,
     /// The vendor's address.
     pub base_url: Url,
     /// How the vendor knows us, in one of its forms.

@@ -23,8 +23,8 @@ use jiff::Timestamp;
 use super::{
     bounds::Bounds,
     chunks::{Chunks, Own},
-    groups::{Group, GroupBuilder, Shapes, nanoseconds},
-    layout::{Layout, OrderKey, ViewInput},
+    groups::{Group, GroupBuilder, OrderKey, Shapes, nanoseconds},
+    layout::{Layout, ViewInput},
     pieces::{Prepare, Segment, View},
     values::{Number, Value, born},
 };

@@ -16,7 +16,7 @@ use std::{
 use delivery_clock::Moment;
 use jiff::Timestamp;
 
-use super::{chunks::Own, layout::OrderKey, values::Number};
+use super::{chunks::Own, values::Number};
 use crate::{
     catalog::{
         self, FamilyId, Label,
@@ -62,6 +62,9 @@ impl Shape {
         self.entries.len() - if breakdown { 0 } else { self.breakdown }
     }
 }
+
+/// Where a message stands: newest first.
+pub(super) type OrderKey = Reverse<(Timestamp, Arc<str>)>;
 
 /// Gauges that belong together.
 pub(super) struct Group {

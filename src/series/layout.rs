@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{
     chunks::Chunk,
-    groups::Group,
+    groups::{Group, OrderKey},
     pieces::{Block, FormSet, Prepare, Rows, Segment, View},
     values::{Identity, Number, Value},
 };
@@ -20,9 +20,6 @@ const LEAST: usize = 8 << 10;
 const MOST: usize = 30 << 10;
 /// A block may be so large a part of what is newer than it.
 const SHARE: usize = 4;
-
-/// Where a message stands: newest first.
-pub(super) type OrderKey = Reverse<(Timestamp, Arc<str>)>;
 
 /// What is to be shown.
 pub(super) struct ViewInput {

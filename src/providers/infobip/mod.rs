@@ -12,7 +12,10 @@ mod status;
 mod tests;
 pub(super) mod vendor;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use http::HeaderMap;
@@ -20,12 +23,23 @@ use http::HeaderMap;
 use errors::{Class, VendorError};
 
 use super::{
-    Credentials,
+    Credentials, Provider,
     http::{HttpAnswer, Request, Verdict},
     secrets::Secrets,
+    vendor::ProviderParts,
     verdict::by_status,
 };
 use crate::{redact::shown, secret::Secret};
+
+/// The provider of push statistics.
+fn build_push(parts: ProviderParts) -> Arc<dyn Provider> {
+    Arc::new(push::InfobipPush::new(parts.http, &parts.options))
+}
+
+/// The provider of e-mail reports.
+fn build_email(parts: ProviderParts) -> Arc<dyn Provider> {
+    Arc::new(email::InfobipEmail::new(parts.http, &parts.options))
+}
 
 /// How an account of this vendor is known to it.
 pub(super) struct Access {

@@ -1,9 +1,7 @@
 //! What Infobip's two products are to the rest of the program: push statistics, and delivery
 //! reports of e-mails.
 
-use std::sync::Arc;
-
-use super::{email::InfobipEmail, push::InfobipPush};
+use super::{build_email, build_push};
 use crate::{
     model::{
         BounceKind::{Hard, Soft},
@@ -82,7 +80,7 @@ pub(crate) static PUSH: Vendor = Vendor {
     )],
     measure_notes: &[],
     remedies: Remedies::NONE,
-    build: |parts| Arc::new(InfobipPush::new(parts.http, &parts.options)),
+    build: build_push,
 };
 
 /// E-mail.
@@ -149,5 +147,5 @@ pub(crate) static EMAIL: Vendor = Vendor {
         ),
     ],
     remedies: Remedies::NONE,
-    build: |parts| Arc::new(InfobipEmail::new(parts.http, &parts.options)),
+    build: build_email,
 };

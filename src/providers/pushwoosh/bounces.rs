@@ -46,10 +46,8 @@ const PAGING: Paging = Paging {
     max_pages: 1000,
     keys: RowKeys::Content,
 };
-/// How far back the first query of an application goes.
-pub(super) const FIRST_REACH: SignedDuration = SignedDuration::from_hours(24);
 const REACH: Reach = Reach {
-    first: FIRST_REACH,
+    first: vendor::BOUNCES_REACH,
     // Complaints arrive days after their messages.
     overlap: SignedDuration::from_hours(72),
     // The ledger remembers rows for 31 days: a row that it has forgotten would count twice.

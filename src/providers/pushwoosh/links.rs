@@ -20,8 +20,8 @@ use super::{
     labels::{link_label, words_label},
     later,
     list::unreadable,
-    names::fold,
     vendor,
+    wire::fold,
 };
 use crate::{
     model::{AppMetric, AppMetricKind, Message},

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use super::{
     Endpoint, Pushwoosh, is_refusal,
-    names::{MessageKeys, fold},
+    names::MessageKeys,
     refusal_reason,
-    wire::{Item, items},
+    wire::{Item, fold, items},
 };
 use crate::{
     model::{Application, Dataset, Message},

@@ -16,10 +16,11 @@ use super::{
     identity::{digests, instant, lower, raw, time_text},
     is_refusal, later,
     list::unreadable,
-    names::{Codes, fold},
+    names::Codes,
     platform,
     slices::{Reach, SKEW, SliceFlaws},
     vendor,
+    wire::fold,
 };
 use crate::{
     model::{Application, Event, EventKind},
@@ -37,11 +38,9 @@ const MESSAGE_LOG: Endpoint = Endpoint {
 };
 /// The most events in a page: the vendor's limit, 100000, would be 30 MB.
 const PER_PAGE: usize = 10_000;
-/// Phones that were off report late.
-pub(super) const OVERLAP: SignedDuration = SignedDuration::from_hours(2);
 const REACH: Reach = Reach {
-    first: OVERLAP,
-    overlap: OVERLAP,
+    first: vendor::LOG_OVERLAP,
+    overlap: vendor::LOG_OVERLAP,
     // The log goes back 30 days; a little less is never refused, and the ledger remembers more.
     kept: SignedDuration::from_hours(30 * 24 - 1),
 };

@@ -241,7 +241,7 @@ fn refusal_reason(failure: &Failure) -> Arc<str> {
 impl Provider for Pushwoosh {
     /// A message has an `id` of digits and a `code`, and is known by its code in upper case.
     fn may_be_another_name(&self, id: &str) -> bool {
-        id.bytes().all(|byte| byte.is_ascii_digit()) || names::fold(id) != id
+        id.bytes().all(|byte| byte.is_ascii_digit()) || wire::fold(id) != id
     }
 
     fn list_has_numbers(&self) -> bool {

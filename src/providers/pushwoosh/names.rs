@@ -5,12 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::wire::Item;
-
-/// A name without what differs between spellings.
-pub(super) fn fold(name: &str) -> String {
-    name.trim().to_ascii_uppercase()
-}
+use super::wire::{Item, fold};
 
 /// So many ids are remembered with their codes; then all are learned anew.
 const MAX_CODES: usize = 200_000;

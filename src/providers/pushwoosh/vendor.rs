@@ -2,7 +2,9 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{BATCH, Pushwoosh, bounces, log};
+use jiff::SignedDuration;
+
+use super::{BATCH, Pushwoosh};
 use crate::{
     model::{
         BounceKind::{Hard, Soft},
@@ -23,6 +25,11 @@ use crate::{
 
 const MINUTE: u64 = 60;
 
+/// How far back the first query of an application goes.
+pub(super) const BOUNCES_REACH: SignedDuration = SignedDuration::from_hours(24);
+/// Phones that were off report late.
+pub(super) const LOG_OVERLAP: SignedDuration = SignedDuration::from_hours(2);
+
 /// The numbers of single messages.
 pub(super) const MESSAGES: Dataset = Dataset::new(&DatasetSpec {
     has_snapshots: true,
@@ -35,7 +42,7 @@ pub(super) const BOUNCES: Dataset = Dataset::new(&DatasetSpec {
     interval: Some(Duration::from_secs(5 * MINUTE)),
     has_bounced_addresses: true,
     history: Some(HistoryMethod::Whole {
-        reach: bounces::FIRST_REACH.unsigned_abs(),
+        reach: BOUNCES_REACH.unsigned_abs(),
     }),
     ..DatasetSpec::new("bounces", QueryMethod::Whole)
 });
@@ -52,7 +59,7 @@ pub(super) const LOG: Dataset = Dataset::new(&DatasetSpec {
     is_default: false,
     interval: Some(Duration::from_secs(5 * MINUTE)),
     history: Some(HistoryMethod::Whole {
-        reach: log::OVERLAP.unsigned_abs(),
+        reach: LOG_OVERLAP.unsigned_abs(),
     }),
     ..DatasetSpec::new("log", QueryMethod::Whole)
 });

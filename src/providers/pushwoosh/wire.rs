@@ -9,10 +9,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{
-    metrics::{Metrics, Rows, sums},
-    names::fold,
-};
+use super::metrics::{Metrics, Rows, sums};
 use crate::{
     model::Snapshot,
     providers::{
@@ -21,6 +18,11 @@ use crate::{
         json::{Fields, Skipped, Text, lenient, time, whole_digits},
     },
 };
+
+/// A name without what differs between spellings.
+pub(super) fn fold(name: &str) -> String {
+    name.trim().to_ascii_uppercase()
+}
 
 /// What the vendor calls messages that are not sent: their zeros are no numbers.
 const UNSENT: [&str; 5] = ["CREATING", "PENDING", "CANCELED", "CANCELLED", "DRAFT"];

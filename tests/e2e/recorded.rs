@@ -352,6 +352,25 @@ fn scenes() {
     restarted.jump(INTERVAL * 3 + COLLECTED + Duration::from_secs(600));
     restarted.start();
     restarted.go_on(INTERVAL);
+    // The database answers in real time: on a busy machine not all accounts may be open yet.
+    let is_open = |text: &str| {
+        ["push", "mail", "news", "loyalty", "china"]
+            .iter()
+            .all(|account| {
+                let account = format!("account=\"{account}\"");
+                let mut lines = text.lines();
+                lines
+                    .any(|line| line.starts_with("delivery_sent_total{") && line.contains(&account))
+            })
+    };
+    for _ in 0..400 {
+        let text = render(restarted.exporter().table(), restarted.now(), Format::Text);
+        if is_open(&text) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    restarted.quiet();
     show(&mut restarted, &receiver, "postgres", |line| {
         let of_the_process = [
             "delivery_exporter_",

@@ -121,6 +121,27 @@ impl<T> Answer<T> {
     }
 }
 
+impl Answer {
+    /// Queries message by message, one after the other. A failure that is not a message's own ends it: the
+    /// others would fail alike.
+    pub async fn one_by_one<'m, Asked>(
+        messages: &'m [Message],
+        ask: impl Fn(&'m Message) -> Asked,
+    ) -> Answer
+    where
+        Asked: Future<Output = Result<Observation, Failure>>,
+    {
+        let mut observations = Vec::new();
+        for message in messages {
+            match ask(message).await {
+                Ok(observation) => observations.push(observation),
+                Err(failure) => return Answer::new(observations, Err(failure)),
+            }
+        }
+        Answer::new(observations, Ok(()))
+    }
+}
+
 /// The observations of a list while it is read: bounded also where a vendor's list does not end.
 ///
 /// ```

@@ -310,14 +310,7 @@ impl Provider for AlibabaPush {
 
     fn messages<'a>(&'a self, query: MessagesQuery<'a>) -> BoxFuture<'a, Answer> {
         async move {
-            let mut observations = Vec::new();
-            for message in query.messages {
-                match self.statistics(&query, message).await {
-                    Ok(observation) => observations.push(observation),
-                    Err(failure) => return Answer::new(observations, Err(failure)),
-                }
-            }
-            Answer::new(observations, Ok(()))
+            Answer::one_by_one(query.messages, |message| self.statistics(&query, message)).await
         }
         .boxed()
     }

@@ -402,19 +402,14 @@ impl Provider for Engagelab {
                 patience,
                 ..
             } = query;
+            if dataset == vendor::LIFECYCLE {
+                let ask = |message| self.lifecycle(dataset, message, patience);
+                return Answer::one_by_one(messages, ask).await;
+            }
             let mut observations = Vec::new();
-            if dataset != vendor::LIFECYCLE {
-                let all = self.numbers(dataset, messages, patience, &mut observations);
-                let result = all.await;
-                return Answer::new(observations, result);
-            }
-            for message in messages {
-                match self.lifecycle(dataset, message, patience).await {
-                    Ok(observation) => observations.push(observation),
-                    Err(failure) => return Answer::new(observations, Err(failure)),
-                }
-            }
-            Answer::new(observations, Ok(()))
+            let all = self.numbers(dataset, messages, patience, &mut observations);
+            let result = all.await;
+            Answer::new(observations, result)
         }
         .boxed()
     }

@@ -250,18 +250,13 @@ impl Provider for Pushwoosh {
 
     fn messages<'a>(&'a self, query: MessagesQuery<'a>) -> BoxFuture<'a, super::Answer> {
         async move {
+            if query.dataset == vendor::INTERVALS {
+                let ask = |message| self.conversions(message, query.patience);
+                return super::Answer::one_by_one(query.messages, ask).await;
+            }
             let mut observations = Vec::new();
-            if query.dataset != vendor::INTERVALS {
-                let result = self.named(&query, &mut observations).await;
-                return super::Answer::new(observations, result);
-            }
-            for message in query.messages {
-                match self.conversions(message, query.patience).await {
-                    Ok(observation) => observations.push(observation),
-                    Err(failure) => return super::Answer::new(observations, Err(failure)),
-                }
-            }
-            super::Answer::new(observations, Ok(()))
+            let result = self.named(&query, &mut observations).await;
+            super::Answer::new(observations, result)
         }
         .boxed()
     }

@@ -3,6 +3,7 @@
 use super::{FAILED, OK};
 use crate::{
     cli::{Cli, Migrate},
+    config,
     ledger::{self, StorePlace},
     progress::Bar,
     redact, telemetry,
@@ -11,14 +12,10 @@ use crate::{
 /// The store that a URL names.
 fn place(flag: &str, url: &str) -> Result<StorePlace, String> {
     redact::register_url(url);
-    if let Some(path) = url.strip_prefix("sqlite:") {
-        let path = path.strip_prefix("//").unwrap_or(path);
-        if !path.is_empty() {
-            return Ok(StorePlace::Sqlite(path.into()));
-        }
+    if let Some(path) = config::sqlite_file(url) {
+        return Ok(StorePlace::Sqlite(path.into()));
     }
-    let is_postgres = url.starts_with("postgres://") || url.starts_with("postgresql://");
-    if is_postgres && url.parse::<tokio_postgres::Config>().is_ok() {
+    if config::is_postgres(url) {
         return Ok(StorePlace::Postgres(url.to_owned()));
     }
     Err(format!(

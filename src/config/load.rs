@@ -219,14 +219,23 @@ fn data_directory(environment: &Environment<'_>) -> Option<PathBuf> {
     (!first.is_empty()).then(|| PathBuf::from(first))
 }
 
+/// The file of a store's URL that names one: `sqlite:data/delivery.db`.
+pub fn sqlite_file(url: &str) -> Option<&str> {
+    let path = url.strip_prefix("sqlite:")?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    (!path.is_empty()).then_some(path)
+}
+
+/// Whether a store's URL names a PostgreSQL database.
+pub fn is_postgres(url: &str) -> bool {
+    let has_scheme = url.starts_with("postgres://") || url.starts_with("postgresql://");
+    has_scheme && url.parse::<tokio_postgres::Config>().is_ok()
+}
+
 /// `store.url`; a wrong one is an error, and read as the default. `data` is the data directory, if the
 /// process was given one.
 fn store_url(context: &Context, map: &Map<'_>, data: Option<&Path>) -> StoreUrl {
-    let sqlite = |text: &str| {
-        let path = text.strip_prefix("sqlite:")?;
-        let path = path.strip_prefix("//").unwrap_or(path);
-        (!path.is_empty()).then(|| StoreUrl::Sqlite(context.path(path)))
-    };
+    let sqlite = |text: &str| sqlite_file(text).map(|path| StoreUrl::Sqlite(context.path(path)));
     let default = || {
         sqlite(schema::default(Section::Store, "url"))
             .unwrap_or_else(|| StoreUrl::Sqlite(context.path("data/delivery.db")))
@@ -259,8 +268,7 @@ fn store_url(context: &Context, map: &Map<'_>, data: Option<&Path>) -> StoreUrl 
         .into_iter()
         .find_map(|name| map.node_of(name))
         .map_or(&map.place, |node| &node.place);
-    let is_postgres = text.starts_with("postgres://") || text.starts_with("postgresql://");
-    if is_postgres && text.parse::<tokio_postgres::Config>().is_ok() {
+    if is_postgres(text) {
         return StoreUrl::Postgres(source);
     }
     context.error(

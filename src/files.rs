@@ -7,7 +7,7 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use rustix::fs::OFlags;
@@ -68,6 +68,45 @@ pub(crate) fn private() -> fs::OpenOptions {
     let mut options = File::options();
     options.write(true).mode(0o600);
     options
+}
+
+/// The name of a file under another one, such as `delivery.db.unfinished`.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+/// Removes a file that may not be there: what an earlier run has left half-made.
+///
+/// # Errors
+///
+/// It is there and cannot be removed.
+pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Makes the names in a directory durable.
+///
+/// # Errors
+///
+/// It cannot be read, or the disk fails.
+pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Gives a complete file, which is on disk, its name, durably.
+///
+/// # Errors
+///
+/// It cannot be renamed, or the disk fails.
+pub(crate) fn put_in_place(complete: &Path, path: &Path) -> io::Result<()> {
+    fs::rename(complete, path)?;
+    let directory = path.parent().filter(|own| !own.as_os_str().is_empty());
+    sync_directory(directory.unwrap_or(Path::new(".")))
 }
 
 /// The same as text.

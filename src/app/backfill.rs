@@ -20,6 +20,7 @@ use crate::{
     collector::Progress,
     config::{self, Account, Config, MessageEntry},
     discovery::{Sources, Update},
+    files::with_suffix,
     ledger::{Increase, PreBaseline},
     model::{Application, Dataset, HistoryMethod, Message, QueryMethod},
     outputs::exposition,
@@ -150,9 +151,7 @@ impl<'a> Output<'a> {
         if path.is_dir() {
             return Err(io::ErrorKind::IsADirectory.into());
         }
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(".part");
-        let unfinished = PathBuf::from(unfinished);
+        let unfinished = with_suffix(path, ".part");
         let file = File::create(&unfinished)?;
         Ok(Output {
             path,

@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::{
     blocking,
-    files::{create_private_directory, private},
+    files::{create_private_directory, private, sync_directory},
     providers::{Spool, SpoolError, SpoolWriter, SpooledBody},
 };
 
@@ -45,11 +45,6 @@ pub(super) struct AccountSpool {
 /// What happened to a file, in words that name it.
 fn at(path: &Path) -> impl Fn(io::Error) -> SpoolError + '_ {
     move |error| SpoolError(super::disk(path, &error))
-}
-
-/// Makes the names in a directory durable.
-fn sync_directory(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 impl AccountSpool {

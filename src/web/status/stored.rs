@@ -4,12 +4,12 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
 };
 
 use super::{history::History, rates::AccountRates};
+use crate::files::{private, put_in_place, remove_if_there};
 
 /// The file's name in the directory of the spool. An account's directory cannot be called so: its
 /// name has no dot.
@@ -79,23 +79,11 @@ impl HistoryFile {
         let bytes = encode(history).map_err(io::Error::other)?;
         let part = self.path.with_extension("history.new");
         // One that a crash has left may have other rights.
-        match fs::remove_file(&part) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut options = File::options();
-        let mut file = options
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&part)?;
+        remove_if_there(&part)?;
+        let mut file = private().create_new(true).open(&part)?;
         file.write_all(&bytes)?;
         file.sync_all()?;
-        fs::rename(&part, &self.path)?;
-        match self.path.parent() {
-            Some(directory) => File::open(directory)?.sync_all(),
-            None => Ok(()),
-        }
+        put_in_place(&part, &self.path)
     }
 }
 

@@ -9,7 +9,7 @@ use crate::ledger::{
     amount::Amount,
     store::{
         StoreError,
-        postgres::{Postgres, text},
+        postgres::{Postgres, part_table, text},
     },
 };
 
@@ -167,11 +167,7 @@ impl Target {
     }
 
     pub(super) async fn make_part(&self, table: &Table) -> Result<(), StoreError> {
-        let statement = format!(
-            "CREATE TABLE delivery_exporter.{} (digest BYTEA PRIMARY KEY, memory BYTEA NOT NULL)",
-            table.name
-        );
-        self.0.run(&statement).await
+        self.0.run(&part_table(&table.name)).await
     }
 
     /// Writes rows with one statement: a list for each column.

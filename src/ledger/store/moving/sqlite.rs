@@ -1,7 +1,7 @@
 //! The SQLite side of a move.
 
 use std::{
-    fs::{self, File},
+    fs::File,
     path::{Path, PathBuf},
 };
 
@@ -9,12 +9,12 @@ use rusqlite::{Connection, Row, ToSql, params_from_iter, types::ToSqlOutput};
 
 use super::{CHUNK_ROWS, Inbox, Kind, Table, Value};
 use crate::{
-    files::create_private_directory,
+    files::{create_private_directory, put_in_place, remove_if_there, with_suffix},
     ledger::{
         amount::Amount,
         store::{
             StoreError,
-            sqlite::{create, failed, is_ledger, lock_file, refuse},
+            sqlite::{UNFINISHED, create, failed, is_ledger, lock_file, part_table, refuse},
         },
     },
 };
@@ -117,15 +117,8 @@ impl Target {
             create_private_directory(directory)
                 .map_err(|error| refuse(directory, &error.to_string()))?;
         }
-        let mut unfinished = path.as_os_str().to_owned();
-        unfinished.push(".unfinished");
-        let unfinished = PathBuf::from(unfinished);
-        match fs::remove_file(&unfinished) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                return Err(refuse(&unfinished, &error.to_string()));
-            }
-            _ => {}
-        }
+        let unfinished = with_suffix(path, UNFINISHED);
+        remove_if_there(&unfinished).map_err(|error| refuse(&unfinished, &error.to_string()))?;
         create(&unfinished)?;
         let connection = Connection::open(&unfinished).map_err(failed(&unfinished))?;
         connection
@@ -140,10 +133,7 @@ impl Target {
 
     pub(super) fn make_part(&self, table: &Table) -> Result<(), StoreError> {
         self.connection
-            .execute_batch(&format!(
-                "CREATE TABLE {} (digest BLOB PRIMARY KEY, memory BLOB NOT NULL) WITHOUT ROWID",
-                table.name
-            ))
+            .execute_batch(&part_table(&table.name))
             .map_err(failed(&self.unfinished))
     }
 
@@ -202,10 +192,6 @@ impl Target {
         self.connection
             .close()
             .map_err(|(_, error)| failed(&self.unfinished)(error))?;
-        fs::rename(&self.unfinished, &self.path).map_err(disk)?;
-        let directory = self.path.parent().filter(|own| !own.as_os_str().is_empty());
-        File::open(directory.unwrap_or(Path::new(".")))
-            .and_then(|directory| directory.sync_all())
-            .map_err(disk)
+        put_in_place(&self.unfinished, &self.path).map_err(disk)
     }
 }

@@ -29,6 +29,7 @@ use super::{
 use crate::ledger::amount::Amount;
 use connection::Trouble;
 use leases::forget_replicas;
+pub(in crate::ledger::store) use schema::part_table;
 
 /// The lock of registrations, in the database's space of advisory locks.
 const REGISTRATION_LOCK: i64 = 0x4445_4C56_0003;

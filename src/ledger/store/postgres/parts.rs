@@ -7,7 +7,7 @@ use tokio_postgres::Transaction;
 
 use super::{
     super::{PART_AGE, PART_ROWS, ReadRows, WriteSet, filter::Filter},
-    Postgres, Trouble,
+    Postgres, Trouble, part_table,
 };
 use crate::providers::Digest;
 
@@ -195,9 +195,7 @@ pub(super) async fn maintain(
     if !open {
         let id = last + 1;
         transaction
-            .batch_execute(&format!(
-                "CREATE TABLE delivery_exporter.seen_{id} (digest BYTEA PRIMARY KEY, memory BYTEA NOT NULL)"
-            ))
+            .batch_execute(&part_table(&format!("seen_{id}")))
             .await?;
         transaction
             .execute(

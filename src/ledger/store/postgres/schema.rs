@@ -110,3 +110,10 @@ impl Postgres {
         transaction.commit().await.map_err(failed)
     }
 }
+
+/// What makes the table of one part of the memory of reports.
+pub(in crate::ledger::store) fn part_table(name: &str) -> String {
+    format!(
+        "CREATE TABLE delivery_exporter.{name} (digest BYTEA PRIMARY KEY, memory BYTEA NOT NULL)"
+    )
+}

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    os::unix::fs::{OpenOptionsExt, PermissionsExt},
+    os::unix::fs::PermissionsExt,
     path::Path,
     time::Duration,
 };
@@ -10,7 +10,10 @@ use std::{
 use rusqlite::{Connection, OpenFlags};
 
 use super::{StoreError, failed, file, refuse};
+use crate::files::{private, put_in_place, remove_if_there, with_suffix};
 
+/// What a ledger that is being written is called besides its name.
+pub(in crate::ledger::store) const UNFINISHED: &str = ".unfinished";
 /// How long a lock of the file is waited for.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -27,12 +30,7 @@ pub(in crate::ledger) fn backup(from: &Path, to: &Path) -> Result<u64, StoreErro
     }
     let disk = |error: std::io::Error| refuse(to, &error.to_string());
     // The name is taken first, so that two backups do not write to one file.
-    let reserve = File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(to);
-    if let Err(error) = reserve {
+    if let Err(error) = private().create_new(true).open(to) {
         return Err(match error.kind() {
             std::io::ErrorKind::AlreadyExists => refuse(
                 to,
@@ -41,12 +39,10 @@ pub(in crate::ledger) fn backup(from: &Path, to: &Path) -> Result<u64, StoreErro
             _ => disk(error),
         });
     }
-    let mut unfinished = to.as_os_str().to_owned();
-    unfinished.push(".unfinished");
-    let unfinished = Path::new(&unfinished);
-    let copied = copy(from, to, unfinished);
+    let unfinished = with_suffix(to, UNFINISHED);
+    let copied = copy(from, to, &unfinished);
     if copied.is_err() {
-        for path in [unfinished, to] {
+        for path in [&unfinished, to] {
             // What is wrong is told already.
             let _ = fs::remove_file(path);
         }
@@ -56,10 +52,7 @@ pub(in crate::ledger) fn backup(from: &Path, to: &Path) -> Result<u64, StoreErro
 
 fn copy(from: &Path, to: &Path, unfinished: &Path) -> Result<u64, StoreError> {
     let disk = |error: std::io::Error| refuse(to, &error.to_string());
-    match fs::remove_file(unfinished) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(disk(error)),
-        _ => {}
-    }
+    remove_if_there(unfinished).map_err(disk)?;
     let text = unfinished
         .to_str()
         .ok_or_else(|| refuse(to, "is no name in UTF-8"))?;
@@ -75,10 +68,6 @@ fn copy(from: &Path, to: &Path, unfinished: &Path) -> Result<u64, StoreError> {
     fs::set_permissions(unfinished, fs::Permissions::from_mode(0o600)).map_err(disk)?;
     let file = File::open(unfinished).map_err(disk)?;
     file.sync_all().map_err(disk)?;
-    fs::rename(unfinished, to).map_err(disk)?;
-    let directory = to.parent().filter(|own| !own.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))
-        .and_then(|directory| directory.sync_all())
-        .map_err(disk)?;
+    put_in_place(unfinished, to).map_err(disk)?;
     file.metadata().map(|own| own.len()).map_err(disk)
 }

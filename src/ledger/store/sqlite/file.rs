@@ -14,6 +14,7 @@ use super::{
     StoreError, failed, refuse,
     schema::{APPLICATION_ID, SCHEMA, TABLES},
 };
+use crate::files::{put_in_place, remove_if_there, with_suffix};
 
 /// How long the lock of the file is waited for.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -96,9 +97,7 @@ pub(in crate::ledger::store) fn check(path: &Path) -> Result<bool, StoreError> {
 /// is then always one that has lost what was in it.
 pub(in crate::ledger::store) fn create(path: &Path) -> Result<(), StoreError> {
     let path = &target(path);
-    let mut new = path.clone().into_os_string();
-    new.push(".new");
-    let new = Path::new(&new);
+    let new = &with_suffix(path, ".new");
     let disk = |error: std::io::Error| {
         refuse(
             path,
@@ -108,10 +107,7 @@ pub(in crate::ledger::store) fn create(path: &Path) -> Result<(), StoreError> {
         )
     };
     // What an earlier start left half-made.
-    match fs::remove_file(new) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(disk(error)),
-        _ => {}
-    }
+    remove_if_there(new).map_err(disk)?;
     let make = || {
         let connection = Connection::open(new)?;
         connection.execute_batch(&format!(
@@ -123,11 +119,7 @@ pub(in crate::ledger::store) fn create(path: &Path) -> Result<(), StoreError> {
     make().map_err(failed(path))?;
     // What is counted is nobody else's business; what SQLite puts beside the file gets the same rights.
     fs::set_permissions(new, fs::Permissions::from_mode(0o600)).map_err(disk)?;
-    fs::rename(new, path).map_err(disk)?;
-    let directory = path.parent().filter(|own| !own.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))
-        .and_then(|directory| directory.sync_all())
-        .map_err(disk)
+    put_in_place(new, path).map_err(disk)
 }
 
 /// Where a symbolic link leads, also one to a file that is not there yet.

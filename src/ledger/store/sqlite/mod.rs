@@ -25,11 +25,13 @@ use super::{
     Store, StoreError, Work, WriteSet,
 };
 use crate::files::create_private_directory;
+pub(in crate::ledger::store) use backup::UNFINISHED;
 pub(in crate::ledger) use backup::backup;
 pub(in crate::ledger::store) use file::{check as is_ledger, create, lock as lock_file};
 use parts::Part;
 use rows::rows_of;
 use schema::examine;
+pub(in crate::ledger::store) use schema::part_table;
 use writer::{Job, Writer};
 
 /// How long another program's lock is waited for.

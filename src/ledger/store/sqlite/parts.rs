@@ -5,7 +5,10 @@ use std::collections::HashSet;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
-use super::super::{PART_AGE, PART_ROWS, WriteSet, filter::Filter};
+use super::{
+    super::{PART_AGE, PART_ROWS, WriteSet, filter::Filter},
+    part_table,
+};
 use crate::providers::Digest;
 
 /// One table of digests.
@@ -102,9 +105,7 @@ pub(super) fn remember(
     }
     if parts.last().is_none_or(|part| part.filter.is_some()) {
         let id = parts.last().map_or(1, |part| part.id + 1);
-        transaction.execute_batch(&format!(
-            "CREATE TABLE seen_{id} (digest BLOB PRIMARY KEY, memory BLOB NOT NULL) WITHOUT ROWID"
-        ))?;
+        transaction.execute_batch(&part_table(&format!("seen_{id}")))?;
         transaction.execute(
             "INSERT INTO parts VALUES (?1, ?2, ?2, NULL)",
             params![id, batch.now],

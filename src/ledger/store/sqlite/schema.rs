@@ -80,3 +80,8 @@ pub(super) fn examine(path: &Path) -> Result<(), StoreError> {
     }
     Ok(())
 }
+
+/// What makes the table of one part of the memory of reports.
+pub(in crate::ledger::store) fn part_table(name: &str) -> String {
+    format!("CREATE TABLE {name} (digest BLOB PRIMARY KEY, memory BLOB NOT NULL) WITHOUT ROWID")
+}

@@ -19,18 +19,17 @@ pub(super) async fn run(cli: &Cli, wanted: &Backup) -> u8 {
     };
     let (source, to) = (from.clone(), wanted.file.clone());
     let copied = tokio::task::spawn_blocking(move || ledger::backup(&source, &to)).await;
-    match copied {
-        Ok(Ok(bytes)) => {
+    match copied
+        .map_err(|error| error.to_string())
+        .and_then(|own| own.map_err(|error| error.to_string()))
+    {
+        Ok(bytes) => {
             println!(
                 "{} is a copy of {} ({bytes} bytes)",
                 wanted.file.display(),
                 from.display()
             );
             OK
-        }
-        Ok(Err(error)) => {
-            eprintln!("delivery-exporter: backup: {error}");
-            FAILED
         }
         Err(error) => {
             eprintln!("delivery-exporter: backup: {error}");

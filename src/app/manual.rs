@@ -118,6 +118,14 @@ pub(super) fn completions(shell: Shell) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::golden::assert_part_current;
+
+    #[test]
+    fn the_readme_has_every_exit_status() {
+        let rows = EXIT_STATUS.map(|(status, meaning)| format!("| {status} | {meaning} |\n"));
+        let table = format!("| exit status | |\n|---|---|\n{}", rows.concat());
+        assert_part_current("README.md", "exit-status", &table);
+    }
 
     #[test]
     fn the_manual_page_has_every_command_flag_and_exit_status() {

@@ -9,8 +9,7 @@ use super::{
     },
 };
 
-/// The bounds of the times from sending to a message's first final report, in seconds (contract
-/// 4.3).
+/// The bounds of the times from sending to a message's first final report, in seconds.
 pub const LATENCY_BOUNDS: &[f64] = &[
     1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0, 21600.0, 43200.0,
     86400.0, 172800.0,

@@ -1,4 +1,4 @@
-//! What is exposed: the contract's families, their current values, limits and staleness.
+//! What is exposed: the families, their current values, limits and staleness.
 //!
 //! A collector records into an [`AccountSeries`]; the outputs walk the [`Table`]. Nothing here
 //! knows where a value came from.

@@ -22,6 +22,17 @@ fn counters(metrics: &Metrics) -> BTreeMap<(String, Labels), f64> {
     all.map(|(key, value)| (key.clone(), *value)).collect()
 }
 
+/// What the counters show once they stand still.
+async fn at_rest(exporter: &Exporter) -> BTreeMap<(String, Labels), f64> {
+    eventually("the counters stand still", async || {
+        let first = counters(&exporter.metrics().await);
+        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
+        let second = counters(&exporter.metrics().await);
+        (first == second).then_some(second)
+    })
+    .await
+}
+
 fn on(config: &str, store: &Value) -> String {
     let mut config: Value = serde_json::from_str(config).unwrap();
     config["store"]["url"] = store.clone();
@@ -75,13 +86,7 @@ async fn a_ledger_moves_to_postgresql_and_back_and_counts_on() {
     let (status, _, wrong) = migrate(directory.path(), &sqlite, &server.url());
     assert_eq!(status, Some(1));
     assert!(wrong.contains("stop it first"), "{wrong}");
-    let before = eventually("the counters stand still", async || {
-        let first = counters(&exporter.metrics().await);
-        tokio::time::sleep(std::time::Duration::from_secs(2)).await;
-        let second = counters(&exporter.metrics().await);
-        (first == second).then_some(second)
-    })
-    .await;
+    let before = at_rest(&exporter).await;
     assert!(before.len() > 100, "{}", before.len());
     assert!(exporter.terminate().success());
 
@@ -114,13 +119,7 @@ async fn a_ledger_moves_to_postgresql_and_back_and_counts_on() {
     let (status, _, wrong) = migrate(directory.path(), &server.url(), "sqlite:back.db");
     assert_eq!(status, Some(1));
     assert!(wrong.contains("stop all replicas"), "{wrong}");
-    let before = eventually("the counters stand still", async || {
-        let first = counters(&exporter.metrics().await);
-        tokio::time::sleep(std::time::Duration::from_secs(3)).await;
-        let second = counters(&exporter.metrics().await);
-        (first == second).then_some(second)
-    })
-    .await;
+    let before = at_rest(&exporter).await;
     assert!(exporter.terminate().success());
 
     // What a replica that has just lost an account counted for its new holder is not lost either.

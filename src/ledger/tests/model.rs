@@ -522,14 +522,19 @@ impl Model {
                 counted.shown = counted.total.clone();
             }
         }
-        for id in self.watched() {
-            let mut life = self.lives.remove(&id).unwrap();
-            self.close(account, &mut life, now);
-            self.lives.insert(id, life);
-        }
+        self.close_windows(account);
         // After a start, messages are met before any campaign is forgotten.
         if now - self.started >= 3_600_000 {
             self.forget_campaigns();
+        }
+    }
+
+    /// The windows of watched messages that are over now.
+    pub(super) fn close_windows(&mut self, account: &Account) {
+        for id in self.watched() {
+            let mut life = self.lives.remove(&id).unwrap();
+            self.close(account, &mut life, self.now);
+            self.lives.insert(id, life);
         }
     }
 

@@ -614,6 +614,9 @@ providers:
                 self.sides[side].ticked_at = now;
                 take(&mut self.sides[side], delta);
             }
+            // Before its tick, an answer that was handed over twice can have closed one.
+            let own = &self.config.accounts[side];
+            self.sides[side].model.close_windows(own);
             let late = now.duration_since(self.sides[side].ticked_at);
             assert!(late.as_secs() <= 60, "nothing was looked after for {late}");
             compare(&self.sides[side]);
@@ -698,6 +701,39 @@ async fn run(case: &Case) {
         }
     }
     rig.stored().await;
+}
+
+/// The first hand-over of an answer was stored, and nobody was told: the second one knows from the
+/// end of the answer when the message was sent, and closes the window that the first left open.
+#[tokio::test]
+async fn an_answer_that_is_handed_over_twice_can_close_a_window() {
+    let numbers = Numbers {
+        totals: vec![(0, vec![Some(3), Some(2)])],
+        rows: Vec::new(),
+        types: Vec::new(),
+    };
+    let asked = |numbers: Option<&Numbers>, sent_at| Asked {
+        message: 0,
+        numbers: numbers.cloned(),
+        ago: 0,
+        campaign: 0,
+        sent_at,
+        vendor: false,
+    };
+    let first = Step::Answer(vec![asked(Some(&numbers), false)]);
+    let both = Step::Answer(vec![asked(Some(&numbers), false), asked(None, true)]);
+    run(&Case {
+        zero_hold: "0s",
+        adopt_age: "1h",
+        sent: vec![-10; MESSAGES.len()],
+        steps: vec![
+            (first, None),
+            (Step::Wait(500), None),
+            (both, Some(Fault::Unanswered)),
+            (Step::Start(Vec::new(), 0), None),
+        ],
+    })
+    .await;
 }
 
 proptest! {

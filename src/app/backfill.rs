@@ -14,7 +14,7 @@ use delivery_clock::{Clock, later};
 use futures_util::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 
-use super::{FAILED, OK, PARTLY, exporter::NoopObserver, prepared};
+use super::{FAILED, OK, PARTLY, observers::NoopObserver, prepared};
 use crate::{
     cli::{Backfill, Cli},
     collector::Progress,

@@ -10,6 +10,7 @@ use delivery_clock::{Clock, Moment};
 use tokio::sync::Mutex;
 
 use super::{
+    observers::DeferredObserver,
     probes::Probes,
     substitutes::{AnswersOf, Substitutes, provider},
 };
@@ -17,10 +18,9 @@ use crate::{
     collector::{self, CollectorDeps, CollectorHandle, Progress},
     config::{Account, Config},
     ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError},
-    model::Dataset,
     outputs::{exposition::Exposition, otlp::Pusher},
     progress::{Bar, Opening},
-    providers::{self, Observer, Provider, RequestCode, http::BuildError},
+    providers::{self, Provider, http::BuildError},
     series::{AccountSeries, Table},
     web::{AccountStatus, ConfigurationStatus, ExporterStatus},
 };
@@ -96,11 +96,20 @@ pub(super) struct ActiveAccount {
 
 type Collected = (Vec<Arc<CollectorHandle>>, Vec<Arc<ActiveAccount>>);
 
+/// One account of which everything that can fail is done. Nothing of it is shown yet.
+struct CheckedAccount {
+    account: Arc<Account>,
+    provider: Arc<dyn Provider>,
+    observer: Arc<DeferredObserver>,
+    ledger: Arc<AccountLedger>,
+}
+
 /// One account, ready to be collected.
 struct PreparedAccount {
     account: Arc<Account>,
     provider: Arc<dyn Provider>,
     series: Arc<AccountSeries>,
+    ledger: Arc<AccountLedger>,
     relabelled: bool,
 }
 
@@ -134,12 +143,14 @@ impl Exporter {
 
     fn begin(self, config: &Config) -> Result<Exporter, StartError> {
         let exporter = self;
-        let ready = exporter.prepare(config)?;
-        let (collectors, live) = exporter.collect(config, ready)?;
+        let checked = exporter.check(config)?;
+        let pusher = exporter.push(config)?;
+        let ready = exporter.prepare(config, checked);
+        let (collectors, live) = exporter.collect(config, ready);
         exporter.note(config, &collectors, live);
         let running = Running {
             collectors,
-            pusher: exporter.push(config)?,
+            pusher,
             stopped: false,
         };
         Ok(Exporter {
@@ -203,11 +214,12 @@ impl Exporter {
     pub async fn once(config: &Config, clock: Clock) -> Result<(Exporter, bool), StartError> {
         let exporter = Exporter::idle(config, clock, Purpose::Collect).await?;
         let mut tasks = tokio::task::JoinSet::new();
-        let all = exporter.prepare(config)?;
+        let checked = exporter.check(config)?;
+        let all = exporter.prepare(config, checked);
         exporter.ledger.hold_all(config).await?;
         let progress: Arc<dyn Progress> = Arc::new(Bar::asking());
         for ready in all {
-            let parts = exporter.parts(config, ready, &progress)?;
+            let parts = exporter.parts(config, ready, &progress);
             tasks.spawn(collector::run_once(parts));
         }
         let mut all = true;
@@ -232,28 +244,38 @@ impl Exporter {
         &self.clock
     }
 
-    /// Checks what can only be checked by trying, and shows the accounts.
-    fn prepare(&self, config: &Config) -> Result<Vec<PreparedAccount>, StartError> {
-        // The clients first, told to nobody: an account that cannot be asked must not change what
-        // is shown.
-        for account in &config.accounts {
-            provider(account, &self.clock, Arc::new(NoopObserver), &self.answers)?;
-        }
+    /// Does everything that can fail: what runs, and what is shown, stays as it is.
+    fn check(&self, config: &Config) -> Result<Vec<CheckedAccount>, StartError> {
+        let accounts = config.accounts.iter().map(|account| {
+            let observer = Arc::new(DeferredObserver::default());
+            Ok(CheckedAccount {
+                provider: provider(account, &self.clock, observer.clone(), &self.answers)?,
+                observer,
+                ledger: self.ledger.open_account(config, account)?,
+                account: Arc::new(account.clone()),
+            })
+        });
+        accounts.collect()
+    }
+
+    /// Shows the accounts.
+    fn prepare(&self, config: &Config, checked: Vec<CheckedAccount>) -> Vec<PreparedAccount> {
         self.ledger.want(config);
         let series = self
             .table
             .configure(config, &|account| self.ledger.lease(account));
-        let mut ready = Vec::new();
-        for (account, (series, relabelled)) in config.accounts.iter().zip(series) {
-            let provider = provider(account, &self.clock, series.clone(), &self.answers)?;
-            ready.push(PreparedAccount {
-                account: Arc::new(account.clone()),
-                provider,
+        let ready = checked.into_iter().zip(series);
+        let ready = ready.map(|(checked, (series, relabelled))| {
+            checked.observer.set(series.clone());
+            PreparedAccount {
+                account: checked.account,
+                provider: checked.provider,
                 series,
+                ledger: checked.ledger,
                 relabelled,
-            });
-        }
-        Ok(ready)
+            }
+        });
+        ready.collect()
     }
 
     fn parts(
@@ -261,51 +283,36 @@ impl Exporter {
         config: &Config,
         ready: PreparedAccount,
         progress: &Arc<dyn Progress>,
-    ) -> Result<CollectorDeps, StartError> {
-        let PreparedAccount {
-            account,
-            provider,
-            series,
-            relabelled,
-        } = ready;
-        let ledger = self.ledger.account(config, &account)?;
-        let lease = self.ledger.lease(&account.name);
-        Ok(CollectorDeps {
-            account,
-            provider,
-            recorder: series,
-            ledger,
-            relabelled,
+    ) -> CollectorDeps {
+        self.ledger
+            .set_policy(config, &ready.account, &ready.ledger);
+        let lease = self.ledger.lease(&ready.account.name);
+        CollectorDeps {
+            account: ready.account,
+            provider: ready.provider,
+            recorder: ready.series,
+            ledger: ready.ledger,
+            relabelled: ready.relabelled,
             lease,
             clock: self.clock.clone(),
             progress: progress.clone(),
-        })
+        }
     }
 
-    fn collect(
-        &self,
-        config: &Config,
-        ready: Vec<PreparedAccount>,
-    ) -> Result<Collected, StartError> {
+    fn collect(&self, config: &Config, ready: Vec<PreparedAccount>) -> Collected {
         let progress: Arc<dyn Progress> = Arc::new(Opening::new(ready.len()));
-        let parts: Result<Vec<_>, _> = ready
-            .into_iter()
-            .map(|ready| {
-                let series = ready.series.clone();
-                Ok::<_, StartError>((series, self.parts(config, ready, &progress)?))
-            })
-            .collect();
         let (mut collectors, mut live) = (Vec::new(), Vec::new());
-        for (series, parts) in parts? {
+        for ready in ready {
             live.push(Arc::new(ActiveAccount {
-                account: parts.account.clone(),
-                provider: parts.provider.clone(),
-                series,
-                ledger: parts.ledger.clone(),
+                account: ready.account.clone(),
+                provider: ready.provider.clone(),
+                series: ready.series.clone(),
+                ledger: ready.ledger.clone(),
             }));
+            let parts = self.parts(config, ready, &progress);
             collectors.push(Arc::new(collector::spawn(parts)));
         }
-        Ok((collectors, live))
+        (collectors, live)
     }
 
     fn push(&self, config: &Config) -> Result<Option<Pusher>, StartError> {
@@ -371,10 +378,12 @@ impl Exporter {
         if running.stopped {
             return Err(StartError::Stopping);
         }
-        let ready = self.prepare(config)?;
+        // Nothing fails any more once the first thing has changed.
+        let checked = self.check(config)?;
         let pusher = self.push(config)?;
+        let ready = self.prepare(config, checked);
         stop_all(std::mem::take(&mut running.collectors)).await;
-        let (collectors, live) = self.collect(config, ready)?;
+        let (collectors, live) = self.collect(config, ready);
         running.collectors = collectors;
         if let Some(old) = std::mem::replace(&mut running.pusher, pusher) {
             old.replaced().await;
@@ -471,14 +480,4 @@ async fn stop_all(collectors: Vec<Arc<CollectorHandle>>) {
 /// A store that failed under a ledger that is open.
 pub(super) fn of_store(error: StoreError) -> StartError {
     LedgerError::from(error).into()
-}
-
-/// Whom a client that is only tried out tells.
-pub(super) struct NoopObserver;
-
-impl Observer for NoopObserver {
-    fn request(&self, _: Dataset, _: RequestCode) {}
-    fn retry(&self, _: Dataset) {}
-    fn rate_limited(&self, _: Dataset) {}
-    fn unknown_field(&self, _: Dataset, _: &str) {}
 }

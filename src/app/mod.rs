@@ -9,6 +9,7 @@ mod exporter;
 mod health;
 mod manual;
 mod migrate;
+mod observers;
 mod probes;
 mod replay;
 mod serve;

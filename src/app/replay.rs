@@ -6,9 +6,7 @@ use std::sync::Arc;
 use delivery_clock::Clock;
 
 use super::{
-    Exporter, FAILED, OK, PARTLY, StartError,
-    exporter::{NoopObserver, of_store},
-    prepared,
+    Exporter, FAILED, OK, PARTLY, StartError, exporter::of_store, observers::NoopObserver, prepared,
 };
 use crate::{
     cli::Cli,

@@ -27,6 +27,7 @@ use super::{
     names::{LabelLimiter, OTHER},
     spool::AccountSpool,
     store::{ReadRows, ReadSet, Store, StoreError, WriteSet},
+    trust::ClockTrust,
 };
 use crate::{
     model::{Application, Channel, Dataset, Message, Snapshot},
@@ -90,6 +91,7 @@ pub struct AccountLedger {
     name: Arc<str>,
     replica: Arc<str>,
     clock: Clock,
+    trust: Arc<ClockTrust>,
     store: Arc<dyn Store>,
     spool: AccountSpool,
     notes: Arc<dyn StoreObserver>,
@@ -118,6 +120,7 @@ impl AccountLedger {
         name: Arc<str>,
         replica: Arc<str>,
         clock: Clock,
+        trust: Arc<ClockTrust>,
         store: Arc<dyn Store>,
         spool: AccountSpool,
         notes: Arc<dyn StoreObserver>,
@@ -129,6 +132,7 @@ impl AccountLedger {
             name,
             replica,
             clock,
+            trust,
             store,
             spool,
             notes,
@@ -278,6 +282,8 @@ impl AccountLedger {
         let rows = self.store.account(&self.name, &self.replica).await;
         let rows = rows.inspect_err(|error| self.failed_by(error))?;
         self.names.load(rows.names.clone());
+        let counted = rows.counters.iter().map(|own| own.changed_at);
+        self.trust.loaded(counted.max());
         let now = self.clock.now().as_millisecond();
         image
             .load(rows, |shown| self.hold(policy, shown), now)
@@ -363,6 +369,7 @@ impl AccountLedger {
         let slot: Slot<R> = Arc::default();
         let (filled, names) = (slot.clone(), self.names.clone());
         let now = self.clock.now().as_millisecond();
+        let settled = self.trust.settled().as_millisecond();
         let hold = self.hold(&policy, false);
         let work = Box::new(move |mut told: ReadRows| {
             let rows = std::mem::take(&mut told.messages);
@@ -384,6 +391,7 @@ impl AccountLedger {
                 channels: policy.channels,
                 ages: policy.windows.ages(),
                 now,
+                settled,
                 hold,
                 changes: super::image::StateChanges::default(),
             };
@@ -465,6 +473,8 @@ impl AccountLedger {
         let policy = self.policy();
         let (clock, moment) = (self.clock.clone(), self.clock.monotonic());
         let now = clock.now();
+        let settled = self.trust.settled().as_millisecond();
+        let is_doubted = self.trust.is_doubted();
         *self.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
         let shared = self.store.shared();
         let ticked = self.change(
@@ -503,8 +513,8 @@ impl AccountLedger {
                     draft.put_message(id.clone(), known);
                 }
                 let met = |opened| moment.since(opened) >= CAMPAIGN_GRACE;
-                if image.opened.is_some_and(met) {
-                    let gone = forgotten_campaigns(image, at);
+                if image.opened.is_some_and(met) && !is_doubted {
+                    let gone = forgotten_campaigns(image, settled);
                     for campaign in gone {
                         draft.forget_campaign(&campaign);
                     }
@@ -560,12 +570,15 @@ impl AccountLedger {
         Ok((messages.collect(), last))
     }
 
-    /// Forgets registrations of messages that were sent before a time.
+    /// Forgets registrations of messages that were sent before a time, if the clock is believed.
     ///
     /// # Errors
     ///
     /// The store failed.
     pub async fn unregister(&self, before: Timestamp) -> Result<(), StoreError> {
+        if self.trust.is_doubted() {
+            return Ok(());
+        }
         let before = before.as_millisecond();
         self.store.unregister(&self.name, before).await
     }

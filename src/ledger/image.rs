@@ -218,6 +218,8 @@ pub(super) struct StateTransaction<'i> {
     /// The ages that the account's cohorts have.
     pub(super) ages: &'i [Age],
     pub(super) now: i64,
+    /// Now, by which changes are dated: a step of the clock ahead shows after a day.
+    pub(super) settled: i64,
     /// The hold of a counter that is born now.
     pub(super) hold: Hold,
     pub(super) changes: StateChanges,
@@ -259,6 +261,7 @@ const MAX_BIRTH_AHEAD: i64 = 24 * 3600 * 1000;
 impl StateTransaction<'_> {
     fn counter(&mut self, key: &CounterKey, like: &Amount) -> &mut CounterState {
         let (image, now, hold) = (self.image, self.now, self.hold);
+        let settled = self.settled;
         self.changes
             .counters
             .entry(key.clone())
@@ -269,7 +272,7 @@ impl StateTransaction<'_> {
                     pending: like.zero(),
                     shown: like.zero(),
                     born_at: now,
-                    changed_at: now,
+                    changed_at: settled,
                     hold,
                     stored: false,
                 },
@@ -283,14 +286,14 @@ impl StateTransaction<'_> {
         {
             return;
         }
-        let now = self.now;
+        let settled = self.settled;
         let state = self.counter(&key, amount);
         if amount.is_zero() {
             return;
         }
         state.total.add(amount);
         state.pending.add(amount);
-        state.changed_at = now;
+        state.changed_at = settled;
         if state.hold == Hold::Open {
             state.shown.add(&state.pending);
             state.pending = state.pending.zero();

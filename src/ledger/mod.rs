@@ -21,6 +21,7 @@ pub mod store;
 mod stored;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -31,7 +32,7 @@ use std::{
     time::Duration,
 };
 
-use delivery_clock::{Clock, Moment, SettledTime};
+use delivery_clock::Clock;
 use jiff::Timestamp;
 
 pub use account::{AccountLedger, MessageObservation, Policy, Replayed, StoredMessage};
@@ -60,6 +61,7 @@ use crate::{
 use lease::Leases;
 use spool::AccountSpool;
 use store::{RegisteredRow, Store, postgres::Postgres, sqlite::Sqlite};
+use trust::ClockTrust;
 
 /// Reports are remembered for 30 days; a day more, as parts are dropped whole.
 const REMEMBERED: Duration = Duration::from_secs(31 * 86_400);
@@ -132,9 +134,6 @@ pub fn backup(from: &Path, to: &Path) -> Result<u64, StoreError> {
     store::sqlite::backup(from, to)
 }
 
-/// A process drops old memory only after it has been up for so long.
-const TRUSTED_AFTER: Duration = Duration::from_secs(3600);
-
 /// The ledger of this process.
 pub struct Ledger {
     url: StoreUrl,
@@ -146,9 +145,7 @@ pub struct Ledger {
     purpose: Purpose,
     notes: Arc<dyn StoreObserver>,
     accounts: Mutex<HashMap<Arc<str>, Arc<AccountLedger>>>,
-    /// By which time what is remembered is dropped.
-    settled: Mutex<SettledTime>,
-    opened_at: Moment,
+    trust: Arc<ClockTrust>,
     /// Held as long as the process lives: two of them would count everything twice.
     _locks: Vec<File>,
 }
@@ -288,8 +285,7 @@ impl Ledger {
         }
         notes.up(Volume::Store, true);
         notes.up(Volume::Spool, true);
-        let settled = Mutex::new(SettledTime::new(&clock));
-        let opened_at = clock.monotonic();
+        let trust = Arc::new(ClockTrust::new(clock.clone(), purpose));
         let ledger = Ledger {
             url: config.store.clone(),
             root: root.to_owned(),
@@ -300,8 +296,7 @@ impl Ledger {
             purpose,
             notes,
             accounts: Mutex::default(),
-            settled,
-            opened_at,
+            trust,
             _locks: locks,
         };
         // With a place for what is to be remembered.
@@ -375,16 +370,39 @@ impl Ledger {
         config: &Config,
         account: &Account,
     ) -> Result<Arc<AccountLedger>, SpoolError> {
-        let policy = Policy {
+        let own = self.open_account(config, account)?;
+        self.set_policy(config, account, &own);
+        Ok(own)
+    }
+
+    fn policy(&self, config: &Config, account: &Account) -> Policy {
+        Policy {
             zero_hold: config.zero_hold,
             adopt_age: config.adopt_age,
             windows: Windows::of(account),
             channels: account.vendor.channels,
             once: self.purpose == Purpose::Collect,
-        };
+        }
+    }
+
+    /// Lets an account's ledger have the policy of this configuration from now on.
+    pub fn set_policy(&self, config: &Config, account: &Account, own: &AccountLedger) {
+        own.set_policy(self.policy(config, account));
+        own.names().limit(&config.limits);
+    }
+
+    /// The ledger of an account. One that is open already keeps its policy: the configuration may yet be
+    /// refused for another account.
+    ///
+    /// # Errors
+    ///
+    /// The account's directory in the spool cannot be used.
+    pub fn open_account(
+        &self,
+        config: &Config,
+        account: &Account,
+    ) -> Result<Arc<AccountLedger>, SpoolError> {
         if let Some(known) = self.accounts().get(&account.name) {
-            known.set_policy(policy);
-            known.names().limit(&config.limits);
             return Ok(known.clone());
         }
         let spool = AccountSpool::open(&self.root, &account.name, self.notes.clone())?;
@@ -392,12 +410,13 @@ impl Ledger {
             account.name.clone(),
             self.replica.clone(),
             self.clock.clone(),
+            self.trust.clone(),
             self.store.clone(),
             spool,
             self.notes.clone(),
             Arc::new(LabelLimiter::new(&config.limits)),
             self.leases.of(&account.name),
-            policy,
+            self.policy(config, account),
         ));
         own.measure();
         self.accounts().insert(account.name.clone(), own.clone());
@@ -436,24 +455,20 @@ impl Ledger {
         Ok(())
     }
 
-    /// Tells the store's size, and drops the memory of reports that is old enough. A step of the wall
-    /// clock ahead drops nothing until it has lasted: reports would count twice. A process that stays
-    /// drops nothing in its first hour, as a machine that has just been started may not know the time.
+    /// Tells the store's size, and drops the memory of reports that is old enough, if the clock is believed:
+    /// reports would count twice.
     pub async fn maintain(&self) {
-        let is_new = self.clock.monotonic().since(self.opened_at) < TRUSTED_AFTER;
-        let keeps_all = is_new && self.purpose == Purpose::Serve;
-        let age = (!keeps_all).then_some(REMEMBERED);
+        self.trust.log();
         if let Ok(bytes) = self.store.size().await {
             self.notes.store_size(bytes);
         }
         let now = self.clock.now().as_millisecond();
-        let settled = {
-            let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-            settled.now(&self.clock)
+        let settled = self.trust.settled();
+        let before = if self.trust.allows_dropping() {
+            delivery_clock::before(settled, REMEMBERED).as_millisecond()
+        } else {
+            i64::MIN
         };
-        let before = age.map_or(i64::MIN, |age| {
-            delivery_clock::before(settled, age).as_millisecond()
-        });
         if let Err(error) = self.store.maintain(before, now).await {
             tracing::warn!(%error, "the memory of old reports cannot be dropped");
         }

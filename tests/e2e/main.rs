@@ -6,6 +6,7 @@
 mod alerts;
 mod backfill;
 mod boards;
+mod bombs;
 mod books;
 mod command;
 mod connections;
@@ -36,6 +37,7 @@ mod quiet;
 mod readers;
 mod real_vendors;
 mod recorded;
+mod reloads;
 mod replay;
 mod replicas;
 mod rules;

@@ -348,12 +348,15 @@ impl AccountLedger {
         }
     }
 
-    /// The messages in the ledger whose age is counted from before a time.
+    /// The messages in the ledger whose age is counted from before a time; none while the clock is not believed.
     ///
     /// # Errors
     ///
     /// The store failed.
     pub async fn old_messages(&self, before: Timestamp) -> Result<Vec<MessageId>, StoreError> {
+        if self.trust.is_doubted() {
+            return Ok(Vec::new());
+        }
         self.store
             .old_messages(&self.name, before.as_millisecond())
             .await

@@ -259,6 +259,7 @@ impl AccountLedger {
                 channels,
                 ages: &[],
                 now,
+                settled: now,
                 hold: Hold::Process,
                 changes: StateChanges::default(),
             };

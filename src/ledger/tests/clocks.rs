@@ -108,3 +108,80 @@ async fn a_clock_that_is_ahead_for_hours_forgets_no_report_that_was_counted() {
         .await;
     assert_eq!((bench.total(Measure::Sent), bench.duplicates), (Some(1), 1));
 }
+
+/// Hours pass, and the ledger is looked after in each.
+async fn hours(bench: &Bench, count: u64) {
+    for _ in 0..count {
+        bench.hand.advance(Duration::from_secs(3600));
+        bench.running.as_ref().unwrap().0.maintain().await;
+    }
+}
+
+async fn bounced(bench: &mut Bench, id: &str) {
+    bench
+        .pull(report(id, Outcome::Bounced(BounceKind::Soft)))
+        .await;
+}
+
+#[tokio::test]
+async fn a_process_that_starts_a_year_ahead_forgets_nothing_for_a_day() {
+    for restarts in [false, true] {
+        let mut bench = Bench::new(MAIL, "zero_hold: 0s", "10:00:00");
+        bench.start().await;
+        bounced(&mut bench, "one").await;
+        if restarts {
+            // What is counted by a process whose clock is set ahead says nothing about the time.
+            bench.hand.step(YEAR);
+            bounced(&mut bench, "two").await;
+            bench.start().await;
+        } else {
+            bench.running = None;
+            bench.hand.step(YEAR);
+            bench.start().await;
+        }
+        hours(&bench, 20).await;
+        bench.hand.step(-YEAR);
+        hours(&bench, 6).await;
+        bounced(&mut bench, "one").await;
+        let counted = (bench.total(Measure::Sent), bench.duplicates);
+        assert_eq!(counted, (Some(1), 1), "{restarts}");
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_was_stopped_for_months_forgets_after_a_day() {
+    let mut bench = Bench::new(MAIL, "zero_hold: 0s", "10:00:00");
+    bench.start().await;
+    bounced(&mut bench, "one").await;
+    bench.running = None;
+    bench.hand.advance(Duration::from_secs(100 * 86_400));
+    bench.start().await;
+    hours(&bench, 23).await;
+    bounced(&mut bench, "one").await;
+    assert_eq!((bench.total(Measure::Sent), bench.duplicates), (Some(1), 1));
+    bench.running = None;
+    bench.hand.advance(Duration::from_secs(100 * 86_400));
+    bench.start().await;
+    hours(&bench, 25).await;
+    bounced(&mut bench, "one").await;
+    assert_eq!((bench.total(Measure::Sent), bench.duplicates), (Some(2), 0));
+}
+
+#[tokio::test]
+async fn rows_of_messages_stay_while_the_clock_is_not_believed() {
+    let mut bench = Bench::new(PUSH, "zero_hold: 0s", "10:00:00");
+    bench.start().await;
+    bench.push("09:59:00", 7, 7).await;
+    bench.running = None;
+    bench.hand.step(YEAR);
+    bench.start().await;
+    let old = async |bench: &Bench| {
+        let now = bench.clock.now();
+        bench.account().old_messages(now).await.unwrap().len()
+    };
+    assert_eq!(old(&bench).await, 0);
+    hours(&bench, 23).await;
+    assert_eq!(old(&bench).await, 0);
+    hours(&bench, 2).await;
+    assert_eq!(old(&bench).await, 1);
+}

@@ -519,6 +519,10 @@ pub(crate) fn with_tls(
     if let Some(path) = &tls.ca_file {
         let authorities = reqwest::Certificate::from_pem_bundle(&read(path)?)
             .map_err(|error| format!("{}: {}", path.display(), chain(&error)))?;
+        // Without an authority, nobody is trusted: every request would fail.
+        if authorities.is_empty() {
+            return Err(format!("{} has no certificate", path.display()));
+        }
         builder = builder.tls_certs_only(authorities);
     }
     if let (Some(certificate), Some(key)) = (&tls.cert_file, &tls.key_file) {

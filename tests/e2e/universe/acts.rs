@@ -216,9 +216,8 @@ impl Telling {
         }
     }
 
-    /// A replica's wall clock is set, stays so for an hour and a half, or for less than one where the replica starts meanwhile, and is set
-    /// right again. Whoever holds an account,
-    /// it is queried as ever.
+    /// A replica's wall clock is set, stays so for an hour and a half, in which the replica may start anew, and is
+    /// set right again. Whoever holds an account, it is queried as ever.
     fn set_clock(&mut self, replica: usize, by: SignedDuration, restart: bool) {
         let hand = self.universe.replicas[replica].hand.clone();
         hand.step(by);
@@ -228,9 +227,8 @@ impl Telling {
             self.pieces(1);
             self.universe.start(replica);
         }
-        // A process that starts with a clock that is ahead trusts it after an hour, and forgets what is old by it.
-        let minutes = if restart { 40 } else { 80 };
-        self.universe.jump(Duration::from_secs(minutes * 60));
+        // A process that starts drops nothing for an hour, whatever its clock says.
+        self.universe.jump(Duration::from_secs(80 * 60));
         self.register();
         self.pieces(2);
         self.is_queried("its clock is wrong");

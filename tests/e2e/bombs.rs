@@ -9,6 +9,7 @@ use std::{
 
 use delivery_exporter::providers::{VENDORS, Vendor};
 use flate2::{Compress, Compression, FlushCompress, write::GzEncoder};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -17,6 +18,7 @@ use tokio::{
 use super::{
     harness::{Exporter, Metrics, client, eventually},
     matrix::status,
+    sample,
 };
 
 /// A gigabyte of zeros by brotli.
@@ -173,23 +175,19 @@ async fn answer(mut stream: TcpStream, bomb: &Bomb) -> std::io::Result<()> {
     stream.shutdown().await
 }
 
-/// The vendor's own sample as an account of this name at this address, with the times of the test.
+/// The vendor's own sample as an account of this name at this address, with the times of the test. Its list of messages is
+/// left as it is.
 fn account(vendor: &Vendor, name: &str, base_url: &str) -> String {
-    const REPLACED: [&str; 6] = [
-        "  - name:",
-        "    base_url:",
-        "    interval:",
-        "    timeout:",
-        "    stale_after:",
-        "    dataset_intervals:",
-    ];
-    let kept = vendor.sample.lines();
-    let kept = kept.filter(|line| !REPLACED.iter().any(|own| line.starts_with(own)));
-    let kept: Vec<&str> = kept.collect();
-    format!(
-        "  - name: {name}\n    base_url: {base_url}\n{}\n",
-        kept.join("\n")
-    )
+    let mut keys = vec![("base_url", json!(base_url))];
+    for (key, value) in [
+        ("interval", "4s"),
+        ("timeout", "1500ms"),
+        ("stale_after", "1h"),
+    ] {
+        keys.push((key, json!(value)));
+    }
+    keys.push(("dataset_intervals", json!({})));
+    sample::account(vendor, name, &keys)
 }
 
 /// Why the queries of an account failed.
@@ -206,7 +204,7 @@ fn reasons(metrics: &Metrics, account: &str) -> Vec<String> {
 async fn no_compressed_answer_of_any_vendor_fills_memory_or_stays_unseen() {
     let directory = tempfile::tempdir().unwrap();
     let mut config = format!(
-        "store: {{spool: spool}}\ncollection: {{zero_hold: 0s, interval: 4s, timeout: 1500ms}}\n\
+        "store: {{spool: spool}}\ncollection: {{zero_hold: 0s}}\n\
          limits: {{max_response_bytes: {LIMIT_BYTES}}}\nproviders:\n"
     );
     let mut accounts = Vec::new();
@@ -263,7 +261,7 @@ async fn no_compressed_request_fills_memory() {
     const TOKEN: &str = "a-token-of-the-door";
     let directory = tempfile::tempdir().unwrap();
     let mut config = format!(
-        "server: {{api_token: {TOKEN}}}\nstore: {{spool: spool}}\ncollection: {{interval: 5m}}\n\
+        "server: {{api_token: {TOKEN}}}\nstore: {{spool: spool}}\ncollection: {{zero_hold: 0s}}\n\
          limits: {{max_response_bytes: {LIMIT_BYTES}}}\nproviders:\n"
     );
     let mut doors = vec![

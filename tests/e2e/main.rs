@@ -42,6 +42,9 @@ mod replay;
 mod replicas;
 mod rules;
 mod runbooks;
+#[path = "../fuzz/sample.rs"]
+#[expect(dead_code, reason = "fuzzing collects everything")]
+mod sample;
 mod secure;
 mod seeds;
 mod sets;

@@ -191,13 +191,9 @@ macro_rules! amplified {
     };
 }
 
-amplified!(
-    alibaba_push,
-    config,
-    engagelab,
-    events,
-    infobip_email,
-    infobip_push,
-    pushwoosh,
-    reports
-);
+amplified!(config, events, reports);
+
+#[test]
+fn answers_of_every_vendor() {
+    super::of_every_vendor(check);
+}

@@ -5,6 +5,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use delivery_exporter::providers::VENDORS;
+
 /// How the names of inputs begin that guidance by coverage has found.
 pub const GUIDED: &str = "guided-";
 
@@ -17,6 +19,9 @@ pub fn directory(target: &str) -> PathBuf {
 /// The inputs of a target, with the names of their files, in the order of the names.
 pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
     let directory = directory(target);
+    if !directory.exists() {
+        return of_others();
+    }
     let entries = fs::read_dir(&directory).unwrap_or_else(|error| panic!("{directory:?}: {error}"));
     let mut all: Vec<_> = entries
         .map(|entry| {
@@ -28,6 +33,21 @@ pub fn of(target: &str) -> Vec<(String, Vec<u8>)> {
     all.sort();
     assert!(!all.is_empty(), "{directory:?} is empty");
     all
+}
+
+/// The inputs of all vendors that have some: what a vendor begins with of whom nothing was recorded yet.
+fn of_others() -> Vec<(String, Vec<u8>)> {
+    let recorded = VENDORS.iter().filter(|own| directory(own.name).exists());
+    let others = recorded.flat_map(|vendor| {
+        let inputs = of(vendor.name).into_iter();
+        inputs.map(|(name, input)| (format!("{name}-{}", vendor.name), input))
+    });
+    others.collect()
+}
+
+#[test]
+fn a_vendor_of_whom_nothing_was_recorded_begins_with_the_others() {
+    assert!(of("a_new_vendor").len() > of(VENDORS[0].name).len());
 }
 
 /// Keeps an input that failed, and gives its path.

@@ -59,7 +59,7 @@ pub fn judge(target: &Target, input: &[u8], limits: Limits) -> Result<Duration, 
 
 fn run(target: &Target, input: &[u8]) -> Result<Duration, String> {
     let before = spent();
-    let ended = catch_unwind(AssertUnwindSafe(|| (target.run)(input)));
+    let ended = catch_unwind(AssertUnwindSafe(|| target.read(input)));
     let took = spent() - before;
     ended.map(|()| took).map_err(|panic| {
         let text = panic.downcast_ref::<String>().cloned();

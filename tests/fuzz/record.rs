@@ -16,11 +16,11 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use delivery_clock::Clock;
-use delivery_exporter::{app::Exporter, config};
+use delivery_exporter::{app::Exporter, config, providers::VENDORS};
 use delivery_simulators::{Moods, Options, World, credentials, engagelab};
 use serde_json::{Value, json};
 
-use super::{corpus, targets::account_of};
+use super::{corpus, targets::sample};
 
 /// Longer answers begin no better.
 const LONGEST: usize = 12 << 10;
@@ -146,13 +146,18 @@ async fn one(moods: Moods, recorded: &Recorded) {
         bases.push(recording(server, running.base_url(), recorded.clone()).await);
     }
     let password = json!({"username": credentials::INFOBIP_USERNAME, "password": credentials::INFOBIP_PASSWORD});
-    let of = |kind: &str, server: usize, more: Value| {
-        let mut account = account_of(kind);
-        account["name"] = json!(kind);
-        account["base_url"] = json!(bases[server]);
+    let of = |kind: &'static str, server: usize, more: Value| {
+        let vendor = VENDORS.iter().find(|own| own.name == kind).unwrap();
+        let mut keys = sample::everything(vendor, "t");
         let more = more.as_object().unwrap().clone();
-        account.as_object_mut().unwrap().extend(more);
-        account
+        keys.retain(|(key, _)| !more.contains_key(*key));
+        keys.push(("base_url", json!(bases[server])));
+        let more: Vec<_> = more.into_iter().collect();
+        keys.extend(
+            more.iter()
+                .map(|(key, value)| (key.as_str(), value.clone())),
+        );
+        sample::account(vendor, kind, &keys)
     };
     let named = |all: Vec<delivery_simulators::Known>| -> Value {
         all.iter()
@@ -161,26 +166,42 @@ async fn one(moods: Moods, recorded: &Recorded) {
             .collect()
     };
     let directory = tempfile::tempdir().unwrap();
-    let text = json!({
-        "store": {"url": format!("sqlite:{}", directory.path().join("ledger.db").display()),
-            "spool": directory.path().join("spool")},
-        "collection": {"timeout": "5s", "interval": "10s"},
-        "providers": [
-            of("infobip_push", 0, json!({"credentials": password,
+    let providers = [
+        of(
+            "infobip_push",
+            0,
+            json!({"credentials": password,
                 "applications": [{"id": credentials::INFOBIP_APPLICATION, "name": "shop"}],
-                "messages": {"static": named(world.infobip.messages())}})),
-            of("infobip_email", 0, json!({"credentials": password})),
-            of("engagelab", 1, json!({
+                "messages": {"static": named(world.infobip.messages())}}),
+        ),
+        of("infobip_email", 0, json!({"credentials": password})),
+        of(
+            "engagelab",
+            1,
+            json!({
                 "credentials": {"app_key": credentials::ENGAGELAB_APP_KEY, "master_secret": credentials::ENGAGELAB_MASTER_SECRET},
-                "canaries": engagelab::CANARIES, "messages": {"static": named(world.engagelab.messages())}})),
-            of("pushwoosh", 2, json!({"credentials": {"api_token": credentials::PUSHWOOSH_API_TOKEN},
-                "applications": credentials::PUSHWOOSH_APPLICATIONS.map(|id| json!({"id": id}))})),
-            of("alibaba_push", 3, json!({
+                "canaries": engagelab::CANARIES, "messages": {"static": named(world.engagelab.messages())}}),
+        ),
+        of(
+            "pushwoosh",
+            2,
+            json!({"credentials": {"api_token": credentials::PUSHWOOSH_API_TOKEN},
+                "applications": credentials::PUSHWOOSH_APPLICATIONS.map(|id| json!({"id": id}))}),
+        ),
+        of(
+            "alibaba_push",
+            3,
+            json!({
                 "credentials": {"access_key_id": credentials::ALIBABA_KEY_ID, "access_key_secret": credentials::ALIBABA_KEY_SECRET},
-                "applications": [{"id": credentials::ALIBABA_APP_KEY, "name": "cn"}]})),
-        ],
-    })
-    .to_string();
+                "applications": [{"id": credentials::ALIBABA_APP_KEY, "name": "cn"}]}),
+        ),
+    ];
+    let store = json!({"url": format!("sqlite:{}", directory.path().join("ledger.db").display()),
+        "spool": directory.path().join("spool")});
+    let text = format!(
+        "store: {store}\ncollection: {{timeout: 5s, interval: 10s}}\nproviders:\n{}",
+        providers.concat()
+    );
     let config = config::parse(Path::new("record.yaml"), &text, &|_| None).unwrap();
     let (exporter, _) = Exporter::once(&config, clock).await.unwrap();
     exporter.stop().await;

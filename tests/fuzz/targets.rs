@@ -7,7 +7,7 @@ use std::{
     fs,
     path::Path,
     sync::{
-        Arc, Mutex,
+        Arc, LazyLock, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -25,7 +25,7 @@ use delivery_exporter::{
     },
     providers::{
         self, DrainQuery, ListQuery, MessagesQuery, Observer, Provider, RequestCode, Spool,
-        SpoolError, SpoolWriter, SpooledBody, WholeQuery,
+        SpoolError, SpoolWriter, SpooledBody, VENDORS, WholeQuery,
         http::{Answers, Http},
     },
     web,
@@ -33,7 +33,7 @@ use delivery_exporter::{
 use futures_util::{FutureExt, future::BoxFuture};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::json;
 
 // With their paths, as the guided build takes this file from another directory.
 #[path = "targets/doors.rs"]
@@ -42,90 +42,66 @@ mod doors;
 mod labels;
 #[path = "targets/redaction.rs"]
 mod redaction;
+#[path = "sample.rs"]
+pub mod sample;
 
 /// A reader.
 pub struct Target {
     /// Its name, and that of its corpus.
     pub name: &'static str,
-    /// Reads an input; a panic is a finding.
-    pub run: fn(&[u8]),
+    reader: Reader,
 }
 
-/// All of them, in the order of their names.
-pub const ALL: [Target; 17] = [
-    Target {
-        name: "alibaba_push",
-        run: |input| answers("alibaba_push", input),
-    },
-    Target {
-        name: "config",
-        run: configuration,
-    },
-    Target {
-        name: "doors",
-        run: doors::request,
-    },
-    Target {
-        name: "engagelab",
-        run: |input| answers("engagelab", input),
-    },
-    Target {
-        name: "environment",
-        run: environment,
-    },
-    Target {
-        name: "events",
-        run: |input| {
-            vendor("infobip_email").provider.read_pushed(input);
-        },
-    },
-    Target {
-        name: "exposition",
-        run: labels::round_trip,
-    },
-    Target {
-        name: "headers",
-        run: headers,
-    },
-    Target {
-        name: "infobip_email",
-        run: |input| answers("infobip_email", input),
-    },
-    Target {
-        name: "infobip_push",
-        run: |input| answers("infobip_push", input),
-    },
-    Target {
-        name: "negotiation",
-        run: negotiation,
-    },
-    Target {
-        name: "otlp_answers",
-        run: otlp_answers,
-    },
-    Target {
-        name: "pushwoosh",
-        run: |input| answers("pushwoosh", input),
-    },
-    Target {
-        name: "redaction",
-        run: redaction::hide,
-    },
-    Target {
-        name: "reports",
-        run: |input| {
-            vendor("infobip_email").provider.read_pushed(input);
-        },
-    },
-    Target {
-        name: "stored",
-        run: stored,
-    },
-    Target {
-        name: "web_config",
-        run: web_configuration,
-    },
+enum Reader {
+    /// Of anything but vendors' answers.
+    Own(fn(&[u8])),
+    /// Of a vendor's answers; the target has the vendor's name.
+    Answers,
+}
+
+impl Target {
+    const fn own(name: &'static str, read: fn(&[u8])) -> Target {
+        Target {
+            name,
+            reader: Reader::Own(read),
+        }
+    }
+
+    /// Reads an input; a panic is a finding.
+    pub fn read(&self, input: &[u8]) {
+        match self.reader {
+            Reader::Own(read) => read(input),
+            Reader::Answers => answers(self.name, input),
+        }
+    }
+}
+
+/// The targets that are no vendor's, in the order of their names.
+const OWN: [Target; 12] = [
+    Target::own("config", configuration),
+    Target::own("doors", doors::request),
+    Target::own("environment", environment),
+    Target::own("events", pushed),
+    Target::own("exposition", labels::round_trip),
+    Target::own("headers", headers),
+    Target::own("negotiation", negotiation),
+    Target::own("otlp_answers", otlp_answers),
+    Target::own("redaction", redaction::hide),
+    Target::own("reports", pushed),
+    Target::own("stored", stored),
+    Target::own("web_config", web_configuration),
 ];
+
+/// All of them, in the order of their names: a vendor's answers are a target under the vendor's name.
+pub static ALL: LazyLock<Vec<Target>> = LazyLock::new(|| {
+    let vendors = VENDORS.iter().map(|own| Target {
+        name: own.name,
+        reader: Reader::Answers,
+    });
+    let mut all: Vec<Target> = OWN.into_iter().chain(vendors).collect();
+    all.sort_by_key(|own| own.name);
+    all
+});
 
 /// The target of a name.
 pub fn named(name: &str) -> &'static Target {
@@ -133,36 +109,26 @@ pub fn named(name: &str) -> &'static Target {
     found.unwrap_or_else(|| panic!("no target {name}"))
 }
 
-/// The configuration of one account of each type.
-pub fn account_of(kind: &str) -> Value {
-    let password = json!({"username": "u", "password": "p"});
-    match kind {
-        "infobip_push" => json!({"type": kind, "credentials": password,
-            "applications": [{"id": "app", "name": "app"}]}),
-        "infobip_email" => json!({"type": kind, "credentials": password, "webhook_token": "t"}),
-        "engagelab" => {
-            json!({"type": kind, "credentials": {"app_key": "app", "master_secret": "s"},
-            "collect": ["messages", "users", "lifecycle"], "canaries": ["device-1"]})
-        }
-        "pushwoosh" => json!({"type": kind, "credentials": {"api_token": "t"},
-            "collect": ["messages", "bounces", "intervals", "log", "links", "link_devices"],
-            "applications": [{"id": "AAAAA-11111", "name": "app"}]}),
-        "alibaba_push" => {
-            json!({"type": kind, "credentials": {"access_key_id": "k", "access_key_secret": "s"},
-            "applications": [{"id": "23267207", "name": "app"}]})
-        }
-        _ => panic!("no type {kind}"),
+/// What is pushed, or was handed out: each vendor that pushes reads it.
+fn pushed(input: &[u8]) {
+    for own in VENDORS.iter().filter(|own| own.webhook().is_some()) {
+        vendor(own.name).provider.read_pushed(input);
     }
 }
 
 /// The configuration of one account, whose vendor is nowhere.
 pub fn one_account(kind: &str) -> Config {
-    let mut account = account_of(kind);
-    account["name"] = json!("fuzz");
-    account["base_url"] = json!("http://127.0.0.1:9");
-    account["rate_limit"] = json!({"requests_per_second": 1e9, "burst": 1_000_000_000});
-    let text = json!({"providers": [account]}).to_string();
-    config::parse(Path::new("fuzz.yaml"), &text, &|_| None).unwrap()
+    let vendor = VENDORS.iter().find(|own| own.name == kind);
+    let vendor = vendor.unwrap_or_else(|| panic!("no type {kind}"));
+    let mut keys = sample::everything(vendor, "t");
+    let rate = json!({"requests_per_second": 1e9, "burst": 1_000_000_000});
+    keys.extend([
+        ("base_url", json!("http://127.0.0.1:9")),
+        ("rate_limit", rate),
+    ]);
+    let text = format!("providers:\n{}", sample::account(vendor, "fuzz", &keys));
+    config::parse(Path::new("fuzz.yaml"), &text, &|_| None)
+        .unwrap_or_else(|errors| panic!("{errors}\n{text}"))
 }
 
 /// Counts what is noted; an unbounded number of names would be a finding of its own.
@@ -335,12 +301,12 @@ impl SpoolWriter for Discarded {
 }
 
 thread_local! {
-    static VENDORS: RefCell<BTreeMap<String, &'static Vendor>> = const { RefCell::new(BTreeMap::new()) };
+    static MADE: RefCell<BTreeMap<String, &'static Vendor>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// The vendor of a type, made once a thread.
 pub fn vendor(kind: &str) -> &'static Vendor {
-    VENDORS.with_borrow_mut(|all| {
+    MADE.with_borrow_mut(|all| {
         if let Some(known) = all.get(kind) {
             return *known;
         }
@@ -388,7 +354,7 @@ fn headers_of(mut rest: &[u8]) -> (HeaderMap, &[u8]) {
 fn headers(input: &[u8]) {
     let (head, rest) = line(input);
     let (kind, what) = head.split_once(' ').unwrap_or((&head, ""));
-    let mut known = providers::VENDORS.iter().map(|own| own.name);
+    let mut known = VENDORS.iter().map(|own| own.name);
     let known = known.find(|own| *own == kind);
     let (headers, body) = headers_of(rest);
     vendor(known.unwrap_or("alibaba_push")).ask(what, headers, body);

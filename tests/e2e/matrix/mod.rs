@@ -10,6 +10,7 @@ mod judge;
 mod proxy;
 mod receiver;
 mod rig;
+mod store_tls;
 
 use std::{
     collections::BTreeMap,
@@ -23,7 +24,7 @@ use futures_util::{StreamExt, stream};
 use self::{
     judge::{Course, Sample, judge},
     proxy::Mode,
-    rig::{INTERVAL, LEASE, Rig},
+    rig::{INTERVAL, LEASE, PASSWORD, Rig},
 };
 use crate::{harness::Metrics, postgres::Postgres};
 
@@ -64,6 +65,21 @@ enum Fault {
     Kill,
 }
 
+impl Fault {
+    /// What is wrong with a certificate, as the log has to say it.
+    fn refused_as(self) -> Option<&'static str> {
+        match self {
+            Fault::Vendor(mode) | Fault::Store(mode) => mode.refused_as(),
+            _ => None,
+        }
+    }
+
+    /// Whether it needs TLS.
+    fn is_tls(self) -> bool {
+        self.refused_as().is_some()
+    }
+}
+
 struct Row {
     name: String,
     fault: Fault,
@@ -102,6 +118,9 @@ fn rows() -> Vec<Row> {
     for mode in [TrickleBody, TlsWrongName, TlsExpired, TlsUnknownAuthority] {
         faults.push((Fault::Vendor(mode), both, Store::Sqlite));
     }
+    for mode in [TlsWrongName, TlsExpired, TlsUnknownAuthority] {
+        faults.push((Fault::Store(mode), &[Store::Postgres], Store::Postgres));
+    }
     for (index, length) in [HOUR, 24 * HOUR, 365 * 24 * HOUR].into_iter().enumerate() {
         faults.push((Fault::Clock(length), both, turn(index)));
         faults.push((Fault::Clock(-length), both, turn(index + 1)));
@@ -126,7 +145,7 @@ fn rows() -> Vec<Row> {
     let left_out = |fault: Fault| {
         matches!(
             fault,
-            Fault::Store(Refuse | Hang | Cut | Garbage)
+            Fault::Store(Refuse | Hang | Cut | Garbage | TlsExpired | TlsUnknownAuthority)
                 | Fault::Otlp(Reset | BlackHole | Trickle | Cut | Garbage)
                 | Fault::Vendor(TlsExpired | TlsUnknownAuthority)
                 | Fault::Clock(HOUR)
@@ -271,7 +290,15 @@ async fn run(row: &Row, number: usize, postgres: &Postgres) -> Option<Vec<String
     }
     watching.abort();
     let _ = watching.await;
-    let (broken, figures) = judged;
+    let (mut broken, figures) = judged;
+    let log = rig.log();
+    let is_said = |text: &str| log.contains(text);
+    if !row.fault.refused_as().is_none_or(is_said) {
+        broken.push("honest: the log does not say what is wrong with the certificate".to_owned());
+    }
+    if is_said(PASSWORD) {
+        broken.push("secret: the database's password is in the log".to_owned());
+    }
     println!(
         "{:<36} slowest scrape {:>4} ms, well after {:>5} ms, peak {:>3} MiB{}",
         row.name,
@@ -283,13 +310,7 @@ async fn run(row: &Row, number: usize, postgres: &Postgres) -> Option<Vec<String
         if broken.is_empty() { "" } else { "  BROKEN" },
     );
     if !broken.is_empty() {
-        let mut log: Vec<String> = rig
-            .log()
-            .lines()
-            .rev()
-            .take(60)
-            .map(str::to_owned)
-            .collect();
+        let mut log: Vec<String> = log.lines().rev().take(60).map(str::to_owned).collect();
         log.reverse();
         println!("  {}\n{}", broken.join("\n  "), log.join("\n"));
     }

@@ -47,16 +47,24 @@ pub enum Mode {
 }
 
 impl Mode {
+    /// What is wrong with the certificate, as whoever refuses it says.
+    pub fn refused_as(self) -> Option<&'static str> {
+        match self {
+            Mode::TlsWrongName => Some("not valid for name"),
+            Mode::TlsExpired => Some("xpired"),
+            Mode::TlsUnknownAuthority => Some("UnknownIssuer"),
+            _ => None,
+        }
+    }
+
+    /// Whether it needs TLS.
+    pub fn is_tls(self) -> bool {
+        self.refused_as().is_some()
+    }
+
     /// Whether connections that are there already are reset when it begins.
     fn resets(self) -> bool {
-        matches!(
-            self,
-            Mode::Refuse
-                | Mode::Reset
-                | Mode::TlsWrongName
-                | Mode::TlsExpired
-                | Mode::TlsUnknownAuthority
-        )
+        self.is_tls() || matches!(self, Mode::Refuse | Mode::Reset)
     }
 }
 
@@ -67,6 +75,9 @@ pub struct Certificates {
     pub expired: TlsAcceptor,
     pub unknown_authority: TlsAcceptor,
 }
+
+/// How PostgreSQL's protocol asks for TLS: a length, and a number.
+const POSTGRES_TLS: [u8; 8] = [0, 0, 0, 8, 4, 210, 22, 47];
 
 /// So many bytes of a connection are kept: an answer without an end has nothing to count.
 const KEPT: usize = 1 << 20;
@@ -82,6 +93,8 @@ pub struct Transcript {
 struct Shared {
     target: SocketAddr,
     tls: Option<Arc<Certificates>>,
+    /// Clients ask for TLS in PostgreSQL's protocol.
+    is_postgres: bool,
     transcripts: Mutex<Vec<Transcript>>,
     random: Mutex<StdRng>,
 }
@@ -104,12 +117,32 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 impl Proxy {
     /// Forwards to `target`; with certificates, by TLS on the exporter's side.
     pub async fn start(target: SocketAddr, seed: u64, tls: Option<Arc<Certificates>>) -> Proxy {
+        Proxy::start_as(target, seed, tls, false).await
+    }
+
+    /// Forwards to PostgreSQL at `target`; with certificates, by TLS on the exporter's side.
+    pub async fn start_postgres(
+        target: SocketAddr,
+        seed: u64,
+        tls: Option<Arc<Certificates>>,
+    ) -> Proxy {
+        let is_postgres = tls.is_some();
+        Proxy::start_as(target, seed, tls, is_postgres).await
+    }
+
+    async fn start_as(
+        target: SocketAddr,
+        seed: u64,
+        tls: Option<Arc<Certificates>>,
+        is_postgres: bool,
+    ) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (mode, modes) = watch::channel(Mode::Pass);
         let shared = Arc::new(Shared {
             target,
             tls,
+            is_postgres,
             transcripts: Mutex::default(),
             random: Mutex::new(StdRng::seed_from_u64(seed)),
         });
@@ -206,6 +239,13 @@ async fn connection(
         Mode::TlsUnknownAuthority => &tls.unknown_authority,
         _ => &tls.good,
     };
+    let mut client = client;
+    if shared.is_postgres {
+        let mut request = [0; 8];
+        client.read_exact(&mut request).await?;
+        assert_eq!(request, POSTGRES_TLS, "the exporter asks for TLS");
+        client.write_all(b"S").await?;
+    }
     let mut client = acceptor.accept(client).await?;
     forward(&mut client, shared, modes).await.map(drop)
 }

@@ -35,6 +35,8 @@ pub const INTERVAL: Duration = Duration::from_secs(3);
 pub const TIMEOUT: Duration = Duration::from_millis(2000);
 /// How long a lease runs, with PostgreSQL.
 pub const LEASE: Duration = Duration::from_secs(8);
+/// The database asks for none; one that is in the URL is never shown.
+pub const PASSWORD: &str = "hidden-word-1";
 const BULK: &str = "3813836816344707101";
 const MESSAGE: &str = "1229760629";
 
@@ -110,7 +112,7 @@ impl Side {
             for account in &mut accounts {
                 let url = account["base_url"].as_str().unwrap();
                 account["base_url"] = json!(url.replace("http://", "https://"));
-                account["tls"] = json!({"ca_file": "authority.pem"});
+                account["tls"] = json!({"ca_file": AUTHORITY});
             }
         }
         accounts
@@ -180,14 +182,16 @@ impl Rig {
     pub async fn start(row: &Row, number: usize, postgres: &Postgres) -> Option<Rig> {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path();
-        let tls = matches!(row.fault, Fault::Vendor(mode) if is_tls(mode));
-        let certificates = tls.then(|| Arc::new(certificates(path)));
+        let tls = matches!(row.fault, Fault::Vendor(mode) if mode.is_tls());
+        let certificates = row.fault.is_tls().then(|| Arc::new(certificates(path)));
+        let of_vendors = certificates.as_ref().filter(|_| tls);
+        let of_store = certificates.clone().filter(|_| !tls);
         let data = path.join("data");
         let disk = match row.fault {
             Fault::DiskFull => Some(Disk::mount_sized(&data, 64)?),
             _ => None,
         };
-        let faulty = Arc::new(Side::start(row.seed, certificates.as_ref(), true).await);
+        let faulty = Arc::new(Side::start(row.seed, of_vendors, true).await);
         // Kills leave doubtful reports behind: only what a proxy has seen is known.
         let well = Arc::new(Side::start(row.seed + 1, None, true).await);
         let receiver = Receiver::start().await;
@@ -200,8 +204,16 @@ impl Rig {
                 .ask(&format!("CREATE DATABASE {name}"))
                 .await
                 .unwrap();
-            let proxy = Proxy::start(postgres.address(), row.seed, None).await;
-            store["url"] = json!(format!("postgres://postgres@{}/{name}", proxy.address()));
+            let mode = if of_store.is_some() {
+                "require"
+            } else {
+                "disable"
+            };
+            let proxy = Proxy::start_postgres(postgres.address(), row.seed, of_store).await;
+            store["url"] = json!(format!(
+                "postgres://postgres:{PASSWORD}@{}/{name}?sslmode={mode}",
+                proxy.address()
+            ));
             store["lease"] = json!(format!("{}s", LEASE.as_secs()));
             database = Some(proxy);
         }
@@ -250,8 +262,16 @@ impl Rig {
     async fn spawn(&self, skewed: bool) -> Exporter {
         let path = self.directory.path();
         if !skewed {
-            let config = std::fs::read_to_string(path.join("config.yaml")).unwrap();
-            return Exporter::start_on(self.port, path, &config).await;
+            let mut command = binary();
+            command
+                .arg(format!("--web.listen-address=127.0.0.1:{}", self.port))
+                .arg("--config.file=config.yaml")
+                // The database's authority; vendors name their own.
+                .env("SSL_CERT_FILE", path.join(AUTHORITY));
+            if !path.join(AUTHORITY).exists() {
+                command.env_remove("SSL_CERT_FILE");
+            }
+            return Exporter::spawn_bare(command, path).await;
         }
         let mut command = binary();
         command
@@ -387,13 +407,6 @@ impl Drop for Rig {
     }
 }
 
-fn is_tls(mode: Mode) -> bool {
-    matches!(
-        mode,
-        Mode::TlsWrongName | Mode::TlsExpired | Mode::TlsUnknownAuthority
-    )
-}
-
 /// The library that shifts a program's clock.
 fn faketime() -> PathBuf {
     let mut found = glob::glob("/usr/lib/*/faketime/libfaketimeMT.so.1").unwrap();
@@ -401,8 +414,11 @@ fn faketime() -> PathBuf {
     found.expect("libfaketime is installed; tests/run says what to install")
 }
 
-/// Certificates that are right and wrong, and `authority.pem`, which has signed all but one.
-fn certificates(directory: &Path) -> Certificates {
+/// The file of the authority that is known.
+pub const AUTHORITY: &str = "authority.pem";
+
+/// Certificates that are right and wrong, and [`AUTHORITY`], which has signed all but one.
+pub fn certificates(directory: &Path) -> Certificates {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let authority = |name: &str| {
         let mut parameters = CertificateParams::default();
@@ -411,7 +427,7 @@ fn certificates(directory: &Path) -> Certificates {
         CertifiedIssuer::self_signed(parameters, KeyPair::generate().unwrap()).unwrap()
     };
     let (known, unknown) = (authority("known"), authority("unknown"));
-    std::fs::write(directory.join("authority.pem"), known.pem()).unwrap();
+    std::fs::write(directory.join(AUTHORITY), known.pem()).unwrap();
     let acceptor = |issuer: &CertifiedIssuer<'static, KeyPair>, host: &str, expired: bool| {
         let key = KeyPair::generate().unwrap();
         let mut parameters = CertificateParams::new(vec![host.to_owned()]).unwrap();

@@ -17,7 +17,7 @@ use delivery_exporter::{
     config::{self, Account, Config},
     ledger::{Registration, StoreError},
     outputs::exposition::Exposition,
-    providers::Vendors,
+    providers::{VENDORS, Vendors},
     secret::Secret,
     series::{Probed, Table, Visitor, WebhookOutcome, show_probe},
     web::{
@@ -32,7 +32,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tower::ServiceExt;
 
-use super::{headers_of, line, vendor};
+use super::{headers_of, line, sample, vendor};
 
 /// What opens `/api/` and the webhook.
 const API_TOKEN: &str = "api-token-0815";
@@ -89,11 +89,13 @@ impl Backend for Exporter {
 
     fn pushed<'a>(
         &'a self,
-        _: &'a str,
+        account: &'a str,
         body: Bytes,
     ) -> BoxFuture<'a, Result<WebhookOutcome, String>> {
         self.by_hook.store(true, Ordering::Relaxed);
-        vendor("infobip_email").provider.read_pushed(&body);
+        let account = self.accounts.iter().find(|own| *own.name == *account);
+        let kind = account.map_or("infobip_email", |own| own.vendor.name);
+        vendor(kind).provider.read_pushed(&body);
         std::future::ready(Ok(WebhookOutcome::Counted)).boxed()
     }
 
@@ -138,14 +140,24 @@ struct Doors {
 impl Doors {
     fn new() -> Doors {
         let password = json!({"username": "u", "password": "p"});
-        let file = json!({"providers": [
-            {"name": "shop", "type": "infobip_push", "credentials": password,
-                "applications": [{"id": "a1", "name": "one"}, {"id": "a2", "name": "two"}]},
-            {"name": "mail", "type": "infobip_email", "credentials": password, "webhook_token": HOOK_TOKEN},
-            {"name": "push", "type": "pushwoosh", "credentials": {"api_token": "t"},
-                "applications": [{"id": "AAAAA-11111", "name": "app"}]},
-        ]});
-        let config = config::parse(Path::new("fuzz.yaml"), &file.to_string(), &|_| None).unwrap();
+        let accounts = [
+            json!({"name": "shop", "type": "infobip_push", "credentials": password,
+                "applications": [{"id": "a1", "name": "one"}, {"id": "a2", "name": "two"}]}),
+            json!({"name": "mail", "type": "infobip_email", "credentials": password, "webhook_token": HOOK_TOKEN}),
+            json!({"name": "push", "type": "pushwoosh", "credentials": {"api_token": "t"},
+                "applications": [{"id": "AAAAA-11111", "name": "app"}]}),
+        ];
+        let mut file = "providers:\n".to_owned();
+        for account in accounts {
+            file.push_str(&format!("  - {account}\n"));
+        }
+        // And one of each vendor that there is.
+        for vendor in VENDORS {
+            let mut keys = sample::everything(vendor, HOOK_TOKEN);
+            keys.push(("base_url", json!("http://127.0.0.1:9")));
+            file.push_str(&sample::account(vendor, vendor.name, &keys));
+        }
+        let config = config::parse(Path::new("fuzz.yaml"), &file, &|_| None).unwrap();
         let accounts: Vec<_> = config.accounts.iter().cloned().map(Arc::new).collect();
         let clock = Clock::system();
         let exporter = Arc::new(Exporter {

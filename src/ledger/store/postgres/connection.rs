@@ -16,6 +16,18 @@ use crate::redact::shown;
 /// Connections for transactions; renewals have one of their own.
 const CONNECTIONS: usize = 4;
 
+/// What helps where the server's certificate is refused.
+const TLS_ADVICE: &str = "; the certificate has to be for the URL's host, and of an authority that this machine knows \
+    (SSL_CERT_FILE names others); sslmode=disable does without TLS";
+
+/// Whether an error is one of TLS, or an I/O error because of one.
+fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    let inner = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    error.is::<rustls::Error>() || inner.is_some_and(|own| own.is::<rustls::Error>())
+}
+
 /// Why work on a connection ended.
 pub(super) enum Trouble {
     Fenced,
@@ -113,10 +125,18 @@ impl Postgres {
             Some(own) => format!("{} ({})", shown(own.message()), own.code().code()),
             None => {
                 let mut text = error.to_string();
-                let mut source = std::error::Error::source(error);
+                let (mut source, mut is_tls) = (std::error::Error::source(error), false);
                 while let Some(cause) = source {
-                    text.push_str(&format!(": {cause}"));
+                    let cause_text = cause.to_string();
+                    // An I/O error says what its cause says.
+                    if !text.ends_with(&cause_text) {
+                        text.push_str(&format!(": {cause_text}"));
+                    }
+                    is_tls |= is_of_tls(cause);
                     source = cause.source();
+                }
+                if is_tls {
+                    text.push_str(TLS_ADVICE);
                 }
                 text
             }

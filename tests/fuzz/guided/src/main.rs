@@ -10,12 +10,12 @@ mod oracle;
 #[path = "../../targets.rs"]
 mod targets;
 
-use std::{env, fs, path::Path, sync::LazyLock, time::Duration};
+use std::{env, fs, path::Path, process::exit, sync::LazyLock, time::Duration};
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 use oracle::{Limits, judge};
 use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use targets::{Target, named};
+use targets::{ALL, Target, named};
 
 /// An optimised build with every check on.
 const LIMITS: Limits = Limits {
@@ -25,14 +25,21 @@ const LIMITS: Limits = Limits {
 
 static TARGET: LazyLock<&'static Target> = LazyLock::new(|| {
     let name = env::var("FUZZ_TARGET");
-    named(&name.expect("FUZZ_TARGET names a target of tests/fuzz/targets.rs"))
+    let name = name.expect("FUZZ_TARGET names a target of tests/fuzz/targets.rs");
+    // For `run all`.
+    if name == "names" {
+        let names: Vec<&str> = ALL.iter().map(|own| own.name).collect();
+        println!("{}", names.join("\n"));
+        exit(0);
+    }
+    named(&name)
 });
 
 /// The committed inputs: parts of them are put into others.
 static DONORS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../corpus");
     let entries = fs::read_dir(corpus.join(TARGET.name));
-    let files = entries.expect("the target has a corpus").flatten();
+    let files = entries.into_iter().flatten().flatten();
     files.filter_map(|own| fs::read(own.path()).ok()).collect()
 });
 

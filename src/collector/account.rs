@@ -657,7 +657,7 @@ impl Collector {
         if failed { Err(()) } else { Ok(()) }
     }
 
-    /// Forgets what is over, and, once in a while, rows of the ledger that no source names.
+    /// Forgets what is over, and, once in a while, rows of the ledger that no source will name as new.
     async fn forget_old(&mut self) {
         let now = self.now();
         let keys = self.tracker.forget_old(now);
@@ -680,11 +680,16 @@ impl Collector {
         let clock = &self.parts.clock;
         let max_age = self.parts.account.messages.max_age;
         let interval = sweep_interval(max_age);
-        if clock.monotonic().since(self.swept_at) >= interval {
+        // A source that cannot be read may name messages that nobody else names.
+        let is_due = clock.monotonic().since(self.swept_at) >= interval;
+        if is_due && self.broken_sources.is_empty() {
             self.swept_at = clock.monotonic();
             let before = schedule::before(now.settled, max_age + interval);
-            if let Err(error) = self.sweep(before).await {
-                tracing::warn!(account = %self.parts.account.name, %error, "old messages cannot be removed from the ledger");
+            match self.sweep(before).await {
+                Ok(()) => self.tracker.drop_forgotten(before, now.monotonic),
+                Err(error) => {
+                    tracing::warn!(account = %self.parts.account.name, %error, "old messages cannot be removed from the ledger");
+                }
             }
         }
     }
@@ -742,7 +747,7 @@ impl Collector {
         let mut old = ledger.old_messages(before).await?;
         old.retain(|(application, id)| {
             let index = applications.iter().position(|own| own.id == *application);
-            index.is_none_or(|index| !self.tracker.names(&(index, id.clone())))
+            index.is_none_or(|index| !self.tracker.keeps_row(&(index, id.clone())))
         });
         if !old.is_empty() {
             ledger.forget(old).await?;

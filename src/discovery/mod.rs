@@ -31,7 +31,25 @@ pub struct Tracked {
     registered: bool,
     /// Who named the campaign; `None`: it was known before, and stays.
     campaign_by: Option<Source>,
+    /// The vendor's list has named it.
+    is_listed: bool,
+    /// A source may name it later as if it were newer than it is: see [`Tracker::keeps_row`].
+    keeps_row: bool,
 }
+
+/// A message that was too old.
+#[derive(Clone, Copy, Debug)]
+struct Forgotten {
+    /// What its age was counted from.
+    since: Timestamp,
+    keeps_row: bool,
+    /// When the vendor's list, or any source after it was forgotten, last named it.
+    named_at: Option<Moment>,
+}
+
+/// A forgotten message that was named is remembered for so long, so that a list that names it again and again has it
+/// refused once. A whole list is asked for more often.
+const REFUSED_FOR: Duration = Duration::from_secs(2 * 86_400);
 
 impl Tracked {
     /// When it was sent, else when it was first named: what its age is counted from.
@@ -125,8 +143,10 @@ pub struct Tracker {
     messages: BTreeMap<MessageKey, Tracked>,
     /// Other names of messages that are known by the vendor's own.
     aliases: BTreeMap<MessageKey, Arc<str>>,
-    /// Messages that were too old, each with what its age was counted from.
-    forgotten: BTreeMap<MessageKey, Timestamp>,
+    /// Messages that were too old.
+    forgotten: BTreeMap<MessageKey, Forgotten>,
+    /// Some of them are not remembered any more.
+    has_dropped: bool,
     /// The best of the messages that had to give way: while there is no room, what is no better is not
     /// taken.
     given_up: Option<Rank>,
@@ -141,6 +161,7 @@ impl Tracker {
             messages: BTreeMap::new(),
             aliases: BTreeMap::new(),
             forgotten: BTreeMap::new(),
+            has_dropped: false,
             given_up: None,
         }
     }
@@ -182,19 +203,32 @@ impl Tracker {
         // A process whose own clock has never been right dates nothing.
         let is_dated = |sent_at: &Timestamp| is_plausible(*sent_at) || is_plausible(now.settled);
         let sent_at = message.sent_at.filter(is_dated);
+        // Files, lists by HTTP and the configuration go on naming it, mostly without a time.
+        let is_lasting = matches!(source, Source::File | Source::Http | Source::Static);
+        let is_newer =
+            |since: Option<Timestamp>| sent_at.is_none_or(|at| since.is_some_and(|own| at > own));
         if let Some(known) = self.messages.get_mut(&key) {
+            known.keeps_row |= is_lasting || is_newer(known.message.sent_at);
+            known.is_listed |= source == Source::List;
             known.learn(Some(source), message.campaign, sent_at, now.wall);
             known.registered |= source != Source::List;
             return Named::Known;
         }
-        if self.forgotten.contains_key(&key) {
+        if let Some(known) = self.forgotten.get_mut(&key) {
+            known.keeps_row |= is_lasting || is_newer(Some(known.since));
+            known.named_at = Some(now.monotonic);
             return Named::Forgotten;
         }
         if let Some(sent_at) = sent_at
             && self.is_over(now.settled.duration_since(sent_at))
         {
             // Lists name it again and again: it is refused once.
-            self.forget(key, sent_at);
+            let forgotten = Forgotten {
+                since: sent_at,
+                keeps_row: is_lasting,
+                named_at: (source == Source::List).then_some(now.monotonic),
+            };
+            self.forget(key, forgotten);
             return Named::TooOld;
         }
         let tracked = Tracked {
@@ -208,6 +242,8 @@ impl Tracker {
             sent_here: sent_here && sent_at.is_some(),
             registered: source != Source::List,
             campaign_by: Some(source),
+            is_listed: source == Source::List,
+            keeps_row: is_lasting || is_newer(None),
         };
         let is_no_better = self.given_up.is_some_and(|best| tracked.rank() <= best);
         if self.messages.len() >= self.max_messages && is_no_better {
@@ -244,18 +280,18 @@ impl Tracker {
         self.messages.len() >= self.max_messages
     }
 
-    fn forget(&mut self, key: MessageKey, since: Timestamp) {
-        self.forgotten.insert(key, since);
+    fn forget(&mut self, key: MessageKey, forgotten: Forgotten) {
+        self.forgotten.insert(key, forgotten);
         // Lists that never end must not be remembered whole. What is dropped here is too old for
         // every source that says when it was sent.
         if self.forgotten.len() > self.max_messages.saturating_mul(2) {
-            let mut ages: Vec<_> = self.forgotten.values().copied().collect();
+            let mut ages: Vec<_> = self.forgotten.values().map(|own| own.since).collect();
             let middle = ages.len() / 2;
             let (_, middle, _) = ages.select_nth_unstable(middle);
             let middle = *middle;
             let mut spare = self.forgotten.len() - self.max_messages;
-            self.forgotten.retain(|_, since| {
-                let goes = *since <= middle && spare > 0;
+            self.forgotten.retain(|_, own| {
+                let goes = own.since <= middle && spare > 0;
                 spare -= usize::from(goes);
                 !goes
             });
@@ -299,8 +335,24 @@ impl Tracker {
         let before = self.forgotten.len();
         let max_age = self.max_age;
         self.forgotten
-            .retain(|_, since| settled.duration_since(*since) > max_age);
-        self.forgotten.len() < before
+            .retain(|_, own| settled.duration_since(own.since) > max_age);
+        // Nobody knows how old those are that are not remembered.
+        let has_dropped = std::mem::take(&mut self.has_dropped);
+        self.forgotten.len() < before || has_dropped
+    }
+
+    /// Remembers no longer that messages from before a time were too old, where no source is expected to name them again
+    /// as if they were newer.
+    pub fn drop_forgotten(&mut self, before: Timestamp, now: Moment) {
+        let count = self.forgotten.len();
+        self.forgotten.retain(|_, own| {
+            let was_named = |at: Moment| now.since(at) < REFUSED_FOR;
+            own.keeps_row || own.since >= before || own.named_at.is_some_and(was_named)
+        });
+        if self.forgotten.len() < count {
+            self.has_dropped = true;
+            self.drop_names();
+        }
     }
 
     /// The keys of the watched messages.
@@ -340,6 +392,8 @@ impl Tracker {
                     other.seen_at = known.seen_at;
                 }
                 other.registered |= known.registered;
+                other.is_listed |= known.is_listed;
+                other.keeps_row |= known.keeps_row;
                 true
             }
             None => {
@@ -404,17 +458,33 @@ impl Tracker {
             || self.aliases.contains_key(key)
     }
 
+    /// Whether what was counted of the message has to stay known: it is watched, or a source may name it again
+    /// without a time, or with a later one. It would be taken for a new one then, and count again.
+    pub fn keeps_row(&self, key: &MessageKey) -> bool {
+        let forgotten = self.forgotten.get(key);
+        self.messages.contains_key(key)
+            || forgotten.is_some_and(|own| own.keeps_row)
+            || self.aliases.contains_key(key)
+    }
+
     /// Forgets the messages that have reached `max_age`, for good.
     pub fn forget_old(&mut self, now: Now) -> Vec<MessageKey> {
         let over: Vec<_> = self
             .messages
             .iter()
             .filter(|(_, tracked)| self.is_over(tracked.age(now)))
-            .map(|(key, tracked)| (key.clone(), tracked.since()))
+            .map(|(key, tracked)| {
+                let forgotten = Forgotten {
+                    since: tracked.since(),
+                    keeps_row: tracked.keeps_row,
+                    named_at: tracked.is_listed.then_some(now.monotonic),
+                };
+                (key.clone(), forgotten)
+            })
             .collect();
-        for (key, since) in &over {
+        for (key, forgotten) in &over {
             self.messages.remove(key);
-            self.forget(key.clone(), *since);
+            self.forget(key.clone(), *forgotten);
         }
         over.into_iter().map(|(key, _)| key).collect()
     }

@@ -262,3 +262,53 @@ fn a_clock_that_was_ahead_takes_no_message_away_for_good() {
     assert!(tracker.reconsider(at(50)));
     assert_eq!(name(&mut tracker, sent(), Source::Static, 50), Named::New);
 }
+
+/// Names a message, lets it become too old, and says whether its row stays, and whether it is remembered.
+fn after_its_time(namings: &[(Option<i64>, Source)]) -> (bool, bool) {
+    let mut tracker = tracker(9);
+    for (sent_at, source) in namings {
+        name(
+            &mut tracker,
+            message("1", None, sent_at.map(at)),
+            *source,
+            0,
+        );
+    }
+    assert_eq!(tracker.forget_old(now(150)), [key("1")]);
+    let keeps_row = tracker.keeps_row(&key("1"));
+    tracker.drop_forgotten(at(100), now(200).monotonic);
+    (keeps_row, tracker.names(&key("1")))
+}
+
+#[test]
+fn rows_of_forgotten_messages_stay_only_where_a_source_may_name_them_as_new() {
+    use Source::{Api, File, Http, List, Static};
+    for (namings, expected) in [
+        (&[(Some(0), Api)][..], (false, false)),
+        // A list names it again and again, and has it refused once.
+        (&[(Some(0), List)], (false, true)),
+        (&[(Some(0), Api), (Some(0), List)], (false, true)),
+        // Without a time, or with a later one, it would be taken for a new one.
+        (&[(None, List)], (true, true)),
+        (&[(Some(0), List), (Some(5), Api)], (true, true)),
+        (&[(Some(0), File)], (true, true)),
+        (&[(Some(0), Api), (None, Http)], (true, true)),
+        (&[(None, Static)], (true, true)),
+    ] {
+        assert_eq!(after_its_time(namings), expected, "{namings:?}");
+    }
+}
+
+#[test]
+fn what_a_wrong_clock_has_dropped_is_read_again_when_it_is_set_right() {
+    let mut tracker = tracker(9);
+    let sent = message("1", None, Some(at(0)));
+    assert_eq!(
+        name(&mut tracker, sent.clone(), Source::Api, 500),
+        Named::TooOld
+    );
+    tracker.drop_forgotten(at(400), now(500).monotonic);
+    assert!(tracker.reconsider(at(10)));
+    assert!(!tracker.reconsider(at(10)), "once");
+    assert_eq!(name(&mut tracker, sent, Source::Api, 10), Named::New);
+}

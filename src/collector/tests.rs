@@ -11,7 +11,10 @@ use jiff::Timestamp;
 use super::*;
 use crate::{
     config::{self, Config},
-    ledger::{LabelLimiter, Ledger, LedgerDelta, Missed, Purpose, StoreObserver},
+    ledger::{
+        AccountLedger, LabelLimiter, Ledger, LedgerDelta, Missed, Purpose, Registration,
+        StoreObserver,
+    },
     model::{
         Age, Application, Dataset, DatasetSpec, Measure, Message, QueryMethod, Snapshot, Source,
         Totals,
@@ -233,8 +236,9 @@ struct Bench {
     hand: ManualClock,
     record: Arc<Record>,
     vendor: Arc<Scripted>,
+    account: Arc<AccountLedger>,
+    ledger: Ledger,
     _directory: tempfile::TempDir,
-    _ledger: Ledger,
 }
 
 impl Bench {
@@ -281,7 +285,7 @@ impl Bench {
             account,
             provider: vendor.clone(),
             recorder: record.clone(),
-            ledger: own,
+            ledger: own.clone(),
             relabelled: true,
             lease,
             clock,
@@ -292,8 +296,9 @@ impl Bench {
             hand,
             record,
             vendor,
+            account: own,
+            ledger,
             _directory: directory,
-            _ledger: ledger,
         }
     }
 
@@ -511,5 +516,37 @@ async fn messages_are_forgotten_at_max_age_and_refused_beyond_it() {
     bench.pass(70).await;
     assert!(bench.asked().is_empty());
     assert!(bench.handle.status().answered);
+    bench.handle.stop().await;
+}
+
+#[tokio::test]
+async fn rows_of_forgotten_messages_leave_the_ledger_unless_a_source_names_them_on() {
+    let bench = Bench::new("{max_age: 90s, static: ['lasts']}", 100, Vec::new(), false).await;
+    bench.pass(6).await;
+    let sent_at = Timestamp::from_second(START + 6).unwrap();
+    let message = Message {
+        application: Arc::from("app"),
+        id: Arc::from("once"),
+        campaign: None,
+        sent_at: Some(sent_at),
+    };
+    let registered = bench.ledger.register(vec![Registration {
+        account: Arc::from("a"),
+        message,
+    }]);
+    registered.await.unwrap();
+    bench.pass(10).await;
+    assert_eq!(bench.asked(), ["lasts", "once"]);
+    let rows = async || {
+        let later = Timestamp::from_second(START + 86_400).unwrap();
+        let rows = bench.account.old_messages(later).await.unwrap();
+        let ids = rows.into_iter().map(|(_, id)| id.to_string());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(rows().await, ["lasts", "once"]);
+    // It is too old after 90 s, and gone after two times the least pause between two looks.
+    bench.pass(90 + 2 * 60 + 70).await;
+    assert_eq!(rows().await, ["lasts"]);
+    assert!(bench.asked().len() > 1);
     bench.handle.stop().await;
 }

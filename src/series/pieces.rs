@@ -6,7 +6,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -15,6 +15,7 @@ use delivery_clock::Moment;
 
 use super::{
     chunks::Chunk,
+    concat::{Concat, Node},
     groups::{Group, nanoseconds},
     values::{Identity, Labels, Value},
 };
@@ -22,6 +23,11 @@ use crate::catalog::{self, FamilyId, Origin};
 
 /// Where a family has many pieces, so many of the newest stand by themselves.
 const NEWEST: usize = 8;
+
+/// So many of an account's newest pieces of a family keep their text. That of older ones is written
+/// anew for each reader of plain text: it is nine tenths of the memory of a large table, and writing it
+/// into a buffer that is at hand takes no longer than fetching it from memory.
+pub(super) const WITH_TEXT: usize = 4;
 
 /// How many forms a piece can be kept in.
 pub const FORMS: usize = 6;
@@ -94,6 +100,8 @@ pub struct Segment {
     /// Whose they are; `None`: the process's.
     identity: Option<Arc<Identity>>,
     pub(super) rows: Rows,
+    /// Its text is not kept.
+    is_light: bool,
     forms: [OnceLock<Arc<EncodedSegment>>; FORMS],
 }
 
@@ -103,6 +111,7 @@ impl Segment {
             family,
             identity,
             rows,
+            is_light: false,
             forms: Default::default(),
         }
     }
@@ -110,6 +119,34 @@ impl Segment {
     /// The family of all its series.
     pub fn family(&self) -> FamilyId {
         self.family
+    }
+
+    /// Whether its text is not to be kept.
+    pub fn is_light(&self) -> bool {
+        self.is_light
+    }
+
+    /// The same series without their texts, which `texts` are the forms of; `None`: it is so already,
+    /// or has too little of it.
+    pub(super) fn lightened(&self, texts: FormSet, wanted: FormSet) -> Option<Arc<Segment>> {
+        if self.is_light || !matches!(self.rows, Rows::Block(_)) {
+            return None;
+        }
+        let mut light = self.bare();
+        light.is_light = true;
+        Some(Arc::new(light.keep(self, wanted & !texts)))
+    }
+
+    /// The same series, of which nothing was made.
+    fn bare(&self) -> Segment {
+        let rows = match &self.rows {
+            Rows::Block(block) => Rows::Block(block.clone()),
+            Rows::Chunk(chunk) => Rows::Chunk(chunk.clone()),
+        };
+        Segment {
+            is_light: self.is_light,
+            ..Segment::new(self.family, self.identity.clone(), rows)
+        }
     }
 
     /// Two pieces with the same key have the same series, as long as both are there.
@@ -123,12 +160,7 @@ impl Segment {
 
     /// The same series, with those forms alone that are wanted.
     pub(super) fn only(&self, wanted: FormSet) -> Arc<Segment> {
-        let rows = match &self.rows {
-            Rows::Block(block) => Rows::Block(block.clone()),
-            Rows::Chunk(chunk) => Rows::Chunk(chunk.clone()),
-        };
-        let bare = Segment::new(self.family, self.identity.clone(), rows);
-        Arc::new(bare.keep(self, wanted))
+        Arc::new(self.bare().keep(self, wanted))
     }
 
     /// A form of it, which `make` makes if it is not there. Whoever comes meanwhile waits for it.
@@ -142,7 +174,8 @@ impl Segment {
     }
 
     /// Takes over those forms of a piece with the same series that are wanted.
-    pub(super) fn keep(self, other: &Segment, wanted: FormSet) -> Segment {
+    pub(super) fn keep(mut self, other: &Segment, wanted: FormSet) -> Segment {
+        self.is_light |= other.is_light;
         for (index, (own, form)) in self.forms.iter().zip(&other.forms).enumerate() {
             if let Some(form) = form.get().filter(|_| wanted & (1 << index) != 0) {
                 // It is new: nothing is there.
@@ -165,6 +198,8 @@ impl Segment {
         let family = self.family.family();
         let identity = self.identity.as_deref();
         let mut own: Vec<&str> = Vec::with_capacity(family.labels.len());
+        // Where the labels are that a group's series do not have in common.
+        let mut places: Vec<usize> = Vec::with_capacity(family.labels.len());
         match &self.rows {
             Rows::Chunk(chunk) => {
                 for (labels, value) in chunk.iter() {
@@ -175,17 +210,25 @@ impl Segment {
             }
             Rows::Block(block) => {
                 let now = now.map_or(i64::MIN, nanoseconds);
+                let labels = || family.own_labels().iter().enumerate();
                 for group in block.groups.iter().filter(|group| group.stale_at() > now) {
                     let of_message = group.of_message;
+                    let of_group = |origin| match origin {
+                        Origin::Application => Some(group.application.as_ref()),
+                        Origin::Campaign if of_message => Some(group.campaign.as_ref()),
+                        Origin::Message if of_message => Some(group.label.as_ref()),
+                        _ => None,
+                    };
+                    own.clear();
+                    own.extend(labels().map(|(_, label)| of_group(label.origin).unwrap_or("")));
+                    places.clear();
+                    let others = labels().filter(|(_, label)| of_group(label.origin).is_none());
+                    places.extend(others.map(|(place, _)| place));
                     for (entry, number) in group.values(self.family) {
-                        let mut labels = entry.labels.iter();
-                        own.clear();
-                        own.extend(family.own_labels().iter().map(|label| match label.origin {
-                            Origin::Application => group.application.as_ref(),
-                            Origin::Campaign if of_message => group.campaign.as_ref(),
-                            Origin::Message if of_message => group.label.as_ref(),
-                            _ => labels.next().map_or("", |value| value.as_ref()),
-                        }));
+                        let mut values = entry.labels.iter();
+                        for place in &places {
+                            own[*place] = values.next().map_or("", |value| value.as_ref());
+                        }
                         each(Labels::new(family, identity, &own), &Value::Gauge(number));
                     }
                 }
@@ -216,63 +259,61 @@ pub struct View {
     blocks: Box<[Arc<Block>]>,
     /// No block is stale before then, in nanoseconds.
     soonest: AtomicI64,
-    /// What the pieces of each family come to in a form, by the family's place.
-    runs: [OnceLock<Box<[Run]>>; FORMS],
-    /// Those of the last view whose pieces are the same.
-    carried: [Box<[Carried]>; FORMS],
+    /// The one before it.
+    replaces: Option<ViewNumber>,
+    /// What each family comes to, by its place.
+    families: Arc<[ByAge]>,
+    /// The forms in which all of it was made: bit by bit.
+    made: AtomicU8,
 }
 
 /// A family has its newest pieces, which change most, and the others.
 pub const AGES: usize = 2;
 
-/// What a family of an account comes to in one form, by age.
-pub type Run = [Arc<EncodedSegment>; AGES];
-
-/// What is left of a family's run.
-type Carried = [Option<Arc<EncodedSegment>>; AGES];
+/// The pieces of a family, by age.
+pub type ByAge = [Arc<Concat>; AGES];
 
 impl View {
+    /// A view of pieces in the order of the families. Families whose pieces are those of the view
+    /// before go on with what was made of them.
     pub(super) fn new(
         pieces: Box<[Arc<Segment>]>,
         blocks: Box<[Arc<Block>]>,
         not_held: Arc<Segment>,
+        before: Option<&View>,
     ) -> View {
+        let families = catalog::all().map(|family| {
+            let before = before.map(|before| &before.families[family.index()]);
+            let by_age = by_age(of_family(&pieces, family));
+            std::array::from_fn(|age| {
+                let children = by_age[age].iter().cloned().map(Node::Segment);
+                Concat::of(
+                    family,
+                    children.collect(),
+                    before.map(|before| &before[age]),
+                )
+            })
+        });
         View {
             number: ViewNumber::next(),
+            replaces: before.map(|before| before.number),
+            families: families.collect(),
             pieces,
             blocks,
             soonest: AtomicI64::new(i64::MIN),
             not_held,
-            runs: Default::default(),
-            carried: Default::default(),
-        }
-    }
-
-    /// Takes over what was made of families whose pieces are those of the last view, in forms that
-    /// are wanted.
-    pub(super) fn carry(&mut self, before: &View, wanted: FormSet) {
-        let is_same = |own: &[Arc<Segment>], old: &[Arc<Segment>]| {
-            own.len() == old.len() && own.iter().zip(old).all(|(own, old)| Arc::ptr_eq(own, old))
-        };
-        let same = |family: FamilyId| {
-            let (own, old) = (self.by_age(family), before.by_age(family));
-            std::array::from_fn(|age| is_same(own[age], old[age]))
-        };
-        let same: Vec<[bool; AGES]> = catalog::all().map(same).collect();
-        for (index, (carried, runs)) in self.carried.iter_mut().zip(&before.runs).enumerate() {
-            if let Some(runs) = runs.get().filter(|_| wanted & (1 << index) != 0) {
-                let runs = runs.iter().zip(&same);
-                let kept = |(run, same): (&Run, &[bool; AGES])| {
-                    std::array::from_fn(|age| same[age].then(|| run[age].clone()))
-                };
-                *carried = runs.map(kept).collect();
-            }
+            made: AtomicU8::new(0),
         }
     }
 
     /// Which one it is.
     pub fn number(&self) -> ViewNumber {
         self.number
+    }
+
+    /// Which one it follows.
+    pub fn replaces(&self) -> Option<ViewNumber> {
+        self.replaces
     }
 
     /// All pieces, in the order of the families.
@@ -292,33 +333,22 @@ impl View {
         of_family(&self.pieces, family)
     }
 
-    /// The pieces of a family, by age.
-    fn by_age(&self, family: FamilyId) -> [&[Arc<Segment>]; AGES] {
-        let pieces = of_family(&self.pieces, family);
-        let many = pieces.len() > 2 * NEWEST;
-        let (newest, others) = pieces.split_at(if many { NEWEST } else { 0 });
-        [newest, others]
+    /// What each family comes to, by its place.
+    pub fn families(&self) -> &Arc<[ByAge]> {
+        &self.families
     }
 
-    /// What each family comes to in a form, which `make` makes of its pieces if that was not done
-    /// before.
-    pub fn runs(&self, form: usize, make: impl Fn(&[Arc<Segment>]) -> EncodedSegment) -> &[Run] {
-        self.runs[form].get_or_init(|| {
-            let run = |family: FamilyId| {
-                let pieces = self.by_age(family);
-                let carried = self.carried[form].get(family.index());
-                std::array::from_fn(|age| {
-                    let carried = carried.and_then(|carried| carried[age].clone());
-                    carried.unwrap_or_else(|| Arc::new(make(pieces[age])))
-                })
-            };
-            catalog::all().map(run).collect()
-        })
+    /// Makes all of it in a form, unless that was done before.
+    pub fn make(&self, form: usize, make: impl FnOnce(&View)) {
+        if !self.is_made(form) {
+            make(self);
+            self.made.fetch_or(1 << form, Ordering::Release);
+        }
     }
 
-    /// Whether [`View::runs`] is made.
-    pub fn has_runs(&self, form: usize) -> bool {
-        self.runs[form].get().is_some()
+    /// Whether all of it was made in a form.
+    pub fn is_made(&self, form: usize) -> bool {
+        self.made.load(Ordering::Acquire) & (1 << form) != 0
     }
 
     /// Whether some of its series are not shown at `now`.
@@ -335,6 +365,13 @@ impl View {
             .store(soonest.min().unwrap_or(i64::MAX), Ordering::Relaxed);
         self.blocks.iter().any(|block| block.is_stale(now))
     }
+}
+
+/// Pieces of a family, the newest by themselves where there are many.
+fn by_age(pieces: &[Arc<Segment>]) -> [&[Arc<Segment>]; AGES] {
+    let many = pieces.len() > 2 * NEWEST;
+    let (newest, others) = pieces.split_at(if many { NEWEST } else { 0 });
+    [newest, others]
 }
 
 /// The pieces of a family, of pieces in the order of the families.
@@ -410,6 +447,8 @@ impl Remembered {
 pub trait Prepare: Send + Sync {
     /// The forms that somebody reads at present.
     fn wanted(&self) -> FormSet;
+    /// Those forms that are plain text.
+    fn texts(&self) -> FormSet;
     /// Makes those forms of a view that are wanted.
     fn prepare(&self, view: &View);
 }
@@ -419,6 +458,10 @@ pub struct Unprepared;
 
 impl Prepare for Unprepared {
     fn wanted(&self) -> FormSet {
+        0
+    }
+
+    fn texts(&self) -> FormSet {
         0
     }
 

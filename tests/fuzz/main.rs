@@ -68,3 +68,31 @@ fuzz!(
     stored,
     web_config,
 );
+
+/// The guided build is a workspace of its own, with a lock of its own, which `tests/fuzz/guided/run` takes as it is.
+#[test]
+fn the_lock_of_the_guided_build_has_every_dependency() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let (manifest, lock) = (read("Cargo.toml"), read("tests/fuzz/guided/Cargo.lock"));
+    let part = |text: &str, begin: &str, end: &str| {
+        let (_, rest) = text.split_once(begin).unwrap();
+        rest.split(end).next().unwrap().to_owned()
+    };
+    let own = part(&lock, "name = \"delivery-exporter\"\n", "[[package]]");
+    let mut count = 0;
+    for line in part(&manifest, "\n[dependencies]\n", "\n[").lines() {
+        let name = line.split([' ', '.', '=']).next().unwrap();
+        if name.is_empty() || name.starts_with('#') {
+            continue;
+        }
+        count += 1;
+        // With a version behind it where there are several.
+        let is_there = [format!("\"{name}\""), format!("\"{name} ")];
+        assert!(
+            is_there.iter().any(|own_name| own.contains(own_name)),
+            "{name} is missing: cargo check --manifest-path tests/fuzz/guided/Cargo.toml adds it"
+        );
+    }
+    assert!(count > 40, "{count}");
+}

@@ -25,8 +25,9 @@ use super::{
     chunks::{Chunks, Own},
     groups::{Group, GroupBuilder, OrderKey, Shapes, nanoseconds},
     layout::{Layout, ViewInput},
-    pieces::{Prepare, Segment, View},
+    pieces::Segment,
     values::{Number, Value, born},
+    view::{Prepare, View},
 };
 use crate::{
     catalog::{self, FamilyId, Label, Origin, Zeros, combinations},

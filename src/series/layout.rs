@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use super::{
     chunks::Chunk,
     groups::{Group, OrderKey},
-    pieces::{Block, FormSet, Prepare, Rows, Segment, View, WITH_TEXT},
+    pieces::{Block, FormSet, Rows, Segment, WITH_TEXT},
     values::{Identity, Number, Value},
+    view::{Prepare, View},
 };
 use crate::catalog::{self, FamilyId};
 
@@ -351,7 +352,7 @@ mod tests {
     use crate::model::Measure;
     use crate::series::{
         groups::{GroupBuilder, Head, Shapes},
-        pieces::Unprepared,
+        view::Unprepared,
     };
 
     const FAMILIES: u64 = 3;

@@ -17,6 +17,7 @@ mod pieces;
 mod probe;
 mod process;
 mod values;
+mod view;
 
 use std::sync::Arc;
 
@@ -28,13 +29,12 @@ pub use account::{AccountSeries, AccountView, NamedCounter, WebhookOutcome};
 pub use concat::{Concat, Node};
 pub use help::help;
 pub use history::{Dated, History, walk};
-pub use pieces::{
-    AGES, ByAge, Checksum, EncodedSegment, FORMS, FormSet, Prepare, Remembered, Segment,
-    Unprepared, View, ViewNumber,
-};
+pub use pieces::{Checksum, EncodedSegment, FORMS, FormSet, Remembered, Segment};
 pub use probe::{Probed, show as show_probe};
 pub use process::{PointOutcome, ProcessSeries};
 pub use values::{Histogram, Identity, Labels, Number, Value, Visitor};
+
+pub use view::{AGES, ByAge, Prepare, Unprepared, View, ViewNumber};
 
 use crate::{
     catalog::{self, FamilyId},

@@ -1,4 +1,4 @@
-//! What is shown of an account, in pieces: runs of series of one family that are never changed, only
+//! What is shown, in pieces: runs of series of one family that are never changed, only
 //! replaced, so that whatever was made of a piece stays true of it.
 
 use std::{
@@ -6,7 +6,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
 };
 
@@ -15,14 +15,10 @@ use delivery_clock::Moment;
 
 use super::{
     chunks::Chunk,
-    concat::{Concat, Node},
     groups::{Group, nanoseconds},
     values::{Identity, Labels, Value},
 };
-use crate::catalog::{self, FamilyId, Origin};
-
-/// Where a family has many pieces, so many of the newest stand by themselves.
-const NEWEST: usize = 8;
+use crate::catalog::{FamilyId, Origin};
 
 /// So many of an account's newest pieces of a family keep their text. That of older ones is written
 /// anew for each reader of plain text: it is nine tenths of the memory of a large table, and writing it
@@ -72,10 +68,15 @@ impl Block {
         block
     }
 
-    fn is_stale(&self, now: Moment) -> bool {
+    pub(super) fn is_stale(&self, now: Moment) -> bool {
         let now = nanoseconds(now);
         self.soonest.load(Ordering::Relaxed) <= now
             && self.groups.iter().any(|group| group.stale_at() <= now)
+    }
+
+    /// No group is stale before then, in nanoseconds.
+    pub(super) fn soonest(&self) -> i64 {
+        self.soonest.load(Ordering::Relaxed)
     }
 
     /// Looks when the first group becomes stale: they are renewed without the block knowing.
@@ -237,143 +238,6 @@ impl Segment {
     }
 }
 
-/// Tells a view from all others of this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ViewNumber(u64);
-
-impl ViewNumber {
-    pub(crate) fn next() -> ViewNumber {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        ViewNumber(LAST.fetch_add(1, Ordering::Relaxed))
-    }
-}
-
-/// What is shown of an account: never changed, only replaced.
-pub struct View {
-    number: ViewNumber,
-    /// In the order of the families.
-    pieces: Box<[Arc<Segment>]>,
-    /// Instead of its `delivery_exporter_lease_held` while another replica holds the account.
-    not_held: Arc<Segment>,
-    /// The blocks that pieces are in.
-    blocks: Box<[Arc<Block>]>,
-    /// No block is stale before then, in nanoseconds.
-    soonest: AtomicI64,
-    /// The one before it.
-    replaces: Option<ViewNumber>,
-    /// What each family comes to, by its place.
-    families: Arc<[ByAge]>,
-    /// The forms in which all of it was made: bit by bit.
-    made: AtomicU8,
-}
-
-/// A family has its newest pieces, which change most, and the others.
-pub const AGES: usize = 2;
-
-/// The pieces of a family, by age.
-pub type ByAge = [Arc<Concat>; AGES];
-
-impl View {
-    /// A view of pieces in the order of the families. Families whose pieces are those of the view
-    /// before go on with what was made of them.
-    pub(super) fn new(
-        pieces: Box<[Arc<Segment>]>,
-        blocks: Box<[Arc<Block>]>,
-        not_held: Arc<Segment>,
-        before: Option<&View>,
-    ) -> View {
-        let families = catalog::all().map(|family| {
-            let before = before.map(|before| &before.families[family.index()]);
-            let by_age = by_age(of_family(&pieces, family));
-            std::array::from_fn(|age| {
-                let children = by_age[age].iter().cloned().map(Node::Segment);
-                Concat::of(
-                    family,
-                    children.collect(),
-                    before.map(|before| &before[age]),
-                )
-            })
-        });
-        View {
-            number: ViewNumber::next(),
-            replaces: before.map(|before| before.number),
-            families: families.collect(),
-            pieces,
-            blocks,
-            soonest: AtomicI64::new(i64::MIN),
-            not_held,
-            made: AtomicU8::new(0),
-        }
-    }
-
-    /// Which one it is.
-    pub fn number(&self) -> ViewNumber {
-        self.number
-    }
-
-    /// Which one it follows.
-    pub fn replaces(&self) -> Option<ViewNumber> {
-        self.replaces
-    }
-
-    /// All pieces, in the order of the families.
-    pub fn pieces(&self) -> &[Arc<Segment>] {
-        &self.pieces
-    }
-
-    /// The pieces of a family, which `held` tells to be this replica's.
-    pub(super) fn family(&self, family: FamilyId, held: bool) -> &[Arc<Segment>] {
-        // Everything else belongs to the replica that holds the account.
-        if !held && family == catalog::LEASE_HELD {
-            return std::slice::from_ref(&self.not_held);
-        }
-        if !held && family != catalog::WEBHOOK_REQUESTS {
-            return &[];
-        }
-        of_family(&self.pieces, family)
-    }
-
-    /// What each family comes to, by its place.
-    pub fn families(&self) -> &Arc<[ByAge]> {
-        &self.families
-    }
-
-    /// Makes all of it in a form, unless that was done before.
-    pub fn make(&self, form: usize, make: impl FnOnce(&View)) {
-        if !self.is_made(form) {
-            make(self);
-            self.made.fetch_or(1 << form, Ordering::Release);
-        }
-    }
-
-    /// Whether all of it was made in a form.
-    pub fn is_made(&self, form: usize) -> bool {
-        self.made.load(Ordering::Acquire) & (1 << form) != 0
-    }
-
-    /// Whether some of its series are not shown at `now`.
-    pub(super) fn is_stale(&self, now: Moment) -> bool {
-        if self.soonest.load(Ordering::Relaxed) > nanoseconds(now) {
-            return false;
-        }
-        // Blocks are renewed without the view knowing, but only to be stale later.
-        let soonest = self
-            .blocks
-            .iter()
-            .map(|block| block.soonest.load(Ordering::Relaxed));
-        self.soonest
-            .store(soonest.min().unwrap_or(i64::MAX), Ordering::Relaxed);
-        self.blocks.iter().any(|block| block.is_stale(now))
-    }
-}
-
-/// Pieces of a family, the newest by themselves where there are many.
-fn by_age(pieces: &[Arc<Segment>]) -> [&[Arc<Segment>]; AGES] {
-    let many = pieces.len() > 2 * NEWEST;
-    let (newest, others) = pieces.split_at(if many { NEWEST } else { 0 });
-    [newest, others]
-}
-
 /// The pieces of a family, of pieces in the order of the families.
 pub(super) fn of_family(pieces: &[Arc<Segment>], family: FamilyId) -> &[Arc<Segment>] {
     let from = pieces.partition_point(|piece| piece.family < family);
@@ -441,29 +305,4 @@ impl Remembered {
             });
         }
     }
-}
-
-/// Makes forms of pieces before they are shown.
-pub trait Prepare: Send + Sync {
-    /// The forms that somebody reads at present.
-    fn wanted(&self) -> FormSet;
-    /// Those forms that are plain text.
-    fn texts(&self) -> FormSet;
-    /// Makes those forms of a view that are wanted.
-    fn prepare(&self, view: &View);
-}
-
-/// Nothing is made beforehand.
-pub struct Unprepared;
-
-impl Prepare for Unprepared {
-    fn wanted(&self) -> FormSet {
-        0
-    }
-
-    fn texts(&self) -> FormSet {
-        0
-    }
-
-    fn prepare(&self, _: &View) {}
 }

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     collector::{self, CollectorDeps, CollectorHandle, Progress},
     config::{Account, Config},
-    ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError},
+    ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError, store::Store},
     model::Dataset,
     outputs::{exposition::Exposition, otlp::Pusher},
     progress::{Bar, Opening},
@@ -163,7 +163,9 @@ impl Exporter {
         purpose: Purpose,
         substitutes: Option<Substitutes>,
     ) -> Result<Exporter, StartError> {
-        let (store, answers) = substitutes.map(|own| (own.store, own.answers)).unzip();
+        let (store, answers) = substitutes
+            .map(|own| (Store::Substitute(own.store), own.answers))
+            .unzip();
         let exposition = Arc::new(Exposition::new(clock.clone()));
         let table = Arc::new(Table::new(clock.clone(), exposition.clone()));
         let notes = table.process().clone();

@@ -21,7 +21,7 @@ use super::{
     LedgerDelta, StoreObserver, Volume,
     amount::Amount,
     cohort::Windows,
-    image::{AccountState, Hold, MessageDraft, StateTransaction},
+    image::{AccountState, Hold, MessageDraft, StateChanges, StateTransaction},
     key::{CounterKey, Texts, clean},
     lease::Lease,
     names::{LabelLimiter, OTHER},
@@ -90,7 +90,7 @@ pub struct AccountLedger {
     name: Arc<str>,
     replica: Arc<str>,
     clock: Clock,
-    store: Arc<dyn Store>,
+    store: Store,
     spool: AccountSpool,
     notes: Arc<dyn StoreObserver>,
     names: Arc<LabelLimiter>,
@@ -108,9 +108,13 @@ pub struct AccountLedger {
     registrations: Notify,
 }
 
-/// What the work of a transaction leaves behind, or why it refused what it was told.
-type Left<R> = Result<(OwnedMutexGuard<AccountState>, super::image::StateChanges, R), StoreError>;
-type Slot<R> = Arc<Mutex<Option<Left<R>>>>;
+/// What a transaction of the account has decided. Where it does not become durable this is dropped, in this
+/// order: the new names go back before the next transaction can take any.
+struct Decision<R> {
+    changes: StateChanges,
+    image: OwnedMutexGuard<AccountState>,
+    outcome: R,
+}
 
 impl AccountLedger {
     #[expect(clippy::too_many_arguments, reason = "it is put together in one place")]
@@ -118,7 +122,7 @@ impl AccountLedger {
         name: Arc<str>,
         replica: Arc<str>,
         clock: Clock,
-        store: Arc<dyn Store>,
+        store: Store,
         spool: AccountSpool,
         notes: Arc<dyn StoreObserver>,
         names: Arc<LabelLimiter>,
@@ -303,15 +307,11 @@ impl AccountLedger {
             messages: image.messages.keys().cloned().collect(),
             ..ReadSet::default()
         };
-        let slot: Arc<Mutex<ReadRows>> = Arc::default();
-        let filled = slot.clone();
-        let work = Box::new(move |told| {
-            *filled.lock().unwrap_or_else(PoisonError::into_inner) = told;
-            WriteSet::default()
-        });
-        let told = self.store.transact(ask, work).await;
-        told.inspect_err(|error| self.failed_by(error))?;
-        let told = std::mem::take(&mut *slot.lock().unwrap_or_else(PoisonError::into_inner));
+        let told = self
+            .store
+            .transact(ask, |rows| (WriteSet::default(), rows))
+            .await
+            .inspect_err(|error| self.failed_by(error))?;
         let now = self.clock.now();
         let watched: Vec<_> = image.messages.keys().cloned().collect();
         for id in watched {
@@ -360,22 +360,18 @@ impl AccountLedger {
         ask.fence = image.fence;
         ask.account = self.name.clone();
         ask.replica = self.replica.clone();
-        let slot: Slot<R> = Arc::default();
-        let (filled, names) = (slot.clone(), self.names.clone());
+        let names = self.names.clone();
         let now = self.clock.now().as_millisecond();
         let hold = self.hold(&policy, false);
-        let work = Box::new(move |mut told: ReadRows| {
-            let rows = std::mem::take(&mut told.messages);
-            let states = rows.into_iter().map(|(id, row)| {
+        let decide = move |mut rows: ReadRows| {
+            let stored = std::mem::take(&mut rows.messages);
+            let states = stored.into_iter().map(|(id, row)| {
                 let state = unpack(&id, &row)?;
                 Ok((id, state))
             });
             let states = match states.collect() {
                 Ok(states) => states,
-                Err(error) => {
-                    *filled.lock().unwrap_or_else(PoisonError::into_inner) = Some(Err(error));
-                    return WriteSet::default();
-                }
+                Err(error) => return (WriteSet::default(), Err(error)),
             };
             let mut draft = StateTransaction {
                 states,
@@ -385,37 +381,29 @@ impl AccountLedger {
                 ages: policy.windows.ages(),
                 now,
                 hold,
-                changes: super::image::StateChanges::default(),
+                changes: StateChanges::default(),
             };
-            let outcome = compute(&mut draft, told);
-            let batch = draft.batch();
-            let changes = draft.changes;
-            *filled.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some(Ok((image, changes, outcome)));
-            batch
-        });
-        let done = self.store.transact(ask, work).await;
-        let left = slot.lock().unwrap_or_else(PoisonError::into_inner).take();
-        match (done, left) {
-            (Ok(()), Some(Ok((mut image, changes, outcome)))) => {
-                self.notes.up(Volume::Store, true);
-                image.stale = false;
-                reloaded.gone = std::mem::take(&mut image.gone);
-                reloaded.append(changes.apply(&mut image, &self.names));
-                self.plan(&image);
-                Ok((reloaded, outcome))
-            }
-            (Err(error), Some(Ok((_, changes, _)))) => {
-                self.names.give_back(changes.new_names);
-                self.failed_by(&error);
-                Err(error)
-            }
-            (Err(error), _) | (Ok(()), Some(Err(error))) => {
-                self.failed_by(&error);
-                Err(error)
-            }
-            (Ok(()), None) => Err(StoreError::Failed("the store did nothing".into())),
-        }
+            let outcome = compute(&mut draft, rows);
+            let writes = draft.batch();
+            let decision = Decision {
+                changes: draft.changes,
+                image,
+                outcome,
+            };
+            (writes, Ok(decision))
+        };
+        let done = self.store.transact(ask, decide).await.flatten();
+        let Decision {
+            changes,
+            mut image,
+            outcome,
+        } = done.inspect_err(|error| self.failed_by(error))?;
+        self.notes.up(Volume::Store, true);
+        image.stale = false;
+        reloaded.gone = std::mem::take(&mut image.gone);
+        reloaded.append(changes.apply(&mut image, &self.names));
+        self.plan(&image);
+        Ok((reloaded, outcome))
     }
 
     /// Notes when something has to be done next.

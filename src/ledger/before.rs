@@ -15,7 +15,7 @@ use super::{
     account::{counters_of, unpack},
     key::CounterKey,
     message::{Adoption, MessageState},
-    store::{MessageId, Store, StoreError, postgres::Postgres, sqlite::Sqlite},
+    store::{MessageId, Store, StoreError},
 };
 use crate::{
     catalog,
@@ -52,17 +52,14 @@ pub struct Increase {
 }
 
 /// The store of the ledger, to be read; `None`: there is none yet.
-async fn open(config: &Config) -> Result<Option<Arc<dyn Store>>, StoreError> {
-    Ok(match &config.store {
-        StoreUrl::Sqlite(path) => match Sqlite::open_to_read(path)? {
-            Some(store) => Some(Arc::new(store)),
-            None => None,
-        },
+async fn open(config: &Config) -> Result<Option<Store>, StoreError> {
+    match &config.store {
+        StoreUrl::Sqlite(path) => Store::sqlite_to_read(path),
         StoreUrl::Postgres(source) => {
             let (url, replica) = (source.value.expose(), config.replica.clone());
-            Some(Arc::new(Postgres::open(url, config.lease, replica).await?))
+            Store::postgres(url, config.lease, replica).await.map(Some)
         }
-    })
+    }
 }
 
 impl PreBaseline {
@@ -86,7 +83,7 @@ impl PreBaseline {
                 there: store.is_some(),
             };
             if let Some(store) = &store {
-                own.load(store.as_ref(), config, account).await?;
+                own.load(store, config, account).await?;
             }
             all.push(own);
         }
@@ -95,7 +92,7 @@ impl PreBaseline {
 
     async fn load(
         &mut self,
-        store: &dyn Store,
+        store: &Store,
         config: &Config,
         account: &Account,
     ) -> Result<(), StoreError> {

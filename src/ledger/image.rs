@@ -15,7 +15,7 @@ use super::{
     cohort::NextAges,
     key::{CounterKey, Texts},
     message::{Decreases, MessageState},
-    names::{LabelLimiter, OTHER},
+    names::{LabelLimiter, NewNames, OTHER},
     sink::{CohortSample, CounterSink},
     store::{AccountRows, CounterRow, MessageId, MessageRow, ReleaseRow, WriteSet},
 };
@@ -212,7 +212,7 @@ fn shown(key: &CounterKey, own: &CounterState) -> CounterSample {
 /// What a transaction changes, not yet true.
 pub(super) struct StateTransaction<'i> {
     pub(super) image: &'i AccountState,
-    pub(super) names: &'i LabelLimiter,
+    pub(super) names: &'i Arc<LabelLimiter>,
     /// The channels that the account's vendor has.
     pub(super) channels: &'static [Channel],
     /// The ages that the account's cohorts have.
@@ -235,7 +235,8 @@ pub(super) struct StateChanges {
     pub(super) memories: HashMap<Digest, Vec<u8>>,
     births: Vec<(Arc<str>, String, i64)>,
     pub(super) cursors: Vec<(Arc<str>, String, i64)>,
-    pub(super) new_names: Vec<(Arc<str>, Arc<str>)>,
+    /// Names that the transaction stores; taken when its rows are made.
+    new_names: Option<NewNames>,
     gone_counters: Vec<CounterKey>,
     gone_campaigns: BTreeSet<Arc<str>>,
     gone_messages: Vec<MessageId>,
@@ -406,12 +407,13 @@ impl StateTransaction<'_> {
 
     /// The rows of the transaction.
     pub(super) fn batch(&mut self) -> WriteSet {
-        self.changes.new_names = self.names.take_new();
+        let new_names = self.changes.new_names.insert(self.names.take_new());
+        let names = new_names.names().to_vec();
         let changes = &self.changes;
         let mut batch = WriteSet {
             births: changes.births.clone(),
             cursors: changes.cursors.clone(),
-            names: changes.new_names.clone(),
+            names,
             now: self.now,
             ..WriteSet::default()
         };
@@ -500,6 +502,9 @@ impl StateChanges {
     /// Makes the changes true: the transaction is durable.
     pub(super) fn apply(self, image: &mut AccountState, names: &LabelLimiter) -> LedgerDelta {
         let mut delta = self.delta;
+        if let Some(new_names) = self.new_names {
+            new_names.stored();
+        }
         for (key, mut state) in self.counters {
             state.stored = true;
             let old = image.counters.get(&key);

@@ -105,7 +105,7 @@ impl Lease {
 
 /// The leases of this process.
 pub(super) struct Leases {
-    store: Arc<dyn Store>,
+    store: Store,
     clock: Clock,
     notes: Arc<dyn StoreObserver>,
     length: Duration,
@@ -123,7 +123,7 @@ pub(super) struct Leases {
 
 impl Leases {
     pub(super) fn new(
-        store: Arc<dyn Store>,
+        store: Store,
         clock: Clock,
         notes: Arc<dyn StoreObserver>,
         length: Duration,

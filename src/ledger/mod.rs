@@ -59,7 +59,7 @@ use crate::{
 };
 use lease::Leases;
 use spool::AccountSpool;
-use store::{RegisteredRow, Store, postgres::Postgres, sqlite::Sqlite};
+use store::{RegisteredRow, Store};
 
 /// Reports are remembered for 30 days; a day more, as parts are dropped whole.
 const REMEMBERED: Duration = Duration::from_secs(31 * 86_400);
@@ -141,7 +141,7 @@ pub struct Ledger {
     root: PathBuf,
     replica: Arc<str>,
     clock: Clock,
-    store: Arc<dyn Store>,
+    store: Store,
     leases: Arc<Leases>,
     purpose: Purpose,
     notes: Arc<dyn StoreObserver>,
@@ -254,7 +254,7 @@ impl Ledger {
         clock: Clock,
         notes: Arc<dyn StoreObserver>,
         purpose: Purpose,
-        given: Option<Arc<dyn Store>>,
+        given: Option<Store>,
     ) -> Result<Ledger, LedgerError> {
         let root = &config.spool;
         create_private_directory(root).map_err(|error| LedgerError::Spool(disk(root, &error)))?;
@@ -263,7 +263,7 @@ impl Ledger {
         let mut locks = vec![lock(&root.join("lock"), held).map_err(LedgerError::Spool)?];
         // Whoever takes over has looked, and taken, before the configured time is over.
         let lease = config.lease - (config.lease / 10).min(Duration::from_secs(1));
-        let store: Arc<dyn Store> = match (given, &config.store) {
+        let store = match (given, &config.store) {
             (Some(store), _) => store,
             (None, StoreUrl::Sqlite(path)) => {
                 if let Some(directory) = path.parent() {
@@ -274,11 +274,11 @@ impl Ledger {
                 beside.push(".lock");
                 let held = "another delivery-exporter has this store; stop it first (for several replicas, use PostgreSQL)";
                 locks.push(lock(Path::new(&beside), held).map_err(StoreError::Failed)?);
-                Arc::new(Sqlite::open(path)?)
+                Store::sqlite(path)?
             }
             (None, StoreUrl::Postgres(source)) => {
                 let replica = config.replica.clone();
-                Arc::new(Postgres::open(source.value.expose(), lease, replica).await?)
+                Store::postgres(source.value.expose(), lease, replica).await?
             }
         };
         let alone = purpose != Purpose::Serve;

@@ -142,14 +142,12 @@ impl LabelLimiter {
         }
     }
 
-    /// The names that the store does not know yet.
-    pub(super) fn take_new(&self) -> Vec<(Arc<str>, Arc<str>)> {
-        std::mem::take(&mut self.lock().new)
-    }
-
-    /// The store could not take them.
-    pub(super) fn give_back(&self, names: Vec<(Arc<str>, Arc<str>)>) {
-        self.lock().new.extend(names);
+    /// The names that the store does not know yet, for a transaction that stores them.
+    pub(super) fn take_new(self: &Arc<Self>) -> NewNames {
+        NewNames {
+            limiter: self.clone(),
+            names: std::mem::take(&mut self.lock().new),
+        }
     }
 
     /// A campaign that is forgotten leaves its place to another.
@@ -157,6 +155,33 @@ impl LabelLimiter {
         let mut state = self.lock();
         if let Some(values) = state.known.get_mut(CAMPAIGN.name) {
             values.remove(campaign);
+        }
+    }
+}
+
+/// Names on their way into the store, as label and value. Unless they are stored, dropping this gives them
+/// back: the next transaction takes them.
+pub(super) struct NewNames {
+    limiter: Arc<LabelLimiter>,
+    names: Vec<(Arc<str>, Arc<str>)>,
+}
+
+impl NewNames {
+    /// The names.
+    pub(super) fn names(&self) -> &[(Arc<str>, Arc<str>)] {
+        &self.names
+    }
+
+    /// The store has them.
+    pub(super) fn stored(mut self) {
+        self.names.clear();
+    }
+}
+
+impl Drop for NewNames {
+    fn drop(&mut self) {
+        if !self.names.is_empty() {
+            self.limiter.lock().new.append(&mut self.names);
         }
     }
 }
@@ -179,20 +204,39 @@ mod tests {
 
     #[test]
     fn the_first_values_keep_their_names() {
-        let names = LabelLimiter::new(&limits(2, 1));
+        let names = Arc::new(LabelLimiter::new(&limits(2, 1)));
         let name = |label: &Label, text: &str| names.name(label, &Arc::from(text)).to_string();
         let statuses = ["a", "b", "c", "a", ""].map(|text| name(&STATUS, text));
         assert_eq!(statuses, ["a", "b", "other", "a", ""]);
         assert_eq!([name(&CAMPAIGN, "x"), name(&CAMPAIGN, "y")], ["x", "other"]);
-        assert_eq!(names.take_new().len(), 3);
+        assert_eq!(names.take_new().names().len(), 3);
         names.forget_campaign(&Arc::from("x"));
         assert_eq!(name(&CAMPAIGN, "z"), "z");
         assert_eq!(name(&ERROR, "a\u{1f}b"), "a\u{fffd}b");
     }
 
     #[test]
+    fn names_that_are_not_stored_are_given_back() {
+        let names = Arc::new(LabelLimiter::new(&limits(2, 1)));
+        let name = |text: &str| drop(names.name(&STATUS, &Arc::from(text)));
+        name("a");
+        let first = names.take_new();
+        name("b");
+        let second = names.take_new();
+        let values = |own: &NewNames| own.names().iter().map(|own| own.1.to_string()).collect();
+        let both: [Vec<String>; 2] = [values(&first), values(&second)];
+        assert_eq!(both, [["a"], ["b"]]);
+        drop(first);
+        second.stored();
+        let again: Vec<String> = values(&names.take_new());
+        assert_eq!(again, ["a"]);
+        names.take_new().stored();
+        assert!(names.take_new().names().is_empty());
+    }
+
+    #[test]
     fn long_values_are_cut_at_a_character_and_stay_apart() {
-        let names = LabelLimiter::new(&limits(10, 10));
+        let names = Arc::new(LabelLimiter::new(&limits(10, 10)));
         let name = |text: String| names.name(&ERROR, &Arc::from(text));
         assert_eq!(*name("x".repeat(256)), *"x".repeat(256));
         // Two bytes a character: the cut would be in the middle of one.
@@ -203,7 +247,9 @@ mod tests {
             assert_eq!(text, "é".repeat(123));
             assert!(digest.len() == 8 && digest.bytes().all(|own| own.is_ascii_hexdigit()));
         }
-        assert_eq!(names.take_new().len(), 3, "what is stored is short too");
+        assert_eq!(names.take_new().names().len(), 3);
+        let is_short = |own: &(_, Arc<str>)| own.1.len() <= 256;
+        assert!(names.take_new().names().iter().all(is_short));
         // The same again is the same.
         assert_eq!(long[1], name(format!("{}2", "é".repeat(3_000_000))));
         // One that an earlier version stored in full keeps its counters.

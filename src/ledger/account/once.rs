@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 use jiff::Timestamp;
@@ -249,31 +249,24 @@ impl AccountLedger {
         };
         let channels = self.policy().channels;
         let now = self.clock.now().as_millisecond();
-        let left = Arc::new(Mutex::new(None));
-        let slot = left.clone();
-        let work = Box::new(move |told| {
+        let decide = move |rows| {
             let mut draft = StateTransaction {
                 states: HashMap::new(),
                 image: &AccountState::default(),
-                names: &LabelLimiter::unlimited(),
+                names: &Arc::new(LabelLimiter::unlimited()),
                 channels,
                 ages: &[],
                 now,
                 hold: Hold::Process,
                 changes: StateChanges::default(),
             };
-            let outcome = compute(&mut draft, told);
+            let outcome = compute(&mut draft, rows);
             let duplicates = draft.changes.delta.duplicates;
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some((duplicates, outcome));
-            draft.batch_elsewhere()
-        });
-        let done = self.store.transact(ask, work).await;
-        done.inspect_err(|error| self.failed_by(error))?;
-        self.notes.up(Volume::Store, true);
-        let left = left.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((duplicates, outcome)) = left else {
-            return Err(StoreError::Failed("the store did nothing".into()));
+            (draft.batch_elsewhere(), (duplicates, outcome))
         };
+        let done = self.store.transact(ask, decide).await;
+        let (duplicates, outcome) = done.inspect_err(|error| self.failed_by(error))?;
+        self.notes.up(Volume::Store, true);
         let delta = LedgerDelta {
             duplicates,
             ..LedgerDelta::default()

@@ -6,6 +6,7 @@ use futures_util::poll;
 use proptest::{collection::vec, option, prelude::*, sample::select};
 
 use super::{
+    super::store::Substitute,
     faulty::{Fault, Faulty},
     model::{Id, Model, Own, Sum},
     *,

@@ -169,7 +169,8 @@ impl AccountState {
         self.campaigns.clear();
     }
 
-    pub(super) fn put_message(&mut self, id: MessageId, known: MessageEntry) {
+    pub(super) fn put_message(&mut self, id: MessageId, mut known: MessageEntry) {
+        known.state.pack();
         self.drop_message(&id);
         if let Some(campaign) = &known.state.campaign {
             *self
@@ -365,7 +366,8 @@ impl StateTransaction<'_> {
     }
 
     /// A message's state changed.
-    pub(super) fn put_message(&mut self, id: MessageId, known: MessageEntry) {
+    pub(super) fn put_message(&mut self, id: MessageId, mut known: MessageEntry) {
+        known.state.pack();
         self.changes.messages.insert(id, known);
     }
 

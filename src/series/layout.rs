@@ -322,10 +322,7 @@ impl Layout {
         let pieces: Box<[_]> = pieces.into_iter().flatten().collect();
         let blocks = self.messages.0.iter().chain(&self.figures.0);
         let blocks = blocks.map(|placed| placed.block.clone()).collect();
-        let mut view = View::new(pieces, blocks, self.not_held.clone());
-        if let Some(last) = last {
-            view.carry(last, wanted);
-        }
+        let view = View::new(pieces, blocks, self.not_held.clone(), last);
         prepare.prepare(&view);
         view
     }

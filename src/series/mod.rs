@@ -6,6 +6,7 @@
 mod account;
 mod bounds;
 mod chunks;
+mod concat;
 pub mod docs;
 mod figures;
 mod groups;
@@ -24,11 +25,12 @@ use delivery_clock::{Clock, Moment};
 use jiff::Timestamp;
 
 pub use account::{AccountSeries, AccountView, NamedCounter, WebhookOutcome};
+pub use concat::{Concat, Node};
 pub use help::help;
 pub use history::{Dated, History, walk};
 pub use pieces::{
-    AGES, Checksum, EncodedSegment, FORMS, FormSet, Prepare, Remembered, Run, Segment, Unprepared,
-    View, ViewNumber,
+    AGES, ByAge, Checksum, EncodedSegment, FORMS, FormSet, Prepare, Remembered, Segment,
+    Unprepared, View, ViewNumber,
 };
 pub use probe::{Probed, show as show_probe};
 pub use process::{PointOutcome, ProcessSeries};

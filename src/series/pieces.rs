@@ -6,7 +6,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicI64, AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -15,6 +15,7 @@ use delivery_clock::Moment;
 
 use super::{
     chunks::Chunk,
+    concat::{Concat, Node},
     groups::{Group, nanoseconds},
     values::{Identity, Labels, Value},
 };
@@ -216,63 +217,61 @@ pub struct View {
     blocks: Box<[Arc<Block>]>,
     /// No block is stale before then, in nanoseconds.
     soonest: AtomicI64,
-    /// What the pieces of each family come to in a form, by the family's place.
-    runs: [OnceLock<Box<[Run]>>; FORMS],
-    /// Those of the last view whose pieces are the same.
-    carried: [Box<[Carried]>; FORMS],
+    /// The one before it.
+    replaces: Option<ViewNumber>,
+    /// What each family comes to, by its place.
+    families: Arc<[ByAge]>,
+    /// The forms in which all of it was made: bit by bit.
+    made: AtomicU8,
 }
 
 /// A family has its newest pieces, which change most, and the others.
 pub const AGES: usize = 2;
 
-/// What a family of an account comes to in one form, by age.
-pub type Run = [Arc<EncodedSegment>; AGES];
-
-/// What is left of a family's run.
-type Carried = [Option<Arc<EncodedSegment>>; AGES];
+/// The pieces of a family, by age.
+pub type ByAge = [Arc<Concat>; AGES];
 
 impl View {
+    /// A view of pieces in the order of the families. Families whose pieces are those of the view
+    /// before go on with what was made of them.
     pub(super) fn new(
         pieces: Box<[Arc<Segment>]>,
         blocks: Box<[Arc<Block>]>,
         not_held: Arc<Segment>,
+        before: Option<&View>,
     ) -> View {
+        let families = catalog::all().map(|family| {
+            let before = before.map(|before| &before.families[family.index()]);
+            let by_age = by_age(of_family(&pieces, family));
+            std::array::from_fn(|age| {
+                let children = by_age[age].iter().cloned().map(Node::Segment);
+                Concat::of(
+                    family,
+                    children.collect(),
+                    before.map(|before| &before[age]),
+                )
+            })
+        });
         View {
             number: ViewNumber::next(),
+            replaces: before.map(|before| before.number),
+            families: families.collect(),
             pieces,
             blocks,
             soonest: AtomicI64::new(i64::MIN),
             not_held,
-            runs: Default::default(),
-            carried: Default::default(),
-        }
-    }
-
-    /// Takes over what was made of families whose pieces are those of the last view, in forms that
-    /// are wanted.
-    pub(super) fn carry(&mut self, before: &View, wanted: FormSet) {
-        let is_same = |own: &[Arc<Segment>], old: &[Arc<Segment>]| {
-            own.len() == old.len() && own.iter().zip(old).all(|(own, old)| Arc::ptr_eq(own, old))
-        };
-        let same = |family: FamilyId| {
-            let (own, old) = (self.by_age(family), before.by_age(family));
-            std::array::from_fn(|age| is_same(own[age], old[age]))
-        };
-        let same: Vec<[bool; AGES]> = catalog::all().map(same).collect();
-        for (index, (carried, runs)) in self.carried.iter_mut().zip(&before.runs).enumerate() {
-            if let Some(runs) = runs.get().filter(|_| wanted & (1 << index) != 0) {
-                let runs = runs.iter().zip(&same);
-                let kept = |(run, same): (&Run, &[bool; AGES])| {
-                    std::array::from_fn(|age| same[age].then(|| run[age].clone()))
-                };
-                *carried = runs.map(kept).collect();
-            }
+            made: AtomicU8::new(0),
         }
     }
 
     /// Which one it is.
     pub fn number(&self) -> ViewNumber {
         self.number
+    }
+
+    /// Which one it follows.
+    pub fn replaces(&self) -> Option<ViewNumber> {
+        self.replaces
     }
 
     /// All pieces, in the order of the families.
@@ -292,33 +291,22 @@ impl View {
         of_family(&self.pieces, family)
     }
 
-    /// The pieces of a family, by age.
-    fn by_age(&self, family: FamilyId) -> [&[Arc<Segment>]; AGES] {
-        let pieces = of_family(&self.pieces, family);
-        let many = pieces.len() > 2 * NEWEST;
-        let (newest, others) = pieces.split_at(if many { NEWEST } else { 0 });
-        [newest, others]
+    /// What each family comes to, by its place.
+    pub fn families(&self) -> &Arc<[ByAge]> {
+        &self.families
     }
 
-    /// What each family comes to in a form, which `make` makes of its pieces if that was not done
-    /// before.
-    pub fn runs(&self, form: usize, make: impl Fn(&[Arc<Segment>]) -> EncodedSegment) -> &[Run] {
-        self.runs[form].get_or_init(|| {
-            let run = |family: FamilyId| {
-                let pieces = self.by_age(family);
-                let carried = self.carried[form].get(family.index());
-                std::array::from_fn(|age| {
-                    let carried = carried.and_then(|carried| carried[age].clone());
-                    carried.unwrap_or_else(|| Arc::new(make(pieces[age])))
-                })
-            };
-            catalog::all().map(run).collect()
-        })
+    /// Makes all of it in a form, unless that was done before.
+    pub fn make(&self, form: usize, make: impl FnOnce(&View)) {
+        if !self.is_made(form) {
+            make(self);
+            self.made.fetch_or(1 << form, Ordering::Release);
+        }
     }
 
-    /// Whether [`View::runs`] is made.
-    pub fn has_runs(&self, form: usize) -> bool {
-        self.runs[form].get().is_some()
+    /// Whether all of it was made in a form.
+    pub fn is_made(&self, form: usize) -> bool {
+        self.made.load(Ordering::Acquire) & (1 << form) != 0
     }
 
     /// Whether some of its series are not shown at `now`.
@@ -335,6 +323,13 @@ impl View {
             .store(soonest.min().unwrap_or(i64::MAX), Ordering::Relaxed);
         self.blocks.iter().any(|block| block.is_stale(now))
     }
+}
+
+/// Pieces of a family, the newest by themselves where there are many.
+fn by_age(pieces: &[Arc<Segment>]) -> [&[Arc<Segment>]; AGES] {
+    let many = pieces.len() > 2 * NEWEST;
+    let (newest, others) = pieces.split_at(if many { NEWEST } else { 0 });
+    [newest, others]
 }
 
 /// The pieces of a family, of pieces in the order of the families.

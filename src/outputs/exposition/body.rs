@@ -35,6 +35,12 @@ impl Parts {
         }
     }
 
+    /// The parts, as they were put together.
+    #[cfg(test)]
+    pub(super) fn into_parts(self) -> Vec<Bytes> {
+        self.parts.collect()
+    }
+
     fn chunk(&mut self) -> Option<Bytes> {
         let first = self.next.take().or_else(|| self.parts.next())?;
         if first.len() >= LARGE {

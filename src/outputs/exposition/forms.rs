@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     catalog::{FamilyId, Kind},
-    series::{Checksum, EncodedSegment, FORMS, FormSet, Run, Segment, Value, View},
+    series::{Checksum, Concat, EncodedSegment, FORMS, FormSet, Node, Segment, Value, View},
 };
 use delivery_clock::Moment;
 
@@ -68,7 +68,7 @@ pub(super) fn needed(format: Format, encoding: Encoding) -> FormSet {
 }
 
 /// A ready form, or one that is made now.
-pub(super) fn form(piece: &Segment, format: Format, encoding: Encoding) -> &EncodedSegment {
+pub(super) fn form(piece: &Segment, format: Format, encoding: Encoding) -> &Arc<EncodedSegment> {
     piece.form(index(piece.family(), format, encoding), || {
         let text = index(piece.family(), format, Encoding::Identity);
         match piece.kept(text).filter(|_| encoding != Encoding::Identity) {
@@ -78,23 +78,54 @@ pub(super) fn form(piece: &Segment, format: Format, encoding: Encoding) -> &Enco
     })
 }
 
-/// What each family of an account comes to, compressed; plain texts are large, and stay in their
-/// pieces alone.
-pub(super) fn runs(view: &View, format: Format, encoding: Encoding) -> Option<&[Run]> {
-    if encoding == Encoding::Identity {
-        return None;
+/// Larger children, in the mean, need not be put together: few and large parts are sent faster than
+/// many small ones, and a copy costs more than it saves.
+const LARGE: usize = 256 << 10;
+
+/// What a node comes to. Compressed bytes are put together; plain texts are large, and stay in their
+/// segments alone.
+pub(super) fn parts(
+    node: &Concat,
+    format: Format,
+    encoding: Encoding,
+    add: &mut impl FnMut(&EncodedSegment),
+) {
+    let together = (encoding != Encoding::Identity).then(|| encoded(node, format, encoding));
+    match together.flatten() {
+        Some(together) => add(together),
+        None => {
+            for child in node.children() {
+                match child {
+                    Node::Segment(segment) => add(form(segment, format, encoding)),
+                    Node::Concat(concat) => parts(concat, format, encoding, add),
+                }
+            }
+        }
     }
-    let run = |pieces: &[Arc<Segment>]| {
-        together(pieces.iter().map(|piece| form(piece, format, encoding)))
-    };
-    Some(view.runs(place(format, encoding), run))
+}
+
+/// The compressed bytes of a node, if it is worth it to put them together.
+fn encoded(node: &Concat, format: Format, encoding: Encoding) -> Option<&Arc<EncodedSegment>> {
+    node.encoded(index(node.family(), format, encoding), |node| {
+        let mut children = Vec::with_capacity(node.children().len());
+        for child in node.children() {
+            children.push(match child {
+                Node::Segment(segment) => form(segment, format, encoding),
+                Node::Concat(concat) => encoded(concat, format, encoding)?,
+            });
+        }
+        children.retain(|child| child.sum.length > 0);
+        if let [child] = &children[..] {
+            return Some(Arc::clone(child));
+        }
+        let size: usize = children.iter().map(|child| child.bytes.len()).sum();
+        (size <= LARGE * children.len()).then(|| Arc::new(together(&children, size)))
+    })
 }
 
 /// Forms of one encoding, one after another.
-pub(super) fn together<'a>(
-    forms: impl Iterator<Item = &'a EncodedSegment> + Clone,
-) -> EncodedSegment {
-    let mut bytes = BytesMut::with_capacity(forms.clone().map(|form| form.bytes.len()).sum());
+fn together(forms: &[&Arc<EncodedSegment>], size: usize) -> EncodedSegment {
+    let mut bytes = BytesMut::with_capacity(size);
     let mut sum = checksum::EMPTY;
     for form in forms {
         bytes.extend_from_slice(&form.bytes);
@@ -106,15 +137,18 @@ pub(super) fn together<'a>(
     }
 }
 
+/// Makes everything of an account in a form.
+pub(super) fn make(view: &View, format: Format, encoding: Encoding) {
+    view.make(place(format, encoding), |view| {
+        for node in view.families().iter().flatten() {
+            parts(node, format, encoding, &mut |_| {});
+        }
+    });
+}
+
 /// Whether everything of an account is there.
 pub(super) fn is_ready(view: &View, format: Format, encoding: Encoding) -> bool {
-    match encoding {
-        Encoding::Identity => {
-            let mut pieces = view.pieces().iter();
-            pieces.all(|piece| is_kept(piece, format, encoding))
-        }
-        _ => view.has_runs(place(format, encoding)),
-    }
+    view.is_made(place(format, encoding))
 }
 
 /// Whether a form is there.

@@ -7,11 +7,11 @@
 mod body;
 mod checksum;
 mod forms;
-mod joined;
 mod lines;
 mod negotiate;
 #[cfg(test)]
 mod tests;
+mod whole;
 mod writer;
 
 use std::{
@@ -28,7 +28,7 @@ use delivery_clock::{Clock, Moment};
 use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
 
-use joined::Joined;
+use whole::Latest;
 
 pub use body::Parts;
 pub use negotiate::{Encoding, Format};
@@ -50,13 +50,13 @@ pub struct Exposition {
     clock: Clock,
     /// When each format and encoding was last read, in milliseconds since the start, plus 1.
     read: [AtomicU64; FORMS],
-    joined: Arc<Joined>,
+    latest: Arc<Latest>,
 }
 
 /// A scrape that has begun: one state of all series.
 pub struct Scrape {
     shown: SeriesSnapshot,
-    joined: Arc<Joined>,
+    latest: Arc<Latest>,
     now: Moment,
     format: Format,
     encoding: Encoding,
@@ -68,7 +68,7 @@ impl Exposition {
         Exposition {
             clock,
             read: Default::default(),
-            joined: Arc::new(Joined::new()),
+            latest: Arc::default(),
         }
     }
 
@@ -79,7 +79,7 @@ impl Exposition {
         self.read[forms::place(format, encoding)].store(self.time() + 1, Ordering::Relaxed);
         Scrape {
             shown: table.shown(),
-            joined: self.joined.clone(),
+            latest: self.latest.clone(),
             now: self.clock.monotonic(),
             format,
             encoding,
@@ -116,14 +116,12 @@ const CHOICES: [(Format, Encoding); FORMS] = [
 
 impl Prepare for Exposition {
     fn wanted(&self) -> FormSet {
-        let mut needed = 0;
-        let mut read = 0;
-        for (format, encoding) in self.read_now() {
-            needed |= forms::needed(format, encoding);
-            read |= 1 << forms::place(format, encoding);
+        let needed = |(format, encoding)| forms::needed(format, encoding);
+        let wanted = self.read_now().map(needed).fold(0, |all, own| all | own);
+        if wanted == 0 {
+            self.latest.clear();
         }
-        self.joined.keep(read);
-        needed
+        wanted
     }
 
     fn prepare(&self, view: &View) {
@@ -140,9 +138,10 @@ impl Prepare for Exposition {
                 forms::form(piece, format, encoding);
             }
             for (format, encoding) in &choices {
-                forms::runs(view, *format, *encoding);
+                forms::make(view, *format, *encoding);
             }
         });
+        self.latest.renew(view);
     }
 }
 
@@ -166,14 +165,15 @@ impl Scrape {
         let accounts = self.shown.accounts();
         let (mut ready, mut others) = (Vec::with_capacity(accounts.len()), Vec::new());
         for account in accounts {
-            let whole = account.whole(self.now);
-            let runs = whole.and_then(|view| Some((view, forms::runs(view, format, encoding)?)));
-            match runs {
-                Some((view, runs)) => ready.push((view.number(), runs)),
+            match account.whole(self.now) {
+                Some(view) => {
+                    forms::make(view, format, encoding);
+                    ready.push(view);
+                }
                 None => others.push(account),
             }
         }
-        let joined = self.joined.of(forms::place(format, encoding), &ready);
+        let whole = self.latest.of(&ready);
         for family in families() {
             let mut head = Some(&heads[family.index()]);
             let mut add = |form: &EncodedSegment| {
@@ -185,7 +185,9 @@ impl Scrape {
             for account in &others {
                 self.add(account.pieces(family), &mut add);
             }
-            joined.add(family, &mut add);
+            for node in whole.family(family) {
+                forms::parts(node, format, encoding, &mut add);
+            }
             self.add(self.shown.process(family), &mut add);
         }
         if format == Format::OpenMetrics {

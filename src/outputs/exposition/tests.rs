@@ -342,6 +342,74 @@ async fn every_form_of_a_scrape_holds_the_same() {
     assert!(text_of(&scrape).await.contains("message_id=\"last\""));
 }
 
+/// The parts of a gzip scrape by their addresses, with their contents.
+fn parts_of(exposition: &Exposition, table: &Table) -> Vec<Bytes> {
+    let scrape = exposition.scrape(table, &accepting("gzip", "text/plain"));
+    scrape.answer().1.into_parts()
+}
+
+#[tokio::test]
+async fn a_scrape_sends_the_bytes_of_before_where_nothing_has_changed() {
+    let config = configuration("");
+    let (clock, _) = Clock::manual(at("2026-11-26T10:00:00Z"));
+    let (exposition, table, series) = exposed(&config, &clock);
+    record(&series[0], &config, "1", clock.now(), "fcm");
+    series[0].publish();
+    let first = parts_of(&exposition, &table);
+    let again = parts_of(&exposition, &table);
+    let address = |part: &Bytes| part.as_ptr();
+    let kept = |after: &[Bytes], before: &[Bytes]| {
+        let there: std::collections::HashSet<_> = before.iter().map(address).collect();
+        after
+            .iter()
+            .filter(|part| there.contains(&address(part)))
+            .count()
+    };
+    // What measures the process, and the end of the body, are of each scrape.
+    let own = kept(&again, &first);
+    assert!(
+        own + 30 > first.len() && own > 40,
+        "{own} of {}",
+        first.len()
+    );
+
+    // One more message: its families and the account's own counts are others, all else is as it was.
+    record(&series[0], &config, "2", clock.now(), "fcm");
+    series[0].publish();
+    let changed = parts_of(&exposition, &table);
+    let now_kept = kept(&changed, &again);
+    assert!(now_kept < own && now_kept + 12 > own, "{now_kept} of {own}");
+    // The other account has changed nothing of them.
+    series[1].publish();
+    assert_eq!(kept(&parts_of(&exposition, &table), &changed), own);
+}
+
+#[tokio::test]
+async fn what_was_replaced_is_not_kept_until_the_next_scrape() {
+    let config = configuration("");
+    let (clock, manual) = Clock::manual(at("2026-11-26T10:00:00Z"));
+    let (exposition, table, series) = exposed(&config, &clock);
+    record(&series[0], &config, "1", clock.now(), "fcm");
+    series[0].publish();
+    parts_of(&exposition, &table);
+    let weak = |shown: &SeriesSnapshot| {
+        let all = shown.accounts()[0].pieces(catalog::MESSAGE.of(Measure::Sent));
+        Arc::downgrade(&all[0])
+    };
+    let before = weak(&table.shown());
+    assert!(before.upgrade().is_some());
+    record(&series[0], &config, "2", clock.now(), "fcm");
+    series[0].publish();
+    assert!(before.upgrade().is_none());
+    // Nor what nobody reads any more.
+    parts_of(&exposition, &table);
+    let before = weak(&table.shown());
+    manual.advance(KEEP);
+    record(&series[0], &config, "3", clock.now(), "fcm");
+    series[0].publish();
+    assert!(before.upgrade().is_none());
+}
+
 #[tokio::test]
 async fn a_scrape_leaves_out_what_became_stale_since_the_last_pass() {
     let config = configuration("");

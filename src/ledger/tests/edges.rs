@@ -2,7 +2,11 @@
 
 use futures_util::poll;
 
-use super::{super::store::Substitute, faulty::Fault, *};
+use super::{
+    super::store::{ReadSet, Substitute, WriteSet},
+    faulty::Fault,
+    *,
+};
 use crate::model::Row;
 
 const SENT: Measure = Measure::Sent;
@@ -310,14 +314,24 @@ async fn names_of_a_transaction_that_failed_are_stored_by_the_next() {
         bench.start().await;
         let (account, application) = (bench.account(), bench.application());
         let body = spool(&account, b"a").await;
+        // The store does nothing until it is let go.
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let store = &bench.running.as_ref().unwrap().0.store;
+        let busy = store.transact(ReadSet::default(), move |_| {
+            wait.recv().unwrap();
+            (WriteSet::default(), ())
+        });
+        assert!(busy.now_or_never().is_none());
         bench.fail_next(Fault::RolledBack);
         let mut counted = Box::pin(account.reports(&application, vec![(body, read(b"a"))]));
+        assert!(poll!(&mut counted).is_pending());
         if let Fault::Abandoned = fault {
-            assert!(poll!(&mut counted).is_pending());
+            drop(counted);
+            go.send(()).unwrap();
         } else {
-            counted.as_mut().await.unwrap_err();
+            go.send(()).unwrap();
+            counted.await.unwrap_err();
         }
-        drop(counted);
         let names = async |bench: &Bench| {
             let store = bench.faulty.as_ref().unwrap();
             let rows = store.account(&bench.config.accounts[0].name, &bench.config.replica);

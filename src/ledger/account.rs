@@ -44,19 +44,15 @@ const LOOK_FOR_REGISTRATIONS: Duration = Duration::from_secs(2);
 /// After a start, messages are met before any campaign is forgotten.
 const CAMPAIGN_GRACE: Duration = Duration::from_secs(3600);
 
-/// What the configuration says about an account's counters.
+/// How an account is counted now.
 #[derive(Clone, Debug)]
-pub struct Policy {
-    /// How long a new series stands at 0.
-    pub zero_hold: Duration,
-    /// How old history may be to count; zero: any.
-    pub adopt_age: Duration,
-    /// The ages of its cohorts.
-    pub windows: Windows,
-    /// The channels that the vendor has.
-    pub channels: &'static [Channel],
+pub(super) struct Policy {
+    pub(super) zero_hold: Duration,
+    pub(super) adopt_age: Duration,
+    pub(super) windows: Windows,
+    pub(super) channels: &'static [Channel],
     /// One pass only: what is new is shown as 0, and the rest whole.
-    pub once: bool,
+    pub(super) once: bool,
 }
 
 /// A message as a source or a vendor told of it.

@@ -14,12 +14,22 @@ use sha2::{Digest as _, Sha256};
 use super::key::clean;
 use crate::{
     catalog::{Label, Limit, label::CAMPAIGN},
-    config::Limits,
     redact::masked_label,
 };
 
 /// What stands for all values beyond the limit.
 pub const OTHER: &str = "other";
+
+/// What bounds the values of an account's labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LabelLimits {
+    /// The most values of one label that a vendor's or customer's text fills.
+    pub max_values: usize,
+    /// The most campaigns that keep their names.
+    pub max_campaigns: usize,
+    /// The most bytes of one value.
+    pub max_length: usize,
+}
 
 /// The names of one account, shared by its counters and its gauges.
 #[derive(Default)]
@@ -57,7 +67,7 @@ struct State {
 
 impl LabelLimiter {
     /// No names yet.
-    pub fn new(limits: &Limits) -> LabelLimiter {
+    pub fn new(limits: &LabelLimits) -> LabelLimiter {
         let names = LabelLimiter::default();
         names.limit(limits);
         names
@@ -80,12 +90,11 @@ impl LabelLimiter {
     }
 
     /// Other limits from now on; a value that has a name keeps it.
-    pub fn limit(&self, limits: &Limits) {
+    pub fn limit(&self, limits: &LabelLimits) {
         let mut state = self.lock();
-        state.max_values = limits.max_label_values;
-        state.max_campaigns = limits.max_campaigns_per_account;
-        self.max_length
-            .store(limits.max_label_length, Ordering::Relaxed);
+        state.max_values = limits.max_values;
+        state.max_campaigns = limits.max_campaigns;
+        self.max_length.store(limits.max_length, Ordering::Relaxed);
     }
 
     /// A text that is bounded in number elsewhere, such as a message's id, as the value of a label.
@@ -191,14 +200,11 @@ mod tests {
     use super::*;
     use crate::catalog::label::{ERROR, STATUS};
 
-    fn limits(values: usize, campaigns: usize) -> Limits {
-        Limits {
-            max_series_per_account: 1,
-            max_messages_per_account: 1,
-            max_campaigns_per_account: campaigns,
-            max_label_values: values,
-            max_label_length: 256,
-            max_response_bytes: 1,
+    fn limits(max_values: usize, max_campaigns: usize) -> LabelLimits {
+        LabelLimits {
+            max_values,
+            max_campaigns,
+            max_length: 256,
         }
     }
 

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     catalog::{self, CohortPart, FamilyId, LATENCY_BOUNDS},
-    config,
+    config::{self, Account, Config},
     model::{
         Application, BounceKind, Counts, Dataset, ErrorReason, Measure, Message, Snapshot, Totals,
     },
@@ -126,7 +126,7 @@ impl Bench {
         .unwrap();
         self.faulty = Some(faulty::Faulty::beneath(&mut ledger));
         let account = ledger
-            .account(&self.config, &self.config.accounts[0])
+            .account((&self.config, &self.config.accounts[0]))
             .unwrap();
         let delta = account
             .open(

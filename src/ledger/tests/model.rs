@@ -232,7 +232,8 @@ impl Model {
                 }
             }
         }
-        for age in Windows::of(account).ages() {
+        let interval = account.snapshot_interval();
+        for age in Windows::new(&account.cohort_ages, interval, account.daily).ages() {
             for part in CohortPart::ALL {
                 let counter = at_age(catalog::COHORT, part, &[&channel], *age);
                 self.count(application, counter, 0);

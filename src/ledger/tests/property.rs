@@ -309,7 +309,7 @@ providers:
                 .unwrap_or_else(|| Model::new(&self.config, now));
             model.at(now);
             self.sides.push(Side {
-                account: ledger.account(&self.config, account).unwrap(),
+                account: ledger.account((&self.config, account)).unwrap(),
                 model,
                 shown: HashMap::new(),
                 own: Own::default(),

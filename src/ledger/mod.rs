@@ -8,7 +8,6 @@ mod account;
 mod amount;
 mod before;
 mod cohort;
-mod image;
 mod key;
 mod lease;
 mod message;
@@ -17,6 +16,7 @@ mod options;
 mod reports;
 mod sink;
 mod spool;
+mod state;
 #[doc(hidden)]
 pub mod store;
 mod stored;

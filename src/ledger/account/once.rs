@@ -7,22 +7,25 @@ use std::{
 
 use jiff::Timestamp;
 
-use super::{AccountLedger, BODIES};
+use super::AccountLedger;
 use crate::{
     catalog::{self, LATENCY_BOUNDS},
     ledger::{
         LedgerDelta, Volume,
         amount::Amount,
-        image::{AccountState, Hold, StateChanges, StateTransaction},
         key::CounterKey,
         message::Adoption,
         names::LabelLimiter,
         reports::{Counted, ReportDedup, Tally},
+        state::{AccountState, Hold, StateChanges, StateTransaction},
         store::{ReadRows, ReadSet, StoreError},
     },
     model::{Application, Dataset, Event, EventKind},
     providers::{Damage, Digest, Pushed, Report, ReportsRead, SpoolError, SpooledBody},
 };
+
+/// So many spooled bodies share one transaction at most.
+const BODIES: usize = 20;
 
 /// What became of a body in quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]

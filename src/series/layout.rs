@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use super::{
     chunks::Chunk,
     groups::{Group, OrderKey},
-    pieces::{Block, FormSet, Prepare, Rows, Segment, View},
+    pieces::{Block, FormSet, Prepare, Rows, Segment, View, WITH_TEXT},
     values::{Identity, Number, Value},
 };
 use crate::catalog::{self, FamilyId};
@@ -302,9 +302,15 @@ impl Layout {
         self.figures.arrange(figures, &shared);
         let mut before = std::mem::take(&mut self.chunks);
         let mut pieces: Vec<Vec<Arc<Segment>>> = vec![Vec::new(); FamilyId::COUNT];
-        for placed in self.messages.0.iter().chain(&self.figures.0) {
-            for piece in &placed.pieces {
-                pieces[piece.family().index()].push(piece.clone());
+        let texts = prepare.texts();
+        for placed in self.messages.0.iter_mut().chain(&mut self.figures.0) {
+            for piece in &mut placed.pieces {
+                let of_family = &mut pieces[piece.family().index()];
+                let light = (of_family.len() >= WITH_TEXT).then(|| piece.lightened(texts, wanted));
+                if let Some(light) = light.flatten() {
+                    *piece = light;
+                }
+                of_family.push(piece.clone());
             }
         }
         for (family, chunk) in chunks {

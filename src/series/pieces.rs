@@ -24,6 +24,11 @@ use crate::catalog::{self, FamilyId, Origin};
 /// Where a family has many pieces, so many of the newest stand by themselves.
 const NEWEST: usize = 8;
 
+/// So many of an account's newest pieces of a family keep their text. That of older ones is written
+/// anew for each reader of plain text: it is nine tenths of the memory of a large table, and writing it
+/// into a buffer that is at hand takes no longer than fetching it from memory.
+pub(super) const WITH_TEXT: usize = 4;
+
 /// How many forms a piece can be kept in.
 pub const FORMS: usize = 6;
 
@@ -95,6 +100,8 @@ pub struct Segment {
     /// Whose they are; `None`: the process's.
     identity: Option<Arc<Identity>>,
     pub(super) rows: Rows,
+    /// Its text is not kept.
+    is_light: bool,
     forms: [OnceLock<Arc<EncodedSegment>>; FORMS],
 }
 
@@ -104,6 +111,7 @@ impl Segment {
             family,
             identity,
             rows,
+            is_light: false,
             forms: Default::default(),
         }
     }
@@ -111,6 +119,34 @@ impl Segment {
     /// The family of all its series.
     pub fn family(&self) -> FamilyId {
         self.family
+    }
+
+    /// Whether its text is not to be kept.
+    pub fn is_light(&self) -> bool {
+        self.is_light
+    }
+
+    /// The same series without their texts, which `texts` are the forms of; `None`: it is so already,
+    /// or has too little of it.
+    pub(super) fn lightened(&self, texts: FormSet, wanted: FormSet) -> Option<Arc<Segment>> {
+        if self.is_light || !matches!(self.rows, Rows::Block(_)) {
+            return None;
+        }
+        let mut light = self.bare();
+        light.is_light = true;
+        Some(Arc::new(light.keep(self, wanted & !texts)))
+    }
+
+    /// The same series, of which nothing was made.
+    fn bare(&self) -> Segment {
+        let rows = match &self.rows {
+            Rows::Block(block) => Rows::Block(block.clone()),
+            Rows::Chunk(chunk) => Rows::Chunk(chunk.clone()),
+        };
+        Segment {
+            is_light: self.is_light,
+            ..Segment::new(self.family, self.identity.clone(), rows)
+        }
     }
 
     /// Two pieces with the same key have the same series, as long as both are there.
@@ -124,12 +160,7 @@ impl Segment {
 
     /// The same series, with those forms alone that are wanted.
     pub(super) fn only(&self, wanted: FormSet) -> Arc<Segment> {
-        let rows = match &self.rows {
-            Rows::Block(block) => Rows::Block(block.clone()),
-            Rows::Chunk(chunk) => Rows::Chunk(chunk.clone()),
-        };
-        let bare = Segment::new(self.family, self.identity.clone(), rows);
-        Arc::new(bare.keep(self, wanted))
+        Arc::new(self.bare().keep(self, wanted))
     }
 
     /// A form of it, which `make` makes if it is not there. Whoever comes meanwhile waits for it.
@@ -143,7 +174,8 @@ impl Segment {
     }
 
     /// Takes over those forms of a piece with the same series that are wanted.
-    pub(super) fn keep(self, other: &Segment, wanted: FormSet) -> Segment {
+    pub(super) fn keep(mut self, other: &Segment, wanted: FormSet) -> Segment {
+        self.is_light |= other.is_light;
         for (index, (own, form)) in self.forms.iter().zip(&other.forms).enumerate() {
             if let Some(form) = form.get().filter(|_| wanted & (1 << index) != 0) {
                 // It is new: nothing is there.
@@ -166,6 +198,8 @@ impl Segment {
         let family = self.family.family();
         let identity = self.identity.as_deref();
         let mut own: Vec<&str> = Vec::with_capacity(family.labels.len());
+        // Where the labels are that a group's series do not have in common.
+        let mut places: Vec<usize> = Vec::with_capacity(family.labels.len());
         match &self.rows {
             Rows::Chunk(chunk) => {
                 for (labels, value) in chunk.iter() {
@@ -176,17 +210,25 @@ impl Segment {
             }
             Rows::Block(block) => {
                 let now = now.map_or(i64::MIN, nanoseconds);
+                let labels = || family.own_labels().iter().enumerate();
                 for group in block.groups.iter().filter(|group| group.stale_at() > now) {
                     let of_message = group.of_message;
+                    let of_group = |origin| match origin {
+                        Origin::Application => Some(group.application.as_ref()),
+                        Origin::Campaign if of_message => Some(group.campaign.as_ref()),
+                        Origin::Message if of_message => Some(group.label.as_ref()),
+                        _ => None,
+                    };
+                    own.clear();
+                    own.extend(labels().map(|(_, label)| of_group(label.origin).unwrap_or("")));
+                    places.clear();
+                    let others = labels().filter(|(_, label)| of_group(label.origin).is_none());
+                    places.extend(others.map(|(place, _)| place));
                     for (entry, number) in group.values(self.family) {
-                        let mut labels = entry.labels.iter();
-                        own.clear();
-                        own.extend(family.own_labels().iter().map(|label| match label.origin {
-                            Origin::Application => group.application.as_ref(),
-                            Origin::Campaign if of_message => group.campaign.as_ref(),
-                            Origin::Message if of_message => group.label.as_ref(),
-                            _ => labels.next().map_or("", |value| value.as_ref()),
-                        }));
+                        let mut values = entry.labels.iter();
+                        for place in &places {
+                            own[*place] = values.next().map_or("", |value| value.as_ref());
+                        }
                         each(Labels::new(family, identity, &own), &Value::Gauge(number));
                     }
                 }
@@ -405,6 +447,8 @@ impl Remembered {
 pub trait Prepare: Send + Sync {
     /// The forms that somebody reads at present.
     fn wanted(&self) -> FormSet;
+    /// Those forms that are plain text.
+    fn texts(&self) -> FormSet;
     /// Makes those forms of a view that are wanted.
     fn prepare(&self, view: &View);
 }
@@ -414,6 +458,10 @@ pub struct Unprepared;
 
 impl Prepare for Unprepared {
     fn wanted(&self) -> FormSet {
+        0
+    }
+
+    fn texts(&self) -> FormSet {
         0
     }
 

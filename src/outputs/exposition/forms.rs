@@ -71,16 +71,58 @@ pub(super) fn needed(format: Format, encoding: Encoding) -> FormSet {
 pub(super) fn form(piece: &Segment, format: Format, encoding: Encoding) -> &Arc<EncodedSegment> {
     piece.form(index(piece.family(), format, encoding), || {
         let text = index(piece.family(), format, Encoding::Identity);
-        match piece.kept(text).filter(|_| encoding != Encoding::Identity) {
+        if piece.is_light() && encoding == Encoding::Identity {
+            return length(piece, format);
+        }
+        let text = piece.kept(text).filter(|_| !piece.is_light());
+        match text.filter(|_| encoding != Encoding::Identity) {
             Some(text) => compressed(&text.bytes, text.sum, encoding),
             None => new(piece, None, format, encoding),
         }
     })
 }
 
+/// The forms that are plain text.
+pub(super) const TEXTS: FormSet = 1 | 1 << (FORMS / 2);
+
+/// What stands for the text of a piece that does not keep it: its length alone.
+fn length(piece: &Segment, format: Format) -> EncodedSegment {
+    TEXT.with_borrow_mut(|text| {
+        text.clear();
+        write(piece, None, format, text);
+        EncodedSegment {
+            bytes: Bytes::new(),
+            sum: Checksum {
+                length: text.len() as u64,
+                ..checksum::EMPTY
+            },
+        }
+    })
+}
+
+/// Writes the text of a piece.
+pub(super) fn write(piece: &Segment, now: Option<Moment>, format: Format, text: &mut String) {
+    let family = piece.family().family();
+    let mut lines = None;
+    piece.visit(now, &mut |labels, value| match value {
+        Value::Gauge(number) | Value::Counter(number, _) => lines
+            .get_or_insert_with(|| Lines::new(family, labels))
+            .write(text, labels, *number),
+        Value::Histogram(..) => writer::sample(text, format, family, labels, value),
+    });
+}
+
+/// A part of a body.
+pub(super) enum Made<'a> {
+    /// Ready bytes.
+    Form(&'a EncodedSegment),
+    /// A piece whose text, of this length, is written when it is sent.
+    Light(&'a Arc<Segment>, u64),
+}
+
 /// Larger children, in the mean, need not be put together: few and large parts are sent faster than
 /// many small ones, and a copy costs more than it saves.
-const LARGE: usize = 256 << 10;
+const LARGE: usize = 32 << 10;
 
 /// What a node comes to. Compressed bytes are put together; plain texts are large, and stay in their
 /// segments alone.
@@ -88,19 +130,29 @@ pub(super) fn parts(
     node: &Concat,
     format: Format,
     encoding: Encoding,
-    add: &mut impl FnMut(&EncodedSegment),
+    add: &mut impl FnMut(Made<'_>),
 ) {
     let together = (encoding != Encoding::Identity).then(|| encoded(node, format, encoding));
     match together.flatten() {
-        Some(together) => add(together),
+        Some(together) => add(Made::Form(together)),
         None => {
             for child in node.children() {
                 match child {
-                    Node::Segment(segment) => add(form(segment, format, encoding)),
+                    Node::Segment(segment) => add(part(segment, format, encoding)),
                     Node::Concat(concat) => parts(concat, format, encoding, add),
                 }
             }
         }
+    }
+}
+
+/// A segment as a part of a body.
+pub(super) fn part(segment: &Arc<Segment>, format: Format, encoding: Encoding) -> Made<'_> {
+    let form = form(segment, format, encoding);
+    if segment.is_light() && encoding == Encoding::Identity {
+        Made::Light(segment, form.sum.length)
+    } else {
+        Made::Form(form)
     }
 }
 
@@ -167,14 +219,7 @@ pub(super) fn new(
 ) -> EncodedSegment {
     TEXT.with_borrow_mut(|text| {
         text.clear();
-        let family = piece.family().family();
-        let mut lines = None;
-        piece.visit(now, &mut |labels, value| match value {
-            Value::Gauge(number) | Value::Counter(number, _) => lines
-                .get_or_insert_with(|| Lines::new(family, labels))
-                .write(text, labels, *number),
-            Value::Histogram(..) => writer::sample(text, format, family, labels, value),
-        });
+        write(piece, now, format, text);
         let sum = checksum::of(text.as_bytes());
         compressed(text.as_bytes(), sum, encoding)
     })

@@ -28,8 +28,10 @@ use delivery_clock::{Clock, Moment};
 use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
 
+use forms::Made;
 use whole::Latest;
 
+use body::Part;
 pub use body::Parts;
 pub use negotiate::{Encoding, Format};
 
@@ -124,6 +126,10 @@ impl Prepare for Exposition {
         wanted
     }
 
+    fn texts(&self) -> FormSet {
+        forms::TEXTS
+    }
+
     fn prepare(&self, view: &View) {
         let choices: Vec<_> = self.read_now().collect();
         let missing: Vec<_> = view
@@ -176,10 +182,18 @@ impl Scrape {
         let whole = self.latest.of(&ready);
         for family in families() {
             let mut head = Some(&heads[family.index()]);
-            let mut add = |form: &EncodedSegment| {
-                if form.sum.length > 0 {
-                    head.take().into_iter().for_each(|head| assembly.add(head));
-                    assembly.add(form);
+            let mut add = |made: Made<'_>| {
+                let is_empty = match &made {
+                    Made::Form(form) => form.sum.length == 0,
+                    Made::Light(_, length) => *length == 0,
+                };
+                if is_empty {
+                    return;
+                }
+                head.take().into_iter().for_each(|head| assembly.add(head));
+                match made {
+                    Made::Form(form) => assembly.add(form),
+                    Made::Light(segment, length) => assembly.add_light(segment, format, length),
                 }
             };
             for account in &others {
@@ -196,17 +210,14 @@ impl Scrape {
         (headers(format, encoding), Parts::new(assembly.finish()))
     }
 
-    fn add(&self, pieces: &[Arc<Segment>], add: &mut impl FnMut(&EncodedSegment)) {
+    fn add(&self, pieces: &[Arc<Segment>], add: &mut impl FnMut(Made<'_>)) {
+        let (format, encoding) = (self.format, self.encoding);
         for piece in pieces {
             if piece.is_stale(self.now) {
-                add(&forms::new(
-                    piece,
-                    Some(self.now),
-                    self.format,
-                    self.encoding,
-                ));
+                let form = forms::new(piece, Some(self.now), format, encoding);
+                add(Made::Form(&form));
             } else {
-                add(forms::form(piece, self.format, self.encoding));
+                add(forms::part(piece, format, encoding));
             }
         }
     }
@@ -229,7 +240,7 @@ static HEADS: LazyLock<[Vec<EncodedSegment>; FORMS]> = LazyLock::new(|| {
 /// A body that is put together out of forms.
 struct Assembly {
     encoding: Encoding,
-    parts: Vec<Bytes>,
+    parts: Vec<Part>,
     sum: Checksum,
 }
 
@@ -237,7 +248,7 @@ impl Assembly {
     fn new(encoding: Encoding) -> Assembly {
         let mut parts = Vec::new();
         if encoding == Encoding::Gzip {
-            parts.push(Bytes::from_static(forms::GZIP_HEAD));
+            parts.push(Part::Ready(Bytes::from_static(forms::GZIP_HEAD)));
         }
         Assembly {
             encoding,
@@ -250,12 +261,17 @@ impl Assembly {
         if self.encoding == Encoding::Gzip {
             checksum::append(&mut self.sum, form.sum);
         }
-        self.parts.push(form.bytes.clone());
+        self.parts.push(Part::Ready(form.bytes.clone()));
     }
 
-    fn finish(mut self) -> Vec<Bytes> {
+    fn add_light(&mut self, segment: &Arc<Segment>, format: Format, length: u64) {
+        self.parts
+            .push(Part::Light(segment.clone(), format, length));
+    }
+
+    fn finish(mut self) -> Vec<Part> {
         if self.encoding == Encoding::Gzip {
-            self.parts.push(forms::gzip_end(self.sum));
+            self.parts.push(Part::Ready(forms::gzip_end(self.sum)));
         }
         self.parts
     }

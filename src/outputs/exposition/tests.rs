@@ -513,3 +513,86 @@ async fn a_scrape_while_everything_changes_is_one_state() {
     writing.join().unwrap();
     assert!(states.len() > 1, "{states:?}");
 }
+
+/// Messages of some campaigns, channels and applications' names, in the order of a table.
+#[tokio::test]
+async fn lines_that_are_copied_from_others_are_what_each_would_be_by_itself() {
+    let mut config = configuration("limits: {max_label_values: 100}");
+    config.accounts[0].per_message.max_messages = 1000;
+    let (clock, _) = Clock::manual(at("2026-11-26T10:00:00Z"));
+    let (exposition, table, series) = exposed(&config, &clock);
+    let application = &config.accounts[0].applications[0];
+    // More places than the ends of lines that are remembered, some with what has to be escaped.
+    let places: Vec<_> = (0..45_usize)
+        .map(|place| ["a\"b", "c\\", "d"][place % 3])
+        .collect();
+    for number in 0..400_usize {
+        let id = format!("m{number}");
+        let rows = places
+            .iter()
+            .enumerate()
+            .skip(number % 7)
+            .step_by(1 + number % 3);
+        let rows = rows.map(|(place, kind)| Row {
+            message_type: Arc::from(*kind),
+            platform: Arc::from(["android", "ios"][place % 2]),
+            vendor_channel: Arc::from(format!("channel {place}")),
+            counts: vec![
+                (Measure::Sent, (number * place) as u64),
+                (Measure::Delivered, 1),
+            ],
+        });
+        let totals = Totals {
+            channel: "push",
+            counts: vec![(Measure::Sent, number as u64)],
+            reported_ratio: None,
+        };
+        let snapshot = Snapshot {
+            asked: Arc::from(id.as_str()),
+            id: Arc::from(id.as_str()),
+            campaign: None,
+            sent_at: None,
+            asked_at: clock.now(),
+            totals: vec![totals],
+            breakdown: rows.collect(),
+            types: Vec::new(),
+        };
+        let message = Message {
+            application: application.id.clone(),
+            id: Arc::from(id.as_str()),
+            campaign: Some(Arc::from(["x\ny", "", "z"][number % 3])),
+            sent_at: Some(clock.now() - Duration::from_secs(number as u64 / 2)),
+        };
+        let dataset = crate::providers::dataset("statistics").unwrap();
+        let now = clock.now();
+        series[0].snapshot(dataset, application, &message, now, &snapshot, Moment::MAX);
+    }
+    series[0].publish();
+    let family = catalog::MESSAGE_BY_CHANNEL.of(Measure::Sent);
+    for round in 0..2 {
+        for (accepted, format) in [
+            ("text/plain", Format::Text),
+            ("application/openmetrics-text", Format::OpenMetrics),
+        ] {
+            let plain = render(&table, clock.now(), format);
+            assert!(plain.len() > 1_000_000, "{}", plain.len());
+            for encoding in ["identity", "gzip", "zstd", "identity"] {
+                let scrape = exposition.scrape(&table, &accepting(encoding, accepted));
+                assert_eq!(stable(&text_of(&scrape).await), stable(&plain));
+            }
+        }
+        let shown = table.shown();
+        let pieces = shown.accounts()[0].pieces(family);
+        let light = pieces.iter().filter(|piece| piece.is_light()).count();
+        assert!(
+            light > 8 && pieces.len() - light < 8,
+            "{light} of {}",
+            pieces.len()
+        );
+        // What changes in an old message changes nothing of that.
+        if round == 0 {
+            record(&series[0], &config, "m399", clock.now(), "fcm");
+            series[0].publish();
+        }
+    }
+}

@@ -162,6 +162,9 @@ impl LabelLimiter {
     /// A campaign that is forgotten leaves its place to another.
     pub(super) fn forget_campaign(&self, campaign: &Arc<str>) {
         let mut state = self.lock();
+        // One that was given back would be stored, and keep its place after a start.
+        let is_it = |own: &(Arc<str>, Arc<str>)| *own.0 == *CAMPAIGN.name && own.1 == *campaign;
+        state.new.retain(|own| !is_it(own));
         if let Some(values) = state.known.get_mut(CAMPAIGN.name) {
             values.remove(campaign);
         }
@@ -237,6 +240,11 @@ mod tests {
         let again: Vec<String> = values(&names.take_new());
         assert_eq!(again, ["a"]);
         names.take_new().stored();
+        assert!(names.take_new().names().is_empty());
+        // A campaign that another replica has forgotten is not stored any more.
+        names.name(&CAMPAIGN, &Arc::from("x"));
+        drop(names.take_new());
+        names.forget_campaign(&Arc::from("x"));
         assert!(names.take_new().names().is_empty());
     }
 

@@ -102,7 +102,7 @@ impl AccountSeries {
             counters: Chunks::default(),
             parts: HashMap::new(),
             overflowed: BTreeSet::new(),
-            bounds: Bounds::new(Arc::new(LabelLimiter::new(limits))),
+            bounds: Bounds::new(Arc::new(LabelLimiter::new(&limits.into()))),
             count_drops: false,
         };
         let mut layout = Layout::new(identity.clone());
@@ -307,9 +307,11 @@ impl KnownValues<'_> {
             (Source::List, account.messages.list),
         ];
         let in_use = sources.into_iter().filter(|(_, in_use)| *in_use);
+        let (ages, interval) = (&account.cohort_ages, account.snapshot_interval());
+        let windows = Windows::new(ages, interval, account.daily);
         KnownValues {
             account,
-            ages: Windows::of(account).ages().to_vec(),
+            ages: windows.ages().to_vec(),
             sources: in_use.map(|(source, _)| source).collect(),
         }
     }

@@ -17,13 +17,13 @@ use std::{
 };
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinError};
 
 use super::{
     AccountRows, CounterRow, MessageId, ReadRows, ReadSet, RegisteredRow, ReleaseRow, StateRow,
     StoreError, Transaction, WriteSet, transaction::erased,
 };
-use crate::files::create_private_directory;
+use crate::{blocking::on_disk, files::create_private_directory};
 pub(in crate::ledger::store) use backup::UNFINISHED;
 pub(in crate::ledger) use backup::backup;
 pub(in crate::ledger::store) use file::{check as is_ledger, create, lock as lock_file};
@@ -179,9 +179,18 @@ impl Sqlite {
         account: &Arc<str>,
         replica: &Arc<str>,
     ) -> Result<AccountRows, StoreError> {
+        // What is on its way to the file is there after this, also that of a caller that has gone.
+        self.run(|_| Ok(())).await?;
         let (account, replica) = (account.clone(), replica.clone());
-        self.run(move |memory| rows_of(&memory.connection, &account, &replica))
-            .await
+        let path = self.path.clone();
+        // Over a connection of its own: the accounts of a process that starts are read side by side.
+        let read = on_disk(move || {
+            let mut connection = read_only(&path)?;
+            let transaction = connection.transaction().map_err(failed(&path))?;
+            rows_of(&transaction, &account, &replica).map_err(failed(&path))
+        });
+        let ended = |error: JoinError| refuse(&self.path, &error.to_string());
+        read.await.map_err(ended)?
     }
 
     pub(in crate::ledger) async fn transact<R: Send + 'static>(

@@ -25,7 +25,7 @@ use super::{
     chunks::{Chunks, Own},
     groups::{Group, GroupBuilder, OrderKey, Shapes, nanoseconds},
     layout::{Layout, ViewInput},
-    pieces::Segment,
+    segments::Segment,
     values::{Number, Value, born},
     view::{Prepare, View},
 };
@@ -350,8 +350,8 @@ impl AccountView {
         (self.held && !self.shown.is_stale(now)).then_some(&*self.shown)
     }
 
-    /// The pieces of a family.
-    pub fn pieces(&self, family: FamilyId) -> &[Arc<Segment>] {
+    /// The segments of a family.
+    pub fn segments(&self, family: FamilyId) -> &[Arc<Segment>] {
         self.shown.family(family, self.held)
     }
 }

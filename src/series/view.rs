@@ -10,11 +10,11 @@ use delivery_clock::Moment;
 use super::{
     concat::{Concat, Node},
     groups::nanoseconds,
-    pieces::{Block, FormSet, Segment, of_family},
+    segments::{Block, FormSet, Segment, of_family},
 };
 use crate::catalog::{self, FamilyId};
 
-/// Where a family has many pieces, so many of the newest stand by themselves.
+/// Where a family has many segments, so many of the newest stand by themselves.
 const NEWEST: usize = 8;
 
 /// Tells a view from all others of this process.
@@ -32,10 +32,10 @@ impl ViewNumber {
 pub struct View {
     number: ViewNumber,
     /// In the order of the families.
-    pieces: Box<[Arc<Segment>]>,
+    segments: Box<[Arc<Segment>]>,
     /// Instead of its `delivery_exporter_lease_held` while another replica holds the account.
     not_held: Arc<Segment>,
-    /// The blocks that pieces are in.
+    /// The blocks that segments are in.
     blocks: Box<[Arc<Block>]>,
     /// No block is stale before then, in nanoseconds.
     soonest: AtomicI64,
@@ -47,24 +47,24 @@ pub struct View {
     made: AtomicU8,
 }
 
-/// A family has its newest pieces, which change most, and the others.
+/// A family has its newest segments, which change most, and the others.
 pub const AGES: usize = 2;
 
-/// The pieces of a family, by age.
+/// The segments of a family, by age.
 pub type ByAge = [Arc<Concat>; AGES];
 
 impl View {
-    /// A view of pieces in the order of the families. Families whose pieces are those of the view
+    /// A view of segments in the order of the families. Families whose segments are those of the view
     /// before go on with what was made of them.
     pub(super) fn new(
-        pieces: Box<[Arc<Segment>]>,
+        segments: Box<[Arc<Segment>]>,
         blocks: Box<[Arc<Block>]>,
         not_held: Arc<Segment>,
         before: Option<&View>,
     ) -> View {
         let families = catalog::all().map(|family| {
             let before = before.map(|before| &before.families[family.index()]);
-            let by_age = by_age(of_family(&pieces, family));
+            let by_age = by_age(of_family(&segments, family));
             std::array::from_fn(|age| {
                 let children = by_age[age].iter().cloned().map(Node::Segment);
                 Concat::of(
@@ -78,7 +78,7 @@ impl View {
             number: ViewNumber::next(),
             replaces: before.map(|before| before.number),
             families: families.collect(),
-            pieces,
+            segments,
             blocks,
             soonest: AtomicI64::new(i64::MIN),
             not_held,
@@ -96,12 +96,12 @@ impl View {
         self.replaces
     }
 
-    /// All pieces, in the order of the families.
-    pub fn pieces(&self) -> &[Arc<Segment>] {
-        &self.pieces
+    /// All segments, in the order of the families.
+    pub fn segments(&self) -> &[Arc<Segment>] {
+        &self.segments
     }
 
-    /// The pieces of a family, which `held` tells to be this replica's.
+    /// The segments of a family, which `held` tells to be this replica's.
     pub(super) fn family(&self, family: FamilyId, held: bool) -> &[Arc<Segment>] {
         // Everything else belongs to the replica that holds the account.
         if !held && family == catalog::LEASE_HELD {
@@ -110,7 +110,7 @@ impl View {
         if !held && family != catalog::WEBHOOK_REQUESTS {
             return &[];
         }
-        of_family(&self.pieces, family)
+        of_family(&self.segments, family)
     }
 
     /// What each family comes to, by its place.
@@ -144,14 +144,14 @@ impl View {
     }
 }
 
-/// Pieces of a family, the newest by themselves where there are many.
-fn by_age(pieces: &[Arc<Segment>]) -> [&[Arc<Segment>]; AGES] {
-    let many = pieces.len() > 2 * NEWEST;
-    let (newest, others) = pieces.split_at(if many { NEWEST } else { 0 });
+/// Segments of a family, the newest by themselves where there are many.
+fn by_age(segments: &[Arc<Segment>]) -> [&[Arc<Segment>]; AGES] {
+    let many = segments.len() > 2 * NEWEST;
+    let (newest, others) = segments.split_at(if many { NEWEST } else { 0 });
     [newest, others]
 }
 
-/// Makes forms of pieces before they are shown.
+/// Makes forms of segments before they are shown.
 pub trait Prepare: Send + Sync {
     /// The forms that somebody reads at present.
     fn wanted(&self) -> FormSet;

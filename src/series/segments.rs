@@ -1,5 +1,5 @@
-//! What is shown, in pieces: runs of series of one family that are never changed, only
-//! replaced, so that whatever was made of a piece stays true of it.
+//! What is shown, in segments: runs of series of one family that are never changed, only
+//! replaced, so that whatever was made of a segment stays true of it.
 
 use std::{
     collections::HashSet,
@@ -20,12 +20,12 @@ use super::{
 };
 use crate::catalog::{FamilyId, Origin};
 
-/// So many of an account's newest pieces of a family keep their text. That of older ones is written
-/// anew for each reader of plain text: it is nine tenths of the memory of a large table, and writing it
+/// So many of an account's newest segments of a family keep their text. That of older ones is written
+/// anew for each reader of plain text: kept, it would be half of the memory of a large table, and writing it
 /// into a buffer that is at hand takes no longer than fetching it from memory.
-pub(super) const WITH_TEXT: usize = 4;
+pub(super) const MAX_SEGMENTS_WITH_TEXT: usize = 4;
 
-/// How many forms a piece can be kept in.
+/// How many forms a segment can be kept in.
 pub const FORMS: usize = 6;
 
 /// A set of forms: bit by bit.
@@ -42,7 +42,7 @@ pub struct Checksum {
     pub length: u64,
 }
 
-/// Bytes that an output made of a piece.
+/// Bytes that an output made of a segment.
 #[derive(Debug)]
 pub struct EncodedSegment {
     /// The bytes.
@@ -51,7 +51,7 @@ pub struct EncodedSegment {
     pub sum: Checksum,
 }
 
-/// Groups of consecutive messages, newest first, with their families in pieces.
+/// Groups of consecutive messages, newest first, with their families in segments.
 pub(super) struct Block {
     pub(super) groups: Box<[Arc<Group>]>,
     /// No group is stale before then, in nanoseconds of the monotonic clock.
@@ -87,7 +87,7 @@ impl Block {
     }
 }
 
-/// Where a piece's series are.
+/// Where a segment's series are.
 pub(super) enum Rows {
     /// In a block, with others.
     Block(Arc<Block>),
@@ -101,8 +101,7 @@ pub struct Segment {
     /// Whose they are; `None`: the process's.
     identity: Option<Arc<Identity>>,
     pub(super) rows: Rows,
-    /// Its text is not kept.
-    is_light: bool,
+    keeps_text: bool,
     forms: [OnceLock<Arc<EncodedSegment>>; FORMS],
 }
 
@@ -112,7 +111,7 @@ impl Segment {
             family,
             identity,
             rows,
-            is_light: false,
+            keeps_text: true,
             forms: Default::default(),
         }
     }
@@ -122,20 +121,20 @@ impl Segment {
         self.family
     }
 
-    /// Whether its text is not to be kept.
-    pub fn is_light(&self) -> bool {
-        self.is_light
+    /// Whether its text is to be kept; if not, it is written anew for each reader.
+    pub fn keeps_text(&self) -> bool {
+        self.keeps_text
     }
 
-    /// The same series without their texts, which `texts` are the forms of; `None`: it is so already,
-    /// or has too little of it.
-    pub(super) fn lightened(&self, texts: FormSet, wanted: FormSet) -> Option<Arc<Segment>> {
-        if self.is_light || !matches!(self.rows, Rows::Block(_)) {
+    /// The same series as a segment that does not keep its text, of which `texts` are the forms;
+    /// `None`: it does not already, or is no segment of a block.
+    pub(super) fn without_text(&self, texts: FormSet, wanted: FormSet) -> Option<Arc<Segment>> {
+        if !self.keeps_text || !matches!(self.rows, Rows::Block(_)) {
             return None;
         }
-        let mut light = self.bare();
-        light.is_light = true;
-        Some(Arc::new(light.keep(self, wanted & !texts)))
+        let mut bare = self.bare();
+        bare.keeps_text = false;
+        Some(Arc::new(bare.keep(self, wanted & !texts)))
     }
 
     /// The same series, of which nothing was made.
@@ -145,12 +144,12 @@ impl Segment {
             Rows::Chunk(chunk) => Rows::Chunk(chunk.clone()),
         };
         Segment {
-            is_light: self.is_light,
+            keeps_text: self.keeps_text,
             ..Segment::new(self.family, self.identity.clone(), rows)
         }
     }
 
-    /// Two pieces with the same key have the same series, as long as both are there.
+    /// Two segments with the same key have the same series, as long as both are there.
     pub fn key(&self) -> (FamilyId, usize) {
         let address = match &self.rows {
             Rows::Block(block) => Arc::as_ptr(block).cast::<()>(),
@@ -174,9 +173,9 @@ impl Segment {
         self.forms[form].get()
     }
 
-    /// Takes over those forms of a piece with the same series that are wanted.
+    /// Takes over those forms of a segment with the same series that are wanted.
     pub(super) fn keep(mut self, other: &Segment, wanted: FormSet) -> Segment {
-        self.is_light |= other.is_light;
+        self.keeps_text &= other.keeps_text;
         for (index, (own, form)) in self.forms.iter().zip(&other.forms).enumerate() {
             if let Some(form) = form.get().filter(|_| wanted & (1 << index) != 0) {
                 // It is new: nothing is there.
@@ -238,67 +237,67 @@ impl Segment {
     }
 }
 
-/// The pieces of a family, of pieces in the order of the families.
-pub(super) fn of_family(pieces: &[Arc<Segment>], family: FamilyId) -> &[Arc<Segment>] {
-    let from = pieces.partition_point(|piece| piece.family < family);
-    let len = pieces[from..].partition_point(|piece| piece.family == family);
-    &pieces[from..from + len]
+/// The segments of a family, of segments in the order of the families.
+pub(super) fn of_family(segments: &[Arc<Segment>], family: FamilyId) -> &[Arc<Segment>] {
+    let from = segments.partition_point(|segment| segment.family < family);
+    let len = segments[from..].partition_point(|segment| segment.family == family);
+    &segments[from..from + len]
 }
 
 /// Which series there were at a moment, without what was made of them.
 #[derive(Default)]
 pub struct Remembered {
     /// In the order of the families.
-    pieces: Vec<Arc<Segment>>,
+    segments: Vec<Arc<Segment>>,
     at: Moment,
 }
 
 impl Remembered {
     /// The series that are shown at `at`.
     pub(super) fn new<'a>(
-        pieces: impl Iterator<Item = &'a Arc<Segment>>,
+        segments: impl Iterator<Item = &'a Arc<Segment>>,
         at: Moment,
     ) -> Remembered {
         Remembered {
-            pieces: pieces.map(|piece| piece.only(0)).collect(),
+            segments: segments.map(|segment| segment.only(0)).collect(),
             at,
         }
     }
 
-    /// Walks the series of a family that are not among `pieces` at `now`.
+    /// Walks the series of a family that are not among `segments` at `now`.
     pub fn visit_left(
         &self,
         family: FamilyId,
-        pieces: &[&Arc<Segment>],
+        segments: &[&Arc<Segment>],
         now: Moment,
         each: &mut dyn FnMut(Labels<'_>),
     ) {
-        let before = of_family(&self.pieces, family);
-        let there: HashSet<_> = pieces.iter().map(|piece| piece.key()).collect();
-        let changed = |piece: &Arc<Segment>, others: &HashSet<_>| {
-            !others.contains(&piece.key()) || piece.is_stale(now)
+        let before = of_family(&self.segments, family);
+        let there: HashSet<_> = segments.iter().map(|segment| segment.key()).collect();
+        let changed = |segment: &Arc<Segment>, others: &HashSet<_>| {
+            !others.contains(&segment.key()) || segment.is_stale(now)
         };
         let old: Vec<_> = before
             .iter()
-            .filter(|piece| changed(piece, &there))
+            .filter(|segment| changed(segment, &there))
             .collect();
         if old.is_empty() {
             return;
         }
-        let were: HashSet<_> = before.iter().map(|piece| piece.key()).collect();
+        let were: HashSet<_> = before.iter().map(|segment| segment.key()).collect();
         let hasher = RandomState::new();
         let hash = |labels: Labels<'_>| {
             let pairs = labels.pairs();
             pairs.fold(0, |hash: u64, pair| hasher.hash_one((hash, pair)))
         };
         let mut stay = HashSet::new();
-        for piece in pieces.iter().filter(|piece| changed(piece, &were)) {
-            piece.visit(Some(now), &mut |labels, _| {
+        for segment in segments.iter().filter(|segment| changed(segment, &were)) {
+            segment.visit(Some(now), &mut |labels, _| {
                 stay.insert(hash(labels));
             });
         }
-        for piece in old {
-            piece.visit(Some(self.at), &mut |labels, _| {
+        for segment in old {
+            segment.visit(Some(self.at), &mut |labels, _| {
                 if !stay.contains(&hash(labels)) {
                     each(labels);
                 }

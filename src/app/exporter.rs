@@ -17,7 +17,7 @@ use super::{
 use crate::{
     collector::{self, CollectorDeps, CollectorHandle, Progress},
     config::{Account, Config},
-    ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError},
+    ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError, store::Store},
     outputs::{exposition::Exposition, otlp::Pusher},
     progress::{Bar, Opening},
     providers::{self, Provider, http::BuildError},
@@ -174,11 +174,13 @@ impl Exporter {
         purpose: Purpose,
         substitutes: Option<Substitutes>,
     ) -> Result<Exporter, StartError> {
-        let (store, answers) = substitutes.map(|own| (own.store, own.answers)).unzip();
+        let (store, answers) = substitutes
+            .map(|own| (Store::Substitute(own.store), own.answers))
+            .unzip();
         let exposition = Arc::new(Exposition::new(clock.clone()));
         let table = Arc::new(Table::new(clock.clone(), exposition.clone()));
         let notes = table.process().clone();
-        let ledger = Ledger::open_on(config, clock.clone(), notes, purpose, store).await?;
+        let ledger = Ledger::open_on(config.into(), clock.clone(), notes, purpose, store).await?;
         table.process().reloaded(true, clock.now());
         Ok(Exporter {
             started: clock.monotonic(),
@@ -216,7 +218,7 @@ impl Exporter {
         let mut tasks = tokio::task::JoinSet::new();
         let checked = exporter.check(config)?;
         let all = exporter.prepare(config, checked);
-        exporter.ledger.hold_all(config).await?;
+        exporter.ledger.hold_all(names(config)).await?;
         let progress: Arc<dyn Progress> = Arc::new(Bar::asking());
         for ready in all {
             let parts = exporter.parts(config, ready, &progress);
@@ -251,7 +253,7 @@ impl Exporter {
             Ok(CheckedAccount {
                 provider: provider(account, &self.clock, observer.clone(), &self.answers)?,
                 observer,
-                ledger: self.ledger.open_account(config, account)?,
+                ledger: self.ledger.open_account((config, account))?,
                 account: Arc::new(account.clone()),
             })
         });
@@ -260,7 +262,7 @@ impl Exporter {
 
     /// Shows the accounts.
     fn prepare(&self, config: &Config, checked: Vec<CheckedAccount>) -> Vec<PreparedAccount> {
-        self.ledger.want(config);
+        self.ledger.want(names(config));
         let series = self
             .table
             .configure(config, &|account| self.ledger.lease(account));
@@ -285,7 +287,7 @@ impl Exporter {
         progress: &Arc<dyn Progress>,
     ) -> CollectorDeps {
         self.ledger
-            .set_policy(config, &ready.account, &ready.ledger);
+            .set_policy((config, ready.account.as_ref()), &ready.ledger);
         let lease = self.ledger.lease(&ready.account.name);
         CollectorDeps {
             account: ready.account,
@@ -371,7 +373,7 @@ impl Exporter {
     ///
     /// As of [`Exporter::start`].
     pub async fn reload(&self, config: &Config) -> Result<(), StartError> {
-        if let Some(fixed) = self.ledger.fixed(config) {
+        if let Some(fixed) = self.ledger.fixed(&config.into()) {
             return Err(StartError::Fixed(fixed));
         }
         let mut running = self.running.lock().await;
@@ -470,6 +472,11 @@ impl Exporter {
             configuration: self.configuration().clone(),
         }
     }
+}
+
+/// The names of the accounts that are configured.
+fn names(config: &Config) -> impl Iterator<Item = Arc<str>> {
+    config.accounts.iter().map(|account| account.name.clone())
 }
 
 async fn stop_all(collectors: Vec<Arc<CollectorHandle>>) {

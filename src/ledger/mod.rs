@@ -8,14 +8,15 @@ mod account;
 mod amount;
 mod before;
 mod cohort;
-mod image;
 mod key;
 mod lease;
 mod message;
 mod names;
+mod options;
 mod reports;
 mod sink;
 mod spool;
+mod state;
 #[doc(hidden)]
 pub mod store;
 mod stored;
@@ -27,7 +28,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs::{File, TryLockError},
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -35,7 +36,7 @@ use std::{
 use delivery_clock::Clock;
 use jiff::Timestamp;
 
-pub use account::{AccountLedger, MessageObservation, Policy, Replayed, StoredMessage};
+pub use account::{AccountLedger, MessageObservation, Replayed, StoredMessage};
 pub use amount::{Amount, Times};
 pub use before::{Increase, PreBaseline};
 pub use cohort::Windows;
@@ -43,24 +44,26 @@ pub use key::CounterKey;
 #[cfg(test)]
 pub(crate) use key::{samples, stored::STORED};
 pub use lease::Lease;
-pub use names::{LabelLimiter, OTHER, shortened};
+pub use names::{LabelLimiter, LabelLimits, OTHER, shortened};
+pub use options::{AccountOptions, LedgerOptions};
 pub use sink::Missed;
 pub use store::{
     StoreError,
-    moving::{Moved, StorePlace, migrate},
+    moving::{Moved, migrate},
 };
 #[doc(hidden)]
 pub use stored::read_stored;
 
 use crate::{
-    config::{Account, Config, StoreUrl},
     files::create_private_directory,
     model::{Age, Message},
     providers::SpoolError,
+    store_url::StoreUrl,
 };
+use account::Policy;
 use lease::Leases;
 use spool::AccountSpool;
-use store::{RegisteredRow, Store, postgres::Postgres, sqlite::Sqlite};
+use store::{RegisteredRow, Store};
 use trust::ClockTrust;
 
 /// Reports are remembered for 30 days; a day more, as parts are dropped whole.
@@ -136,11 +139,9 @@ pub fn backup(from: &Path, to: &Path) -> Result<u64, StoreError> {
 
 /// The ledger of this process.
 pub struct Ledger {
-    url: StoreUrl,
-    root: PathBuf,
-    replica: Arc<str>,
+    options: LedgerOptions,
     clock: Clock,
-    store: Arc<dyn Store>,
+    store: Store,
     leases: Arc<Leases>,
     purpose: Purpose,
     notes: Arc<dyn StoreObserver>,
@@ -237,30 +238,30 @@ impl Ledger {
     ///
     /// One of them cannot be used, or another process has it.
     pub async fn open(
-        config: &Config,
+        options: impl Into<LedgerOptions>,
         clock: Clock,
         notes: Arc<dyn StoreObserver>,
         purpose: Purpose,
     ) -> Result<Ledger, LedgerError> {
-        Ledger::open_on(config, clock, notes, purpose, None).await
+        Ledger::open_on(options.into(), clock, notes, purpose, None).await
     }
 
     /// As [`Ledger::open`]; a store that is given takes the place of the configured one.
     pub(crate) async fn open_on(
-        config: &Config,
+        options: LedgerOptions,
         clock: Clock,
         notes: Arc<dyn StoreObserver>,
         purpose: Purpose,
-        given: Option<Arc<dyn Store>>,
+        given: Option<Store>,
     ) -> Result<Ledger, LedgerError> {
-        let root = &config.spool;
+        let root = &options.spool;
         create_private_directory(root).map_err(|error| LedgerError::Spool(disk(root, &error)))?;
         let held =
             "another delivery-exporter has this spool; stop it, or give each its own store.spool";
         let mut locks = vec![lock(&root.join("lock"), held).map_err(LedgerError::Spool)?];
         // Whoever takes over has looked, and taken, before the configured time is over.
-        let lease = config.lease - (config.lease / 10).min(Duration::from_secs(1));
-        let store: Arc<dyn Store> = match (given, &config.store) {
+        let lease = options.lease - (options.lease / 10).min(Duration::from_secs(1));
+        let store = match (given, &options.store) {
             (Some(store), _) => store,
             (None, StoreUrl::Sqlite(path)) => {
                 if let Some(directory) = path.parent() {
@@ -271,11 +272,10 @@ impl Ledger {
                 beside.push(".lock");
                 let held = "another delivery-exporter has this store; stop it first (for several replicas, use PostgreSQL)";
                 locks.push(lock(Path::new(&beside), held).map_err(StoreError::Failed)?);
-                Arc::new(Sqlite::open(path)?)
+                Store::sqlite(path)?
             }
-            (None, StoreUrl::Postgres(source)) => {
-                let replica = config.replica.clone();
-                Arc::new(Postgres::open(source.value.expose(), lease, replica).await?)
+            (None, StoreUrl::Postgres(url)) => {
+                Store::postgres(url.expose(), lease, options.replica.clone()).await?
             }
         };
         let alone = purpose != Purpose::Serve;
@@ -287,9 +287,7 @@ impl Ledger {
         notes.up(Volume::Spool, true);
         let trust = Arc::new(ClockTrust::new(clock.clone(), purpose));
         let ledger = Ledger {
-            url: config.store.clone(),
-            root: root.to_owned(),
-            replica: config.replica.clone(),
+            options,
             clock,
             store,
             leases,
@@ -305,18 +303,20 @@ impl Ledger {
     }
 
     /// These accounts are configured: this process takes its share of them.
-    pub fn want(&self, config: &Config) {
-        let accounts = config.accounts.iter().map(|account| account.name.clone());
-        self.leases.want(accounts.collect());
+    pub fn want(&self, accounts: impl IntoIterator<Item = Arc<str>>) {
+        self.leases.want(accounts.into_iter().collect());
     }
 
-    /// Waits until this process holds all accounts.
+    /// Waits until this process holds all of these accounts.
     ///
     /// # Errors
     ///
     /// Another process holds some of them, and goes on to.
-    pub async fn hold_all(&self, config: &Config) -> Result<(), LedgerError> {
-        let accounts: Vec<_> = config.accounts.iter().map(|own| own.name.clone()).collect();
+    pub async fn hold_all(
+        &self,
+        accounts: impl IntoIterator<Item = Arc<str>>,
+    ) -> Result<(), LedgerError> {
+        let accounts: Vec<_> = accounts.into_iter().collect();
         let missing = self.leases.all(&accounts).await;
         if missing.is_empty() {
             return Ok(());
@@ -347,51 +347,52 @@ impl Ledger {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What of a configuration cannot be taken without a restart.
-    pub fn fixed(&self, config: &Config) -> Option<&'static str> {
-        if config.spool != self.root {
+    /// What of these options cannot be taken without a restart.
+    pub fn fixed(&self, options: &LedgerOptions) -> Option<&'static str> {
+        if options.spool != self.options.spool {
             Some("store.spool")
-        } else if config.store != self.url {
+        } else if options.store != self.options.store {
             Some("store.url")
-        } else if config.replica != self.replica {
+        } else if options.replica != self.options.replica {
             Some("store.replica")
         } else {
             None
         }
     }
 
-    /// The ledger of an account, with the policy of this configuration from now on.
+    /// The ledger of an account, with these options from now on.
     ///
     /// # Errors
     ///
     /// The account's directory in the spool cannot be used.
     pub fn account(
         &self,
-        config: &Config,
-        account: &Account,
+        options: impl Into<AccountOptions>,
     ) -> Result<Arc<AccountLedger>, SpoolError> {
-        let own = self.open_account(config, account)?;
-        self.set_policy(config, account, &own);
+        let options = options.into();
+        let own = self.open_account(options.clone())?;
+        self.set_policy(options, &own);
         Ok(own)
     }
 
-    fn policy(&self, config: &Config, account: &Account) -> Policy {
+    /// Lets an account's ledger have these options from now on.
+    pub fn set_policy(&self, options: impl Into<AccountOptions>, own: &AccountLedger) {
+        let options = options.into();
+        own.names().limit(&options.limits);
+        own.set_policy(self.policy(options));
+    }
+
+    fn policy(&self, options: AccountOptions) -> Policy {
         Policy {
-            zero_hold: config.zero_hold,
-            adopt_age: config.adopt_age,
-            windows: Windows::of(account),
-            channels: account.vendor.channels,
+            zero_hold: options.zero_hold,
+            adopt_age: options.adopt_age,
+            windows: options.windows,
+            channels: options.channels,
             once: self.purpose == Purpose::Collect,
         }
     }
 
-    /// Lets an account's ledger have the policy of this configuration from now on.
-    pub fn set_policy(&self, config: &Config, account: &Account, own: &AccountLedger) {
-        own.set_policy(self.policy(config, account));
-        own.names().limit(&config.limits);
-    }
-
-    /// The ledger of an account. One that is open already keeps its policy: the configuration may yet be
+    /// The ledger of an account. One that is open already keeps its options: the configuration may yet be
     /// refused for another account.
     ///
     /// # Errors
@@ -399,27 +400,28 @@ impl Ledger {
     /// The account's directory in the spool cannot be used.
     pub fn open_account(
         &self,
-        config: &Config,
-        account: &Account,
+        options: impl Into<AccountOptions>,
     ) -> Result<Arc<AccountLedger>, SpoolError> {
-        if let Some(known) = self.accounts().get(&account.name) {
+        let options: AccountOptions = options.into();
+        if let Some(known) = self.accounts().get(&options.name) {
             return Ok(known.clone());
         }
-        let spool = AccountSpool::open(&self.root, &account.name, self.notes.clone())?;
+        let (name, limits) = (options.name.clone(), options.limits.clone());
+        let spool = AccountSpool::open(&self.options.spool, &name, self.notes.clone())?;
         let own = Arc::new(AccountLedger::new(
-            account.name.clone(),
-            self.replica.clone(),
+            name.clone(),
+            self.options.replica.clone(),
             self.clock.clone(),
             self.trust.clone(),
             self.store.clone(),
             spool,
             self.notes.clone(),
-            Arc::new(LabelLimiter::new(&config.limits)),
-            self.leases.of(&account.name),
-            self.policy(config, account),
+            Arc::new(LabelLimiter::new(&limits)),
+            self.leases.of(&name),
+            self.policy(options),
         ));
         own.measure();
-        self.accounts().insert(account.name.clone(), own.clone());
+        self.accounts().insert(name, own.clone());
         Ok(own)
     }
 

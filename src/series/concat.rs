@@ -3,7 +3,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use super::pieces::{EncodedSegment, FORMS, Segment};
+use super::segments::{EncodedSegment, FORMS, Segment};
 use crate::catalog::FamilyId;
 
 /// A node of the tree that a scrape walks.
@@ -79,7 +79,7 @@ mod tests {
     use crate::{
         catalog,
         series::{
-            pieces::{Checksum, Rows},
+            segments::{Checksum, Rows},
             values::{Number, Value},
         },
     };

@@ -13,8 +13,8 @@ use crate::{
     ledger::{
         LedgerDelta,
         cohort::Windows,
-        image::{MessageDraft, MessageEntry, StateTransaction},
         message::{Adoption, MessageState},
+        state::{MessageDraft, MessageEntry, StateTransaction},
         store::{MessageId, ReadSet, StoreError},
     },
     model::{Application, Dataset, Message, Snapshot},

@@ -24,22 +24,22 @@ const LARGE: usize = 8 << 10;
 pub(super) enum Part {
     /// Ready bytes.
     Ready(Bytes),
-    /// A piece whose text, of this length, is written when its turn comes.
-    Light(Arc<Segment>, Format, u64),
+    /// A segment whose text, of this length, is written when its turn comes.
+    Text(Arc<Segment>, Format, u64),
 }
 
 impl Part {
     fn length(&self) -> u64 {
         match self {
             Part::Ready(bytes) => bytes.len() as u64,
-            Part::Light(.., length) => *length,
+            Part::Text(.., length) => *length,
         }
     }
 
     fn bytes(self) -> Bytes {
         match self {
             Part::Ready(bytes) => bytes,
-            Part::Light(segment, format, length) => {
+            Part::Text(segment, format, length) => {
                 let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default());
                 forms::write(&segment, None, format, &mut text);
                 text.into()

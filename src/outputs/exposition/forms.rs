@@ -1,8 +1,8 @@
-//! The forms of a piece: its text, and the text compressed so that the compressed pieces of a body
+//! The forms of a segment: its text, and the text compressed so that the compressed segments of a body
 //! stand one after another.
 //!
 //! zstd's frames may. gzip's members may too, says its RFC, but many readers stop after the first;
-//! so a gzip body is one member, and a piece is a run of its deflate blocks that ends with a full
+//! so a gzip body is one member, and a segment is a run of its deflate blocks that ends with a full
 //! flush: on a byte's edge, and without a memory that what follows could look back into.
 
 use std::{cell::RefCell, sync::Arc};
@@ -68,16 +68,16 @@ pub(super) fn needed(format: Format, encoding: Encoding) -> FormSet {
 }
 
 /// A ready form, or one that is made now.
-pub(super) fn form(piece: &Segment, format: Format, encoding: Encoding) -> &Arc<EncodedSegment> {
-    piece.form(index(piece.family(), format, encoding), || {
-        let text = index(piece.family(), format, Encoding::Identity);
-        if piece.is_light() && encoding == Encoding::Identity {
-            return length(piece, format);
+pub(super) fn form(segment: &Segment, format: Format, encoding: Encoding) -> &Arc<EncodedSegment> {
+    segment.form(index(segment.family(), format, encoding), || {
+        let text = index(segment.family(), format, Encoding::Identity);
+        if !segment.keeps_text() && encoding == Encoding::Identity {
+            return length(segment, format);
         }
-        let text = piece.kept(text).filter(|_| !piece.is_light());
+        let text = segment.kept(text).filter(|_| segment.keeps_text());
         match text.filter(|_| encoding != Encoding::Identity) {
             Some(text) => compressed(&text.bytes, text.sum, encoding),
-            None => new(piece, None, format, encoding),
+            None => new(segment, None, format, encoding),
         }
     })
 }
@@ -85,11 +85,11 @@ pub(super) fn form(piece: &Segment, format: Format, encoding: Encoding) -> &Arc<
 /// The forms that are plain text.
 pub(super) const TEXTS: FormSet = 1 | 1 << (FORMS / 2);
 
-/// What stands for the text of a piece that does not keep it: its length alone.
-fn length(piece: &Segment, format: Format) -> EncodedSegment {
+/// What stands for the text of a segment that does not keep it: its length alone.
+fn length(segment: &Segment, format: Format) -> EncodedSegment {
     TEXT.with_borrow_mut(|text| {
         text.clear();
-        write(piece, None, format, text);
+        write(segment, None, format, text);
         EncodedSegment {
             bytes: Bytes::new(),
             sum: Checksum {
@@ -100,11 +100,11 @@ fn length(piece: &Segment, format: Format) -> EncodedSegment {
     })
 }
 
-/// Writes the text of a piece.
-pub(super) fn write(piece: &Segment, now: Option<Moment>, format: Format, text: &mut String) {
-    let family = piece.family().family();
+/// Writes the text of a segment.
+pub(super) fn write(segment: &Segment, now: Option<Moment>, format: Format, text: &mut String) {
+    let family = segment.family().family();
     let mut lines = None;
-    piece.visit(now, &mut |labels, value| match value {
+    segment.visit(now, &mut |labels, value| match value {
         Value::Gauge(number) | Value::Counter(number, _) => lines
             .get_or_insert_with(|| Lines::new(family, labels))
             .write(text, labels, *number),
@@ -116,8 +116,8 @@ pub(super) fn write(piece: &Segment, now: Option<Moment>, format: Format, text: 
 pub(super) enum Made<'a> {
     /// Ready bytes.
     Form(&'a EncodedSegment),
-    /// A piece whose text, of this length, is written when it is sent.
-    Light(&'a Arc<Segment>, u64),
+    /// A segment whose text, of this length, is written when it is sent.
+    Text(&'a Arc<Segment>, u64),
 }
 
 /// Larger children, in the mean, need not be put together: few and large parts are sent faster than
@@ -149,8 +149,8 @@ pub(super) fn parts(
 /// A segment as a part of a body.
 pub(super) fn part(segment: &Arc<Segment>, format: Format, encoding: Encoding) -> Made<'_> {
     let form = form(segment, format, encoding);
-    if segment.is_light() && encoding == Encoding::Identity {
-        Made::Light(segment, form.sum.length)
+    if !segment.keeps_text() && encoding == Encoding::Identity {
+        Made::Text(segment, form.sum.length)
     } else {
         Made::Form(form)
     }
@@ -204,28 +204,28 @@ pub(super) fn is_ready(view: &View, format: Format, encoding: Encoding) -> bool 
 }
 
 /// Whether a form is there.
-pub(super) fn is_kept(piece: &Segment, format: Format, encoding: Encoding) -> bool {
-    piece
-        .kept(index(piece.family(), format, encoding))
+pub(super) fn is_kept(segment: &Segment, format: Format, encoding: Encoding) -> bool {
+    segment
+        .kept(index(segment.family(), format, encoding))
         .is_some()
 }
 
-/// A form as the piece is at `now`, for one time.
+/// A form as the segment is at `now`, for one time.
 pub(super) fn new(
-    piece: &Segment,
+    segment: &Segment,
     now: Option<Moment>,
     format: Format,
     encoding: Encoding,
 ) -> EncodedSegment {
     TEXT.with_borrow_mut(|text| {
         text.clear();
-        write(piece, now, format, text);
+        write(segment, now, format, text);
         let sum = checksum::of(text.as_bytes());
         compressed(text.as_bytes(), sum, encoding)
     })
 }
 
-/// The form of a text that is no piece's.
+/// The form of a text that is no segment's.
 pub(super) fn of_text(text: &str, encoding: Encoding) -> EncodedSegment {
     compressed(text.as_bytes(), checksum::of(text.as_bytes()), encoding)
 }

@@ -1,6 +1,6 @@
 //! The exposition for Prometheus: OpenMetrics 1.0.0 and Prometheus text 0.0.4, plain, gzip or zstd.
 //!
-//! Values change when a pass ends, not when somebody looks. So the pieces of the table are written
+//! Values change when a pass ends, not when somebody looks. So the segments of the table are written
 //! and compressed when they change, in the forms that somebody reads, and a scrape puts ready bytes
 //! one after another.
 
@@ -133,15 +133,15 @@ impl Prepare for Exposition {
     fn prepare(&self, view: &View) {
         let choices: Vec<_> = self.read_now().collect();
         let missing: Vec<_> = view
-            .pieces()
+            .segments()
             .iter()
-            .flat_map(|piece| choices.iter().map(move |choice| (piece, *choice)))
-            .filter(|(piece, (format, encoding))| !forms::is_kept(piece, *format, *encoding))
+            .flat_map(|segment| choices.iter().map(move |choice| (segment, *choice)))
+            .filter(|(segment, (format, encoding))| !forms::is_kept(segment, *format, *encoding))
             .collect();
         let many = missing.len() > FEW;
         run_blocking_if_large(many, || {
-            for (piece, (format, encoding)) in missing {
-                forms::form(piece, format, encoding);
+            for (segment, (format, encoding)) in missing {
+                forms::form(segment, format, encoding);
             }
             for (format, encoding) in &choices {
                 forms::make(view, *format, *encoding);
@@ -185,7 +185,7 @@ impl Scrape {
             let mut add = |made: Made<'_>| {
                 let is_empty = match &made {
                     Made::Form(form) => form.sum.length == 0,
-                    Made::Light(_, length) => *length == 0,
+                    Made::Text(_, length) => *length == 0,
                 };
                 if is_empty {
                     return;
@@ -193,11 +193,11 @@ impl Scrape {
                 head.take().into_iter().for_each(|head| assembly.add(head));
                 match made {
                     Made::Form(form) => assembly.add(form),
-                    Made::Light(segment, length) => assembly.add_light(segment, format, length),
+                    Made::Text(segment, length) => assembly.add_text(segment, format, length),
                 }
             };
             for account in &others {
-                self.add(account.pieces(family), &mut add);
+                self.add(account.segments(family), &mut add);
             }
             for node in whole.family(family) {
                 forms::parts(node, format, encoding, &mut add);
@@ -210,14 +210,14 @@ impl Scrape {
         (headers(format, encoding), Parts::new(assembly.finish()))
     }
 
-    fn add(&self, pieces: &[Arc<Segment>], add: &mut impl FnMut(Made<'_>)) {
+    fn add(&self, segments: &[Arc<Segment>], add: &mut impl FnMut(Made<'_>)) {
         let (format, encoding) = (self.format, self.encoding);
-        for piece in pieces {
-            if piece.is_stale(self.now) {
-                let form = forms::new(piece, Some(self.now), format, encoding);
+        for segment in segments {
+            if segment.is_stale(self.now) {
+                let form = forms::new(segment, Some(self.now), format, encoding);
                 add(Made::Form(&form));
             } else {
-                add(forms::part(piece, format, encoding));
+                add(forms::part(segment, format, encoding));
             }
         }
     }
@@ -264,9 +264,8 @@ impl Assembly {
         self.parts.push(Part::Ready(form.bytes.clone()));
     }
 
-    fn add_light(&mut self, segment: &Arc<Segment>, format: Format, length: u64) {
-        self.parts
-            .push(Part::Light(segment.clone(), format, length));
+    fn add_text(&mut self, segment: &Arc<Segment>, format: Format, length: u64) {
+        self.parts.push(Part::Text(segment.clone(), format, length));
     }
 
     fn finish(mut self) -> Vec<Part> {

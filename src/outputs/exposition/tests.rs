@@ -393,7 +393,7 @@ async fn what_was_replaced_is_not_kept_until_the_next_scrape() {
     series[0].publish();
     parts_of(&exposition, &table);
     let weak = |shown: &SeriesSnapshot| {
-        let all = shown.accounts()[0].pieces(catalog::MESSAGE.of(Measure::Sent));
+        let all = shown.accounts()[0].segments(catalog::MESSAGE.of(Measure::Sent));
         Arc::downgrade(&all[0])
     };
     let before = weak(&table.shown());
@@ -582,12 +582,15 @@ async fn lines_that_are_copied_from_others_are_what_each_would_be_by_itself() {
             }
         }
         let shown = table.shown();
-        let pieces = shown.accounts()[0].pieces(family);
-        let light = pieces.iter().filter(|piece| piece.is_light()).count();
+        let segments = shown.accounts()[0].segments(family);
+        let without = segments
+            .iter()
+            .filter(|segment| !segment.keeps_text())
+            .count();
         assert!(
-            light > 8 && pieces.len() - light < 8,
-            "{light} of {}",
-            pieces.len()
+            without > 8 && segments.len() - without < 8,
+            "{without} of {}",
+            segments.len()
         );
         // What changes in an old message changes nothing of that.
         if round == 0 {

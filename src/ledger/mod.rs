@@ -406,7 +406,7 @@ impl Ledger {
         if let Some(known) = self.accounts().get(&options.name) {
             return Ok(known.clone());
         }
-        let (name, limits) = (options.name.clone(), options.limits.clone());
+        let (name, limits) = (options.name.clone(), options.limits);
         let spool = AccountSpool::open(&self.options.spool, &name, self.notes.clone())?;
         let own = Arc::new(AccountLedger::new(
             name.clone(),

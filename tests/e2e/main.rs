@@ -19,6 +19,7 @@ mod harness;
 mod hooks;
 mod idle;
 mod kills;
+mod kubernetes;
 mod luck;
 mod matrix;
 mod moods;

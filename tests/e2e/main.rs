@@ -26,6 +26,7 @@ mod moods;
 mod moving;
 mod operating;
 mod otlp;
+mod package;
 mod page;
 mod postgres;
 mod powercut;

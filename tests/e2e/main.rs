@@ -18,6 +18,7 @@ mod faults;
 mod harness;
 mod hooks;
 mod idle;
+mod image;
 mod kills;
 mod kubernetes;
 mod luck;

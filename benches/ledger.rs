@@ -278,7 +278,7 @@ providers:
 
 async fn account(ledger: &Ledger, config: &Config, index: usize) -> Arc<AccountLedger> {
     let own = &config.accounts[index];
-    let account = ledger.account(config, own).unwrap();
+    let account = ledger.account((config, own)).unwrap();
     ledger.lease(&own.name).acquired().await;
     account
         .open(&own.applications, &own.collect, true)
@@ -428,7 +428,7 @@ async fn main() {
     let ledger = Ledger::open(&config, Clock::system(), Arc::new(Quiet), Purpose::Serve)
         .await
         .unwrap();
-    ledger.want(&config);
+    ledger.want(config.accounts.iter().map(|own| own.name.clone()));
     let mut raw = Raw::open(&flags.store, directory.path()).await;
     reports(&flags, &ledger, &config, &mut raw).await;
     snapshots(&flags, &ledger, &config, &mut raw).await;

@@ -25,5 +25,6 @@ pub mod redact;
 pub mod secret;
 pub mod series;
 mod spans;
+pub mod store_url;
 pub mod telemetry;
 pub mod web;

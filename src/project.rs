@@ -93,3 +93,27 @@ fn each_claim_of_the_threat_model_names_a_test_that_is_there() {
 
 /// Keys of the web configuration, which the model speaks of.
 const WEB_KEYS: [&str; 2] = ["client_allowed_sans", "rate_limit"];
+
+/// A fault that is put into the code on purpose names lines that are there.
+#[test]
+fn each_fault_has_its_lines_in_the_code() {
+    let pattern = format!("{}/tests/faults/*.patch", env!("CARGO_MANIFEST_DIR"));
+    let mut faults = 0;
+    for path in glob::glob(&pattern).unwrap().flatten() {
+        let patch = fs::read_to_string(&path).unwrap();
+        let file = patch.lines().find_map(|line| line.strip_prefix("--- a/"));
+        let (_, hunk) = patch.split_once("\n@@ ").unwrap();
+        assert!(!hunk.contains("\n@@ "), "{}: one hunk", path.display());
+        let replaced: Vec<&str> = hunk
+            .lines()
+            .skip(1)
+            .filter(|line| !line.starts_with('+'))
+            .map(|line| line.get(1..).unwrap_or_default())
+            .collect();
+        let replaced = replaced.join("\n");
+        let code = text(file.unwrap());
+        assert!(code.contains(replaced.trim_end()), "{}", path.display());
+        faults += 1;
+    }
+    assert!(faults > 3, "{faults}");
+}

@@ -57,6 +57,9 @@ struct Flags {
     /// Without the peers, which take most of the time.
     #[arg(long)]
     alone: bool,
+    /// The peaks of memory of each size alone.
+    #[arg(long)]
+    memory: bool,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -142,17 +145,75 @@ async fn other(peer: peers::Peer) -> [f64; 3] {
     [median, cpu, peak]
 }
 
-async fn measure(directory: &Path, series: usize, alone: bool) -> Measured {
+/// Restarts the exporter with a push and scrapes of both kinds going on, `whole` being the lengths of
+/// its bodies: how soon all of it was there, and its peak of memory afterwards.
+async fn with_both(running: Running, whole: [usize; 2]) -> (Running, f64, f64) {
+    let start = Instant::now();
+    let running = running.restart(true).await;
+    let target = running.target();
+    while blocking({
+        let target = target.clone();
+        move || target.scrape("gzip", None).body
+    })
+    .await
+        < whole[0] / 2
+    {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let lasted = start.elapsed().as_secs_f64();
+    reset_peak(target.pid);
+    let pushed = running.pushed.clone();
+    while pushed.load(Ordering::Relaxed) < 2 * whole[0] as u64 / 3 {
+        for encoding in ["gzip", "identity"] {
+            let target = target.clone();
+            blocking(move || target.scrape(encoding, None)).await;
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let peak = memory(target.pid, "VmHWM");
+    (running, lasted, peak)
+}
+
+/// The peaks of memory alone: while gzip is read, and with both forms and a push.
+async fn peaks(directory: &Path, series: usize) -> [f64; 2] {
+    let shape = of_gauges(series);
+    eprintln!("{series} series: filling");
+    let running = Running::start(directory, shape).await;
+    let target = running.target();
+    let (_, gzip) = first(&target, "gzip").await;
+    running.change(1, shape.messages);
+    running.pass().await;
+    blocking({
+        let target = target.clone();
+        move || target.scrape("gzip", None)
+    })
+    .await;
+    let alone = memory(target.pid, "VmHWM");
+    let (_, text) = first(&target, "identity").await;
+    let (running, _, both) = with_both(running, [gzip.len(), text.len()]).await;
+    let ended = memory(running.target().pid, "VmRSS");
+    eprintln!("resident at the end: {ended:.0} MB");
+    running.exporter.terminate();
+    [alone, both]
+}
+
+/// So many series, most of them gauges of messages.
+fn of_gauges(series: usize) -> Shape {
     let accounts = accounts(series);
-    let shape = Shape {
+    Shape {
         accounts,
         messages: (series / accounts / render::SERIES_OF_A_MESSAGE).max(1),
         gauges: true,
         interval: Duration::from_secs(if series > 300_000 { 30 } else { 10 }),
-    };
+    }
+}
+
+async fn measure(directory: &Path, series: usize, alone: bool) -> Measured {
+    let shape = of_gauges(series);
     let mut found = Measured::default();
     eprintln!("{series} series: filling");
-    let running = Running::start(directory, shape).await;
+    let outer = Running::start(directory, shape).await;
+    let running = &outer;
     let target = running.target();
     found.scrapes[0] = first(&target, "gzip").await.0;
     for (index, share) in [0.0, 0.01, 1.0].into_iter().enumerate() {
@@ -186,30 +247,9 @@ async fn measure(directory: &Path, series: usize, alone: bool) -> Measured {
     found.bytes = [gzip.len(), text.len()];
     let lines = text.split(|byte| *byte == b'\n');
     found.series = lines.filter(|line| line.starts_with(b"delivery_")).count();
-    // With a push and scrapes of both kinds going on.
-    let start = Instant::now();
-    let running = running.restart(true).await;
-    let target = running.target();
-    while blocking({
-        let target = target.clone();
-        move || target.scrape("gzip", None).body
-    })
-    .await
-        < gzip.len() / 2
-    {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    found.restart = start.elapsed().as_secs_f64();
-    reset_peak(target.pid);
-    let pushed = running.pushed.clone();
-    while pushed.load(Ordering::Relaxed) < 2 * found.bytes[0] as u64 / 3 {
-        for encoding in ["gzip", "identity"] {
-            let target = target.clone();
-            blocking(move || target.scrape(encoding, None)).await;
-        }
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    found.peak[1] = memory(target.pid, "VmHWM");
+    let whole = [gzip.len(), text.len()];
+    let running;
+    (running, found.restart, found.peak[1]) = with_both(outer, whole).await;
     running.exporter.terminate();
 
     eprintln!("{series} series: nginx and the others");
@@ -607,6 +647,15 @@ async fn main() {
     let flags = Flags::parse();
     // On a disk, as the ledger is in earnest.
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    if flags.memory {
+        for series in &flags.sizes {
+            let [gzip, both] = peaks(&directory.path().join(series.to_string()), *series).await;
+            println!(
+                "{series} series: {gzip:.0} MB while gzip is read, {both:.0} MB with both forms and OTLP"
+            );
+        }
+        return;
+    }
     let mut all = Vec::new();
     let largest = flags.sizes.iter().copied().max().unwrap_or(1000);
     for series in &flags.sizes {

@@ -87,7 +87,12 @@ async fn backfill(config: &Config, wanted: &Backfill) -> Result<Vec<String>, Str
             later(now, -HEAD).strftime("%Y-%m-%dT%H:00:00Z")
         );
     }
-    let before = PreBaseline::read(config, &clock).await;
+    let own: Vec<_> = config
+        .accounts
+        .iter()
+        .map(|account| (config, account).into())
+        .collect();
+    let before = PreBaseline::read(&config.into(), &own, &clock).await;
     let before = before.map_err(|error| error.to_string())?;
     if before.iter().any(|own| !own.is_there()) {
         eprintln!(

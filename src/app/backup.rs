@@ -3,8 +3,8 @@
 use super::{FAILED, OK, prepared};
 use crate::{
     cli::{Backup, Cli},
-    config::StoreUrl,
     ledger,
+    store_url::StoreUrl,
 };
 
 pub(super) async fn run(cli: &Cli, wanted: &Backup) -> u8 {

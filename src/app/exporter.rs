@@ -16,7 +16,7 @@ use super::{
 use crate::{
     collector::{self, CollectorDeps, CollectorHandle, Progress},
     config::{Account, Config},
-    ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError},
+    ledger::{AccountLedger, Ledger, LedgerError, Purpose, StoreError, store::Store},
     model::Dataset,
     outputs::{exposition::Exposition, otlp::Pusher},
     progress::{Bar, Opening},
@@ -163,11 +163,13 @@ impl Exporter {
         purpose: Purpose,
         substitutes: Option<Substitutes>,
     ) -> Result<Exporter, StartError> {
-        let (store, answers) = substitutes.map(|own| (own.store, own.answers)).unzip();
+        let (store, answers) = substitutes
+            .map(|own| (Store::Substitute(own.store), own.answers))
+            .unzip();
         let exposition = Arc::new(Exposition::new(clock.clone()));
         let table = Arc::new(Table::new(clock.clone(), exposition.clone()));
         let notes = table.process().clone();
-        let ledger = Ledger::open_on(config, clock.clone(), notes, purpose, store).await?;
+        let ledger = Ledger::open_on(config.into(), clock.clone(), notes, purpose, store).await?;
         table.process().reloaded(true, clock.now());
         Ok(Exporter {
             started: clock.monotonic(),
@@ -204,7 +206,7 @@ impl Exporter {
         let exporter = Exporter::idle(config, clock, Purpose::Collect).await?;
         let mut tasks = tokio::task::JoinSet::new();
         let all = exporter.prepare(config)?;
-        exporter.ledger.hold_all(config).await?;
+        exporter.ledger.hold_all(names(config)).await?;
         let progress: Arc<dyn Progress> = Arc::new(Bar::asking());
         for ready in all {
             let parts = exporter.parts(config, ready, &progress)?;
@@ -239,7 +241,7 @@ impl Exporter {
         for account in &config.accounts {
             provider(account, &self.clock, Arc::new(NoopObserver), &self.answers)?;
         }
-        self.ledger.want(config);
+        self.ledger.want(names(config));
         let series = self
             .table
             .configure(config, &|account| self.ledger.lease(account));
@@ -268,7 +270,7 @@ impl Exporter {
             series,
             relabelled,
         } = ready;
-        let ledger = self.ledger.account(config, &account)?;
+        let ledger = self.ledger.account((config, account.as_ref()))?;
         let lease = self.ledger.lease(&account.name);
         Ok(CollectorDeps {
             account,
@@ -364,7 +366,7 @@ impl Exporter {
     ///
     /// As of [`Exporter::start`].
     pub async fn reload(&self, config: &Config) -> Result<(), StartError> {
-        if let Some(fixed) = self.ledger.fixed(config) {
+        if let Some(fixed) = self.ledger.fixed(&config.into()) {
             return Err(StartError::Fixed(fixed));
         }
         let mut running = self.running.lock().await;
@@ -461,6 +463,11 @@ impl Exporter {
             configuration: self.configuration().clone(),
         }
     }
+}
+
+/// The names of the accounts that are configured.
+fn names(config: &Config) -> impl Iterator<Item = Arc<str>> {
+    config.accounts.iter().map(|account| account.name.clone())
 }
 
 async fn stop_all(collectors: Vec<Arc<CollectorHandle>>) {

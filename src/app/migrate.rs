@@ -3,24 +3,21 @@
 use super::{FAILED, OK};
 use crate::{
     cli::{Cli, Migrate},
-    config,
-    ledger::{self, StorePlace},
+    ledger,
     progress::Bar,
-    redact, telemetry,
+    redact,
+    store_url::StoreUrl,
+    telemetry,
 };
 
 /// The store that a URL names.
-fn place(flag: &str, url: &str) -> Result<StorePlace, String> {
+fn place(flag: &str, url: &str) -> Result<StoreUrl, String> {
     redact::register_url(url);
-    if let Some(path) = config::sqlite_file(url) {
-        return Ok(StorePlace::Sqlite(path.into()));
-    }
-    if config::is_postgres(url) {
-        return Ok(StorePlace::Postgres(url.to_owned()));
-    }
-    Err(format!(
-        "{flag} names no store; write sqlite:data/delivery.db, or postgres://user:password@host/database"
-    ))
+    StoreUrl::parse(url).ok_or_else(|| {
+        format!(
+            "{flag} names no store; write sqlite:data/delivery.db, or postgres://user:password@host/database"
+        )
+    })
 }
 
 pub(super) async fn run(cli: &Cli, wanted: &Migrate) -> u8 {

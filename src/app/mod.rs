@@ -7,6 +7,7 @@ mod collect;
 mod demo;
 mod exporter;
 mod health;
+mod ledger_options;
 mod manual;
 mod migrate;
 mod probes;

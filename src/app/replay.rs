@@ -72,7 +72,7 @@ async fn all(config: &Config) -> Result<All, StartError> {
     let mut waiting = Vec::new();
     let progress = Bar::replaying();
     for account in &config.accounts {
-        let ledger = exporter.ledger().account(config, account)?;
+        let ledger = exporter.ledger().account((config, account))?;
         let bodies = ledger.quarantine()?;
         progress.planned(bodies.len());
         waiting.push((account, ledger, bodies));

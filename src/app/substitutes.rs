@@ -6,7 +6,7 @@ use delivery_clock::Clock;
 
 use crate::{
     config::Account,
-    ledger::store::Store,
+    ledger::store::Substitute,
     providers::{
         self, Observer, Provider,
         http::{Answers, BuildError, Http},
@@ -21,7 +21,7 @@ pub(super) type AnswersOf = Arc<dyn Fn(&Account) -> Answers + Send + Sync>;
 #[derive(Clone)]
 pub struct Substitutes {
     /// The store, instead of the configured one.
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Substitute>,
     /// What answers in place of an account's vendor.
     pub answers: Arc<dyn Fn(&Account) -> Answers + Send + Sync>,
 }

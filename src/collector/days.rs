@@ -152,7 +152,7 @@ async fn days_over_http_cost_few_requests_and_miss_no_age() {
     let ledger = Ledger::open(&config, clock.clone(), Arc::new(NoNotes), Purpose::Serve)
         .await
         .unwrap();
-    let own = ledger.account(&config, &account).unwrap();
+    let own = ledger.account((&config, account.as_ref())).unwrap();
     let lease = ledger.lease(&account.name);
     let mut known = 0;
     let register = async |known: &mut usize| {

@@ -274,7 +274,7 @@ impl Bench {
             *dataset = queried_by(*dataset, QueryMethod::Messages { batch });
         }
         let account = Arc::new(account);
-        let own = ledger.account(&config, &account).unwrap();
+        let own = ledger.account((&config, account.as_ref())).unwrap();
         let record = Arc::new(Record::default());
         let lease = ledger.lease(&account.name);
         let handle = spawn(CollectorDeps {

@@ -16,11 +16,12 @@ use super::{
     schema::{self, Section},
     secrets,
     tree::{self, Environment, Node, Tree},
-    types::{Account, Config, Limits, StoreUrl},
+    types::{Account, Config, Limits},
 };
 use crate::{
     files,
     providers::{VENDORS, Vendors},
+    store_url::StoreUrl,
 };
 
 /// Reads a configuration file and everything that it names.
@@ -219,25 +220,12 @@ fn data_directory(environment: &Environment<'_>) -> Option<PathBuf> {
     (!first.is_empty()).then(|| PathBuf::from(first))
 }
 
-/// The file of a store's URL that names one: `sqlite:data/delivery.db`.
-pub fn sqlite_file(url: &str) -> Option<&str> {
-    let path = url.strip_prefix("sqlite:")?;
-    let path = path.strip_prefix("//").unwrap_or(path);
-    (!path.is_empty()).then_some(path)
-}
-
-/// Whether a store's URL names a PostgreSQL database.
-pub fn is_postgres(url: &str) -> bool {
-    let has_scheme = url.starts_with("postgres://") || url.starts_with("postgresql://");
-    has_scheme && url.parse::<tokio_postgres::Config>().is_ok()
-}
-
 /// `store.url`; a wrong one is an error, and read as the default. `data` is the data directory, if the
 /// process was given one.
 fn store_url(context: &Context, map: &Map<'_>, data: Option<&Path>) -> StoreUrl {
-    let sqlite = |text: &str| sqlite_file(text).map(|path| StoreUrl::Sqlite(context.path(path)));
+    let read = |text: &str| StoreUrl::parse(text).map(|url| url.placed(|path| context.path(path)));
     let default = || {
-        sqlite(schema::default(Section::Store, "url"))
+        read(schema::default(Section::Store, "url"))
             .unwrap_or_else(|| StoreUrl::Sqlite(context.path("data/delivery.db")))
     };
     let Some(source) = map.secret("url") else {
@@ -260,17 +248,13 @@ fn store_url(context: &Context, map: &Map<'_>, data: Option<&Path>) -> StoreUrl 
         }
         return StoreUrl::Sqlite(ledger);
     };
-    let text = source.value.expose();
-    if let Some(url) = sqlite(text) {
+    if let Some(url) = read(source.value.expose()) {
         return url;
     }
     let place = ["url", "url_file"]
         .into_iter()
         .find_map(|name| map.node_of(name))
         .map_or(&map.place, |node| &node.place);
-    if is_postgres(text) {
-        return StoreUrl::Postgres(source);
-    }
     context.error(
         place,
         "store.url is no store; write sqlite:data/delivery.db, or postgres://user:password@host/database",

@@ -29,7 +29,7 @@ mod web;
 pub use account::is_own_label;
 pub use docs::reference;
 pub use errors::{ConfigError, ConfigErrors, Position};
-pub use load::{STATE_DIRECTORY, is_postgres, load, parse, parse_with, sqlite_file, summary};
+pub use load::{STATE_DIRECTORY, load, parse, parse_with, summary};
 pub use messages::message_list;
 pub use types::*;
 pub use web::{ClientAuth, Pem, WebConfig, WebRateLimit, WebTls, web};

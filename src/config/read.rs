@@ -62,7 +62,7 @@ impl Context {
     }
 
     /// A path of the file, as seen from the process.
-    pub(super) fn path(&self, text: &str) -> PathBuf {
+    pub(super) fn path(&self, text: impl AsRef<Path>) -> PathBuf {
         self.directory.join(text)
     }
 
@@ -231,7 +231,7 @@ impl<'c> Map<'c> {
     }
 
     pub(super) fn path(&self, name: &str) -> Option<PathBuf> {
-        self.text(name).map(|text| self.context.path(&text))
+        self.text(name).map(|text| self.context.path(&*text))
     }
 
     pub(super) fn default_path(&self, name: &str) -> PathBuf {

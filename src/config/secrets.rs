@@ -1,10 +1,10 @@
 //! The secrets of a configuration, so that none of them is shown.
 
-use super::{
-    tree::Environment,
-    types::{Config, StoreUrl},
+use super::{tree::Environment, types::Config};
+use crate::{
+    redact::{register, register_url, register_user},
+    store_url::StoreUrl,
 };
-use crate::redact::{register, register_url, register_user};
 
 /// The usual variables of proxies, which can hold a password too.
 const PROXY_VARIABLES: [&str; 8] = [
@@ -24,8 +24,8 @@ pub(super) fn register_all(config: &Config, environment: &Environment<'_>) {
         register_url(&value);
     }
     register(config.api_token.iter().map(|token| token.expose()));
-    if let StoreUrl::Postgres(source) = &config.store {
-        let url = source.value.expose();
+    if let StoreUrl::Postgres(url) = &config.store {
+        let url = url.expose();
         register_url(url);
         // In any of the forms that the database's own library reads.
         if let Ok(read) = url.parse::<tokio_postgres::Config>()

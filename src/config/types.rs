@@ -13,7 +13,8 @@ pub use crate::providers::{
 use crate::{
     model::{Application, DailyPublication, Dataset},
     providers::{ProviderOptions, Vendor, Vendors, http::HttpOptions},
-    secret::{Secret, SecretSource},
+    secret::Secret,
+    store_url::StoreUrl,
 };
 
 /// A whole configuration.
@@ -45,15 +46,6 @@ pub struct Config {
     pub accounts: Vec<Account>,
     /// What is odd and no error.
     pub warnings: Vec<String>,
-}
-
-/// `store.url`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreUrl {
-    /// One file, for one exporter.
-    Sqlite(PathBuf),
-    /// A server, for several. The whole URL is a secret: it can hold a password.
-    Postgres(SecretSource),
 }
 
 /// `limits`.
@@ -203,6 +195,13 @@ impl Account {
         let mut collect = self.collect.iter().copied();
         let found = collect.find(|dataset| dataset.has_snapshots());
         found.or(self.collect.first().copied())
+    }
+
+    /// The pause between two queries for the numbers of a message; `None`: no data set has such.
+    pub fn snapshot_interval(&self) -> Option<Duration> {
+        let mut collect = self.collect.iter();
+        let dataset = collect.find(|dataset| dataset.has_snapshots())?;
+        Some(self.dataset_interval(*dataset))
     }
 
     /// The pause between two queries of a data set.

@@ -11,17 +11,17 @@ use delivery_clock::{Clock, before};
 use jiff::Timestamp;
 
 use super::{
-    LabelLimiter, LedgerError,
+    AccountOptions, LabelLimiter, LedgerError, LedgerOptions,
     account::{counters_of, unpack},
     key::CounterKey,
     message::{Adoption, MessageState},
-    store::{MessageId, Store, StoreError, postgres::Postgres, sqlite::Sqlite},
+    store::{MessageId, Store, StoreError},
 };
 use crate::{
     catalog,
-    config::{Account, Config, StoreUrl},
     model::{Application, Dataset, Event, Message},
     providers::{Digest, HistoryIncrease},
+    store_url::StoreUrl,
 };
 
 /// What was counted of an account, as its ledger has it: read without a lease, while another process
@@ -52,17 +52,15 @@ pub struct Increase {
 }
 
 /// The store of the ledger, to be read; `None`: there is none yet.
-async fn open(config: &Config) -> Result<Option<Arc<dyn Store>>, StoreError> {
-    Ok(match &config.store {
-        StoreUrl::Sqlite(path) => match Sqlite::open_to_read(path)? {
-            Some(store) => Some(Arc::new(store)),
-            None => None,
-        },
-        StoreUrl::Postgres(source) => {
-            let (url, replica) = (source.value.expose(), config.replica.clone());
-            Some(Arc::new(Postgres::open(url, config.lease, replica).await?))
+async fn open(options: &LedgerOptions) -> Result<Option<Store>, StoreError> {
+    match &options.store {
+        StoreUrl::Sqlite(path) => Store::sqlite_to_read(path),
+        StoreUrl::Postgres(url) => {
+            let replica = options.replica.clone();
+            let opened = Store::postgres(url.expose(), options.lease, replica).await;
+            opened.map(Some)
         }
-    })
+    }
 }
 
 impl PreBaseline {
@@ -71,22 +69,26 @@ impl PreBaseline {
     /// # Errors
     ///
     /// The store cannot be read.
-    pub async fn read(config: &Config, clock: &Clock) -> Result<Vec<PreBaseline>, LedgerError> {
-        let store = open(config).await?;
+    pub async fn read(
+        options: &LedgerOptions,
+        accounts: &[AccountOptions],
+        clock: &Clock,
+    ) -> Result<Vec<PreBaseline>, LedgerError> {
+        let store = open(options).await?;
         let mut all = Vec::new();
-        for account in &config.accounts {
+        for account in accounts {
             let mut own = PreBaseline {
                 births: HashMap::new(),
                 met: HashMap::new(),
                 messages: Vec::new(),
-                names: LabelLimiter::new(&config.limits),
-                adopt_age: config.adopt_age,
-                max_age: account.messages.max_age,
+                names: LabelLimiter::new(&account.limits),
+                adopt_age: account.adopt_age,
+                max_age: account.max_age,
                 now: clock.now(),
                 there: store.is_some(),
             };
             if let Some(store) = &store {
-                own.load(store.as_ref(), config, account).await?;
+                own.load(store, &account.name, &options.replica).await?;
             }
             all.push(own);
         }
@@ -95,18 +97,18 @@ impl PreBaseline {
 
     async fn load(
         &mut self,
-        store: &dyn Store,
-        config: &Config,
-        account: &Account,
+        store: &Store,
+        account: &Arc<str>,
+        replica: &Arc<str>,
     ) -> Result<(), StoreError> {
         let time = |at: i64| Timestamp::from_millisecond(at).unwrap_or_default();
-        let rows = store.account(&account.name, &config.replica).await?;
+        let rows = store.account(account, replica).await?;
         self.names.load(rows.names);
         let births = rows.births.into_iter();
         self.births = births
             .map(|(application, dataset, at)| ((application, dataset), time(at)))
             .collect();
-        for row in store.registered(&account.name, 0).await? {
+        for row in store.registered(account, 0).await? {
             self.messages.push(Message {
                 application: row.id.0,
                 id: row.id.1,
@@ -114,7 +116,7 @@ impl PreBaseline {
                 sent_at: Some(time(row.sent_at)),
             });
         }
-        for (id, row) in store.states(&account.name).await? {
+        for (id, row) in store.states(account).await? {
             let state = unpack(&id, &row)?;
             self.messages.push(Message {
                 application: id.0.clone(),

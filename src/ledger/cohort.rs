@@ -7,10 +7,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 
 use super::sink::{CohortSample, CounterSink, Missed};
-use crate::{
-    config::Account,
-    model::{Age, Counts, DailyPublication, Measure, Snapshot},
-};
+use crate::model::{Age, Counts, DailyPublication, Measure, Snapshot};
 
 /// What is remembered of one age of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -58,9 +55,17 @@ fn complete(daily: DailyPublication, day: i64) -> (i64, i64) {
 }
 
 impl Windows {
-    /// The windows of an account. A vendor whose numbers come once a day has only the ages of a
-    /// day and more, and the first state that it publishes.
-    pub fn new(ages: &[Duration], interval: Duration, daily: Option<DailyPublication>) -> Windows {
+    /// The windows of an account whose messages' numbers are asked for once in an `interval`; without
+    /// such numbers there are none. A vendor whose numbers come once a day has only the ages of a day and
+    /// more, and the first state that it publishes.
+    pub fn new(
+        ages: &[Duration],
+        interval: Option<Duration>,
+        daily: Option<DailyPublication>,
+    ) -> Windows {
+        let Some(interval) = interval else {
+            return Windows::default();
+        };
         let seconds = |age: &Duration| u32::try_from(age.as_secs()).unwrap_or(u32::MAX);
         let mut ages: Vec<Age> = ages
             .iter()
@@ -77,19 +82,6 @@ impl Windows {
             ages,
             interval,
             daily,
-        }
-    }
-
-    /// The windows of an account's messages, as it is configured; none where it has no messages.
-    pub fn of(account: &Account) -> Windows {
-        let messages = account.collect.iter().find(|own| own.has_snapshots());
-        match messages {
-            Some(dataset) => Windows::new(
-                &account.cohort_ages,
-                account.dataset_interval(*dataset),
-                account.daily,
-            ),
-            None => Windows::default(),
         }
     }
 

@@ -1,6 +1,8 @@
 //! Who holds which account. With SQLite this process holds all of them for ever; with PostgreSQL
 //! replicas share the accounts by leases, which end by themselves when nobody renews them.
 
+mod turn;
+
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -18,6 +20,7 @@ use super::{
     StoreObserver, Volume,
     store::{Store, StoreError},
 };
+use turn::Turn;
 
 /// How an account is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -105,7 +108,7 @@ impl Lease {
 
 /// The leases of this process.
 pub(super) struct Leases {
-    store: Arc<dyn Store>,
+    store: Store,
     clock: Clock,
     notes: Arc<dyn StoreObserver>,
     length: Duration,
@@ -123,7 +126,7 @@ pub(super) struct Leases {
 
 impl Leases {
     pub(super) fn new(
-        store: Arc<dyn Store>,
+        store: Store,
         clock: Clock,
         notes: Arc<dyn StoreObserver>,
         length: Duration,
@@ -284,29 +287,18 @@ impl Leases {
                 self.set(account, Held::No);
             }
         }
-        let share = if self.alone {
-            usize::MAX
-        } else {
-            renewal.share
-        };
-        let room = share.saturating_sub(renewal.held.len());
+        let turn = Turn::after(renewal, self.length, self.alone);
         if takeovers.is_empty() {
-            for account in renewal.free.into_iter().take(room) {
+            for account in turn.take {
                 let own = self.clone();
                 takeovers.push(Box::pin(async move { own.take(account).await }));
             }
         }
-        if renewal.held.len() > share
-            && let Some((account, epoch)) = renewal.held.last()
-        {
+        if let Some((account, epoch)) = turn.give {
             tracing::info!(%account, "given to another replica, which has fewer accounts");
-            self.give_back(vec![(account.clone(), *epoch)]).await?;
+            self.give_back(vec![(account, epoch)]).await?;
         }
-        let third = self.length / 3;
-        Ok(match renewal.next_expiry {
-            Some(next) if room > 0 => third.min(next + Duration::from_millis(50)),
-            _ => third,
-        })
+        Ok(turn.pause)
     }
 
     async fn take(&self, account: Arc<str>) {
@@ -343,5 +335,68 @@ impl Leases {
         if let Err(error) = left.await {
             tracing::warn!(%error, "leases cannot be given back; they end by themselves");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use delivery_clock::ManualClock;
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    fn lease(held: Held) -> (Lease, watch::Sender<Held>, ManualClock) {
+        let (clock, hand) = Clock::manual(jiff::Timestamp::UNIX_EPOCH);
+        let (state, held) = watch::channel(held);
+        (Lease { clock, held }, state, hand)
+    }
+
+    /// Under an epoch, for so many seconds from now.
+    fn until(lease: &Lease, epoch: i64, seconds: u64) -> Held {
+        let end = lease.clock.monotonic() + Duration::from_secs(seconds);
+        Held::Until(epoch, end)
+    }
+
+    #[test]
+    fn a_lease_ends_by_itself_and_a_process_without_replicas_holds_for_ever() {
+        let (lease, state, hand) = lease(Held::No);
+        assert!(!lease.runs() && lease.epoch().is_none());
+        state.send_replace(until(&lease, 4, 10));
+        assert!(lease.runs());
+        hand.advance(Duration::from_millis(9_999));
+        assert!(lease.runs());
+        hand.advance(Duration::from_millis(1));
+        assert!(!lease.runs());
+        // Under which epoch it was read is still known.
+        assert_eq!(lease.epoch(), Some(4));
+        state.send_replace(Held::Always);
+        hand.advance(Duration::from_secs(1_000_000));
+        assert!(lease.runs() && lease.epoch().is_none());
+    }
+
+    #[tokio::test]
+    async fn who_waits_hears_of_a_lease_and_of_its_end() {
+        let (lease, state, hand) = lease(Held::No);
+        let mut acquired = Box::pin(lease.acquired());
+        assert!(acquired.as_mut().now_or_never().is_none());
+        state.send_replace(until(&lease, 4, 10));
+        assert!(acquired.as_mut().now_or_never().is_some());
+
+        let mut released = Box::pin(lease.released());
+        assert!(released.as_mut().now_or_never().is_none());
+        hand.advance(Duration::from_secs(9));
+        state.send_replace(until(&lease, 4, 10));
+        assert!(released.as_mut().now_or_never().is_none());
+        hand.advance(Duration::from_secs(9));
+        assert!(released.as_mut().now_or_never().is_none(), "it was renewed");
+        hand.advance(Duration::from_secs(1));
+        assert!(released.as_mut().now_or_never().is_some());
+
+        // Another epoch: another process had it in between, though it runs.
+        state.send_replace(until(&lease, 5, 10));
+        let mut released = Box::pin(lease.released());
+        assert!(released.as_mut().now_or_never().is_none());
+        state.send_replace(until(&lease, 6, 10));
+        assert!(lease.runs() && released.as_mut().now_or_never().is_some());
     }
 }

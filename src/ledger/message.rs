@@ -14,6 +14,9 @@ use super::{
 use crate::model::{BounceKind, Counts, ErrorReason, Measure, Message, Snapshot};
 
 mod bounded;
+mod numbers;
+
+use numbers::{Cell, Numbers};
 
 /// A message's numbers and ages, as they are stored: one packed row per message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -28,25 +31,10 @@ pub(super) struct MessageState {
     pub(super) met: bool,
     /// It was said that its age is not known.
     pub(super) age_unknown: bool,
-    /// The totals per channel.
-    totals: Vec<(String, Vec<Cell>)>,
-    /// The breakdown, by message type, platform and vendor channel.
-    rows: Vec<(String, String, String, Vec<Cell>)>,
-    /// The totals per message type.
-    types: Vec<(String, Vec<Cell>)>,
+    /// What the vendor told of it.
+    numbers: Numbers,
     /// The ages that have begun to matter.
     pub(super) ages: Vec<AgeState>,
-}
-
-/// One number of a message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Cell {
-    /// Its place in [`Measure::ALL`].
-    measure: u8,
-    /// The highest value that the vendor ever told.
-    highest: u64,
-    /// So much of it is history that counts nowhere.
-    base: u64,
 }
 
 /// What the last snapshot said where that is lower than the highest, in memory only.
@@ -166,7 +154,7 @@ impl MessageState {
         let campaign = message.campaign.as_ref();
         if let (None, Some(campaign)) = (&self.campaign, campaign) {
             // What has been counted so far is the campaign's too.
-            for (channel, cells) in &self.totals {
+            for (channel, cells) in &self.numbers.read().totals {
                 for cell in cells {
                     if let Some(measure) = cell.measure() {
                         sink.campaign(channel, campaign, measure, cell.counted());
@@ -177,7 +165,8 @@ impl MessageState {
         }
         let campaign: Option<Arc<str>> = self.campaign.as_deref().map(Arc::from);
         self.met = true;
-        let bounded = self.bounded(snapshot);
+        let numbers = self.numbers.open();
+        let bounded = numbers.bounded(snapshot);
         let snapshot = bounded.as_ref().unwrap_or(snapshot);
         let before = std::mem::take(lower);
         let mut meter = HighWaterMark {
@@ -188,12 +177,12 @@ impl MessageState {
         };
         let empty: Arc<str> = Arc::from("");
         for totals in &snapshot.totals {
-            if !self.totals.iter().any(|(own, _)| own == totals.channel) {
+            if !numbers.totals.iter().any(|(own, _)| own == totals.channel) {
                 sink.channel(totals.channel);
             }
             let name: Arc<str> = Arc::from(totals.channel);
             let cells = entry(
-                &mut self.totals,
+                &mut numbers.totals,
                 |(own, _)| own == totals.channel,
                 || (totals.channel.to_owned(), Vec::new()),
             );
@@ -210,7 +199,7 @@ impl MessageState {
             let is_own = |own: &(String, String, String, _)| {
                 own.0 == **names[0] && own.1 == **names[1] && own.2 == **names[2]
             };
-            let cells = entry(&mut self.rows, is_own, || {
+            let cells = entry(&mut numbers.rows, is_own, || {
                 let [first, second, third] = names.map(|name| name.to_string());
                 (first, second, third, Vec::new())
             });
@@ -221,7 +210,7 @@ impl MessageState {
         }
         for totals in &snapshot.types {
             let cells = entry(
-                &mut self.types,
+                &mut numbers.types,
                 |(own, _)| *own == *totals.message_type,
                 || (totals.message_type.to_string(), Vec::new()),
             );
@@ -255,23 +244,25 @@ impl MessageState {
     /// value the higher of the two stays: nothing more counts until the vendor's value exceeds it.
     /// What both have counted beyond that cannot be taken back.
     pub(super) fn merge(&mut self, other: &MessageState, sink: &mut dyn CounterSink) {
+        let others = other.numbers.read();
+        let numbers = self.numbers.open();
         let campaign = match (&self.campaign, &other.campaign) {
             // What the other state counted is not in the campaign's counters.
-            (Some(name), None) => Some((name.clone(), self.totals.clone())),
-            (None, Some(name)) => Some((name.clone(), other.totals.clone())),
+            (Some(name), None) => Some((name.clone(), numbers.totals.clone())),
+            (None, Some(name)) => Some((name.clone(), others.totals.clone())),
             _ => None,
         };
-        for (channel, cells) in &other.totals {
+        for (channel, cells) in &others.totals {
             let own = entry(
-                &mut self.totals,
+                &mut numbers.totals,
                 |(own, _)| own == channel,
                 || (channel.clone(), Vec::new()),
             );
             merge_cells(&mut own.1, cells);
         }
-        for (message_type, platform, vendor_channel, cells) in &other.rows {
+        for (message_type, platform, vendor_channel, cells) in &others.rows {
             let own = entry(
-                &mut self.rows,
+                &mut numbers.rows,
                 |own| own.0 == *message_type && own.1 == *platform && own.2 == *vendor_channel,
                 || {
                     let names = (
@@ -284,9 +275,9 @@ impl MessageState {
             );
             merge_cells(&mut own.3, cells);
         }
-        for (message_type, cells) in &other.types {
+        for (message_type, cells) in &others.types {
             let own = entry(
-                &mut self.types,
+                &mut numbers.types,
                 |(own, _)| own == message_type,
                 || (message_type.clone(), Vec::new()),
             );
@@ -294,7 +285,7 @@ impl MessageState {
         }
         if let Some((name, counted)) = campaign {
             let label: Arc<str> = Arc::from(name.as_str());
-            for (channel, cells) in &self.totals {
+            for (channel, cells) in &numbers.totals {
                 let before = counted.iter().find(|(own, _)| own == channel);
                 for cell in cells {
                     let before = before
@@ -318,16 +309,24 @@ impl MessageState {
         cohort::merge(&mut self.ages, &other.ages);
     }
 
+    /// Takes as little memory as it can until it changes again.
+    pub(super) fn pack(&mut self) {
+        self.numbers.pack();
+        self.ages.shrink_to_fit();
+    }
+
     /// Whether a part of its numbers is history.
     pub(super) fn has_base(&self) -> bool {
-        let totals = self.totals.iter().map(|own| &own.1);
-        let rows = self.rows.iter().map(|own| &own.3);
+        let numbers = self.numbers.read();
+        let totals = numbers.totals.iter().map(|own| &own.1);
+        let rows = numbers.rows.iter().map(|own| &own.3);
         totals.chain(rows).flatten().any(|cell| cell.base > 0)
     }
 
     /// How much of a total is history.
     pub(super) fn base_of_total(&self, channel: &str, measure: Measure) -> u64 {
-        let found = self.totals.iter().find(|own| own.0 == channel);
+        let numbers = self.numbers.read();
+        let found = numbers.totals.iter().find(|own| own.0 == channel);
         base(found.map(|own| &own.1), measure)
     }
 
@@ -336,7 +335,8 @@ impl MessageState {
         let is_own = |own: &&(String, String, String, _)| {
             own.0 == **names[0] && own.1 == **names[1] && own.2 == **names[2]
         };
-        base(self.rows.iter().find(is_own).map(|own| &own.3), measure)
+        let numbers = self.numbers.read();
+        base(numbers.rows.iter().find(is_own).map(|own| &own.3), measure)
     }
 
     /// Whether a snapshot with the same numbers as before matters to an age.
@@ -413,18 +413,6 @@ fn base(cells: Option<&Vec<Cell>>, measure: Measure) -> u64 {
     cells
         .find(|cell| cell.measure == own)
         .map_or(0, |cell| cell.base)
-}
-
-impl Cell {
-    /// `None`: a later version wrote it.
-    fn measure(&self) -> Option<Measure> {
-        Measure::ALL.get(usize::from(self.measure)).copied()
-    }
-
-    /// How much of it is in the counters.
-    fn counted(&self) -> u64 {
-        self.highest.saturating_sub(self.base)
-    }
 }
 
 /// Compares a snapshot's numbers with those before it.

@@ -8,14 +8,15 @@ mod account;
 mod amount;
 mod before;
 mod cohort;
-mod image;
 mod key;
 mod lease;
 mod message;
 mod names;
+mod options;
 mod reports;
 mod sink;
 mod spool;
+mod state;
 #[doc(hidden)]
 pub mod store;
 mod stored;
@@ -26,7 +27,7 @@ use std::{
     collections::{HashMap, HashSet},
     fs::{File, TryLockError},
     io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -34,7 +35,7 @@ use std::{
 use delivery_clock::{Clock, Moment, SettledTime};
 use jiff::Timestamp;
 
-pub use account::{AccountLedger, MessageObservation, Policy, Replayed, StoredMessage};
+pub use account::{AccountLedger, MessageObservation, Replayed, StoredMessage};
 pub use amount::{Amount, Times};
 pub use before::{Increase, PreBaseline};
 pub use cohort::Windows;
@@ -42,24 +43,26 @@ pub use key::CounterKey;
 #[cfg(test)]
 pub(crate) use key::{samples, stored::STORED};
 pub use lease::Lease;
-pub use names::{LabelLimiter, OTHER, shortened};
+pub use names::{LabelLimiter, LabelLimits, OTHER, shortened};
+pub use options::{AccountOptions, LedgerOptions};
 pub use sink::Missed;
 pub use store::{
     StoreError,
-    moving::{Moved, StorePlace, migrate},
+    moving::{Moved, migrate},
 };
 #[doc(hidden)]
 pub use stored::read_stored;
 
 use crate::{
-    config::{Account, Config, StoreUrl},
     files::create_private_directory,
     model::{Age, Message},
     providers::SpoolError,
+    store_url::StoreUrl,
 };
+use account::Policy;
 use lease::Leases;
 use spool::AccountSpool;
-use store::{RegisteredRow, Store, postgres::Postgres, sqlite::Sqlite};
+use store::{RegisteredRow, Store};
 
 /// Reports are remembered for 30 days; a day more, as parts are dropped whole.
 const REMEMBERED: Duration = Duration::from_secs(31 * 86_400);
@@ -137,11 +140,9 @@ const TRUSTED_AFTER: Duration = Duration::from_secs(3600);
 
 /// The ledger of this process.
 pub struct Ledger {
-    url: StoreUrl,
-    root: PathBuf,
-    replica: Arc<str>,
+    options: LedgerOptions,
     clock: Clock,
-    store: Arc<dyn Store>,
+    store: Store,
     leases: Arc<Leases>,
     purpose: Purpose,
     notes: Arc<dyn StoreObserver>,
@@ -240,30 +241,30 @@ impl Ledger {
     ///
     /// One of them cannot be used, or another process has it.
     pub async fn open(
-        config: &Config,
+        options: impl Into<LedgerOptions>,
         clock: Clock,
         notes: Arc<dyn StoreObserver>,
         purpose: Purpose,
     ) -> Result<Ledger, LedgerError> {
-        Ledger::open_on(config, clock, notes, purpose, None).await
+        Ledger::open_on(options.into(), clock, notes, purpose, None).await
     }
 
     /// As [`Ledger::open`]; a store that is given takes the place of the configured one.
     pub(crate) async fn open_on(
-        config: &Config,
+        options: LedgerOptions,
         clock: Clock,
         notes: Arc<dyn StoreObserver>,
         purpose: Purpose,
-        given: Option<Arc<dyn Store>>,
+        given: Option<Store>,
     ) -> Result<Ledger, LedgerError> {
-        let root = &config.spool;
+        let root = &options.spool;
         create_private_directory(root).map_err(|error| LedgerError::Spool(disk(root, &error)))?;
         let held =
             "another delivery-exporter has this spool; stop it, or give each its own store.spool";
         let mut locks = vec![lock(&root.join("lock"), held).map_err(LedgerError::Spool)?];
         // Whoever takes over has looked, and taken, before the configured time is over.
-        let lease = config.lease - (config.lease / 10).min(Duration::from_secs(1));
-        let store: Arc<dyn Store> = match (given, &config.store) {
+        let lease = options.lease - (options.lease / 10).min(Duration::from_secs(1));
+        let store = match (given, &options.store) {
             (Some(store), _) => store,
             (None, StoreUrl::Sqlite(path)) => {
                 if let Some(directory) = path.parent() {
@@ -274,11 +275,10 @@ impl Ledger {
                 beside.push(".lock");
                 let held = "another delivery-exporter has this store; stop it first (for several replicas, use PostgreSQL)";
                 locks.push(lock(Path::new(&beside), held).map_err(StoreError::Failed)?);
-                Arc::new(Sqlite::open(path)?)
+                Store::sqlite(path)?
             }
-            (None, StoreUrl::Postgres(source)) => {
-                let replica = config.replica.clone();
-                Arc::new(Postgres::open(source.value.expose(), lease, replica).await?)
+            (None, StoreUrl::Postgres(url)) => {
+                Store::postgres(url.expose(), lease, options.replica.clone()).await?
             }
         };
         let alone = purpose != Purpose::Serve;
@@ -291,9 +291,7 @@ impl Ledger {
         let settled = Mutex::new(SettledTime::new(&clock));
         let opened_at = clock.monotonic();
         let ledger = Ledger {
-            url: config.store.clone(),
-            root: root.to_owned(),
-            replica: config.replica.clone(),
+            options,
             clock,
             store,
             leases,
@@ -310,18 +308,20 @@ impl Ledger {
     }
 
     /// These accounts are configured: this process takes its share of them.
-    pub fn want(&self, config: &Config) {
-        let accounts = config.accounts.iter().map(|account| account.name.clone());
-        self.leases.want(accounts.collect());
+    pub fn want(&self, accounts: impl IntoIterator<Item = Arc<str>>) {
+        self.leases.want(accounts.into_iter().collect());
     }
 
-    /// Waits until this process holds all accounts.
+    /// Waits until this process holds all of these accounts.
     ///
     /// # Errors
     ///
     /// Another process holds some of them, and goes on to.
-    pub async fn hold_all(&self, config: &Config) -> Result<(), LedgerError> {
-        let accounts: Vec<_> = config.accounts.iter().map(|own| own.name.clone()).collect();
+    pub async fn hold_all(
+        &self,
+        accounts: impl IntoIterator<Item = Arc<str>>,
+    ) -> Result<(), LedgerError> {
+        let accounts: Vec<_> = accounts.into_iter().collect();
         let missing = self.leases.all(&accounts).await;
         if missing.is_empty() {
             return Ok(());
@@ -352,55 +352,63 @@ impl Ledger {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What of a configuration cannot be taken without a restart.
-    pub fn fixed(&self, config: &Config) -> Option<&'static str> {
-        if config.spool != self.root {
+    /// What of these options cannot be taken without a restart.
+    pub fn fixed(&self, options: &LedgerOptions) -> Option<&'static str> {
+        if options.spool != self.options.spool {
             Some("store.spool")
-        } else if config.store != self.url {
+        } else if options.store != self.options.store {
             Some("store.url")
-        } else if config.replica != self.replica {
+        } else if options.replica != self.options.replica {
             Some("store.replica")
         } else {
             None
         }
     }
 
-    /// The ledger of an account, with the policy of this configuration from now on.
+    /// The ledger of an account, with these options from now on.
     ///
     /// # Errors
     ///
     /// The account's directory in the spool cannot be used.
     pub fn account(
         &self,
-        config: &Config,
-        account: &Account,
+        options: impl Into<AccountOptions>,
     ) -> Result<Arc<AccountLedger>, SpoolError> {
+        let AccountOptions {
+            name,
+            zero_hold,
+            adopt_age,
+            max_age: _,
+            windows,
+            channels,
+            limits,
+        } = options.into();
         let policy = Policy {
-            zero_hold: config.zero_hold,
-            adopt_age: config.adopt_age,
-            windows: Windows::of(account),
-            channels: account.vendor.channels,
+            zero_hold,
+            adopt_age,
+            windows,
+            channels,
             once: self.purpose == Purpose::Collect,
         };
-        if let Some(known) = self.accounts().get(&account.name) {
+        if let Some(known) = self.accounts().get(&name) {
             known.set_policy(policy);
-            known.names().limit(&config.limits);
+            known.names().limit(&limits);
             return Ok(known.clone());
         }
-        let spool = AccountSpool::open(&self.root, &account.name, self.notes.clone())?;
+        let spool = AccountSpool::open(&self.options.spool, &name, self.notes.clone())?;
         let own = Arc::new(AccountLedger::new(
-            account.name.clone(),
-            self.replica.clone(),
+            name.clone(),
+            self.options.replica.clone(),
             self.clock.clone(),
             self.store.clone(),
             spool,
             self.notes.clone(),
-            Arc::new(LabelLimiter::new(&config.limits)),
-            self.leases.of(&account.name),
+            Arc::new(LabelLimiter::new(&limits)),
+            self.leases.of(&name),
             policy,
         ));
         own.measure();
-        self.accounts().insert(account.name.clone(), own.clone());
+        self.accounts().insert(name, own.clone());
         Ok(own)
     }
 

@@ -14,12 +14,22 @@ use sha2::{Digest as _, Sha256};
 use super::key::clean;
 use crate::{
     catalog::{Label, Limit, label::CAMPAIGN},
-    config::Limits,
     redact::masked_label,
 };
 
 /// What stands for all values beyond the limit.
 pub const OTHER: &str = "other";
+
+/// What bounds the values of an account's labels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LabelLimits {
+    /// The most values of one label that a vendor's or customer's text fills.
+    pub max_values: usize,
+    /// The most campaigns that keep their names.
+    pub max_campaigns: usize,
+    /// The most bytes of one value.
+    pub max_length: usize,
+}
 
 /// The names of one account, shared by its counters and its gauges.
 #[derive(Default)]
@@ -57,7 +67,7 @@ struct State {
 
 impl LabelLimiter {
     /// No names yet.
-    pub fn new(limits: &Limits) -> LabelLimiter {
+    pub fn new(limits: &LabelLimits) -> LabelLimiter {
         let names = LabelLimiter::default();
         names.limit(limits);
         names
@@ -80,12 +90,11 @@ impl LabelLimiter {
     }
 
     /// Other limits from now on; a value that has a name keeps it.
-    pub fn limit(&self, limits: &Limits) {
+    pub fn limit(&self, limits: &LabelLimits) {
         let mut state = self.lock();
-        state.max_values = limits.max_label_values;
-        state.max_campaigns = limits.max_campaigns_per_account;
-        self.max_length
-            .store(limits.max_label_length, Ordering::Relaxed);
+        state.max_values = limits.max_values;
+        state.max_campaigns = limits.max_campaigns;
+        self.max_length.store(limits.max_length, Ordering::Relaxed);
     }
 
     /// A text that is bounded in number elsewhere, such as a message's id, as the value of a label.
@@ -142,21 +151,49 @@ impl LabelLimiter {
         }
     }
 
-    /// The names that the store does not know yet.
-    pub(super) fn take_new(&self) -> Vec<(Arc<str>, Arc<str>)> {
-        std::mem::take(&mut self.lock().new)
-    }
-
-    /// The store could not take them.
-    pub(super) fn give_back(&self, names: Vec<(Arc<str>, Arc<str>)>) {
-        self.lock().new.extend(names);
+    /// The names that the store does not know yet, for a transaction that stores them.
+    pub(super) fn take_new(self: &Arc<Self>) -> NewNames {
+        NewNames {
+            limiter: self.clone(),
+            names: std::mem::take(&mut self.lock().new),
+        }
     }
 
     /// A campaign that is forgotten leaves its place to another.
     pub(super) fn forget_campaign(&self, campaign: &Arc<str>) {
         let mut state = self.lock();
+        // One that was given back would be stored, and keep its place after a start.
+        let is_it = |own: &(Arc<str>, Arc<str>)| *own.0 == *CAMPAIGN.name && own.1 == *campaign;
+        state.new.retain(|own| !is_it(own));
         if let Some(values) = state.known.get_mut(CAMPAIGN.name) {
             values.remove(campaign);
+        }
+    }
+}
+
+/// Names on their way into the store, as label and value. Unless they are stored, dropping this gives them
+/// back: the next transaction takes them.
+pub(super) struct NewNames {
+    limiter: Arc<LabelLimiter>,
+    names: Vec<(Arc<str>, Arc<str>)>,
+}
+
+impl NewNames {
+    /// The names.
+    pub(super) fn names(&self) -> &[(Arc<str>, Arc<str>)] {
+        &self.names
+    }
+
+    /// The store has them.
+    pub(super) fn stored(mut self) {
+        self.names.clear();
+    }
+}
+
+impl Drop for NewNames {
+    fn drop(&mut self) {
+        if !self.names.is_empty() {
+            self.limiter.lock().new.append(&mut self.names);
         }
     }
 }
@@ -166,33 +203,54 @@ mod tests {
     use super::*;
     use crate::catalog::label::{ERROR, STATUS};
 
-    fn limits(values: usize, campaigns: usize) -> Limits {
-        Limits {
-            max_series_per_account: 1,
-            max_messages_per_account: 1,
-            max_campaigns_per_account: campaigns,
-            max_label_values: values,
-            max_label_length: 256,
-            max_response_bytes: 1,
+    fn limits(max_values: usize, max_campaigns: usize) -> LabelLimits {
+        LabelLimits {
+            max_values,
+            max_campaigns,
+            max_length: 256,
         }
     }
 
     #[test]
     fn the_first_values_keep_their_names() {
-        let names = LabelLimiter::new(&limits(2, 1));
+        let names = Arc::new(LabelLimiter::new(&limits(2, 1)));
         let name = |label: &Label, text: &str| names.name(label, &Arc::from(text)).to_string();
         let statuses = ["a", "b", "c", "a", ""].map(|text| name(&STATUS, text));
         assert_eq!(statuses, ["a", "b", "other", "a", ""]);
         assert_eq!([name(&CAMPAIGN, "x"), name(&CAMPAIGN, "y")], ["x", "other"]);
-        assert_eq!(names.take_new().len(), 3);
+        assert_eq!(names.take_new().names().len(), 3);
         names.forget_campaign(&Arc::from("x"));
         assert_eq!(name(&CAMPAIGN, "z"), "z");
         assert_eq!(name(&ERROR, "a\u{1f}b"), "a\u{fffd}b");
     }
 
     #[test]
+    fn names_that_are_not_stored_are_given_back() {
+        let names = Arc::new(LabelLimiter::new(&limits(2, 1)));
+        let name = |text: &str| drop(names.name(&STATUS, &Arc::from(text)));
+        name("a");
+        let first = names.take_new();
+        name("b");
+        let second = names.take_new();
+        let values = |own: &NewNames| own.names().iter().map(|own| own.1.to_string()).collect();
+        let both: [Vec<String>; 2] = [values(&first), values(&second)];
+        assert_eq!(both, [["a"], ["b"]]);
+        drop(first);
+        second.stored();
+        let again: Vec<String> = values(&names.take_new());
+        assert_eq!(again, ["a"]);
+        names.take_new().stored();
+        assert!(names.take_new().names().is_empty());
+        // A campaign that another replica has forgotten is not stored any more.
+        names.name(&CAMPAIGN, &Arc::from("x"));
+        drop(names.take_new());
+        names.forget_campaign(&Arc::from("x"));
+        assert!(names.take_new().names().is_empty());
+    }
+
+    #[test]
     fn long_values_are_cut_at_a_character_and_stay_apart() {
-        let names = LabelLimiter::new(&limits(10, 10));
+        let names = Arc::new(LabelLimiter::new(&limits(10, 10)));
         let name = |text: String| names.name(&ERROR, &Arc::from(text));
         assert_eq!(*name("x".repeat(256)), *"x".repeat(256));
         // Two bytes a character: the cut would be in the middle of one.
@@ -203,7 +261,9 @@ mod tests {
             assert_eq!(text, "é".repeat(123));
             assert!(digest.len() == 8 && digest.bytes().all(|own| own.is_ascii_hexdigit()));
         }
-        assert_eq!(names.take_new().len(), 3, "what is stored is short too");
+        assert_eq!(names.take_new().names().len(), 3);
+        let is_short = |own: &(_, Arc<str>)| own.1.len() <= 256;
+        assert!(names.take_new().names().iter().all(is_short));
         // The same again is the same.
         assert_eq!(long[1], name(format!("{}2", "é".repeat(3_000_000))));
         // One that an earlier version stored in full keeps its counters.

@@ -6,8 +6,8 @@ use rust_decimal::Decimal;
 
 use super::{
     amount::{Amount, Times},
-    image::StateTransaction,
     key::{CounterKey, Texts},
+    state::StateTransaction,
 };
 use crate::{
     catalog::{self, FamilyId},

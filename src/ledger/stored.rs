@@ -68,7 +68,7 @@ fn read_message(row: &[u8]) {
         complete_at: Duration::from_secs(6 * 3600),
     };
     for daily in [None, Some(daily)] {
-        let windows = Windows::new(&ages, Duration::from_secs(60), daily);
+        let windows = Windows::new(&ages, Some(Duration::from_secs(60)), daily);
         state.answered(now, &windows);
         let _ = (
             state.next_ages(now, &windows),

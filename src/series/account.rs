@@ -25,8 +25,9 @@ use super::{
     chunks::{Chunks, Own},
     groups::{Group, GroupBuilder, OrderKey, Shapes, nanoseconds},
     layout::{Layout, ViewInput},
-    pieces::{Prepare, Segment, View},
+    segments::Segment,
     values::{Number, Value, born},
+    view::{Prepare, View},
 };
 use crate::{
     catalog::{self, FamilyId, Label, Origin, Zeros, combinations},
@@ -101,7 +102,7 @@ impl AccountSeries {
             counters: Chunks::default(),
             parts: HashMap::new(),
             overflowed: BTreeSet::new(),
-            bounds: Bounds::new(Arc::new(LabelLimiter::new(limits))),
+            bounds: Bounds::new(Arc::new(LabelLimiter::new(&limits.into()))),
             count_drops: false,
         };
         let mut layout = Layout::new(identity.clone());
@@ -306,9 +307,11 @@ impl KnownValues<'_> {
             (Source::List, account.messages.list),
         ];
         let in_use = sources.into_iter().filter(|(_, in_use)| *in_use);
+        let (ages, interval) = (&account.cohort_ages, account.snapshot_interval());
+        let windows = Windows::new(ages, interval, account.daily);
         KnownValues {
             account,
-            ages: Windows::of(account).ages().to_vec(),
+            ages: windows.ages().to_vec(),
             sources: in_use.map(|(source, _)| source).collect(),
         }
     }
@@ -347,8 +350,8 @@ impl AccountView {
         (self.held && !self.shown.is_stale(now)).then_some(&*self.shown)
     }
 
-    /// The pieces of a family.
-    pub fn pieces(&self, family: FamilyId) -> &[Arc<Segment>] {
+    /// The segments of a family.
+    pub fn segments(&self, family: FamilyId) -> &[Arc<Segment>] {
         self.shown.family(family, self.held)
     }
 }

@@ -5,8 +5,19 @@ use std::{collections::BTreeMap, sync::Arc};
 use super::chunks::Own;
 use crate::{
     catalog::{FamilyId, Label},
-    ledger::{LabelLimiter, OTHER},
+    config::Limits,
+    ledger::{LabelLimiter, LabelLimits, OTHER},
 };
+
+impl From<&Limits> for LabelLimits {
+    fn from(limits: &Limits) -> LabelLimits {
+        LabelLimits {
+            max_values: limits.max_label_values,
+            max_campaigns: limits.max_campaigns_per_account,
+            max_length: limits.max_label_length,
+        }
+    }
+}
 
 /// The label values that keep their names, and what lost one.
 pub(super) struct Bounds {

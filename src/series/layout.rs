@@ -1,4 +1,4 @@
-//! How an account's series are laid out in pieces. Messages stand in blocks by age, small ones for
+//! How an account's series are laid out in segments. Messages stand in blocks by age, small ones for
 //! the newest, whose numbers change most: what changes costs about as much as it is, not as much as
 //! all that stands beside it.
 
@@ -9,14 +9,15 @@ use jiff::Timestamp;
 use super::{
     chunks::Chunk,
     groups::{Group, OrderKey},
-    pieces::{Block, FormSet, Prepare, Rows, Segment, View},
+    segments::{Block, FormSet, MAX_SEGMENTS_WITH_TEXT, Rows, Segment},
     values::{Identity, Number, Value},
+    view::{Prepare, View},
 };
 use crate::catalog::{self, FamilyId};
 
 /// The smallest block that is divided further, by the text of its largest family.
 const LEAST: usize = 8 << 10;
-/// Blocks are divided when they are twice this: a piece has at most 64 KiB of text.
+/// Blocks are divided when they are twice this: a segment has at most 64 KiB of text.
 const MOST: usize = 30 << 10;
 /// A block may be so large a part of what is newer than it.
 const SHARE: usize = 4;
@@ -47,14 +48,14 @@ impl ViewInput {
     }
 }
 
-/// The pieces of the last view, by what they were made of.
+/// The segments of the last view, by what they were made of.
 pub(super) struct Layout {
     identity: Arc<Identity>,
     channels: bool,
     wanted: FormSet,
     messages: Blocks,
     figures: Blocks,
-    /// By the chunk's address: the piece keeps it in place.
+    /// By the chunk's address: the segment keeps it in place.
     chunks: HashMap<usize, Arc<Segment>>,
     not_held: Arc<Segment>,
 }
@@ -66,7 +67,7 @@ struct Blocks(Vec<BlockEntry>);
 struct BlockEntry {
     block: Arc<Block>,
     /// In the order of the families.
-    pieces: Vec<Arc<Segment>>,
+    segments: Vec<Arc<Segment>>,
     /// What is older belongs to the next block.
     edge: OrderKey,
     weight: usize,
@@ -187,7 +188,7 @@ impl Blocks {
     }
 }
 
-/// What all pieces of a view have in common.
+/// What all segments of a view have in common.
 struct Shared<'a> {
     identity: &'a Arc<Identity>,
     channels: bool,
@@ -203,7 +204,7 @@ impl BlockEntry {
             before.block.look();
             return BlockEntry {
                 block: before.block.clone(),
-                pieces: before.pieces.clone(),
+                segments: before.segments.clone(),
                 edge: before.edge.clone(),
                 weight: before.weight,
             };
@@ -225,26 +226,26 @@ impl BlockEntry {
         }
         own.retain(|family| shared.channels || !family.is_breakdown);
         let block = Arc::new(Block::new(cut.groups.into()));
-        let pieces = own.into_iter().map(|family| {
+        let segments = own.into_iter().map(|family| {
             let rows = Rows::Block(block.clone());
-            let piece = Segment::new(family, Some(shared.identity.clone()), rows);
+            let segment = Segment::new(family, Some(shared.identity.clone()), rows);
             let old = before.as_ref().filter(|before| {
                 let (old, new) = (&before.block.groups, &block.groups);
                 old.len() == new.len() && old.iter().zip(new).all(|(a, b)| a.same(b, family))
             });
             let old = old.and_then(|before| {
                 let found = before
-                    .pieces
+                    .segments
                     .binary_search_by_key(&family, |old| old.family());
-                found.ok().map(|index| &before.pieces[index])
+                found.ok().map(|index| &before.segments[index])
             });
             Arc::new(match old {
-                Some(old) => piece.keep(old, shared.wanted),
-                None => piece,
+                Some(old) => segment.keep(old, shared.wanted),
+                None => segment,
             })
         });
         BlockEntry {
-            pieces: pieces.collect(),
+            segments: segments.collect(),
             block: block.clone(),
             edge,
             weight: cut.weight,
@@ -265,7 +266,7 @@ impl Layout {
         }
     }
 
-    /// A view of the material, whose pieces are those of the last view where nothing has changed.
+    /// A view of the material, whose segments are those of the last view where nothing has changed.
     pub(super) fn view(
         &mut self,
         material: ViewInput,
@@ -293,39 +294,43 @@ impl Layout {
         if std::mem::replace(&mut self.wanted, wanted) & !wanted != 0 {
             // What nobody reads any more is given up.
             let blocks = self.messages.0.iter_mut().chain(&mut self.figures.0);
-            let of_blocks = blocks.flat_map(|placed| &mut placed.pieces);
-            for piece in of_blocks.chain(self.chunks.values_mut()) {
-                *piece = piece.only(wanted);
+            let of_blocks = blocks.flat_map(|placed| &mut placed.segments);
+            for segment in of_blocks.chain(self.chunks.values_mut()) {
+                *segment = segment.only(wanted);
             }
         }
         self.messages.arrange(messages, &shared);
         self.figures.arrange(figures, &shared);
         let mut before = std::mem::take(&mut self.chunks);
-        let mut pieces: Vec<Vec<Arc<Segment>>> = vec![Vec::new(); FamilyId::COUNT];
-        for placed in self.messages.0.iter().chain(&self.figures.0) {
-            for piece in &placed.pieces {
-                pieces[piece.family().index()].push(piece.clone());
+        let mut segments: Vec<Vec<Arc<Segment>>> = vec![Vec::new(); FamilyId::COUNT];
+        let texts = prepare.texts();
+        for placed in self.messages.0.iter_mut().chain(&mut self.figures.0) {
+            for segment in &mut placed.segments {
+                let of_family = &mut segments[segment.family().index()];
+                let without = (of_family.len() >= MAX_SEGMENTS_WITH_TEXT)
+                    .then(|| segment.without_text(texts, wanted));
+                if let Some(without) = without.flatten() {
+                    *segment = without;
+                }
+                of_family.push(segment.clone());
             }
         }
         for (family, chunk) in chunks {
             let address = Arc::as_ptr(&chunk).cast::<()>() as usize;
-            let piece = before.remove(&address).unwrap_or_else(|| {
+            let segment = before.remove(&address).unwrap_or_else(|| {
                 Arc::new(Segment::new(
                     family,
                     Some(identity.clone()),
                     Rows::Chunk(chunk),
                 ))
             });
-            pieces[family.index()].push(piece.clone());
-            self.chunks.insert(address, piece);
+            segments[family.index()].push(segment.clone());
+            self.chunks.insert(address, segment);
         }
-        let pieces: Box<[_]> = pieces.into_iter().flatten().collect();
+        let segments: Box<[_]> = segments.into_iter().flatten().collect();
         let blocks = self.messages.0.iter().chain(&self.figures.0);
         let blocks = blocks.map(|placed| placed.block.clone()).collect();
-        let mut view = View::new(pieces, blocks, self.not_held.clone());
-        if let Some(last) = last {
-            view.carry(last, wanted);
-        }
+        let view = View::new(segments, blocks, self.not_held.clone(), last);
         prepare.prepare(&view);
         view
     }
@@ -348,7 +353,7 @@ mod tests {
     use crate::model::Measure;
     use crate::series::{
         groups::{GroupBuilder, Head, Shapes},
-        pieces::Unprepared,
+        view::Unprepared,
     };
 
     const FAMILIES: u64 = 3;
@@ -408,8 +413,8 @@ mod tests {
     fn check(view: &View, messages: &[Arc<Group>]) {
         let family = message(Measure::Sent);
         let mut seen = Vec::new();
-        for piece in view.family(family, true) {
-            piece.visit(None, &mut |labels, value| {
+        for segment in view.family(family, true) {
+            segment.visit(None, &mut |labels, value| {
                 let id = labels.pairs().find(|(name, _)| *name == "message_id");
                 seen.push((id.unwrap().1.to_owned(), value.clone()));
             });
@@ -463,14 +468,15 @@ mod tests {
         let second = view(&mut layout, &messages);
         check(&second, &messages);
         let kept = |old: &View, new: &View| {
-            let same =
-                |piece: &&Arc<Segment>| old.pieces().iter().any(|old| Arc::ptr_eq(old, piece));
-            new.pieces().iter().filter(same).count()
+            let same = |segment: &&Arc<Segment>| {
+                old.segments().iter().any(|old| Arc::ptr_eq(old, segment))
+            };
+            new.segments().iter().filter(same).count()
         };
-        // The other two families of the first block are new pieces that keep their forms.
-        assert_eq!(kept(&first, &second), second.pieces().len() - 3);
+        // The other two families of the first block are new segments that keep their forms.
+        assert_eq!(kept(&first, &second), second.segments().len() - 3);
         let third = view(&mut layout, &messages);
-        assert_eq!(kept(&second, &third), third.pieces().len());
+        assert_eq!(kept(&second, &third), third.segments().len());
     }
 
     #[test]
@@ -493,11 +499,11 @@ mod tests {
             }
             let old: std::collections::HashSet<_> = last.iter().map(Arc::as_ptr).collect();
             made += view
-                .pieces()
+                .segments()
                 .iter()
-                .filter(|piece| !old.contains(&Arc::as_ptr(piece)))
+                .filter(|segment| !old.contains(&Arc::as_ptr(segment)))
                 .count();
-            last = view.pieces().to_vec();
+            last = view.segments().to_vec();
         }
         let each = made as u64 / FAMILIES / 6000;
         assert!(each <= 5, "{each} blocks are made anew for one message");

@@ -6,16 +6,18 @@
 mod account;
 mod bounds;
 mod chunks;
+mod concat;
 pub mod docs;
 mod figures;
 mod groups;
 mod help;
 mod history;
 mod layout;
-mod pieces;
 mod probe;
 mod process;
+mod segments;
 mod values;
+mod view;
 
 use std::sync::Arc;
 
@@ -24,15 +26,15 @@ use delivery_clock::{Clock, Moment};
 use jiff::Timestamp;
 
 pub use account::{AccountSeries, AccountView, NamedCounter, WebhookOutcome};
+pub use concat::{Concat, Node};
 pub use help::help;
 pub use history::{Dated, History, walk};
-pub use pieces::{
-    AGES, Checksum, EncodedSegment, FORMS, FormSet, Prepare, Remembered, Run, Segment, Unprepared,
-    View, ViewNumber,
-};
 pub use probe::{Probed, show as show_probe};
 pub use process::{PointOutcome, ProcessSeries};
+pub use segments::{Checksum, EncodedSegment, FORMS, FormSet, Remembered, Segment};
 pub use values::{Histogram, Identity, Labels, Number, Value, Visitor};
+
+pub use view::{AGES, ByAge, Prepare, Unprepared, View, ViewNumber};
 
 use crate::{
     catalog::{self, FamilyId},
@@ -136,35 +138,35 @@ impl SeriesSnapshot {
         &self.accounts
     }
 
-    /// The process's pieces of a family.
+    /// The process's segments of a family.
     pub fn process(&self, family: FamilyId) -> &[Arc<Segment>] {
-        pieces::of_family(&self.process, family)
+        segments::of_family(&self.process, family)
     }
 
-    /// Families with their pieces, in the order of the exposition. The accounts come in the order
+    /// Families with their segments, in the order of the exposition. The accounts come in the order
     /// of the configuration.
     pub fn families(
         &self,
     ) -> impl Iterator<Item = (FamilyId, impl Iterator<Item = &Arc<Segment>>)> {
         catalog::families().map(|family| {
             let accounts = self.accounts.iter();
-            let of_accounts = accounts.flat_map(move |account| account.pieces(family));
+            let of_accounts = accounts.flat_map(move |account| account.segments(family));
             (family, of_accounts.chain(self.process(family)))
         })
     }
 
     /// Which series these are at `now`.
     pub fn remember(&self, now: Moment) -> Remembered {
-        Remembered::new(self.families().flat_map(|(_, pieces)| pieces), now)
+        Remembered::new(self.families().flat_map(|(_, segments)| segments), now)
     }
 
     /// Walks all series as they are at `now`, without a gauge that is stale by then.
     pub fn visit(&self, now: Moment, visitor: &mut dyn Visitor) {
-        for (family, pieces) in self.families() {
+        for (family, segments) in self.families() {
             if visitor.wants(family) {
                 let mut show = Show::new(visitor, family);
-                for piece in pieces {
-                    piece.visit(Some(now), &mut |labels, value| show.sample(labels, value));
+                for segment in segments {
+                    segment.visit(Some(now), &mut |labels, value| show.sample(labels, value));
                 }
             }
         }

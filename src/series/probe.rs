@@ -61,8 +61,8 @@ pub fn show(
     for family in catalog::families() {
         if family.has(Origin::Message) {
             let mut show = Show::new(visitor, family);
-            for piece in view.pieces(family) {
-                piece.visit(None, &mut |labels, value| show.sample(labels, value));
+            for segment in view.segments(family) {
+                segment.visit(None, &mut |labels, value| show.sample(labels, value));
             }
         }
     }

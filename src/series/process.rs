@@ -14,7 +14,7 @@ use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 
 use super::{
     chunks::{Chunks, Own},
-    pieces::{Rows, Segment},
+    segments::{Rows, Segment},
     values::{Number, Value},
 };
 use crate::{
@@ -143,7 +143,7 @@ struct State {
     /// When the operating system is asked again.
     next: Moment,
     /// What was shown last, in the order of the families: what has not changed is shown again.
-    pieces: Vec<Arc<Segment>>,
+    segments: Vec<Arc<Segment>>,
 }
 
 impl ProcessSeries {
@@ -227,18 +227,18 @@ impl State {
     }
 
     fn show(&mut self) -> Vec<Arc<Segment>> {
-        let mut before = std::mem::take(&mut self.pieces).into_iter().peekable();
+        let mut before = std::mem::take(&mut self.segments).into_iter().peekable();
         for (family, chunk) in self.values.chunks() {
             while before.next_if(|old| old.family() < family).is_some() {}
             let old = before.next_if(|old| old.family() == family);
             let same =
                 old.filter(|old| matches!(&old.rows, Rows::Chunk(own) if Arc::ptr_eq(own, chunk)));
-            let piece = same.unwrap_or_else(|| {
+            let segment = same.unwrap_or_else(|| {
                 Arc::new(Segment::new(family, None, Rows::Chunk(chunk.clone())))
             });
-            self.pieces.push(piece);
+            self.segments.push(segment);
         }
-        self.pieces.clone()
+        self.segments.clone()
     }
 }
 
@@ -279,10 +279,10 @@ impl StoreObserver for ProcessSeries {
 mod tests {
     use super::*;
 
-    fn number(pieces: &[Arc<Segment>], family: FamilyId) -> f64 {
+    fn number(segments: &[Arc<Segment>], family: FamilyId) -> f64 {
         let mut numbers = Vec::new();
-        for piece in pieces.iter().filter(|piece| piece.family() == family) {
-            piece.visit(None, &mut |_, value| match value {
+        for segment in segments.iter().filter(|segment| segment.family() == family) {
+            segment.visit(None, &mut |_, value| match value {
                 Value::Gauge(number) | Value::Counter(number, _) => numbers.push(number.as_f64()),
                 Value::Histogram(..) => {}
             });
@@ -318,13 +318,13 @@ mod tests {
     #[test]
     fn families_are_shown_in_their_order() {
         let (clock, _) = Clock::manual("2026-11-26T10:00:00Z".parse().unwrap());
-        let pieces = ProcessSeries::new(clock).collect();
+        let segments = ProcessSeries::new(clock).collect();
         assert!(
-            pieces
+            segments
                 .windows(2)
                 .all(|pair| pair[0].family() < pair[1].family())
         );
-        let shown: Vec<_> = pieces.iter().map(|piece| piece.family()).collect();
+        let shown: Vec<_> = segments.iter().map(|segment| segment.family()).collect();
         let of_process = catalog::families().filter(|family| !family.of_account());
         let probe = [catalog::PROBE_SUCCESS, catalog::PROBE_DURATION];
         let all: Vec<_> = of_process.filter(|own| !probe.contains(own)).collect();

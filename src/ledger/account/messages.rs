@@ -13,8 +13,8 @@ use crate::{
     ledger::{
         LedgerDelta,
         cohort::Windows,
-        image::{MessageDraft, MessageEntry, StateTransaction},
         message::{Adoption, MessageState},
+        state::{MessageDraft, MessageEntry, StateTransaction},
         store::{MessageId, ReadSet, StoreError},
     },
     model::{Application, Dataset, Message, Snapshot},
@@ -167,7 +167,8 @@ impl AccountLedger {
                     met.push(told_of(&known));
                     taken.insert(id.clone(), known);
                 }
-                for (id, known) in taken {
+                for (id, mut known) in taken {
+                    known.state.pack();
                     let same = draft
                         .image
                         .messages

@@ -2,27 +2,30 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError, atomic::Ordering},
+    sync::{Arc, atomic::Ordering},
 };
 
 use jiff::Timestamp;
 
-use super::{AccountLedger, BODIES};
+use super::AccountLedger;
 use crate::{
     catalog::{self, LATENCY_BOUNDS},
     ledger::{
         LedgerDelta, Volume,
         amount::Amount,
-        image::{AccountState, Hold, StateChanges, StateTransaction},
         key::CounterKey,
         message::Adoption,
         names::LabelLimiter,
         reports::{Counted, ReportDedup, Tally},
+        state::{AccountState, Hold, StateChanges, StateTransaction},
         store::{ReadRows, ReadSet, StoreError},
     },
     model::{Application, Dataset, Event, EventKind},
     providers::{Damage, Digest, Pushed, Report, ReportsRead, SpoolError, SpooledBody},
 };
+
+/// So many spooled bodies share one transaction at most.
+const BODIES: usize = 20;
 
 /// What became of a body in quarantine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,31 +252,24 @@ impl AccountLedger {
         };
         let channels = self.policy().channels;
         let now = self.clock.now().as_millisecond();
-        let left = Arc::new(Mutex::new(None));
-        let slot = left.clone();
-        let work = Box::new(move |told| {
+        let decide = move |rows| {
             let mut draft = StateTransaction {
                 states: HashMap::new(),
                 image: &AccountState::default(),
-                names: &LabelLimiter::unlimited(),
+                names: &Arc::new(LabelLimiter::unlimited()),
                 channels,
                 ages: &[],
                 now,
                 hold: Hold::Process,
                 changes: StateChanges::default(),
             };
-            let outcome = compute(&mut draft, told);
+            let outcome = compute(&mut draft, rows);
             let duplicates = draft.changes.delta.duplicates;
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) = Some((duplicates, outcome));
-            draft.batch_elsewhere()
-        });
-        let done = self.store.transact(ask, work).await;
-        done.inspect_err(|error| self.failed_by(error))?;
-        self.notes.up(Volume::Store, true);
-        let left = left.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some((duplicates, outcome)) = left else {
-            return Err(StoreError::Failed("the store did nothing".into()));
+            (draft.batch_elsewhere(), (duplicates, outcome))
         };
+        let done = self.store.transact(ask, decide).await;
+        let (duplicates, outcome) = done.inspect_err(|error| self.failed_by(error))?;
+        self.notes.up(Volume::Store, true);
         let delta = LedgerDelta {
             duplicates,
             ..LedgerDelta::default()

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     super::names::{OTHER, shortened},
-    MessageState,
+    numbers::Tables,
 };
 use crate::model::{Counts, Row, Snapshot, TypeTotals};
 
@@ -16,7 +16,7 @@ const MOST_ROWS: usize = 1000;
 /// So many bytes of a name of theirs.
 const MOST_OF_NAME: usize = 256;
 
-impl MessageState {
+impl Tables {
     /// The snapshot with no more rows and no longer names than are kept of a message; `None`: it has
     /// no more. Rows that are known stay themselves, and as many new ones as there is room for; the
     /// numbers of all others are added up under `other`. A vendor that invents a name for each
@@ -115,7 +115,11 @@ mod tests {
 
     use super::*;
     use crate::{
-        ledger::{Windows, message::Adoption, sink::CounterSink},
+        ledger::{
+            Windows,
+            message::{Adoption, MessageState},
+            sink::CounterSink,
+        },
         model::{Measure, Message},
     };
 
@@ -198,13 +202,24 @@ mod tests {
         let reversed: Vec<_> = own().chain(many()).collect();
         let reversed = reversed.into_iter().rev();
         assert_eq!(take(&rows(reversed, 6), &mut state), 12 + 300_000);
-        assert!(state.rows.len() <= MOST_ROWS + 1, "{}", state.rows.len());
+        assert!(
+            state.numbers.read().rows.len() <= MOST_ROWS + 1,
+            "{}",
+            state.numbers.read().rows.len()
+        );
         // Long names are cut, and stay apart.
         let long = || (0..2).map(|number| format!("{}{number}", "x".repeat(1_000_000)));
         let mut state = MessageState::new(&message, Timestamp::UNIX_EPOCH);
         take(&rows(long(), 1), &mut state);
         take(&rows(long(), 1), &mut state);
-        assert_eq!(state.rows.len(), 2);
-        assert!(state.rows.iter().all(|own| own.2.len() <= MOST_OF_NAME));
+        assert_eq!(state.numbers.read().rows.len(), 2);
+        assert!(
+            state
+                .numbers
+                .read()
+                .rows
+                .iter()
+                .all(|own| own.2.len() <= MOST_OF_NAME)
+        );
     }
 }

@@ -1,19 +1,23 @@
-//! The store: what the ledger keeps, behind one interface. It knows rows, not what they mean.
+//! The store: what the ledger keeps, in SQLite or in PostgreSQL. It knows rows, not what they mean.
 //!
-//! The interface is open to the end-to-end tests, which run several replicas on a store in memory; it is
-//! no promise to anybody else.
+//! It is open to the end-to-end tests, which run several replicas on a store in memory; it is no promise to
+//! anybody else.
 
+mod dispatch;
 mod filter;
 pub(in crate::ledger) mod moving;
-pub(super) mod postgres;
+mod postgres;
 pub(super) mod sqlite;
+mod substitute;
+mod transaction;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, future::BoxFuture};
-
 use super::amount::Amount;
 use crate::providers::Digest;
+pub use dispatch::Store;
+pub use substitute::Substitute;
+pub use transaction::Transaction;
 
 /// A part of the memory of reports is closed when it has so many: random keys stay in the cache.
 const PART_ROWS: u64 = 500_000;
@@ -159,94 +163,6 @@ impl WriteSet {
     }
 }
 
-/// What decides, inside the transaction, what it changes.
-pub type Work = Box<dyn FnOnce(ReadRows) -> WriteSet + Send>;
-
-/// A store.
-pub trait Store: Send + Sync {
-    /// What there is of an account, as this replica sees it.
-    fn account(
-        &self,
-        account: &Arc<str>,
-        replica: &Arc<str>,
-    ) -> BoxFuture<'_, Result<AccountRows, StoreError>>;
-
-    /// One transaction: what is asked for is read, `work` says what changes, and either all of it
-    /// is durable when this returns, or nothing happened, or nobody knows (then the account has to
-    /// be read again).
-    fn transact(&self, ask: ReadSet, work: Work) -> BoxFuture<'_, Result<(), StoreError>>;
-
-    /// The messages of an account that were sent before a time.
-    fn old_messages(
-        &self,
-        account: &Arc<str>,
-        before: i64,
-    ) -> BoxFuture<'_, Result<Vec<MessageId>, StoreError>>;
-
-    /// The packed states of all messages of an account.
-    fn states(&self, account: &Arc<str>) -> BoxFuture<'_, Result<Vec<StateRow>, StoreError>>;
-
-    /// Registers messages, all of them or none; what was registered before is completed. They are
-    /// durable when this returns.
-    fn register(&self, rows: Vec<RegisteredRow>) -> BoxFuture<'_, Result<(), StoreError>>;
-
-    /// The messages of an account that were registered after a sequence number, in its order.
-    fn registered(
-        &self,
-        account: &Arc<str>,
-        after: i64,
-    ) -> BoxFuture<'_, Result<Vec<RegisteredRow>, StoreError>>;
-
-    /// Forgets registrations of messages that were sent before a time.
-    fn unregister(&self, account: &Arc<str>, before: i64) -> BoxFuture<'_, Result<(), StoreError>>;
-
-    /// The store's size in bytes.
-    fn size(&self) -> BoxFuture<'_, Result<u64, StoreError>>;
-
-    /// Tends the memory of reports: what was last touched before a time is dropped, a part that is
-    /// full or old is closed.
-    fn maintain(&self, before: i64, now: i64) -> BoxFuture<'_, Result<(), StoreError>>;
-
-    /// Whether several processes share it, by leases.
-    fn shared(&self) -> bool {
-        false
-    }
-
-    /// Renews the leases that this process has (account and epoch), and looks around. Whether it
-    /// `joins` those that share the accounts.
-    fn renew(
-        &self,
-        accounts: Vec<Arc<str>>,
-        held: Vec<(Arc<str>, i64)>,
-        joins: bool,
-    ) -> BoxFuture<'_, Result<Renewal, StoreError>> {
-        let _ = (accounts, joins);
-        std::future::ready(Ok(Renewal {
-            held,
-            ..Renewal::default()
-        }))
-        .boxed()
-    }
-
-    /// Takes the lease of an account whose lease is over, or that never had one: its epoch; `None`
-    /// if somebody was faster.
-    fn acquire(&self, account: &Arc<str>) -> BoxFuture<'_, Result<Option<i64>, StoreError>> {
-        let _ = account;
-        std::future::ready(Ok(None)).boxed()
-    }
-
-    /// Gives leases back before they are over.
-    fn give_back(&self, held: Vec<(Arc<str>, i64)>) -> BoxFuture<'_, Result<(), StoreError>> {
-        let _ = held;
-        std::future::ready(Ok(())).boxed()
-    }
-
-    /// This process no longer takes its share.
-    fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        std::future::ready(Ok(())).boxed()
-    }
-}
-
 /// How the leases stand.
 #[derive(Clone, Debug, Default)]
 pub struct Renewal {
@@ -258,19 +174,4 @@ pub struct Renewal {
     pub share: usize,
     /// When the next lease of another process is over, unless it is renewed.
     pub next_expiry: Option<Duration>,
-}
-
-/// The store in a PostgreSQL database.
-///
-/// # Errors
-///
-/// It cannot be reached, or its tables are of a later version.
-pub async fn postgres(
-    url: &str,
-    lease: Duration,
-    replica: Arc<str>,
-) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(Arc::new(
-        postgres::Postgres::open(url, lease, replica).await?,
-    ))
 }

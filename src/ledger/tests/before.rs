@@ -51,7 +51,9 @@ fn total(measure: Measure) -> CounterKey {
 }
 
 async fn read_before(bench: &Bench) -> PreBaseline {
-    let mut all = PreBaseline::read(&bench.config, &bench.clock)
+    let config = &bench.config;
+    let accounts = [(config, &config.accounts[0]).into()];
+    let mut all = PreBaseline::read(&config.into(), &accounts, &bench.clock)
         .await
         .unwrap();
     all.remove(0)

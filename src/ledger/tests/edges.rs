@@ -2,7 +2,11 @@
 
 use futures_util::poll;
 
-use super::{faulty::Fault, *};
+use super::{
+    super::store::{ReadSet, Substitute, WriteSet},
+    faulty::Fault,
+    *,
+};
 use crate::model::Row;
 
 const SENT: Measure = Measure::Sent;
@@ -299,4 +303,45 @@ async fn counters_keep_their_start_over_increases_and_restarts() {
     bench.until("11:00:00").await;
     bench.start().await;
     assert_eq!(bench.born, grown);
+}
+
+/// The process goes on, and so does what it knows of its labels: a name that no transaction has stored is
+/// stored by the next one, or a start would give its place to another.
+#[tokio::test]
+async fn names_of_a_transaction_that_failed_are_stored_by_the_next() {
+    for fault in [Fault::RolledBack, Fault::Abandoned] {
+        let mut bench = Bench::new(MAIL, "zero_hold: 0s", "10:00:00");
+        bench.start().await;
+        let (account, application) = (bench.account(), bench.application());
+        let body = spool(&account, b"a").await;
+        // The store does nothing until it is let go.
+        let (go, wait) = std::sync::mpsc::channel::<()>();
+        let store = &bench.running.as_ref().unwrap().0.store;
+        let busy = store.transact(ReadSet::default(), move |_| {
+            wait.recv().unwrap();
+            (WriteSet::default(), ())
+        });
+        assert!(busy.now_or_never().is_none());
+        bench.fail_next(Fault::RolledBack);
+        let mut counted = Box::pin(account.reports(&application, vec![(body, read(b"a"))]));
+        assert!(poll!(&mut counted).is_pending());
+        if let Fault::Abandoned = fault {
+            drop(counted);
+            go.send(()).unwrap();
+        } else {
+            go.send(()).unwrap();
+            counted.await.unwrap_err();
+        }
+        let names = async |bench: &Bench| {
+            let store = bench.faulty.as_ref().unwrap();
+            let rows = store.account(&bench.config.accounts[0].name, &bench.config.replica);
+            let mut names = rows.await.unwrap().names;
+            names.retain(|(label, _)| label.as_ref() == "status");
+            names
+        };
+        assert_eq!(names(&bench).await, []);
+        bench.pull(report("other body", Outcome::Pending)).await;
+        let stored = names(&bench).await;
+        assert_eq!(stored.len(), 2, "{fault:?}: {stored:?}");
+    }
 }

@@ -2,10 +2,13 @@
 
 use std::sync::Mutex;
 
-use futures_util::{FutureExt, future::BoxFuture};
+use async_trait::async_trait;
 
 use super::{
-    super::store::{AccountRows, MessageId, ReadSet, RegisteredRow, StateRow, Work, WriteSet},
+    super::store::{
+        AccountRows, MessageId, ReadRows, ReadSet, RegisteredRow, Renewal, StateRow, Store,
+        Substitute, Transaction, WriteSet, sqlite::Sqlite,
+    },
     *,
 };
 
@@ -22,83 +25,130 @@ pub(super) enum Fault {
 
 /// A store that fails when it is told to.
 pub(super) struct Faulty {
-    inner: Arc<dyn Store>,
+    inner: Arc<Sqlite>,
     pub(super) next: Mutex<Option<Fault>>,
 }
 
 impl Faulty {
     /// Puts itself between a ledger that has no account yet and its store.
     pub(super) fn beneath(ledger: &mut Ledger) -> Arc<Faulty> {
+        let Store::Sqlite(inner) = ledger.store.clone() else {
+            panic!("the tests of the ledger have their store in a file");
+        };
         let store = Arc::new(Faulty {
-            inner: ledger.store.clone(),
+            inner,
             next: Mutex::default(),
         });
-        ledger.store = store.clone();
+        ledger.store = Store::Substitute(store.clone());
         store
     }
 }
 
-impl Store for Faulty {
-    fn account(
+/// A transaction that fails, whatever the store makes of it.
+struct Failing {
+    inner: Box<dyn Transaction>,
+    fault: Fault,
+}
+
+impl Transaction for Failing {
+    fn reads(&self) -> &ReadSet {
+        self.inner.reads()
+    }
+
+    fn decide(&mut self, rows: ReadRows) -> WriteSet {
+        let writes = self.inner.decide(rows);
+        match self.fault {
+            Fault::RolledBack => WriteSet::default(),
+            _ => writes,
+        }
+    }
+
+    fn finish(self: Box<Self>, outcome: Result<(), StoreError>) {
+        let fault = StoreError::Failed("a fault of the test".into());
+        self.inner.finish(outcome.and(Err(fault)));
+    }
+}
+
+#[async_trait]
+impl Substitute for Faulty {
+    async fn transact(&self, transaction: Box<dyn Transaction>) {
+        let transaction = match self.next.lock().unwrap().take() {
+            Some(fault) => Box::new(Failing {
+                inner: transaction,
+                fault,
+            }),
+            None => transaction,
+        };
+        self.inner.enqueue(transaction).unwrap();
+    }
+
+    async fn account(
         &self,
         account: &Arc<str>,
         replica: &Arc<str>,
-    ) -> BoxFuture<'_, Result<AccountRows, StoreError>> {
-        self.inner.account(account, replica)
+    ) -> Result<AccountRows, StoreError> {
+        self.inner.account(account, replica).await
     }
 
-    fn transact(&self, ask: ReadSet, work: Work) -> BoxFuture<'_, Result<(), StoreError>> {
-        let fault = self.next.lock().unwrap().take();
-        let work: Work = match fault {
-            Some(Fault::RolledBack) => Box::new(|told| {
-                work(told);
-                WriteSet::default()
-            }),
-            _ => work,
-        };
-        async move {
-            self.inner.transact(ask, work).await?;
-            match fault {
-                Some(_) => Err(StoreError::Failed("a fault of the test".into())),
-                None => Ok(()),
-            }
-        }
-        .boxed()
-    }
-
-    fn old_messages(
+    async fn old_messages(
         &self,
         account: &Arc<str>,
         before: i64,
-    ) -> BoxFuture<'_, Result<Vec<MessageId>, StoreError>> {
-        self.inner.old_messages(account, before)
+    ) -> Result<Vec<MessageId>, StoreError> {
+        self.inner.old_messages(account, before).await
     }
 
-    fn states(&self, account: &Arc<str>) -> BoxFuture<'_, Result<Vec<StateRow>, StoreError>> {
-        self.inner.states(account)
+    async fn states(&self, account: &Arc<str>) -> Result<Vec<StateRow>, StoreError> {
+        self.inner.states(account).await
     }
 
-    fn size(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
-        self.inner.size()
+    async fn size(&self) -> Result<u64, StoreError> {
+        self.inner.size().await
     }
 
-    fn maintain(&self, before: i64, now: i64) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.maintain(before, now)
+    async fn maintain(&self, before: i64, now: i64) -> Result<(), StoreError> {
+        self.inner.maintain(before, now).await
     }
 
-    fn register(&self, rows: Vec<RegisteredRow>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.register(rows)
+    async fn register(&self, rows: Vec<RegisteredRow>) -> Result<(), StoreError> {
+        self.inner.register(rows).await
     }
 
-    fn registered(
+    async fn registered(
         &self,
         account: &Arc<str>,
         after: i64,
-    ) -> BoxFuture<'_, Result<Vec<RegisteredRow>, StoreError>> {
-        self.inner.registered(account, after)
+    ) -> Result<Vec<RegisteredRow>, StoreError> {
+        self.inner.registered(account, after).await
     }
 
-    fn unregister(&self, account: &Arc<str>, before: i64) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.unregister(account, before)
+    async fn unregister(&self, account: &Arc<str>, before: i64) -> Result<(), StoreError> {
+        self.inner.unregister(account, before).await
+    }
+
+    fn shared(&self) -> bool {
+        false
+    }
+
+    // Nothing is shared, so no lease is asked for.
+    async fn renew(
+        &self,
+        _: Vec<Arc<str>>,
+        _: Vec<(Arc<str>, i64)>,
+        _: bool,
+    ) -> Result<Renewal, StoreError> {
+        Ok(Renewal::default())
+    }
+
+    async fn acquire(&self, _: &Arc<str>) -> Result<Option<i64>, StoreError> {
+        Ok(None)
+    }
+
+    async fn give_back(&self, _: Vec<(Arc<str>, i64)>) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn leave(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 }

@@ -41,7 +41,7 @@ impl Place {
         let place = Place::new();
         let ledger = place.open().await.unwrap();
         let account = ledger
-            .account(&place.config, &place.config.accounts[0])
+            .account((&place.config, &place.config.accounts[0]))
             .unwrap();
         let own = &place.config.accounts[0];
         account
@@ -336,7 +336,7 @@ async fn a_message_whose_numbers_cannot_be_read_is_not_taken_for_a_new_one() {
     drop(store);
     let ledger = place.open().await.unwrap();
     let own = &place.config.accounts[0];
-    let account = ledger.account(&place.config, own).unwrap();
+    let account = ledger.account((&place.config, own)).unwrap();
     account
         .open(&own.applications, &own.collect, true)
         .await

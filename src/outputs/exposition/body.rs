@@ -3,6 +3,7 @@
 use std::{
     convert::Infallible,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     vec::IntoIter,
 };
@@ -10,24 +11,54 @@ use std::{
 use bytes::{Bytes, BytesMut};
 use hyper::body::{Body, Frame, SizeHint};
 
+use super::{Format, forms};
+use crate::series::Segment;
+
 /// Parts are put together up to this size, so that a body of many small ones needs few system
 /// calls; larger ones are sent as they are.
 const CHUNK: usize = 64 << 10;
 /// A part of this size is worth a place of its own.
 const LARGE: usize = 8 << 10;
 
+/// A part of a body.
+pub(super) enum Part {
+    /// Ready bytes.
+    Ready(Bytes),
+    /// A segment whose text, of this length, is written when its turn comes.
+    Text(Arc<Segment>, Format, u64),
+}
+
+impl Part {
+    fn length(&self) -> u64 {
+        match self {
+            Part::Ready(bytes) => bytes.len() as u64,
+            Part::Text(.., length) => *length,
+        }
+    }
+
+    fn bytes(self) -> Bytes {
+        match self {
+            Part::Ready(bytes) => bytes,
+            Part::Text(segment, format, length) => {
+                let mut text = String::with_capacity(usize::try_from(length).unwrap_or_default());
+                forms::write(&segment, None, format, &mut text);
+                text.into()
+            }
+        }
+    }
+}
+
 /// Parts of a body, one after another.
-#[derive(Debug)]
 pub struct Parts {
-    parts: IntoIter<Bytes>,
+    parts: IntoIter<Part>,
     /// What could not be sent with the parts before it.
     next: Option<Bytes>,
     left: u64,
 }
 
 impl Parts {
-    pub(super) fn new(parts: Vec<Bytes>) -> Parts {
-        let left = parts.iter().map(|part| part.len() as u64).sum();
+    pub(super) fn new(parts: Vec<Part>) -> Parts {
+        let left = parts.iter().map(Part::length).sum();
         Parts {
             parts: parts.into_iter(),
             next: None,
@@ -35,14 +66,23 @@ impl Parts {
         }
     }
 
+    /// The parts, as they were put together.
+    #[cfg(test)]
+    pub(super) fn into_parts(self) -> Vec<Bytes> {
+        self.parts.map(Part::bytes).collect()
+    }
+
     fn chunk(&mut self) -> Option<Bytes> {
-        let first = self.next.take().or_else(|| self.parts.next())?;
+        let first = self
+            .next
+            .take()
+            .or_else(|| self.parts.next().map(Part::bytes))?;
         if first.len() >= LARGE {
             return Some(first);
         }
         let mut chunk = BytesMut::with_capacity(CHUNK);
         chunk.extend_from_slice(&first);
-        for part in self.parts.by_ref() {
+        for part in self.parts.by_ref().map(Part::bytes) {
             if part.len() >= LARGE || chunk.len() + part.len() > CHUNK {
                 self.next = Some(part);
                 break;

@@ -1,8 +1,8 @@
-//! The forms of a piece: its text, and the text compressed so that the compressed pieces of a body
+//! The forms of a segment: its text, and the text compressed so that the compressed segments of a body
 //! stand one after another.
 //!
 //! zstd's frames may. gzip's members may too, says its RFC, but many readers stop after the first;
-//! so a gzip body is one member, and a piece is a run of its deflate blocks that ends with a full
+//! so a gzip body is one member, and a segment is a run of its deflate blocks that ends with a full
 //! flush: on a byte's edge, and without a memory that what follows could look back into.
 
 use std::{cell::RefCell, sync::Arc};
@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     catalog::{FamilyId, Kind},
-    series::{Checksum, EncodedSegment, FORMS, FormSet, Run, Segment, Value, View},
+    series::{Checksum, Concat, EncodedSegment, FORMS, FormSet, Node, Segment, Value, View},
 };
 use delivery_clock::Moment;
 
@@ -68,33 +68,116 @@ pub(super) fn needed(format: Format, encoding: Encoding) -> FormSet {
 }
 
 /// A ready form, or one that is made now.
-pub(super) fn form(piece: &Segment, format: Format, encoding: Encoding) -> &EncodedSegment {
-    piece.form(index(piece.family(), format, encoding), || {
-        let text = index(piece.family(), format, Encoding::Identity);
-        match piece.kept(text).filter(|_| encoding != Encoding::Identity) {
+pub(super) fn form(segment: &Segment, format: Format, encoding: Encoding) -> &Arc<EncodedSegment> {
+    segment.form(index(segment.family(), format, encoding), || {
+        let text = index(segment.family(), format, Encoding::Identity);
+        if !segment.keeps_text() && encoding == Encoding::Identity {
+            return length(segment, format);
+        }
+        let text = segment.kept(text).filter(|_| segment.keeps_text());
+        match text.filter(|_| encoding != Encoding::Identity) {
             Some(text) => compressed(&text.bytes, text.sum, encoding),
-            None => new(piece, None, format, encoding),
+            None => new(segment, None, format, encoding),
         }
     })
 }
 
-/// What each family of an account comes to, compressed; plain texts are large, and stay in their
-/// pieces alone.
-pub(super) fn runs(view: &View, format: Format, encoding: Encoding) -> Option<&[Run]> {
-    if encoding == Encoding::Identity {
-        return None;
+/// The forms that are plain text.
+pub(super) const TEXTS: FormSet = 1 | 1 << (FORMS / 2);
+
+/// What stands for the text of a segment that does not keep it: its length alone.
+fn length(segment: &Segment, format: Format) -> EncodedSegment {
+    TEXT.with_borrow_mut(|text| {
+        text.clear();
+        write(segment, None, format, text);
+        EncodedSegment {
+            bytes: Bytes::new(),
+            sum: Checksum {
+                length: text.len() as u64,
+                ..checksum::EMPTY
+            },
+        }
+    })
+}
+
+/// Writes the text of a segment.
+pub(super) fn write(segment: &Segment, now: Option<Moment>, format: Format, text: &mut String) {
+    let family = segment.family().family();
+    let mut lines = None;
+    segment.visit(now, &mut |labels, value| match value {
+        Value::Gauge(number) | Value::Counter(number, _) => lines
+            .get_or_insert_with(|| Lines::new(family, labels))
+            .write(text, labels, *number),
+        Value::Histogram(..) => writer::sample(text, format, family, labels, value),
+    });
+}
+
+/// A part of a body.
+pub(super) enum Made<'a> {
+    /// Ready bytes.
+    Form(&'a EncodedSegment),
+    /// A segment whose text, of this length, is written when it is sent.
+    Text(&'a Arc<Segment>, u64),
+}
+
+/// Larger children, in the mean, need not be put together: few and large parts are sent faster than
+/// many small ones, and a copy costs more than it saves.
+const LARGE: usize = 32 << 10;
+
+/// What a node comes to. Compressed bytes are put together; plain texts are large, and stay in their
+/// segments alone.
+pub(super) fn parts(
+    node: &Concat,
+    format: Format,
+    encoding: Encoding,
+    add: &mut impl FnMut(Made<'_>),
+) {
+    let together = (encoding != Encoding::Identity).then(|| encoded(node, format, encoding));
+    match together.flatten() {
+        Some(together) => add(Made::Form(together)),
+        None => {
+            for child in node.children() {
+                match child {
+                    Node::Segment(segment) => add(part(segment, format, encoding)),
+                    Node::Concat(concat) => parts(concat, format, encoding, add),
+                }
+            }
+        }
     }
-    let run = |pieces: &[Arc<Segment>]| {
-        together(pieces.iter().map(|piece| form(piece, format, encoding)))
-    };
-    Some(view.runs(place(format, encoding), run))
+}
+
+/// A segment as a part of a body.
+pub(super) fn part(segment: &Arc<Segment>, format: Format, encoding: Encoding) -> Made<'_> {
+    let form = form(segment, format, encoding);
+    if !segment.keeps_text() && encoding == Encoding::Identity {
+        Made::Text(segment, form.sum.length)
+    } else {
+        Made::Form(form)
+    }
+}
+
+/// The compressed bytes of a node, if it is worth it to put them together.
+fn encoded(node: &Concat, format: Format, encoding: Encoding) -> Option<&Arc<EncodedSegment>> {
+    node.encoded(index(node.family(), format, encoding), |node| {
+        let mut children = Vec::with_capacity(node.children().len());
+        for child in node.children() {
+            children.push(match child {
+                Node::Segment(segment) => form(segment, format, encoding),
+                Node::Concat(concat) => encoded(concat, format, encoding)?,
+            });
+        }
+        children.retain(|child| child.sum.length > 0);
+        if let [child] = &children[..] {
+            return Some(Arc::clone(child));
+        }
+        let size: usize = children.iter().map(|child| child.bytes.len()).sum();
+        (size <= LARGE * children.len()).then(|| Arc::new(together(&children, size)))
+    })
 }
 
 /// Forms of one encoding, one after another.
-pub(super) fn together<'a>(
-    forms: impl Iterator<Item = &'a EncodedSegment> + Clone,
-) -> EncodedSegment {
-    let mut bytes = BytesMut::with_capacity(forms.clone().map(|form| form.bytes.len()).sum());
+fn together(forms: &[&Arc<EncodedSegment>], size: usize) -> EncodedSegment {
+    let mut bytes = BytesMut::with_capacity(size);
     let mut sum = checksum::EMPTY;
     for form in forms {
         bytes.extend_from_slice(&form.bytes);
@@ -106,47 +189,43 @@ pub(super) fn together<'a>(
     }
 }
 
+/// Makes everything of an account in a form.
+pub(super) fn make(view: &View, format: Format, encoding: Encoding) {
+    view.make(place(format, encoding), |view| {
+        for node in view.families().iter().flatten() {
+            parts(node, format, encoding, &mut |_| {});
+        }
+    });
+}
+
 /// Whether everything of an account is there.
 pub(super) fn is_ready(view: &View, format: Format, encoding: Encoding) -> bool {
-    match encoding {
-        Encoding::Identity => {
-            let mut pieces = view.pieces().iter();
-            pieces.all(|piece| is_kept(piece, format, encoding))
-        }
-        _ => view.has_runs(place(format, encoding)),
-    }
+    view.is_made(place(format, encoding))
 }
 
 /// Whether a form is there.
-pub(super) fn is_kept(piece: &Segment, format: Format, encoding: Encoding) -> bool {
-    piece
-        .kept(index(piece.family(), format, encoding))
+pub(super) fn is_kept(segment: &Segment, format: Format, encoding: Encoding) -> bool {
+    segment
+        .kept(index(segment.family(), format, encoding))
         .is_some()
 }
 
-/// A form as the piece is at `now`, for one time.
+/// A form as the segment is at `now`, for one time.
 pub(super) fn new(
-    piece: &Segment,
+    segment: &Segment,
     now: Option<Moment>,
     format: Format,
     encoding: Encoding,
 ) -> EncodedSegment {
     TEXT.with_borrow_mut(|text| {
         text.clear();
-        let family = piece.family().family();
-        let mut lines = None;
-        piece.visit(now, &mut |labels, value| match value {
-            Value::Gauge(number) | Value::Counter(number, _) => lines
-                .get_or_insert_with(|| Lines::new(family, labels))
-                .write(text, labels, *number),
-            Value::Histogram(..) => writer::sample(text, format, family, labels, value),
-        });
+        write(segment, now, format, text);
         let sum = checksum::of(text.as_bytes());
         compressed(text.as_bytes(), sum, encoding)
     })
 }
 
-/// The form of a text that is no piece's.
+/// The form of a text that is no segment's.
 pub(super) fn of_text(text: &str, encoding: Encoding) -> EncodedSegment {
     compressed(text.as_bytes(), checksum::of(text.as_bytes()), encoding)
 }

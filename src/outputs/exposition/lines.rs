@@ -1,4 +1,4 @@
-//! Deflate for short texts. A general compressor clears its tables before each piece, which takes
+//! Deflate for short texts. A general compressor clears its tables before each segment, which takes
 //! longer than compressing a few lines of which each is almost the one before. So each line is
 //! written as what it has in common with that one, with the fixed codes of RFC 1951, 3.2.6: larger
 //! than with codes made for the text, and made in a tenth of the time.
@@ -175,7 +175,7 @@ mod tests {
         let mut out = Vec::new();
         deflate(text, &mut out);
         let size = out.len();
-        // Two pieces, one after the other.
+        // Two segments, one after the other.
         deflate(text, &mut out);
         assert_eq!(inflated(out), [text, text].concat());
         size

@@ -1,17 +1,17 @@
 //! The exposition for Prometheus: OpenMetrics 1.0.0 and Prometheus text 0.0.4, plain, gzip or zstd.
 //!
-//! Values change when a pass ends, not when somebody looks. So the pieces of the table are written
+//! Values change when a pass ends, not when somebody looks. So the segments of the table are written
 //! and compressed when they change, in the forms that somebody reads, and a scrape puts ready bytes
 //! one after another.
 
 mod body;
 mod checksum;
 mod forms;
-mod joined;
 mod lines;
 mod negotiate;
 #[cfg(test)]
 mod tests;
+mod whole;
 mod writer;
 
 use std::{
@@ -28,8 +28,10 @@ use delivery_clock::{Clock, Moment};
 use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
 
-use joined::Joined;
+use forms::Made;
+use whole::Latest;
 
+use body::Part;
 pub use body::Parts;
 pub use negotiate::{Encoding, Format};
 
@@ -50,13 +52,13 @@ pub struct Exposition {
     clock: Clock,
     /// When each format and encoding was last read, in milliseconds since the start, plus 1.
     read: [AtomicU64; FORMS],
-    joined: Arc<Joined>,
+    latest: Arc<Latest>,
 }
 
 /// A scrape that has begun: one state of all series.
 pub struct Scrape {
     shown: SeriesSnapshot,
-    joined: Arc<Joined>,
+    latest: Arc<Latest>,
     now: Moment,
     format: Format,
     encoding: Encoding,
@@ -68,7 +70,7 @@ impl Exposition {
         Exposition {
             clock,
             read: Default::default(),
-            joined: Arc::new(Joined::new()),
+            latest: Arc::default(),
         }
     }
 
@@ -79,7 +81,7 @@ impl Exposition {
         self.read[forms::place(format, encoding)].store(self.time() + 1, Ordering::Relaxed);
         Scrape {
             shown: table.shown(),
-            joined: self.joined.clone(),
+            latest: self.latest.clone(),
             now: self.clock.monotonic(),
             format,
             encoding,
@@ -116,33 +118,36 @@ const CHOICES: [(Format, Encoding); FORMS] = [
 
 impl Prepare for Exposition {
     fn wanted(&self) -> FormSet {
-        let mut needed = 0;
-        let mut read = 0;
-        for (format, encoding) in self.read_now() {
-            needed |= forms::needed(format, encoding);
-            read |= 1 << forms::place(format, encoding);
+        let needed = |(format, encoding)| forms::needed(format, encoding);
+        let wanted = self.read_now().map(needed).fold(0, |all, own| all | own);
+        if wanted == 0 {
+            self.latest.clear();
         }
-        self.joined.keep(read);
-        needed
+        wanted
+    }
+
+    fn texts(&self) -> FormSet {
+        forms::TEXTS
     }
 
     fn prepare(&self, view: &View) {
         let choices: Vec<_> = self.read_now().collect();
         let missing: Vec<_> = view
-            .pieces()
+            .segments()
             .iter()
-            .flat_map(|piece| choices.iter().map(move |choice| (piece, *choice)))
-            .filter(|(piece, (format, encoding))| !forms::is_kept(piece, *format, *encoding))
+            .flat_map(|segment| choices.iter().map(move |choice| (segment, *choice)))
+            .filter(|(segment, (format, encoding))| !forms::is_kept(segment, *format, *encoding))
             .collect();
         let many = missing.len() > FEW;
         run_blocking_if_large(many, || {
-            for (piece, (format, encoding)) in missing {
-                forms::form(piece, format, encoding);
+            for (segment, (format, encoding)) in missing {
+                forms::form(segment, format, encoding);
             }
             for (format, encoding) in &choices {
-                forms::runs(view, *format, *encoding);
+                forms::make(view, *format, *encoding);
             }
         });
+        self.latest.renew(view);
     }
 }
 
@@ -166,26 +171,37 @@ impl Scrape {
         let accounts = self.shown.accounts();
         let (mut ready, mut others) = (Vec::with_capacity(accounts.len()), Vec::new());
         for account in accounts {
-            let whole = account.whole(self.now);
-            let runs = whole.and_then(|view| Some((view, forms::runs(view, format, encoding)?)));
-            match runs {
-                Some((view, runs)) => ready.push((view.number(), runs)),
+            match account.whole(self.now) {
+                Some(view) => {
+                    forms::make(view, format, encoding);
+                    ready.push(view);
+                }
                 None => others.push(account),
             }
         }
-        let joined = self.joined.of(forms::place(format, encoding), &ready);
+        let whole = self.latest.of(&ready);
         for family in families() {
             let mut head = Some(&heads[family.index()]);
-            let mut add = |form: &EncodedSegment| {
-                if form.sum.length > 0 {
-                    head.take().into_iter().for_each(|head| assembly.add(head));
-                    assembly.add(form);
+            let mut add = |made: Made<'_>| {
+                let is_empty = match &made {
+                    Made::Form(form) => form.sum.length == 0,
+                    Made::Text(_, length) => *length == 0,
+                };
+                if is_empty {
+                    return;
+                }
+                head.take().into_iter().for_each(|head| assembly.add(head));
+                match made {
+                    Made::Form(form) => assembly.add(form),
+                    Made::Text(segment, length) => assembly.add_text(segment, format, length),
                 }
             };
             for account in &others {
-                self.add(account.pieces(family), &mut add);
+                self.add(account.segments(family), &mut add);
             }
-            joined.add(family, &mut add);
+            for node in whole.family(family) {
+                forms::parts(node, format, encoding, &mut add);
+            }
             self.add(self.shown.process(family), &mut add);
         }
         if format == Format::OpenMetrics {
@@ -194,17 +210,14 @@ impl Scrape {
         (headers(format, encoding), Parts::new(assembly.finish()))
     }
 
-    fn add(&self, pieces: &[Arc<Segment>], add: &mut impl FnMut(&EncodedSegment)) {
-        for piece in pieces {
-            if piece.is_stale(self.now) {
-                add(&forms::new(
-                    piece,
-                    Some(self.now),
-                    self.format,
-                    self.encoding,
-                ));
+    fn add(&self, segments: &[Arc<Segment>], add: &mut impl FnMut(Made<'_>)) {
+        let (format, encoding) = (self.format, self.encoding);
+        for segment in segments {
+            if segment.is_stale(self.now) {
+                let form = forms::new(segment, Some(self.now), format, encoding);
+                add(Made::Form(&form));
             } else {
-                add(forms::form(piece, self.format, self.encoding));
+                add(forms::part(segment, format, encoding));
             }
         }
     }
@@ -227,7 +240,7 @@ static HEADS: LazyLock<[Vec<EncodedSegment>; FORMS]> = LazyLock::new(|| {
 /// A body that is put together out of forms.
 struct Assembly {
     encoding: Encoding,
-    parts: Vec<Bytes>,
+    parts: Vec<Part>,
     sum: Checksum,
 }
 
@@ -235,7 +248,7 @@ impl Assembly {
     fn new(encoding: Encoding) -> Assembly {
         let mut parts = Vec::new();
         if encoding == Encoding::Gzip {
-            parts.push(Bytes::from_static(forms::GZIP_HEAD));
+            parts.push(Part::Ready(Bytes::from_static(forms::GZIP_HEAD)));
         }
         Assembly {
             encoding,
@@ -248,12 +261,16 @@ impl Assembly {
         if self.encoding == Encoding::Gzip {
             checksum::append(&mut self.sum, form.sum);
         }
-        self.parts.push(form.bytes.clone());
+        self.parts.push(Part::Ready(form.bytes.clone()));
     }
 
-    fn finish(mut self) -> Vec<Bytes> {
+    fn add_text(&mut self, segment: &Arc<Segment>, format: Format, length: u64) {
+        self.parts.push(Part::Text(segment.clone(), format, length));
+    }
+
+    fn finish(mut self) -> Vec<Part> {
         if self.encoding == Encoding::Gzip {
-            self.parts.push(forms::gzip_end(self.sum));
+            self.parts.push(Part::Ready(forms::gzip_end(self.sum)));
         }
         self.parts
     }

@@ -342,6 +342,74 @@ async fn every_form_of_a_scrape_holds_the_same() {
     assert!(text_of(&scrape).await.contains("message_id=\"last\""));
 }
 
+/// The parts of a gzip scrape by their addresses, with their contents.
+fn parts_of(exposition: &Exposition, table: &Table) -> Vec<Bytes> {
+    let scrape = exposition.scrape(table, &accepting("gzip", "text/plain"));
+    scrape.answer().1.into_parts()
+}
+
+#[tokio::test]
+async fn a_scrape_sends_the_bytes_of_before_where_nothing_has_changed() {
+    let config = configuration("");
+    let (clock, _) = Clock::manual(at("2026-11-26T10:00:00Z"));
+    let (exposition, table, series) = exposed(&config, &clock);
+    record(&series[0], &config, "1", clock.now(), "fcm");
+    series[0].publish();
+    let first = parts_of(&exposition, &table);
+    let again = parts_of(&exposition, &table);
+    let address = |part: &Bytes| part.as_ptr();
+    let kept = |after: &[Bytes], before: &[Bytes]| {
+        let there: std::collections::HashSet<_> = before.iter().map(address).collect();
+        after
+            .iter()
+            .filter(|part| there.contains(&address(part)))
+            .count()
+    };
+    // What measures the process, and the end of the body, are of each scrape.
+    let own = kept(&again, &first);
+    assert!(
+        own + 30 > first.len() && own > 40,
+        "{own} of {}",
+        first.len()
+    );
+
+    // One more message: its families and the account's own counts are others, all else is as it was.
+    record(&series[0], &config, "2", clock.now(), "fcm");
+    series[0].publish();
+    let changed = parts_of(&exposition, &table);
+    let now_kept = kept(&changed, &again);
+    assert!(now_kept < own && now_kept + 12 > own, "{now_kept} of {own}");
+    // The other account has changed nothing of them.
+    series[1].publish();
+    assert_eq!(kept(&parts_of(&exposition, &table), &changed), own);
+}
+
+#[tokio::test]
+async fn what_was_replaced_is_not_kept_until_the_next_scrape() {
+    let config = configuration("");
+    let (clock, manual) = Clock::manual(at("2026-11-26T10:00:00Z"));
+    let (exposition, table, series) = exposed(&config, &clock);
+    record(&series[0], &config, "1", clock.now(), "fcm");
+    series[0].publish();
+    parts_of(&exposition, &table);
+    let weak = |shown: &SeriesSnapshot| {
+        let all = shown.accounts()[0].segments(catalog::MESSAGE.of(Measure::Sent));
+        Arc::downgrade(&all[0])
+    };
+    let before = weak(&table.shown());
+    assert!(before.upgrade().is_some());
+    record(&series[0], &config, "2", clock.now(), "fcm");
+    series[0].publish();
+    assert!(before.upgrade().is_none());
+    // Nor what nobody reads any more.
+    parts_of(&exposition, &table);
+    let before = weak(&table.shown());
+    manual.advance(KEEP);
+    record(&series[0], &config, "3", clock.now(), "fcm");
+    series[0].publish();
+    assert!(before.upgrade().is_none());
+}
+
 #[tokio::test]
 async fn a_scrape_leaves_out_what_became_stale_since_the_last_pass() {
     let config = configuration("");
@@ -444,4 +512,90 @@ async fn a_scrape_while_everything_changes_is_one_state() {
     }
     writing.join().unwrap();
     assert!(states.len() > 1, "{states:?}");
+}
+
+/// Messages of some campaigns, channels and applications' names, in the order of a table.
+#[tokio::test]
+async fn lines_that_are_copied_from_others_are_what_each_would_be_by_itself() {
+    let mut config = configuration("limits: {max_label_values: 100}");
+    config.accounts[0].per_message.max_messages = 1000;
+    let (clock, _) = Clock::manual(at("2026-11-26T10:00:00Z"));
+    let (exposition, table, series) = exposed(&config, &clock);
+    let application = &config.accounts[0].applications[0];
+    // More places than the ends of lines that are remembered, some with what has to be escaped.
+    let places: Vec<_> = (0..45_usize)
+        .map(|place| ["a\"b", "c\\", "d"][place % 3])
+        .collect();
+    for number in 0..400_usize {
+        let id = format!("m{number}");
+        let rows = places
+            .iter()
+            .enumerate()
+            .skip(number % 7)
+            .step_by(1 + number % 3);
+        let rows = rows.map(|(place, kind)| Row {
+            message_type: Arc::from(*kind),
+            platform: Arc::from(["android", "ios"][place % 2]),
+            vendor_channel: Arc::from(format!("channel {place}")),
+            counts: vec![
+                (Measure::Sent, (number * place) as u64),
+                (Measure::Delivered, 1),
+            ],
+        });
+        let totals = Totals {
+            channel: "push",
+            counts: vec![(Measure::Sent, number as u64)],
+            reported_ratio: None,
+        };
+        let snapshot = Snapshot {
+            asked: Arc::from(id.as_str()),
+            id: Arc::from(id.as_str()),
+            campaign: None,
+            sent_at: None,
+            asked_at: clock.now(),
+            totals: vec![totals],
+            breakdown: rows.collect(),
+            types: Vec::new(),
+        };
+        let message = Message {
+            application: application.id.clone(),
+            id: Arc::from(id.as_str()),
+            campaign: Some(Arc::from(["x\ny", "", "z"][number % 3])),
+            sent_at: Some(clock.now() - Duration::from_secs(number as u64 / 2)),
+        };
+        let dataset = crate::providers::dataset("statistics").unwrap();
+        let now = clock.now();
+        series[0].snapshot(dataset, application, &message, now, &snapshot, Moment::MAX);
+    }
+    series[0].publish();
+    let family = catalog::MESSAGE_BY_CHANNEL.of(Measure::Sent);
+    for round in 0..2 {
+        for (accepted, format) in [
+            ("text/plain", Format::Text),
+            ("application/openmetrics-text", Format::OpenMetrics),
+        ] {
+            let plain = render(&table, clock.now(), format);
+            assert!(plain.len() > 1_000_000, "{}", plain.len());
+            for encoding in ["identity", "gzip", "zstd", "identity"] {
+                let scrape = exposition.scrape(&table, &accepting(encoding, accepted));
+                assert_eq!(stable(&text_of(&scrape).await), stable(&plain));
+            }
+        }
+        let shown = table.shown();
+        let segments = shown.accounts()[0].segments(family);
+        let without = segments
+            .iter()
+            .filter(|segment| !segment.keeps_text())
+            .count();
+        assert!(
+            without > 8 && segments.len() - without < 8,
+            "{without} of {}",
+            segments.len()
+        );
+        // What changes in an old message changes nothing of that.
+        if round == 0 {
+            record(&series[0], &config, "m399", clock.now(), "fcm");
+            series[0].publish();
+        }
+    }
 }

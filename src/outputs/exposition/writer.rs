@@ -70,7 +70,7 @@ pub(super) fn head(text: &mut String, format: Format, family: FamilyId) {
 }
 
 /// The lines of a run of series of one family and account: what they have in common is put together
-/// once.
+/// once, and what a line has in common with the one before is copied from it.
 pub(super) struct Lines {
     /// Up to the value of the first own label, or to the end of the labels.
     begin: String,
@@ -78,7 +78,32 @@ pub(super) struct Lines {
     between: Vec<String>,
     /// After the last one.
     end: String,
+    /// The first own labels of the line before, of which it is known: where their values are, and where
+    /// in the line each value, with what follows it, ends.
+    before: Vec<(Place, usize)>,
+    /// How many own labels that line had in common with the one before it.
+    same: usize,
+    /// Where the line before begins in the text.
+    line: usize,
+    /// Ends of lines that were written in this run: the last values of own labels, and where in
+    /// `tails` they are.
+    tails: Vec<(Vec<Place>, std::ops::Range<usize>)>,
+    /// The text of those ends.
+    tail: String,
+    /// The end of the line before.
+    last_tail: usize,
 }
+
+/// Where a label's value is in memory: two at one place are equal. It says nothing once the value may
+/// have gone.
+type Place = (usize, usize);
+
+fn place(value: &str) -> Place {
+    (value.as_ptr() as usize, value.len())
+}
+
+/// More ends than this are not looked for.
+const TAILS: usize = 32;
 
 impl Lines {
     /// As the first of them is.
@@ -106,22 +131,84 @@ impl Lines {
             begin: pieces.next().unwrap_or_default(),
             between: pieces.collect(),
             end,
+            before: Vec::new(),
+            same: 0,
+            line: 0,
+            tails: Vec::new(),
+            tail: String::new(),
+            last_tail: 0,
         }
     }
 
-    /// One more line.
-    pub(super) fn write(&self, text: &mut String, labels: Labels<'_>, value: Number) {
-        text.push_str(&self.begin);
-        let mut between = self.between.iter();
-        for own in labels.own() {
-            escape(text, own, true);
-            if let Some(next) = between.next() {
-                text.push_str(next);
+    /// One more line. The labels' values stay where they are until the last one is written.
+    pub(super) fn write(&mut self, text: &mut String, labels: Labels<'_>, value: Number) {
+        let own = labels.own();
+        let line = text.len();
+        let both = own.iter().zip(&self.before);
+        let same = both.take_while(|(value, before)| place(value) == before.0);
+        let same = same.count();
+        match same.checked_sub(1).and_then(|last| self.before.get(last)) {
+            Some((_, end)) => text.extend_from_within(self.line..self.line + end),
+            None => text.push_str(&self.begin),
+        }
+        self.line = line;
+        self.before.truncate(same);
+        // With fewer in common, another message begins, whose own labels end no other line.
+        let goes_on = same >= std::mem::replace(&mut self.same, same);
+        if same == 0 || !goes_on || !self.write_tail(text, &own[same..]) {
+            let begin = text.len();
+            for value in &own[same..] {
+                self.push(text, value);
+            }
+            text.push_str(&self.end);
+            if same > 0 && goes_on {
+                self.keep_tail(&own[same..], &text[begin..]);
             }
         }
-        text.push_str(&self.end);
         number(text, value);
         text.push('\n');
+    }
+
+    /// A value with what stands between it and the next one.
+    fn push(&mut self, text: &mut String, value: &str) {
+        escape(text, value, true);
+        if let Some(next) = self.between.get(self.before.len()) {
+            text.push_str(next);
+        }
+        self.before.push((place(value), text.len() - self.line));
+    }
+
+    /// Writes the last values and the end of the labels, if a line of another message ended alike.
+    fn write_tail(&mut self, text: &mut String, values: &[&str]) -> bool {
+        let is_same = |(places, _): &(Vec<Place>, _)| {
+            places.len() == values.len()
+                && places
+                    .iter()
+                    .zip(values)
+                    .all(|(own, value)| *own == place(value))
+        };
+        let next = self.last_tail + 1;
+        let known = match self.tails.get(next).filter(|tail| is_same(tail)) {
+            Some(_) => Some(next),
+            None => self.tails.iter().position(is_same),
+        };
+        let Some(known) = known else {
+            return false;
+        };
+        self.last_tail = known;
+        text.push_str(&self.tail[self.tails[known].1.clone()]);
+        true
+    }
+
+    /// Notes how a line ended. A single value is as soon written as found.
+    fn keep_tail(&mut self, values: &[&str], end: &str) {
+        if values.len() > 1 && self.tails.len() < TAILS {
+            let from = self.tail.len();
+            self.tail.push_str(end);
+            let places = values.iter().map(|value| place(value)).collect();
+            self.last_tail = self.tails.len();
+            self.tails.push((places, from..self.tail.len()));
+        }
     }
 }
 

@@ -42,11 +42,11 @@ async fn an_answer_without_an_end_fills_no_memory() {
     let count = sent.clone();
     let answer = async move || {
         let count = count.clone();
-        let pieces = stream::iter((0..2048).map(move |_| {
+        let segments = stream::iter((0..2048).map(move |_| {
             count.fetch_add(PIECE, Ordering::Relaxed);
             Ok::<_, std::convert::Infallible>(Bytes::from_static(&[0; PIECE]))
         }));
-        Body::from_stream(pieces).into_response()
+        Body::from_stream(segments).into_response()
     };
     let routes = Router::new()
         .route("/v1/metrics", post(answer.clone()))

@@ -83,14 +83,14 @@ impl<'a> Builder<'a> {
     /// Builds the requests: a point for each series that is shown at `now`, and a last one for each
     /// of those `before` that have left.
     pub(super) fn build(mut self, shown: &SeriesSnapshot, before: &Remembered, now: Moment) {
-        for (family, pieces) in shown.families() {
-            let pieces: Vec<_> = pieces.collect();
-            for piece in &pieces {
-                piece.visit(Some(now), &mut |labels, value| {
+        for (family, segments) in shown.families() {
+            let segments: Vec<_> = segments.collect();
+            for segment in &segments {
+                segment.visit(Some(now), &mut |labels, value| {
                     self.add(family, labels, Some(value));
                 });
             }
-            before.visit_left(family, &pieces, now, &mut |labels| {
+            before.visit_left(family, &segments, now, &mut |labels| {
                 self.add(family, labels, None)
             });
         }

@@ -174,12 +174,12 @@ pub(super) fn newest_messages(
         let mut name = String::new();
         let mut messages: Vec<NewestMessage> = Vec::new();
         let mut walked = 0;
-        for piece in account.pieces(sent) {
+        for segment in account.segments(sent) {
             if messages.len() >= NEWEST_MESSAGES {
                 break;
             }
             walked += 1;
-            piece.visit(Some(now), &mut |labels, value| {
+            segment.visit(Some(now), &mut |labels, value| {
                 let (Value::Gauge(number), true) = (value, messages.len() < NEWEST_MESSAGES) else {
                     return;
                 };
@@ -205,8 +205,8 @@ pub(super) fn newest_messages(
             });
         }
         // Both families have the same messages in the same order.
-        for piece in account.pieces(delivered).iter().take(walked) {
-            piece.visit(Some(now), &mut |labels, value| {
+        for segment in account.segments(delivered).iter().take(walked) {
+            segment.visit(Some(now), &mut |labels, value| {
                 let Value::Gauge(number) = value else { return };
                 let label = |name: &str| labels.value(name);
                 let (id, application) = (label("message_id"), label("application"));

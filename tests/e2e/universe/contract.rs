@@ -1,16 +1,13 @@
 //! The store of the universe and PostgreSQL are asked the same, and have to answer the same.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use delivery_clock::{Clock, ManualClock};
 use delivery_exporter::ledger::{
     Amount,
     store::{
-        self, CounterRow, MessageRow, ReadRows, ReadSet, RegisteredRow, ReleaseRow, Store,
-        StoreError, WriteSet,
+        CounterRow, MessageRow, ReadRows, ReadSet, RegisteredRow, ReleaseRow, Store, StoreError,
+        WriteSet,
     },
 };
 
@@ -28,12 +25,13 @@ enum Bench {
 
 impl Bench {
     /// The store as a new process of a replica sees it.
-    async fn connect(&self, replica: &str) -> Arc<dyn Store> {
+    async fn connect(&self, replica: &str) -> Store {
         match self {
             Bench::Memory(database, _) => {
-                Arc::new(database.connect(LEASE, replica.into(), Gate::new(1)))
+                let memory = database.connect(LEASE, replica.into(), Gate::new(1));
+                Store::Substitute(Arc::new(memory))
             }
-            Bench::Postgres(server) => store::postgres(&server.url(), LEASE, replica.into())
+            Bench::Postgres(server) => Store::postgres(&server.url(), LEASE, replica.into())
                 .await
                 .unwrap(),
         }
@@ -61,19 +59,8 @@ fn ask(fence: Option<i64>) -> ReadSet {
 }
 
 /// One transaction: what it was told.
-async fn change(
-    store: &Arc<dyn Store>,
-    ask: ReadSet,
-    batch: WriteSet,
-) -> Result<ReadRows, StoreError> {
-    let slot: Arc<Mutex<ReadRows>> = Arc::default();
-    let told = slot.clone();
-    let work = Box::new(move |own| {
-        *told.lock().unwrap() = own;
-        batch
-    });
-    store.transact(ask, work).await?;
-    Ok(std::mem::take(&mut *slot.lock().unwrap()))
+async fn change(store: &Store, ask: ReadSet, batch: WriteSet) -> Result<ReadRows, StoreError> {
+    store.transact(ask, move |told| (batch, told)).await
 }
 
 fn counter(key: &str, total: u64, pending: u64) -> CounterRow {

@@ -10,12 +10,12 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
 use delivery_clock::{Clock, Moment};
 use delivery_exporter::ledger::store::{
     AccountRows, CounterRow, MessageId, ReadRows, ReadSet, RegisteredRow, ReleaseRow, Renewal,
-    StateRow, Store, StoreError, Work, WriteSet,
+    StateRow, StoreError, Substitute, Transaction, WriteSet,
 };
-use futures_util::{FutureExt, future::BoxFuture};
 
 use super::{
     gate::Gate,
@@ -105,7 +105,12 @@ impl Memory {
         done
     }
 
-    fn transaction(&self, rows: &mut Rows, ask: &ReadSet, work: Work) -> Result<(), StoreError> {
+    fn execute(
+        &self,
+        rows: &mut Rows,
+        ask: &ReadSet,
+        decide: impl FnOnce(ReadRows) -> WriteSet,
+    ) -> Result<(), StoreError> {
         let sabotage = self.database.sabotage;
         let epoch = *rows.epochs.entry(ask.account.clone()).or_insert(0);
         let fenced = ask.fence.is_some_and(|fence| fence != epoch);
@@ -130,7 +135,7 @@ impl Memory {
                 told.memories.insert(*digest, memory.clone());
             }
         }
-        let batch = work(told);
+        let batch = decide(told);
         if sabotage == Sabotage::LostCommit && !batch.is_empty() {
             let digests = batch.memories.iter().map(|(digest, _)| *digest);
             let before = Unsynced {
@@ -151,295 +156,262 @@ impl Memory {
 
 impl Memory {
     /// [`Sabotage::EarlyWatermark`]: how far things were read is kept of a transaction that fails.
-    fn early_watermark(&self, ask: &ReadSet, work: Work) {
+    fn early_watermark(&self, transaction: &mut dyn Transaction) {
         let mut early = WriteSet::default();
-        let noted = Arc::new(Mutex::new(None));
-        let slot = noted.clone();
-        let watermarks: Work = Box::new(move |told| {
-            let batch = work(told);
-            *slot.lock().unwrap_or_else(PoisonError::into_inner) =
-                Some((batch.messages, batch.cursors, batch.now));
+        let ask = transaction.reads().clone();
+        let mut rows = self.database.rows();
+        let decided = self.execute(&mut rows, &ask, |told| {
+            let batch = transaction.decide(told);
+            (early.messages, early.cursors) = (batch.messages, batch.cursors);
+            early.now = batch.now;
             WriteSet::default()
         });
-        let mut rows = self.database.rows();
-        if self.transaction(&mut rows, ask, watermarks).is_err() {
-            return;
+        if decided.is_ok() {
+            apply(&mut rows, &ask, early, Sabotage::None);
         }
-        let noted = noted.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some((messages, cursors, now)) = noted {
-            (early.messages, early.cursors, early.now) = (messages, cursors, now);
-            apply(&mut rows, ask, early, Sabotage::None);
+    }
+
+    async fn try_transact(&self, transaction: &mut dyn Transaction) -> Result<(), StoreError> {
+        let ask = transaction.reads().clone();
+        let passage = self.gate.enter(&ask.account, true);
+        if let Err(error) = passage.before().await {
+            if self.database.sabotage == Sabotage::EarlyWatermark {
+                self.early_watermark(transaction);
+            }
+            return Err(error);
         }
+        let done = self.execute(&mut self.database.rows(), &ask, |told| {
+            transaction.decide(told)
+        });
+        passage.after().await?;
+        done
     }
 }
 
-impl Store for Memory {
-    fn account(
+#[async_trait]
+impl Substitute for Memory {
+    async fn account(
         &self,
         account: &Arc<str>,
         replica: &Arc<str>,
-    ) -> BoxFuture<'_, Result<AccountRows, StoreError>> {
+    ) -> Result<AccountRows, StoreError> {
         let (account, replica) = (account.clone(), replica.clone());
-        async move {
-            let name = account.clone();
-            self.on(&name, move |rows| {
-                let table = rows.tables.entry(account).or_default();
-                let of = |(key, at): (&Key, &i64)| (key.0.clone(), key.1.clone(), *at);
-                let counters = table.counters.iter().map(|(key, own)| CounterRow {
-                    key: key.clone(),
-                    total: own.total.clone(),
-                    pending: own.pending.clone(),
-                    changed_at: own.changed_at,
-                });
-                let releases = table.releases.iter().filter(|(key, _)| key.0 == replica);
-                let releases = releases.map(|(key, (shown, born_at))| ReleaseRow {
-                    key: key.1.clone(),
-                    shown: shown.clone(),
-                    born_at: *born_at,
-                });
-                Ok(AccountRows {
-                    counters: counters.collect(),
-                    releases: releases.collect(),
-                    births: table.births.iter().map(of).collect(),
-                    cursors: table.cursors.iter().map(of).collect(),
-                    names: table.names.iter().cloned().collect(),
-                })
+        let name = account.clone();
+        self.on(&name, move |rows| {
+            let table = rows.tables.entry(account).or_default();
+            let of = |(key, at): (&Key, &i64)| (key.0.clone(), key.1.clone(), *at);
+            let counters = table.counters.iter().map(|(key, own)| CounterRow {
+                key: key.clone(),
+                total: own.total.clone(),
+                pending: own.pending.clone(),
+                changed_at: own.changed_at,
+            });
+            let releases = table.releases.iter().filter(|(key, _)| key.0 == replica);
+            let releases = releases.map(|(key, (shown, born_at))| ReleaseRow {
+                key: key.1.clone(),
+                shown: shown.clone(),
+                born_at: *born_at,
+            });
+            Ok(AccountRows {
+                counters: counters.collect(),
+                releases: releases.collect(),
+                births: table.births.iter().map(of).collect(),
+                cursors: table.cursors.iter().map(of).collect(),
+                names: table.names.iter().cloned().collect(),
             })
-            .await
-        }
-        .boxed()
+        })
+        .await
     }
 
-    fn transact(&self, ask: ReadSet, work: Work) -> BoxFuture<'_, Result<(), StoreError>> {
-        async move {
-            let passage = self.gate.enter(&ask.account, true);
-            if let Err(error) = passage.before().await {
-                if self.database.sabotage == Sabotage::EarlyWatermark {
-                    self.early_watermark(&ask, work);
-                }
-                return Err(error);
-            }
-            let done = self.transaction(&mut self.database.rows(), &ask, work);
-            passage.after().await?;
-            done
-        }
-        .boxed()
+    async fn transact(&self, mut transaction: Box<dyn Transaction>) {
+        let outcome = self.try_transact(&mut *transaction).await;
+        transaction.finish(outcome);
     }
 
-    fn old_messages(
+    async fn old_messages(
         &self,
         account: &Arc<str>,
         before: i64,
-    ) -> BoxFuture<'_, Result<Vec<MessageId>, StoreError>> {
+    ) -> Result<Vec<MessageId>, StoreError> {
         let account = account.clone();
-        async move {
-            let name = account.clone();
-            self.on(&name, move |rows| {
-                let table = rows.tables.entry(account).or_default();
-                let old = table.messages.iter().filter(|(_, own)| own.1 < before);
-                Ok(old.map(|(id, _)| id.clone()).collect())
-            })
-            .await
-        }
-        .boxed()
+        let name = account.clone();
+        self.on(&name, move |rows| {
+            let table = rows.tables.entry(account).or_default();
+            let old = table.messages.iter().filter(|(_, own)| own.1 < before);
+            Ok(old.map(|(id, _)| id.clone()).collect())
+        })
+        .await
     }
 
-    fn states(&self, account: &Arc<str>) -> BoxFuture<'_, Result<Vec<StateRow>, StoreError>> {
+    async fn states(&self, account: &Arc<str>) -> Result<Vec<StateRow>, StoreError> {
         let account = account.clone();
-        async move {
-            let name = account.clone();
-            self.on(&name, move |rows| {
-                let table = rows.tables.entry(account).or_default();
-                let all = table.messages.iter();
-                Ok(all.map(|(id, own)| (id.clone(), own.0.clone())).collect())
-            })
-            .await
-        }
-        .boxed()
+        let name = account.clone();
+        self.on(&name, move |rows| {
+            let table = rows.tables.entry(account).or_default();
+            let all = table.messages.iter();
+            Ok(all.map(|(id, own)| (id.clone(), own.0.clone())).collect())
+        })
+        .await
     }
 
-    fn register(&self, registered: Vec<RegisteredRow>) -> BoxFuture<'_, Result<(), StoreError>> {
-        async move {
-            self.on("register", move |rows| {
-                register(rows, registered);
-                Ok(())
-            })
-            .await
-        }
-        .boxed()
+    async fn register(&self, registered: Vec<RegisteredRow>) -> Result<(), StoreError> {
+        self.on("register", move |rows| {
+            register(rows, registered);
+            Ok(())
+        })
+        .await
     }
 
-    fn registered(
+    async fn registered(
         &self,
         account: &Arc<str>,
         after: i64,
-    ) -> BoxFuture<'_, Result<Vec<RegisteredRow>, StoreError>> {
+    ) -> Result<Vec<RegisteredRow>, StoreError> {
         let account = account.clone();
-        async move {
-            let name = account.clone();
-            self.on(&name, move |rows| {
-                let own = |row: &&RegisteredRow| row.account == account && row.sequence > after;
-                let mut found: Vec<_> = rows.registered.iter().filter(own).cloned().collect();
-                found.sort_by_key(|row| row.sequence);
-                Ok(found)
-            })
-            .await
-        }
-        .boxed()
+        let name = account.clone();
+        self.on(&name, move |rows| {
+            let own = |row: &&RegisteredRow| row.account == account && row.sequence > after;
+            let mut found: Vec<_> = rows.registered.iter().filter(own).cloned().collect();
+            found.sort_by_key(|row| row.sequence);
+            Ok(found)
+        })
+        .await
     }
 
-    fn unregister(&self, account: &Arc<str>, before: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+    async fn unregister(&self, account: &Arc<str>, before: i64) -> Result<(), StoreError> {
         let account = account.clone();
-        async move {
-            let name = account.clone();
-            self.on(&name, move |rows| {
-                let old = |row: &RegisteredRow| row.account == account && row.sent_at < before;
-                rows.registered.retain(|row| !old(row));
-                Ok(())
-            })
-            .await
-        }
-        .boxed()
+        let name = account.clone();
+        self.on(&name, move |rows| {
+            let old = |row: &RegisteredRow| row.account == account && row.sent_at < before;
+            rows.registered.retain(|row| !old(row));
+            Ok(())
+        })
+        .await
     }
 
-    fn size(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
-        async move { self.on("size", |rows| Ok(rows.memories.len() as u64)).await }.boxed()
+    async fn size(&self) -> Result<u64, StoreError> {
+        self.on("size", |rows| Ok(rows.memories.len() as u64)).await
     }
 
-    fn maintain(&self, before: i64, _: i64) -> BoxFuture<'_, Result<(), StoreError>> {
-        async move {
-            let now = self.database.clock.monotonic();
-            self.on("tend", move |rows| {
-                rows.memories.retain(|_, (_, at)| *at >= before);
-                let mut seen: BTreeMap<Arc<str>, Moment> = BTreeMap::new();
-                for own in rows.processes.values() {
-                    let last = seen.entry(own.replica.clone()).or_default();
-                    *last = own.seen_at.max(*last);
-                }
-                let is_old = |at: Moment| now.since(at) > REPLICA_FORGOTTEN_AFTER;
-                for table in rows.tables.values_mut() {
-                    let forgotten = |own: &Arc<str>| seen.get(own).is_some_and(|at| is_old(*at));
-                    table.releases.retain(|(replica, _), _| !forgotten(replica));
-                }
-                rows.processes.retain(|_, own| !is_old(own.seen_at));
-                Ok(())
-            })
-            .await
-        }
-        .boxed()
+    async fn maintain(&self, before: i64, _: i64) -> Result<(), StoreError> {
+        let now = self.database.clock.monotonic();
+        self.on("tend", move |rows| {
+            rows.memories.retain(|_, (_, at)| *at >= before);
+            let mut seen: BTreeMap<Arc<str>, Moment> = BTreeMap::new();
+            for own in rows.processes.values() {
+                let last = seen.entry(own.replica.clone()).or_default();
+                *last = own.seen_at.max(*last);
+            }
+            let is_old = |at: Moment| now.since(at) > REPLICA_FORGOTTEN_AFTER;
+            for table in rows.tables.values_mut() {
+                let forgotten = |own: &Arc<str>| seen.get(own).is_some_and(|at| is_old(*at));
+                table.releases.retain(|(replica, _), _| !forgotten(replica));
+            }
+            rows.processes.retain(|_, own| !is_old(own.seen_at));
+            Ok(())
+        })
+        .await
     }
 
     fn shared(&self) -> bool {
         true
     }
 
-    fn renew(
+    async fn renew(
         &self,
         accounts: Vec<Arc<str>>,
         held: Vec<(Arc<str>, i64)>,
         joins: bool,
-    ) -> BoxFuture<'_, Result<Renewal, StoreError>> {
-        async move {
-            let now = self.database.clock.monotonic();
-            self.on("renew", move |rows| {
-                let mut renewed = Vec::new();
-                for (account, epoch) in held {
-                    let lease = rows.leases.get_mut(&account);
-                    let own = |own: &&mut Lease| own.process == self.process && own.epoch == epoch;
-                    if let Some(lease) = lease.filter(own) {
-                        lease.expires_at = now + self.lease;
-                        renewed.push((account, epoch));
-                    }
+    ) -> Result<Renewal, StoreError> {
+        let now = self.database.clock.monotonic();
+        self.on("renew", move |rows| {
+            let mut renewed = Vec::new();
+            for (account, epoch) in held {
+                let lease = rows.leases.get_mut(&account);
+                let own = |own: &&mut Lease| own.process == self.process && own.epoch == epoch;
+                if let Some(lease) = lease.filter(own) {
+                    lease.expires_at = now + self.lease;
+                    renewed.push((account, epoch));
                 }
-                if joins {
-                    let own = Process {
-                        replica: self.replica.clone(),
-                        seen_at: now,
-                        lives: true,
-                    };
-                    rows.processes.insert(self.process, own);
-                }
-                let lives = |own: &&Process| own.lives && own.seen_at + self.lease > now;
-                let living = rows.processes.values().filter(lives).count().max(1);
-                let others = |account: &Arc<str>| {
-                    let lease = rows.leases.get(account)?;
-                    (lease.process != self.process).then_some(lease.expires_at)
+            }
+            if joins {
+                let own = Process {
+                    replica: self.replica.clone(),
+                    seen_at: now,
+                    lives: true,
                 };
-                let runs = |end: &Moment| *end > now;
-                let free = |account: &&Arc<str>| {
-                    let steals = self.database.sabotage == Sabotage::StolenLease;
-                    !renewed.iter().any(|(own, _)| own == *account)
-                        && (steals || !others(account).as_ref().is_some_and(runs))
-                };
-                let next = accounts.iter().filter_map(others).filter(runs).min();
-                Ok(Renewal {
-                    free: accounts.iter().filter(free).cloned().collect(),
-                    share: accounts.len().div_ceil(living),
-                    next_expiry: next.map(|end| end.since(now)),
-                    held: renewed,
-                })
+                rows.processes.insert(self.process, own);
+            }
+            let lives = |own: &&Process| own.lives && own.seen_at + self.lease > now;
+            let living = rows.processes.values().filter(lives).count().max(1);
+            let others = |account: &Arc<str>| {
+                let lease = rows.leases.get(account)?;
+                (lease.process != self.process).then_some(lease.expires_at)
+            };
+            let runs = |end: &Moment| *end > now;
+            let free = |account: &&Arc<str>| {
+                let steals = self.database.sabotage == Sabotage::StolenLease;
+                !renewed.iter().any(|(own, _)| own == *account)
+                    && (steals || !others(account).as_ref().is_some_and(runs))
+            };
+            let next = accounts.iter().filter_map(others).filter(runs).min();
+            Ok(Renewal {
+                free: accounts.iter().filter(free).cloned().collect(),
+                share: accounts.len().div_ceil(living),
+                next_expiry: next.map(|end| end.since(now)),
+                held: renewed,
             })
-            .await
-        }
-        .boxed()
+        })
+        .await
     }
 
-    fn acquire(&self, account: &Arc<str>) -> BoxFuture<'_, Result<Option<i64>, StoreError>> {
+    async fn acquire(&self, account: &Arc<str>) -> Result<Option<i64>, StoreError> {
         let account = account.clone();
-        async move {
-            let now = self.database.clock.monotonic();
-            self.on("acquire", move |rows| {
-                let runs = rows
-                    .leases
-                    .get(&account)
-                    .is_some_and(|own| own.expires_at > now);
-                if runs && self.database.sabotage != Sabotage::StolenLease {
-                    return Ok(None);
-                }
-                let last = rows.epochs.entry(account.clone()).or_insert(0);
-                *last += 1;
-                let epoch = *last;
-                let lease = Lease {
-                    process: self.process,
-                    epoch,
-                    expires_at: now + self.lease,
-                };
-                rows.leases.insert(account, lease);
-                Ok(Some(epoch))
-            })
-            .await
-        }
-        .boxed()
+        let now = self.database.clock.monotonic();
+        self.on("acquire", move |rows| {
+            let runs = rows
+                .leases
+                .get(&account)
+                .is_some_and(|own| own.expires_at > now);
+            if runs && self.database.sabotage != Sabotage::StolenLease {
+                return Ok(None);
+            }
+            let last = rows.epochs.entry(account.clone()).or_insert(0);
+            *last += 1;
+            let epoch = *last;
+            let lease = Lease {
+                process: self.process,
+                epoch,
+                expires_at: now + self.lease,
+            };
+            rows.leases.insert(account, lease);
+            Ok(Some(epoch))
+        })
+        .await
     }
 
-    fn give_back(&self, held: Vec<(Arc<str>, i64)>) -> BoxFuture<'_, Result<(), StoreError>> {
-        async move {
-            let now = self.database.clock.monotonic();
-            self.on("give_back", move |rows| {
-                for (account, _) in held {
-                    let lease = rows.leases.get_mut(&account);
-                    if let Some(lease) = lease.filter(|own| own.process == self.process) {
-                        lease.expires_at = now;
-                    }
+    async fn give_back(&self, held: Vec<(Arc<str>, i64)>) -> Result<(), StoreError> {
+        let now = self.database.clock.monotonic();
+        self.on("give_back", move |rows| {
+            for (account, _) in held {
+                let lease = rows.leases.get_mut(&account);
+                if let Some(lease) = lease.filter(|own| own.process == self.process) {
+                    lease.expires_at = now;
                 }
-                Ok(())
-            })
-            .await
-        }
-        .boxed()
+            }
+            Ok(())
+        })
+        .await
     }
 
-    fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>> {
-        async move {
-            self.on("leave", move |rows| {
-                // The replica is known for 30 days; the process is not alive.
-                if let Some(own) = rows.processes.get_mut(&self.process) {
-                    own.lives = false;
-                }
-                Ok(())
-            })
-            .await
-        }
-        .boxed()
+    async fn leave(&self) -> Result<(), StoreError> {
+        self.on("leave", move |rows| {
+            // The replica is known for 30 days; the process is not alive.
+            if let Some(own) = rows.processes.get_mut(&self.process) {
+                own.lives = false;
+            }
+            Ok(())
+        })
+        .await
     }
 }

@@ -3,22 +3,13 @@
 mod postgres;
 mod sqlite;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use super::StoreError;
-use crate::ledger::amount::Amount;
+use crate::{ledger::amount::Amount, store_url::StoreUrl};
 
 /// So many rows are held in memory at a time.
 const CHUNK_ROWS: usize = 2000;
-
-/// A store, by its URL.
-#[derive(Clone)]
-pub enum StorePlace {
-    /// The file of an SQLite ledger.
-    Sqlite(PathBuf),
-    /// The URL of a PostgreSQL database, with its password.
-    Postgres(String),
-}
 
 /// How much was moved.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -235,26 +226,28 @@ impl Target {
 /// An exporter uses one of them, the target is not empty, both are of the same kind, or one of them
 /// cannot be read or written.
 pub async fn migrate(
-    from: &StorePlace,
-    to: &StorePlace,
+    from: &StoreUrl,
+    to: &StoreUrl,
     mut progress: impl FnMut(u64),
 ) -> Result<Moved, StoreError> {
     let same = |what: &str| Err(StoreError::Failed(what.to_owned()));
     let mut source = match (from, to) {
-        (StorePlace::Sqlite(_), StorePlace::Sqlite(_)) => {
+        (StoreUrl::Sqlite(_), StoreUrl::Sqlite(_)) => {
             return same("both are SQLite: copy the ledger with backup");
         }
-        (StorePlace::Postgres(_), StorePlace::Postgres(_)) => {
+        (StoreUrl::Postgres(_), StoreUrl::Postgres(_)) => {
             return same("both are PostgreSQL: use pg_dump and psql");
         }
-        (StorePlace::Sqlite(path), _) => Source::Sqlite(sqlite::Source::open(path)?),
-        (StorePlace::Postgres(url), _) => {
-            Source::Postgres(Box::new(postgres::Source::open(url).await?))
+        (StoreUrl::Sqlite(path), _) => Source::Sqlite(sqlite::Source::open(path)?),
+        (StoreUrl::Postgres(url), _) => {
+            Source::Postgres(Box::new(postgres::Source::open(url.expose()).await?))
         }
     };
     let mut target = match to {
-        StorePlace::Sqlite(path) => Target::Sqlite(sqlite::Target::open(path)?),
-        StorePlace::Postgres(url) => Target::Postgres(Box::new(postgres::Target::open(url).await?)),
+        StoreUrl::Sqlite(path) => Target::Sqlite(sqlite::Target::open(path)?),
+        StoreUrl::Postgres(url) => {
+            Target::Postgres(Box::new(postgres::Target::open(url.expose()).await?))
+        }
     };
     let mut moved = Moved::default();
     let mut all = tables();

@@ -24,7 +24,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     AccountRows, CounterRow, MessageId, ReadRows, ReadSet, RegisteredRow, ReleaseRow, Renewal,
-    StateRow, Store, StoreError, Work, filter::Filter,
+    StateRow, StoreError, WriteSet, filter::Filter,
 };
 use crate::ledger::amount::Amount;
 use connection::Trouble;
@@ -35,7 +35,7 @@ pub(in crate::ledger::store) use schema::part_table;
 const REGISTRATION_LOCK: i64 = 0x4445_4C56_0003;
 
 /// The store.
-pub(in crate::ledger) struct Postgres {
+pub struct Postgres {
     config: Config,
     tls: Option<MakeRustlsConnect>,
     /// Without a password.
@@ -56,7 +56,12 @@ pub(in crate::ledger::store) fn text(text: &str) -> String {
 }
 
 impl Postgres {
-    async fn work(&self, client: &mut Client, ask: &ReadSet, work: Work) -> Result<(), Trouble> {
+    async fn execute<R>(
+        &self,
+        client: &mut Client,
+        ask: &ReadSet,
+        decide: impl FnOnce(ReadRows) -> (WriteSet, R),
+    ) -> Result<R, Trouble> {
         let transaction = client.transaction().await?;
         let row = transaction
             .query_opt(
@@ -116,14 +121,14 @@ impl Postgres {
                     .push((row.get(0), row.get(1), amount(row.get(2))?));
             }
         }
-        let batch = work(told);
-        if batch.is_empty() {
+        let (writes, result) = decide(told);
+        if writes.is_empty() {
             transaction.rollback().await?;
-            return Ok(());
+        } else {
+            apply::apply(&transaction, ask, &writes).await?;
+            transaction.commit().await?;
         }
-        apply::apply(&transaction, ask, &batch).await?;
-        transaction.commit().await?;
-        Ok(())
+        Ok(result)
     }
 }
 
@@ -131,12 +136,9 @@ fn amount(text: &str) -> Result<Amount, Trouble> {
     Amount::parse(text).ok_or_else(|| Trouble::Row(format!("{text:?} is no amount")))
 }
 
-impl Store for Postgres {
-    fn shared(&self) -> bool {
-        true
-    }
-
-    fn renew(
+/// As [`super::Store`] says of each.
+impl Postgres {
+    pub(in crate::ledger) fn renew(
         &self,
         accounts: Vec<Arc<str>>,
         held: Vec<(Arc<str>, i64)>,
@@ -151,7 +153,10 @@ impl Store for Postgres {
         .boxed()
     }
 
-    fn acquire(&self, account: &Arc<str>) -> BoxFuture<'_, Result<Option<i64>, StoreError>> {
+    pub(in crate::ledger) fn acquire(
+        &self,
+        account: &Arc<str>,
+    ) -> BoxFuture<'_, Result<Option<i64>, StoreError>> {
         let account = text(account);
         async move {
             // Not the connection of the renewals: this may wait for another replica's transaction.
@@ -162,7 +167,10 @@ impl Store for Postgres {
         .boxed()
     }
 
-    fn give_back(&self, held: Vec<(Arc<str>, i64)>) -> BoxFuture<'_, Result<(), StoreError>> {
+    pub(in crate::ledger) fn give_back(
+        &self,
+        held: Vec<(Arc<str>, i64)>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             let slot = self.renewals.lock().await;
             let names: Vec<&str> = held.iter().map(|(account, _)| account.as_ref()).collect();
@@ -177,7 +185,7 @@ impl Store for Postgres {
         .boxed()
     }
 
-    fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>> {
+    pub(in crate::ledger) fn leave(&self) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             let slot = self.renewals.lock().await;
             let work = async |client: &mut Client| {
@@ -194,7 +202,7 @@ impl Store for Postgres {
         .boxed()
     }
 
-    fn account(
+    pub(in crate::ledger) fn account(
         &self,
         account: &Arc<str>,
         replica: &Arc<str>,
@@ -267,17 +275,24 @@ impl Store for Postgres {
         .boxed()
     }
 
-    fn transact(&self, ask: ReadSet, work: Work) -> BoxFuture<'_, Result<(), StoreError>> {
+    pub(in crate::ledger) fn transact<'a, R: Send + 'a>(
+        &'a self,
+        reads: ReadSet,
+        decide: impl FnOnce(ReadRows) -> (WriteSet, R) + Send + 'a,
+    ) -> BoxFuture<'a, Result<R, StoreError>> {
         async move {
             let slot = self.connection().await;
             let limit = self.lease * 2;
-            let run = async |client: &mut Client| self.work(client, &ask, work).await;
+            let run = async |client: &mut Client| self.execute(client, &reads, decide).await;
             self.on(slot, limit, run).await
         }
         .boxed()
     }
 
-    fn states(&self, account: &Arc<str>) -> BoxFuture<'_, Result<Vec<StateRow>, StoreError>> {
+    pub(in crate::ledger) fn states(
+        &self,
+        account: &Arc<str>,
+    ) -> BoxFuture<'_, Result<Vec<StateRow>, StoreError>> {
         let account = text(account);
         async move {
             let slot = self.connection().await;
@@ -299,7 +314,7 @@ impl Store for Postgres {
         .boxed()
     }
 
-    fn old_messages(
+    pub(in crate::ledger) fn old_messages(
         &self,
         account: &Arc<str>,
         before: i64,
@@ -325,7 +340,10 @@ impl Store for Postgres {
         .boxed()
     }
 
-    fn register(&self, rows: Vec<RegisteredRow>) -> BoxFuture<'_, Result<(), StoreError>> {
+    pub(in crate::ledger) fn register(
+        &self,
+        rows: Vec<RegisteredRow>,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             let slot = self.connection().await;
             let column = |of: fn(&RegisteredRow) -> &str| -> Vec<String> {
@@ -364,7 +382,7 @@ impl Store for Postgres {
         .boxed()
     }
 
-    fn registered(
+    pub(in crate::ledger) fn registered(
         &self,
         account: &Arc<str>,
         after: i64,
@@ -397,7 +415,11 @@ impl Store for Postgres {
         .boxed()
     }
 
-    fn unregister(&self, account: &Arc<str>, before: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+    pub(in crate::ledger) fn unregister(
+        &self,
+        account: &Arc<str>,
+        before: i64,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
         let account = text(account);
         async move {
             let slot = self.connection().await;
@@ -412,7 +434,7 @@ impl Store for Postgres {
         .boxed()
     }
 
-    fn size(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
+    pub(in crate::ledger) fn size(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
         async move {
             let slot = self.connection().await;
             let work = async |client: &mut Client| {
@@ -431,7 +453,11 @@ impl Store for Postgres {
         .boxed()
     }
 
-    fn maintain(&self, before: i64, now: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+    pub(in crate::ledger) fn maintain(
+        &self,
+        before: i64,
+        now: i64,
+    ) -> BoxFuture<'_, Result<(), StoreError>> {
         async move {
             let slot = self.connection().await;
             let work = async |client: &mut Client| {

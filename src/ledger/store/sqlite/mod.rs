@@ -16,15 +16,14 @@ use std::{
     time::Duration,
 };
 
-use futures_util::{FutureExt, future::BoxFuture};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, task::JoinError};
 
 use super::{
     AccountRows, CounterRow, MessageId, ReadRows, ReadSet, RegisteredRow, ReleaseRow, StateRow,
-    Store, StoreError, Work, WriteSet,
+    StoreError, Transaction, WriteSet, transaction::erased,
 };
-use crate::files::create_private_directory;
+use crate::{blocking::on_disk, files::create_private_directory};
 pub(in crate::ledger::store) use backup::UNFINISHED;
 pub(in crate::ledger) use backup::backup;
 pub(in crate::ledger::store) use file::{check as is_ledger, create, lock as lock_file};
@@ -38,7 +37,7 @@ use writer::{Job, Writer};
 const BUSY: Duration = Duration::from_secs(2);
 
 /// The store.
-pub(in crate::ledger) struct Sqlite {
+pub struct Sqlite {
     jobs: mpsc::Sender<Job>,
     path: PathBuf,
 }
@@ -173,27 +172,49 @@ fn read_only(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-impl Store for Sqlite {
-    fn account(
+/// As [`super::Store`] says of each.
+impl Sqlite {
+    pub(in crate::ledger) async fn account(
         &self,
         account: &Arc<str>,
         replica: &Arc<str>,
-    ) -> BoxFuture<'_, Result<AccountRows, StoreError>> {
+    ) -> Result<AccountRows, StoreError> {
+        // What is on its way to the file is there after this, also that of a caller that has gone.
+        self.run(|_| Ok(())).await?;
         let (account, replica) = (account.clone(), replica.clone());
-        self.run(move |memory| rows_of(&memory.connection, &account, &replica))
-            .boxed()
+        let path = self.path.clone();
+        // Over a connection of its own: the accounts of a process that starts are read side by side.
+        let read = on_disk(move || {
+            let mut connection = read_only(&path)?;
+            let transaction = connection.transaction().map_err(failed(&path))?;
+            rows_of(&transaction, &account, &replica).map_err(failed(&path))
+        });
+        let ended = |error: JoinError| refuse(&self.path, &error.to_string());
+        read.await.map_err(ended)?
     }
 
-    fn transact(&self, ask: ReadSet, work: Work) -> BoxFuture<'_, Result<(), StoreError>> {
-        async move {
-            let (reply, answer) = oneshot::channel();
-            self.send(Job::Transact(ask, work, reply))?;
-            answer.await.unwrap_or_else(|_| Err(self.gone()))
-        }
-        .boxed()
+    pub(in crate::ledger) async fn transact<R: Send + 'static>(
+        &self,
+        reads: ReadSet,
+        decide: impl FnOnce(ReadRows) -> (WriteSet, R) + Send + 'static,
+    ) -> Result<R, StoreError> {
+        let (transaction, answer) = erased(reads, decide);
+        self.enqueue(transaction)?;
+        answer.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
-    fn states(&self, account: &Arc<str>) -> BoxFuture<'_, Result<Vec<StateRow>, StoreError>> {
+    /// Gives a transaction to the thread, which finishes it.
+    pub(in crate::ledger) fn enqueue(
+        &self,
+        transaction: Box<dyn Transaction>,
+    ) -> Result<(), StoreError> {
+        self.send(Job::Transact(transaction))
+    }
+
+    pub(in crate::ledger) async fn states(
+        &self,
+        account: &Arc<str>,
+    ) -> Result<Vec<StateRow>, StoreError> {
         let account = account.clone();
         self.run(move |memory| {
             let mut statement = memory
@@ -204,14 +225,14 @@ impl Store for Sqlite {
             })?;
             rows.collect()
         })
-        .boxed()
+        .await
     }
 
-    fn old_messages(
+    pub(in crate::ledger) async fn old_messages(
         &self,
         account: &Arc<str>,
         before: i64,
-    ) -> BoxFuture<'_, Result<Vec<MessageId>, StoreError>> {
+    ) -> Result<Vec<MessageId>, StoreError> {
         let account = account.clone();
         self.run(move |memory| {
             let mut statement = memory.connection.prepare_cached(
@@ -222,23 +243,27 @@ impl Store for Sqlite {
             })?;
             rows.collect()
         })
-        .boxed()
+        .await
     }
 
-    fn register(&self, rows: Vec<RegisteredRow>) -> BoxFuture<'_, Result<(), StoreError>> {
-        let batch = WriteSet {
+    pub(in crate::ledger) async fn register(
+        &self,
+        rows: Vec<RegisteredRow>,
+    ) -> Result<(), StoreError> {
+        let writes = WriteSet {
             registered: rows,
             ..WriteSet::default()
         };
         // As a transaction, it shares its commit with others that wait.
-        self.transact(ReadSet::default(), Box::new(move |_| batch))
+        self.transact(ReadSet::default(), move |_| (writes, ()))
+            .await
     }
 
-    fn registered(
+    pub(in crate::ledger) async fn registered(
         &self,
         account: &Arc<str>,
         after: i64,
-    ) -> BoxFuture<'_, Result<Vec<RegisteredRow>, StoreError>> {
+    ) -> Result<Vec<RegisteredRow>, StoreError> {
         let account = account.clone();
         self.run(move |memory| {
             let mut statement = memory.connection.prepare_cached(
@@ -256,10 +281,14 @@ impl Store for Sqlite {
             })?;
             rows.collect()
         })
-        .boxed()
+        .await
     }
 
-    fn unregister(&self, account: &Arc<str>, before: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+    pub(in crate::ledger) async fn unregister(
+        &self,
+        account: &Arc<str>,
+        before: i64,
+    ) -> Result<(), StoreError> {
         let account = account.clone();
         self.run(move |memory| {
             memory
@@ -268,19 +297,17 @@ impl Store for Sqlite {
                 .execute(params![account, before])
                 .map(drop)
         })
-        .boxed()
+        .await
     }
 
-    fn size(&self) -> BoxFuture<'_, Result<u64, StoreError>> {
-        let name = self.path.clone();
+    pub(in crate::ledger) async fn size(&self) -> Result<u64, StoreError> {
         let length = |path: &Path| fs::metadata(path).map_or(0, |own| own.len());
-        let mut wal = name.clone().into_os_string();
+        let mut wal = self.path.clone().into_os_string();
         wal.push("-wal");
-        let size = length(&name) + length(Path::new(&wal));
-        std::future::ready(Ok(size)).boxed()
+        Ok(length(&self.path) + length(Path::new(&wal)))
     }
 
-    fn maintain(&self, before: i64, _: i64) -> BoxFuture<'_, Result<(), StoreError>> {
+    pub(in crate::ledger) async fn maintain(&self, before: i64, _: i64) -> Result<(), StoreError> {
         self.run(move |memory| {
             let old: Vec<i64> = memory
                 .parts
@@ -303,6 +330,6 @@ impl Store for Sqlite {
             memory.parts.retain(|part| !old.contains(&part.id));
             Ok(())
         })
-        .boxed()
+        .await
     }
 }

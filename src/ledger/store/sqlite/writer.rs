@@ -3,10 +3,9 @@
 use std::{fs::File, path::PathBuf, sync::mpsc};
 
 use rusqlite::{Connection, TransactionBehavior};
-use tokio::sync::oneshot;
 
 use super::{
-    ReadSet, StoreError, Work, failed,
+    Transaction, failed,
     parts::{self, Part},
     rows::{apply, tell},
 };
@@ -14,12 +13,9 @@ use super::{
 /// So many transactions share a commit at most.
 const SHARED: usize = 64;
 
-/// Who waits for a transaction.
-pub(super) type Reply = oneshot::Sender<Result<(), StoreError>>;
-
 /// What the thread does.
 pub(super) enum Job {
-    Transact(ReadSet, Work, Reply),
+    Transact(Box<dyn Transaction>),
     /// Anything else, by itself.
     Run(Box<dyn FnOnce(&mut Writer) + Send>),
 }
@@ -43,13 +39,11 @@ impl Writer {
             while let Some(job) = next.take() {
                 match job {
                     Job::Run(work) => work(&mut self),
-                    Job::Transact(ask, work, reply) => {
-                        let mut group = vec![(ask, work, reply)];
+                    Job::Transact(transaction) => {
+                        let mut group = vec![transaction];
                         while group.len() < SHARED {
                             match queue.try_recv() {
-                                Ok(Job::Transact(ask, work, reply)) => {
-                                    group.push((ask, work, reply));
-                                }
+                                Ok(Job::Transact(transaction)) => group.push(transaction),
                                 Ok(other) => {
                                     next = Some(other);
                                     break;
@@ -64,42 +58,36 @@ impl Writer {
         }
     }
 
-    fn commit(&mut self, group: Vec<(ReadSet, Work, Reply)>) {
-        let (mut asked, mut replies) = (Vec::new(), Vec::new());
-        for (ask, work, reply) in group {
-            asked.push((ask, work));
-            replies.push(reply);
-        }
-        let outcome = self.try_commit(asked).map_err(failed(&self.path));
+    fn commit(&mut self, mut group: Vec<Box<dyn Transaction>>) {
+        let outcome = self.try_commit(&mut group).map_err(failed(&self.path));
         if outcome.is_err() {
             // What is known of the parts may be what was not committed.
             if let Ok(parts) = parts::load(&self.connection) {
                 self.parts = parts;
             }
         }
-        for reply in replies {
-            // Whoever asked may have gone.
-            let _ = reply.send(outcome.clone());
+        for transaction in group {
+            transaction.finish(outcome.clone());
         }
     }
 
-    fn try_commit(&mut self, group: Vec<(ReadSet, Work)>) -> rusqlite::Result<()> {
-        let transaction = self
+    fn try_commit(&mut self, group: &mut [Box<dyn Transaction>]) -> rusqlite::Result<()> {
+        let shared = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut wrote = false;
-        for (ask, work) in group {
-            let told = tell(&transaction, &self.parts, &ask)?;
-            let batch = work(told);
-            if !batch.is_empty() {
+        for transaction in group {
+            let rows = tell(&shared, &self.parts, transaction.reads())?;
+            let writes = transaction.decide(rows);
+            if !writes.is_empty() {
                 wrote = true;
-                apply(&transaction, &mut self.parts, &ask, &batch)?;
+                apply(&shared, &mut self.parts, transaction.reads(), &writes)?;
             }
         }
         if wrote {
-            transaction.commit()
+            shared.commit()
         } else {
-            transaction.rollback()
+            shared.rollback()
         }
     }
 }

@@ -1,0 +1,35 @@
+//! What the ledger has to know, out of the configuration.
+
+use crate::{
+    config::{Account, Config},
+    ledger::{AccountOptions, LabelLimits, LedgerOptions, Windows},
+};
+
+impl From<&Config> for LedgerOptions {
+    fn from(config: &Config) -> LedgerOptions {
+        LedgerOptions {
+            store: config.store.clone(),
+            spool: config.spool.clone(),
+            replica: config.replica.clone(),
+            lease: config.lease,
+        }
+    }
+}
+
+impl From<(&Config, &Account)> for AccountOptions {
+    fn from((config, account): (&Config, &Account)) -> AccountOptions {
+        AccountOptions {
+            name: account.name.clone(),
+            zero_hold: config.zero_hold,
+            adopt_age: config.adopt_age,
+            max_age: account.messages.max_age,
+            windows: Windows::new(
+                &account.cohort_ages,
+                account.snapshot_interval(),
+                account.daily,
+            ),
+            channels: account.vendor.channels,
+            limits: LabelLimits::from(&config.limits),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! One transaction of an account, and what is read again when nobody knows what became of the one before.
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::{AccountLedger, Policy, unpack};
+use crate::ledger::{
+    LedgerDelta, Volume,
+    key::CounterKey,
+    state::{AccountState, StateChanges, StateTransaction},
+    store::{ReadRows, ReadSet, StoreError, WriteSet},
+};
+
+/// What a transaction of the account has decided. Where it does not become durable this is dropped, in this
+/// order: the new names go back before the next transaction can take any.
+struct Decision<R> {
+    changes: StateChanges,
+    image: OwnedMutexGuard<AccountState>,
+    outcome: R,
+}
+
+impl AccountLedger {
+    pub(super) async fn load(
+        &self,
+        image: &mut AccountState,
+        policy: &Policy,
+    ) -> Result<(), StoreError> {
+        let rows = self.store.account(&self.name, &self.replica).await;
+        let rows = rows.inspect_err(|error| self.failed_by(error))?;
+        self.names.load(rows.names.clone());
+        let now = self.clock.now().as_millisecond();
+        image
+            .load(rows, |shown| policy.hold(self.clock.monotonic(), shown), now)
+            .map_err(|problem| {
+                StoreError::Failed(format!(
+                    "the ledger of {} cannot be read: {problem}; use the version that wrote it, or a later one",
+                    self.name
+                ))
+            })?;
+        for campaign in image.gone.iter().filter_map(CounterKey::campaign) {
+            self.names.forget_campaign(campaign);
+        }
+        Ok(())
+    }
+
+    /// Takes what the store has once more, messages that are watched included.
+    async fn reload(&self, image: &mut AccountState, policy: &Policy) -> Result<(), StoreError> {
+        self.load(image, policy).await?;
+        image.stale = true;
+        let ask = ReadSet {
+            account: self.name.clone(),
+            replica: self.replica.clone(),
+            messages: image.messages.keys().cloned().collect(),
+            ..ReadSet::default()
+        };
+        let told = self
+            .store
+            .transact(ask, |rows| (WriteSet::default(), rows))
+            .await
+            .inspect_err(|error| self.failed_by(error))?;
+        let now = self.clock.now();
+        let watched: Vec<_> = image.messages.keys().cloned().collect();
+        for id in watched {
+            match (told.messages.get(&id), image.messages.get(&id).cloned()) {
+                (Some(row), Some(mut known)) => {
+                    known.state = unpack(&id, row)?;
+                    known.hash = 0;
+                    known.next = known.state.next_ages(now, &policy.windows);
+                    image.put_message(id, known);
+                }
+                _ => image.drop_message(&id),
+            }
+        }
+        image.stale = false;
+        Ok(())
+    }
+
+    /// To lose a lease is no fault of the store.
+    pub(super) fn failed_by(&self, error: &StoreError) {
+        if let StoreError::Failed(_) = error {
+            self.notes.up(Volume::Store, false);
+            self.notes.error();
+        }
+    }
+
+    /// One transaction. Only what is durable is told.
+    pub(super) async fn change<R: Send + 'static>(
+        &self,
+        ask: impl FnOnce(&AccountState) -> ReadSet,
+        compute: impl FnOnce(&mut StateTransaction<'_>, ReadRows) -> R + Send + 'static,
+    ) -> Result<(LedgerDelta, R), StoreError> {
+        let policy = self.policy();
+        let mut image = self.image.clone().lock_owned().await;
+        if !self.lease.runs() || image.fence != self.lease.epoch() {
+            return Err(StoreError::Fenced);
+        }
+        let mut reloaded = LedgerDelta::default();
+        if image.stale {
+            self.reload(&mut image, &policy).await?;
+            reloaded.shown = image.shown();
+            reloaded.born = true;
+        }
+        // Until it is known what happened: whoever waits for it may go away.
+        image.stale = true;
+        let mut ask = ask(&image);
+        ask.fence = image.fence;
+        ask.account = self.name.clone();
+        ask.replica = self.replica.clone();
+        let names = self.names.clone();
+        let now = self.clock.now().as_millisecond();
+        let hold = policy.hold(self.clock.monotonic(), false);
+        let decide = move |mut rows: ReadRows| {
+            let stored = std::mem::take(&mut rows.messages);
+            let states = stored.into_iter().map(|(id, row)| {
+                let state = unpack(&id, &row)?;
+                Ok((id, state))
+            });
+            let states = match states.collect() {
+                Ok(states) => states,
+                Err(error) => return (WriteSet::default(), Err(error)),
+            };
+            let mut draft = StateTransaction {
+                states,
+                image: &image,
+                names: &names,
+                channels: policy.channels,
+                ages: policy.windows.ages(),
+                now,
+                hold,
+                changes: StateChanges::default(),
+            };
+            let outcome = compute(&mut draft, rows);
+            let writes = draft.batch();
+            let decision = Decision {
+                changes: draft.changes,
+                image,
+                outcome,
+            };
+            (writes, Ok(decision))
+        };
+        let done = self.store.transact(ask, decide).await.flatten();
+        let Decision {
+            changes,
+            mut image,
+            outcome,
+        } = done.inspect_err(|error| self.failed_by(error))?;
+        self.notes.up(Volume::Store, true);
+        image.stale = false;
+        reloaded.gone = std::mem::take(&mut image.gone);
+        reloaded.append(changes.apply(&mut image, &self.names));
+        self.plan(&image);
+        Ok((reloaded, outcome))
+    }
+}

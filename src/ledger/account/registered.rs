@@ -1,0 +1,62 @@
+//! Messages that somebody has registered, on this replica or another.
+
+use std::time::Duration;
+
+use delivery_clock::is_plausible;
+use jiff::Timestamp;
+
+use super::AccountLedger;
+use crate::{ledger::store::StoreError, model::Message};
+
+/// How often registrations of other replicas are looked for.
+const LOOK_FOR_REGISTRATIONS: Duration = Duration::from_secs(2);
+
+impl AccountLedger {
+    /// Somebody has registered messages of the account here.
+    pub fn registered_now(&self) {
+        self.registrations.notify_one();
+    }
+
+    /// Returns when there may be new registrations: at once after one here, and once in a while for
+    /// those that another replica took.
+    pub async fn registration(&self) {
+        if self.store.shared() {
+            tokio::select! {
+                () = self.registrations.notified() => {}
+                () = self.clock.sleep(LOOK_FOR_REGISTRATIONS) => {}
+            }
+        } else {
+            self.registrations.notified().await;
+        }
+    }
+
+    /// The messages that were registered after a sequence number, and the last of their numbers.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn registered(&self, after: i64) -> Result<(Vec<Message>, i64), StoreError> {
+        let rows = self.store.registered(&self.name, after).await?;
+        let last = rows.last().map_or(after, |row| row.sequence);
+        let messages = rows.into_iter().map(|row| Message {
+            application: row.id.0,
+            id: row.id.1,
+            campaign: row.campaign,
+            // What was registered before the clock was set was sent when it is read.
+            sent_at: Timestamp::from_millisecond(row.sent_at)
+                .ok()
+                .filter(|sent_at| is_plausible(*sent_at)),
+        });
+        Ok((messages.collect(), last))
+    }
+
+    /// Forgets registrations of messages that were sent before a time.
+    ///
+    /// # Errors
+    ///
+    /// The store failed.
+    pub async fn unregister(&self, before: Timestamp) -> Result<(), StoreError> {
+        let before = before.as_millisecond();
+        self.store.unregister(&self.name, before).await
+    }
+}

@@ -1,0 +1,367 @@
+//! What a transaction changes of an account's state: first a draft, then rows, and the truth once they are durable.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+
+use super::{AccountState, CounterState, Hold, MessageEntry, shown};
+use crate::{
+    catalog::{self, CohortPart, Label, Origin, combinations, label::CAMPAIGN},
+    ledger::{
+        LedgerDelta,
+        amount::Amount,
+        key::{CounterKey, Texts},
+        message::MessageState,
+        names::{LabelLimiter, NewNames, OTHER},
+        store::{CounterRow, MessageId, MessageRow, ReleaseRow, WriteSet},
+    },
+    model::{Age, Channel, Dataset},
+    providers::Digest,
+};
+
+/// What a transaction changes, not yet true.
+pub(in crate::ledger) struct StateTransaction<'i> {
+    pub(in crate::ledger) image: &'i AccountState,
+    pub(in crate::ledger) names: &'i Arc<LabelLimiter>,
+    /// The channels that the account's vendor has.
+    pub(in crate::ledger) channels: &'static [Channel],
+    /// The ages that the account's cohorts have.
+    pub(in crate::ledger) ages: &'i [Age],
+    pub(in crate::ledger) now: i64,
+    /// The hold of a counter that is born now.
+    pub(in crate::ledger) hold: Hold,
+    pub(in crate::ledger) changes: StateChanges,
+    /// The stored states of the messages that were asked for.
+    pub(in crate::ledger) states: HashMap<MessageId, MessageState>,
+}
+
+/// The changes of a draft.
+#[derive(Default)]
+pub(in crate::ledger) struct StateChanges {
+    counters: HashMap<CounterKey, CounterState>,
+    messages: BTreeMap<MessageId, MessageEntry>,
+    /// Only in memory: their stored state did not change.
+    refreshed: Vec<(MessageId, MessageEntry)>,
+    pub(in crate::ledger) memories: HashMap<Digest, Vec<u8>>,
+    births: Vec<(Arc<str>, String, i64)>,
+    pub(in crate::ledger) cursors: Vec<(Arc<str>, String, i64)>,
+    /// Names that the transaction stores; taken when its rows are made.
+    new_names: Option<NewNames>,
+    gone_counters: Vec<CounterKey>,
+    gone_campaigns: BTreeSet<Arc<str>>,
+    gone_messages: Vec<MessageId>,
+    overflowed: HashSet<CounterKey>,
+    /// Rows of the inbox that are in the counters now.
+    pub(in crate::ledger) absorbed: Vec<i64>,
+    pub(in crate::ledger) delta: LedgerDelta,
+}
+
+/// Whether an application cannot have been asked for the first time then: the clock was not set, or it
+/// was more than a day ahead. As long as such a time stood, history would count, or news would not.
+fn is_wrong_birth(at: i64, now: i64) -> bool {
+    let plausible =
+        |at: i64| Timestamp::from_millisecond(at).is_ok_and(delivery_clock::is_plausible);
+    at.saturating_sub(now) > MAX_BIRTH_AHEAD || plausible(now) && !plausible(at)
+}
+
+/// A day, in milliseconds.
+const MAX_BIRTH_AHEAD: i64 = 24 * 3600 * 1000;
+
+impl StateTransaction<'_> {
+    fn counter(&mut self, key: &CounterKey, like: &Amount) -> &mut CounterState {
+        let (image, now, hold) = (self.image, self.now, self.hold);
+        self.changes
+            .counters
+            .entry(key.clone())
+            .or_insert_with(|| match image.counters.get(key) {
+                Some(known) => known.clone(),
+                None => CounterState {
+                    total: like.zero(),
+                    pending: like.zero(),
+                    shown: like.zero(),
+                    born_at: now,
+                    changed_at: now,
+                    hold,
+                    stored: false,
+                },
+            })
+    }
+
+    /// Adds to a counter; one that is not there is born at zero.
+    pub(in crate::ledger) fn add(&mut self, key: CounterKey, amount: &Amount) {
+        if amount.is_zero()
+            && (self.image.counters.contains_key(&key) || self.changes.counters.contains_key(&key))
+        {
+            return;
+        }
+        let now = self.now;
+        let state = self.counter(&key, amount);
+        if amount.is_zero() {
+            return;
+        }
+        state.total.add(amount);
+        state.pending.add(amount);
+        state.changed_at = now;
+        if state.hold == Hold::Open {
+            state.shown.add(&state.pending);
+            state.pending = state.pending.zero();
+        }
+    }
+
+    /// The counter is shown by this replica: from 0 on, if it was not before.
+    pub(in crate::ledger) fn init(&mut self, key: &CounterKey) {
+        self.counter(key, &Amount::Count(0));
+    }
+
+    /// Releases what the counter has; from now on it is released as it is counted.
+    pub(in crate::ledger) fn release(&mut self, key: &CounterKey) {
+        let state = self.counter(key, &Amount::Count(0));
+        state.hold = Hold::Open;
+        state.shown.add(&state.pending);
+        state.pending = state.pending.zero();
+    }
+
+    /// The data set of the application is asked for: from when on, if not before.
+    pub(in crate::ledger) fn birth(
+        &mut self,
+        application: &Arc<str>,
+        dataset: Dataset,
+    ) -> Timestamp {
+        let key = (application.clone(), dataset.as_str().to_owned());
+        let stored = self.image.births.get(&key).copied();
+        let at = match stored.filter(|at| !is_wrong_birth(*at, self.now)) {
+            // It is no later than now, whatever the clock has said before.
+            Some(at) => at.min(self.now),
+            None => {
+                let born = self
+                    .changes
+                    .births
+                    .iter()
+                    .any(|(own, set, _)| own == application && set == dataset.as_str());
+                if !born {
+                    self.changes.births.push((key.0, key.1, self.now));
+                }
+                self.now
+            }
+        };
+        Timestamp::from_millisecond(at).unwrap_or_default()
+    }
+
+    /// The counters of a channel that every message on it can have.
+    pub(in crate::ledger) fn zero_channel(&mut self, application: &Arc<str>, channel: &str) {
+        let own: Arc<str> = Arc::from(channel);
+        let declared = self.channels.iter().find(|own| own.name == channel);
+        for field in declared.map_or(&[][..], |own| own.fields) {
+            let key = CounterKey::measured(application, catalog::TOTAL, field.measure, &[&own]);
+            self.add(key, &Amount::Count(0));
+        }
+        for age in self.ages.iter().copied() {
+            for part in CohortPart::ALL {
+                let key = CounterKey::at_age(application, catalog::COHORT, part, &[&own], age);
+                self.add(key, &Amount::Count(0));
+            }
+        }
+    }
+
+    /// The counters of bounced addresses, all of them.
+    pub(in crate::ledger) fn zero_bounced(&mut self, application: &Arc<str>) {
+        let family = catalog::BOUNCED_ADDRESSES;
+        let labels: Vec<Label> = family.counter_labels().copied().collect();
+        let known = |label: &Label| match label.origin {
+            Origin::Words(words) => words.iter().map(|word| Arc::from(*word)).collect(),
+            _ => Vec::new(),
+        };
+        for values in combinations(&labels, known) {
+            let values: Vec<&Arc<str>> = values.iter().collect();
+            let key = CounterKey::new(application, family, &values);
+            self.add(key, &Amount::Count(0));
+        }
+    }
+
+    /// A message's state changed.
+    pub(in crate::ledger) fn put_message(&mut self, id: MessageId, mut known: MessageEntry) {
+        known.state.pack();
+        self.changes.messages.insert(id, known);
+    }
+
+    /// What is known of a message that does not have to be stored.
+    pub(in crate::ledger) fn refresh_message(&mut self, id: MessageId, known: MessageEntry) {
+        self.changes.refreshed.push((id, known));
+    }
+
+    /// Forgets a message; no counter moves.
+    pub(in crate::ledger) fn forget_message(&mut self, id: MessageId) {
+        self.changes.gone_messages.push(id);
+    }
+
+    /// Forgets all counters of a campaign.
+    pub(in crate::ledger) fn forget_campaign(&mut self, campaign: &Arc<str>) {
+        let own = |key: &&CounterKey| key.campaign() == Some(campaign);
+        let keys: Vec<_> = self.image.counters.keys().filter(own).cloned().collect();
+        for key in &keys {
+            self.changes.counters.remove(key);
+        }
+        self.changes.gone_counters.extend(keys);
+        self.changes.gone_campaigns.insert(campaign.clone());
+    }
+
+    /// The same key with texts that keep to the limits.
+    pub(in crate::ledger) fn bounded(&mut self, key: CounterKey) -> CounterKey {
+        let mut overflowed = false;
+        let names = self.names;
+        let key = key.limited(&mut |label, text| {
+            let name = names.name(label, text);
+            overflowed |= name.as_ref() == OTHER && text.as_ref() != OTHER;
+            name
+        });
+        if overflowed {
+            self.changes.overflowed.insert(key.clone());
+        }
+        key
+    }
+
+    /// The rows of the transaction.
+    pub(in crate::ledger) fn batch(&mut self) -> WriteSet {
+        let new_names = self.changes.new_names.insert(self.names.take_new());
+        let names = new_names.names().to_vec();
+        let changes = &self.changes;
+        let mut batch = WriteSet {
+            births: changes.births.clone(),
+            cursors: changes.cursors.clone(),
+            names,
+            now: self.now,
+            ..WriteSet::default()
+        };
+        for (key, state) in &changes.counters {
+            let text = key.to_text();
+            let old = self.image.counters.get(key);
+            if old.is_none_or(|old| old.total != state.total || old.pending != state.pending) {
+                batch.counters.push(CounterRow {
+                    key: text.clone(),
+                    total: state.total.clone(),
+                    pending: state.pending.clone(),
+                    changed_at: state.changed_at,
+                });
+            }
+            if !state.stored || old.is_none_or(|old| old.shown != state.shown) {
+                batch.releases.push(ReleaseRow {
+                    key: text,
+                    shown: state.shown.clone(),
+                    born_at: state.born_at,
+                });
+            }
+        }
+        for (id, known) in &changes.messages {
+            let state = postcard::to_allocvec(&known.state).unwrap_or_default();
+            batch.messages.push(MessageRow {
+                id: id.clone(),
+                state,
+                since: known.state.since(),
+            });
+        }
+        batch.memories = changes
+            .memories
+            .iter()
+            .map(|(digest, memory)| (*digest, memory.clone()))
+            .collect();
+        batch.gone_counters = changes
+            .gone_counters
+            .iter()
+            .map(CounterKey::to_text)
+            .collect();
+        let label: Arc<str> = Arc::from(CAMPAIGN.name);
+        batch.gone_names = changes
+            .gone_campaigns
+            .iter()
+            .map(|campaign| (label.clone(), campaign.clone()))
+            .collect();
+        batch.gone_messages = changes.gone_messages.clone();
+        batch.absorbed = changes.absorbed.clone();
+        batch
+    }
+
+    /// Takes in what replicas have counted that do not hold the account.
+    pub(in crate::ledger) fn absorb(&mut self, inbox: Vec<(i64, String, Amount)>) {
+        let mut texts = Texts::default();
+        for (row, key, amount) in inbox {
+            if let Some(key) = texts.counter(&key) {
+                let key = self.bounded(key);
+                self.add(key, &amount);
+            }
+            self.changes.absorbed.push(row);
+        }
+    }
+
+    /// The rows of a transaction of a replica that does not hold the account: its holder will
+    /// take them in.
+    pub(in crate::ledger) fn batch_elsewhere(&self) -> WriteSet {
+        let changes = &self.changes;
+        WriteSet {
+            memories: changes
+                .memories
+                .iter()
+                .map(|(digest, memory)| (*digest, memory.clone()))
+                .collect(),
+            inbox: changes
+                .counters
+                .iter()
+                .map(|(key, state)| (key.to_text(), state.total.clone()))
+                .collect(),
+            now: self.now,
+            ..WriteSet::default()
+        }
+    }
+}
+
+impl StateChanges {
+    /// Makes the changes true: the transaction is durable.
+    pub(in crate::ledger) fn apply(
+        self,
+        image: &mut AccountState,
+        names: &LabelLimiter,
+    ) -> LedgerDelta {
+        let mut delta = self.delta;
+        if let Some(new_names) = self.new_names {
+            new_names.stored();
+        }
+        for (key, mut state) in self.counters {
+            state.stored = true;
+            let old = image.counters.get(&key);
+            let was = old.map_or(0, |old| old.pending.things());
+            image.held = (image.held + state.pending.things()).saturating_sub(was);
+            delta.born |= old.is_none();
+            if old.is_none_or(|old| old.shown != state.shown) {
+                delta.shown.push(shown(&key, &state));
+            }
+            image.counters.insert(key, state);
+        }
+        for key in self.gone_counters {
+            if let Some(old) = image.counters.swap_remove(&key) {
+                image.held = image.held.saturating_sub(old.pending.things());
+            }
+            delta.gone.push(key);
+        }
+        for campaign in &self.gone_campaigns {
+            names.forget_campaign(campaign);
+        }
+        for (application, dataset, at) in self.births {
+            image.births.insert((application, dataset), at);
+        }
+        for (application, dataset, at) in self.cursors {
+            image.cursors.insert((application, dataset), at);
+        }
+        for (id, known) in self.messages.into_iter().chain(self.refreshed) {
+            image.put_message(id, known);
+        }
+        for id in &self.gone_messages {
+            image.drop_message(id);
+        }
+        image.schedule();
+        delta.overflowed.extend(self.overflowed);
+        delta.held = Some(image.held);
+        delta
+    }
+}

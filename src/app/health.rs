@@ -6,6 +6,8 @@ use std::{
     time::Duration,
 };
 
+use reqwest::StatusCode;
+
 use super::{FAILED, OK};
 use crate::{cli::Cli, providers::http::chain, web::guard::Guard};
 
@@ -25,6 +27,7 @@ pub(super) async fn run(cli: &Cli) -> u8 {
 async fn ask(cli: &Cli) -> Result<(), String> {
     let address = cli.flags.listen_addresses.first().map(String::as_str);
     let authority = reachable(address.unwrap_or_default())?;
+    let is_guarded = cli.flags.web_config_file.is_some();
     let scheme = match &cli.flags.web_config_file {
         None => "http",
         Some(path) => {
@@ -48,7 +51,9 @@ async fn ask(cli: &Cli) -> Result<(), String> {
     let url = format!("{scheme}://{authority}/-/healthy");
     let answer = client.get(&url).send().await;
     let answer = answer.map_err(|error| format!("{url}: {}", chain(&error)))?;
-    if answer.status().is_success() {
+    // Whoever asks for a password serves: more than that a healthy one does not say.
+    let asks_for_password = is_guarded && answer.status() == StatusCode::UNAUTHORIZED;
+    if answer.status().is_success() || asks_for_password {
         return Ok(());
     }
     Err(format!("{url} answers {}", answer.status()))

@@ -174,6 +174,23 @@ async fn health_asks_the_exporter_that_runs() {
     let (status, ..) = run(&["health", &address], directory.path());
     assert_eq!(status, Some(1), "it is asked as it is configured");
     drop(exporter);
+
+    // It has no password to give.
+    let hash = "$2b$12$hNf2lSsxfm0.i4a.1kVpSOVyBCfIB51VRjgBUyv6kdnyTlgWj81Ay";
+    fs::write(&web, format!("basic_auth_users: {{scraper: {hash}}}\n")).unwrap();
+    let mut command = binary();
+    command
+        .arg(&address)
+        .arg(&flag)
+        .arg("--config.file=config.yaml");
+    let exporter = Exporter::spawn_bare(command, directory.path()).await;
+    let (status, _, said) = run(&["health", &address, &flag], directory.path());
+    assert_eq!((status, said.as_str()), (Some(0), ""));
+    let (status, ..) = run(&["health", &address], directory.path());
+    assert_eq!(status, Some(1), "nobody said that there are users");
+    drop(exporter);
+    let (status, ..) = run(&["health", &address, &flag], directory.path());
+    assert_eq!(status, Some(1));
 }
 
 /// Counters that are about deliveries, whatever the process did since.

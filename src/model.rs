@@ -1,5 +1,5 @@
 //! The words that all rooms share: who is asked (accounts, applications, data sets), about what
-//! (messages), and what can be counted (measures). No vendor's JSON, no metric name.
+//! (messages), and what can be counted (measures). No vendor's JSON, no family.
 
 mod dataset;
 

@@ -24,8 +24,9 @@ impl Kind {
     }
 }
 
-/// Which series of a family an account has from its beginning, with 0, so that `rate()` sees the first
-/// increase: one for each value of its labels that is known beforehand.
+/// Which series of a family of the exporter's own an account has from its beginning, with 0, so that `rate()`
+/// sees the first increase: one for each value of its labels that is known beforehand. Counters of the ledger
+/// are born there: those of a channel at the start, all others with the first number of their kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Zeros {
     /// None: they come with the first value.
@@ -85,7 +86,7 @@ pub struct Family {
     /// The series that are there from the beginning.
     pub zeros: Zeros,
     /// Whether it holds parts of messages' numbers, which `per_message.channels` hides.
-    pub is_breakdown: bool,
+    pub is_message_breakdown: bool,
     /// Whether it has series. Values of other families are dropped, and counted as dropped.
     pub is_exposed: bool,
 }
@@ -112,7 +113,7 @@ impl Family {
             summed: None,
             stored: None,
             zeros: Zeros::None,
-            is_breakdown: false,
+            is_message_breakdown: false,
             is_exposed: true,
         }
     }
@@ -194,7 +195,7 @@ impl Family {
     }
 
     pub(super) const fn breakdown(mut self) -> Family {
-        self.is_breakdown = true;
+        self.is_message_breakdown = true;
         self
     }
 

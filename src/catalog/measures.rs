@@ -75,6 +75,9 @@ impl CohortFamilies {
     }
 }
 
+/// The families of the measures: each line of the list below makes one of each kind, whose names are
+/// `delivery_message_<word>`, `delivery_message_channel_<word>`, `delivery_message_type_<word>`,
+/// `delivery_<word>_total`, `delivery_campaign_<word>_total` and `delivery_channel_<word>_total`.
 macro_rules! measures {
     ($(
         $index:ident $measure:pat, $word:literal, $unit:literal, [$($detail:ident),*],

@@ -131,7 +131,7 @@ type DatasetQueueKey = (Dataset, usize);
 /// The collector of one account.
 pub(super) struct Collector {
     parts: CollectorDeps,
-    lanes: BTreeMap<DatasetQueueKey, DatasetQueue>,
+    queues: BTreeMap<DatasetQueueKey, DatasetQueue>,
     tracker: Tracker,
     /// Messages that the vendor refuses in a data set, and that were counted as rejected.
     set_aside: BTreeSet<(Dataset, MessageKey)>,
@@ -153,7 +153,7 @@ pub(super) struct Collector {
     lists: BTreeMap<DatasetQueueKey, ListProgress>,
     /// The applications whose messages are known as far as they can be.
     known_applications: BTreeSet<usize>,
-    /// Queries that have not landed.
+    /// Queries that have not completed.
     in_flight: usize,
     /// When the vendor last gave a good answer.
     good_at: Option<Moment>,
@@ -172,7 +172,7 @@ pub(super) struct Collector {
     sources_restart: bool,
     /// The wall time by which messages are forgotten and refused for their age.
     settled: SettledTime,
-    /// Which lane is served next, so that one application does not keep the others waiting.
+    /// Which queue is served next, so that one application does not keep the others waiting.
     turn: usize,
     /// Messages that are not watched any more, and that the ledger still watches.
     unwatched: Vec<(Arc<str>, Arc<str>)>,
@@ -220,7 +220,7 @@ impl Collector {
         let mut collector = Collector {
             tracker: Tracker::new(account.messages.max_age, account.max_messages),
             parts,
-            lanes: BTreeMap::new(),
+            queues: BTreeMap::new(),
             set_aside: BTreeSet::new(),
             last_good: HashSet::new(),
             renamed: HashSet::new(),
@@ -259,31 +259,31 @@ impl Collector {
             match dataset.method {
                 QueryMethod::Drain => {
                     collector
-                        .lanes
+                        .queues
                         .entry((*dataset, 0))
                         .or_default()
                         .add(QueuedQuery::Drain, first);
                 }
                 QueryMethod::Whole => {
                     for application in 0..account.applications.len() {
-                        let lane = collector.lanes.entry((*dataset, application)).or_default();
-                        lane.add(QueuedQuery::Whole, first);
+                        let queue = collector.queues.entry((*dataset, application)).or_default();
+                        queue.add(QueuedQuery::Whole, first);
                     }
                 }
                 QueryMethod::Messages { .. } => {
                     for application in 0..account.applications.len() {
-                        collector.lanes.entry((*dataset, application)).or_default();
+                        collector.queues.entry((*dataset, application)).or_default();
                     }
                 }
             }
             if Some(dataset) == list_of {
                 for application in 0..account.applications.len() {
-                    let lane = collector.lanes.entry((*dataset, application)).or_default();
-                    lane.add(QueuedQuery::List, first);
+                    let queue = collector.queues.entry((*dataset, application)).or_default();
+                    queue.add(QueuedQuery::List, first);
                 }
             }
         }
-        let planned = collector.lanes.values().map(DatasetQueue::len).sum();
+        let planned = collector.queues.values().map(DatasetQueue::len).sum();
         collector.parts.progress.planned(planned);
         collector.name_fixed(first);
         collector.make_room(0);
@@ -354,9 +354,9 @@ impl Collector {
         self.make_room(MAX_EXCESS_MESSAGES);
         let clock = &self.parts.clock;
         let first = earliest.map_or(first, |earliest| clock.moment_of(earliest).max(first));
-        for ((dataset, of), lane) in &mut self.lanes {
+        for ((dataset, of), queue) in &mut self.queues {
             if *of == application && matches!(dataset.method, QueryMethod::Messages { .. }) {
-                lane.add(QueuedQuery::Message(key.1.clone()), first);
+                queue.add(QueuedQuery::Message(key.1.clone()), first);
                 self.parts.progress.planned(1);
             }
         }
@@ -448,7 +448,7 @@ impl Collector {
             self.parts.recorder.lost();
             self.parts.recorder.publish();
             let now = self.parts.clock.monotonic();
-            self.lanes.values_mut().for_each(|lane| lane.reset(now));
+            self.queues.values_mut().for_each(|queue| queue.reset(now));
             self.renamed.clear();
             self.renaming.clear();
             self.other_names.clear();
@@ -593,7 +593,11 @@ impl Collector {
             if std::mem::take(&mut self.sources_restart) {
                 *sources = Sources::start(&self.parts.account, &self.parts.clock);
             }
-            let next = self.lanes.values().filter_map(DatasetQueue::next_try).min();
+            let next = self
+                .queues
+                .values()
+                .filter_map(DatasetQueue::next_try)
+                .min();
             let next_at = next.map(|next| self.time_of(next));
             self.tell(|status| {
                 status.next = next_at;
@@ -652,7 +656,7 @@ impl Collector {
         for update in Sources::once(&self.parts.account).await {
             self.named(update);
         }
-        self.lanes.values_mut().for_each(DatasetQueue::query_once);
+        self.queues.values_mut().for_each(DatasetQueue::query_once);
         let failed = self.pass(None, &mut InFlight::new(), None, &mut stop).await;
         if failed { Err(()) } else { Ok(()) }
     }
@@ -730,9 +734,9 @@ impl Collector {
             self.unmet.retain(|(key, _)| !keys.contains(key));
         }
         for key in keys {
-            for ((_, of), lane) in &mut self.lanes {
+            for ((_, of), queue) in &mut self.queues {
                 if *of == key.0 {
-                    lane.remove(&QueuedQuery::Message(key.1.clone()));
+                    queue.remove(&QueuedQuery::Message(key.1.clone()));
                 }
             }
             let application = self.application(key.0);

@@ -64,8 +64,8 @@ fn at(second: i64) -> Moment {
 
 fn run(sender: Sender, days: i64) -> Outcome {
     let mut outcome = Outcome::default();
-    let mut lane = DatasetQueue::default();
-    let beat = (sender.batch > 1).then_some(schedule::BatchWindow {
+    let mut queue = DatasetQueue::default();
+    let window = (sender.batch > 1).then_some(schedule::BatchWindow {
         origin: at(11),
         interval: INTERVAL,
     });
@@ -82,7 +82,7 @@ fn run(sender: Sender, days: i64) -> Outcome {
     while now < days * DAY {
         while let Some(sent) = next_send.filter(|sent| *sent <= now) {
             let id: Arc<str> = format!("{:06}", outcome.messages).into();
-            lane.add(QueuedQuery::Message(id.clone()), at(now));
+            queue.add(QueuedQuery::Message(id.clone()), at(now));
             // Ages that were over when the message was first known do not count.
             let past = AGES.iter().take_while(|age| **age < now - sent).count();
             let ages = &AGES[past..];
@@ -100,7 +100,7 @@ fn run(sender: Sender, days: i64) -> Outcome {
             if now - first.get().sent < MAX_AGE {
                 break;
             }
-            lane.remove(&QueuedQuery::Message(first.key().clone()));
+            queue.remove(&QueuedQuery::Message(first.key().clone()));
             first.remove();
             outcome.forgotten += 1;
         }
@@ -109,7 +109,7 @@ fn run(sender: Sender, days: i64) -> Outcome {
             next_minute += MINUTE;
         }
         loop {
-            let jobs = lane.take(at(now), sender.batch);
+            let jobs = queue.take(at(now), sender.batch);
             if jobs.is_empty() {
                 break;
             }
@@ -135,14 +135,14 @@ fn run(sender: Sender, days: i64) -> Outcome {
                     own.ages = rest;
                 }
                 let age = SignedDuration::from_secs(age);
-                let (next, early) = schedule::next(at(now), age, INTERVAL, MAX_INTERVAL, beat);
-                lane.answered(&job, next, early);
+                let (next, early) = schedule::next(at(now), age, INTERVAL, MAX_INTERVAL, window);
+                queue.answered(&job, next, early);
                 if let Some(age) = own.ages.first() {
-                    lane.sooner(&job, schedule::wanted(at(own.sent + age), beat));
+                    queue.sooner(&job, schedule::wanted(at(own.sent + age), window));
                 }
             }
         }
-        let due = lane.next_try().map_or(i64::MAX, |due| {
+        let due = queue.next_try().map_or(i64::MAX, |due| {
             i64::try_from(due.since_start().as_secs()).unwrap()
         });
         now = due

@@ -319,13 +319,13 @@ mod tests {
 
     #[test]
     fn messages_go_in_full_batches_and_the_refused_one_alone() {
-        let mut lane = DatasetQueue::default();
+        let mut queue = DatasetQueue::default();
         for id in 0..150 {
-            lane.add(message(id), at(0));
+            queue.add(message(id), at(0));
         }
-        lane.alone(&message(7));
+        queue.alone(&message(7));
         let sizes: Vec<_> = std::iter::from_fn(|| {
-            let jobs = lane.take(at(0), 100);
+            let jobs = queue.take(at(0), 100);
             (!jobs.is_empty()).then_some(jobs.len())
         })
         .collect();
@@ -334,71 +334,77 @@ mod tests {
 
     #[test]
     fn what_is_due_soon_fills_a_batch_that_is_asked_for_anyway() {
-        let mut lane = DatasetQueue::default();
+        let mut queue = DatasetQueue::default();
         for id in 0..4 {
-            lane.add(message(id), at(0));
+            queue.add(message(id), at(0));
         }
-        lane.take(at(0), 100);
+        queue.take(at(0), 100);
         let early = Duration::from_secs(100);
-        lane.answered(&message(0), at(300), Duration::ZERO);
-        lane.answered(&message(1), at(390), early);
-        lane.answered(&message(2), at(395), Duration::ZERO);
-        lane.answered(&message(3), at(401), early);
-        assert!(lane.take(at(299), 100).is_empty(), "nothing is due");
-        assert_eq!(lane.take(at(300), 100), [message(0), message(1)]);
-        assert_eq!(lane.take(at(395), 1), [message(2)]);
-        assert_eq!(lane.due(), Some(at(300)), "until it is answered");
+        queue.answered(&message(0), at(300), Duration::ZERO);
+        queue.answered(&message(1), at(390), early);
+        queue.answered(&message(2), at(395), Duration::ZERO);
+        queue.answered(&message(3), at(401), early);
+        assert!(queue.take(at(299), 100).is_empty(), "nothing is due");
+        assert_eq!(queue.take(at(300), 100), [message(0), message(1)]);
+        assert_eq!(queue.take(at(395), 1), [message(2)]);
+        assert_eq!(queue.due(), Some(at(300)), "until it is answered");
     }
 
     #[test]
     fn the_list_comes_first_and_holds_up_no_message() {
-        let mut lane = DatasetQueue::default();
-        lane.add(message(1), at(0));
-        lane.add(QueuedQuery::List, at(5));
-        assert!(!lane.knows_messages(at(9)));
-        assert_eq!(lane.take(at(9), 100), [QueuedQuery::List]);
-        assert!(lane.is_in_flight(&QueuedQuery::List));
-        assert_eq!(lane.take(at(9), 100), [message(1)]);
-        lane.answered(&message(1), at(60), Duration::ZERO);
-        lane.answered(&QueuedQuery::List, at(70), Duration::ZERO);
-        assert!(lane.knows_messages(at(9)) && lane.has_list());
-        assert!(lane.take(at(9), 100).is_empty());
-        assert_eq!(lane.next_try(), Some(at(60)));
-        assert_eq!(lane.next_try_after(at(60)), Some(at(70)));
+        let mut queue = DatasetQueue::default();
+        queue.add(message(1), at(0));
+        queue.add(QueuedQuery::List, at(5));
+        assert!(!queue.knows_messages(at(9)));
+        assert_eq!(queue.take(at(9), 100), [QueuedQuery::List]);
+        assert!(queue.is_in_flight(&QueuedQuery::List));
+        assert_eq!(queue.take(at(9), 100), [message(1)]);
+        queue.answered(&message(1), at(60), Duration::ZERO);
+        queue.answered(&QueuedQuery::List, at(70), Duration::ZERO);
+        assert!(queue.knows_messages(at(9)) && queue.has_list());
+        assert!(queue.take(at(9), 100).is_empty());
+        assert_eq!(queue.next_try(), Some(at(60)));
+        assert_eq!(queue.next_try_after(at(60)), Some(at(70)));
     }
 
     #[test]
     fn a_job_that_is_queried_once_does_not_wait_again_unless_it_goes_on() {
-        let mut lane = DatasetQueue::default();
-        lane.query_once();
+        let mut queue = DatasetQueue::default();
+        queue.query_once();
         for job in [message(1), message(2), QueuedQuery::Drain] {
-            lane.add(job, at(0));
+            queue.add(job, at(0));
         }
-        assert!(!lane.knows_messages(at(0)));
-        assert_eq!(lane.take(at(0), 1), [QueuedQuery::Drain]);
-        lane.go_on(&QueuedQuery::Drain, at(0));
-        assert_eq!(lane.take(at(0), 1), [QueuedQuery::Drain]);
-        lane.answered(&QueuedQuery::Drain, at(0), Duration::ZERO);
-        assert_eq!(lane.take(at(0), 2), [message(1), message(2)]);
-        lane.unanswered(&message(1), at(0));
-        lane.answered(&message(2), at(0), Duration::ZERO);
-        assert!(lane.take(at(9), 2).is_empty() && lane.knows_messages(at(9)));
-        assert_eq!((lane.next_try(), lane.due()), (None, Some(at(0))));
+        assert!(!queue.knows_messages(at(0)));
+        assert_eq!(queue.take(at(0), 1), [QueuedQuery::Drain]);
+        queue.go_on(&QueuedQuery::Drain, at(0));
+        assert_eq!(queue.take(at(0), 1), [QueuedQuery::Drain]);
+        queue.answered(&QueuedQuery::Drain, at(0), Duration::ZERO);
+        assert_eq!(queue.take(at(0), 2), [message(1), message(2)]);
+        queue.unanswered(&message(1), at(0));
+        queue.answered(&message(2), at(0), Duration::ZERO);
+        assert!(queue.take(at(9), 2).is_empty() && queue.knows_messages(at(9)));
+        assert_eq!((queue.next_try(), queue.due()), (None, Some(at(0))));
     }
 
     #[test]
     fn a_failure_keeps_the_due_time_and_waits_for_the_next_try() {
-        let mut lane = DatasetQueue::default();
-        lane.add(message(1), at(10));
-        lane.take(at(10), 1);
-        lane.unanswered(&message(1), at(70));
-        assert_eq!((lane.due(), lane.next_try()), (Some(at(10)), Some(at(70))));
-        lane.defer(at(100));
-        assert_eq!((lane.due(), lane.next_try()), (Some(at(10)), Some(at(100))));
-        lane.take(at(100), 1);
-        lane.answered(&message(1), at(160), Duration::ZERO);
-        assert_eq!(lane.due(), Some(at(160)));
-        lane.remove(&message(1));
-        assert_eq!((lane.due(), lane.next_try()), (None, None));
+        let mut queue = DatasetQueue::default();
+        queue.add(message(1), at(10));
+        queue.take(at(10), 1);
+        queue.unanswered(&message(1), at(70));
+        assert_eq!(
+            (queue.due(), queue.next_try()),
+            (Some(at(10)), Some(at(70)))
+        );
+        queue.defer(at(100));
+        assert_eq!(
+            (queue.due(), queue.next_try()),
+            (Some(at(10)), Some(at(100)))
+        );
+        queue.take(at(100), 1);
+        queue.answered(&message(1), at(160), Duration::ZERO);
+        assert_eq!(queue.due(), Some(at(160)));
+        queue.remove(&message(1));
+        assert_eq!((queue.due(), queue.next_try()), (None, None));
     }
 }

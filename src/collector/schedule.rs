@@ -37,7 +37,7 @@ pub(super) struct BatchWindow {
 }
 
 impl BatchWindow {
-    /// The first beat at or after `at`.
+    /// The first window at or after `at`.
     pub(super) fn from(self, at: Moment) -> Moment {
         let length = self.interval.as_millis().max(1);
         let millisecond = |moment: Moment| moment.since_start().as_millis();
@@ -53,24 +53,24 @@ impl BatchWindow {
         at + Duration::from_millis(u64::try_from(length - late).unwrap_or(u64::MAX))
     }
 
-    /// The first beat after `at`: no more than an interval later.
+    /// The first window after `at`: no more than an interval later.
     pub(super) fn after(self, at: Moment) -> Moment {
         self.from(at + Duration::from_millis(1))
     }
 }
 
 /// When a message that was asked for at `asked`, at this age, is asked for again, and how much
-/// before that it may be, if that fills a batch. With a beat, fresh messages are asked for on it.
+/// before that it may be, if that fills a batch. With a window, fresh messages are asked for on it.
 pub(super) fn next(
     asked: Moment,
     age: SignedDuration,
     interval: Duration,
     max_interval: Duration,
-    beat: Option<BatchWindow>,
+    window: Option<BatchWindow>,
 ) -> (Moment, Duration) {
     let pause = pause(age, interval, max_interval);
-    let next = match beat {
-        Some(beat) if pause == interval => beat.after(asked),
+    let next = match window {
+        Some(window) if pause == interval => window.after(asked),
         _ => asked + pause,
     };
     (next, early(pause, interval))
@@ -111,8 +111,8 @@ const HOURLY: Duration = Duration::from_secs(3600);
 const LONGEST_DAY: Duration = Duration::from_secs(25 * 3600);
 
 /// When a message is asked for that is wanted at `at`, and not before.
-pub(super) fn wanted(at: Moment, beat: Option<BatchWindow>) -> Moment {
-    beat.map_or(at, |beat| beat.from(at))
+pub(super) fn wanted(at: Moment, window: Option<BatchWindow>) -> Moment {
+    window.map_or(at, |window| window.from(at))
 }
 
 /// A message may be asked for so much before it is due, if that fills a batch.
@@ -178,7 +178,7 @@ mod tests {
     #[test]
     fn fresh_messages_fall_into_step() {
         let at = |millisecond| Moment::from_start(Duration::from_millis(millisecond));
-        let beat = BatchWindow {
+        let window = BatchWindow {
             origin: at(7_000),
             interval: Duration::from_secs(10),
         };
@@ -188,9 +188,9 @@ mod tests {
             (16_999, 17_000),
             (1, 7_000),
         ] {
-            assert_eq!(beat.after(at(asked)), at(next), "{asked}");
+            assert_eq!(window.after(at(asked)), at(next), "{asked}");
         }
-        assert_eq!(beat.from(at(17_000)), at(17_000));
-        assert_eq!(beat.from(at(17_001)), at(27_000));
+        assert_eq!(window.from(at(17_000)), at(17_000));
+        assert_eq!(window.from(at(17_001)), at(27_000));
     }
 }

@@ -134,7 +134,7 @@ pub(super) const KEYS: &[Key] = &[
     key(Message, "sent_at", Time, "", "When it was sent."),
     key(PerMessage, "max_messages", Count, "50", "The newest so many messages of the account; 0: none."),
     key(PerMessage, "min_sent", Count, "0", "Only of those with at least so many sent."),
-    key(PerMessage, "channels", Truth, "true", "Whether the breakdown by message type and vendor channel is shown too."),
+    key(PerMessage, "channels", Truth, "true", "Whether the gauges of each message by message type and vendor channel are shown too. Counters by channel stay."),
 ];
 
 /// The key of that name.

@@ -102,7 +102,7 @@ pub struct AccountLedger {
     names: Arc<LabelLimiter>,
     lease: Lease,
     policy: Mutex<Arc<Policy>>,
-    image: Arc<tokio::sync::Mutex<AccountState>>,
+    account_state: Arc<tokio::sync::Mutex<AccountState>>,
     /// Bodies that were set aside, and nobody was told.
     quarantined: AtomicU64,
     /// Bodies that are in the spool and not counted.
@@ -139,7 +139,7 @@ impl AccountLedger {
             names,
             lease,
             policy: Mutex::new(Arc::new(policy)),
-            image: Arc::default(),
+            account_state: Arc::default(),
             quarantined: AtomicU64::new(0),
             backlog: Mutex::default(),
             next: Mutex::default(),
@@ -195,18 +195,18 @@ impl AccountLedger {
     ) -> Result<LedgerDelta, StoreError> {
         let policy = self.policy();
         {
-            let mut image = self.image.lock().await;
+            let mut account_state = self.account_state.lock().await;
             let fence = self.lease.epoch();
             if !self.lease.runs() {
                 return Err(StoreError::Fenced);
             }
-            if again || image.fence != fence {
-                image.counters.clear();
+            if again || account_state.fence != fence {
+                account_state.counters.clear();
             }
-            image.fence = fence;
-            image.unwatch();
-            image.opened = Some(self.clock.monotonic());
-            self.load(&mut image, &policy).await?;
+            account_state.fence = fence;
+            account_state.unwatch();
+            account_state.opened = Some(self.clock.monotonic());
+            self.load(&mut account_state, &policy).await?;
         }
         let (applications, datasets) = (applications.to_vec(), datasets.to_vec());
         let shared = self.store.shared();
@@ -216,30 +216,30 @@ impl AccountLedger {
                     inbox: shared,
                     ..ReadSet::default()
                 },
-                move |draft, told| {
-                    draft.absorb(told.inbox);
+                move |transaction, told| {
+                    transaction.absorb(told.inbox);
                     for application in &applications {
                         for dataset in &datasets {
-                            draft.birth(&application.id, *dataset);
+                            transaction.birth(&application.id, *dataset);
                         }
                         let counted = |own: &Dataset| own.has_snapshots() || own.is_drained();
                         if datasets.iter().any(counted)
-                            && let Some(channel) = draft.channels.first()
+                            && let Some(channel) = transaction.channels.first()
                         {
-                            draft.zero_channel(&application.id, channel.name);
+                            transaction.zero_channel(&application.id, channel.name);
                         }
                         if datasets.iter().any(|own| own.has_bounced_addresses) {
-                            draft.zero_bounced(&application.id);
+                            transaction.zero_bounced(&application.id);
                         }
                     }
                     // A series that this replica has not shown is born at zero, durably; and what
                     // `collect` has shown before, it shows whole. All others are as they are stored.
-                    for (key, own) in &draft.image.counters {
+                    for (key, own) in &transaction.account_state.counters {
                         match own.hold {
                             Hold::Open if !own.stored || !own.pending.is_zero() => {
-                                draft.release(key);
+                                transaction.release(key);
                             }
-                            _ if !own.stored => draft.init(key),
+                            _ if !own.stored => transaction.init(key),
                             _ => {}
                         }
                     }
@@ -247,13 +247,13 @@ impl AccountLedger {
             )
             .await;
         let (delta, ()) = opened?;
-        let image = self.image.lock().await;
+        let account_state = self.account_state.lock().await;
         *self.backlog() = self
             .spool
             .bodies()
             .map_err(|error| StoreError::Failed(error.0))?;
         Ok(LedgerDelta {
-            shown: image.shown(),
+            shown: account_state.shown(),
             born: true,
             ..delta
         })

@@ -140,7 +140,7 @@ impl MessageState {
 
     /// Takes a snapshot: the first counts whole, unless the message is history, each later one by
     /// its increase above the highest. `lower` is what the snapshot before had below the highest.
-    pub(super) fn take(
+    pub(super) fn count_snapshot(
         &mut self,
         message: &Message,
         snapshot: &Snapshot,
@@ -451,7 +451,7 @@ impl HighWaterMark<'_> {
                         highest: *count,
                         base,
                     });
-                    // Nothing is told too: a number that is 0 is there.
+                    // Also where it is 0, so that the series is born.
                     grown(*measure, count - base);
                     base
                 }

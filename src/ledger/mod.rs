@@ -2,7 +2,8 @@
 //! once, and the spool that keeps their bodies until the store has them.
 //!
 //! Answers go in, [`LedgerDelta`] come out: only what is durable, and only after a series has stood at
-//! zero for a while. This room knows neither HTTP nor a metric's name.
+//! zero for a while. It names families by their ids in the
+//! catalogue, and knows neither HTTP nor the text of a page.
 
 mod account;
 mod amount;
@@ -151,11 +152,12 @@ pub struct Ledger {
     _locks: Vec<File>,
 }
 
-/// What a change of the ledger means for what is shown.
+/// What a change of the ledger means for what is shown: absolute values that take the place of those before,
+/// not increases.
 #[derive(Clone, Debug, Default)]
 pub struct LedgerDelta {
     /// Counters that show something else now, or are new.
-    pub shown: Vec<CounterSample>,
+    pub shown: Vec<ShownCounter>,
     /// Counters that are forgotten; where one is shown too, it came back.
     pub gone: Vec<CounterKey>,
     /// Some of them are new: they have to be visible now, for their hold has begun.
@@ -174,9 +176,9 @@ pub struct LedgerDelta {
     pub held: Option<u64>,
 }
 
-/// A counter as it is shown.
+/// A counter with the value that it shows from now on.
 #[derive(Clone, Debug, PartialEq)]
-pub struct CounterSample {
+pub struct ShownCounter {
     /// Which.
     pub key: CounterKey,
     /// What it shows.

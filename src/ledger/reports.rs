@@ -229,10 +229,10 @@ impl Tally {
     }
 
     /// Counts all of it.
-    pub(super) fn count(self, draft: &mut StateTransaction<'_>) {
+    pub(super) fn count(self, transaction: &mut StateTransaction<'_>) {
         for (key, amount) in self.amounts {
-            let key = draft.bounded(key);
-            draft.add(key, &amount);
+            let key = transaction.bounded(key);
+            transaction.add(key, &amount);
         }
     }
 }

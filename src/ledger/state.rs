@@ -1,11 +1,11 @@
 //! An account's counters and watched messages as this process knows them.
 
-mod message_draft;
+mod message_counters;
 #[cfg(test)]
 mod tests;
 mod transaction;
 
-pub(super) use message_draft::MessageDraft;
+pub(super) use message_counters::MessageCounters;
 pub(super) use transaction::{StateChanges, StateTransaction};
 
 use std::{
@@ -18,7 +18,7 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 
 use super::{
-    CounterSample,
+    ShownCounter,
     amount::Amount,
     cohort::NextAges,
     key::{CounterKey, Texts},
@@ -156,7 +156,7 @@ impl AccountState {
     }
 
     /// All counters as they are shown.
-    pub(super) fn shown(&self) -> Vec<CounterSample> {
+    pub(super) fn shown(&self) -> Vec<ShownCounter> {
         self.counters
             .iter()
             .map(|(key, own)| shown(key, own))
@@ -203,8 +203,8 @@ impl AccountState {
     }
 }
 
-fn shown(key: &CounterKey, own: &CounterState) -> CounterSample {
-    CounterSample {
+fn shown(key: &CounterKey, own: &CounterState) -> ShownCounter {
+    ShownCounter {
         key: key.clone(),
         amount: own.shown.clone(),
         born_at: Timestamp::from_millisecond(own.born_at).unwrap_or_default(),

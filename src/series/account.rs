@@ -58,7 +58,7 @@ struct State {
     newest: BTreeMap<(OrderKey, Dataset, Arc<str>), Arc<Group>>,
     /// Figures by data set, application id and message id (empty: the application's).
     figures: Groups,
-    draft: GroupBuilder,
+    builder: GroupBuilder,
     shapes: Shapes,
     /// The exporter's own series.
     self_metrics: Chunks,
@@ -96,7 +96,7 @@ impl AccountSeries {
             messages: Groups::default(),
             newest: BTreeMap::new(),
             figures: Groups::default(),
-            draft: GroupBuilder::default(),
+            builder: GroupBuilder::default(),
             shapes: Shapes::default(),
             self_metrics: Chunks::default(),
             counters: Chunks::default(),
@@ -225,9 +225,9 @@ impl AccountSeries {
                 Err(TryLockError::WouldBlock) => return,
             };
             if self.unpublished.swap(false, Ordering::AcqRel) {
-                let material = self.lock().material(&self.clock);
+                let view_input = self.lock().view_input(&self.clock);
                 let before = self.view.load();
-                let view = layout.view(material, self.prepare.as_ref(), Some(&before));
+                let view = layout.view(view_input, self.prepare.as_ref(), Some(&before));
                 self.view.store(Arc::new(view));
             }
         }
@@ -527,7 +527,7 @@ impl State {
     }
 
     /// All that is recorded, within the limits.
-    fn material(&mut self, clock: &Clock) -> ViewInput {
+    fn view_input(&mut self, clock: &Clock) -> ViewInput {
         let (now, since) = (clock.now(), nanoseconds(clock.monotonic()));
         if self.groups().any(|group| group.stale_at() <= since) {
             self.forget(|_, group| group.stale_at() <= since);
@@ -548,7 +548,9 @@ impl State {
         let mut show = |group: &Arc<Group>, channels: bool| {
             let len = group.shape.len(channels);
             let mut families = |counts: &mut dyn Iterator<Item = (FamilyId, u64)>, reason| {
-                for (family, count) in counts.filter(|(own, _)| channels || !own.is_breakdown) {
+                for (family, count) in
+                    counts.filter(|(own, _)| channels || !own.is_message_breakdown)
+                {
                     *dropped.entry((family, reason)).or_default() += count;
                 }
             };
@@ -607,7 +609,7 @@ impl State {
         let chunks = self.self_metrics.chunks().chain(self.counters.chunks());
         ViewInput {
             identity: self.settings.identity.clone(),
-            channels,
+            shows_breakdown: channels,
             messages,
             figures: shown,
             chunks: chunks

@@ -13,7 +13,7 @@ use crate::{
 
 /// Adds the series of figures. Values whose labels coincide are added up; of ratios, one is left out.
 pub(super) fn add(
-    draft: &mut GroupBuilder,
+    builder: &mut GroupBuilder,
     shapes: &mut Shapes,
     figures: &[AppMetric],
     name: Name<'_>,
@@ -26,13 +26,13 @@ pub(super) fn add(
             .and_modify(|sum| *sum = sum.map(|sum| sum + figure.value).filter(|_| !is_ratio))
             .or_insert(Some(figure.value));
         if lost {
-            draft.lose(family);
+            builder.lose(family);
         }
     }
     for ((family, labels), value) in sums {
         if let Some(value) = value {
             let labels: Vec<&str> = labels.iter().map(AsRef::as_ref).collect();
-            draft.add(family, shapes.tuple(&labels), number(value));
+            builder.add(family, shapes.tuple(&labels), number(value));
         }
     }
 }

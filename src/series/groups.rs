@@ -297,9 +297,9 @@ impl Shapes {
         new
     }
 
-    fn shape(&mut self, draft: &GroupBuilder) -> Arc<Shape> {
+    fn shape(&mut self, builder: &GroupBuilder) -> Arc<Shape> {
         let mut hasher = self.hasher.build_hasher();
-        for (entry, _) in &draft.found {
+        for (entry, _) in &builder.found {
             hasher.write_usize(entry.family.index());
             hasher.write_u8(entry.float.into());
             // Equal label values are one tuple.
@@ -307,17 +307,21 @@ impl Shapes {
         }
         let alike = self.shapes.entry(hasher.finish()).or_default();
         let same = |shape: &&Arc<Shape>| {
-            shape.entries.len() == draft.found.len()
+            shape.entries.len() == builder.found.len()
                 && shape
                     .entries
                     .iter()
-                    .zip(&draft.found)
+                    .zip(&builder.found)
                     .all(|(own, (entry, _))| own == entry)
         };
         if let Some(found) = alike.iter().find(same) {
             return found.clone();
         }
-        let entries: Box<[Entry]> = draft.found.iter().map(|(entry, _)| entry.clone()).collect();
+        let entries: Box<[Entry]> = builder
+            .found
+            .iter()
+            .map(|(entry, _)| entry.clone())
+            .collect();
         let mut families = Vec::new();
         let mut from = 0;
         for part in entries.chunk_by(|left, right| left.family == right.family) {
@@ -326,7 +330,7 @@ impl Shapes {
         }
         let breakdown = entries
             .iter()
-            .filter(|entry| entry.family.is_breakdown)
+            .filter(|entry| entry.family.is_message_breakdown)
             .count();
         let new = Arc::new(Shape {
             entries,
@@ -338,15 +342,15 @@ impl Shapes {
         new
     }
 
-    /// A group of what was added to the draft; `None`: it shows what `before` does, which is renewed.
+    /// A group of what was added to the builder; `None`: it shows what `before` does, which is renewed.
     pub(super) fn group(
         &mut self,
         head: Head,
-        draft: &mut GroupBuilder,
+        builder: &mut GroupBuilder,
         stale_at: Moment,
         before: Option<&Group>,
     ) -> Option<Group> {
-        draft.settle();
+        builder.settle();
         let same_head = |before: &&Group| {
             before.id == head.id
                 && before.since == head.since
@@ -354,12 +358,12 @@ impl Shapes {
                 && before.campaign == head.campaign
                 && before.application == head.application
         };
-        let same = before.filter(same_head).filter(|before| draft.is(before));
+        let same = before.filter(same_head).filter(|before| builder.is(before));
         if let Some(before) = same {
             before.renew(stale_at);
             return None;
         }
-        let shape = self.shape(draft);
+        let shape = self.shape(builder);
         let common = head.common + head.application.len() + head.label.len() + head.campaign.len();
         let weight = shape.families.iter().map(|(family, places)| {
             let names: usize = family
@@ -374,7 +378,7 @@ impl Shapes {
             line * own.len() + labels.map(|value| value.len()).sum::<usize>()
         });
         let weight = weight.max().unwrap_or(0);
-        let values = draft.found.iter().map(|(_, bits)| *bits).collect();
+        let values = builder.found.iter().map(|(_, bits)| *bits).collect();
         Some(Group {
             application: head.application,
             id: head.id,
@@ -385,7 +389,7 @@ impl Shapes {
             sent: head.sent,
             shape,
             values,
-            lost: draft.lost.as_slice().into(),
+            lost: builder.lost.as_slice().into(),
             weight,
             stale_at: AtomicI64::new(nanoseconds(stale_at)),
         })
@@ -431,7 +435,7 @@ pub(super) type Name<'a> = &'a dyn Fn(&Label, &Arc<str>) -> (Arc<str>, bool);
 
 /// Adds the series of a message.
 pub(super) fn add(
-    draft: &mut GroupBuilder,
+    builder: &mut GroupBuilder,
     shapes: &mut Shapes,
     snapshot: &Snapshot,
     name: Name<'_>,
@@ -444,9 +448,9 @@ pub(super) fn add(
                 Some(detail) => shapes.tuple(&[totals.channel, detail]),
                 None => channel.clone(),
             };
-            let family = draft.add_count(catalog::MESSAGE.of(*measure), labels, *count);
+            let family = builder.add_count(catalog::MESSAGE.of(*measure), labels, *count);
             if let Some(family) = family.filter(|_| campaign_lost) {
-                draft.lose(family);
+                builder.lose(family);
             }
         }
         let sent = get(&totals.counts, Measure::Sent).filter(|sent| *sent > 0);
@@ -459,9 +463,9 @@ pub(super) fn add(
             (catalog::MESSAGE_REPORTED_RATIO, totals.reported_ratio),
         ] {
             if let Some(ratio) = ratio {
-                draft.add(family, channel.clone(), Number::Float(ratio));
+                builder.add(family, channel.clone(), Number::Float(ratio));
                 if campaign_lost {
-                    draft.lose(family);
+                    builder.lose(family);
                 }
             }
         }
@@ -477,9 +481,9 @@ pub(super) fn add(
         for (measure, count) in &row.counts {
             // The reasons of errors add up: their labels coincide.
             let key = catalog::MESSAGE_BY_CHANNEL.of(*measure);
-            let family = draft.add_count(key, labels.clone(), *count);
+            let family = builder.add_count(key, labels.clone(), *count);
             if let Some(family) = family.filter(|_| lost) {
-                draft.lose(family);
+                builder.lose(family);
             }
         }
     }
@@ -488,9 +492,9 @@ pub(super) fn add(
         let labels = shapes.tuple(&[kind.as_ref()]);
         for (measure, count) in &totals.counts {
             let key = catalog::MESSAGE_BY_TYPE.of(*measure);
-            let family = draft.add_count(key, labels.clone(), *count);
+            let family = builder.add_count(key, labels.clone(), *count);
             if let Some(family) = family.filter(|_| lost || campaign_lost) {
-                draft.lose(family);
+                builder.lose(family);
             }
         }
     }

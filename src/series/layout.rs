@@ -26,7 +26,7 @@ const SHARE: usize = 4;
 pub(super) struct ViewInput {
     pub(super) identity: Arc<Identity>,
     /// Whether parts of messages' numbers are shown.
-    pub(super) channels: bool,
+    pub(super) shows_breakdown: bool,
     /// Messages, newest first.
     pub(super) messages: Vec<Arc<Group>>,
     /// Other gauges that vanish together.
@@ -40,7 +40,7 @@ impl ViewInput {
     pub(super) fn none(identity: Arc<Identity>) -> ViewInput {
         ViewInput {
             identity,
-            channels: true,
+            shows_breakdown: true,
             messages: Vec::new(),
             figures: Vec::new(),
             chunks: Vec::new(),
@@ -51,7 +51,7 @@ impl ViewInput {
 /// The segments of the last view, by what they were made of.
 pub(super) struct Layout {
     identity: Arc<Identity>,
-    channels: bool,
+    shows_breakdown: bool,
     wanted: FormSet,
     messages: Blocks,
     figures: Blocks,
@@ -191,7 +191,7 @@ impl Blocks {
 /// What all segments of a view have in common.
 struct Shared<'a> {
     identity: &'a Arc<Identity>,
-    channels: bool,
+    shows_breakdown: bool,
     wanted: FormSet,
 }
 
@@ -224,7 +224,7 @@ impl BlockEntry {
                 own.dedup();
             }
         }
-        own.retain(|family| shared.channels || !family.is_breakdown);
+        own.retain(|family| shared.shows_breakdown || !family.is_message_breakdown);
         let block = Arc::new(Block::new(cut.groups.into()));
         let segments = own.into_iter().map(|family| {
             let rows = Rows::Block(block.clone());
@@ -258,7 +258,7 @@ impl Layout {
         Layout {
             not_held: not_held(&identity),
             identity,
-            channels: true,
+            shows_breakdown: true,
             wanted: 0,
             messages: Blocks::default(),
             figures: Blocks::default(),
@@ -266,29 +266,29 @@ impl Layout {
         }
     }
 
-    /// A view of the material, whose segments are those of the last view where nothing has changed.
+    /// A view of the view_input, whose segments are those of the last view where nothing has changed.
     pub(super) fn view(
         &mut self,
-        material: ViewInput,
+        view_input: ViewInput,
         prepare: &dyn Prepare,
         last: Option<&View>,
     ) -> View {
         let ViewInput {
             identity,
-            channels,
+            shows_breakdown,
             messages,
             figures,
             chunks,
-        } = material;
-        if *identity != *self.identity || channels != self.channels {
+        } = view_input;
+        if *identity != *self.identity || shows_breakdown != self.shows_breakdown {
             *self = Layout::new(identity);
-            self.channels = channels;
+            self.shows_breakdown = shows_breakdown;
         }
         let wanted = prepare.wanted();
         let identity = self.identity.clone();
         let shared = Shared {
             identity: &identity,
-            channels,
+            shows_breakdown,
             wanted,
         };
         if std::mem::replace(&mut self.wanted, wanted) & !wanted != 0 {
@@ -363,7 +363,7 @@ mod tests {
     }
 
     fn group(shapes: &mut Shapes, number: i64, count: u64) -> Arc<Group> {
-        let mut draft = GroupBuilder::default();
+        let mut builder = GroupBuilder::default();
         for (index, measure) in [Measure::Sent, Measure::Delivered, Measure::Opened]
             .into_iter()
             .enumerate()
@@ -371,7 +371,7 @@ mod tests {
             let labels = shapes.tuple(&["push"]);
             // Only the first family changes.
             let count = if index == 0 { count } else { 7 };
-            draft.add(message(measure), labels, Number::Count(count));
+            builder.add(message(measure), labels, Number::Count(count));
         }
         let head = Head {
             application: Arc::from("app"),
@@ -385,7 +385,7 @@ mod tests {
         };
         Arc::new(
             shapes
-                .group(head, &mut draft, delivery_clock::Moment::MAX, None)
+                .group(head, &mut builder, delivery_clock::Moment::MAX, None)
                 .unwrap(),
         )
     }
@@ -399,14 +399,14 @@ mod tests {
     }
 
     fn view(layout: &mut Layout, messages: &[Arc<Group>]) -> View {
-        let material = ViewInput {
+        let view_input = ViewInput {
             identity: identity(),
-            channels: true,
+            shows_breakdown: true,
             messages: messages.to_vec(),
             figures: Vec::new(),
             chunks: Vec::new(),
         };
-        layout.view(material, &Unprepared, None)
+        layout.view(view_input, &Unprepared, None)
     }
 
     /// Every series once, newest message first, whatever has come and gone.

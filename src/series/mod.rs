@@ -106,9 +106,9 @@ impl Table {
     }
 
     /// What is shown now: one state of each account, whatever its collector does meanwhile.
-    pub fn shown(&self) -> SeriesSnapshot {
+    pub fn shown(&self) -> ShownSeries {
         let accounts = self.accounts.load();
-        SeriesSnapshot {
+        ShownSeries {
             accounts: accounts.iter().map(|account| account.view()).collect(),
             process: self.process.collect(),
         }
@@ -126,13 +126,13 @@ impl Table {
 }
 
 /// All series at one moment; what is recorded later does not change it.
-pub struct SeriesSnapshot {
+pub struct ShownSeries {
     accounts: Vec<AccountView>,
     /// In the order of the families.
     process: Vec<Arc<Segment>>,
 }
 
-impl SeriesSnapshot {
+impl ShownSeries {
     /// The accounts, in the order of the configuration.
     pub fn accounts(&self) -> &[AccountView] {
         &self.accounts

@@ -42,7 +42,11 @@ fn is_error(observation: &Observation) -> bool {
 
 /// When messages are asked for together, from the `first` time on; `None` where the vendor takes one
 /// at a time.
-fn beat(parts: &CollectorDeps, first: Moment, dataset: Dataset) -> Option<schedule::BatchWindow> {
+fn batch_window(
+    parts: &CollectorDeps,
+    first: Moment,
+    dataset: Dataset,
+) -> Option<schedule::BatchWindow> {
     match dataset.method {
         QueryMethod::Messages { batch } if batch > 1 => Some(schedule::BatchWindow {
             origin: first,
@@ -54,16 +58,16 @@ fn beat(parts: &CollectorDeps, first: Moment, dataset: Dataset) -> Option<schedu
 
 impl Collector {
     /// Takes what has ended.
-    pub(super) fn take(&mut self, event: PassEvent, pass: &mut Pass, flights: &InFlight) {
+    pub(super) fn handle_event(&mut self, event: PassEvent, pass: &mut Pass, flights: &InFlight) {
         match event {
-            PassEvent::QueryCompleted(landed) => self.landed(landed, pass, flights),
+            PassEvent::QueryCompleted(completed) => self.completed(completed, pass, flights),
             PassEvent::Counted(counted) => self.counted(counted, pass),
-            PassEvent::StoredMessage(keys, Ok(met)) => {
+            PassEvent::MessagesLoaded(keys, Ok(met)) => {
                 for (key, met) in keys.iter().zip(met) {
                     self.recall(key, &met);
                 }
             }
-            PassEvent::StoredMessage(_, Err(error)) => {
+            PassEvent::MessagesLoaded(_, Err(error)) => {
                 // They are met with their first numbers.
                 tracing::warn!(account = %self.parts.account.name, %error, "what is known of messages cannot be read");
             }
@@ -78,11 +82,11 @@ impl Collector {
         if let Some(wanted_at) = met.wanted_at {
             let wanted_at = self.parts.clock.moment_of(wanted_at);
             let job = QueuedQuery::Message(key.1);
-            for ((dataset, of), lane) in &mut self.lanes {
+            for ((dataset, of), queue) in &mut self.queues {
                 if *of == key.0 && dataset.has_snapshots() {
-                    // An age's window is at least two intervals long: there is time for the beat.
-                    let beat = beat(&self.parts, self.first, *dataset);
-                    lane.sooner(&job, schedule::wanted(wanted_at, beat));
+                    // An age's window is at least two intervals long: there is time for the window.
+                    let window = batch_window(&self.parts, self.first, *dataset);
+                    queue.sooner(&job, schedule::wanted(wanted_at, window));
                 }
             }
         }
@@ -105,7 +109,7 @@ impl Collector {
     /// Hands snapshots to the ledger, beside the queries that go on.
     fn count(
         &mut self,
-        lane: DatasetQueueKey,
+        queue_key: DatasetQueueKey,
         application: Application,
         mut renames: Vec<(Arc<str>, Arc<str>)>,
         keys: Vec<MessageKey>,
@@ -113,7 +117,7 @@ impl Collector {
     ) -> BoxFuture<'static, PassEvent> {
         let ledger = self.parts.ledger.clone();
         for (alias, id) in &renames {
-            let key = (lane.1, id.clone());
+            let key = (queue_key.1, id.clone());
             let aliases = self.renaming.entry(key).or_default();
             if !aliases.contains(alias) {
                 aliases.push(alias.clone());
@@ -132,7 +136,7 @@ impl Collector {
             .iter()
             .map(|own| &own.message.id)
             .filter(|id| self.parts.provider.may_be_another_name(id))
-            .filter(|id| !self.other_names.contains(&(lane.1, Arc::clone(id))))
+            .filter(|id| !self.other_names.contains(&(queue_key.1, Arc::clone(id))))
             .cloned()
             .collect();
         let naming = self.naming.clone();
@@ -160,13 +164,13 @@ impl Collector {
                     let renamed = ledger.rename_messages(&application, renames.to_vec());
                     delta.append(renamed.await?);
                 }
-                let (more, met) = ledger.snapshots(&application, lane.0, seen).await?;
+                let (more, met) = ledger.snapshots(&application, queue_key.0, seen).await?;
                 delta.append(more);
                 Ok((delta, met))
             };
             let outcome = counted.await;
             PassEvent::Counted(Counted {
-                lane,
+                queue_key,
                 keys,
                 renames,
                 looked_up: other_names,
@@ -180,7 +184,7 @@ impl Collector {
     fn counted(&mut self, counted: Counted, pass: &mut Pass) {
         match counted.outcome {
             Ok((delta, met)) => {
-                let index = counted.lane.1;
+                let index = counted.queue_key.1;
                 let application = self.application(index);
                 for (alias, id) in counted.renames {
                     let key = (index, id.clone());
@@ -195,7 +199,7 @@ impl Collector {
                 let looked_up = counted.looked_up.into_iter();
                 self.other_names.extend(looked_up.map(|id| (index, id)));
                 for (other_name, name) in counted.names {
-                    if self.rename(counted.lane.1, &other_name, &name) {
+                    if self.rename(counted.queue_key.1, &other_name, &name) {
                         self.parts.recorder.forgotten(&application, &other_name);
                     }
                 }
@@ -211,17 +215,17 @@ impl Collector {
                 // It is not known what of it was done: it is done again, with the next answer.
                 self.renamed.clear();
                 self.other_names.clear();
-                let application = self.application(counted.lane.1);
-                pass.asked.insert(counted.lane, false);
-                self.failed(counted.lane, &application, &of_store(&error));
+                let application = self.application(counted.queue_key.1);
+                pass.asked.insert(counted.queue_key, false);
+                self.failed(counted.queue_key, &application, &of_store(&error));
             }
         }
     }
 
     /// Takes what a query brought.
-    fn landed(&mut self, landed: QueryCompleted, pass: &mut Pass, flights: &InFlight) {
+    fn completed(&mut self, completed: QueryCompleted, pass: &mut Pass, flights: &InFlight) {
         let QueryCompleted {
-            lane,
+            queue_key,
             jobs,
             began,
             began_at,
@@ -230,16 +234,16 @@ impl Collector {
             given_up,
             delta,
             result,
-        } = landed;
+        } = completed;
         self.in_flight = self.in_flight.saturating_sub(1);
         self.parts.progress.answered(jobs.len());
-        let (dataset, index) = lane;
+        let (dataset, index) = queue_key;
         let application = self.application(index);
         let account = self.parts.account.clone();
         let now = self.parts.clock.now();
         let is_list = jobs.first() == Some(&QueuedQuery::List);
         if is_list {
-            self.listing.remove(&lane);
+            self.listing.remove(&queue_key);
         }
         let (next, again) = if is_list {
             // However long it takes: other queries have their turn in between.
@@ -305,12 +309,12 @@ impl Collector {
                         // A list that is queried for another data set's sake.
                         continue;
                     }
-                    let next = self.answered(lane, &key.1, began_at, true);
+                    let next = self.answered(queue_key, &key.1, began_at, true);
                     if !is_list && self.tracker.get(&key).is_some() {
                         // It is answered by its name.
                         self.set_aside.remove(&(dataset, key.clone()));
                         self.last_good.insert((dataset, key.clone()));
-                        self.lane(lane)
+                        self.queue(queue_key)
                             .together(&QueuedQuery::Message(key.1.clone()));
                     }
                     let stale_at = next + stale_after;
@@ -336,7 +340,7 @@ impl Collector {
                     let (message, stale_at) = match asked {
                         Some(asked) => {
                             let key = self.tracker.resolve(&(index, asked));
-                            let next = self.answered(lane, &key.1, began_at, true);
+                            let next = self.answered(queue_key, &key.1, began_at, true);
                             if self.tracker.get(&key).is_some() {
                                 self.last_good.insert((dataset, key.clone()));
                             }
@@ -354,7 +358,7 @@ impl Collector {
                 Observation::NothingToQuery => nothing_queried = true,
                 Observation::NotYetAvailable { asked, asked_at } => {
                     let key = (index, asked);
-                    let next = self.answered(lane, &key.1, began_at, false);
+                    let next = self.answered(queue_key, &key.1, began_at, false);
                     let stale_at = next + stale_after;
                     self.parts
                         .recorder
@@ -371,11 +375,11 @@ impl Collector {
                     reason,
                     then,
                 } => {
-                    nothing_new &= !self.refused(lane, &asked, &reason, then, next);
+                    nothing_new &= !self.refused(queue_key, &asked, &reason, then, next);
                 }
                 Observation::MessageFailed { asked, failure } => {
                     if !self.is_renamed(index, &asked) {
-                        self.lane(lane)
+                        self.queue(queue_key)
                             .unanswered(&QueuedQuery::Message(asked), again);
                     }
                     failures.push(failure);
@@ -388,7 +392,7 @@ impl Collector {
         }
         if !counting.is_empty() || !renames.is_empty() {
             let (keys, seen) = counting.into_iter().unzip();
-            flights.push(self.count(lane, application.clone(), renames, keys, seen));
+            flights.push(self.count(queue_key, application.clone(), renames, keys, seen));
         }
         self.given_up(given_up);
         self.make_room(0);
@@ -400,7 +404,7 @@ impl Collector {
             self.parts.recorder.tracked(self.tracker.len());
         }
         if is_list && result.is_ok() {
-            let before = self.lists.get(&lane);
+            let before = self.lists.get(&queue_key);
             let whole_at = match before {
                 Some(before) if !is_whole_list => before.whole_at,
                 _ => began_at,
@@ -409,7 +413,7 @@ impl Collector {
                 whole_at,
                 complete_until: began,
             };
-            self.lists.insert(lane, progress);
+            self.lists.insert(queue_key, progress);
         }
         if let Some((empty, unreadable)) = drained
             && result.is_ok()
@@ -425,49 +429,52 @@ impl Collector {
             }
             let now = self.parts.clock.monotonic();
             if pause {
-                self.lane(lane)
+                self.queue(queue_key)
                     .answered(&QueuedQuery::Drain, next, Duration::ZERO);
             } else if pass.drains_on(now, account.interval) {
-                self.lane(lane).go_on(&QueuedQuery::Drain, now);
+                self.queue(queue_key).go_on(&QueuedQuery::Drain, now);
             } else {
-                self.lane(lane)
+                self.queue(queue_key)
                     .answered(&QueuedQuery::Drain, now, Duration::ZERO);
             }
         }
         if goes_on && result.is_ok() {
             for job in &jobs {
-                self.lane(lane).go_on(job, pass.began_at);
+                self.queue(queue_key).go_on(job, pass.began_at);
             }
         }
         let mut result = result;
         if result
             .as_ref()
             .is_err_and(|failure| failure.kind == FailureKind::Request)
-            && self.cannot_be_asked(lane, &jobs, next)
+            && self.cannot_be_asked(queue_key, &jobs, next)
         {
             refused_only = true;
             result = Ok(());
         }
         for job in &jobs {
-            if self.lane(lane).is_in_flight(job) {
+            if self.queue(queue_key).is_in_flight(job) {
                 let next = if nothing_queried { again } else { next };
                 match &result {
                     // A list's own job; or a message that the answer passed over in silence.
-                    Ok(()) => self.lane(lane).answered(job, next, Duration::ZERO),
+                    Ok(()) => self.queue(queue_key).answered(job, next, Duration::ZERO),
                     // What is refused for good is tried again when it would be due: a plan that
                     // lacks a data set is no reason for a request every minute.
                     Err(failure) if failure.kind == FailureKind::Forbidden => {
-                        self.lane(lane).unanswered(job, again.max(next));
+                        self.queue(queue_key).unanswered(job, again.max(next));
                     }
-                    Err(_) => self.lane(lane).unanswered(job, again),
+                    Err(_) => self.queue(queue_key).unanswered(job, again),
                 }
             }
         }
         if let Err(failure) = result {
             match failure.scope {
                 Scope::Query => {}
-                Scope::Application => self.lane(lane).defer(again),
-                Scope::Account => self.lanes.values_mut().for_each(|lane| lane.defer(again)),
+                Scope::Application => self.queue(queue_key).defer(again),
+                Scope::Account => self
+                    .queues
+                    .values_mut()
+                    .for_each(|queue| queue.defer(again)),
             }
             failures.push(failure);
         }
@@ -487,10 +494,10 @@ impl Collector {
         let since = began_at.min(pass.began_at);
         let lasted = self.parts.clock.monotonic().since(since);
         pass.lasted.insert(dataset, lasted);
-        let success = pass.asked.entry(lane).or_insert(true);
+        let success = pass.asked.entry(queue_key).or_insert(true);
         *success &= failures.is_empty();
         for failure in failures {
-            self.failed(lane, &application, &failure);
+            self.failed(queue_key, &application, &failure);
         }
         self.tell(|status| status.answered = true);
         // What is new is visible at once, for its hold has begun: together with what failed.
@@ -499,8 +506,8 @@ impl Collector {
         }
     }
 
-    fn lane(&mut self, key: DatasetQueueKey) -> &mut DatasetQueue {
-        self.lanes.entry(key).or_default()
+    fn queue(&mut self, key: DatasetQueueKey) -> &mut DatasetQueue {
+        self.queues.entry(key).or_default()
     }
 
     /// Whether a message is watched under another name by now than the one it was asked for by.
@@ -525,10 +532,10 @@ impl Collector {
         // What is not watched by that name may be told by it later.
         self.tracker.rename(&key, own, now);
         if is_watched {
-            for ((dataset, of), lane) in &mut self.lanes {
+            for ((dataset, of), queue) in &mut self.queues {
                 if *of == key.0 && matches!(dataset.method, QueryMethod::Messages { .. }) {
-                    lane.remove(&QueuedQuery::Message(asked.clone()));
-                    lane.add(QueuedQuery::Message(own.clone()), monotonic);
+                    queue.remove(&QueuedQuery::Message(asked.clone()));
+                    queue.add(QueuedQuery::Message(own.clone()), monotonic);
                 }
             }
             self.parts.recorder.tracked(self.tracker.len());
@@ -539,16 +546,16 @@ impl Collector {
     /// A message was answered for; when it is due again, by its age.
     fn answered(
         &mut self,
-        lane: DatasetQueueKey,
+        queue_key: DatasetQueueKey,
         id: &Arc<str>,
         asked_at: Moment,
         has_numbers: bool,
     ) -> Moment {
-        let (next, early) = self.next_query(lane, id, asked_at, has_numbers);
+        let (next, early) = self.next_query(queue_key, id, asked_at, has_numbers);
         let job = QueuedQuery::Message(id.clone());
-        let lane = self.lane(lane);
-        lane.answered(&job, next, early);
-        lane.asked(&job, asked_at);
+        let queue = self.queue(queue_key);
+        queue.answered(&job, next, early);
+        queue.asked(&job, asked_at);
         next
     }
 
@@ -556,15 +563,15 @@ impl Collector {
     /// it may be asked for. The age is one of the wall clock, as it stands now.
     pub(super) fn next_query(
         &mut self,
-        lane: DatasetQueueKey,
+        queue_key: DatasetQueueKey,
         id: &Arc<str>,
         asked_at: Moment,
         has_numbers: bool,
     ) -> (Moment, Duration) {
-        let key = (lane.1, id.clone());
+        let key = (queue_key.1, id.clone());
         let now = self.now();
         let account = &self.parts.account;
-        let interval = account.dataset_interval(lane.0);
+        let interval = account.dataset_interval(queue_key.0);
         let tracked = self.tracker.get(&key);
         let origin = self.parts.clock.origin();
         let began = after(origin, asked_at.since_start());
@@ -579,7 +586,7 @@ impl Collector {
             age,
             interval,
             account.max_interval,
-            beat(&self.parts, self.first, lane.0),
+            batch_window(&self.parts, self.first, queue_key.0),
         );
         let next = match account.daily {
             Some(daily) => {
@@ -604,13 +611,13 @@ impl Collector {
     /// The vendor refuses a message by itself; whether that is news.
     fn refused(
         &mut self,
-        lane: DatasetQueueKey,
+        queue_key: DatasetQueueKey,
         asked: &Arc<str>,
         reason: &Arc<str>,
         then: Refusal,
         next: Moment,
     ) -> bool {
-        let key = (lane.1, asked.clone());
+        let key = (queue_key.1, asked.clone());
         let job = QueuedQuery::Message(key.1.clone());
         let now = self.now();
         let Some(tracked) = self.tracker.get(&key) else {
@@ -622,21 +629,21 @@ impl Collector {
             Refusal::UnlessNew => age < MAYBE_UNKNOWN,
         };
         // Alone it costs no other message its answer.
-        self.lane(lane).alone(&job);
+        self.queue(queue_key).alone(&job);
         // One refusal after a good answer may be an accident of the vendor's, and would cost the message
         // its numbers of a day.
-        let was_answered = self.last_good.remove(&(lane.0, key.clone()));
+        let was_answered = self.last_good.remove(&(queue_key.0, key.clone()));
         if is_new || was_answered && then == Refusal::UnlessNew {
-            self.lane(lane).answered(&job, next, Duration::ZERO);
+            self.queue(queue_key).answered(&job, next, Duration::ZERO);
             return true;
         }
         let again = self.parts.clock.monotonic() + SET_ASIDE_RETRY;
-        self.lane(lane).answered(&job, again, Duration::ZERO);
-        let is_news = self.set_aside.insert((lane.0, key.clone()));
+        self.queue(queue_key).answered(&job, again, Duration::ZERO);
+        let is_news = self.set_aside.insert((queue_key.0, key.clone()));
         if is_news {
             let account = &self.parts.account;
             tracing::warn!(
-                account = %account.name, dataset = %lane.0, message = %key.1, %reason,
+                account = %account.name, dataset = %queue_key.0, message = %key.1, %reason,
                 "the vendor refuses this message; it is set aside and tried again once a day"
             );
             self.parts.recorder.rejected(reason);
@@ -648,7 +655,7 @@ impl Collector {
     /// asking for each alone. Whether it is no failure of the data set.
     fn cannot_be_asked(
         &mut self,
-        lane: DatasetQueueKey,
+        queue_key: DatasetQueueKey,
         jobs: &[QueuedQuery],
         next: Moment,
     ) -> bool {
@@ -656,19 +663,19 @@ impl Collector {
         match jobs {
             [QueuedQuery::Message(id)] => {
                 let reason = Arc::from(FailureKind::Request.as_str());
-                self.refused(lane, id, &reason, Refusal::AtOnce, next);
+                self.refused(queue_key, id, &reason, Refusal::AtOnce, next);
                 true
             }
             [QueuedQuery::Message(_), ..] => {
-                let lane = self.lane(lane);
+                let queue = self.queue(queue_key);
                 let in_flight: Vec<_> = jobs
                     .iter()
-                    .filter(|job| lane.is_in_flight(job))
+                    .filter(|job| queue.is_in_flight(job))
                     .cloned()
                     .collect();
                 for job in in_flight {
-                    lane.alone(&job);
-                    lane.answered(&job, at, Duration::ZERO);
+                    queue.alone(&job);
+                    queue.answered(&job, at, Duration::ZERO);
                 }
                 true
             }
@@ -677,31 +684,33 @@ impl Collector {
     }
 
     /// Notes a failure; a new kind of trouble is logged, the same one again is not.
-    fn failed(&mut self, lane: DatasetQueueKey, application: &Application, failure: &Failure) {
-        self.parts.recorder.failed(lane.0, application, failure);
+    fn failed(&mut self, queue_key: DatasetQueueKey, application: &Application, failure: &Failure) {
+        self.parts
+            .recorder
+            .failed(queue_key.0, application, failure);
         let account = &self.parts.account.name;
-        let before = self.troubles.get(&lane);
+        let before = self.troubles.get(&queue_key);
         let is_new = before.is_none_or(|before| before.kind != failure.kind);
         let trouble = Trouble {
-            dataset: lane.0,
+            dataset: queue_key.0,
             application: application.name.clone(),
             kind: failure.kind,
             text: failure.to_string(),
             since: before.map_or_else(|| self.parts.clock.now(), |before| before.since),
         };
-        self.troubles.insert(lane, trouble);
+        self.troubles.insert(queue_key, trouble);
         if is_new {
             tracing::warn!(
-                %account, dataset = %lane.0, application = %application.name,
+                %account, dataset = %queue_key.0, application = %application.name,
                 reason = failure.kind.as_str(), error = %failure, "asking the vendor failed"
             );
         } else {
             tracing::debug!(
-                %account, dataset = %lane.0, application = %application.name,
+                %account, dataset = %queue_key.0, application = %application.name,
                 reason = failure.kind.as_str(), error = %failure, "asking the vendor failed again"
             );
         }
-        let text = format!("{}, {}: {failure}", lane.0, application.name);
+        let text = format!("{}, {}: {failure}", queue_key.0, application.name);
         self.tell(|status| status.last_error = Some(text));
         self.tell_troubles();
     }

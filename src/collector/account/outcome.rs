@@ -16,12 +16,12 @@ use crate::{
 pub(super) enum PassEvent {
     QueryCompleted(QueryCompleted),
     Counted(Counted),
-    StoredMessage(Vec<MessageKey>, Result<Vec<StoredMessage>, StoreError>),
+    MessagesLoaded(Vec<MessageKey>, Result<Vec<StoredMessage>, StoreError>),
 }
 
 /// Snapshots went to the ledger.
 pub(super) struct Counted {
-    pub(super) lane: DatasetQueueKey,
+    pub(super) queue_key: DatasetQueueKey,
     pub(super) keys: Vec<MessageKey>,
     /// Other names that went with them.
     pub(super) renames: Vec<(Arc<str>, Arc<str>)>,
@@ -34,7 +34,7 @@ pub(super) struct Counted {
 
 /// A query that has ended.
 pub(super) struct QueryCompleted {
-    pub(super) lane: DatasetQueueKey,
+    pub(super) queue_key: DatasetQueueKey,
     pub(super) jobs: Vec<QueuedQuery>,
     /// When it began.
     pub(super) began: Timestamp,

@@ -117,7 +117,7 @@ impl Collector {
             };
             match woken {
                 Woken::Ended(event) => {
-                    self.take(*event, &mut pass, flights);
+                    self.handle_event(*event, &mut pass, flights);
                     pass.unshown = true;
                 }
                 Woken::Named(update) => self.named(update),
@@ -134,9 +134,9 @@ impl Collector {
     fn next_wake(&self, pass: &Pass) -> Option<Moment> {
         let monotonic = self.parts.clock.monotonic();
         let next = self
-            .lanes
+            .queues
             .values()
-            .filter_map(|lane| lane.next_try_after(monotonic));
+            .filter_map(|queue| queue.next_try_after(monotonic));
         let due = next.min();
         let listing = self
             .listing
@@ -154,13 +154,13 @@ impl Collector {
     /// for again after the next start.
     async fn drain_in_flight(&mut self, flights: &mut InFlight, pass: &mut Pass) {
         let drains = self
-            .lanes
+            .queues
             .values()
-            .any(|lane| lane.is_in_flight(&QueuedQuery::Drain));
+            .any(|queue| queue.is_in_flight(&QueuedQuery::Drain));
         let grace = if drains { DRAIN_GRACE } else { Duration::ZERO };
         let all = async {
             while let Some(event) = flights.next().await {
-                self.take(event, pass, flights);
+                self.handle_event(event, pass, flights);
             }
         };
         if tokio::time::timeout(grace, all).await.is_err() && drains {
@@ -173,7 +173,7 @@ impl Collector {
         let monotonic = self.parts.clock.monotonic();
         // What becomes due while everything is queried once is for the next time.
         let now = pass.ends.map_or(pass.began_at, |_| monotonic);
-        let keys: Vec<_> = self.lanes.keys().copied().collect();
+        let keys: Vec<_> = self.queues.keys().copied().collect();
         for step in 0..keys.len() {
             let key = keys[(self.turn + step) % keys.len()];
             if self.has_to_wait(key, now, monotonic) {
@@ -183,7 +183,7 @@ impl Collector {
                 QueryMethod::Messages { batch } => batch,
                 QueryMethod::Drain | QueryMethod::Whole => 1,
             };
-            let jobs = self.lanes.get_mut(&key)?.take(now, batch);
+            let jobs = self.queues.get_mut(&key)?.take(now, batch);
             if !jobs.is_empty() {
                 self.turn = (self.turn + step + 1) % keys.len();
                 if jobs.first() == Some(&QueuedQuery::List) {
@@ -195,7 +195,7 @@ impl Collector {
         None
     }
 
-    /// Whether a lane waits for a list: for the messages that it is about, or because the list
+    /// Whether a queue waits for a list: for the messages that it is about, or because the list
     /// brings their numbers too. A list that takes longer than an interval is not waited for.
     fn has_to_wait(
         &mut self,
@@ -213,14 +213,14 @@ impl Collector {
         if !dataset.is_about_listed_messages() || self.known_applications.contains(&application) {
             return false;
         }
-        let lanes = self.lanes.iter();
-        let mut lanes = lanes.filter(|((other, of), lane)| {
-            *of == application && (other.has_snapshots() || lane.has_list())
+        let queues = self.queues.iter();
+        let mut queues = queues.filter(|((other, of), queue)| {
+            *of == application && (other.has_snapshots() || queue.has_list())
         });
-        if lanes.any(|(_, lane)| !lane.knows_messages(now)) {
-            // Without a data set of numbers, the list is in this very lane.
-            let own = self.lanes.get(&(dataset, application));
-            return !own.is_some_and(|lane| lane.list_is_due(now));
+        if queues.any(|(_, queue)| !queue.knows_messages(now)) {
+            // Without a data set of numbers, the list is in this very queue.
+            let own = self.queues.get(&(dataset, application));
+            return !own.is_some_and(|queue| queue.list_is_due(now));
         }
         self.known_applications.insert(application);
         false
@@ -228,10 +228,10 @@ impl Collector {
 
     fn query(
         &self,
-        lane: DatasetQueueKey,
+        queue_key: DatasetQueueKey,
         jobs: Vec<QueuedQuery>,
     ) -> BoxFuture<'static, PassEvent> {
-        let (dataset, application) = lane;
+        let (dataset, application) = queue_key;
         let provider = self.parts.provider.clone();
         let ledger = self.parts.ledger.clone();
         let application = self.application(application);
@@ -241,7 +241,7 @@ impl Collector {
         let oldest = schedule::before(began, self.parts.account.messages.max_age);
         let listed = self
             .lists
-            .get(&lane)
+            .get(&queue_key)
             .filter(|progress| began_at.since(progress.whole_at) < self.parts.account.max_interval);
         let is_whole_list = jobs.first() == Some(&QueuedQuery::List) && listed.is_none();
         let list_from = listed.map_or(oldest, |progress| {
@@ -250,14 +250,14 @@ impl Collector {
         let messages: Vec<Message> = jobs
             .iter()
             .filter_map(|job| match job {
-                QueuedQuery::Message(id) => self.tracker.get(&(lane.1, id.clone())),
+                QueuedQuery::Message(id) => self.tracker.get(&(queue_key.1, id.clone())),
                 _ => None,
             })
             .map(|tracked| tracked.message.clone())
             .collect();
         let whole = jobs.first() == Some(&QueuedQuery::Whole);
         let messages = if whole {
-            self.tracker.of(lane.1)
+            self.tracker.of(queue_key.1)
         } else {
             messages
         };
@@ -339,7 +339,7 @@ impl Collector {
                 }
             }
             PassEvent::QueryCompleted(QueryCompleted {
-                lane,
+                queue_key,
                 jobs,
                 began,
                 began_at,
@@ -386,8 +386,9 @@ impl Collector {
                 .map(|(_, message)| (message.clone(), now))
                 .collect();
             let ledger = self.parts.ledger.clone();
-            let met =
-                async move { PassEvent::StoredMessage(keys, ledger.load_messages(messages).await) };
+            let met = async move {
+                PassEvent::MessagesLoaded(keys, ledger.load_messages(messages).await)
+            };
             flights.push(met.in_current_span().boxed());
         }
     }
@@ -396,16 +397,19 @@ impl Collector {
     fn ended(&mut self, pass: &mut Pass) -> bool {
         let at = self.parts.clock.now();
         // What failed before stays so until it is answered, whatever else is answered meanwhile.
-        for (lane, success) in &mut pass.asked {
-            let failing = self.lanes.get(lane).is_some_and(DatasetQueue::is_failing);
+        for (queue_key, success) in &mut pass.asked {
+            let failing = self
+                .queues
+                .get(queue_key)
+                .is_some_and(DatasetQueue::is_failing);
             *success &= !failing;
         }
         let failed = pass.asked.values().any(|success| !success);
-        for (lane, success) in &pass.asked {
-            if *success && self.troubles.remove(lane).is_some() {
-                let application = self.application(lane.1);
+        for (queue_key, success) in &pass.asked {
+            if *success && self.troubles.remove(queue_key).is_some() {
+                let application = self.application(queue_key.1);
                 tracing::info!(
-                    account = %self.parts.account.name, dataset = %lane.0,
+                    account = %self.parts.account.name, dataset = %queue_key.0,
                     application = %application.name, "the vendor answers again"
                 );
             }
@@ -441,9 +445,9 @@ impl Collector {
     }
 
     pub(super) fn tell_due(&self) {
-        for ((dataset, application), lane) in &self.lanes {
+        for ((dataset, application), queue) in &self.queues {
             let application = self.application(*application);
-            let due = lane.due().map(|due| self.time_of(due));
+            let due = queue.due().map(|due| self.time_of(due));
             self.parts.recorder.due(*dataset, &application, due);
         }
     }

@@ -70,11 +70,11 @@ impl Collector {
             self.parts.ledger.registered_now();
         }
         let keys: Vec<MessageKey> = self.tracker.keys().cloned().collect();
-        let lanes: Vec<_> = self.lanes.keys().copied().collect();
-        for lane in lanes {
-            if matches!(lane.0.method, QueryMethod::Messages { .. }) {
-                for key in keys.iter().filter(|key| key.0 == lane.1) {
-                    self.plan_message_anew(lane, key);
+        let queues: Vec<_> = self.queues.keys().copied().collect();
+        for queue_key in queues {
+            if matches!(queue_key.0.method, QueryMethod::Messages { .. }) {
+                for key in keys.iter().filter(|key| key.0 == queue_key.1) {
+                    self.plan_message_anew(queue_key, key);
                 }
             }
         }
@@ -86,21 +86,21 @@ impl Collector {
         self.unmet = messages.collect();
     }
 
-    fn plan_message_anew(&mut self, lane: super::DatasetQueueKey, key: &MessageKey) {
-        if self.set_aside.contains(&(lane.0, key.clone())) {
+    fn plan_message_anew(&mut self, queue_key: super::DatasetQueueKey, key: &MessageKey) {
+        if self.set_aside.contains(&(queue_key.0, key.clone())) {
             return;
         }
         let job = QueuedQuery::Message(Arc::clone(&key.1));
         let answered_at = self
-            .lanes
-            .get(&lane)
-            .and_then(|lane| lane.answered_at(&job));
+            .queues
+            .get(&queue_key)
+            .and_then(|queue| queue.answered_at(&job));
         let Some(answered_at) = answered_at else {
             return;
         };
         let now = self.parts.clock.monotonic();
         let (next, early) = match answered_at {
-            Some(asked_at) => self.next_query(lane, &key.1, asked_at, true),
+            Some(asked_at) => self.next_query(queue_key, &key.1, asked_at, true),
             None => {
                 let message = self.tracker.get(key).map(|tracked| &tracked.message);
                 let earliest =
@@ -110,12 +110,12 @@ impl Collector {
             }
         };
         let has_day = self.parts.account.daily.is_some();
-        if let Some(lane) = self.lanes.get_mut(&lane) {
+        if let Some(queue) = self.queues.get_mut(&queue_key) {
             if has_day {
                 // By the wall clock as it is now the vendor's day may not have come.
-                DatasetQueue::answered(lane, &job, next, early);
+                DatasetQueue::answered(queue, &job, next, early);
             } else {
-                lane.sooner(&job, next);
+                queue.sooner(&job, next);
             }
         }
     }

@@ -14,14 +14,14 @@ use crate::ledger::{
 /// order: the new names go back before the next transaction can take any.
 struct Decision<R> {
     changes: StateChanges,
-    image: OwnedMutexGuard<AccountState>,
+    account_state: OwnedMutexGuard<AccountState>,
     outcome: R,
 }
 
 impl AccountLedger {
     pub(super) async fn load(
         &self,
-        image: &mut AccountState,
+        account_state: &mut AccountState,
         policy: &Policy,
     ) -> Result<(), StoreError> {
         let rows = self.store.account(&self.name, &self.replica).await;
@@ -30,7 +30,7 @@ impl AccountLedger {
         let counted = rows.counters.iter().map(|own| own.changed_at);
         self.trust.loaded(counted.max());
         let now = self.clock.now().as_millisecond();
-        image
+        account_state
             .load(rows, |shown| policy.hold(self.clock.monotonic(), shown), now)
             .map_err(|problem| {
                 StoreError::Failed(format!(
@@ -38,20 +38,24 @@ impl AccountLedger {
                     self.name
                 ))
             })?;
-        for campaign in image.gone.iter().filter_map(CounterKey::campaign) {
+        for campaign in account_state.gone.iter().filter_map(CounterKey::campaign) {
             self.names.forget_campaign(campaign);
         }
         Ok(())
     }
 
     /// Takes what the store has once more, messages that are watched included.
-    async fn reload(&self, image: &mut AccountState, policy: &Policy) -> Result<(), StoreError> {
-        self.load(image, policy).await?;
-        image.stale = true;
+    async fn reload(
+        &self,
+        account_state: &mut AccountState,
+        policy: &Policy,
+    ) -> Result<(), StoreError> {
+        self.load(account_state, policy).await?;
+        account_state.stale = true;
         let ask = ReadSet {
             account: self.name.clone(),
             replica: self.replica.clone(),
-            messages: image.messages.keys().cloned().collect(),
+            messages: account_state.messages.keys().cloned().collect(),
             ..ReadSet::default()
         };
         let told = self
@@ -60,19 +64,22 @@ impl AccountLedger {
             .await
             .inspect_err(|error| self.failed_by(error))?;
         let now = self.clock.now();
-        let watched: Vec<_> = image.messages.keys().cloned().collect();
+        let watched: Vec<_> = account_state.messages.keys().cloned().collect();
         for id in watched {
-            match (told.messages.get(&id), image.messages.get(&id).cloned()) {
+            match (
+                told.messages.get(&id),
+                account_state.messages.get(&id).cloned(),
+            ) {
                 (Some(row), Some(mut known)) => {
                     known.state = unpack(&id, row)?;
                     known.hash = 0;
                     known.next = known.state.next_ages(now, &policy.windows);
-                    image.put_message(id, known);
+                    account_state.put_message(id, known);
                 }
-                _ => image.drop_message(&id),
+                _ => account_state.drop_message(&id),
             }
         }
-        image.stale = false;
+        account_state.stale = false;
         Ok(())
     }
 
@@ -91,20 +98,20 @@ impl AccountLedger {
         compute: impl FnOnce(&mut StateTransaction<'_>, ReadRows) -> R + Send + 'static,
     ) -> Result<(LedgerDelta, R), StoreError> {
         let policy = self.policy();
-        let mut image = self.image.clone().lock_owned().await;
-        if !self.lease.runs() || image.fence != self.lease.epoch() {
+        let mut account_state = self.account_state.clone().lock_owned().await;
+        if !self.lease.runs() || account_state.fence != self.lease.epoch() {
             return Err(StoreError::Fenced);
         }
         let mut reloaded = LedgerDelta::default();
-        if image.stale {
-            self.reload(&mut image, &policy).await?;
-            reloaded.shown = image.shown();
+        if account_state.stale {
+            self.reload(&mut account_state, &policy).await?;
+            reloaded.shown = account_state.shown();
             reloaded.born = true;
         }
         // Until it is known what happened: whoever waits for it may go away.
-        image.stale = true;
-        let mut ask = ask(&image);
-        ask.fence = image.fence;
+        account_state.stale = true;
+        let mut ask = ask(&account_state);
+        ask.fence = account_state.fence;
         ask.account = self.name.clone();
         ask.replica = self.replica.clone();
         let names = self.names.clone();
@@ -121,9 +128,9 @@ impl AccountLedger {
                 Ok(states) => states,
                 Err(error) => return (WriteSet::default(), Err(error)),
             };
-            let mut draft = StateTransaction {
+            let mut transaction = StateTransaction {
                 states,
-                image: &image,
+                account_state: &account_state,
                 names: &names,
                 channels: policy.channels,
                 ages: policy.windows.ages(),
@@ -132,11 +139,11 @@ impl AccountLedger {
                 hold,
                 changes: StateChanges::default(),
             };
-            let outcome = compute(&mut draft, rows);
-            let writes = draft.batch();
+            let outcome = compute(&mut transaction, rows);
+            let writes = transaction.write_set();
             let decision = Decision {
-                changes: draft.changes,
-                image,
+                changes: transaction.changes,
+                account_state,
                 outcome,
             };
             (writes, Ok(decision))
@@ -144,14 +151,14 @@ impl AccountLedger {
         let done = self.store.transact(ask, decide).await.flatten();
         let Decision {
             changes,
-            mut image,
+            mut account_state,
             outcome,
         } = done.inspect_err(|error| self.failed_by(error))?;
         self.notes.up(Volume::Store, true);
-        image.stale = false;
-        reloaded.gone = std::mem::take(&mut image.gone);
-        reloaded.append(changes.apply(&mut image, &self.names));
-        self.plan(&image);
+        account_state.stale = false;
+        reloaded.gone = std::mem::take(&mut account_state.gone);
+        reloaded.append(changes.apply(&mut account_state, &self.names));
+        self.plan(&account_state);
         Ok((reloaded, outcome))
     }
 }

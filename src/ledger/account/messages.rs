@@ -14,7 +14,7 @@ use crate::{
         LedgerDelta,
         cohort::Windows,
         message::{Adoption, MessageState},
-        state::{MessageDraft, MessageEntry, StateTransaction},
+        state::{MessageCounters, MessageEntry, StateTransaction},
         store::{MessageId, ReadSet, StoreError},
     },
     model::{Application, Dataset, Message, Snapshot},
@@ -44,11 +44,11 @@ impl AccountLedger {
                 messages: asked,
                 ..ReadSet::default()
             },
-            move |draft, _| {
+            move |transaction, _| {
                 let mut met = Vec::with_capacity(messages.len());
                 for ((message, first_seen), id) in messages.iter().zip(ids) {
-                    let known = draft.image.messages.get(&id).cloned();
-                    let row = draft.states.get(&id).cloned();
+                    let known = transaction.account_state.messages.get(&id).cloned();
+                    let row = transaction.states.get(&id).cloned();
                     let (mut known, stored) = match (known, row) {
                         (Some(known), _) => (known, true),
                         (None, Some(state)) => (
@@ -75,9 +75,9 @@ impl AccountLedger {
                     known.next = known.state.next_ages(now, &policy.windows);
                     met.push(told_of(&known));
                     if stored && !dated && !(unsent && known.state.sent_at.is_some()) {
-                        draft.refresh_message(id, known);
+                        transaction.refresh_message(id, known);
                     } else {
-                        draft.put_message(id, known);
+                        transaction.put_message(id, known);
                     }
                 }
                 met
@@ -106,15 +106,15 @@ impl AccountLedger {
             .collect();
         let of = ids.clone();
         self.change(
-            move |image| ReadSet {
+            move |account_state| ReadSet {
                 messages: of
                     .into_iter()
-                    .filter(|id| !image.messages.contains_key(id))
+                    .filter(|id| !account_state.messages.contains_key(id))
                     .collect(),
                 ..ReadSet::default()
             },
-            move |draft, _| {
-                let birth = draft.birth(&application, dataset);
+            move |transaction, _| {
+                let birth = transaction.birth(&application, dataset);
                 let adoption = Adoption {
                     birth,
                     age: policy.adopt_age,
@@ -123,33 +123,35 @@ impl AccountLedger {
                 // A vendor can name a message twice in one answer.
                 let mut taken: HashMap<MessageId, MessageEntry> = HashMap::new();
                 for (own, id) in seen.iter().zip(&ids) {
-                    let mut known = match (taken.remove(id), draft.image.messages.get(id)) {
-                        (Some(known), _) => known,
-                        (None, Some(known)) => {
-                            if unchanged(known, own, &policy.windows) {
-                                met.push(told_of(known));
-                                continue;
+                    let mut known =
+                        match (taken.remove(id), transaction.account_state.messages.get(id)) {
+                            (Some(known), _) => known,
+                            (None, Some(known)) => {
+                                if unchanged(known, own, &policy.windows) {
+                                    met.push(told_of(known));
+                                    continue;
+                                }
+                                known.clone()
                             }
-                            known.clone()
-                        }
-                        (None, None) => {
-                            let stored = draft.states.get(id).cloned();
-                            let state = stored
-                                .unwrap_or_else(|| MessageState::new(&own.message, own.first_seen));
-                            MessageEntry {
-                                state,
-                                ..MessageEntry::default()
+                            (None, None) => {
+                                let stored = transaction.states.get(id).cloned();
+                                let state = stored.unwrap_or_else(|| {
+                                    MessageState::new(&own.message, own.first_seen)
+                                });
+                                MessageEntry {
+                                    state,
+                                    ..MessageEntry::default()
+                                }
                             }
-                        }
-                    };
+                        };
                     match &own.snapshot {
                         Some(snapshot) => {
                             known.hash = hash(snapshot);
-                            let mut effects = MessageDraft {
-                                draft,
+                            let mut effects = MessageCounters {
+                                transaction,
                                 application: application.clone(),
                             };
-                            known.state.take(
+                            known.state.count_snapshot(
                                 &own.message,
                                 snapshot,
                                 adoption,
@@ -169,15 +171,15 @@ impl AccountLedger {
                 }
                 for (id, mut known) in taken {
                     known.state.pack();
-                    let same = draft
-                        .image
+                    let same = transaction
+                        .account_state
                         .messages
                         .get(&id)
                         .is_some_and(|old| old.state == known.state);
                     if same {
-                        draft.refresh_message(id, known);
+                        transaction.refresh_message(id, known);
                     } else {
-                        draft.put_message(id, known);
+                        transaction.put_message(id, known);
                     }
                 }
                 met
@@ -217,36 +219,37 @@ impl AccountLedger {
             .collect();
         let names = digests.clone();
         let renamed = self.change(
-            move |image| ReadSet {
+            move |account_state| ReadSet {
                 messages: asked
                     .into_iter()
-                    .filter(|id| !image.messages.contains_key(id))
+                    .filter(|id| !account_state.messages.contains_key(id))
                     .collect(),
                 digests: names,
                 ..ReadSet::default()
             },
-            move |draft, told| {
+            move |transaction, told| {
                 for ([_, to], digest) in renames.iter().zip(digests) {
                     let name = to.1.as_bytes();
                     if told.memories.get(&digest).is_none_or(|known| known != name) {
-                        draft.changes.memories.insert(digest, name.to_vec());
+                        transaction.changes.memories.insert(digest, name.to_vec());
                     }
                 }
                 // What this transaction has changed already.
                 let mut changed: HashMap<MessageId, Option<MessageEntry>> = HashMap::new();
                 for [from, to] in renames {
-                    let known = |draft: &StateTransaction<'_>, id: &MessageId| match changed.get(id)
+                    let known = |transaction: &StateTransaction<'_>, id: &MessageId| match changed
+                        .get(id)
                     {
                         Some(known) => known.clone(),
-                        None => known_of(draft, id),
+                        None => known_of(transaction, id),
                     };
-                    let Some(mut merged) = known(draft, &from) else {
+                    let Some(mut merged) = known(transaction, &from) else {
                         continue;
                     };
-                    let target = known(draft, &to);
+                    let target = known(transaction, &to);
                     if let Some(target) = target {
-                        let mut effects = MessageDraft {
-                            draft,
+                        let mut effects = MessageCounters {
+                            transaction,
                             application: application.clone(),
                         };
                         let mut state = target.state;
@@ -268,8 +271,8 @@ impl AccountLedger {
                 }
                 for (id, known) in changed {
                     match known {
-                        Some(known) => draft.put_message(id, known),
-                        None => draft.forget_message(id),
+                        Some(known) => transaction.put_message(id, known),
+                        None => transaction.forget_message(id),
                     }
                 }
             },
@@ -317,8 +320,8 @@ impl AccountLedger {
 
     /// The messages that are watched, as the ledger knows them: application id and message id.
     pub async fn watched(&self) -> Vec<((Arc<str>, Arc<str>), StoredMessage)> {
-        let image = self.image.lock().await;
-        let watched = image.messages.iter();
+        let account_state = self.account_state.lock().await;
+        let watched = account_state.messages.iter();
         watched
             .map(|(id, known)| (id.clone(), told_of(known)))
             .collect()
@@ -332,9 +335,9 @@ impl AccountLedger {
     pub async fn forget(&self, ids: Vec<MessageId>) -> Result<(), StoreError> {
         let forgotten = self.change(
             |_| ReadSet::default(),
-            move |draft, _| {
+            move |transaction, _| {
                 for id in ids {
-                    draft.forget_message(id);
+                    transaction.forget_message(id);
                 }
             },
         );
@@ -343,9 +346,9 @@ impl AccountLedger {
 
     /// Messages are no longer watched; what was counted of them stays known.
     pub async fn unwatch(&self, ids: &[MessageId]) {
-        let mut image = self.image.lock().await;
+        let mut account_state = self.account_state.lock().await;
         for id in ids {
-            image.drop_message(id);
+            account_state.drop_message(id);
         }
     }
 
@@ -365,10 +368,10 @@ impl AccountLedger {
 }
 
 /// What is known of a message, watched or stored.
-fn known_of(draft: &StateTransaction<'_>, id: &MessageId) -> Option<MessageEntry> {
-    let watched = draft.image.messages.get(id).cloned();
+fn known_of(transaction: &StateTransaction<'_>, id: &MessageId) -> Option<MessageEntry> {
+    let watched = transaction.account_state.messages.get(id).cloned();
     let stored = || {
-        let state = draft.states.get(id).cloned()?;
+        let state = transaction.states.get(id).cloned()?;
         Some(MessageEntry {
             state,
             ..MessageEntry::default()

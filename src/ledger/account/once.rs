@@ -167,15 +167,15 @@ impl AccountLedger {
                     digests: asked,
                     ..ReadSet::default()
                 },
-                move |draft, told| count_reports(draft, &id, told, &own),
+                move |transaction, told| count_reports(transaction, &id, told, &own),
             );
             delta = match counted.await {
                 Ok((delta, ())) => delta,
                 // Another replica holds the account, and releases what is counted here.
                 Err(StoreError::Fenced) => {
                     let id = application.id.clone();
-                    let compute = move |draft: &mut StateTransaction<'_>, told| {
-                        count_reports(draft, &id, told, &reports)
+                    let compute = move |transaction: &mut StateTransaction<'_>, told| {
+                        count_reports(transaction, &id, told, &reports)
                     };
                     self.forward_to_holder(digests, compute).await?.0
                 }
@@ -253,9 +253,9 @@ impl AccountLedger {
         let channels = self.policy().channels;
         let now = self.clock.now().as_millisecond();
         let decide = move |rows| {
-            let mut draft = StateTransaction {
+            let mut transaction = StateTransaction {
                 states: HashMap::new(),
-                image: &AccountState::default(),
+                account_state: &AccountState::default(),
                 names: &Arc::new(LabelLimiter::unlimited()),
                 channels,
                 ages: &[],
@@ -264,9 +264,9 @@ impl AccountLedger {
                 hold: Hold::Process,
                 changes: StateChanges::default(),
             };
-            let outcome = compute(&mut draft, rows);
-            let duplicates = draft.changes.delta.duplicates;
-            (draft.batch_elsewhere(), (duplicates, outcome))
+            let outcome = compute(&mut transaction, rows);
+            let duplicates = transaction.changes.delta.duplicates;
+            (transaction.batch_elsewhere(), (duplicates, outcome))
         };
         let done = self.store.transact(ask, decide).await;
         let (duplicates, outcome) = done.inspect_err(|error| self.failed_by(error))?;
@@ -315,16 +315,16 @@ impl AccountLedger {
         let events = Arc::new(events);
         let adopt_age = self.policy().adopt_age;
         let compute = |events: Arc<Vec<Event>>, id: Arc<str>| {
-            move |draft: &mut StateTransaction<'_>, told: ReadRows| {
-                let birth = draft.birth(&id, dataset);
+            move |transaction: &mut StateTransaction<'_>, told: ReadRows| {
+                let birth = transaction.birth(&id, dataset);
                 let age = adopt_age;
                 let adoption = Adoption { birth, age };
                 if let Some(until) = until {
                     let dataset = dataset.as_str().to_owned();
                     let at = until.as_millisecond();
-                    draft.changes.cursors.push((id.clone(), dataset, at));
+                    transaction.changes.cursors.push((id.clone(), dataset, at));
                 }
-                count_happenings(draft, &id, &told, &events, adoption)
+                count_happenings(transaction, &id, &told, &events, adoption)
             }
         };
         let (own, asked) = (events.clone(), digests.clone());
@@ -346,15 +346,15 @@ impl AccountLedger {
         dataset: Dataset,
     ) -> Option<Timestamp> {
         let key = (application.id.clone(), dataset.as_str().to_owned());
-        let image = self.image.lock().await;
-        let at = image.cursors.get(&key)?;
+        let account_state = self.account_state.lock().await;
+        let at = account_state.cursors.get(&key)?;
         Timestamp::from_millisecond(*at).ok()
     }
 }
 
 /// Counts what is new among happenings; how many of them.
 fn count_happenings(
-    draft: &mut StateTransaction<'_>,
+    transaction: &mut StateTransaction<'_>,
     application: &Arc<str>,
     told: &ReadRows,
     events: &[Event],
@@ -362,16 +362,18 @@ fn count_happenings(
 ) -> u64 {
     let mut new = 0;
     for own in events {
-        let remembered = |draft: &StateTransaction<'_>, digest: &Digest| {
-            told.memories.contains_key(digest) || draft.changes.memories.contains_key(digest)
+        let remembered = |transaction: &StateTransaction<'_>, digest: &Digest| {
+            told.memories.contains_key(digest) || transaction.changes.memories.contains_key(digest)
         };
-        if remembered(draft, &own.digest) {
+        if remembered(transaction, &own.digest) {
             continue;
         }
-        let counted = own.former.is_some_and(|former| remembered(draft, &former));
+        let counted = own
+            .former
+            .is_some_and(|former| remembered(transaction, &former));
         // Nothing but that it was there. The vendor may write the row in another way next time, so
         // a row that only version 0.1 remembers is remembered under its new digest too.
-        draft.changes.memories.insert(own.digest, vec![0]);
+        transaction.changes.memories.insert(own.digest, vec![0]);
         if counted {
             continue;
         }
@@ -379,8 +381,8 @@ fn count_happenings(
         let at = own.at.map(|at| at.as_millisecond());
         let count = u64::from(!adoption.is_history(at));
         for key in counters_of(application, &own.kind) {
-            let key = draft.bounded(key);
-            draft.add(key, &Amount::Count(count));
+            let key = transaction.bounded(key);
+            transaction.add(key, &Amount::Count(count));
         }
     }
     new
@@ -430,7 +432,7 @@ pub(in crate::ledger) fn counters_of(application: &Arc<str>, kind: &EventKind) -
 
 /// Counts reports, each once.
 fn count_reports(
-    draft: &mut StateTransaction<'_>,
+    transaction: &mut StateTransaction<'_>,
     application: &Arc<str>,
     told: ReadRows,
     reports: &[Report],
@@ -454,14 +456,17 @@ fn count_reports(
             Counted::New => *changed = true,
             Counted::Repeat { noted } => {
                 *changed |= noted;
-                draft.changes.delta.duplicates += 1;
+                transaction.changes.delta.duplicates += 1;
             }
         }
     }
-    tally.count(draft);
+    tally.count(transaction);
     for (digest, (memory, changed)) in memories {
         if changed {
-            draft.changes.memories.insert(digest, memory.to_bytes());
+            transaction
+                .changes
+                .memories
+                .insert(digest, memory.to_bytes());
         }
     }
 }

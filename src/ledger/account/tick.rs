@@ -11,7 +11,7 @@ use crate::ledger::{
     LedgerDelta,
     key::clean,
     names::OTHER,
-    state::{AccountState, Hold, MessageDraft},
+    state::{AccountState, Hold, MessageCounters},
     store::{ReadSet, StoreError},
 };
 
@@ -24,13 +24,13 @@ const CAMPAIGN_GRACE: Duration = Duration::from_secs(3600);
 
 impl AccountLedger {
     /// Notes when something has to be done next.
-    pub(super) fn plan(&self, image: &AccountState) {
+    pub(super) fn plan(&self, account_state: &AccountState) {
         let tend = self.clock.monotonic() + TEND_EVERY;
-        let window = image.windows.first().map(|(end, _)| {
+        let window = account_state.windows.first().map(|(end, _)| {
             let wait = end.saturating_sub(self.clock.now().as_millisecond()) + 1;
             self.clock.monotonic() + Duration::from_millis(wait.max(0).unsigned_abs())
         });
-        let next = [image.next_release, window, Some(tend)]
+        let next = [account_state.next_release, window, Some(tend)]
             .into_iter()
             .flatten()
             .min();
@@ -79,41 +79,44 @@ impl AccountLedger {
                 inbox: shared,
                 ..ReadSet::default()
             },
-            move |draft, told| {
-                draft.absorb(told.inbox);
-                let image = draft.image;
-                if image.next_release.is_some_and(|at| at <= moment) {
+            move |transaction, told| {
+                transaction.absorb(told.inbox);
+                let account_state = transaction.account_state;
+                if account_state.next_release.is_some_and(|at| at <= moment) {
                     let over = |hold: Hold| matches!(hold, Hold::Until(end) if end <= moment);
-                    let keys: Vec<_> = image
+                    let keys: Vec<_> = account_state
                         .counters
                         .iter()
                         .filter(|(_, own)| over(own.hold))
                         .map(|(key, _)| key.clone())
                         .collect();
                     for key in keys {
-                        draft.release(&key);
+                        transaction.release(&key);
                     }
                 }
                 let at = now.as_millisecond();
-                let over = image.windows.iter().take_while(|(end, _)| *end < at);
+                let over = account_state
+                    .windows
+                    .iter()
+                    .take_while(|(end, _)| *end < at);
                 for (_, id) in over {
-                    let Some(known) = image.messages.get(id) else {
+                    let Some(known) = account_state.messages.get(id) else {
                         continue;
                     };
                     let mut known = known.clone();
-                    let mut effects = MessageDraft {
-                        draft,
+                    let mut effects = MessageCounters {
+                        transaction,
                         application: id.0.clone(),
                     };
                     known.state.close(now, &policy.windows, &mut effects);
                     known.next = known.state.next_ages(now, &policy.windows);
-                    draft.put_message(id.clone(), known);
+                    transaction.put_message(id.clone(), known);
                 }
                 let met = |opened| moment.since(opened) >= CAMPAIGN_GRACE;
-                if image.opened.is_some_and(met) && !is_doubted {
-                    let gone = forgotten_campaigns(image, settled);
+                if account_state.opened.is_some_and(met) && !is_doubted {
+                    let gone = forgotten_campaigns(account_state, settled);
                     for campaign in gone {
-                        draft.forget_campaign(&campaign);
+                        transaction.forget_campaign(&campaign);
                     }
                 }
             },
@@ -131,15 +134,15 @@ impl AccountLedger {
 }
 
 /// Campaigns that nobody asks for any more.
-fn forgotten_campaigns(image: &AccountState, now: i64) -> Vec<Arc<str>> {
+fn forgotten_campaigns(account_state: &AccountState, now: i64) -> Vec<Arc<str>> {
     let mut last: HashMap<&Arc<str>, i64> = HashMap::new();
-    for (key, own) in &image.counters {
+    for (key, own) in &account_state.counters {
         if let Some(campaign) = key.campaign() {
             let last = last.entry(campaign).or_insert(own.changed_at);
             *last = own.changed_at.max(*last);
         }
     }
-    let tracked: HashSet<Arc<str>> = image.campaigns.keys().map(clean).collect();
+    let tracked: HashSet<Arc<str>> = account_state.campaigns.keys().map(clean).collect();
     last.into_iter()
         .filter(|(campaign, last)| {
             now - last >= CAMPAIGN_AFTER

@@ -179,7 +179,7 @@ mod tests {
         let mut lower = Vec::new();
         let mut take = |snapshot: &Snapshot, state: &mut MessageState| {
             let windows = Windows::default();
-            state.take(&message, snapshot, adoption, &windows, &mut lower, &mut sum);
+            state.count_snapshot(&message, snapshot, adoption, &windows, &mut lower, &mut sum);
             sum.rows
         };
         // First the vendor's own channels, then a name for every number.

@@ -31,8 +31,8 @@ fn change(
     decide: impl FnOnce(&mut StateTransaction<'_>),
 ) -> (WriteSet, LedgerDelta) {
     let names = Arc::new(LabelLimiter::unlimited());
-    let mut draft = StateTransaction {
-        image: state,
+    let mut transaction = StateTransaction {
+        account_state: state,
         names: &names,
         channels: &[],
         ages: &[],
@@ -42,15 +42,15 @@ fn change(
         changes: StateChanges::default(),
         states: HashMap::new(),
     };
-    decide(&mut draft);
-    let writes = draft.batch();
-    let delta = draft.changes.apply(state, &names);
+    decide(&mut transaction);
+    let writes = transaction.write_set();
+    let delta = transaction.changes.apply(state, &names);
     (writes, delta)
 }
 
 fn add(state: &mut AccountState, hold: Hold, count: u64) -> (WriteSet, LedgerDelta) {
-    change(state, hold, |draft| {
-        draft.add(key("x"), &Amount::Count(count));
+    change(state, hold, |transaction| {
+        transaction.add(key("x"), &Amount::Count(count));
     })
 }
 
@@ -98,7 +98,9 @@ fn what_is_counted_under_a_hold_is_shown_with_its_release() {
     );
     assert_eq!(state.next_release, Some(moment(120)));
 
-    let (writes, delta) = change(&mut state, hold, |draft| draft.release(&key("x")));
+    let (writes, delta) = change(&mut state, hold, |transaction| {
+        transaction.release(&key("x"))
+    });
     assert_eq!(writes.counters, [counter("x", 5, 0)]);
     assert_eq!(writes.releases, [release("x", 5)]);
     assert_eq!((shown_of(&delta), delta.held), (vec![5], Some(0)));
@@ -129,8 +131,8 @@ fn counters_that_are_loaded_again_keep_their_holds_and_those_that_are_gone_are_t
     let mut state = AccountState::default();
     let before = [Hold::Open, Hold::Until(moment(9))];
     for (campaign, hold) in ["gone", "kept"].into_iter().zip(before) {
-        change(&mut state, hold, |draft| {
-            draft.add(key(campaign), &Amount::Count(1));
+        change(&mut state, hold, |transaction| {
+            transaction.add(key(campaign), &Amount::Count(1));
         });
     }
     let rows = AccountRows {

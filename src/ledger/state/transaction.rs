@@ -1,4 +1,4 @@
-//! What a transaction changes of an account's state: first a draft, then rows, and the truth once they are durable.
+//! What a transaction changes of an account's state: first a transaction, then rows, and the truth once they are durable.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -24,7 +24,7 @@ use crate::{
 
 /// What a transaction changes, not yet true.
 pub(in crate::ledger) struct StateTransaction<'i> {
-    pub(in crate::ledger) image: &'i AccountState,
+    pub(in crate::ledger) account_state: &'i AccountState,
     pub(in crate::ledger) names: &'i Arc<LabelLimiter>,
     /// The channels that the account's vendor has.
     pub(in crate::ledger) channels: &'static [Channel],
@@ -40,7 +40,7 @@ pub(in crate::ledger) struct StateTransaction<'i> {
     pub(in crate::ledger) states: HashMap<MessageId, MessageState>,
 }
 
-/// The changes of a draft.
+/// The changes of a transaction.
 #[derive(Default)]
 pub(in crate::ledger) struct StateChanges {
     counters: HashMap<CounterKey, CounterState>,
@@ -74,12 +74,10 @@ const MAX_BIRTH_AHEAD: i64 = 24 * 3600 * 1000;
 
 impl StateTransaction<'_> {
     fn counter(&mut self, key: &CounterKey, like: &Amount) -> &mut CounterState {
-        let (image, now, hold) = (self.image, self.now, self.hold);
+        let (account_state, now, hold) = (self.account_state, self.now, self.hold);
         let settled = self.settled;
-        self.changes
-            .counters
-            .entry(key.clone())
-            .or_insert_with(|| match image.counters.get(key) {
+        self.changes.counters.entry(key.clone()).or_insert_with(|| {
+            match account_state.counters.get(key) {
                 Some(known) => known.clone(),
                 None => CounterState {
                     total: like.zero(),
@@ -90,13 +88,15 @@ impl StateTransaction<'_> {
                     hold,
                     stored: false,
                 },
-            })
+            }
+        })
     }
 
     /// Adds to a counter; one that is not there is born at zero.
     pub(in crate::ledger) fn add(&mut self, key: CounterKey, amount: &Amount) {
         if amount.is_zero()
-            && (self.image.counters.contains_key(&key) || self.changes.counters.contains_key(&key))
+            && (self.account_state.counters.contains_key(&key)
+                || self.changes.counters.contains_key(&key))
         {
             return;
         }
@@ -134,7 +134,7 @@ impl StateTransaction<'_> {
         dataset: Dataset,
     ) -> Timestamp {
         let key = (application.clone(), dataset.as_str().to_owned());
-        let stored = self.image.births.get(&key).copied();
+        let stored = self.account_state.births.get(&key).copied();
         let at = match stored.filter(|at| !is_wrong_birth(*at, self.now)) {
             // It is no later than now, whatever the clock has said before.
             Some(at) => at.min(self.now),
@@ -203,7 +203,13 @@ impl StateTransaction<'_> {
     /// Forgets all counters of a campaign.
     pub(in crate::ledger) fn forget_campaign(&mut self, campaign: &Arc<str>) {
         let own = |key: &&CounterKey| key.campaign() == Some(campaign);
-        let keys: Vec<_> = self.image.counters.keys().filter(own).cloned().collect();
+        let keys: Vec<_> = self
+            .account_state
+            .counters
+            .keys()
+            .filter(own)
+            .cloned()
+            .collect();
         for key in &keys {
             self.changes.counters.remove(key);
         }
@@ -227,7 +233,7 @@ impl StateTransaction<'_> {
     }
 
     /// The rows of the transaction.
-    pub(in crate::ledger) fn batch(&mut self) -> WriteSet {
+    pub(in crate::ledger) fn write_set(&mut self) -> WriteSet {
         let new_names = self.changes.new_names.insert(self.names.take_new());
         let names = new_names.names().to_vec();
         let changes = &self.changes;
@@ -240,7 +246,7 @@ impl StateTransaction<'_> {
         };
         for (key, state) in &changes.counters {
             let text = key.to_text();
-            let old = self.image.counters.get(key);
+            let old = self.account_state.counters.get(key);
             if old.is_none_or(|old| old.total != state.total || old.pending != state.pending) {
                 batch.counters.push(CounterRow {
                     key: text.clone(),
@@ -323,7 +329,7 @@ impl StateChanges {
     /// Makes the changes true: the transaction is durable.
     pub(in crate::ledger) fn apply(
         self,
-        image: &mut AccountState,
+        account_state: &mut AccountState,
         names: &LabelLimiter,
     ) -> LedgerDelta {
         let mut delta = self.delta;
@@ -332,18 +338,18 @@ impl StateChanges {
         }
         for (key, mut state) in self.counters {
             state.stored = true;
-            let old = image.counters.get(&key);
+            let old = account_state.counters.get(&key);
             let was = old.map_or(0, |old| old.pending.things());
-            image.held = (image.held + state.pending.things()).saturating_sub(was);
+            account_state.held = (account_state.held + state.pending.things()).saturating_sub(was);
             delta.born |= old.is_none();
             if old.is_none_or(|old| old.shown != state.shown) {
                 delta.shown.push(shown(&key, &state));
             }
-            image.counters.insert(key, state);
+            account_state.counters.insert(key, state);
         }
         for key in self.gone_counters {
-            if let Some(old) = image.counters.swap_remove(&key) {
-                image.held = image.held.saturating_sub(old.pending.things());
+            if let Some(old) = account_state.counters.swap_remove(&key) {
+                account_state.held = account_state.held.saturating_sub(old.pending.things());
             }
             delta.gone.push(key);
         }
@@ -351,20 +357,20 @@ impl StateChanges {
             names.forget_campaign(campaign);
         }
         for (application, dataset, at) in self.births {
-            image.births.insert((application, dataset), at);
+            account_state.births.insert((application, dataset), at);
         }
         for (application, dataset, at) in self.cursors {
-            image.cursors.insert((application, dataset), at);
+            account_state.cursors.insert((application, dataset), at);
         }
         for (id, known) in self.messages.into_iter().chain(self.refreshed) {
-            image.put_message(id, known);
+            account_state.put_message(id, known);
         }
         for id in &self.gone_messages {
-            image.drop_message(id);
+            account_state.drop_message(id);
         }
-        image.schedule();
+        account_state.schedule();
         delta.overflowed.extend(self.overflowed);
-        delta.held = Some(image.held);
+        delta.held = Some(account_state.held);
         delta
     }
 }

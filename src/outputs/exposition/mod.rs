@@ -39,7 +39,7 @@ use crate::{
     blocking::run_blocking_if_large,
     catalog::{all, families},
     series::{
-        Checksum, EncodedSegment, FORMS, FormSet, History, Prepare, Segment, SeriesSnapshot, Table,
+        Checksum, EncodedSegment, FORMS, FormSet, History, Prepare, Segment, ShownSeries, Table,
         View, Visitor, walk,
     },
 };
@@ -57,7 +57,7 @@ pub struct Exposition {
 
 /// A scrape that has begun: one state of all series.
 pub struct Scrape {
-    shown: SeriesSnapshot,
+    shown: ShownSeries,
     latest: Arc<Latest>,
     now: Moment,
     format: Format,

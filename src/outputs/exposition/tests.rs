@@ -10,7 +10,7 @@ use crate::{
     collector::{DatasetOutcome, PassOutcome, Recorder},
     config::{self, Config},
     ledger::{
-        Amount, CounterKey, CounterSample, Lease, LedgerDelta, Missed, Times,
+        Amount, CounterKey, Lease, LedgerDelta, Missed, ShownCounter, Times,
         samples::{at_age, counter, measured},
     },
     model::{Age, BounceKind, ErrorReason, Measure, Message, Row, Snapshot, Totals},
@@ -131,7 +131,7 @@ fn both_formats_are_written_as_they_always_were() {
         )],
     });
     let mail = config.accounts[1].applications[0].id.clone();
-    let shown = |counter: CounterKey, amount| CounterSample {
+    let shown = |counter: CounterKey, amount| ShownCounter {
         key: counter.of(&mail),
         amount,
         born_at: now,
@@ -392,7 +392,7 @@ async fn what_was_replaced_is_not_kept_until_the_next_scrape() {
     record(&series[0], &config, "1", clock.now(), "fcm");
     series[0].publish();
     parts_of(&exposition, &table);
-    let weak = |shown: &SeriesSnapshot| {
+    let weak = |shown: &ShownSeries| {
         let all = shown.accounts()[0].segments(catalog::MESSAGE.of(Measure::Sent));
         Arc::downgrade(&all[0])
     };

@@ -18,7 +18,7 @@ use prost::Message;
 
 use crate::{
     catalog::{Family, FamilyId, Kind},
-    series::{self, Labels, Remembered, SeriesSnapshot, Value},
+    series::{self, Labels, Remembered, ShownSeries, Value},
 };
 
 /// A collector's gRPC server takes 4 MiB, unless it is told otherwise.
@@ -82,7 +82,7 @@ impl<'a> Builder<'a> {
 
     /// Builds the requests: a point for each series that is shown at `now`, and a last one for each
     /// of those `before` that have left.
-    pub(super) fn build(mut self, shown: &SeriesSnapshot, before: &Remembered, now: Moment) {
+    pub(super) fn build(mut self, shown: &ShownSeries, before: &Remembered, now: Moment) {
         for (family, segments) in shown.families() {
             let segments: Vec<_> = segments.collect();
             for segment in &segments {

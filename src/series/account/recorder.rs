@@ -18,7 +18,7 @@ use super::{
 use crate::{
     catalog::{self, FamilyId, Label, label::CAMPAIGN},
     collector::{PassOutcome, Recorder},
-    ledger::{CounterSample, LabelLimiter, LedgerDelta},
+    ledger::{LabelLimiter, LedgerDelta, ShownCounter},
     model::{AppMetric, Application, Dataset, Message, Snapshot, Source},
     providers::{Failure, Observer, RequestCode},
 };
@@ -68,7 +68,7 @@ impl Recorder for AccountSeries {
         let common = state.common();
         let State {
             bounds,
-            draft,
+            builder,
             shapes,
             messages,
             ..
@@ -76,9 +76,9 @@ impl Recorder for AccountSeries {
         let names = bounds.names();
         let campaign = message.campaign.clone().unwrap_or_default();
         let (campaign, campaign_lost) = Bounds::value(names, &CAMPAIGN, &campaign);
-        draft.clear();
+        builder.clear();
         let name = |label: &Label, text: &Arc<str>| Bounds::value(names, label, text);
-        groups::add(draft, shapes, snapshot, &name, campaign_lost);
+        groups::add(builder, shapes, snapshot, &name, campaign_lost);
         let head = Head {
             application: application.name.clone(),
             id: snapshot.id.clone(),
@@ -89,11 +89,11 @@ impl Recorder for AccountSeries {
             of_message: true,
             common,
         };
-        for key in draft.unplaced() {
+        for key in builder.unplaced() {
             bounds.unplaced(*key);
         }
         let before = messages.of(dataset, &application.id).get(&snapshot.id);
-        if let Some(group) = shapes.group(head, draft, stale_at, before.map(AsRef::as_ref)) {
+        if let Some(group) = shapes.group(head, builder, stale_at, before.map(AsRef::as_ref)) {
             state.show_message(dataset, &application.id, Arc::new(group));
         }
     }
@@ -129,15 +129,15 @@ impl Recorder for AccountSeries {
         let common = state.common();
         let State {
             bounds,
-            draft,
+            builder,
             shapes,
             figures: all,
             ..
         } = &mut *state;
         let names = bounds.names();
-        draft.clear();
+        builder.clear();
         let name = |label: &Label, text: &Arc<str>| Bounds::value(names, label, text);
-        figures::add(draft, shapes, &figures, &name);
+        figures::add(builder, shapes, &figures, &name);
         let head = Head {
             application: application.name.clone(),
             id: Arc::from(format!("{dataset} {} {key}", application.id)),
@@ -150,7 +150,7 @@ impl Recorder for AccountSeries {
         };
         let own = all.of(dataset, &application.id);
         let before = own.get(&key);
-        if let Some(group) = shapes.group(head, draft, stale_at, before.map(AsRef::as_ref)) {
+        if let Some(group) = shapes.group(head, builder, stale_at, before.map(AsRef::as_ref)) {
             own.insert(key, Arc::new(group));
         }
     }
@@ -171,7 +171,7 @@ impl Recorder for AccountSeries {
                 state.hide_counter(place, key);
             }
         }
-        let mut places: BTreeMap<FamilyId, Vec<(Own, &CounterSample)>> = BTreeMap::new();
+        let mut places: BTreeMap<FamilyId, Vec<(Own, &ShownCounter)>> = BTreeMap::new();
         for shown in &delta.shown {
             match state.settings.place(&shown.key) {
                 Ok((family, own)) => places.entry(family).or_default().push((own, shown)),

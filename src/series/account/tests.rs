@@ -6,7 +6,7 @@ use super::*;
 use crate::{
     collector::{PassOutcome, Recorder},
     config,
-    ledger::{CounterSample, LedgerDelta, STORED, samples::measured},
+    ledger::{LedgerDelta, STORED, ShownCounter, samples::measured},
     model::{BounceKind, ErrorReason, Measure, Message, Row, Snapshot},
     providers::FailureKind,
     series::{Labels, PointOutcome, Table, Unprepared, Visitor, values::Number},
@@ -72,7 +72,7 @@ impl Bench {
     fn released(&self, measure: Measure, count: u64) {
         let labels = ["notification", "ios", "apns"];
         let key = measured(catalog::TOTAL_BY_CHANNEL, measure, &labels).of("app");
-        let shown = CounterSample {
+        let shown = ShownCounter {
             key,
             amount: Amount::Count(count),
             born_at: self.series.clock.now(),

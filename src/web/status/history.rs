@@ -279,7 +279,7 @@ mod tests {
         collector::Recorder,
         config,
         ledger::{
-            Amount, CounterKey, CounterSample, Lease, LedgerDelta,
+            Amount, CounterKey, Lease, LedgerDelta, ShownCounter,
             samples::{at_age, measured},
         },
         model::{Age, Measure},
@@ -312,7 +312,7 @@ mod tests {
 
         fn show(&self, counter: CounterKey, count: u64, created_at: Timestamp) {
             let key = counter.of("app");
-            let shown = CounterSample {
+            let shown = ShownCounter {
                 key,
                 amount: Amount::Count(count),
                 born_at: created_at,

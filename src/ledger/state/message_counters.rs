@@ -14,20 +14,20 @@ use crate::{
     model::{Age, Measure},
 };
 
-/// A draft that takes what a snapshot of one application's message brings.
-pub(in crate::ledger) struct MessageDraft<'d, 'i> {
-    pub(in crate::ledger) draft: &'d mut StateTransaction<'i>,
+/// A transaction that takes what a snapshot of one application's message brings.
+pub(in crate::ledger) struct MessageCounters<'d, 'i> {
+    pub(in crate::ledger) transaction: &'d mut StateTransaction<'i>,
     pub(in crate::ledger) application: Arc<str>,
 }
 
-impl MessageDraft<'_, '_> {
+impl MessageCounters<'_, '_> {
     fn add(&mut self, key: CounterKey, count: u64) {
-        let key = self.draft.bounded(key);
-        self.draft.add(key, &Amount::Count(count));
+        let key = self.transaction.bounded(key);
+        self.transaction.add(key, &Amount::Count(count));
     }
 }
 
-impl CounterSink for MessageDraft<'_, '_> {
+impl CounterSink for MessageCounters<'_, '_> {
     fn total(&mut self, channel: &str, measure: Measure, by: u64) {
         let (families, channel) = (catalog::TOTAL, Arc::from(channel));
         let key = CounterKey::measured(&self.application, families, measure, &[&channel]);
@@ -48,11 +48,11 @@ impl CounterSink for MessageDraft<'_, '_> {
 
     fn channel(&mut self, channel: &str) {
         let application = self.application.clone();
-        self.draft.zero_channel(&application, channel);
+        self.transaction.zero_channel(&application, channel);
     }
 
     fn decreases(&mut self, count: u64) {
-        self.draft.changes.delta.decreases += count;
+        self.transaction.changes.delta.decreases += count;
     }
 
     fn cohort(&mut self, taken: CohortSample<'_>) {
@@ -71,7 +71,7 @@ impl CounterSink for MessageDraft<'_, '_> {
             for (part, count) in parts(sent, delivered) {
                 let (families, labels) = (catalog::COHORT_BY_CHANNEL, [&platform, &vendor_channel]);
                 let key = CounterKey::at_age(&self.application, families, part, &labels, age);
-                let key = self.draft.bounded(key);
+                let key = self.transaction.bounded(key);
                 let sum = places.entry(key).or_default();
                 *sum = match part {
                     CohortPart::Messages => 1,
@@ -80,12 +80,12 @@ impl CounterSink for MessageDraft<'_, '_> {
             }
         }
         for (key, count) in places {
-            self.draft.add(key, &Amount::Count(count));
+            self.transaction.add(key, &Amount::Count(count));
         }
     }
 
     fn missed(&mut self, age: Option<Age>, reason: Missed) {
-        self.draft.changes.delta.missed.push((age, reason));
+        self.transaction.changes.delta.missed.push((age, reason));
     }
 }
 

@@ -1,39 +1,25 @@
 //! What becomes of the answers of an account's vendor.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use delivery_clock::{Moment, after};
-use futures_util::{FutureExt, future::BoxFuture};
-use jiff::{SignedDuration, Timestamp};
-use tracing::Instrument;
+use jiff::SignedDuration;
 
 use super::{
     super::{
         queue::{DatasetQueue, QueuedQuery},
         schedule,
     },
-    Collector, CollectorDeps, DatasetQueueKey, ListProgress, MAX_UNREADABLE, Trouble,
+    Collector, CollectorDeps, DatasetQueueKey, ListProgress, MAX_UNREADABLE,
     flights::InFlight,
-    outcome::{Counted, PassEvent, QueryCompleted},
-    pass::{Pass, of_store},
+    outcome::{PassEvent, QueryCompleted},
+    pass::Pass,
 };
 use crate::{
     discovery::{MessageKey, Tracked},
-    ledger::{LedgerDelta, MessageObservation},
-    model::{Application, Dataset, MAX_REGISTERED_BYTES, QueryMethod, Snapshot, Source},
-    providers::{Failure, FailureKind, Observation, Refusal, Scope},
+    model::{Dataset, MAX_REGISTERED_BYTES, QueryMethod, Source},
+    providers::{Failure, FailureKind, Observation, Scope},
 };
-
-/// A message that was just sent may be unknown to a part of the vendor's servers.
-const MAYBE_UNKNOWN: SignedDuration = SignedDuration::from_mins(5);
-/// So many messages are renamed in one transaction.
-const RENAMES_PER_TRANSACTION: usize = 1000;
-/// How often a message that was set aside is tried again.
-const SET_ASIDE_RETRY: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether a body that was handed out is an error.
 fn is_error(observation: &Observation) -> bool {
@@ -75,7 +61,7 @@ impl Collector {
     }
 
     /// What the ledger knows of a message over restarts.
-    fn recall(&mut self, key: &MessageKey, met: &crate::ledger::StoredMessage) {
+    pub(super) fn recall(&mut self, key: &MessageKey, met: &crate::ledger::StoredMessage) {
         let key = self.tracker.resolve(key);
         self.tracker
             .recall(&key, met.first_seen, met.sent_at, met.campaign.clone());
@@ -88,136 +74,6 @@ impl Collector {
                     let window = batch_window(&self.parts, self.first, *dataset);
                     queue.sooner(&job, schedule::wanted(wanted_at, window));
                 }
-            }
-        }
-    }
-
-    fn seen(
-        &self,
-        tracked: &Tracked,
-        snapshot: Option<Snapshot>,
-        asked_at: Timestamp,
-    ) -> MessageObservation {
-        MessageObservation {
-            message: tracked.message.clone(),
-            first_seen: tracked.first_seen,
-            snapshot,
-            asked_at,
-        }
-    }
-
-    /// Hands snapshots to the ledger, beside the queries that go on.
-    fn count(
-        &mut self,
-        queue_key: DatasetQueueKey,
-        application: Application,
-        mut renames: Vec<(Arc<str>, Arc<str>)>,
-        keys: Vec<MessageKey>,
-        mut seen: Vec<MessageObservation>,
-    ) -> BoxFuture<'static, PassEvent> {
-        let ledger = self.parts.ledger.clone();
-        for (alias, id) in &renames {
-            let key = (queue_key.1, id.clone());
-            let aliases = self.renaming.entry(key).or_default();
-            if !aliases.contains(alias) {
-                aliases.push(alias.clone());
-            }
-        }
-        if !self.renaming.is_empty() {
-            let own: HashSet<_> = renames.iter().cloned().collect();
-            for key in &keys {
-                let others = self.renaming.get(key).into_iter().flatten();
-                let others = others.map(|alias| (alias.clone(), key.1.clone()));
-                renames.extend(others.filter(|other| !own.contains(other)));
-            }
-        }
-        // Messages that are told for the first time, by what may be their other name.
-        let other_names: Vec<Arc<str>> = seen
-            .iter()
-            .map(|own| &own.message.id)
-            .filter(|id| self.parts.provider.may_be_another_name(id))
-            .filter(|id| !self.other_names.contains(&(queue_key.1, Arc::clone(id))))
-            .cloned()
-            .collect();
-        let naming = self.naming.clone();
-        let has_names = !other_names.is_empty() || !renames.is_empty();
-        let counting = async move {
-            let mut names = HashMap::new();
-            let counted = async {
-                // Between the question for another name and the count nobody may store that name:
-                // else one message is counted under both.
-                let _alone = if has_names {
-                    Some(naming.lock().await)
-                } else {
-                    None
-                };
-                for ids in other_names.chunks(RENAMES_PER_TRANSACTION) {
-                    names.extend(ledger.names_of(&application, ids.to_vec()).await?);
-                }
-                for own in &mut seen {
-                    if let Some(name) = names.get(&own.message.id) {
-                        own.message.id = Arc::clone(name);
-                    }
-                }
-                let mut delta = LedgerDelta::default();
-                for renames in renames.chunks(RENAMES_PER_TRANSACTION) {
-                    let renamed = ledger.rename_messages(&application, renames.to_vec());
-                    delta.append(renamed.await?);
-                }
-                let (more, met) = ledger.snapshots(&application, queue_key.0, seen).await?;
-                delta.append(more);
-                Ok((delta, met))
-            };
-            let outcome = counted.await;
-            PassEvent::Counted(Counted {
-                queue_key,
-                keys,
-                renames,
-                looked_up: other_names,
-                names,
-                outcome,
-            })
-        };
-        counting.in_current_span().boxed()
-    }
-
-    fn counted(&mut self, counted: Counted, pass: &mut Pass) {
-        match counted.outcome {
-            Ok((delta, met)) => {
-                let index = counted.queue_key.1;
-                let application = self.application(index);
-                for (alias, id) in counted.renames {
-                    let key = (index, id.clone());
-                    if let Some(aliases) = self.renaming.get_mut(&key) {
-                        aliases.retain(|own| *own != alias);
-                        if aliases.is_empty() {
-                            self.renaming.remove(&key);
-                        }
-                    }
-                    self.renamed.insert((index, alias, id));
-                }
-                let looked_up = counted.looked_up.into_iter();
-                self.other_names.extend(looked_up.map(|id| (index, id)));
-                for (other_name, name) in counted.names {
-                    if self.rename(counted.queue_key.1, &other_name, &name) {
-                        self.parts.recorder.forgotten(&application, &other_name);
-                    }
-                }
-                for (key, met) in counted.keys.iter().zip(met) {
-                    self.recall(key, &met);
-                }
-                self.parts.recorder.delta(&delta);
-                if delta.born {
-                    self.parts.recorder.publish();
-                }
-            }
-            Err(error) => {
-                // It is not known what of it was done: it is done again, with the next answer.
-                self.renamed.clear();
-                self.other_names.clear();
-                let application = self.application(counted.queue_key.1);
-                pass.asked.insert(counted.queue_key, false);
-                self.failed(counted.queue_key, &application, &of_store(&error));
             }
         }
     }
@@ -506,41 +362,8 @@ impl Collector {
         }
     }
 
-    fn queue(&mut self, key: DatasetQueueKey) -> &mut DatasetQueue {
+    pub(super) fn queue(&mut self, key: DatasetQueueKey) -> &mut DatasetQueue {
         self.queues.entry(key).or_default()
-    }
-
-    /// Whether a message is watched under another name by now than the one it was asked for by.
-    fn is_renamed(&self, application: usize, asked: &Arc<str>) -> bool {
-        let key = (application, asked.clone());
-        self.tracker.resolve(&key) != key
-    }
-
-    /// The key of a message that was asked for under one name and answered under another.
-    fn known_as(&mut self, application: usize, asked: &Arc<str>, own: &Arc<str>) -> MessageKey {
-        self.rename(application, asked, own);
-        self.tracker.resolve(&(application, asked.clone()))
-    }
-
-    /// A message that is watched under one name is watched under another from now on; whether there
-    /// is such a message.
-    fn rename(&mut self, application: usize, asked: &Arc<str>, own: &Arc<str>) -> bool {
-        let now = self.parts.clock.now();
-        let monotonic = self.parts.clock.monotonic();
-        let key = (application, asked.clone());
-        let is_watched = asked != own && self.tracker.get(&key).is_some();
-        // What is not watched by that name may be told by it later.
-        self.tracker.rename(&key, own, now);
-        if is_watched {
-            for ((dataset, of), queue) in &mut self.queues {
-                if *of == key.0 && matches!(dataset.method, QueryMethod::Messages { .. }) {
-                    queue.remove(&QueuedQuery::Message(asked.clone()));
-                    queue.add(QueuedQuery::Message(own.clone()), monotonic);
-                }
-            }
-            self.parts.recorder.tracked(self.tracker.len());
-        }
-        is_watched
     }
 
     /// A message was answered for; when it is due again, by its age.
@@ -606,112 +429,5 @@ impl Collector {
             self.parts.clock.moment_of(earliest).max(next)
         });
         (next, early)
-    }
-
-    /// The vendor refuses a message by itself; whether that is news.
-    fn refused(
-        &mut self,
-        queue_key: DatasetQueueKey,
-        asked: &Arc<str>,
-        reason: &Arc<str>,
-        then: Refusal,
-        next: Moment,
-    ) -> bool {
-        let key = (queue_key.1, asked.clone());
-        let job = QueuedQuery::Message(key.1.clone());
-        let now = self.now();
-        let Some(tracked) = self.tracker.get(&key) else {
-            return false;
-        };
-        let age = tracked.age(now);
-        let is_new = match then {
-            Refusal::AtOnce => false,
-            Refusal::UnlessNew => age < MAYBE_UNKNOWN,
-        };
-        // Alone it costs no other message its answer.
-        self.queue(queue_key).alone(&job);
-        // One refusal after a good answer may be an accident of the vendor's, and would cost the message
-        // its numbers of a day.
-        let was_answered = self.last_good.remove(&(queue_key.0, key.clone()));
-        if is_new || was_answered && then == Refusal::UnlessNew {
-            self.queue(queue_key).answered(&job, next, Duration::ZERO);
-            return true;
-        }
-        let again = self.parts.clock.monotonic() + SET_ASIDE_RETRY;
-        self.queue(queue_key).answered(&job, again, Duration::ZERO);
-        let is_news = self.set_aside.insert((queue_key.0, key.clone()));
-        if is_news {
-            let account = &self.parts.account;
-            tracing::warn!(
-                account = %account.name, dataset = %queue_key.0, message = %key.1, %reason,
-                "the vendor refuses this message; it is set aside and tried again once a day"
-            );
-            self.parts.recorder.rejected(reason);
-        }
-        is_news
-    }
-
-    /// A request for messages could not be built: it is the fault of one of them, which is found by
-    /// asking for each alone. Whether it is no failure of the data set.
-    fn cannot_be_asked(
-        &mut self,
-        queue_key: DatasetQueueKey,
-        jobs: &[QueuedQuery],
-        next: Moment,
-    ) -> bool {
-        let at = self.parts.clock.monotonic();
-        match jobs {
-            [QueuedQuery::Message(id)] => {
-                let reason = Arc::from(FailureKind::Request.as_str());
-                self.refused(queue_key, id, &reason, Refusal::AtOnce, next);
-                true
-            }
-            [QueuedQuery::Message(_), ..] => {
-                let queue = self.queue(queue_key);
-                let in_flight: Vec<_> = jobs
-                    .iter()
-                    .filter(|job| queue.is_in_flight(job))
-                    .cloned()
-                    .collect();
-                for job in in_flight {
-                    queue.alone(&job);
-                    queue.answered(&job, at, Duration::ZERO);
-                }
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// Notes a failure; a new kind of trouble is logged, the same one again is not.
-    fn failed(&mut self, queue_key: DatasetQueueKey, application: &Application, failure: &Failure) {
-        self.parts
-            .recorder
-            .failed(queue_key.0, application, failure);
-        let account = &self.parts.account.name;
-        let before = self.troubles.get(&queue_key);
-        let is_new = before.is_none_or(|before| before.kind != failure.kind);
-        let trouble = Trouble {
-            dataset: queue_key.0,
-            application: application.name.clone(),
-            kind: failure.kind,
-            text: failure.to_string(),
-            since: before.map_or_else(|| self.parts.clock.now(), |before| before.since),
-        };
-        self.troubles.insert(queue_key, trouble);
-        if is_new {
-            tracing::warn!(
-                %account, dataset = %queue_key.0, application = %application.name,
-                reason = failure.kind.as_str(), error = %failure, "asking the vendor failed"
-            );
-        } else {
-            tracing::debug!(
-                %account, dataset = %queue_key.0, application = %application.name,
-                reason = failure.kind.as_str(), error = %failure, "asking the vendor failed again"
-            );
-        }
-        let text = format!("{}, {}: {failure}", queue_key.0, application.name);
-        self.tell(|status| status.last_error = Some(text));
-        self.tell_troubles();
     }
 }

@@ -1,0 +1,131 @@
+//! Messages and data sets whose queries fail.
+
+use std::{sync::Arc, time::Duration};
+
+use delivery_clock::Moment;
+use jiff::SignedDuration;
+
+use super::{super::queue::QueuedQuery, Collector, DatasetQueueKey, Trouble};
+use crate::{
+    model::Application,
+    providers::{Failure, FailureKind, Refusal},
+};
+
+/// A message that was just sent may be unknown to a part of the vendor's servers.
+const MAYBE_UNKNOWN: SignedDuration = SignedDuration::from_mins(5);
+/// How often a message that was set aside is tried again.
+const SET_ASIDE_RETRY: Duration = Duration::from_secs(24 * 3600);
+
+impl Collector {
+    /// The vendor refuses a message by itself; whether that is news.
+    pub(super) fn refused(
+        &mut self,
+        queue_key: DatasetQueueKey,
+        asked: &Arc<str>,
+        reason: &Arc<str>,
+        then: Refusal,
+        next: Moment,
+    ) -> bool {
+        let key = (queue_key.1, asked.clone());
+        let job = QueuedQuery::Message(key.1.clone());
+        let now = self.now();
+        let Some(tracked) = self.tracker.get(&key) else {
+            return false;
+        };
+        let age = tracked.age(now);
+        let is_new = match then {
+            Refusal::AtOnce => false,
+            Refusal::UnlessNew => age < MAYBE_UNKNOWN,
+        };
+        // Alone it costs no other message its answer.
+        self.queue(queue_key).alone(&job);
+        // One refusal after a good answer may be an accident of the vendor's, and would cost the message
+        // its numbers of a day.
+        let was_answered = self.last_good.remove(&(queue_key.0, key.clone()));
+        if is_new || was_answered && then == Refusal::UnlessNew {
+            self.queue(queue_key).answered(&job, next, Duration::ZERO);
+            return true;
+        }
+        let again = self.parts.clock.monotonic() + SET_ASIDE_RETRY;
+        self.queue(queue_key).answered(&job, again, Duration::ZERO);
+        let is_news = self.set_aside.insert((queue_key.0, key.clone()));
+        if is_news {
+            let account = &self.parts.account;
+            tracing::warn!(
+                account = %account.name, dataset = %queue_key.0, message = %key.1, %reason,
+                "the vendor refuses this message; it is set aside and tried again once a day"
+            );
+            self.parts.recorder.rejected(reason);
+        }
+        is_news
+    }
+
+    /// A request for messages could not be built: it is the fault of one of them, which is found by
+    /// asking for each alone. Whether it is no failure of the data set.
+    pub(super) fn cannot_be_asked(
+        &mut self,
+        queue_key: DatasetQueueKey,
+        jobs: &[QueuedQuery],
+        next: Moment,
+    ) -> bool {
+        let at = self.parts.clock.monotonic();
+        match jobs {
+            [QueuedQuery::Message(id)] => {
+                let reason = Arc::from(FailureKind::Request.as_str());
+                self.refused(queue_key, id, &reason, Refusal::AtOnce, next);
+                true
+            }
+            [QueuedQuery::Message(_), ..] => {
+                let queue = self.queue(queue_key);
+                let in_flight: Vec<_> = jobs
+                    .iter()
+                    .filter(|job| queue.is_in_flight(job))
+                    .cloned()
+                    .collect();
+                for job in in_flight {
+                    queue.alone(&job);
+                    queue.answered(&job, at, Duration::ZERO);
+                }
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Notes a failure; a new kind of trouble is logged, the same one again is not.
+    pub(super) fn failed(
+        &mut self,
+        queue_key: DatasetQueueKey,
+        application: &Application,
+        failure: &Failure,
+    ) {
+        self.parts
+            .recorder
+            .failed(queue_key.0, application, failure);
+        let account = &self.parts.account.name;
+        let before = self.troubles.get(&queue_key);
+        let is_new = before.is_none_or(|before| before.kind != failure.kind);
+        let trouble = Trouble {
+            dataset: queue_key.0,
+            application: application.name.clone(),
+            kind: failure.kind,
+            text: failure.to_string(),
+            since: before.map_or_else(|| self.parts.clock.now(), |before| before.since),
+        };
+        self.troubles.insert(queue_key, trouble);
+        if is_new {
+            tracing::warn!(
+                %account, dataset = %queue_key.0, application = %application.name,
+                reason = failure.kind.as_str(), error = %failure, "asking the vendor failed"
+            );
+        } else {
+            tracing::debug!(
+                %account, dataset = %queue_key.0, application = %application.name,
+                reason = failure.kind.as_str(), error = %failure, "asking the vendor failed again"
+            );
+        }
+        let text = format!("{}, {}: {failure}", queue_key.0, application.name);
+        self.tell(|status| status.last_error = Some(text));
+        self.tell_troubles();
+    }
+}

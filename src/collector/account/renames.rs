@@ -1,0 +1,46 @@
+//! Messages that the vendor calls by other ids than those that were asked for.
+
+use std::sync::Arc;
+
+use super::{super::queue::QueuedQuery, Collector};
+use crate::{discovery::MessageKey, model::QueryMethod};
+
+impl Collector {
+    /// Whether a message is watched under another name by now than the one it was asked for by.
+    pub(super) fn is_renamed(&self, application: usize, asked: &Arc<str>) -> bool {
+        let key = (application, asked.clone());
+        self.tracker.resolve(&key) != key
+    }
+
+    /// The key of a message that was asked for under one name and answered under another.
+    pub(super) fn known_as(
+        &mut self,
+        application: usize,
+        asked: &Arc<str>,
+        own: &Arc<str>,
+    ) -> MessageKey {
+        self.rename(application, asked, own);
+        self.tracker.resolve(&(application, asked.clone()))
+    }
+
+    /// A message that is watched under one name is watched under another from now on; whether there
+    /// is such a message.
+    pub(super) fn rename(&mut self, application: usize, asked: &Arc<str>, own: &Arc<str>) -> bool {
+        let now = self.parts.clock.now();
+        let monotonic = self.parts.clock.monotonic();
+        let key = (application, asked.clone());
+        let is_watched = asked != own && self.tracker.get(&key).is_some();
+        // What is not watched by that name may be told by it later.
+        self.tracker.rename(&key, own, now);
+        if is_watched {
+            for ((dataset, of), queue) in &mut self.queues {
+                if *of == key.0 && matches!(dataset.method, QueryMethod::Messages { .. }) {
+                    queue.remove(&QueuedQuery::Message(asked.clone()));
+                    queue.add(QueuedQuery::Message(own.clone()), monotonic);
+                }
+            }
+            self.parts.recorder.tracked(self.tracker.len());
+        }
+        is_watched
+    }
+}

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
+use jiff::Timestamp;
+
 use super::*;
 use crate::{
+    catalog::Origin,
     collector::{PassOutcome, Recorder},
     config,
-    ledger::{LedgerDelta, STORED, ShownCounter, samples::measured},
+    ledger::{Amount, LedgerDelta, STORED, ShownCounter, samples::measured},
     model::{BounceKind, ErrorReason, Measure, Message, Row, Snapshot},
     providers::FailureKind,
     series::{Labels, PointOutcome, Table, Unprepared, Visitor, values::Number},

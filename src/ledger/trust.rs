@@ -82,7 +82,10 @@ impl ClockTrust {
         }
         let newest = Timestamp::from_millisecond(state.newest?).ok()?;
         let ahead = self.clock.now().duration_since(newest);
-        let ahead = Duration::try_from(ahead).ok()?;
+        // As it was when the process started: an account in which nothing happens afterwards is no reason.
+        let ahead = Duration::try_from(ahead)
+            .ok()?
+            .saturating_sub(self.uptime());
         (ahead > DOUBTED_AHEAD).then_some(ahead)
     }
 

@@ -214,6 +214,12 @@ impl Model {
         }
     }
 
+    /// When something was last counted.
+    pub(super) fn newest(&self) -> Option<i64> {
+        let counters = self.counters.values();
+        counters.map(|counted| counted.changed_at).max()
+    }
+
     fn forget_campaigns(&mut self) {
         let of = |key: &CounterKey| key.campaign().cloned();
         let mut last: BTreeMap<Arc<str>, i64> = BTreeMap::new();

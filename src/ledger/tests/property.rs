@@ -61,6 +61,38 @@ async fn an_answer_that_is_handed_over_twice_can_close_a_window() {
     .await;
 }
 
+/// Nothing is counted for two days, and the process started on the first of them: its clock was right then.
+#[tokio::test]
+async fn an_idle_account_forgets_its_campaigns() {
+    let numbers = Numbers {
+        totals: vec![(0, vec![Some(0)])],
+        rows: Vec::new(),
+        types: Vec::new(),
+    };
+    let asked = Asked {
+        message: 3,
+        numbers: Some(numbers),
+        ago: 0,
+        campaign: 1,
+        sent_at: false,
+        vendor: false,
+    };
+    run(&Case {
+        zero_hold: "0s",
+        adopt_age: "0s",
+        sent: vec![-3602; MESSAGES.len()],
+        steps: vec![
+            (Step::Answer(vec![asked]), None),
+            (Step::Wait(86_328), None),
+            (Step::Start(Vec::new(), 190), None),
+            (Step::Wait(86_103), None),
+            (Step::Forgotten(3), None),
+            (Step::Wait(180), None),
+        ],
+    })
+    .await;
+}
+
 proptest! {
     #![proptest_config(ProptestConfig {
         max_shrink_iters: 2000,

@@ -348,6 +348,16 @@ providers:
                 self._ledger.as_ref().unwrap().maintain().await;
             }
             Step::Start(left, away) => {
+                // Two days after the last count its clock would be doubted, which has tests of its own.
+                let newest = self
+                    .sides
+                    .iter()
+                    .filter_map(|side| side.model.newest())
+                    .max();
+                let idle = newest.map(|at| self.clock.now().as_millisecond() - at);
+                if idle.is_some_and(|idle| idle + i64::from(*away) * 1000 > 2 * 86_400_000) {
+                    return;
+                }
                 for body in left {
                     spool(&self.sides[MAILS].account, body).await;
                 }

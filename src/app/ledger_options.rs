@@ -16,6 +16,13 @@ impl From<&Config> for LedgerOptions {
     }
 }
 
+impl From<&Account> for Windows {
+    fn from(account: &Account) -> Windows {
+        let (ages, interval) = (&account.cohort_ages, account.snapshot_interval());
+        Windows::new(ages, interval, account.daily)
+    }
+}
+
 impl From<(&Config, &Account)> for AccountOptions {
     fn from((config, account): (&Config, &Account)) -> AccountOptions {
         AccountOptions {
@@ -23,11 +30,7 @@ impl From<(&Config, &Account)> for AccountOptions {
             zero_hold: config.zero_hold,
             adopt_age: config.adopt_age,
             max_age: account.messages.max_age,
-            windows: Windows::new(
-                &account.cohort_ages,
-                account.snapshot_interval(),
-                account.daily,
-            ),
+            windows: Windows::from(account),
             channels: account.vendor.channels,
             limits: LabelLimits::from(&config.limits),
         }

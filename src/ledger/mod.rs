@@ -56,7 +56,7 @@ pub use store::{
 pub use stored::read_stored;
 
 use crate::{
-    files::create_private_directory,
+    files::{create_private_directory, with_suffix},
     model::{Age, Message},
     providers::SpoolError,
     store_url::StoreUrl,
@@ -270,10 +270,9 @@ impl Ledger {
                     create_private_directory(directory)
                         .map_err(|error| StoreError::Failed(disk(directory, &error)))?;
                 }
-                let mut beside = path.clone().into_os_string();
-                beside.push(".lock");
+                let beside = with_suffix(path, ".lock");
                 let held = "another delivery-exporter has this store; stop it first (for several replicas, use PostgreSQL)";
-                locks.push(lock(Path::new(&beside), held).map_err(StoreError::Failed)?);
+                locks.push(lock(&beside, held).map_err(StoreError::Failed)?);
                 Store::sqlite(path)?
             }
             (None, StoreUrl::Postgres(url)) => {

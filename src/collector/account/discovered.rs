@@ -3,8 +3,7 @@
 use delivery_clock::Moment;
 use jiff::SignedDuration;
 
-use super::super::queue::QueuedQuery;
-use super::Collector;
+use super::{super::queue::QueuedQuery, Collector};
 use crate::{
     config::MessageEntry,
     discovery::{Named, Update},

@@ -4,8 +4,10 @@ use std::{collections::BTreeSet, time::Duration};
 
 use jiff::Timestamp;
 
-use super::super::{queue::QueuedQuery, schedule};
-use super::Collector;
+use super::{
+    super::{queue::QueuedQuery, schedule},
+    Collector,
+};
 use crate::{discovery::MessageKey, ledger::StoreError};
 
 /// The ledger is searched for messages that no source names at least so seldom.

@@ -5,9 +5,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tracing::Instrument;
 
-use super::super::{Recorder, queue::DatasetQueue};
-use super::flights::InFlight;
-use super::{Collector, CollectorDeps, Woken};
+use super::{
+    super::{Recorder, queue::DatasetQueue},
+    Collector, CollectorDeps, Woken,
+    flights::InFlight,
+};
 use crate::{
     discovery::Sources,
     ledger::{AccountLedger, StoreError},

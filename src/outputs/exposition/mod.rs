@@ -132,17 +132,12 @@ impl Prepare for Exposition {
 
     fn prepare(&self, view: &View) {
         let choices: Vec<_> = self.read_now().collect();
-        let missing: Vec<_> = view
-            .segments()
-            .iter()
-            .flat_map(|segment| choices.iter().map(move |choice| (segment, *choice)))
-            .filter(|(segment, (format, encoding))| !forms::is_kept(segment, *format, *encoding))
-            .collect();
-        let many = missing.len() > FEW;
+        let all = view.segments().iter();
+        let all = all.flat_map(|segment| choices.iter().map(move |choice| (segment, choice)));
+        let mut missing = all
+            .filter(|(segment, (format, encoding))| !forms::is_kept(segment, *format, *encoding));
+        let many = missing.nth(FEW).is_some();
         run_blocking_if_large(many, || {
-            for (segment, (format, encoding)) in missing {
-                forms::form(segment, format, encoding);
-            }
             for (format, encoding) in &choices {
                 forms::make(view, *format, *encoding);
             }

@@ -26,11 +26,9 @@ impl KnownValues<'_> {
             (Source::List, account.messages.list),
         ];
         let in_use = sources.into_iter().filter(|(_, in_use)| *in_use);
-        let (ages, interval) = (&account.cohort_ages, account.snapshot_interval());
-        let windows = Windows::new(ages, interval, account.daily);
         KnownValues {
             account,
-            ages: windows.ages().to_vec(),
+            ages: Windows::from(account).ages().to_vec(),
             sources: in_use.map(|(source, _)| source).collect(),
         }
     }

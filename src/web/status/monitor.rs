@@ -55,9 +55,7 @@ pub(super) struct Observed {
 
 /// At which age the messages of an account are compared; `None`: it has no cohorts.
 pub(super) fn age(account: &Account) -> Option<Age> {
-    let (ages, interval) = (&account.cohort_ages, account.snapshot_interval());
-    let windows = Windows::new(ages, interval, account.daily);
-    let mut ages: Vec<Age> = windows.ages().to_vec();
+    let mut ages: Vec<Age> = Windows::from(account).ages().to_vec();
     if ages.contains(&Age::First) {
         return Some(Age::First);
     }

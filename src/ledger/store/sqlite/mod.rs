@@ -23,7 +23,10 @@ use super::{
     AccountRows, CounterRow, MessageId, ReadRows, ReadSet, RegisteredRow, ReleaseRow, StateRow,
     StoreError, Transaction, WriteSet, transaction::erased,
 };
-use crate::{blocking::on_disk, files::create_private_directory};
+use crate::{
+    blocking::on_disk,
+    files::{create_private_directory, with_suffix},
+};
 pub(in crate::ledger::store) use backup::UNFINISHED;
 pub(in crate::ledger) use backup::backup;
 pub(in crate::ledger::store) use file::{check as is_ledger, create, lock as lock_file};
@@ -302,9 +305,7 @@ impl Sqlite {
 
     pub(in crate::ledger) async fn size(&self) -> Result<u64, StoreError> {
         let length = |path: &Path| fs::metadata(path).map_or(0, |own| own.len());
-        let mut wal = self.path.clone().into_os_string();
-        wal.push("-wal");
-        Ok(length(&self.path) + length(Path::new(&wal)))
+        Ok(length(&self.path) + length(&with_suffix(&self.path, "-wal")))
     }
 
     pub(in crate::ledger) async fn maintain(&self, before: i64, _: i64) -> Result<(), StoreError> {

@@ -162,16 +162,13 @@ async fn an_answer_about_one_message_is_an_answer_or_a_failure() {
 #[tokio::test]
 async fn an_error_that_says_that_it_is_xml_is_known_by_its_code() {
     let vendor = start(|_, _| {
-        let headers = vec![("content-type", "text/xml".to_owned())];
         let body = "<Error><Code>SignatureDoesNotMatch</Code><Message>m</Message></Error>";
-        (200, headers, body.to_owned())
+        reply(200, body).header("content-type", "text/xml")
     });
     let (_, result) = vendor.await.messages(vendor::MESSAGES, &["510427"]).await;
     assert_eq!(result.unwrap_err().kind, FailureKind::Unauthorized);
-    let vendor = start(|_, _| {
-        let headers = vec![("content-type", "text/xml".to_owned())];
-        (200, headers, r#"{"RequestId": "x"}"#.to_owned())
-    });
+    let vendor =
+        start(|_, _| reply(200, r#"{"RequestId": "x"}"#).header("content-type", "text/xml"));
     let (_, result) = vendor.await.messages(vendor::MESSAGES, &["510427"]).await;
     assert_eq!(result.unwrap_err().kind, FailureKind::Decode);
 }
@@ -183,8 +180,7 @@ async fn throttling_is_tried_again_whatever_its_spelling_and_its_wish() {
             0 => {
                 let body =
                     r#"{"Code": "Throttling.User", "Message": "slow", "Description": "slow"}"#;
-                let headers = vec![("x-acs-retry-after", wish.to_owned())];
-                (400, headers, body.to_owned())
+                reply(400, body).header("x-acs-retry-after", wish)
             }
             _ => reply(200, r#"{"PushStats": {"PushStat": [{"SentCount": 5}]}}"#),
         });
@@ -196,8 +192,8 @@ async fn throttling_is_tried_again_whatever_its_spelling_and_its_wish() {
     }
     // What is longer than the query may take ends it, at once.
     let vendor = start_at(Clock::system(), |_, _| {
-        let headers = vec![("x-acs-retry-after", u64::MAX.to_string())];
-        (400, headers, r#"{"Code": "Throttling"}"#.to_owned())
+        let wish = u64::MAX.to_string();
+        reply(400, r#"{"Code": "Throttling"}"#).header("x-acs-retry-after", &wish)
     });
     let mut vendor = vendor.await;
     vendor.patience = Duration::from_secs(60);

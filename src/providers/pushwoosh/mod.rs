@@ -25,10 +25,8 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use delivery_clock::later;
 use futures_util::{FutureExt, future::BoxFuture};
-use http::{HeaderValue, Method, header};
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -89,17 +87,8 @@ impl Pushwoosh {
     fn request(&self, endpoint: &Endpoint, body: &Value) -> Request {
         let secrets = self.secrets.current();
         let token = secrets.first().map_or("", Secret::expose);
-        let mut request = Request::json(
-            endpoint.path.to_owned(),
-            &format!("{} {token}", endpoint.word),
-        );
-        request.headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
-        request.method = Method::POST;
-        request.body = Bytes::from(body.to_string());
-        request
+        let authorization = format!("{} {token}", endpoint.word);
+        Request::json(endpoint.path.to_owned(), &authorization).posting(body)
     }
 
     /// Asks until there is an answer that `read` understands, or an error that stays.

@@ -2,10 +2,8 @@
 //! users, and the lifecycle of messages on test devices.
 
 mod errors;
-mod lifecycle;
 #[cfg(test)]
 mod tests;
-mod users;
 pub(super) mod vendor;
 mod wire;
 
@@ -16,7 +14,10 @@ use futures_util::{FutureExt, future::BoxFuture};
 use jiff::{SignedDuration, Timestamp};
 
 use errors::{Refused, Reply};
-use users::Unit;
+use wire::{
+    lifecycle,
+    users::{self, Unit},
+};
 
 use super::{
     Answer, Failure, HistoryQuery, HistoryRecord, MessagesQuery, Observation, Provider,

@@ -1,6 +1,9 @@
 //! What the vendor sends: a message with numbers on up to three levels, and spellings that differ
 //! from place to place.
 
+pub(super) mod lifecycle;
+pub(super) mod users;
+
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use jiff::Timestamp;

@@ -19,7 +19,7 @@ fn bounces() -> Vec<Value> {
 
 fn between(rows: &[Value], field: &str, from: &Value, to: &Value) -> Vec<Value> {
     let time = |value: &Value| -> Timestamp {
-        crate::providers::pushwoosh::identity::instant(value.as_str().unwrap()).unwrap()
+        crate::providers::json::time(value.as_str().unwrap()).unwrap()
     };
     let within = |row: &&Value| time(&row[field]) > time(from) && time(&row[field]) < time(to);
     rows.iter().filter(within).cloned().collect()
@@ -171,9 +171,8 @@ async fn a_broken_row_costs_no_other_and_is_a_failure() {
 fn log_script(until: &'static str) -> impl Fn(&str, &Value) -> Said {
     let end: Timestamp = until.parse().unwrap();
     move |_, request| {
-        let time = |name: &str| {
-            crate::providers::pushwoosh::identity::instant(request[name].as_str().unwrap()).unwrap()
-        };
+        let time =
+            |name: &str| crate::providers::json::time(request[name].as_str().unwrap()).unwrap();
         let (from, to) = (
             time("date_from").as_second(),
             time("date_to").min(end).as_second(),

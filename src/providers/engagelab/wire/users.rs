@@ -9,7 +9,7 @@ use jiff::{
 };
 use serde_json::value::RawValue;
 
-use super::wire::{field_name, platform_name};
+use super::{field_name, platform_name};
 use crate::{
     model::{AppMetric, AppMetricKind},
     providers::json::{Count, Object, Text, problem},
@@ -20,17 +20,17 @@ const DAYS_KEPT: i64 = 59;
 
 /// A length of time by which users are counted, and the label `time_unit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(in crate::providers::engagelab) enum Unit {
     Hour,
     Day,
     Month,
 }
 
 impl Unit {
-    pub(super) const ALL: [Unit; 3] = [Unit::Hour, Unit::Day, Unit::Month];
+    pub(in crate::providers::engagelab) const ALL: [Unit; 3] = [Unit::Hour, Unit::Day, Unit::Month];
 
     /// The label `time_unit`.
-    pub(super) fn label(self) -> &'static str {
+    pub(in crate::providers::engagelab) fn label(self) -> &'static str {
         match self {
             Unit::Hour => "hour",
             Unit::Day => "day",
@@ -120,7 +120,7 @@ impl Unit {
 
     /// The query for the newest complete period and some before it, as items are sparse. `None`:
     /// the first hour of a day, before which the vendor tells no hours.
-    pub(super) fn query(self, now: Timestamp) -> Option<String> {
+    pub(in crate::providers::engagelab) fn query(self, now: Timestamp) -> Option<String> {
         let now = Offset::UTC.to_datetime(now);
         let word = self.word();
         let (start, duration) = match self {
@@ -139,7 +139,7 @@ impl Unit {
 
     /// Whether the vendor's "invalid parameter" is an answer: it may see another day than we do, and
     /// does not say whether it knows months.
-    pub(super) fn may_be_refused(self) -> bool {
+    pub(in crate::providers::engagelab) fn may_be_refused(self) -> bool {
         self != Unit::Day
     }
 }
@@ -150,7 +150,11 @@ fn back(from: DateTime, days: i64) -> Option<DateTime> {
 
 /// The query for the complete days whose numbers were the newest from a time to another; `None`:
 /// there are none that the vendor still tells.
-pub(super) fn days_query(from: Timestamp, to: Timestamp, now: Timestamp) -> Option<String> {
+pub(in crate::providers::engagelab) fn days_query(
+    from: Timestamp,
+    to: Timestamp,
+    now: Timestamp,
+) -> Option<String> {
     let day = |at: Timestamp| Offset::UTC.to_datetime(at).date();
     let yesterday = |date: jiff::civil::Date| date.yesterday().ok();
     let oldest = back(Offset::UTC.to_datetime(now), DAYS_KEPT)?.date();
@@ -161,7 +165,7 @@ pub(super) fn days_query(from: Timestamp, to: Timestamp, now: Timestamp) -> Opti
 }
 
 /// The days of an answer: each with its figures, in order.
-pub(super) fn days(
+pub(in crate::providers::engagelab) fn days(
     body: &[u8],
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Vec<(Timestamp, Vec<AppMetric>)>, String> {
@@ -175,7 +179,7 @@ pub(super) fn days(
 }
 
 /// The figures of the newest complete period in an answer.
-pub(super) fn figures(
+pub(in crate::providers::engagelab) fn figures(
     body: &[u8],
     unit: Unit,
     now: Timestamp,

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
-use super::wire::has_shape;
+use super::has_shape;
 use crate::{
     model::{AppMetric, AppMetricKind},
     providers::json::{Object, Text, problem},
@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// The vendor takes 1000 ids; a URL of so many is more than many servers take.
-pub(super) const DEVICES: usize = 200;
+pub(in crate::providers::engagelab) const DEVICES: usize = 200;
 /// The status of a device that the vendor answers with an error text.
 const ERROR: &str = "error";
 /// The status of a device that the answer leaves out.
@@ -20,12 +20,12 @@ const UNKNOWN: &str = "unknown";
 
 /// How many devices are in each status.
 #[derive(Default)]
-pub(super) struct Tally(BTreeMap<Arc<str>, u64>);
+pub(in crate::providers::engagelab) struct Tally(BTreeMap<Arc<str>, u64>);
 
 impl Tally {
     /// Counts the devices that were asked for; others in the answer are none of ours. An answer
     /// with others alone is about something else.
-    pub(super) fn take(
+    pub(in crate::providers::engagelab) fn take(
         &mut self,
         body: &[u8],
         asked: &[Secret],
@@ -45,7 +45,7 @@ impl Tally {
         Ok(())
     }
 
-    pub(super) fn figures(self, message_id: &Arc<str>) -> Vec<AppMetric> {
+    pub(in crate::providers::engagelab) fn figures(self, message_id: &Arc<str>) -> Vec<AppMetric> {
         let figure = |(status, count): (Arc<str>, u64)| {
             #[expect(clippy::cast_precision_loss, reason = "devices are few")]
             let value = count as f64;

@@ -1,0 +1,105 @@
+//! Statistics as the vendor documents them, and as it could send them.
+
+use super::*;
+
+fn totals(json: &str) -> Result<Totals, String> {
+    let read = Statistics::read(json.as_bytes(), &mut |_| {});
+    read.unwrap().unwrap().totals()
+}
+
+const EXAMPLE: &str = r#"{"totalSent": 31569, "delivered": 29568, "seen": 25632,
+    "errors": {"registration": 1654, "expired": 301, "cloud": 46}, "delivery": {"rate": 93.66}}"#;
+
+#[test]
+fn every_declared_field_is_read_as_its_measure() {
+    for field in crate::providers::infobip::vendor::PUSH.channels[0].fields {
+        let json = match field.name.split_once('.') {
+            Some((outer, inner)) => format!(r#"{{"{outer}": {{"{inner}": 7}}}}"#),
+            None => format!(r#"{{"{}": 7}}"#, field.name),
+        };
+        assert_eq!(
+            totals(&json).unwrap().counts,
+            [(field.measure, 7)],
+            "{json}"
+        );
+    }
+}
+
+#[test]
+fn the_vendors_example_is_read_whole() {
+    let totals = totals(EXAMPLE).unwrap();
+    assert_eq!(
+        totals.counts,
+        [
+            (Measure::Sent, 31569),
+            (Measure::Delivered, 29568),
+            (Measure::Displayed, 25632),
+            (Measure::Errors(ErrorReason::Registration), 1654),
+            (Measure::Errors(ErrorReason::Expired), 301),
+            (Measure::Errors(ErrorReason::Cloud), 46),
+        ]
+    );
+    assert_eq!(totals.reported_ratio, Some(0.9366));
+}
+
+#[test]
+fn what_is_missing_or_null_is_absent() {
+    for rate in ["null", "\"NaN\"", "{}"] {
+        let json = format!(r#"{{"totalSent": 0, "errors": null, "delivery": {{"rate": {rate}}}}}"#);
+        let totals = totals(&json).unwrap();
+        assert_eq!((totals.counts.len(), totals.reported_ratio), (1, None));
+    }
+    assert_eq!(
+        totals(r#"{"delivery": {"rate": 0}}"#)
+            .unwrap()
+            .reported_ratio,
+        Some(0.0)
+    );
+    assert_eq!(totals(r#"{"errors": null}"#).unwrap().counts, []);
+}
+
+#[test]
+fn new_fields_are_noted_and_bad_counts_refused() {
+    let mut fields = Vec::new();
+    let json = r#"{"totalSent": "5", "errors": {"quota": 1}, "x": {"y": 1}}"#;
+    Statistics::read(json.as_bytes(), &mut |field| fields.push(field.to_owned())).unwrap();
+    fields.sort();
+    assert_eq!(fields, ["errors.quota", "x"]);
+    assert!(
+        totals(r#"{"totalSent": -5}"#)
+            .unwrap_err()
+            .contains("totalSent")
+    );
+}
+
+#[test]
+fn an_answer_has_a_documented_field() {
+    for json in ["{}", r#"{"x": 1}"#, r#"{"total_sent": 5}"#] {
+        let read = Statistics::read(json.as_bytes(), &mut |_| {}).unwrap();
+        assert!(read.is_none(), "{json}");
+    }
+    for json in ["[5, 4, 3]", "null", "7", "<html>", ""] {
+        let read = Statistics::read(json.as_bytes(), &mut |_| {});
+        assert!(!matches!(read, Ok(Some(_))), "{json}");
+    }
+}
+
+#[test]
+fn a_part_of_another_shape_costs_the_others_nothing_and_is_noted() {
+    for part in [
+        "[1654, 301, 46]",
+        "7",
+        "\"none\"",
+        "true",
+        "[{\"rate\": 5}]",
+    ] {
+        let json = format!(r#"{{"totalSent": 9, "errors": {part}, "delivery": {part}}}"#);
+        let mut fields = Vec::new();
+        let unknown = &mut |field: &str| fields.push(field.to_owned());
+        let read = Statistics::read(json.as_bytes(), unknown).unwrap().unwrap();
+        let totals = read.totals().unwrap();
+        assert_eq!(totals.counts, [(Measure::Sent, 9)], "{part}");
+        assert_eq!(totals.reported_ratio, None, "{part}");
+        assert_eq!(fields, ["errors", "delivery"], "{part}");
+    }
+}

@@ -85,11 +85,7 @@ mod tests {
 
     #[test]
     fn devices_are_counted_by_status_and_strangers_are_left_out() {
-        let body = br#"{
-            "1507bfd3a7c568d4761": {"status": "plan"},
-            "1618cfd3a7c568d4761": {"error_message": "The `registration_id` does not belong to the appkey"},
-            "17259fd3a7c568d4371": {"status": "Impression", "error_code": 1},
-            "17259fd3a7c568d4xxx": {"error_message": "regid illegal"}}"#;
+        let body = include_bytes!("../fixtures/lifecycle-example.json");
         let devices = [
             "1507bfd3a7c568d4761",
             "1618cfd3a7c568d4761",

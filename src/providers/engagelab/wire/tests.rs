@@ -20,14 +20,9 @@ fn every_declared_field_is_read_as_its_measure() {
 
 #[test]
 fn every_level_is_read_in_both_spellings_and_never_added_up() {
-    let json = r#"{"plan_id": "spring-sale", "pushContent": {"secret": "text"},
-            "targets": 11, "sent": 11, "delivered": 10, "impressions": 8, "clicks": 2,
-            "sub": {"notification": {"target": 1600, "sent": 1440, "delivered": 1280, "impressions": 1120, "click": 0,
-                "sub_android": {"engageLab_android": {"targets": 100, "sent": 90, "delivered": 80, "impressions": 70, "clicks": 0}},
-                "sub_hmos": {"engageLab_hmos": {"targets": 20, "sent": 20}},
-                "sub_fuchsia": {"New": {"sent": "7", "delivered": null}}},
-              "message": {}, "voip": {"targets": 41, "target_converted": 3}}}"#;
-    let (snapshot, fields) = read(json);
+    let answer = include_str!("../fixtures/messages-every-level.json");
+    let answer: Object<'_> = serde_json::from_str(answer).unwrap();
+    let (snapshot, fields) = read(answer["1613113584"].get());
     let snapshot = snapshot.unwrap().unwrap();
     assert_eq!(snapshot.campaign.as_deref(), Some("spring-sale"));
     assert_eq!(

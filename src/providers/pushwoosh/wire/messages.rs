@@ -220,16 +220,15 @@ mod tests {
             .unwrap()
     }
 
+    /// What an answer says about its one message.
+    fn documented(answer: &str) -> Snapshot {
+        let answer: serde_json::Value = serde_json::from_str(answer).unwrap();
+        snapshot(&answer["items"][0].to_string()).unwrap()
+    }
+
     #[test]
     fn push_rows_are_summed_by_channel_and_broken_down_by_platform() {
-        let snapshot = snapshot(
-            r#"{"id": 12345678900, "code": "A444-AAABBBCC-00112233", "send_date": "2026-11-20 10:00:00", "status": "DONE",
-            "push_info": {"metrics": [
-              {"sends": 5000, "opens": 120, "deliveries": 0, "inbox_opens": 4, "unshowable_sends": 900, "errors": 3, "platform": 1},
-              {"sends": "55902", "opens": 382, "deliveries": 22931, "platform": 3},
-              {"sends": 10, "platform": "3"}, {"sends": 7, "platform": 18}, {"sends": 3, "platform": 99}]}}"#,
-        )
-        .unwrap();
+        let snapshot = documented(include_str!("../fixtures/messages-push.json"));
         assert_eq!(&*snapshot.id, "A444-AAABBBCC-00112233");
         assert_eq!(snapshot.sent_at, "2026-11-20T10:00:00Z".parse().ok());
         let totals: Vec<_> = snapshot
@@ -261,11 +260,7 @@ mod tests {
 
     #[test]
     fn email_numbers_come_as_texts_and_with_bounces() {
-        let snapshot = snapshot(
-            r#"{"id": 1, "code": "B", "status": "PROCESSING", "push_info": {"metrics": [{"platform": 14, "sends": 5}]},
-            "email_info": {"metrics": [{"sends": "1000", "hard_bounces": "12", "soft_bounces": "31", "rejects": "2", "errors": "0"}]}}"#,
-        )
-        .unwrap();
+        let snapshot = documented(include_str!("../fixtures/messages-email.json"));
         assert_eq!(snapshot.totals.len(), 1);
         assert_eq!(
             snapshot.totals[0].counts,

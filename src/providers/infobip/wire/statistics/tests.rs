@@ -7,8 +7,7 @@ fn totals(json: &str) -> Result<Totals, String> {
     read.unwrap().unwrap().totals()
 }
 
-const EXAMPLE: &str = r#"{"totalSent": 31569, "delivered": 29568, "seen": 25632,
-    "errors": {"registration": 1654, "expired": 301, "cloud": 46}, "delivery": {"rate": 93.66}}"#;
+const EXAMPLE: &str = include_str!("../../fixtures/statistics-example.json");
 
 #[test]
 fn every_declared_field_is_read_as_its_measure() {

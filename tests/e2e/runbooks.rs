@@ -23,7 +23,7 @@ use super::{
 
 const SECTIONS: [&str; 5] = ["Meaning", "Impact", "Diagnosis", "Remedy", "Silence"];
 /// What a remedy says that holds for all vendors alike.
-const FOR_ALL: [&str; 3] = ["For every vendor", "No vendor", "each vendor"];
+const FOR_ALL: [&str; 3] = ["For every vendor", "No vendor", "at each vendor"];
 /// Recording rules are evaluated once a minute, and some look at what others have recorded.
 const FIRST_EVALUATIONS: Duration = Duration::from_secs(240);
 

@@ -8,7 +8,7 @@ mod text;
 mod time;
 
 pub(super) use count::{Count, counts};
-pub(super) use fields::{Fields, Name, Object, Skipped, lenient};
+pub(super) use fields::{Fields, Name, Object, RawFields, Skipped, lenient};
 pub(super) use levels::{Levels, sort_by_name};
 pub(super) use text::{Text, whole_digits};
 pub(super) use time::{any_time, is_time, time};

@@ -13,6 +13,7 @@ use crate::{
         Answer, Failure, MessagesQuery, Observation, Provider, ProviderOptions, Refusal,
         encode::percent_encode,
         http::{Http, HttpAnswer, Verdict},
+        json::RawFields,
         verdict::undecodable,
     },
 };
@@ -44,7 +45,8 @@ impl InfobipPush {
             percent_encode(&query.application.id)
         );
         let judge = |answer: &HttpAnswer| {
-            let error = errors::read(&answer.body);
+            let fields = RawFields::parse(&answer.body);
+            let error = fields.as_ref().ok().and_then(errors::find);
             if !answer.status.is_success() {
                 let status = answer.status.as_u16();
                 return match error {
@@ -59,16 +61,18 @@ impl InfobipPush {
             if let Some(error) = error.as_ref().filter(|error| error.documented) {
                 return self.failed(answer, error);
             }
-            let mut fields = Vec::new();
-            let read = Statistics::read(&answer.body, &mut |field| fields.push(field.to_owned()));
+            let mut new = Vec::new();
+            let note = &mut |field: &str| new.push(field.to_owned());
+            let read = fields.as_ref().map_err(String::clone);
+            let read = read.and_then(|fields| Statistics::read(fields, note));
             let read = read.map(|read| read.filter(|own| !own.says_nothing()));
-            let error = error.or_else(|| match &read {
-                Ok(None) => errors::in_place_of_counts(&answer.body),
+            let error = error.or_else(|| match (&read, &fields) {
+                (Ok(None), Ok(fields)) => errors::in_place_of_counts(fields),
                 _ => None,
             });
             match (read, error) {
                 (Ok(Some(statistics)), _) => {
-                    for field in &fields {
+                    for field in &new {
                         self.http.observer().unknown_field(dataset, field);
                     }
                     Verdict::Done(Answered::Statistics(statistics))

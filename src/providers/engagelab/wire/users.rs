@@ -166,11 +166,11 @@ pub(in crate::providers::engagelab) fn days_query(
 
 /// The days of an answer: each with its figures, in order.
 pub(in crate::providers::engagelab) fn days(
-    body: &[u8],
+    answer: &Object<'_>,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Vec<(Timestamp, Vec<AppMetric>)>, String> {
     let mut days = BTreeMap::new();
-    for (time, item) in items(body, Unit::Day, unknown)? {
+    for (time, item) in items(answer, Unit::Day, unknown)? {
         let begin = Offset::UTC.to_timestamp(time);
         let begin = begin.map_err(|_| "items.time is no day".to_owned())?;
         days.insert(begin, figures_of(&item, Unit::Day, unknown)?);
@@ -180,14 +180,14 @@ pub(in crate::providers::engagelab) fn days(
 
 /// The figures of the newest complete period in an answer.
 pub(in crate::providers::engagelab) fn figures(
-    body: &[u8],
+    answer: &Object<'_>,
     unit: Unit,
     now: Timestamp,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Vec<AppMetric>, String> {
     let current = unit.begin(Offset::UTC.to_datetime(now));
     // The current period still grows.
-    let complete = items(body, unit, unknown)?
+    let complete = items(answer, unit, unknown)?
         .into_iter()
         .filter(|(time, _)| Some(*time) < current);
     let newest = complete.max_by_key(|(time, _)| *time);
@@ -200,14 +200,13 @@ pub(in crate::providers::engagelab) fn figures(
 /// The items of an answer, each with the begin of its period. They are a list, or one item alone,
 /// or an object by period.
 fn items<'a>(
-    body: &'a [u8],
+    answer: &Object<'a>,
     unit: Unit,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Vec<(DateTime, Object<'a>)>, String> {
-    let answer: Object<'_> = serde_json::from_slice(body).map_err(|error| problem(&error))?;
     let echo = ["time_unit", "TimeUnit"];
     for name in echo {
-        if !is_unit(&answer, name, unit) {
+        if !is_unit(answer, name, unit) {
             return Err(format!("{name} is not the one that was asked for"));
         }
     }

@@ -6,26 +6,13 @@ use serde_json::value::RawValue;
 use crate::{
     model::{ErrorReason, Measure, Totals},
     providers::{
-        decode::decode,
-        json::{Count, Object, Text, counts},
+        decode::{decode, without_places},
+        json::{Count, RawFields, Text, counts, problem},
     },
 };
 
 /// The documented fields: an answer without any of them is no answer.
 const FIELDS: [&str; 5] = ["totalSent", "delivered", "seen", "errors", "delivery"];
-
-/// The answer, as the vendor documents it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Wire<'a> {
-    total_sent: Count,
-    delivered: Count,
-    seen: Count,
-    #[serde(borrow)]
-    errors: Option<&'a RawValue>,
-    #[serde(borrow)]
-    delivery: Option<&'a RawValue>,
-}
 
 /// The numbers of an answer.
 #[derive(Debug, Default)]
@@ -91,23 +78,36 @@ fn part<'a, T: Deserialize<'a> + Default>(
 }
 
 impl Statistics {
-    /// The numbers of an answer; `None`: it has none of the documented fields.
+    /// The numbers of an answer with these fields; `None`: it has none of the documented ones.
     pub(in crate::providers::infobip) fn read(
-        body: &[u8],
+        fields: &RawFields<'_>,
         unknown: &mut dyn FnMut(&str),
     ) -> Result<Option<Statistics>, String> {
-        let wire: Wire<'_> = decode(body, unknown)?;
-        let names: Object<'_> = serde_json::from_slice(body).unwrap_or_default();
-        if !FIELDS.iter().any(|field| names.contains_key(*field)) {
+        if fields.is_ambiguous(&FIELDS) {
+            return Err("the answer has a field twice".to_owned());
+        }
+        let count = |raw: &RawValue| {
+            serde_json::from_str::<Count>(raw.get()).map_err(|error| problem(&error))
+        };
+        let mut statistics = Statistics::default();
+        let (mut errors, mut delivery, mut any) = (None, None, false);
+        for (name, raw) in fields.iter() {
+            match name {
+                "totalSent" => statistics.total_sent = count(raw)?,
+                "delivered" => statistics.delivered = count(raw)?,
+                "seen" => statistics.seen = count(raw)?,
+                "errors" => errors = Some(raw),
+                "delivery" => delivery = Some(raw),
+                _ => unknown(&without_places(name)),
+            }
+            any |= FIELDS.contains(&name);
+        }
+        if !any {
             return Ok(None);
         }
-        Ok(Some(Statistics {
-            errors: part(wire.errors, "errors", unknown),
-            delivery: part(wire.delivery, "delivery", unknown),
-            total_sent: wire.total_sent,
-            delivered: wire.delivered,
-            seen: wire.seen,
-        }))
+        statistics.errors = part(errors, "errors", unknown);
+        statistics.delivery = part(delivery, "delivery", unknown);
+        Ok(Some(statistics))
     }
 
     /// Whether no documented number is there: then it is no answer. A number that cannot be counted

@@ -2,8 +2,12 @@
 
 use super::*;
 
+fn read(json: &str, unknown: &mut dyn FnMut(&str)) -> Result<Option<Statistics>, String> {
+    Statistics::read(&RawFields::parse(json.as_bytes())?, unknown)
+}
+
 fn totals(json: &str) -> Result<Totals, String> {
-    let read = Statistics::read(json.as_bytes(), &mut |_| {});
+    let read = read(json, &mut |_| {});
     read.unwrap().unwrap().totals()
 }
 
@@ -61,7 +65,7 @@ fn what_is_missing_or_null_is_absent() {
 fn new_fields_are_noted_and_bad_counts_refused() {
     let mut fields = Vec::new();
     let json = r#"{"totalSent": "5", "errors": {"quota": 1}, "x": {"y": 1}}"#;
-    Statistics::read(json.as_bytes(), &mut |field| fields.push(field.to_owned())).unwrap();
+    read(json, &mut |field| fields.push(field.to_owned())).unwrap();
     fields.sort();
     assert_eq!(fields, ["errors.quota", "x"]);
     assert!(
@@ -74,11 +78,11 @@ fn new_fields_are_noted_and_bad_counts_refused() {
 #[test]
 fn an_answer_has_a_documented_field() {
     for json in ["{}", r#"{"x": 1}"#, r#"{"total_sent": 5}"#] {
-        let read = Statistics::read(json.as_bytes(), &mut |_| {}).unwrap();
+        let read = read(json, &mut |_| {}).unwrap();
         assert!(read.is_none(), "{json}");
     }
     for json in ["[5, 4, 3]", "null", "7", "<html>", ""] {
-        let read = Statistics::read(json.as_bytes(), &mut |_| {});
+        let read = read(json, &mut |_| {});
         assert!(!matches!(read, Ok(Some(_))), "{json}");
     }
 }
@@ -95,10 +99,29 @@ fn a_part_of_another_shape_costs_the_others_nothing_and_is_noted() {
         let json = format!(r#"{{"totalSent": 9, "errors": {part}, "delivery": {part}}}"#);
         let mut fields = Vec::new();
         let unknown = &mut |field: &str| fields.push(field.to_owned());
-        let read = Statistics::read(json.as_bytes(), unknown).unwrap().unwrap();
+        let read = read(&json, unknown).unwrap().unwrap();
         let totals = read.totals().unwrap();
         assert_eq!(totals.counts, [(Measure::Sent, 9)], "{part}");
         assert_eq!(totals.reported_ratio, None, "{part}");
         assert_eq!(fields, ["errors", "delivery"], "{part}");
     }
+}
+
+#[test]
+fn a_number_that_comes_twice_is_none() {
+    assert!(
+        read(
+            r#"{"seen": 1, "totalSent": 9, "totalSent": 5}"#,
+            &mut |_| {}
+        )
+        .is_err()
+    );
+    let mut fields = Vec::new();
+    let json = r#"{"totalSent": 9, "x": 1, "x": 2, "1234.a.7": 3}"#;
+    let read = read(json, &mut |field| fields.push(field.to_owned()));
+    assert_eq!(
+        read.unwrap().unwrap().totals().unwrap().counts,
+        [(Measure::Sent, 9)]
+    );
+    assert_eq!(fields, ["x", "x", "a"]);
 }

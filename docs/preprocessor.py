@@ -1,6 +1,7 @@
 """What the manual needs beside mdBook's own: mdBook runs this over all pages.
 
 - A page that is nothing but a title and a link to a Markdown file at the top of the repository shows that file.
+- A link that is named like the page it leads to gets the page's name.
 - A link to a file that is no page of the manual leads to `git-repository-url` of book.toml, if that is set. Else its text stays.
 """
 
@@ -32,6 +33,8 @@ def rewrite(text, directory, page, known, stubs, repository):
             return match.group(0)
         target = os.path.normpath(os.path.join(directory, path))
         target = stubs.get(target, target)
+        if label.endswith(".md"):
+            label = known.get(target, label)
         is_picture = target.startswith("docs/") and not target.endswith(".md") and os.path.isfile(os.path.join("..", target))
         if target in known or is_picture:
             # mdBook makes index.html of it.
@@ -52,7 +55,7 @@ def main():
         sys.exit(0)
     context, book = json.load(sys.stdin)
     chapters = [chapter for chapter in pages(book["items"]) if chapter.get("source_path")]
-    known = {"docs/" + chapter["source_path"] for chapter in chapters}
+    known = {"docs/" + chapter["source_path"]: chapter["name"] for chapter in chapters}
     stubs = {}
     for chapter in chapters:
         if match := STUB.match(chapter["content"]):

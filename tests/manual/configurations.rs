@@ -70,6 +70,15 @@ fn every_configuration_that_is_shown_passes_check() {
 }
 
 #[test]
+fn the_quickstart_shows_what_check_prints() {
+    let page = read(&root().join("docs/quickstart.md"));
+    let (_, shown) = page.split_once("```text\n").unwrap();
+    let (shown, _) = shown.split_once("```").unwrap();
+    let (is_good, said) = check(configurations(&page)[0]);
+    assert!(is_good && said == shown, "{said}");
+}
+
+#[test]
 fn the_readme_has_a_configuration_of_ten_lines_the_two_commands_and_what_they_need() {
     let readme = read(&root().join("README.md"));
     let shown = configurations(&readme);

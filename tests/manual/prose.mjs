@@ -1,7 +1,11 @@
 // Reads English with Harper, offline. On stdin: {"dictionary": [words], "texts": [{"name", "text"}]}, each text in Markdown. On
 // stdout: [{"name", "rule", "found", "message"}]. The test in prose.rs says what is read, and has the project's own words.
 
+import { webcrypto } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+
+// Node.js 18 has it, but not where Harper looks.
+globalThis.crypto ??= webcrypto;
 
 const modules = new URL('../../target/node/node_modules/harper.js/dist/', import.meta.url);
 const harper = await import(new URL('index.js', modules));

@@ -132,3 +132,18 @@ fn every_page_is_in_the_table_of_contents_and_every_runbook_in_its_list() {
         }
     }
 }
+
+/// Mermaid ends a statement at a semicolon, also within a text, and then draws nothing.
+#[test]
+fn diagrams_have_no_semicolons() {
+    let mut diagrams = 0;
+    for path in files(&root().join("docs"), "md") {
+        let text = read(&path);
+        for diagram in text.split("```mermaid\n").skip(1) {
+            let (diagram, _) = diagram.split_once("```").unwrap();
+            assert!(!diagram.contains(';'), "{}: {diagram}", relative(&path));
+            diagrams += 1;
+        }
+    }
+    assert!(diagrams > 1, "{diagrams}");
+}

@@ -51,22 +51,6 @@ pub fn machine_readable() -> String {
     format!("{:#}\n", serde_json::Value::from(all))
 }
 
-/// The short table of the README: name, type and labels.
-pub fn table() -> String {
-    let mut text = String::from("| family | type | labels |\n|---|---|---|\n");
-    for family in families() {
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            text,
-            "| `{}` | {} | {} |",
-            family.name,
-            family.kind.as_str(),
-            labels(&family)
-        );
-    }
-    text
-}
-
 fn labels(family: &Family) -> String {
     let labels: Vec<_> = family
         .labels
@@ -82,10 +66,9 @@ mod tests {
     use crate::golden::{assert_current, assert_part_current};
 
     #[test]
-    fn the_reference_page_families_json_and_the_readmes_table_are_current() {
+    fn the_reference_page_and_families_json_are_current() {
         assert_current("docs/metrics.md", &reference());
         assert_current("docs/families.json", &machine_readable());
-        assert_part_current("README.md", "metrics", &table());
     }
 
     /// The values of a family's labels in their order, and its value.
@@ -122,10 +105,10 @@ mod tests {
         ]),
     ];
 
-    /// The excerpt of a scrape in the README: names, help and labels are those of the catalogue and
+    /// The excerpt of a scrape on the demo's page: names, help and labels are those of the catalogue and
     /// of the vendors' declarations.
     #[test]
-    fn the_readmes_excerpt_of_a_scrape_is_current() {
+    fn the_excerpt_of_a_scrape_on_the_page_of_the_demo_is_current() {
         let mut text = String::from("```text\n");
         for (name, samples) in DEMO {
             let family = families().find(|family| family.name == *name).unwrap();
@@ -141,6 +124,6 @@ mod tests {
             }
         }
         text.push_str("```\n");
-        assert_part_current("README.md", "scrape", &text);
+        assert_part_current("docs/demo.md", "scrape", &text);
     }
 }

@@ -63,7 +63,7 @@ fn labels(family: &Family) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::golden::{assert_current, assert_part_current};
+    use crate::golden::assert_current;
 
     #[test]
     fn the_reference_page_and_families_json_are_current() {
@@ -108,7 +108,7 @@ mod tests {
     /// The excerpt of a scrape on the demo's page: names, help and labels are those of the catalogue and
     /// of the vendors' declarations.
     #[test]
-    fn the_excerpt_of_a_scrape_on_the_page_of_the_demo_is_current() {
+    fn the_demo_pages_excerpt_of_a_scrape_is_current() {
         let mut text = String::from("```text\n");
         for (name, samples) in DEMO {
             let family = families().find(|family| family.name == *name).unwrap();

@@ -37,7 +37,7 @@ deny:
 golden:
     UPDATE_GOLDEN=1 cargo test --lib
 
-# Runs a benchmark: scale, ledger or doors.
+# Runs a benchmark: scale, ledger, doors or decode.
 bench name *arguments:
     cargo bench --bench {{name}} -- {{arguments}}
 

@@ -170,7 +170,7 @@ pub enum ErrorReason {
     Registration,
     /// The message's validity ran out.
     Expired,
-    /// APNs, FCM or another cloud failed.
+    /// The cloud that the device is reached through (APNs or another) failed.
     Cloud,
     /// The vendor does not say.
     Unspecified,

@@ -63,7 +63,7 @@ fn labels(family: &Family) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::golden::assert_current;
+    use crate::golden::{assert_current, assert_part_current};
 
     #[test]
     fn the_reference_page_and_families_json_are_current() {

@@ -345,7 +345,10 @@ async fn what_is_sent_is_never_shown_however_it_comes_back() {
     fs::write(directory.path().join("config.yaml"), wrong.to_string()).unwrap();
     exporter.signal("HUP");
     eventually_within(patience, "the reload is refused", async || {
-        exporter.log().contains("the old one goes on").then_some(())
+        exporter
+            .log()
+            .contains("the old one stays in force")
+            .then_some(())
     })
     .await;
     texts.push(("/ after a reload".into(), exporter.get("/").await.1));

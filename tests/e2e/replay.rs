@@ -98,7 +98,7 @@ async fn replay_counts_what_can_be_read_now_and_leaves_the_rest() {
     fs::remove_file(quarantine.join(&body)).unwrap();
     let (status, said) = replay(directory).await;
     assert_eq!(status, Some(0));
-    assert!(said.contains("nothing is in quarantine"), "{said}");
+    assert!(said.contains("the quarantine is empty"), "{said}");
 
     let exporter = Exporter::start(directory, &config).await;
     let metrics = exporter.metrics().await;

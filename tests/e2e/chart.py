@@ -48,7 +48,7 @@ REFUSED = {
     ),
     "a job that alerts do not find": (
         {"nameOverride": "dx", "serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}},
-        'look for "delivery" in the name of the job',
+        'need "delivery" in the name of the job',
     ),
     "a budget in two ways": (
         {

@@ -32,7 +32,7 @@ REFUSED = {
     "no database": ({"store": {"type": "postgresql"}}, "no database is named"),
     "two databases": (
         {"store": {"type": "postgresql", "postgresql": {"existingSecret": "s"}}, "config": {"store": {"url_file": "f"}}},
-        "The database has two names",
+        "The database is configured twice",
     ),
     "a database for an unknown configuration": (
         {"store": {"type": "postgresql", "postgresql": {"existingSecret": "s"}}, "configExistingSecretName": "c"},

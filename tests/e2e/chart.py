@@ -44,7 +44,7 @@ REFUSED = {
             "store": {"type": "postgresql", "postgresql": {"existingSecret": "s"}},
             "persistence": {"existingClaim": "c"},
         },
-        "the volume of one replica",
+        "is a single volume",
     ),
     "a job that alerts do not find": (
         {"nameOverride": "dx", "serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}},

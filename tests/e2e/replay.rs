@@ -56,7 +56,7 @@ async fn replay_counts_what_can_be_read_now_and_leaves_the_rest() {
     let (status, said) = replay(directory).await;
     assert_eq!(status, Some(1));
     assert!(
-        said.contains("another delivery-exporter has this spool"),
+        said.contains("another delivery-exporter uses this spool"),
         "{said}"
     );
     exporter.kill();

@@ -419,19 +419,19 @@ pub fn shown_lines(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Whether a character moves what is beside it, or the terminal.
+/// Whether a character changes the display of its neighbours, or controls the terminal.
 fn hides(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Another's text in one line, which [`shown`] has gone over: there is no other way to make one.
+/// A foreign text on one line that is safe to show. It can only be created by masking.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShownText(String);
 
 impl ShownText {
-    /// The text as it may be shown. What a vendor says in it has been through [`shown`], which takes
-    /// out more: in the exporter's own words, a user's name may be that of a directory.
+    /// Masks a text. Quotes from a vendor must already have passed through [`shown`], which removes more: in
+    /// the exporter's own words, a user's name may be that of a directory.
     pub fn new(text: &str) -> ShownText {
         ShownText(show(text, MAX_LINE, false))
     }

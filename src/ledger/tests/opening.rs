@@ -219,7 +219,7 @@ async fn a_pipe_in_place_of_the_file_holds_nobody_up() {
     assert!(made.success());
     let said = place.open().await.err().unwrap().to_string();
     assert!(
-        said.contains("no regular file") && said.contains("store.url"),
+        said.contains("not a regular file") && said.contains("store.url"),
         "{said}"
     );
 }

@@ -48,8 +48,7 @@ struct Forgotten {
     named_at: Option<Moment>,
 }
 
-/// How long a dropped message that is listed again is remembered, so that repeated lists cause only one refusal.
-/// Whole lists are queried more often than this.
+/// How long a dropped message that is listed again is remembered; whole lists are queried more often.
 const REFUSED_FOR: Duration = Duration::from_secs(2 * 86_400);
 
 impl Tracked {
@@ -148,8 +147,8 @@ pub struct Tracker {
     forgotten: BTreeMap<MessageKey, Forgotten>,
     /// Whether some of them are no longer remembered.
     has_dropped: bool,
-    /// The best rank among the messages that were dropped because of the limit: while the limit is reached,
-    /// messages without a better rank are not accepted.
+    /// The best rank among messages dropped because of the limit; at the limit, only better ones are
+    /// accepted.
     given_up: Option<Rank>,
 }
 
@@ -190,8 +189,8 @@ impl Tracker {
         self.messages.get(key)
     }
 
-    /// Adds a message from a source, and merges the data of several sources. `sent_here` means that the
-    /// message has no send time of its own and counts as sent when it was listed.
+    /// Adds a message from a source, and merges the data of several sources. `sent_here`: without a send
+    /// time, it counts as sent when it was listed.
     pub fn name(
         &mut self,
         application: usize,

@@ -1,4 +1,4 @@
-//! Pages and tables that are made from the code, and committed: a test keeps each current.
+//! Pages and tables that are generated from the code and committed; a test checks that each is current.
 
 use std::{
     fs,

@@ -1,4 +1,4 @@
-//! The reference of all families, made from their table.
+//! Generates the reference of all families.
 
 use std::fmt::Write;
 
@@ -34,7 +34,7 @@ pub fn reference() -> String {
     text
 }
 
-/// `docs/families.json`: what dashboards and rules are made from.
+/// `docs/families.json`, from which dashboards and rules are generated.
 pub fn machine_readable() -> String {
     let all: Vec<_> = families()
         .map(|family| {

@@ -9,7 +9,7 @@ use crate::{
 
 static TEXTS: LazyLock<Vec<String>> = LazyLock::new(|| all().map(text).collect());
 
-/// What a family means, with the vendors' fields.
+/// The help text of a family, with the vendors' fields.
 pub fn help(family: FamilyId) -> &'static str {
     TEXTS.get(family.index()).map_or("", String::as_str)
 }

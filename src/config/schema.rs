@@ -83,7 +83,7 @@ pub(super) const KEYS: &[Key] = &[
     key(Limits, "max_campaigns_per_account", Count, "200", "So many campaigns keep their names; the rest is `other`."),
     key(Limits, "max_label_values", Count, "100", "So many values of each label that a vendor's or customer's text fills keep their names; the rest is `other`."),
     key(Limits, "max_label_length", Count, "256", "So many bytes of a label's value are shown; a longer one is cut at a character and ends in `~` and eight hexadecimal digits of its SHA-256. At least 32. Another value gives long labels other values, and so other series.")  ,
-    key(Limits, "max_response_bytes", Count, "67108864", "Larger answers are refused; a larger body of delivery reports is cut there, and what was read is kept."),
+    key(Limits, "max_response_bytes", Count, "67108864", "Larger answers are refused; a larger body of delivery reports is cut there, and what was read is kept. An answer or pushed body with more than 250,000 values is refused whatever its length (a body that comes once is kept in quarantine)."),
     key(Otlp, "endpoint", Url, "http://localhost:4318", "The receiver's base URL; `/v1/metrics` is added for `http/protobuf`. With `grpc` the default port is 4317. Else `OTEL_EXPORTER_OTLP_ENDPOINT`."),
     key(Otlp, "protocol", Word(&["http/protobuf", "grpc"]), "http/protobuf", "Else `OTEL_EXPORTER_OTLP_PROTOCOL`."),
     key(Otlp, "interval", Duration, "60s", "How often everything is pushed."),

@@ -30,6 +30,10 @@ const BLOCK_BYTES: usize = 1 << 20;
 const LIMIT_BYTES: usize = 1 << 20;
 /// What the process may take at the most. One bomb that is unpacked whole takes as much.
 const MAX_MEMORY_MIB: u64 = 200;
+/// The length of a body of small values, and what the process may take at the most while three accounts get one:
+/// the bodies themselves, with room to grow.
+const CROWD_BYTES: usize = 48 << 20;
+const MAX_CROWD_MIB: u64 = 300;
 /// So soon every failure shows.
 const SEEN_WITHIN: Duration = Duration::from_secs(40);
 /// An endless body arrives at so many bytes each time; it is slower than the network, so that others get their turn.
@@ -254,6 +258,58 @@ async fn no_compressed_answer_of_any_vendor_fills_memory_or_stays_unseen() {
     assert!(peak < MAX_MEMORY_MIB, "{peak} MiB");
     assert!(slowest < Duration::from_secs(5), "{slowest:?}");
     assert!(exporter.terminate().success());
+}
+
+/// A body below the default `max_response_bytes` whose values would take many times its length.
+fn crowd(name: &'static str, begin: &str, value: &str) -> Bomb {
+    let text = format!("{begin}{}", value.repeat(CROWD_BYTES / value.len()));
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    Bomb {
+        name,
+        status: "200 OK",
+        encodings: &["gzip"],
+        first: encoder.finish().unwrap(),
+        again: Vec::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_crowd_of_small_values_fills_memory() {
+    for vendor in VENDORS {
+        let directory = tempfile::tempdir().unwrap();
+        let mut config =
+            "store: {spool: spool}\ncollection: {zero_hold: 0s}\nproviders:\n".to_owned();
+        let crowds = [
+            crowd("reports", r#"{"results":["#, r#"{"messageId":"1"},"#),
+            crowd("items", r#"{"total":9,"items":["#, r#"{"id":1},"#),
+            crowd("lists", "", "["),
+        ];
+        let names: Vec<String> = crowds.iter().map(|own| own.name.to_owned()).collect();
+        for crowd in crowds {
+            let name = crowd.name;
+            let base_url = serve(crowd).await;
+            let account = account(vendor, name, &base_url);
+            config.push_str(&account.replace("1500ms", "10s"));
+        }
+        let exporter = Exporter::start(directory.path(), &config).await;
+        eventually("every account fails", async || {
+            let metrics = exporter.metrics().await;
+            let failed = |name: &String| !reasons(&metrics, name).is_empty();
+            names.iter().all(failed).then_some(())
+        })
+        .await;
+        let peak = status(exporter.id(), "VmHWM:") >> 10;
+        println!("{}: peak {peak} MiB", vendor.name);
+        assert!(peak < MAX_CROWD_MIB, "{}: {peak} MiB", vendor.name);
+        assert!(exporter.terminate().success());
+        // What was handed out once is kept, and read again by the next process.
+        let again = Exporter::start(directory.path(), &config).await;
+        again.metrics().await;
+        let peak = status(again.id(), "VmHWM:") >> 10;
+        assert!(peak < MAX_CROWD_MIB, "{}: {peak} MiB again", vendor.name);
+        assert!(again.terminate().success());
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

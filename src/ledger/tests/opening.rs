@@ -367,3 +367,52 @@ async fn a_message_whose_numbers_cannot_be_read_is_not_taken_for_a_new_one() {
     let met = account.load_messages(message(8)).await.unwrap();
     assert_eq!(met[0].first_seen, at("10:00:00"));
 }
+
+#[tokio::test]
+async fn a_ledger_that_goes_while_it_is_open_is_an_error_and_nothing_is_counted_into_nowhere() {
+    let faults: [(&str, fn(&Path)); 3] = [
+        ("removed", |path| fs::remove_file(path).unwrap()),
+        ("replaced", |path| {
+            let copy = path.with_extension("copy");
+            fs::copy(path, &copy).unwrap();
+            fs::rename(copy, path).unwrap();
+        }),
+        ("emptied", |path| {
+            fs::File::options()
+                .write(true)
+                .open(path)
+                .unwrap()
+                .set_len(0)
+                .unwrap();
+        }),
+    ];
+    for (name, fault) in faults {
+        let place = Place::new();
+        let ledger = place.open().await.unwrap();
+        let own = &place.config.accounts[0];
+        let account = ledger.account((&place.config, own)).unwrap();
+        account
+            .open(&own.applications, &own.collect, true)
+            .await
+            .unwrap();
+        let load = async |id: &str| {
+            let message = Message {
+                application: Arc::from(""),
+                id: Arc::from(id),
+                campaign: None,
+                sent_at: None,
+            };
+            let loaded = account.load_messages(vec![(message, at("10:00:00"))]).await;
+            loaded.map(|_| ()).map_err(|error| error.to_string())
+        };
+        assert_eq!(load("1").await, Ok(()), "{name}");
+        fault(&place.store());
+        for id in ["2", "3"] {
+            let error = load(id).await.unwrap_err();
+            assert!(
+                error.contains("removed, replaced or emptied"),
+                "{name}: {error}"
+            );
+        }
+    }
+}

@@ -13,7 +13,7 @@ use super::{HttpAnswer, HttpOptions, Request, Verdict, limiter::Limiter};
 use crate::{
     blocking::{LARGE_ANSWER, run_blocking_if_large},
     model::Dataset,
-    providers::{Failure, FailureKind, Observer},
+    providers::{Failure, FailureKind, Observer, json::has_too_many_values},
     spans::TRACE_TARGET,
 };
 
@@ -232,10 +232,15 @@ impl Http {
                 return Err(self.too_large());
             }
         }
+        let body = body.freeze();
+        let long = body.len() > LARGE_ANSWER;
+        if run_blocking_if_large(long, || has_too_many_values(&body)) {
+            return Err(self.too_many_values());
+        }
         Ok(HttpAnswer {
             status,
             headers,
-            body: without_byte_order_mark(body.freeze()),
+            body: without_byte_order_mark(body),
         })
     }
 

@@ -24,6 +24,7 @@ use crate::{
     providers::{
         Failure, FailureKind, ListQuery, Listing, MessagesQuery, Observation, Refusal,
         bisect::Halves,
+        digest::digest,
         paging::{Page, PageRequest, Pager, Paging, RowKeys, WindowEnd, read_windows},
     },
 };
@@ -45,6 +46,8 @@ const PAGING: Paging = Paging {
     max_pages: 1000,
     keys: RowKeys::Ids,
 };
+/// This many e-mails are remembered by name; then all are learned anew.
+const MAX_EMAILS: usize = 200_000;
 /// How long the names in one request may be together; the vendor's limit is not documented.
 const MAX_NAMES_BYTES: usize = 8 * 1024;
 
@@ -73,10 +76,10 @@ impl Pushwoosh {
         let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
             let raw = answer.list("items")?;
             let items = items(&raw, unknown).into_iter().zip(raw);
-            // A row without a name is known by its text.
+            // A row without a name is known by its text, of which a digest is enough.
             let rows = items.map(|(item, raw)| match item.name() {
                 Some(_) => Ok(item),
-                None => Err(Arc::from(raw.get())),
+                None => Err(Arc::from(format!("{:x?}", digest(&[raw.get()])))),
             });
             Ok((rows.collect::<Vec<_>>(), answer.total()))
         };
@@ -85,6 +88,10 @@ impl Pushwoosh {
             .await?;
         let mut emails = self.emails.lock().unwrap_or_else(PoisonError::into_inner);
         let found = items.iter().flatten().filter(|item| item.is_email());
+        if emails.len() >= MAX_EMAILS {
+            // They are learned anew.
+            emails.clear();
+        }
         emails.extend(found.filter_map(Item::name));
         drop(emails);
         for item in items.iter().flatten() {
@@ -102,6 +109,10 @@ impl Pushwoosh {
             Err(raw) => (raw, (None, asked_at)),
         });
         let rows = rows.collect();
+        if keys.is_full() {
+            let text = "the list does not end: its names take more memory than those of a million messages";
+            return Err(Failure::new(FailureKind::TooLarge, text));
+        }
         Ok(Page { rows, total })
     }
 

@@ -9,6 +9,8 @@ use super::wire::messages::{Item, fold};
 
 /// So many ids are remembered with their codes; then all are learned anew.
 const MAX_CODES: usize = 200_000;
+/// The length of all names in one list, in bytes: those of a million messages and more.
+const MAX_NAMES_BYTES: usize = 64 << 20;
 
 /// The codes of messages by their ids, as far as an answer named both: a row of another answer may
 /// name the id alone.
@@ -73,12 +75,21 @@ pub(super) struct MessageKeys {
     codes: HashMap<String, Arc<str>>,
     /// With whether the message's code is known. Two codes under one id are two messages.
     ids: HashMap<String, (Arc<str>, bool)>,
+    /// The length of all names.
+    bytes: usize,
 }
 
 impl MessageKeys {
+    /// Whether the names of one list take more memory than those of a million messages: a vendor can send
+    /// pages without end.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes > MAX_NAMES_BYTES
+    }
+
     /// The key of an item's message; `None`: it has no name.
     pub(super) fn key(&mut self, item: &Item) -> Option<Arc<str>> {
         let (code, id) = (item.code().map(fold), item.id().map(fold));
+        self.bytes += code.as_ref().map_or(0, String::len) + id.as_ref().map_or(0, String::len);
         let Some(code) = code else {
             let id = id?;
             let new = || (Arc::from(format!("id {id}")), false);

@@ -85,6 +85,10 @@ impl Sqlite {
             examine(path)?;
         } else {
             file::create(path)?;
+            tracing::info!(
+                path = %path.display(),
+                "there was no ledger; a new one was created, and its counters start at 0"
+            );
         }
         let lock = file::lock(path)?;
         let failed = failed(path);
@@ -122,7 +126,7 @@ impl Sqlite {
         lock: Option<File>,
     ) -> Result<Sqlite, StoreError> {
         let memory = Writer {
-            _lock: lock,
+            lock,
             parts,
             connection,
             path: path.to_owned(),
@@ -185,7 +189,7 @@ impl Sqlite {
         replica: &Arc<str>,
     ) -> Result<AccountRows, StoreError> {
         // Waits for all queued writes, including those of cancelled callers.
-        self.run(|_| Ok(())).await?;
+        self.run(|writer| Ok(writer.in_place())).await??;
         let (account, replica) = (account.clone(), replica.clone());
         let path = self.path.clone();
         // On a separate connection, so that a starting process reads its accounts in parallel.

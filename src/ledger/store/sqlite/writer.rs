@@ -1,12 +1,18 @@
 //! The thread that owns the connection, and its jobs.
 
-use std::{fs::File, path::PathBuf, sync::mpsc};
+use std::{
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    sync::mpsc,
+};
 
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::{
-    Transaction, failed,
+    StoreError, Transaction, failed,
     parts::{self, Part},
+    refuse,
     rows::{apply, tell},
 };
 
@@ -28,7 +34,7 @@ pub(super) struct Writer {
     pub(super) parts: Vec<Part>,
     /// Must be dropped after the connection, which is declared above: closing any file descriptor of the
     /// database releases the connection's own locks.
-    pub(super) _lock: Option<File>,
+    pub(super) lock: Option<File>,
 }
 
 impl Writer {
@@ -58,8 +64,30 @@ impl Writer {
         }
     }
 
+    /// Fails if the file was removed, replaced or emptied while it is open: SQLite would go on writing to a
+    /// file that no later process finds, or to one that is no database any more.
+    pub(super) fn in_place(&self) -> Result<(), StoreError> {
+        let Some(open) = &self.lock else {
+            return Ok(());
+        };
+        let of = |file: &fs::Metadata| (file.dev(), file.ino());
+        let is_same = match (open.metadata(), fs::metadata(&self.path)) {
+            (Ok(open), Ok(named)) => of(&open) == of(&named) && named.len() > 0,
+            // A file system that fails is reported by SQLite.
+            (Err(_), _) => true,
+            (_, Err(error)) => error.kind() != std::io::ErrorKind::NotFound,
+        };
+        if is_same {
+            return Ok(());
+        }
+        let text = "was removed, replaced or emptied while it is in use; stop the exporter, put the ledger back, and start it";
+        Err(refuse(&self.path, text))
+    }
+
     fn commit(&mut self, mut group: Vec<Box<dyn Transaction>>) {
-        let outcome = self.try_commit(&mut group).map_err(failed(&self.path));
+        let outcome = self.in_place();
+        let outcome =
+            outcome.and_then(|()| self.try_commit(&mut group).map_err(failed(&self.path)));
         if outcome.is_err() {
             // The state of the partitions may include uncommitted changes.
             if let Ok(parts) = parts::load(&self.connection) {

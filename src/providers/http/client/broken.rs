@@ -35,6 +35,16 @@ impl Http {
         }
     }
 
+    pub(super) fn too_many_values(&self) -> Broken {
+        let failure = Failure::new(FailureKind::TooLarge, "the answer holds too many values")
+            .advise("no answer of this vendor is known to be so long: is base_url right?");
+        Broken {
+            code: RequestCode::Body,
+            is_sent: true,
+            failure,
+        }
+    }
+
     /// What a broken connection is called.
     pub(super) fn broken(&self, error: &reqwest::Error) -> Broken {
         let text = chain(error);

@@ -17,6 +17,7 @@ use crate::{
     model::Dataset,
     providers::{
         Failure, FailureKind, RequestCode, Spool, SpoolWriter, SpooledBody, http::unpacked,
+        json::has_too_many_values,
     },
 };
 
@@ -120,8 +121,15 @@ impl Http {
                         headers: handed.headers,
                         body: body.unwrap_or_else(|| handed.bytes.clone()),
                     };
-                    let has_reports = holds_reports(&answer.body);
+                    // Reading it would take too much memory: it is kept, as it may hold reports.
+                    let has_too_many = has_too_many_values(&answer.body);
+                    let has_reports = has_too_many || holds_reports(&answer.body);
                     let outcome = match handed.cut {
+                        _ if has_too_many => {
+                            let broken = self.too_many_values();
+                            note(broken.code);
+                            Outcome::again(broken.failure)
+                        }
                         Some(broken) if !has_reports => {
                             note(broken.code);
                             Outcome::again(broken.failure)

@@ -13,7 +13,7 @@ use super::{
 use crate::providers::{
     Damage, Failure, FailureKind, Pushed,
     infobip::errors::{self, VendorError},
-    json::Object,
+    json::{Object, has_too_many_values},
     salvage::{self, Items},
 };
 
@@ -73,6 +73,9 @@ struct Reader<'b> {
 
 impl<'b> Reader<'b> {
     fn run(&mut self) {
+        if has_too_many_values(self.text) {
+            return self.keep("the body holds too many values", None);
+        }
         match self.text.first() {
             // Nothing is in it that could be kept.
             None => self.fail("the body is empty"),

@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 
 use super::metrics::{Metrics, Rows, sums};
 use crate::{
-    model::Snapshot,
+    model::{MAX_REGISTERED_BYTES, Snapshot},
     providers::{
         Failure, Observation,
         decode::decode,
@@ -23,6 +23,9 @@ use crate::{
 pub(in crate::providers::pushwoosh) fn fold(name: &str) -> String {
     name.trim().to_ascii_uppercase()
 }
+
+/// The longest name of a message that is taken, in bytes; a longer one could not be registered either.
+const MAX_NAME: usize = MAX_REGISTERED_BYTES;
 
 /// What the vendor calls messages that are not sent: their zeros are no numbers.
 const UNSENT: [&str; 5] = ["CREATING", "PENDING", "CANCELED", "CANCELLED", "DRAFT"];
@@ -130,16 +133,17 @@ impl Item {
         Some(Arc::from(fold(name)))
     }
 
-    /// The vendor's code of the message, as it is spelled.
+    /// The vendor's code of the message, as it is spelled; `None` also if it is longer than any name that can
+    /// be tracked.
     pub(in crate::providers::pushwoosh) fn code(&self) -> Option<&str> {
         let code = self.names.code.get().map(str::trim);
-        code.filter(|code| !code.is_empty())
+        code.filter(|code| !code.is_empty() && code.len() <= MAX_NAME)
     }
 
     /// The vendor's number of the message; 0 is none.
     pub(in crate::providers::pushwoosh) fn id(&self) -> Option<&str> {
         let id = self.names.id.get().map(|id| whole_digits(id.trim()));
-        id.filter(|id| !matches!(*id, "" | "0"))
+        id.filter(|id| !matches!(*id, "" | "0") && id.len() <= MAX_NAME)
     }
 
     /// Whether it is an e-mail.

@@ -355,6 +355,14 @@ async fn every_panel_and_every_alert_finds_its_series() {
                 silent.push((whose, query));
             }
         }
+        // EngageLab has figures of an hour for the current day alone: none in its first hour.
+        if jiff::Timestamp::now()
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .hour()
+            == 0
+        {
+            silent.retain(|(_, query)| !query.contains("time_unit=\"hour\""));
+        }
         if silent.is_empty() {
             break;
         }

@@ -288,11 +288,12 @@ impl Engagelab {
     ) -> Result<(), Failure> {
         let now = self.http.clock().now();
         let (mut answered, mut failed) = (false, None);
+        let mut parts = Vec::new();
         for unit in Unit::ALL {
             match self.users_by(dataset, unit, now, patience).await {
                 Ok(figures) => {
                     answered |= !figures.is_empty();
-                    observations.push(Observation::Figures {
+                    parts.push(Observation::Figures {
                         asked: None,
                         part: unit.label(),
                         figures,
@@ -303,12 +304,17 @@ impl Engagelab {
                 }
             }
         }
-        match failed {
-            // What others were answered with is not refused to the whole account.
-            Some(failure) if answered => Err(failure.of(Scope::Query)),
-            Some(failure) => Err(failure),
-            None => Ok(()),
+        let Some(failure) = failed else {
+            observations.append(&mut parts);
+            return Ok(());
+        };
+        // A unit that is not asked for at this hour is no answer: the vendor refused all that was asked.
+        if !answered {
+            return Err(failure);
         }
+        observations.append(&mut parts);
+        // What others were answered with is not refused to the whole account.
+        Err(failure.of(Scope::Query))
     }
 
     /// The users of one unit of time. None where the vendor has none: in the first hour of a day,

@@ -379,9 +379,13 @@ async fn each_unit_of_time_fails_alone() {
         let of = users(hour.clone(), day.clone(), wrong.clone()).await;
         assert_eq!(of, (vec!["day 1".into(), "hour 1".into()], failure));
     }
-    let of = users(error(401, 23001), error(401, 23001), error(401, 23001)).await;
-    assert_eq!(
-        of,
-        (vec![], Some((FailureKind::Unauthorized, Scope::Account)))
-    );
+    // Nor is a unit that has no figures, or is not asked for in the first hour of a day, an answer beside
+    // refusals: the account is down.
+    for hour in [error(401, 23001), error(400, 21003)] {
+        let of = users(hour, error(401, 23001), error(401, 23001)).await;
+        assert_eq!(
+            of,
+            (vec![], Some((FailureKind::Unauthorized, Scope::Account)))
+        );
+    }
 }

@@ -175,7 +175,7 @@ async fn a_registration_is_taken_whole_or_refused_with_the_place_of_its_first_fa
         (
             json!({"account": "push", "id": ["1"]}),
             400,
-            "entry 1: id: has to be a text",
+            "entry 1: id: must be a string",
         ),
         (
             json!({"account": "push", "id": "9".repeat(70_000)}),

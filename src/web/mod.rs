@@ -14,6 +14,7 @@
 mod api;
 mod backend;
 mod connections;
+mod entries;
 pub mod guard;
 mod guesses;
 mod html;

@@ -274,15 +274,16 @@ impl Backend for Exporter {
     ) -> BoxFuture<'a, Result<Arc<Probed>, Duration>> {
         async move {
             let key = (account.name.clone(), application, message.to_owned());
-            let last = self.probes().of(key);
+            let handle = self.probes().of(key, self.clock().monotonic());
             // Concurrent probes for the message wait for the same answer.
-            let mut last = last.lock().await;
+            let mut last = handle.lock().await;
             let now = self.clock().monotonic();
             if let Some((at, probed)) = last.as_ref()
                 && now.since(*at) < PROBE_FLOOR
             {
                 return Ok(probed.clone());
             }
+            *last = None;
             self.probes().admit(account, self.clock())?;
             let of = account.applications.get(application).cloned();
             let of = of.unwrap_or_else(|| Application {
@@ -305,6 +306,9 @@ impl Backend for Exporter {
             };
             let probed = Arc::new(probed);
             *last = Some((self.clock().monotonic(), probed.clone()));
+            drop(last);
+            drop(handle);
+            self.probes().ended(self.clock());
             Ok(probed)
         }
         .boxed()

@@ -10,7 +10,7 @@ use crate::{
     collector::Recorder,
     config::{Account, Config, PerMessage},
     ledger::Lease,
-    model::{Application, Message, Snapshot},
+    model::{Application, Counts, Measure, Message, Row, Snapshot, Totals, TypeTotals},
 };
 
 /// The result of querying one message.
@@ -24,6 +24,39 @@ pub struct Probed {
     pub snapshot: Option<Snapshot>,
     /// The duration of the query.
     pub lasted: Duration,
+}
+
+impl Probed {
+    /// About how much memory it takes, in bytes.
+    pub fn size(&self) -> usize {
+        let mut bytes = size_of::<Probed>();
+        let Some(snapshot) = &self.snapshot else {
+            return bytes;
+        };
+        for own in &snapshot.totals {
+            bytes += size_of::<Totals>() + of_counts(&own.counts);
+        }
+        for own in &snapshot.breakdown {
+            let texts = [&own.message_type, &own.platform, &own.vendor_channel];
+            let texts: usize = texts.into_iter().map(|text| TEXT + text.len()).sum();
+            bytes += size_of::<Row>() + of_counts(&own.counts) + texts;
+        }
+        for own in &snapshot.types {
+            let text = TEXT + own.message_type.len();
+            bytes += size_of::<TypeTotals>() + of_counts(&own.counts) + text;
+        }
+        let campaign = snapshot.campaign.as_ref();
+        let texts = [Some(&snapshot.asked), Some(&snapshot.id), campaign];
+        let texts = texts.into_iter().flatten();
+        bytes + texts.map(|text| TEXT + text.len()).sum::<usize>()
+    }
+}
+
+/// The memory of a shared text besides its bytes.
+const TEXT: usize = 16;
+
+fn of_counts(counts: &Counts) -> usize {
+    counts.capacity() * size_of::<(Measure, u64)>()
 }
 
 /// Writes the message's series and the outcome of the probe.

@@ -1,6 +1,6 @@
 //! `/api/v1`: sending systems register their messages here, and programs read the exporter's state.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -12,17 +12,20 @@ use axum::{
 };
 use jiff::Timestamp;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use super::{AppState, tokens};
+use super::{
+    AppState, connections,
+    entries::{self, Entry, Field},
+    tokens,
+};
 use crate::{
+    blocking::{LARGE_ANSWER, run_blocking_if_large},
     config::Account,
     ledger::{Registration, StoreError},
     model::{MAX_REGISTERED_BYTES, Message},
 };
 
-/// The maximum number of entries in one request.
-const MAX_ENTRIES: usize = 10_000;
 /// The maximum size of a request's body, in bytes.
 const MAX_BYTES: usize = 8 << 20;
 
@@ -70,36 +73,30 @@ async fn register(State(app): State<AppState>, headers: HeaderMap, request: Requ
     if let Err(answer) = allowed(&app, &headers) {
         return *answer;
     }
-    let Ok(body) = to_bytes(request.into_body(), MAX_BYTES).await else {
-        let text = format!(
-            "the body is larger than {} MiB; send several lists",
-            MAX_BYTES >> 20
-        );
-        return refuse(StatusCode::PAYLOAD_TOO_LARGE, text);
-    };
-    let entries = match serde_json::from_slice::<Value>(&body) {
-        Ok(Value::Array(entries)) => entries,
-        Ok(object @ Value::Object(_)) => vec![object],
-        Ok(_) => {
-            return refuse(
-                StatusCode::BAD_REQUEST,
-                "send one message as an object, or a list of them",
-            );
-        }
+    let body = match to_bytes(request.into_body(), MAX_BYTES).await {
+        Ok(body) => body,
         Err(error) => {
-            return refuse(
-                StatusCode::BAD_REQUEST,
-                format!("the body is not valid JSON: {error}"),
-            );
+            let status = connections::status_of(&error);
+            let text = match status {
+                StatusCode::PAYLOAD_TOO_LARGE => format!(
+                    "the body is larger than {} MiB; send several lists",
+                    MAX_BYTES >> 20
+                ),
+                StatusCode::SERVICE_UNAVAILABLE => "too many requests at once; try again".into(),
+                _ => "the body cannot be read".into(),
+            };
+            return refuse(status, text);
         }
     };
-    if entries.len() > MAX_ENTRIES {
-        let text = format!(
-            "too many entries: {}; send at most {MAX_ENTRIES}",
-            entries.len()
-        );
-        return refuse(StatusCode::PAYLOAD_TOO_LARGE, text);
-    }
+    let large = body.len() > LARGE_ANSWER;
+    let entries = match run_blocking_if_large(large, || entries::read(&body)) {
+        Ok(entries) => entries,
+        Err(problem) => {
+            let (status, text) = problem.answer();
+            return refuse(status, text);
+        }
+    };
+    drop(body);
     let accounts = app.backend.accounts();
     let now = app.clock.now();
     let mut messages = Vec::with_capacity(entries.len());
@@ -156,8 +153,8 @@ impl Fault {
     }
 }
 
-fn read(entry: Value, accounts: &[Arc<Account>], now: Timestamp) -> Result<Registration, Fault> {
-    let Value::Object(mut entry) = entry else {
+fn read(entry: Entry, accounts: &[Arc<Account>], now: Timestamp) -> Result<Registration, Fault> {
+    let Some(mut entry) = entry.0 else {
         return Err(Fault::Field(
             "account",
             "the entry must be an object".into(),
@@ -175,7 +172,7 @@ fn read(entry: Value, accounts: &[Arc<Account>], now: Timestamp) -> Result<Regis
     }
     let id = match entry.remove("id") {
         // The digits as they were sent: ids can have more digits than a double can hold.
-        Some(Value::Number(number)) if number.is_u64() => number.to_string(),
+        Some(Field::Number(number)) => number.to_string(),
         other => {
             if let Some(other) = other {
                 entry.insert("id".into(), other);
@@ -231,15 +228,15 @@ fn read(entry: Value, accounts: &[Arc<Account>], now: Timestamp) -> Result<Regis
 }
 
 /// A string field of an entry; `null` and the empty string count as missing.
-fn text(entry: &mut Map<String, Value>, field: &'static str) -> Result<Option<String>, Fault> {
+fn text(entry: &mut BTreeMap<String, Field>, field: &'static str) -> Result<Option<String>, Fault> {
     match entry.remove(field) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) if text.trim().is_empty() => Ok(None),
-        Some(Value::String(text)) if text.len() > MAX_REGISTERED_BYTES => {
+        None | Some(Field::Null) => Ok(None),
+        Some(Field::Text(text)) if text.trim().is_empty() => Ok(None),
+        Some(Field::Text(text)) if text.len() > MAX_REGISTERED_BYTES => {
             let problem = format!("is longer than {MAX_REGISTERED_BYTES} bytes");
             Err(Fault::Field(field, problem))
         }
-        Some(Value::String(text)) => Ok(Some(text)),
+        Some(Field::Text(text)) => Ok(Some(text)),
         Some(_) => Err(Fault::Field(field, "must be a string".into())),
     }
 }

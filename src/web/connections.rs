@@ -21,7 +21,7 @@ use bytes::Bytes;
 use hyper::body::Body;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
-pub(super) use bodies::{Answering, Reading};
+pub(super) use bodies::{Answering, Reading, status_of};
 pub(super) use stream::Watched;
 
 /// The maximum number of connections. Prometheus keeps one or two per server.
@@ -46,8 +46,9 @@ const IDLE: Duration = Duration::from_secs(180);
 const FRESH: Duration = Duration::from_secs(1);
 /// How often the deadlines are checked.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// The memory for the bodies of all requests in progress, in bytes.
-const BODIES: usize = 64 << 20;
+/// The memory for the bodies of all requests in progress, in bytes: the 64 MiB that a webhook takes by default, and
+/// the memory for the parts in which they come.
+const BODIES: usize = 72 << 20;
 /// The unit in which that memory is allocated, in bytes.
 const UNIT: usize = 1 << 10;
 /// The minimum time between two log messages about closed connections.

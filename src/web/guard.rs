@@ -7,18 +7,14 @@
 
 mod limit;
 mod p521;
+mod passwords;
 mod tls;
 #[cfg(test)]
 mod toolkit;
 
 use std::{
-    collections::{HashMap, HashSet},
-    net::IpAddr,
     path::{Path, PathBuf},
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant, SystemTime},
 };
 
@@ -31,37 +27,23 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use rustls::ServerConfig;
-use sha2::{Digest, Sha256};
-use tokio::sync::Semaphore;
 
-use super::{guesses::Guesses, peer::Peer, tokens};
+use super::{peer::Peer, tokens};
 use crate::{
     config::{self, Pem, WebConfig, WebRateLimit},
     redact,
 };
 use limit::Limit;
+use passwords::{Passwords, Users, Verdict};
 
 /// How often the files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// The number of wrong passwords to remember, because a check takes a tenth of a second. Correct passwords,
-/// at most one per user, are kept separately, so that guessing evicts none of them.
-const REMEMBERED: usize = 100;
-/// The number of concurrent checks: guessing must not take CPU time from scrapes.
-const AT_A_TIME: usize = 1;
-/// The number of passwords that may wait for a check; further clients are told to retry later.
-const WAITING: usize = 16;
-/// The hash to check for unknown users, so that the response time does not reveal which users exist.
-const NOBODY: &str = "$2b$10$sXEDeiah7OpOsn33r.YfhOqbcD/UX5D/VsxbhIFFDONYfJ1mNimzS";
-
 /// Checks every connection and request.
 pub struct Guard {
     path: Option<PathBuf>,
     now: ArcSwap<Rules>,
     looked: Mutex<Looked>,
-    known: Mutex<Known>,
-    checks: Semaphore,
-    waiting: AtomicUsize,
-    guesses: Guesses,
+    passwords: Passwords,
 }
 
 /// The contents of the file, ready for use.
@@ -70,26 +52,9 @@ pub struct Rules {
     /// TLS; `None` for plain connections.
     pub tls: Option<Arc<ServerConfig>>,
     headers: Vec<(HeaderName, HeaderValue)>,
-    users: HashMap<Arc<str>, Arc<str>>,
+    users: Users,
     limit: Option<(WebRateLimit, Arc<Limit>)>,
     files: Vec<PathBuf>,
-}
-
-/// Checked passwords, by a digest of hash and password.
-#[derive(Default)]
-struct Known {
-    right: HashSet<[u8; 32]>,
-    wrong: HashSet<[u8; 32]>,
-}
-
-/// The result of authenticating a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Pass,
-    /// The user is missing or wrong.
-    Refuse,
-    /// Too many passwords were tried, so this one was not checked.
-    Later,
 }
 
 /// When the files were last checked, and their state then.
@@ -124,10 +89,7 @@ impl Guard {
             path,
             now: ArcSwap::from_pointee(rules),
             looked: Mutex::default(),
-            known: Mutex::default(),
-            checks: Semaphore::new(AT_A_TIME),
-            waiting: AtomicUsize::new(0),
-            guesses: Guesses::default(),
+            passwords: Passwords::new(),
         }
     }
 
@@ -168,11 +130,13 @@ impl Guard {
         }
         match Rules::read(path) {
             Ok(mut rules) => {
-                rules.keep_limit(&self.now.load());
+                let before = self.now.load_full();
+                rules.keep_limit(&before);
                 tracing::info!("the web configuration was reloaded");
                 let files = state(&rules.files);
-                self.now.store(Arc::new(rules));
-                *self.known() = Known::default();
+                let rules = Arc::new(rules);
+                self.now.store(rules.clone());
+                self.passwords.reload(&before.users, &rules.users);
                 self.looked
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner)
@@ -188,88 +152,9 @@ impl Guard {
             }
         }
     }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Authenticates the user. A password that is already known to be right or wrong is not checked again;
-    /// others are checked unless the address has guessed too often.
-    async fn lets(
-        &self,
-        rules: &Rules,
-        user: Option<(String, String)>,
-        address: Option<IpAddr>,
-    ) -> Verdict {
-        if rules.users.is_empty() {
-            return Verdict::Pass;
-        }
-        let Some((user, password)) = user else {
-            return Verdict::Refuse;
-        };
-        let hash = rules.users.get(user.as_str());
-        let exists = hash.is_some();
-        let hash = hash.cloned().unwrap_or_else(|| Arc::from(NOBODY));
-        let mut digest = Sha256::new();
-        digest.update(hash.as_bytes());
-        digest.update([0]);
-        digest.update(password.as_bytes());
-        let digest: [u8; 32] = digest.finalize().into();
-        {
-            let known = self.known();
-            if known.right.contains(&digest) && exists {
-                return Verdict::Pass;
-            }
-            if known.wrong.contains(&digest) || known.right.contains(&digest) {
-                return Verdict::Refuse;
-            }
-        }
-        if !self.guesses.allow(address, Instant::now()) {
-            return Verdict::Later;
-        }
-        let Some(_place) = WaitingTurn::take(&self.waiting) else {
-            return Verdict::Later;
-        };
-        // The semaphore is never closed.
-        let _one = self.checks.acquire().await;
-        let check = move || bcrypt::verify(password, &hash).unwrap_or(false);
-        let right = tokio::task::spawn_blocking(check).await.unwrap_or(false);
-        let mut known = self.known();
-        if right {
-            // Only hashes from the file, and the one for unknown users, can match.
-            known.right.insert(digest);
-        } else {
-            if known.wrong.len() >= REMEMBERED {
-                known.wrong.clear();
-            }
-            known.wrong.insert(digest);
-        }
-        if right && exists {
-            self.guesses.right(address);
-            Verdict::Pass
-        } else {
-            Verdict::Refuse
-        }
-    }
 }
 
-/// A place in the queue of passwords to check.
-struct WaitingTurn<'a>(&'a AtomicUsize);
-
-impl WaitingTurn<'_> {
-    fn take(waiting: &AtomicUsize) -> Option<WaitingTurn<'_>> {
-        let place = WaitingTurn(waiting);
-        (waiting.fetch_add(1, Ordering::Relaxed) < WAITING).then_some(place)
-    }
-}
-
-impl Drop for WaitingTurn<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-/// Modification times and sizes of files.
+/// The modification time and size of each file.
 fn state(files: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
     let of = |path: &PathBuf| {
         let metadata = std::fs::metadata(path).ok()?;
@@ -289,7 +174,8 @@ pub async fn users(
     let user = tokens::basic(request.headers());
     let peer = request.extensions().get::<Peer>();
     let address = peer.map(|Peer(address)| address.ip().to_canonical());
-    match guard.lets(&rules, user, address).await {
+    let passwords = &guard.passwords;
+    match passwords.authenticate(&rules.users, user, address).await {
         Verdict::Pass => next.run(request).await,
         Verdict::Refuse => {
             let ask = [(
@@ -300,7 +186,8 @@ pub async fn users(
         }
         Verdict::Later => {
             let wait = [(header::RETRY_AFTER, "10")];
-            let text = "too many wrong passwords from this address; try again later\n";
+            let text =
+                "too many wrong passwords from this address and for this user; try again later\n";
             (StatusCode::TOO_MANY_REQUESTS, wait, text).into_response()
         }
     }
@@ -374,7 +261,7 @@ impl Rules {
         Ok(Rules {
             tls,
             headers: headers.collect(),
-            users: users.into_iter().collect(),
+            users: Users::new(users.into_iter().collect()),
             limit: rate_limit.map(|limit| (limit, Arc::new(Limit::new(limit, Instant::now())))),
             files,
         })
@@ -407,61 +294,33 @@ impl Rules {
 mod tests {
     use super::*;
 
-    fn guard(users: &str) -> Guard {
+    #[tokio::test(start_paused = true)]
+    async fn a_file_that_changes_elsewhere_forgets_no_password() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("web.yml");
-        std::fs::write(&path, format!("basic_auth_users: {{{users}}}")).unwrap();
-        Guard::read(&path).unwrap()
-    }
-
-    #[tokio::test]
-    async fn passwords_are_checked_once_and_unknown_users_never_pass() {
         let hash = bcrypt::hash("right", 4).unwrap();
-        let guard = guard(&format!("a: '{hash}', b: '{hash}'"));
-        let rules = guard.now.load_full();
-        let lets = async |user: &str, password: &str| {
-            let user = Some((user.to_owned(), password.to_owned()));
-            guard.lets(&rules, user, None).await
+        let text = format!("basic_auth_users: {{a: '{hash}'}}\n");
+        std::fs::write(&path, &text).unwrap();
+        let guard = Guard::read(&path).unwrap();
+        let lets = async |password: &str| {
+            let (rules, user) = (guard.now.load_full(), Some(("a".into(), password.into())));
+            let passwords = &guard.passwords;
+            passwords.authenticate(&rules.users, user, None).await
         };
-        for _ in 0..2 {
-            assert_eq!(lets("a", "right").await, Verdict::Pass);
-            assert_eq!(lets("b", "right").await, Verdict::Pass);
-            assert_eq!(lets("a", "wrong").await, Verdict::Refuse);
-            assert_eq!(lets("c", "right").await, Verdict::Refuse);
-            assert_eq!(guard.lets(&rules, None, None).await, Verdict::Refuse);
-            // Of two users with one hash; of a wrong password, and of a user that is not there.
-            let known = guard.known();
-            assert_eq!((known.right.len(), known.wrong.len()), (1, 2));
-        }
-        assert!(NOBODY.parse::<bcrypt::HashParts>().is_ok());
-        let open = Guard::open();
-        assert_eq!(open.lets(&open.now.load(), None, None).await, Verdict::Pass);
-    }
-
-    #[tokio::test]
-    async fn guessing_shuts_nobody_out_who_knows_the_password() {
-        let hash = bcrypt::hash("right", 4).unwrap();
-        let guard = guard(&format!("a: '{hash}'"));
-        let rules = guard.now.load_full();
-        let address = |last| Some(IpAddr::from([10, 0, 0, last]));
-        let lets = async |password: &str, last| {
-            let user = Some(("a".to_owned(), password.to_owned()));
-            guard.lets(&rules, user, address(last)).await
-        };
-        assert_eq!(lets("right", 1).await, Verdict::Pass);
-        let mut later = 0;
-        for number in 0..2 * REMEMBERED {
-            match lets(&number.to_string(), 2).await {
-                Verdict::Pass => panic!("a wrong password passes"),
-                Verdict::Refuse => {}
-                Verdict::Later => later += 1,
+        assert_eq!(lets("right").await, Verdict::Pass);
+        std::fs::write(
+            &path,
+            format!("{text}http_server_config: {{http2: false}}\n"),
+        )
+        .unwrap();
+        let before = guard.now.load_full();
+        guard.look(&path);
+        assert!(!Arc::ptr_eq(&before, &guard.now.load_full()), "it was read");
+        for number in 0.. {
+            if lets(&number.to_string()).await == Verdict::Later {
+                break;
             }
         }
-        assert!(later > REMEMBERED, "{later}");
-        assert!(guard.known().wrong.len() <= REMEMBERED);
-        // The same address too, as behind a proxy everybody has one.
-        assert_eq!(lets("right", 2).await, Verdict::Pass);
-        // Another one is checked, and found wrong.
-        assert_eq!(lets("wrong", 3).await, Verdict::Refuse);
+        assert_eq!(lets("right").await, Verdict::Pass);
     }
 }

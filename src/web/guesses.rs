@@ -1,7 +1,8 @@
-//! Limits wrong passwords per address: checking a password takes a tenth of a second of CPU time.
+//! Limits the passwords to check per address, and per user name: a check takes a tenth of a second of CPU time.
 
 use std::{
     collections::HashMap,
+    hash::{BuildHasher, RandomState},
     net::{IpAddr, Ipv6Addr},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -13,14 +14,37 @@ const BURST: f64 = 10.0;
 const REFILL: Duration = Duration::from_secs(6);
 /// The maximum number of tracked addresses; each takes a few bytes.
 const MAX_ADDRESSES: usize = 10_000;
+/// The number of checks that a user name may request at once, besides those of the address.
+const NAME_BURST: f64 = 2.0;
+/// The number of names in one generation of [`Names`]; each takes a few bytes.
+const MAX_NAMES: usize = 10_000;
 
 /// The remaining checks of each address.
 #[derive(Default)]
 pub(super) struct Guesses(Mutex<HashMap<Option<IpAddr>, Left>>);
 
+#[derive(Clone, Copy)]
 struct Left {
     checks: f64,
     at: Instant,
+}
+
+impl Left {
+    fn at(&self, now: Instant) -> f64 {
+        let passed = now.saturating_duration_since(self.at);
+        self.checks + passed.as_secs_f64() / REFILL.as_secs_f64()
+    }
+
+    /// Whether there is a check left to take.
+    fn take(&mut self, burst: f64, now: Instant) -> bool {
+        self.checks = self.at(now).min(burst);
+        self.at = now;
+        let allowed = self.checks >= 1.0;
+        if allowed {
+            self.checks -= 1.0;
+        }
+        allowed
+    }
 }
 
 /// A client with one IPv6 address usually has 2^64 of them, so the /64 network counts.
@@ -42,13 +66,9 @@ impl Guesses {
     /// Whether a password from this address is checked now.
     pub(super) fn allow(&self, address: Option<IpAddr>, now: Instant) -> bool {
         let mut all = self.lock();
-        let refilled = |own: &Left| {
-            let passed = now.saturating_duration_since(own.at);
-            own.checks + passed.as_secs_f64() / REFILL.as_secs_f64()
-        };
         let address = whose(address);
         if all.len() >= MAX_ADDRESSES && !all.contains_key(&address) {
-            all.retain(|_, own| refilled(own) < BURST);
+            all.retain(|_, own| own.at(now) < BURST);
             if all.len() >= MAX_ADDRESSES {
                 // More than the maximum number of addresses are guessing at the same time.
                 return false;
@@ -58,13 +78,7 @@ impl Guesses {
             checks: BURST,
             at: now,
         });
-        left.checks = refilled(left).min(BURST);
-        left.at = now;
-        if left.checks < 1.0 {
-            return false;
-        }
-        left.checks -= 1.0;
-        true
+        left.take(BURST, now)
     }
 
     /// Returns the check to an address that knew the password.
@@ -73,9 +87,57 @@ impl Guesses {
     }
 }
 
+/// The remaining checks of each user name, whether there is such a user or not. A name that is in use stays, unless
+/// thousands of others come between its uses.
+#[derive(Default)]
+pub(super) struct Names {
+    generations: Mutex<[HashMap<u64, Left>; 2]>,
+    hasher: RandomState,
+}
+
+impl Names {
+    /// Whether a password for this user is checked now, although its address has no checks left.
+    pub(super) fn allow(&self, name: &str, now: Instant) -> bool {
+        let key = self.hasher.hash_one(name);
+        let mut generations = self
+            .generations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let [young, old] = &mut *generations;
+        if young.len() >= MAX_NAMES && !young.contains_key(&key) {
+            *old = std::mem::take(young);
+        }
+        let left = young.entry(key).or_insert_with(|| {
+            old.remove(&key).unwrap_or(Left {
+                checks: NAME_BURST,
+                at: now,
+            })
+        });
+        left.take(NAME_BURST, now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_name_has_two_checks_of_its_own_and_memory_is_bounded() {
+        let names = Names::default();
+        let now = Instant::now();
+        let allowed = |name: &str, now| names.allow(name, now);
+        assert!(allowed("a", now) && allowed("a", now) && !allowed("a", now));
+        assert!(allowed("b", now));
+        assert!(allowed("a", now + REFILL) && !allowed("a", now + REFILL));
+        for number in 0..5 * MAX_NAMES {
+            assert!(names.allow(&number.to_string(), now));
+            if number % MAX_NAMES == 0 {
+                assert!(!names.allow("a", now + REFILL), "it is still known");
+            }
+        }
+        let generations = names.generations.lock().unwrap();
+        assert!(generations.iter().all(|own| own.len() <= MAX_NAMES));
+    }
 
     #[test]
     fn an_address_guesses_ten_times_and_then_once_in_six_seconds() {

@@ -14,6 +14,7 @@
 mod api;
 mod backend;
 mod connections;
+mod entries;
 pub mod guard;
 mod guesses;
 mod html;
@@ -32,7 +33,7 @@ use axum::{
     Extension, Router,
     body::Body,
     extract::{Query, State, rejection::QueryRejection},
-    http::{HeaderMap, StatusCode},
+    http::{HeaderMap, HeaderValue, StatusCode},
     middleware,
     response::{IntoResponse, Response},
     routing::{get, post},
@@ -146,12 +147,12 @@ async fn metrics(
     headers: HeaderMap,
 ) -> Response {
     if let Some(Extension(peer::Peer(address))) = peer {
-        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-        let client = Client {
-            address: address.ip(),
-            program: text("user-agent").unwrap_or_default().to_owned(),
-            scheduled: text("x-prometheus-scrape-timeout-seconds").is_some(),
-        };
+        let value = |name| headers.get(name).map(HeaderValue::as_bytes);
+        let client = Client::new(
+            address.ip(),
+            value("user-agent").unwrap_or_default(),
+            value("x-prometheus-scrape-timeout-seconds").is_some(),
+        );
         let now = app.clock.monotonic();
         let sufficient = app.scrapers.visit(client, now, (app.zero_hold)());
         app.table.process().zero_hold_sufficient(sufficient);

@@ -10,6 +10,7 @@ use std::{
 };
 
 use delivery_clock::Moment;
+use sha2::{Digest, Sha256};
 
 /// A scraper is forgotten after this time without a scrape.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
@@ -17,14 +18,31 @@ const FORGOTTEN: Duration = Duration::from_secs(3600);
 const MAX_CLIENTS: usize = 1000;
 
 /// A scraper, identified by address and program.
+/// Identifies a scraper by its address and program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
-    /// Its address.
-    pub address: IpAddr,
-    /// Its `User-Agent`.
-    pub program: String,
-    /// Whether it sent `X-Prometheus-Scrape-Timeout-Seconds`, as Prometheus does: it scrapes on a schedule.
-    pub scheduled: bool,
+    address: IpAddr,
+    /// The first half of a digest of its `User-Agent`, which can be hundreds of kilobytes long.
+    program: [u8; 16],
+    scheduled: bool,
+}
+
+impl Client {
+    /// A client by its address and `User-Agent`. It is `scheduled` if it sent
+    /// `X-Prometheus-Scrape-Timeout-Seconds`, as Prometheus does.
+    pub fn new(address: IpAddr, user_agent: &[u8], scheduled: bool) -> Client {
+        let mut program = [0; 16];
+        if scheduled {
+            // Other clients are not remembered.
+            let digest = Sha256::digest(user_agent);
+            program.copy_from_slice(&digest[..16]);
+        }
+        Client {
+            address,
+            program,
+            scheduled,
+        }
+    }
 }
 
 #[derive(Clone, Copy)]
@@ -50,7 +68,10 @@ impl Scrapers {
             if let Some(own) = visits.get_mut(&client) {
                 own.pause = Some(now.since(own.last));
                 own.last = now;
-            } else if visits.len() < MAX_CLIENTS {
+            } else {
+                if visits.len() >= MAX_CLIENTS {
+                    forget_one(&mut visits);
+                }
                 visits.insert(
                     client,
                     Visits {
@@ -67,16 +88,30 @@ impl Scrapers {
     }
 }
 
+/// Forgets the client that has been away for longest, of the address that has most clients: one address that
+/// invents programs does not displace the scrapers of others.
+fn forget_one(visits: &mut HashMap<Client, Visits>) {
+    let mut clients: HashMap<IpAddr, usize> = HashMap::new();
+    for client in visits.keys() {
+        *clients.entry(client.address).or_default() += 1;
+    }
+    let most = clients.into_iter().max_by_key(|(_, count)| *count);
+    let Some((address, _)) = most else {
+        return;
+    };
+    let of_address = visits.iter().filter(|(own, _)| own.address == address);
+    let oldest = of_address.min_by_key(|(_, own)| own.last);
+    if let Some(client) = oldest.map(|(client, _)| client.clone()) {
+        visits.remove(&client);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn client(last: u8, scheduled: bool) -> Client {
-        Client {
-            address: IpAddr::from([127, 0, 0, last]),
-            program: "program".into(),
-            scheduled,
-        }
+        Client::new(IpAddr::from([127, 0, 0, last]), b"program", scheduled)
     }
 
     fn at(seconds: u64) -> Moment {
@@ -111,5 +146,29 @@ mod tests {
         assert!(!scrapers.visit(client(2, true), at(4200), hold));
         assert!(!scrapers.visit(client(1, false), at(4201), hold));
         assert!(scrapers.visit(client(2, true), at(4201), Duration::ZERO));
+    }
+
+    #[test]
+    fn invented_programs_take_little_memory_and_displace_no_other_scraper() {
+        let scrapers = Scrapers::default();
+        let hold = Duration::from_secs(120);
+        let prometheus = |address| scrapers.visit(client(address, true), at(0), hold);
+        assert!(prometheus(1));
+        let mut long = vec![b'A'; 100_000];
+        for number in 0..3000_u32 {
+            long[..4].copy_from_slice(&number.to_be_bytes());
+            let address = IpAddr::from([127, 0, 0, 9]);
+            assert!(scrapers.visit(Client::new(address, &long, true), at(1), hold));
+        }
+        // A scraper that comes now still gets an entry.
+        assert!(scrapers.visit(client(2, true), at(2), hold));
+        assert_eq!(scrapers.visits.lock().unwrap().len(), MAX_CLIENTS);
+        assert!(size_of::<(Client, Visits)>() < 200);
+        assert!(!scrapers.visit(client(2, true), at(200), hold));
+        assert!(!scrapers.visit(client(1, true), at(200), hold));
+        let visits = scrapers.visits.lock().unwrap();
+        let pause = |address| visits[&client(address, true)].pause;
+        assert_eq!(pause(1), Some(Duration::from_secs(200)));
+        assert_eq!(pause(2), Some(Duration::from_secs(198)));
     }
 }

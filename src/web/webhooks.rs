@@ -11,7 +11,7 @@ use axum::{
     routing::post,
 };
 
-use super::{AppState, tokens};
+use super::{AppState, connections, tokens};
 use crate::{config::Account, providers::Vendors};
 
 /// The routes of the vendors that push. Some vendors cannot send a header, so the token can also be the end
@@ -68,14 +68,7 @@ async fn take(
         Ok(body) => body,
         Err(error) => {
             app.backend.refused(account);
-            let error: &dyn std::error::Error = &error;
-            let too_long = std::iter::successors(Some(error), |own| own.source())
-                .any(|own| own.is::<http_body_util::LengthLimitError>());
-            let status = if too_long {
-                StatusCode::PAYLOAD_TOO_LARGE
-            } else {
-                StatusCode::BAD_REQUEST
-            };
+            let status = connections::status_of(&error);
             return (status, "the body cannot be accepted\n").into_response();
         }
     };

@@ -58,8 +58,9 @@ proptest! {
         for (name, encoded) in rarer_encodings(&head) {
             let shown = shown_within(&encoded, 4000);
             let pair = STANDARD.encode(format!("{user}:{secret}"));
-            for (inner, own) in rarer_encodings(&pair) {
-                assert_hidden(&shown, &own, &format!("{name}, {inner}"));
+            assert_hidden(&shown, &pair, name);
+            for (_, own) in rarer_encodings(&pair).iter().filter(|(own, _)| *own == name) {
+                assert_hidden(&shown, own, name);
             }
         }
     }
@@ -211,6 +212,7 @@ fn many_accounts_cost_little() {
     assert_eq!(masked(known), "the *** is known");
     for number in 0..10_000 {
         assert_eq!(masked_label(&format!("campaign-{number}")), None);
+        assert_eq!(masked_label(&format!("summer sale {number} for all")), None);
     }
     // A debug build on a busy machine; a new index for each account would take minutes.
     let passed = begun.elapsed();

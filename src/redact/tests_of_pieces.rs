@@ -44,3 +44,17 @@ fn words_of_a_sentence_are_not_a_secret_without_its_spaces() {
     assert_eq!(masked("at last it works"), "at last it works");
     assert_eq!(masked("anapple aday4711"), "***");
 }
+
+#[test]
+fn a_page_with_escapes_of_all_kinds_is_within_the_bound() {
+    register(["a-secret-beside-a-page-4711"]);
+    let line = "<a href=\"https://v.example/x?id=3Dab&amp;to=a+b%2520c%20d\">Not Found 2026 &#8211; \\u0041 \
+                dGhlIGNvbm5lY3Rpb24gZmFpbGVk 53:77:30:72:64:66:31:73 request 7fa1c9a3-95f3-4f4b</a>\r\n";
+    for text in [line.to_owned(), line.repeat(20)] {
+        assert_eq!(masked(&text), text);
+        let label = masked_label(&text);
+        assert_eq!(label, None);
+        let beside = format!("{text} a-secret-beside-a-page-4711");
+        assert_eq!(masked(&beside), format!("{text} ***"));
+    }
+}

@@ -10,6 +10,10 @@ use std::{
 const GRAM: usize = 8;
 /// The length of a piece of a long secret, in bytes, that must not be shown.
 const MAX_PIECE: usize = 16;
+/// Of secrets up to this length, a piece of a gram's length is removed if it does not look like a word.
+const MAX_SHORT: usize = 24;
+/// The minimum length of a piece, in bytes, in words whose spaces were removed.
+const MIN_JOINED_PIECE: usize = 12;
 /// Secrets up to this length are indexed at every position. For longer ones, every eighth position is enough,
 /// because a piece of [`MAX_PIECE`] bytes contains at least one of them.
 const EVERY_PLACE: usize = 2 * MAX_PIECE;
@@ -36,6 +40,8 @@ struct Entry {
     care: Care,
     /// The minimum length of a match.
     least: usize,
+    /// The minimum length of a match that does not look like a word.
+    least_mixed: usize,
 }
 
 /// A searchable index of secrets.
@@ -50,8 +56,6 @@ pub(super) struct Index {
     short: BTreeMap<usize, HashMap<Vec<u8>, Vec<usize>>>,
     /// The first two bytes of the short secrets: a bit for each pair.
     short_starts: Vec<u64>,
-    /// Whether a secret has a space, which forms write as `+`.
-    pub(super) has_space: bool,
 }
 
 impl Index {
@@ -63,7 +67,6 @@ impl Index {
             filter: Vec::new(),
             short: BTreeMap::new(),
             short_starts: vec![0; PAIRS / 64],
-            has_space: false,
         };
         for (bytes, care) in secrets {
             index.add(bytes, care);
@@ -82,7 +85,6 @@ impl Index {
         // The comparison ignores case, because servers change the case of headers.
         let bytes = bytes.to_ascii_lowercase();
         let (number, length) = (self.entries.len(), bytes.len());
-        self.has_space |= bytes.contains(&b' ');
         if length < GRAM {
             let same = self.short.entry(length).or_default();
             same.entry(bytes.clone()).or_default().push(number);
@@ -111,16 +113,27 @@ impl Index {
             Care::Pieces => length.min((length / 2).clamp(GRAM, MAX_PIECE)),
             Care::Whole | Care::InTexts => length,
         };
-        self.entries.push(Entry { bytes, care, least });
+        let least_mixed = match care {
+            Care::Pieces if length <= MAX_SHORT => least.min(GRAM),
+            _ => least,
+        };
+        self.entries.push(Entry {
+            bytes,
+            care,
+            least,
+            least_mixed,
+        });
     }
 
     /// Finds the pieces of secrets in a text. `in_text` means that the text is foreign, so that even a user's
-    /// name is removed. `comparisons` is the remaining budget of comparisons with secrets; `None` if it is
+    /// name is removed. `is_joined` means that the spaces of the text were removed, so that only long pieces and
+    /// complete secrets count. `comparisons` is the remaining budget of comparisons with secrets; `None` if it is
     /// exhausted because many secrets resemble the text.
     pub(super) fn find(
         &self,
         text: &[u8],
         in_text: bool,
+        is_joined: bool,
         comparisons: &mut usize,
         mut found: impl FnMut(Range<usize>),
     ) -> Option<()> {
@@ -131,7 +144,8 @@ impl Index {
             Cow::Borrowed(text)
         };
         let looked_for = |entry: &Entry| in_text || entry.care != Care::InTexts;
-        for (length, entries) in &self.short {
+        let short = self.short.iter().filter(|_| !is_joined);
+        for (length, entries) in short {
             for (at, window) in text.windows(*length).enumerate() {
                 if let [first, second, ..] = window {
                     let pair = pair(*first, *second);
@@ -175,7 +189,13 @@ impl Index {
                 let after = after.take_while(|(own, other)| own == other).count();
                 let piece = at - before..at + GRAM + after;
                 *comparisons = comparisons.checked_sub(piece.len() / GRAM)?;
-                if piece.len() >= entry.least {
+                let is_enough = if is_joined {
+                    piece.len() >= entry.least.max(MIN_JOINED_PIECE.min(entry.bytes.len()))
+                } else {
+                    piece.len() >= entry.least
+                        || (piece.len() >= entry.least_mixed && is_mixed(&text[piece.clone()]))
+                };
+                if is_enough {
                     found(piece.clone());
                     measured.insert(number, piece);
                 }
@@ -183,6 +203,15 @@ impl Index {
         }
         Some(())
     }
+}
+
+/// Whether a letter stands beside a digit, as in no word and in most pieces of a random secret.
+fn is_mixed(piece: &[u8]) -> bool {
+    piece.windows(2).any(|pair| {
+        let [first, second] = [pair[0], pair[1]];
+        (first.is_ascii_digit() && second.is_ascii_alphabetic())
+            || (first.is_ascii_alphabetic() && second.is_ascii_digit())
+    })
 }
 
 /// The number of two bytes.

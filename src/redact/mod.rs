@@ -1,23 +1,28 @@
 //! Makes foreign text safe to show in logs, pages, responses and labels.
 //!
 //! This is centralised because foreign text arrives in many ways: a vendor's or proxy's error can quote the
-//! request with its credentials, in any encoding, completely or in part. So every secret is registered when
+//! request with its credentials, in many encodings, completely or in part. So every secret is registered when
 //! it is read, and [`shown`] and [`masked`] search for all of them, in the text and in everything that it can
 //! be decoded to. Data that cannot be registered, such as a person's address or a device's token, is removed
 //! by its form.
 
+mod escapes;
 mod forms;
 mod index;
+mod search;
 mod views;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod tests_encodings;
+#[cfg(test)]
+mod tests_of_pieces;
 
 use std::{
     borrow::Cow,
     collections::{HashSet, VecDeque},
     fmt,
-    ops::Range,
     sync::{
         Arc, LazyLock, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -32,6 +37,7 @@ use sha2::{Digest, Sha256};
 use forms::without_credentials;
 pub use forms::{without_addresses, without_user};
 use index::{Care, Index};
+use search::Search;
 use views::View;
 
 /// Replaces a secret.
@@ -42,15 +48,6 @@ const MAX_CHARACTERS: usize = 200;
 const MAX_LINE: usize = 500;
 /// The number of bytes of a foreign text to examine; anything after them is never shown.
 const MAX_READ: usize = 8 << 10;
-/// The maximum depth of nested encodings to decode.
-const MAX_DEPTH: usize = 4;
-/// The maximum total length of decoded forms, as a multiple of the text's length. Four nested encodings need
-/// about 24. A text that needs more was built to do so, and is not shown at all.
-const MAX_WORK: usize = 64;
-/// The budget of comparisons with secrets, per byte of the text and as a minimum: thousands of secrets with
-/// the same prefix are each compared wherever the prefix occurs.
-const MAX_COMPARISONS: usize = 64;
-const MIN_COMPARISONS: usize = 1_000_000;
 /// The number of signatures to remember: those of requests that may still be answered.
 const MAX_SIGNATURES: usize = 64;
 /// The maximum number of forms of secrets to remember over all reloads and rotations, about ten per secret.
@@ -155,7 +152,7 @@ pub fn note_signature(signature: &str) {
     // Its bytes, because it can come back in another encoding.
     let view = View::new(signature);
     view.packed(true, |run, decoded| {
-        if run.start == 0 && decoded.bytes.len() >= 16 {
+        if run.is_some_and(|run| run.start == 0) && decoded.bytes.len() >= 16 {
             signatures.last.push_back(decoded.bytes);
         }
     });
@@ -196,6 +193,11 @@ fn add_secret(secret: &str, entries: &mut Vec<(Vec<u8>, Care)>) {
         _ => Care::Pieces,
     };
     entries.push((secret.into(), care));
+    // A secret is also looked for in texts whose spaces were removed.
+    let joined: String = secret.split_whitespace().collect();
+    if joined.len() < secret.len() && joined.len() >= 12 {
+        entries.push((joined.into(), care));
+    }
     if care == Care::Pieces {
         // Base64 with changed case can no longer be decoded, only compared.
         for before in ["", "x", "xx"] {
@@ -259,84 +261,6 @@ impl Registry {
     }
 }
 
-/// A search for secrets in one text.
-struct Search {
-    indices: [Arc<Index>; 2],
-    /// Whether the text is foreign and not the exporter's own.
-    in_text: bool,
-    work: usize,
-    comparisons: usize,
-    found: Vec<Range<usize>>,
-}
-
-fn comparisons_for(text: &[u8]) -> usize {
-    let for_each = text.len().saturating_mul(MAX_COMPARISONS);
-    for_each.max(MIN_COMPARISONS)
-}
-
-impl Search {
-    /// The ranges of secrets in a text; `None` if the search takes too long.
-    fn run(text: &str, in_text: bool) -> Option<Vec<Range<usize>>> {
-        let mut search = Search {
-            indices: [REGISTRY.index(), REGISTRY.signatures()],
-            in_text,
-            work: (text.len() + 64).saturating_mul(MAX_WORK),
-            comparisons: comparisons_for(text.as_bytes()),
-            found: Vec::new(),
-        };
-        search.look(&View::new(text), MAX_DEPTH)?;
-        Some(search.found)
-    }
-
-    /// Whether an undecoded text contains no secret that must not occur in any text.
-    fn finds_nothing_in(text: &[u8]) -> bool {
-        let mut is_clean = true;
-        for index in [REGISTRY.index(), REGISTRY.signatures()] {
-            let mut left = comparisons_for(text);
-            let told = index.find(text, false, &mut left, |_| is_clean = false);
-            is_clean &= told.is_some();
-        }
-        is_clean
-    }
-
-    fn look(&mut self, view: &View, depth: usize) -> Option<()> {
-        self.work = self.work.checked_sub(view.bytes.len() + 1)?;
-        for index in self.indices.clone() {
-            let found = |range| self.found.push(view.source(range));
-            index.find(&view.bytes, self.in_text, &mut self.comparisons, found)?;
-        }
-        if depth == 0 {
-            return Some(());
-        }
-        if let Some(plain) = view.unescaped() {
-            self.look(&plain, depth - 1)?;
-        }
-        if self.indices[0].has_space
-            && let Some(plain) = view.with_spaces()
-        {
-            self.look(&plain, depth - 1)?;
-        }
-        let mut in_time = Some(());
-        view.packed(self.in_text, |run, decoded| {
-            let before = self.found.len();
-            in_time = in_time.and_then(|()| {
-                if decoded.is_text() {
-                    return self.look(&decoded, depth - 1);
-                }
-                self.look(&decoded, 0)?;
-                // Adjacent characters were decoded as garbage.
-                let mut texts = decoded.texts();
-                texts.try_for_each(|text| self.look(&text, depth - 1))
-            });
-            if self.found.len() > before {
-                // The rest of the run belongs to the secret.
-                self.found.push(view.source(run));
-            }
-        });
-        in_time
-    }
-}
-
 /// Masks the registered secrets in the exporter's own texts. Ambiguous names (a user's name, a short
 /// password) are kept.
 pub fn masked(text: &str) -> Cow<'_, str> {
@@ -350,7 +274,7 @@ pub fn masked_label(text: &str) -> Option<String> {
         return None;
     }
     // Labels are checked each time their counter changes, and very few of them can be decoded.
-    if !views::may_be_encoded(text.as_bytes()) && Search::finds_nothing_in(text.as_bytes()) {
+    if !views::may_be_encoded(text.as_bytes()) && Search::finds_nothing_in(text) {
         return None;
     }
     match masked(text) {

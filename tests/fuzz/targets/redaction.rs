@@ -26,6 +26,31 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+fn base32(bytes: &[u8]) -> String {
+    let bits: String = bytes.iter().map(|byte| format!("{byte:08b}")).collect();
+    let digits = bits.as_bytes().chunks(5).map(|five| {
+        let digit = format!("{:0<5}", String::from_utf8_lossy(five));
+        let digit = u8::from_str_radix(&digit, 2).unwrap_or_default();
+        char::from(if digit < 26 {
+            b'A' + digit
+        } else {
+            b'2' + digit - 26
+        })
+    });
+    digits.collect()
+}
+
+fn utf16(text: &str, unit: fn(u16) -> [u8; 2]) -> Vec<u8> {
+    text.encode_utf16().flat_map(unit).collect()
+}
+
+/// A text with something after so many characters each.
+fn broken(text: &str, length: usize, between: &str) -> String {
+    let letters: Vec<char> = text.chars().collect();
+    let parts: Vec<String> = letters.chunks(length).map(String::from_iter).collect();
+    parts.join(between)
+}
+
 /// One encoding of a text.
 fn encoded(text: &str, way: u8) -> String {
     let each = |escape: &dyn Fn(u8) -> String, everything: bool| -> String {
@@ -49,7 +74,7 @@ fn encoded(text: &str, way: u8) -> String {
             })
             .collect()
     };
-    match way % 12 {
+    match way % 23 {
         0 => each(&|byte| format!("%{byte:02X}"), false),
         1 => each(&|byte| format!("%{byte:02x}"), true),
         2 => each(&|byte| format!("%{byte:02X}"), false).replace("%20", "+"),
@@ -64,7 +89,25 @@ fn encoded(text: &str, way: u8) -> String {
             .map(|unit| format!("\\u{unit:04X}"))
             .collect(),
         10 => chars(&|own| format!("&#{own};")),
-        _ => chars(&|own| format!("&#x{own:x};")),
+        11 => chars(&|own| format!("&#x{own:x};")),
+        12 => each(&|byte| format!("={byte:02X}"), false),
+        13 => each(&|byte| format!("={byte:02x}"), true),
+        14 if text.is_ascii() => each(&|byte| format!("%u{byte:04x}"), true),
+        15 => each(&|byte| format!("\\{byte:03o}"), true),
+        16 => broken(&hex(text.as_bytes()), 2, ":"),
+        17 => broken(&hex(text.as_bytes()), 2, " "),
+        18 => base32(text.as_bytes()),
+        19 if text.is_ascii() => STANDARD.encode(utf16(text, u16::to_le_bytes)),
+        20 if text.is_ascii() => STANDARD.encode(utf16(text, u16::to_be_bytes)),
+        21 => {
+            let wide = |own: char| match own {
+                '!'..='~' => char::from_u32(u32::from(own) + 0xfee0).unwrap_or(own),
+                own => own,
+            };
+            text.chars().map(wide).collect()
+        }
+        22 => broken(text, 1, "\u{200b}"),
+        _ => STANDARD.encode(text),
     }
 }
 
@@ -134,6 +177,7 @@ fn decodings(text: &str) -> Vec<String> {
         }
     }
     all.push(plain + rest);
+    all.extend(rarer_decodings(text));
     // Base64 and hexadecimal digits, words of them at each offset.
     let is_base64 = |own: char| own.is_ascii_alphanumeric() || "+/-_".contains(own);
     for word in text.split(|own| !is_base64(own)) {
@@ -161,9 +205,79 @@ fn decodings(text: &str) -> Vec<String> {
     all
 }
 
+/// Each escape that stands alone, and the characters that stand for others or for nothing.
+fn rarer_decodings(text: &str) -> Vec<String> {
+    let escapes = [("=", 2, 16), ("%u", 4, 16), ("\\", 3, 8)];
+    let mut all: Vec<String> = escapes
+        .iter()
+        .map(|(mark, length, radix)| {
+            let mut parts = text.split(mark);
+            let mut plain = parts.next().unwrap_or_default().to_owned();
+            for part in parts {
+                let number = part.get(..*length);
+                let number = number.and_then(|own| u32::from_str_radix(own, *radix).ok());
+                match number.and_then(char::from_u32) {
+                    Some(own) => {
+                        plain.push(own);
+                        plain.push_str(&part[*length..]);
+                    }
+                    None => {
+                        plain.push_str(mark);
+                        plain.push_str(part);
+                    }
+                }
+            }
+            plain
+        })
+        .collect();
+    let fold = |own: char| match own {
+        '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(own) - 0xfee0),
+        '\0' | '\u{200b}' => None,
+        own => Some(own),
+    };
+    all.push(text.chars().filter_map(fold).collect());
+    let without_colons: String = text.chars().filter(|own| !": ".contains(*own)).collect();
+    for word in without_colons.split(|own: char| !own.is_ascii_hexdigit()) {
+        let bytes: Vec<u8> = word
+            .as_bytes()
+            .chunks_exact(2)
+            .filter_map(|own| u8::from_str_radix(std::str::from_utf8(own).ok()?, 16).ok())
+            .collect();
+        all.extend(printable(&bytes));
+    }
+    for word in text.split(|own: char| !matches!(own, 'A'..='Z' | '2'..='7')) {
+        let bits: String = word
+            .bytes()
+            .map(|own| {
+                if own.is_ascii_digit() {
+                    own - b'2' + 26
+                } else {
+                    own - b'A'
+                }
+            })
+            .map(|digit| format!("{digit:05b}"))
+            .collect();
+        let bytes: Vec<u8> = bits
+            .as_bytes()
+            .chunks_exact(8)
+            .filter_map(|own| u8::from_str_radix(std::str::from_utf8(own).ok()?, 2).ok())
+            .collect();
+        all.extend(printable(&bytes));
+    }
+    all
+}
+
 /// The parts of decoded bytes that may be text, and long enough to hold a piece of a secret.
 fn printable(bytes: &[u8]) -> Option<String> {
     let is_text = |own: &u8| own.is_ascii_graphic() || own.is_ascii_whitespace();
+    let zeros = bytes.iter().filter(|own| **own == 0).count();
+    let utf16: Vec<u8>;
+    let bytes = if zeros * 3 > bytes.len() {
+        utf16 = bytes.iter().copied().filter(|own| *own != 0).collect();
+        &utf16
+    } else {
+        bytes
+    };
     let parts: Vec<_> = bytes
         .split(|own| !is_text(own))
         .filter(|own| own.len() >= PIECE)
@@ -180,6 +294,11 @@ fn piece<'s>(text: &str, secret: &'s str, depth: usize, budget: &mut usize) -> O
     let pieces = (0..=secret.len() - PIECE).map(|at| &secret[at..at + PIECE]);
     let mut pieces = pieces.filter(|own| lower.contains(&own.to_ascii_lowercase()));
     if let Some(found) = pieces.next() {
+        return Some(found);
+    }
+    let joined: String = lower.split_whitespace().collect();
+    let mut pieces = (0..=secret.len() - PIECE).map(|at| &secret[at..at + PIECE]);
+    if let Some(found) = pieces.find(|own| joined.contains(&own.to_ascii_lowercase())) {
         return Some(found);
     }
     let deeper = if depth > 0 {
@@ -209,6 +328,10 @@ pub fn hide(input: &[u8]) {
     let mut part = || around.next().unwrap_or_default();
     let (inner, before, after) = ((part(), part()), part(), part());
     let mut text = format!("{}{secret}{}", inner.0, inner.1);
+    // A secret itself can be broken; what is broken inside an escape is no encoding.
+    if byte(1) & 0x80 != 0 && depth < DEPTH {
+        text = broken(&text, 6, " ");
+    }
     for layer in 0..depth {
         let longer = encoded(&text, byte(2 + layer));
         if longer.len() > LONGEST {

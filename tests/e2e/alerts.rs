@@ -356,11 +356,7 @@ async fn every_panel_and_every_alert_finds_its_series() {
             }
         }
         // EngageLab has figures of an hour for the current day alone: none in its first hour.
-        if jiff::Timestamp::now()
-            .to_zoned(jiff::tz::TimeZone::UTC)
-            .hour()
-            == 0
-        {
+        if jiff::Timestamp::now().as_second() % 86_400 < 3600 {
             silent.retain(|(_, query)| !query.contains("time_unit=\"hour\""));
         }
         if silent.is_empty() {

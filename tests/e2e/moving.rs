@@ -162,7 +162,11 @@ fn a_move_needs_two_kinds_of_stores_and_a_ledger() {
             "postgres://a@127.0.0.1/b",
             "pg_dump",
         ),
-        ("sqlite:a.db", "postgres://a@127.0.0.1:1/b", "not there"),
+        (
+            "sqlite:a.db",
+            "postgres://a@127.0.0.1:1/b",
+            "does not exist",
+        ),
         ("mysql://a", "sqlite:b.db", "--from names no store"),
         ("sqlite:a.db", "sqlite:", "--to names no store"),
         (

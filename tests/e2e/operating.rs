@@ -254,7 +254,7 @@ async fn a_backup_of_a_running_exporter_is_a_ledger_that_goes_on() {
     let (status, _, wrong) = run(&arguments, directory.path());
     assert_eq!(status, Some(1));
     assert!(
-        wrong.contains("none.db") && wrong.contains("not there"),
+        wrong.contains("none.db") && wrong.contains("does not exist"),
         "{wrong}"
     );
     assert!(!directory.path().join("x.db").exists());

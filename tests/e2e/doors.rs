@@ -199,6 +199,10 @@ async fn a_registration_is_taken_whole_or_refused_with_the_place_of_its_first_fa
         assert!(got == status && text.starts_with(said), "{got} {text}");
     }
     assert_eq!(api.ask(Method::POST, "/api/v1/messages", "{").await.0, 400);
+    let values = json!([good, vec![0; 250_000]]);
+    let (got, answer) = api.register(&values).await;
+    let text = answer["error"].as_str().unwrap();
+    assert!(got == 400 && text.contains("250000 JSON values"), "{text}");
     let many: Vec<_> = (0..10_001).map(|_| &good).collect();
     assert_eq!(api.register(&json!(many)).await.0, 413);
     let (_, listed) = api

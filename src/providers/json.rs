@@ -13,7 +13,7 @@ pub(super) use fields::{Fields, Name, Object, RawFields, Skipped, lenient};
 pub(super) use levels::{Levels, sort_by_name};
 pub(super) use text::{Text, whole_digits};
 pub(super) use time::{any_time, is_time, time};
-pub(crate) use values::has_too_many_values;
+pub(crate) use values::{MAX_VALUES, has_too_many_values};
 
 /// A decode error of serde, without the content that it quotes.
 pub(super) fn problem(error: &serde_json::Error) -> String {

@@ -47,6 +47,7 @@ pub use door::{Answer, DrainQuery, HistoryQuery, ListQuery, Listing, MessagesQue
 pub use failure::{Failure, FailureKind, Observer, RequestCode, Scope};
 pub use history::{HistoryIncrease, HistoryRecord};
 use http::{BuildError, Http, HttpOptions};
+pub(crate) use json::{MAX_VALUES, has_too_many_values};
 pub use observation::{Observation, Refusal};
 pub use options::{Credentials, ProviderOptions, VendorKeys};
 pub use report::{Damage, Digest, Outcome, Pushed, Report, ReportsRead};

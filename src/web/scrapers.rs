@@ -17,7 +17,6 @@ const FORGOTTEN: Duration = Duration::from_secs(3600);
 /// The maximum number of tracked clients.
 const MAX_CLIENTS: usize = 1000;
 
-/// A scraper, identified by address and program.
 /// Identifies a scraper by its address and program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Client {

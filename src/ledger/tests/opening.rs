@@ -36,18 +36,22 @@ impl Place {
         Ledger::open(&self.config, clock, Arc::<Notes>::default(), Purpose::Serve).await
     }
 
-    /// A ledger that a process left behind, large enough to have pages in the middle.
-    async fn with_ledger() -> Place {
-        let place = Place::new();
-        let ledger = place.open().await.unwrap();
-        let account = ledger
-            .account((&place.config, &place.config.accounts[0]))
-            .unwrap();
-        let own = &place.config.accounts[0];
+    /// The ledger with its account, which is opened.
+    async fn opened(&self) -> (Ledger, Arc<AccountLedger>) {
+        let ledger = self.open().await.unwrap();
+        let own = &self.config.accounts[0];
+        let account = ledger.account((&self.config, own)).unwrap();
         account
             .open(&own.applications, &own.collect, true)
             .await
             .unwrap();
+        (ledger, account)
+    }
+
+    /// A ledger that a process left behind, large enough to have pages in the middle.
+    async fn with_ledger() -> Place {
+        let place = Place::new();
+        let (ledger, account) = place.opened().await;
         let messages = (0..2000).map(|number| Message {
             application: Arc::from(""),
             id: Arc::from(format!("a message with a long name, number {number}")),
@@ -337,13 +341,7 @@ async fn a_message_whose_numbers_cannot_be_read_is_not_taken_for_a_new_one() {
     let harm = "UPDATE messages SET state = x'ff' WHERE id = ?1";
     assert_eq!(store.execute(harm, [id(7)]).unwrap(), 1);
     drop(store);
-    let ledger = place.open().await.unwrap();
-    let own = &place.config.accounts[0];
-    let account = ledger.account((&place.config, own)).unwrap();
-    account
-        .open(&own.applications, &own.collect, true)
-        .await
-        .unwrap();
+    let (_ledger, account) = place.opened().await;
     let message = |number| {
         let message = Message {
             application: Arc::from(""),
@@ -372,13 +370,7 @@ async fn a_message_whose_numbers_cannot_be_read_is_not_taken_for_a_new_one() {
 async fn a_ledger_that_goes_while_it_is_open_is_an_error_and_nothing_is_counted_into_nowhere() {
     for name in ["removed", "replaced", "emptied"] {
         let place = Place::new();
-        let ledger = place.open().await.unwrap();
-        let own = &place.config.accounts[0];
-        let account = ledger.account((&place.config, own)).unwrap();
-        account
-            .open(&own.applications, &own.collect, true)
-            .await
-            .unwrap();
+        let (_ledger, account) = place.opened().await;
         let load = async |id: &str| {
             let message = Message {
                 application: Arc::from(""),

@@ -304,17 +304,16 @@ impl Engagelab {
                 }
             }
         }
-        let Some(failure) = failed else {
+        // A unit that is not asked for at this hour is no answer where the vendor refused all that was asked.
+        if answered || failed.is_none() {
             observations.append(&mut parts);
-            return Ok(());
-        };
-        // A unit that is not asked for at this hour is no answer: the vendor refused all that was asked.
-        if !answered {
-            return Err(failure);
         }
-        observations.append(&mut parts);
-        // What others were answered with is not refused to the whole account.
-        Err(failure.of(Scope::Query))
+        match failed {
+            // What others were answered with is not refused to the whole account.
+            Some(failure) if answered => Err(failure.of(Scope::Query)),
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        }
     }
 
     /// The users of one unit of time. None where the vendor has none: in the first hour of a day,

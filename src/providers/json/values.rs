@@ -1,11 +1,17 @@
 //! How many values a text holds, before anything is made of them.
 
-/// More values than any answer has for a reason: 10,000 delivery reports, or the numbers of as many messages.
-const MAX_VALUES: usize = 250_000;
+/// More values than any body has for a reason: 10,000 delivery reports, the numbers of as many messages, or as many
+/// registrations.
+pub(crate) const MAX_VALUES: usize = 250_000;
 
 /// Whether a body holds so many values that decoding it would take many times its length in memory: a value of
 /// two bytes, such as an empty object in a list, becomes one of hundreds.
 pub(crate) fn has_too_many_values(body: &[u8]) -> bool {
+    has_more_values(body, MAX_VALUES)
+}
+
+/// Whether there are more JSON values than `most`, by one look at the bytes.
+fn has_more_values(body: &[u8], most: usize) -> bool {
     let mut values = 0;
     let mut rest = body;
     // Each value but the first of a list or object follows a comma; what opens one is a value too.
@@ -19,7 +25,7 @@ pub(crate) fn has_too_many_values(body: &[u8]) -> bool {
             rest = behind_text(rest);
         } else {
             values += 1;
-            if values > MAX_VALUES {
+            if values > most {
                 return true;
             }
         }
@@ -41,6 +47,14 @@ fn behind_text(mut rest: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_count_is_exact() {
+        let body = br#"[{"a,[{\\\"": "\\", "b": [1, {"": null}]}, 2]"#;
+        let is_json: serde_json::Result<serde::de::IgnoredAny> = serde_json::from_slice(body);
+        assert!(is_json.is_ok());
+        assert!(has_more_values(body, 6) && !has_more_values(body, 7));
+    }
 
     #[test]
     fn values_are_counted_and_what_stands_in_texts_is_not() {

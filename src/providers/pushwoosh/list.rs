@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{
     Endpoint, Pushwoosh,
     errors::{is_refusal, refusal_reason},
-    names::MessageKeys,
+    names::{MAX_REMEMBERED, MessageKeys},
     wire::{
         answer::Answer,
         messages::{Item, fold, items},
@@ -46,8 +46,6 @@ const PAGING: Paging = Paging {
     max_pages: 1000,
     keys: RowKeys::Ids,
 };
-/// This many e-mails are remembered by name; then all are learned anew.
-const MAX_EMAILS: usize = 200_000;
 /// How long the names in one request may be together; the vendor's limit is not documented.
 const MAX_NAMES_BYTES: usize = 8 * 1024;
 
@@ -88,8 +86,7 @@ impl Pushwoosh {
             .await?;
         let mut emails = self.emails.lock().unwrap_or_else(PoisonError::into_inner);
         let found = items.iter().flatten().filter(|item| item.is_email());
-        if emails.len() >= MAX_EMAILS {
-            // They are learned anew.
+        if emails.len() >= MAX_REMEMBERED {
             emails.clear();
         }
         emails.extend(found.filter_map(Item::name));

@@ -7,8 +7,8 @@ use std::{
 
 use super::wire::messages::{Item, fold};
 
-/// So many ids are remembered with their codes; then all are learned anew.
-const MAX_CODES: usize = 200_000;
+/// So many names of one kind are remembered; then all are learned anew.
+pub(super) const MAX_REMEMBERED: usize = 200_000;
 /// The length of all names in one list, in bytes: those of a million messages and more.
 const MAX_NAMES_BYTES: usize = 64 << 20;
 
@@ -31,7 +31,7 @@ impl Spellings {
             spellings.remove(&folded);
             return;
         }
-        if spellings.len() >= MAX_CODES {
+        if spellings.len() >= MAX_REMEMBERED {
             spellings.clear();
         }
         spellings.insert(folded, Arc::from(code));
@@ -53,7 +53,7 @@ impl Codes {
             return;
         }
         let mut codes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if codes.len() >= MAX_CODES {
+        if codes.len() >= MAX_REMEMBERED {
             codes.clear();
         }
         codes

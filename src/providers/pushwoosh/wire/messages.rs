@@ -24,9 +24,6 @@ pub(in crate::providers::pushwoosh) fn fold(name: &str) -> String {
     name.trim().to_ascii_uppercase()
 }
 
-/// The longest name of a message that is taken, in bytes; a longer one could not be registered either.
-const MAX_NAME: usize = MAX_REGISTERED_BYTES;
-
 /// What the vendor calls messages that are not sent: their zeros are no numbers.
 const UNSENT: [&str; 5] = ["CREATING", "PENDING", "CANCELED", "CANCELLED", "DRAFT"];
 
@@ -137,13 +134,13 @@ impl Item {
     /// be tracked.
     pub(in crate::providers::pushwoosh) fn code(&self) -> Option<&str> {
         let code = self.names.code.get().map(str::trim);
-        code.filter(|code| !code.is_empty() && code.len() <= MAX_NAME)
+        code.filter(|code| !code.is_empty() && code.len() <= MAX_REGISTERED_BYTES)
     }
 
     /// The vendor's number of the message; 0 is none.
     pub(in crate::providers::pushwoosh) fn id(&self) -> Option<&str> {
         let id = self.names.id.get().map(|id| whole_digits(id.trim()));
-        id.filter(|id| !matches!(*id, "" | "0") && id.len() <= MAX_NAME)
+        id.filter(|id| !matches!(*id, "" | "0") && id.len() <= MAX_REGISTERED_BYTES)
     }
 
     /// Whether it is an e-mail.

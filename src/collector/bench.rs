@@ -49,6 +49,8 @@ pub(super) struct Paced {
     pub(super) named_meanwhile: bool,
     /// Each message is asked for by itself, and the answer for A-1 says that it is 123 too.
     pub(super) named_apart: bool,
+    /// From the second query on, message 123 is answered as A-1, and nothing else says that they are one.
+    pub(super) answers_as_other: bool,
     /// Every query, with the time at which it began.
     pub(super) queries: Mutex<Vec<(Timestamp, String)>>,
     /// The `since` of each list, less its `oldest`.
@@ -71,6 +73,7 @@ impl Paced {
             refused: Vec::new(),
             named_meanwhile: false,
             named_apart: false,
+            answers_as_other: false,
             queries: Mutex::default(),
             lists: Mutex::default(),
             slices: Mutex::new(0),
@@ -178,6 +181,8 @@ impl Provider for Paced {
                         reason: Arc::from("not_found"),
                         then: Refusal::UnlessNew,
                     }
+                } else if id == "123" && self.answers_as_other && self.count("123") > 1 {
+                    snapshot(id, "A-1", 1)
                 } else {
                     snapshot(id, id, 1)
                 });

@@ -202,6 +202,22 @@ async fn a_message_that_is_told_under_two_names_at_once_counts_once() {
 }
 
 #[tokio::test]
+async fn a_message_that_is_answered_under_another_name_is_not_counted_again() {
+    let more = "interval: 10s, messages: {list: false, static: ['123']}";
+    let mut bench = Bench::new("messages", more, |vendor| vendor.answers_as_other = true).await;
+    let handle = bench.start();
+    bench.seconds(40).await;
+    handle.stop().await;
+    let names = bench.vendor.names();
+    assert_eq!(names[..2], ["123", "123"]);
+    assert!(
+        names[2..].iter().all(|own| own == "A-1") && names.len() > 2,
+        "{names:?}"
+    );
+    assert_eq!(bench.counted().await, 1);
+}
+
+#[tokio::test]
 async fn a_refusal_of_an_old_name_says_nothing_of_the_new_one() {
     let more = "interval: 10m, messages: {static: ['123']}";
     let mut bench = Bench::new("messages", more, |vendor| {

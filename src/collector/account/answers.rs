@@ -160,6 +160,14 @@ impl Collector {
                     let key = self.known_as(index, &snapshot.asked, &snapshot.id);
                     // The answer may contain only its alias.
                     snapshot.id = key.1.clone();
+                    if dataset.has_snapshots() && snapshot.asked != key.1 {
+                        // The answer that gave the other name may be lost, with the transaction or with
+                        // the lease; what was counted under the alias must not be counted again.
+                        let rename = (index, snapshot.asked.clone(), key.1.clone());
+                        if !self.renamed.contains(&rename) {
+                            renames.push((rename.1, rename.2));
+                        }
+                    }
                     let (campaign, sent_at) = (snapshot.campaign.clone(), snapshot.sent_at);
                     self.tracker.learn(&key, campaign, sent_at, now);
                     if !dataset.has_snapshots() {

@@ -54,7 +54,6 @@ impl Collector {
             let now = self.parts.clock.monotonic();
             self.queues.values_mut().for_each(|queue| queue.reset(now));
             self.renamed.clear();
-            self.renaming.clear();
             self.other_names.clear();
             self.listing.clear();
             self.lists.clear();

@@ -310,6 +310,15 @@ impl Pushwoosh {
                 nameless |= found.is_empty() && item.code().is_none();
                 for asked in found {
                     observations.extend(names_of(&item));
+                    if let (None, Some(id)) = (item.code(), item.id()) {
+                        // The answer that named both may have been lost. What was counted by the id must
+                        // not be counted again by the code.
+                        let name = by_id.as_deref().map_or(asked.clone(), Arc::from);
+                        if normalized(id) != normalized(&name) {
+                            let alias = Arc::from(id);
+                            observations.push(Observation::Named { alias, id: name });
+                        }
+                    }
                     let mut observation = item.observation(asked.clone(), asked_at);
                     if let Observation::MessageSnapshot(snapshot) = &mut observation
                         && item.code().is_none()

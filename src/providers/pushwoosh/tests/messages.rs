@@ -309,8 +309,14 @@ async fn a_message_that_is_queried_by_its_code_may_be_answered_by_its_id_alone()
         .unwrap();
     let (observed, result) = bench.named(vendor::MESSAGES, &["C-7"]).await;
     result.unwrap();
-    let [Observation::MessageSnapshot(snapshot)] = &observed[..] else {
+    // What was counted by the id is not counted again by the code.
+    let named = Observation::Named {
+        alias: Arc::from("12345678900"),
+        id: Arc::from("C-7"),
+    };
+    let [own, Observation::MessageSnapshot(snapshot)] = &observed[..] else {
         panic!("{observed:?}");
     };
+    assert_eq!(*own, named);
     assert_eq!((&*snapshot.asked, &*snapshot.id), ("C-7", "C-7"));
 }

@@ -13,7 +13,7 @@ use super::{
         truth::{LOYALTY, MAIL},
     },
     replicas::LEASE,
-    story::{Act, Stops, name, place},
+    story::{Act, FLAKY_HOURS, FLAKY_TIMES, Stops, name, place},
     telling::{PIECE, Telling},
 };
 
@@ -99,8 +99,8 @@ impl Telling {
                     replica.gate.make_flaky(*per_mille);
                 }
                 // There is much to count while operations fail.
-                for _ in 0..3 {
-                    self.universe.jump(Duration::from_secs(7 * 3600));
+                for _ in 0..FLAKY_TIMES {
+                    self.universe.jump(Duration::from_secs(FLAKY_HOURS * 3600));
                     self.register();
                     self.pieces(2);
                 }

@@ -64,6 +64,20 @@ pub enum Act {
     },
 }
 
+/// How long the store is flaky: so often seven hours.
+pub const FLAKY_TIMES: u64 = 3;
+pub const FLAKY_HOURS: u64 = 7;
+
+impl Act {
+    /// The hours that it takes, if they are many.
+    fn hours(&self) -> u64 {
+        match self {
+            Act::StoreFlaky { .. } => FLAKY_TIMES * FLAKY_HOURS,
+            _ => 0,
+        }
+    }
+}
+
 impl fmt::Display for Act {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -134,10 +148,14 @@ impl Case {
         let count = 6 + luck.below(5);
         let shares: Vec<u64> = (0..count).map(|_| 1 + luck.below(3)).collect();
         let all: u64 = shares.iter().sum();
-        let acts = shares.iter().map(|share| {
-            let hours = HOURS * share / all;
-            (hours, act(&mut luck, replicas, &accounts))
-        });
+        let acts: Vec<Act> = shares
+            .iter()
+            .map(|_| act(&mut luck, replicas, &accounts))
+            .collect();
+        // The oldest messages stay younger than the age at which they are no longer watched.
+        let inside: u64 = acts.iter().map(Act::hours).sum();
+        let acts = shares.iter().zip(acts);
+        let acts = acts.map(|(share, act)| ((HOURS - inside) * share / all, act));
         let acts = acts.collect();
         let moody = luck.one_of(&accounts);
         let mood = *Moods::from_seed(seed).of(vendor(moody));

@@ -194,12 +194,6 @@ impl Telling {
         }
         self.universe.jump(ALL_DUE);
         self.register();
-        let told = Rc::new(self.least(Source::told(&self.universe.world)));
-        let books = Rc::new(self.least(Source::books(&self.universe.world)));
-        self.pieces(4);
-        // Leases ended in that jump: what failed for it is over.
-        self.look();
-        self.pieces(3);
         if !self.universe.all_are_named() {
             self.broken(
                 "registration",
@@ -207,6 +201,12 @@ impl Telling {
                 "messages could not be registered".into(),
             );
         }
+        let told = Rc::new(self.least(Source::told(&self.universe.world)));
+        let books = Rc::new(self.least(Source::books(&self.universe.world)));
+        self.pieces(4);
+        // Leases ended in that jump: what failed for it is over.
+        self.look();
+        self.pieces(3);
         let expected = self.case.accounts.iter().map(|account| {
             // Reports are handed out whenever they are asked for, and Alibaba counts by day.
             let as_told = *account == MAIL || *account == CHINA;

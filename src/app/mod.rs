@@ -149,6 +149,9 @@ fn check(cli: &Cli) -> u8 {
             if matches!(web, Some(Err(_))) {
                 return FAILED;
             }
+            for warning in web.iter().flatten().flat_map(Guard::warnings) {
+                println!("warning: {}", masked(&warning));
+            }
             print!("{}", config::summary(&config));
             OK
         }

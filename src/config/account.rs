@@ -204,8 +204,8 @@ pub(super) fn read(
         && account.messages.http.is_empty()
         && !account.messages.list
     {
-        let warning = format!("{}: {} has no messages to watch", map.place, account.name);
-        context.warnings.borrow_mut().push(warning);
+        let warning = format!("{} has no messages to watch", account.name);
+        context.warn(&map.place, &warning);
     }
     Some(account)
 }

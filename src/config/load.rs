@@ -358,8 +358,7 @@ fn provider_files(
         }
     }
     if !found {
-        let warning = format!("{place}: no file fits the pattern {pattern}");
-        context.warnings.borrow_mut().push(warning);
+        context.warn(place, &format!("no file fits the pattern {pattern}"));
     }
 }
 

@@ -13,6 +13,7 @@ mod keys;
 mod load;
 mod messages;
 mod otlp;
+mod permissions;
 mod read;
 mod schema;
 mod secrets;

@@ -15,6 +15,7 @@ use reqwest::Url;
 use super::{
     duration,
     errors::{ConfigError, MAX_ERRORS, Position},
+    permissions,
     schema::{self, Holds, Section},
     tree::{Node, Tree},
 };
@@ -59,6 +60,23 @@ impl Context {
     /// Whether there are so many problems that no more are told.
     pub(super) fn is_full(&self) -> bool {
         self.errors.borrow().len() > MAX_ERRORS
+    }
+
+    /// Notes what is odd and no error, once.
+    pub(super) fn warn(&self, place: &Position, text: &str) {
+        let warning = format!("{place}: {text}");
+        let mut warnings = self.warnings.borrow_mut();
+        // What stands once in provider_defaults is read once for each provider.
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    /// Notes that others can read a file with a secret, which the key `name` names.
+    pub(super) fn warn_if_readable(&self, name: &str, place: &Position, path: &Path) {
+        if let Some(problem) = permissions::problem(path) {
+            self.warn(place, &format!("{name}: {problem}"));
+        }
     }
 
     /// A path of the file, as seen from the process.
@@ -362,10 +380,14 @@ impl<'c> Map<'c> {
             (None, Some(node)) => {
                 let path = self.context.path(self.context.text(&by_file, node)?);
                 match secret_in(&path) {
-                    Ok(value) => Some(SecretSource {
-                        value,
-                        file: Some(path),
-                    }),
+                    Ok(value) => {
+                        let context = self.context;
+                        context.warn_if_readable(&by_file, &node.place, &path);
+                        Some(SecretSource {
+                            value,
+                            file: Some(path),
+                        })
+                    }
                     Err(problem) => {
                         let text = format!("{by_file}: {}: {problem}", path.display());
                         self.context.error(&node.place, text);

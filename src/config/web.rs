@@ -28,6 +28,8 @@ pub struct WebConfig {
     pub users: BTreeMap<Arc<str>, Arc<str>>,
     /// How often all clients together may ask; none: as often as they like.
     pub rate_limit: Option<WebRateLimit>,
+    /// What is odd and no error.
+    pub warnings: Vec<String>,
 }
 
 /// `rate_limit`.
@@ -154,10 +156,22 @@ pub fn web(path: &Path) -> Result<WebConfig, ConfigErrors> {
     };
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
     let context = Context::new(&[], directory, errors);
-    let config = root.map_or_else(WebConfig::default, |root| read(&context, &root));
+    let config = root.map_or_else(WebConfig::default, |root| {
+        let config = read(&context, &root);
+        if let Some(tls) = &config.tls
+            && let Pem::File(path) = &tls.key
+        {
+            let section = root.get("tls_server_config");
+            let node = section.and_then(|section| section.get("key_file"));
+            let place = node.map_or(&root.place, |node| &node.place);
+            context.warn_if_readable("key_file", place, path);
+        }
+        config
+    });
     let mut errors = context.errors.into_inner();
     if errors.is_empty() {
-        return Ok(config);
+        let warnings = context.warnings.into_inner();
+        return Ok(WebConfig { warnings, ..config });
     }
     errors.sort();
     Err(ConfigErrors(errors))

@@ -72,6 +72,8 @@ pub struct Rules {
     users: HashMap<Arc<str>, Arc<str>>,
     limit: Option<(WebRateLimit, Arc<Limit>)>,
     files: Vec<PathBuf>,
+    /// What is odd in the file and no error.
+    warnings: Vec<String>,
 }
 
 /// Passwords that were checked, by digest of hash and password.
@@ -116,6 +118,11 @@ impl Guard {
         let at = Some(Instant::now());
         *guard.looked.lock().unwrap_or_else(PoisonError::into_inner) = Looked { at, files };
         Ok(guard)
+    }
+
+    /// What is odd in the file and no error, as it was read last.
+    pub fn warnings(&self) -> Vec<String> {
+        self.now.load().warnings.clone()
     }
 
     fn new(path: Option<PathBuf>, rules: Rules) -> Guard {
@@ -364,6 +371,7 @@ impl Rules {
             headers,
             users,
             rate_limit,
+            warnings,
             ..
         } = config;
         redact::register(users.values().map(AsRef::as_ref));
@@ -377,6 +385,7 @@ impl Rules {
             users: users.into_iter().collect(),
             limit: rate_limit.map(|limit| (limit, Arc::new(Limit::new(limit, Instant::now())))),
             files,
+            warnings,
         })
     }
 

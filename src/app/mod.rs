@@ -3,6 +3,7 @@
 mod backend;
 mod backfill;
 mod backup;
+mod check;
 mod collect;
 mod demo;
 mod exporter;
@@ -25,10 +26,7 @@ pub use substitutes::Substitutes;
 use crate::{
     cli::{Cli, Command, Flags},
     config::{self, Config, ConfigErrors},
-    discovery,
-    redact::masked,
     telemetry,
-    web::guard::Guard,
 };
 
 /// Everything went well.
@@ -78,7 +76,7 @@ pub fn main(cli: &Cli) -> ExitCode {
 async fn run(cli: &Cli) -> u8 {
     match cli.command.as_ref().unwrap_or(&Command::Serve) {
         Command::Serve => serve::run(cli).await,
-        Command::Check => check(cli),
+        Command::Check => check::run(cli),
         Command::Collect => collect::run(cli).await,
         Command::Demo(wanted) => demo::run(cli, wanted).await,
         Command::Replay => replay::run(cli).await,
@@ -130,34 +128,6 @@ fn prepared(cli: &Cli) -> Option<Config> {
         Err(errors) => {
             eprintln!("{errors}");
             None
-        }
-    }
-}
-
-fn check(cli: &Cli) -> u8 {
-    let web = cli.flags.web_config_file.as_deref().map(Guard::read);
-    if let Some(Err(problems)) = &web {
-        eprintln!("{}", masked(problems));
-    }
-    match ConfigSource::of(&cli.flags).load() {
-        Ok(config) => {
-            let problems: Vec<_> = config.accounts.iter().flat_map(discovery::check).collect();
-            if !problems.is_empty() {
-                eprintln!("{}", masked(&problems.join("\n")));
-                return FAILED;
-            }
-            if matches!(web, Some(Err(_))) {
-                return FAILED;
-            }
-            for warning in web.iter().flatten().flat_map(Guard::warnings) {
-                println!("warning: {}", masked(&warning));
-            }
-            print!("{}", config::summary(&config));
-            OK
-        }
-        Err(errors) => {
-            eprintln!("{errors}");
-            FAILED
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
 use super::{ConfigSource, Exporter, FAILED, OK, supervisor};
 use crate::{
     cli::Cli,
-    config::Config,
+    config::{Config, Problem},
     telemetry,
     web::{
         self, AppState, Monitor, ReloadRequest,
@@ -86,7 +86,7 @@ pub(super) async fn serve(
     };
     warn(&config.warnings);
     for warning in guard.warnings() {
-        tracing::warn!(warning, "the web configuration is odd");
+        tracing::warn!(%warning, "the web configuration is odd");
     }
     let mut listeners = Vec::new();
     for address in &cli.flags.listen_addresses {
@@ -115,9 +115,9 @@ pub(super) async fn serve(
 }
 
 /// Logs what is odd in a configuration, a line each.
-fn warn(warnings: &[String]) {
+fn warn(warnings: &[Problem]) {
     for warning in warnings {
-        tracing::warn!(warning, "the configuration is odd");
+        tracing::warn!(%warning, "the configuration is odd");
     }
 }
 

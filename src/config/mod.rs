@@ -9,6 +9,7 @@ mod account;
 mod docs;
 mod duration;
 mod errors;
+mod excerpt;
 mod keys;
 mod load;
 mod messages;
@@ -29,8 +30,8 @@ mod web;
 
 pub use account::is_own_label;
 pub use docs::reference;
-pub use errors::{ConfigError, ConfigErrors, Position};
-pub use load::{STATE_DIRECTORY, load, parse, parse_with, summary};
+pub use errors::{ConfigErrors, Position, Problem};
+pub use load::{STATE_DIRECTORY, load, parse, parse_with, summary, unreadable};
 pub use messages::message_list;
 pub use types::*;
 pub use web::{ClientAuth, Pem, WebConfig, WebRateLimit, WebTls, web};

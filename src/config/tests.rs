@@ -1,4 +1,5 @@
 mod hostile;
+mod report;
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -164,14 +165,14 @@ fn a_secret_that_others_can_read_is_warned_of_once_without_its_content() {
     write("token", "s3cr3t", 0o600);
     let text = "server: {api_token_file: token}
 otlp: {headers_file: headers}
-provider_defaults: {credentials: {api_key_file: key}}
+provider_defaults: {credentials: {api_key_file: key}, base_url: 'https://x.example'}
 providers: [{name: a, type: infobip_email}, {name: b, type: infobip_email}]
 ";
     let path = directory.path().join("config.yaml");
     fs::write(&path, text).unwrap();
     let config = load(&path, &|_| None).unwrap();
-    let warnings = config.warnings.join("\n");
-    assert_eq!(config.warnings.len(), 2, "{warnings}");
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
     for (place, name) in [
         ("2:22: headers_file", "headers"),
         ("3:49: api_key_file", "key"),
@@ -182,13 +183,14 @@ providers: [{name: a, type: infobip_email}, {name: b, type: infobip_email}]
             "{}:{place}: {file} can be read by every user of this machine (mode 0644); run: chmod 600 {file}",
             path.display()
         );
-        assert!(
-            config.warnings.contains(&expected),
-            "{expected}\n{warnings}"
-        );
+        assert!(warnings.contains(&expected), "{expected}\n{warnings:?}");
     }
-    assert!(!summary(&config).contains("s3cr3t"));
-    assert!(summary(&config).contains("warning: "), "check shows them");
+    let reports = config.warnings.iter().map(|own| own.report("warning"));
+    let told = reports.collect::<String>() + &summary(&config);
+    assert!(
+        told.contains("help: run: chmod 600") && !told.contains("s3cr3t"),
+        "{told}"
+    );
 }
 
 #[test]
@@ -215,7 +217,7 @@ fn more_providers_come_from_other_files_with_errors_of_their_own() {
         .collect();
     assert_eq!(names, ["mail", "other"]);
     assert!(
-        config.warnings[0].contains("none/*"),
+        config.warnings[0].text.contains("none/*"),
         "{:?}",
         config.warnings
     );

@@ -32,7 +32,7 @@ pub(super) fn tls(context: &Context, map: &Map<'_>) -> Tls {
     if tls.cert_file.is_some() != tls.key_file.is_some() {
         context.error(
             &section.place,
-            "cert_file and key_file belong together; one is missing",
+            "cert_file and key_file belong together: one is missing",
         );
     }
     tls

@@ -9,7 +9,8 @@ use std::{
 };
 
 use super::{
-    errors::{ConfigError, ConfigErrors, Position},
+    errors::{ConfigErrors, Position, Problem},
+    excerpt::Rules,
     read::Context,
     tree::{self, Node, Tree},
 };
@@ -29,7 +30,7 @@ pub struct WebConfig {
     /// How often all clients together may ask; none: as often as they like.
     pub rate_limit: Option<WebRateLimit>,
     /// What is odd and no error.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Problem>,
 }
 
 /// `rate_limit`.
@@ -140,9 +141,13 @@ const CURVES: [&str; 4] = ["CurveP256", "CurveP384", "CurveP521", "X25519"];
 pub fn web(path: &Path) -> Result<WebConfig, ConfigErrors> {
     let file: Arc<Path> = path.into();
     let mut errors = Vec::new();
+    let mut text = String::new();
     let root = match files::read_text(path, files::MAX_WEB_CONFIG) {
         // A bcrypt hash is full of dollars: nothing is taken from the environment.
-        Ok(text) => tree::parse(&file, &text, None, &mut errors),
+        Ok(read) => {
+            text = read;
+            tree::parse(&file, &text, None, &mut errors)
+        }
         Err(error) => {
             let place = Position {
                 file: file.clone(),
@@ -150,7 +155,7 @@ pub fn web(path: &Path) -> Result<WebConfig, ConfigErrors> {
                 column: 1,
             };
             let text = format!("--web.config.file cannot be read: {error}");
-            errors.push(ConfigError { place, text });
+            errors.push(Problem::new(place, text));
             None
         }
     };
@@ -168,12 +173,10 @@ pub fn web(path: &Path) -> Result<WebConfig, ConfigErrors> {
         }
         config
     });
-    let mut errors = context.errors.into_inner();
+    let (errors, warnings) = context.into_problems(path, &text, Rules::Web);
     if errors.is_empty() {
-        let warnings = context.warnings.into_inner();
         return Ok(WebConfig { warnings, ..config });
     }
-    errors.sort();
     Err(ConfigErrors(errors))
 }
 

@@ -75,6 +75,13 @@ pub struct ProviderParts {
 pub enum BaseUrl {
     /// At this address unless the configuration says otherwise.
     Default(&'static str),
+    /// The same, but each customer has an address of its own, which is better: without one there is a warning.
+    Shared {
+        /// The address that all customers share.
+        url: &'static str,
+        /// Where a customer finds its own, with an example.
+        own: &'static str,
+    },
     /// Elsewhere for each customer: the configuration has to say. The text says why, with an
     /// example.
     Required(&'static str),
@@ -184,6 +191,16 @@ pub struct NoReceipts {
     pub vendor_channels: &'static [&'static str],
     /// Why, and what would change it.
     pub why: &'static str,
+}
+
+impl BaseUrl {
+    /// The address that is taken where the configuration has none.
+    pub fn default(self) -> Option<&'static str> {
+        match self {
+            BaseUrl::Default(url) | BaseUrl::Shared { url, .. } => Some(url),
+            BaseUrl::Required(_) => None,
+        }
+    }
 }
 
 impl Vendor {

@@ -35,7 +35,7 @@ use tokio::sync::Semaphore;
 
 use super::{guesses::Guesses, peer::Peer, tokens};
 use crate::{
-    config::{self, Pem, WebConfig, WebRateLimit},
+    config::{self, Pem, Problem, WebConfig, WebRateLimit},
     redact,
 };
 use limit::Limit;
@@ -73,7 +73,7 @@ pub struct Rules {
     limit: Option<(WebRateLimit, Arc<Limit>)>,
     files: Vec<PathBuf>,
     /// What is odd in the file and no error.
-    warnings: Vec<String>,
+    warnings: Vec<Problem>,
 }
 
 /// Passwords that were checked, by digest of hash and password.
@@ -121,7 +121,7 @@ impl Guard {
     }
 
     /// What is odd in the file and no error, as it was read last.
-    pub fn warnings(&self) -> Vec<String> {
+    pub fn warnings(&self) -> Vec<Problem> {
         self.now.load().warnings.clone()
     }
 

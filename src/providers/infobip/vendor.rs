@@ -27,7 +27,10 @@ pub(super) const REPORTS: Dataset = Dataset::new(&DatasetSpec {
     ..DatasetSpec::new("reports", QueryMethod::Drain)
 });
 
-const BASE_URL: BaseUrl = BaseUrl::Default("https://api.infobip.com");
+const BASE_URL: BaseUrl = BaseUrl::Shared {
+    url: "https://api.infobip.com",
+    own: "each account has a base URL of its own, which Infobip's console shows when one is logged in; write base_url: https://xxxxx.api.infobip.com",
+};
 
 const CREDENTIALS: &[&[ConfigKey]] = &[
     &[

@@ -1,0 +1,91 @@
+//! `check`: what is wrong with the configuration, and with everything that it names.
+
+use super::{ConfigSource, FAILED, OK};
+use crate::{
+    cli::Cli,
+    config::{self, Config, Problem},
+    discovery,
+    redact::masked,
+    web::guard::Guard,
+};
+
+/// What was found, in the order in which it is told.
+#[derive(Default)]
+struct Findings {
+    errors: usize,
+    warnings: usize,
+}
+
+impl Findings {
+    fn error(&mut self, problem: &Problem) {
+        self.errors += 1;
+        eprintln!("{}", masked(&problem.report("error")));
+    }
+
+    fn warning(&mut self, problem: &Problem) {
+        self.warnings += 1;
+        eprintln!("{}", masked(&problem.report("warning")));
+    }
+
+    /// The web configuration, with the certificates that it names.
+    fn of_web(&mut self, cli: &Cli) {
+        let Some(path) = cli.flags.web_config_file.as_deref() else {
+            return;
+        };
+        match config::web(path) {
+            Err(errors) => errors.0.iter().for_each(|own| self.error(own)),
+            Ok(web) => {
+                web.warnings.iter().for_each(|own| self.warning(own));
+                if let Err(problem) = Guard::read(path) {
+                    self.errors += 1;
+                    eprintln!("error: {}\n", masked(&problem));
+                }
+            }
+        }
+    }
+
+    /// The configuration, with the files of messages that it names.
+    fn of_configuration(&mut self, cli: &Cli) -> Option<Config> {
+        match ConfigSource::of(&cli.flags).load() {
+            Err(errors) => {
+                errors.0.iter().for_each(|own| self.error(own));
+                None
+            }
+            Ok(config) => {
+                config.warnings.iter().for_each(|own| self.warning(own));
+                for account in &config.accounts {
+                    let (_, problems) = discovery::check(account);
+                    problems.iter().for_each(|own| self.error(own));
+                }
+                Some(config)
+            }
+        }
+    }
+
+    /// `2 errors, 1 warning`.
+    fn count(&self) -> String {
+        let of = |count: usize, what: &str| match count {
+            0 => None,
+            1 => Some(format!("1 {what}")),
+            more => Some(format!("{more} {what}s")),
+        };
+        let parts = [of(self.errors, "error"), of(self.warnings, "warning")];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        parts.join(", ")
+    }
+}
+
+pub(super) fn run(cli: &Cli) -> u8 {
+    let mut findings = Findings::default();
+    findings.of_web(cli);
+    let config = findings.of_configuration(cli);
+    let Some(config) = config.filter(|_| findings.errors == 0) else {
+        eprintln!("the configuration is not good: {}", findings.count());
+        return FAILED;
+    };
+    print!("{}", config::summary(&config));
+    if findings.warnings > 0 {
+        eprintln!("{}", findings.count());
+    }
+    OK
+}

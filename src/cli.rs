@@ -36,8 +36,8 @@ pub struct Cli {
 pub enum Command {
     /// Ask every vendor again and again, and serve and push what they say (the default).
     Serve,
-    /// Check the configuration and the files it names, without a network call.
-    Check,
+    /// Check the configuration and the files it names, without a network call; with --online, the accounts too.
+    Check(Check),
     /// Ask every vendor once, and print OpenMetrics text. Exits 2 if an account failed.
     Collect,
     /// Start simulators of all vendors on loopback, and the exporter on them.
@@ -56,6 +56,15 @@ pub enum Command {
     Man,
     /// Print the completions of a shell.
     Completions(Completions),
+}
+
+/// What is checked besides the files.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Check {
+    /// Ask every vendor harmless questions too: whether it can be reached, whether the credentials are good, the
+    /// applications exist and the rights suffice, and whether the clocks agree. Exits 1 if something is wrong.
+    #[arg(long)]
+    pub online: bool,
 }
 
 /// Where a copy of the ledger goes.
@@ -336,7 +345,7 @@ mod tests {
             ["check", "--config.file=a.yaml", "--log.format", "json"],
         ] {
             let cli = parse(&arguments);
-            assert_eq!(cli.command, Some(Command::Check));
+            assert_eq!(cli.command, Some(Command::Check(Check::default())));
             assert_eq!(cli.flags.config_file, PathBuf::from("a.yaml"));
             assert_eq!(cli.flags.log_format, LogFormat::Json);
         }

@@ -43,7 +43,7 @@ const EXIT_STATUS: [(u8, &str); 3] = [
     ),
     (
         FAILED,
-        "Nothing was done, or the process had to end: a wrong configuration, an address in use, a ledger that cannot be opened; health: the exporter is not healthy.",
+        "Nothing was done, or the process had to end: a wrong configuration, an address in use, a ledger that cannot be opened; check: something is wrong, with --online at a vendor too; health: the exporter is not healthy.",
     ),
     (
         PARTLY,
@@ -76,7 +76,7 @@ pub fn main(cli: &Cli) -> ExitCode {
 async fn run(cli: &Cli) -> u8 {
     match cli.command.as_ref().unwrap_or(&Command::Serve) {
         Command::Serve => serve::run(cli).await,
-        Command::Check => check::run(cli),
+        Command::Check(wanted) => check::run(cli, wanted).await,
         Command::Collect => collect::run(cli).await,
         Command::Demo(wanted) => demo::run(cli, wanted).await,
         Command::Replay => replay::run(cli).await,

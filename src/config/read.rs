@@ -525,7 +525,7 @@ fn unknown(vendors: Vendors, section: Section, name: &str) -> Option<String> {
 fn nearest<'n>(names: &[&'n str], written: &str) -> Option<&'n str> {
     let all = names.iter().map(|known| (distance(known, written), *known));
     let (distance, nearest) = all.min()?;
-    (distance <= 1 + nearest.len() / 5).then_some(nearest)
+    (distance <= (1 + nearest.len() / 4).min(3)).then_some(nearest)
 }
 
 /// What helps where a name is none of some: the nearest of them first, then all.

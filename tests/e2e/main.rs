@@ -8,6 +8,7 @@ mod backfill;
 mod boards;
 mod bombs;
 mod books;
+mod checkup;
 mod command;
 mod connections;
 mod crash;

@@ -1,12 +1,16 @@
 //! The client: attempts, what becomes of them, and when there is another one.
 
-use std::{error::Error, sync::Arc, time::Duration};
+use std::{
+    error::Error,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use delivery_clock::{Clock, Moment};
 use futures_util::StreamExt;
 use http::{HeaderMap, header};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use rand::RngExt;
 use tracing::Instrument;
 
@@ -46,6 +50,8 @@ pub struct Http {
     observer: Arc<dyn Observer>,
     /// Whoever answers in place of the network.
     answers: Option<Answers>,
+    /// By how much this clock was ahead of the vendor's at its last answer.
+    clock_ahead: Mutex<Option<SignedDuration>>,
 }
 
 /// A client that cannot be made: a certificate or proxy that cannot be used.
@@ -113,6 +119,7 @@ impl Http {
             clock,
             observer,
             answers: None,
+            clock_ahead: Mutex::default(),
         })
     }
 
@@ -125,6 +132,15 @@ impl Http {
     /// The time that requests are made at.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// By how much this machine's clock was ahead of the `Date` of the vendor's last answer, which is a whole
+    /// second; `None`: no answer had one.
+    pub fn clock_ahead(&self) -> Option<SignedDuration> {
+        *self
+            .clock_ahead
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The longest body that is taken, in bytes.
@@ -227,6 +243,14 @@ impl Http {
     async fn read(&self, response: reqwest::Response) -> Result<HttpAnswer, Broken> {
         let status = response.status();
         let headers = response.headers().clone();
+        if let Some(theirs) = date(&headers) {
+            let ahead = self.clock.now().duration_since(theirs);
+            let mut own = self
+                .clock_ahead
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *own = Some(ahead);
+        }
         if response
             .content_length()
             .is_some_and(|length| length > self.max_bytes)
@@ -477,6 +501,12 @@ fn without_byte_order_mark(body: Bytes) -> Bytes {
     }
 }
 
+/// `Date`: the vendor's clock.
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let value = headers.get(header::DATE)?.to_str().ok()?;
+    Some(jiff::fmt::rfc2822::parse(value).ok()?.timestamp())
+}
+
 /// `Retry-After`: seconds or a date.
 fn retry_after(headers: &HeaderMap, clock: &Clock) -> Option<Duration> {
     let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
@@ -561,17 +591,18 @@ pub(crate) fn chain(error: &reqwest::Error) -> String {
 fn has_source<E: Error + 'static>(error: &reqwest::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
-        if cause.is::<E>() {
-            return true;
-        }
-        // An I/O error shows its inner error's cause, not the inner error.
-        let inner = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        if inner.is_some_and(|inner| inner.is::<E>()) {
+        if is_or_wraps::<E>(cause) {
             return true;
         }
         source = cause.source();
     }
     false
+}
+
+/// An I/O error shows its inner error's cause, not the inner error, which can be an I/O error again.
+fn is_or_wraps<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    let inner = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    error.is::<E>() || inner.is_some_and(|inner| is_or_wraps::<E>(inner))
 }

@@ -2,6 +2,7 @@
 //! errors.
 
 mod body;
+mod checkup;
 mod email;
 mod errors;
 mod events;

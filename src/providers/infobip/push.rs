@@ -13,7 +13,8 @@ use super::{
 use crate::{
     model::{ErrorReason, Measure, Message, Snapshot, Totals},
     providers::{
-        Answer, Failure, MessagesQuery, Observation, Provider, ProviderOptions, Refusal,
+        Answer, Checkup, CheckupQuery, Failure, MessagesQuery, Observation, Provider,
+        ProviderOptions, Refusal,
         decode::decode,
         encode::percent_encode,
         http::{Http, HttpAnswer, Verdict},
@@ -27,8 +28,8 @@ const FIELDS: [&str; 5] = ["totalSent", "delivered", "seen", "errors", "delivery
 
 /// Infobip's push statistics of one account.
 pub(crate) struct InfobipPush {
-    http: Http,
-    access: Access,
+    pub(super) http: Http,
+    pub(super) access: Access,
 }
 
 impl InfobipPush {
@@ -39,7 +40,7 @@ impl InfobipPush {
         }
     }
 
-    async fn statistics(
+    pub(super) async fn statistics(
         &self,
         query: &MessagesQuery<'_>,
         message: &Message,
@@ -157,6 +158,10 @@ impl Provider for InfobipPush {
             Answer::one_by_one(query.messages, |message| self.statistics(&query, message)).await
         }
         .boxed()
+    }
+
+    fn check_up<'a>(&'a self, query: CheckupQuery<'a>) -> BoxFuture<'a, Checkup> {
+        self.questions(query).boxed()
     }
 }
 

@@ -31,7 +31,7 @@ use crate::{
     },
 };
 
-const MESSAGE_LOG: Endpoint = Endpoint {
+pub(super) const MESSAGE_LOG: Endpoint = Endpoint {
     path: "/api/v2/statistics/getMessageLog",
     word: "Key",
     fields: &["pagination_token", "data"],

@@ -3,6 +3,7 @@
 
 mod answer;
 mod bounces;
+mod checkup;
 mod conversions;
 mod identity;
 mod labels;
@@ -33,8 +34,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    Failure, FailureKind, HistoryQuery, HistoryRecord, ListQuery, Listing, MessagesQuery, Provider,
-    ProviderOptions, Scope, WholeQuery,
+    Checkup, CheckupQuery, Failure, FailureKind, HistoryQuery, HistoryRecord, ListQuery, Listing,
+    MessagesQuery, Provider, ProviderOptions, Scope, WholeQuery,
     http::{self as client, Http, Request, Verdict},
     secrets::Secrets,
     verdict::{by_status, said, undecodable},
@@ -285,6 +286,10 @@ impl Provider for Pushwoosh {
             super::Answer::new(observations, result)
         }
         .boxed()
+    }
+
+    fn check_up<'a>(&'a self, query: CheckupQuery<'a>) -> BoxFuture<'a, Checkup> {
+        self.questions(query).boxed()
     }
 
     fn history<'a>(

@@ -1,9 +1,12 @@
 //! `check`: what is wrong with the configuration, and with everything that it names.
 
+mod online;
+mod ways;
+
 use super::{ConfigSource, FAILED, OK};
 use crate::{
-    cli::Cli,
-    config::{self, Config, Problem},
+    cli::{self, Cli},
+    config::{self, Config, MessageEntry, Problem},
     discovery,
     redact::masked,
     web::guard::Guard,
@@ -44,8 +47,8 @@ impl Findings {
         }
     }
 
-    /// The configuration, with the files of messages that it names.
-    fn of_configuration(&mut self, cli: &Cli) -> Option<Config> {
+    /// The configuration, with the messages in the files that each account names.
+    fn of_configuration(&mut self, cli: &Cli) -> Option<(Config, Vec<Vec<MessageEntry>>)> {
         match ConfigSource::of(&cli.flags).load() {
             Err(errors) => {
                 errors.0.iter().for_each(|own| self.error(own));
@@ -53,11 +56,13 @@ impl Findings {
             }
             Ok(config) => {
                 config.warnings.iter().for_each(|own| self.warning(own));
+                let mut messages = Vec::new();
                 for account in &config.accounts {
-                    let (_, problems) = discovery::check(account);
+                    let (entries, problems) = discovery::check(account);
                     problems.iter().for_each(|own| self.error(own));
+                    messages.push(entries);
                 }
-                Some(config)
+                Some((config, messages))
             }
         }
     }
@@ -75,17 +80,23 @@ impl Findings {
     }
 }
 
-pub(super) fn run(cli: &Cli) -> u8 {
+pub(super) async fn run(cli: &Cli, wanted: &cli::Check) -> u8 {
     let mut findings = Findings::default();
     findings.of_web(cli);
-    let config = findings.of_configuration(cli);
-    let Some(config) = config.filter(|_| findings.errors == 0) else {
+    let found = findings.of_configuration(cli);
+    let Some((config, messages)) = found.filter(|_| findings.errors == 0) else {
         eprintln!("the configuration is not good: {}", findings.count());
         return FAILED;
     };
     print!("{}", config::summary(&config));
-    if findings.warnings > 0 {
+    if wanted.online {
+        let asked = online::ask(&config.accounts, &messages).await;
+        print!("\n{}", masked(&asked.page));
+        findings.errors += asked.errors;
+        findings.warnings += asked.warnings;
+    }
+    if !findings.count().is_empty() {
         eprintln!("{}", findings.count());
     }
-    OK
+    if findings.errors > 0 { FAILED } else { OK }
 }

@@ -32,7 +32,7 @@ pub struct Cli {
 }
 
 /// A subcommand.
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Subcommand)]
 pub enum Command {
     /// Ask every vendor again and again, and serve and push what they say (the default).
     Serve,
@@ -59,12 +59,22 @@ pub enum Command {
 }
 
 /// What is checked besides the files.
-#[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 pub struct Check {
     /// Ask every vendor harmless questions too: whether it can be reached, whether the credentials are good, the
     /// applications exist and the rights suffice, and whether the clocks agree. Exits 1 if something is wrong.
     #[arg(long)]
     pub online: bool,
+    /// How many messages each application sends a day, for the forecast of requests. Without it: 10 where a list or a
+    /// program names messages, else only those that the configuration and its files name.
+    #[arg(long, value_name = "N", value_parser = messages_per_day)]
+    pub messages_per_day: Option<f64>,
+}
+
+fn messages_per_day(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok();
+    let number = number.filter(|own| (0.0..=1e7).contains(own));
+    number.ok_or_else(|| "write a number from 0 to 10000000".to_owned())
 }
 
 /// Where a copy of the ledger goes.

@@ -9,6 +9,7 @@ mod account;
 mod clocks;
 #[cfg(test)]
 mod days;
+mod forecast;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::{sync::watch, task::JoinHandle};
 
 pub use account::{CollectorDeps, CollectorStatus, Progress, Trouble};
+pub use forecast::{DatasetForecast, ExpectedMessages, Forecast, forecast};
 pub use recorder::{DatasetOutcome, PassOutcome, Recorder};
 
 use account::Collector;

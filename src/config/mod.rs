@@ -30,6 +30,7 @@ mod web;
 
 pub use account::is_own_label;
 pub use docs::reference;
+pub use duration::show as show_duration;
 pub use errors::{ConfigErrors, Position, Problem};
 pub use load::{STATE_DIRECTORY, load, parse, parse_with, summary, unreadable};
 pub use messages::message_list;

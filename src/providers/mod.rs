@@ -51,7 +51,7 @@ pub use observation::{Observation, Refusal};
 pub use options::{Credentials, ProviderOptions, VendorKeys};
 pub use report::{Damage, Digest, Outcome, Pushed, Report, ReportsRead};
 pub use spool::{Spool, SpoolError, SpoolWriter, SpooledBody};
-pub use vendor::{ProviderParts, Vendor};
+pub use vendor::{ListCost, ProviderParts, Vendor};
 
 /// Every vendor, in the order of the documentation. A new one is one line here.
 pub static VENDORS: Vendors = &[

@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, fmt, hash, sync::Arc, time::Duration};
 
 use super::{Provider, ProviderOptions, http::Http};
-use crate::model::{Channel, DailyPublication, Dataset, Measure, QueryMethod};
+use crate::model::{Channel, DailyPublication, Dataset, Measure, QueryMethod, RequestLimit};
 
 /// One vendor API: a `type` of the configuration, a value of the label `provider`.
 ///
@@ -48,6 +48,8 @@ pub struct Vendor {
     pub publication: Publication,
     /// Whether it can list the messages that were sent.
     pub can_list: bool,
+    /// What its list costs, for the forecast of `check`; `None`: it has none.
+    pub list_cost: Option<ListCost>,
     /// What other families are made of in the vendor's answers: the family (or a group of
     /// families, see [`super::help`]) and the vendor's words.
     pub family_fields: &'static [(&'static str, &'static str)],
@@ -57,6 +59,19 @@ pub struct Vendor {
     pub remedies: Remedies,
     /// Makes the provider of an account.
     pub build: fn(ProviderParts) -> Arc<dyn Provider>,
+}
+
+/// How a vendor's list of messages is read.
+#[derive(Clone, Copy, Debug)]
+pub struct ListCost {
+    /// The rows of a page.
+    pub per_page: u32,
+    /// The longest time that one request may ask for.
+    pub window: Duration,
+    /// Each request asks for so much more before its time.
+    pub margin: Duration,
+    /// The most requests a second that the vendor takes; `None`: it does not say.
+    pub limit: Option<RequestLimit>,
 }
 
 /// When a message is forgotten at most vendors.

@@ -86,7 +86,7 @@ async fn check(directory: &Path, accounts: &[Value]) -> (Option<i32>, String) {
         "{page}{problems}"
     );
     let page = page
-        .split_once("\n\n")
+        .rsplit_once("\n\n")
         .map_or(problems, |(_, page)| page.to_owned());
     (status, page)
 }

@@ -17,6 +17,7 @@ mod disks;
 mod doors;
 mod echo;
 mod faults;
+mod forecast;
 mod harness;
 mod hooks;
 mod idle;

@@ -1,7 +1,10 @@
 //! `check`: what is wrong with the configuration, and with everything that it names.
 
+mod budget;
 mod online;
 mod ways;
+
+use jiff::Timestamp;
 
 use super::{ConfigSource, FAILED, OK};
 use crate::{
@@ -89,6 +92,15 @@ pub(super) async fn run(cli: &Cli, wanted: &cli::Check) -> u8 {
         return FAILED;
     };
     print!("{}", config::summary(&config));
+    let budget = budget::budget(
+        &config,
+        &messages,
+        wanted.messages_per_day,
+        Timestamp::now(),
+    );
+    print!("\n{}", masked(&budget.page));
+    budget.warnings.iter().for_each(|own| findings.warning(own));
+    budget.errors.iter().for_each(|own| findings.error(own));
     if wanted.online {
         let asked = online::ask(&config.accounts, &messages).await;
         print!("\n{}", masked(&asked.page));

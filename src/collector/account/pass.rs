@@ -33,7 +33,7 @@ const SHOW_EVERY: Duration = Duration::from_secs(1);
 const MEET: usize = 1000;
 /// A list of what is new begins so long before the last one: clocks differ, and a vendor may list
 /// what was sent a little later than it was sent.
-const LIST_OVERLAP: Duration = Duration::from_secs(3600);
+pub(in super::super) const LIST_OVERLAP: Duration = Duration::from_secs(3600);
 /// A once-only answer in flight has so long to end when the exporter stops.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 

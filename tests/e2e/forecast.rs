@@ -29,7 +29,8 @@ const DAY: i64 = 86_400;
 const GAP: Duration = Duration::from_secs(8 * 3600);
 /// So long, in real time, what is due may take before the clock goes on nevertheless.
 const NUDGE_AFTER: Duration = Duration::from_millis(40);
-/// The forecast may be off by so much.
+/// The forecast may be off by so much. The simulated Pushwoosh always lists the next message, which is scheduled and so
+/// asked for every interval: no forecast knows of it.
 const MARGIN: f64 = 0.2;
 
 struct Silent;

@@ -41,7 +41,7 @@ impl Problem {
     pub fn new(place: Position, text: impl Into<String>) -> Problem {
         let text = text.into();
         // A semicolon in a quoted value divides nothing.
-        let is_outside = |help: &str| help.matches('"').count() % 2 == 0;
+        let is_outside = |help: &str| help.matches('"').count().is_multiple_of(2);
         let (text, help) = match text.rsplit_once("; ") {
             Some((text, help)) if is_outside(help) => (text.to_owned(), help.to_owned()),
             _ => (text, String::new()),

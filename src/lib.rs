@@ -27,4 +27,5 @@ pub mod series;
 mod spans;
 pub mod store_url;
 pub mod telemetry;
+mod tls;
 pub mod web;

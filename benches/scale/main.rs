@@ -26,7 +26,7 @@ mod world;
 use std::{
     fmt::Write,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::atomic::Ordering,
     time::{Duration, Instant},
 };
@@ -60,6 +60,12 @@ struct Flags {
     /// The peaks of memory of each size alone.
     #[arg(long)]
     memory: bool,
+    /// The start over a full ledger alone, with so many counters as each size says.
+    #[arg(long)]
+    start: bool,
+    /// Where the worlds are kept, in place of a directory that is removed at the end.
+    #[arg(long)]
+    keep: Option<PathBuf>,
     /// Given by cargo.
     #[arg(long, hide = true)]
     bench: bool,
@@ -148,8 +154,7 @@ async fn other(peer: peers::Peer) -> [f64; 3] {
 /// Restarts the exporter with a push and scrapes of both kinds going on, `whole` being the lengths of
 /// its bodies: how soon all of it was there, and its peak of memory afterwards.
 async fn with_both(running: Running, whole: [usize; 2]) -> (Running, f64, f64) {
-    let start = Instant::now();
-    let running = running.restart(true).await;
+    let (running, _, start) = running.restart(true).await;
     let target = running.target();
     while blocking({
         let target = target.clone();
@@ -298,8 +303,11 @@ async fn cold_start(directory: &Path, counters: usize) -> (f64, usize) {
         let target = running.target();
         blocking(move || target.scrape("identity", None).body).await
     };
-    let start = Instant::now();
-    let running = running.restart(false).await;
+    let (running, stopped, start) = running.restart(false).await;
+    eprintln!(
+        "the stop took {stopped:?}, and listening {:?}",
+        start.elapsed()
+    );
     let target = running.target();
     // The text is as long as before once all are there, but for what the collectors say of themselves.
     let (seconds, text) = blocking(move || {
@@ -646,10 +654,19 @@ fn report(all: &[Measured], cold: &[(f64, usize)], together: &Together, alone: b
 async fn main() {
     let flags = Flags::parse();
     // On a disk, as the ledger is in earnest.
-    let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let scratch = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let directory = flags.keep.as_deref().unwrap_or(scratch.path());
+    if flags.start {
+        for counters in &flags.sizes {
+            let (seconds, counters) =
+                cold_start(&directory.join(format!("cold-{counters}")), *counters).await;
+            println!("{counters} counters: all are served {seconds:.2} s after the start");
+        }
+        return;
+    }
     if flags.memory {
         for series in &flags.sizes {
-            let [gzip, both] = peaks(&directory.path().join(series.to_string()), *series).await;
+            let [gzip, both] = peaks(&directory.join(series.to_string()), *series).await;
             println!(
                 "{series} series: {gzip:.0} MB while gzip is read, {both:.0} MB with both forms and OTLP"
             );
@@ -659,24 +676,13 @@ async fn main() {
     let mut all = Vec::new();
     let largest = flags.sizes.iter().copied().max().unwrap_or(1000);
     for series in &flags.sizes {
-        all.push(
-            measure(
-                &directory.path().join(series.to_string()),
-                *series,
-                flags.alone,
-            )
-            .await,
-        );
+        all.push(measure(&directory.join(series.to_string()), *series, flags.alone).await);
     }
     let mut cold = Vec::new();
     for counters in [largest / 10, largest] {
-        cold.push(cold_start(&directory.path().join(format!("cold-{counters}")), counters).await);
+        cold.push(cold_start(&directory.join(format!("cold-{counters}")), counters).await);
     }
-    let together = together(
-        &directory.path().join("together"),
-        (largest / 10).max(10_000),
-    )
-    .await;
+    let together = together(&directory.join("together"), (largest / 10).max(10_000)).await;
     let text = report(&all, &cold, &together, flags.alone);
     println!("{text}");
     if flags.write {

@@ -176,8 +176,9 @@ impl Running {
         running
     }
 
-    /// Stops the exporter and starts it again: with an OTLP receiver, or with nothing to ask for.
-    pub(super) async fn restart(self, otlp: bool) -> Running {
+    /// Stops the exporter and starts it again, with an OTLP receiver or with nothing to ask for; how
+    /// long the stop took, and when the new process began.
+    pub(super) async fn restart(self, otlp: bool) -> (Running, Duration, Instant) {
         let Running {
             exporter,
             mut config,
@@ -185,7 +186,9 @@ impl Running {
             pushed,
             ..
         } = self;
+        let stop = Instant::now();
         exporter.terminate();
+        let stopped = stop.elapsed();
         if otlp {
             let endpoint = receiver(pushed.clone()).await;
             let interval = format!("{}s", self.shape.interval.as_secs().max(10));
@@ -195,14 +198,16 @@ impl Running {
                 provider["messages"] = json!({});
             }
         }
+        let start = Instant::now();
         let exporter = Exporter::start(&directory, &config.to_string()).await;
-        Running {
+        let running = Running {
             exporter,
             config,
             directory,
             pushed,
             ..self
-        }
+        };
+        (running, stopped, start)
     }
 
     /// What is scraped.

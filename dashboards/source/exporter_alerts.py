@@ -61,7 +61,7 @@ def exporter_alerts(rules: Rules) -> None:
         part + ": the figures are {{ $value | humanizeDuration }} overdue",
         """
         A query that was due {{ $value | humanizeDuration }} ago has no answer. Either the vendor fails for this data set, or
-        the account has more messages than its rate limit allows to query: see delivery_exporter_api_requests_total by
+        the account has more messages than its rate limit allows it to query: see delivery_exporter_api_requests_total by
         code.""",
         wait="5m",
     )

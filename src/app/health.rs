@@ -9,7 +9,7 @@ use std::{
 use reqwest::StatusCode;
 
 use super::{FAILED, OK};
-use crate::{cli::Cli, providers::http::chain, web::guard::Guard};
+use crate::{cli::Cli, providers::http::chain, tls, web::guard::Guard};
 
 /// Longer than a healthy exporter takes under any load.
 const WITHIN: Duration = Duration::from_secs(3);
@@ -39,8 +39,7 @@ async fn ask(cli: &Cli) -> Result<(), String> {
             }
         }
     };
-    // The first one to set it wins; it is the same for all.
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    tls::choose_cryptography();
     // The certificate names the machine as others know it, not as it is reached here.
     let client = reqwest::Client::builder()
         .no_proxy()

@@ -121,10 +121,10 @@ mod tests {
     use crate::golden::assert_part_current;
 
     #[test]
-    fn the_readme_has_every_exit_status() {
+    fn the_page_of_commands_has_every_exit_status() {
         let rows = EXIT_STATUS.map(|(status, meaning)| format!("| {status} | {meaning} |\n"));
         let table = format!("| exit status | |\n|---|---|\n{}", rows.concat());
-        assert_part_current("README.md", "exit-status", &table);
+        assert_part_current("docs/command-line.md", "exit-status", &table);
     }
 
     #[test]

@@ -35,7 +35,7 @@ const OK: u8 = 0;
 const FAILED: u8 = 1;
 /// Part of the work is done.
 const PARTLY: u8 = 2;
-/// What each exit status means, for the manual page and the README.
+/// What each exit status means, for the manual page and `docs/command-line.md`.
 const EXIT_STATUS: [(u8, &str); 3] = [
     (
         OK,

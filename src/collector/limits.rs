@@ -1,6 +1,6 @@
 //! Nothing outside makes an account watch without bound, or stops it by one message.
 
-use super::turns::{Bench, MAX_MESSAGES};
+use super::bench::{Bench, MAX_MESSAGES};
 
 #[tokio::test]
 async fn a_list_without_end_is_watched_up_to_the_limit_and_what_is_given_up_is_counted() {

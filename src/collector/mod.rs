@@ -6,6 +6,8 @@
 
 mod account;
 #[cfg(test)]
+mod bench;
+#[cfg(test)]
 mod clocks;
 #[cfg(test)]
 mod days;

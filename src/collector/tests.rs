@@ -314,7 +314,7 @@ impl Bench {
 
     /// Lets everyone work, the ledger's thread too.
     async fn settle(&self) {
-        super::turns::settle().await;
+        super::bench::settle().await;
     }
 
     fn asked(&self) -> Vec<String> {

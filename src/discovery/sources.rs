@@ -17,6 +17,7 @@ use crate::{
     files,
     model::{Application, Source},
     redact::shown_lines,
+    tls,
 };
 
 /// How often files are looked at.
@@ -252,8 +253,7 @@ struct Http {
 
 impl Http {
     fn new(list: &HttpList, timeout: Duration, applications: Arc<[Application]>) -> Http {
-        // Whoever comes first sets it; it is the same for all.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        tls::choose_cryptography();
         let client = reqwest::Client::builder()
             .timeout(timeout)
             .redirect(reqwest::redirect::Policy::none())

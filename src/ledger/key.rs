@@ -171,6 +171,9 @@ pub(super) struct Texts {
     texts: HashSet<Arc<str>>,
     /// The values of a counter's labels, while they are read.
     labels: Vec<Arc<str>>,
+    /// Those of the counter before: the counters of a campaign are stored side by side, and share
+    /// them.
+    before: Arc<[Arc<str>]>,
 }
 
 impl Texts {
@@ -198,19 +201,25 @@ impl Texts {
         let (family, word) = stored_as(kind, fields)?;
         let mut texts = fields.iter().enumerate();
         self.labels.clear();
-        for label in family.counter_labels() {
+        let mut same = 0;
+        for (index, label) in family.counter_labels().enumerate() {
             let (_, text) = texts.find(|(place, _)| Some(*place) != word)?;
             let value = label.origin.read(text)?;
-            let value = self.share(&value);
+            let before = self.before.get(index).filter(|before| ***before == *value);
+            same += usize::from(before.is_some());
+            let value = before.cloned().unwrap_or_else(|| self.share(&value));
             self.labels.push(value);
         }
         if texts.any(|(place, _)| Some(place) != word) {
             return None;
         }
+        if same < self.labels.len() || same < self.before.len() {
+            self.before = self.labels.as_slice().into();
+        }
         Some(CounterKey {
             application: self.share(application),
             family,
-            labels: self.labels.as_slice().into(),
+            labels: self.before.clone(),
         })
     }
 }

@@ -114,8 +114,15 @@ impl Index {
     }
 
     /// Tells where pieces of secrets are. `in_text`: the text is another's, where even a user's name
-    /// is taken out.
-    pub(super) fn find(&self, text: &[u8], in_text: bool, mut found: impl FnMut(Range<usize>)) {
+    /// is taken out. `comparisons` is how many secrets may be compared with places of the text, and
+    /// becomes less; `None`: there would be more, as many secrets are like the text.
+    pub(super) fn find(
+        &self,
+        text: &[u8],
+        in_text: bool,
+        comparisons: &mut usize,
+        mut found: impl FnMut(Range<usize>),
+    ) -> Option<()> {
         // Most names are in small letters, and are looked at often.
         let text = if text.iter().any(u8::is_ascii_uppercase) {
             Cow::Owned(text.to_ascii_lowercase())
@@ -152,6 +159,7 @@ impl Index {
                 .iter()
                 .take_while(|(own, ..)| own == gram);
             for (_, number, place) in same {
+                *comparisons = comparisons.checked_sub(1)?;
                 let (number, place) = (*number as usize, *place as usize);
                 let entry = &self.entries[number];
                 let is_known = |own: &Range<usize>| own.contains(&at) && own.end >= at + GRAM;
@@ -165,12 +173,14 @@ impl Index {
                 let after = after.zip(&text[at + GRAM..]);
                 let after = after.take_while(|(own, other)| own == other).count();
                 let piece = at - before..at + GRAM + after;
+                *comparisons = comparisons.checked_sub(piece.len() / GRAM)?;
                 if piece.len() >= entry.least {
                     found(piece.clone());
                     measured.insert(number, piece);
                 }
             }
         }
+        Some(())
     }
 }
 

@@ -47,6 +47,10 @@ const MAX_DEPTH: usize = 4;
 /// Decoded forms of a text are looked at up to so many times its length: four encodings in each other
 /// need some 24 times. A text that needs more is made to need more, and is not shown at all.
 const MAX_WORK: usize = 64;
+/// Places of a text are compared with so many secrets for each of its bytes, and in all at least:
+/// thousands of secrets that begin alike are each compared wherever a text begins like them.
+const MAX_COMPARISONS: usize = 64;
+const MIN_COMPARISONS: usize = 1_000_000;
 /// Signatures that are remembered: those of requests that may still be answered.
 const MAX_SIGNATURES: usize = 64;
 /// Forms of secrets that are remembered, over all reloads and rotations; some ten of each.
@@ -261,7 +265,13 @@ struct Search {
     /// The text is another's, and not the exporter's own.
     in_text: bool,
     work: usize,
+    comparisons: usize,
     found: Vec<Range<usize>>,
+}
+
+fn comparisons_for(text: &[u8]) -> usize {
+    let for_each = text.len().saturating_mul(MAX_COMPARISONS);
+    for_each.max(MIN_COMPARISONS)
 }
 
 impl Search {
@@ -271,6 +281,7 @@ impl Search {
             indices: [REGISTRY.index(), REGISTRY.signatures()],
             in_text,
             work: (text.len() + 64).saturating_mul(MAX_WORK),
+            comparisons: comparisons_for(text.as_bytes()),
             found: Vec::new(),
         };
         search.look(&View::new(text), MAX_DEPTH)?;
@@ -281,7 +292,9 @@ impl Search {
     fn finds_nothing_in(text: &[u8]) -> bool {
         let mut is_clean = true;
         for index in [REGISTRY.index(), REGISTRY.signatures()] {
-            index.find(text, false, |_| is_clean = false);
+            let mut left = comparisons_for(text);
+            let told = index.find(text, false, &mut left, |_| is_clean = false);
+            is_clean &= told.is_some();
         }
         is_clean
     }
@@ -289,9 +302,8 @@ impl Search {
     fn look(&mut self, view: &View, depth: usize) -> Option<()> {
         self.work = self.work.checked_sub(view.bytes.len() + 1)?;
         for index in self.indices.clone() {
-            index.find(&view.bytes, self.in_text, |range| {
-                self.found.push(view.source(range));
-            });
+            let found = |range| self.found.push(view.source(range));
+            index.find(&view.bytes, self.in_text, &mut self.comparisons, found)?;
         }
         if depth == 0 {
             return Some(());

@@ -17,7 +17,7 @@ use std::{
 };
 
 pub use settings::NamedCounter;
-pub(super) use settings::{Settings, Unplaced};
+pub(super) use settings::{LastLabels, Settings, Unplaced};
 pub use webhook::WebhookOutcome;
 
 use known::{KnownValues, texts};

@@ -51,22 +51,6 @@ pub fn machine_readable() -> String {
     format!("{:#}\n", serde_json::Value::from(all))
 }
 
-/// The short table of the README: name, type and labels.
-pub fn table() -> String {
-    let mut text = String::from("| family | type | labels |\n|---|---|---|\n");
-    for family in families() {
-        // Writing to a string does not fail.
-        let _ = writeln!(
-            text,
-            "| `{}` | {} | {} |",
-            family.name,
-            family.kind.as_str(),
-            labels(&family)
-        );
-    }
-    text
-}
-
 fn labels(family: &Family) -> String {
     let labels: Vec<_> = family
         .labels
@@ -79,12 +63,11 @@ fn labels(family: &Family) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::golden::{assert_current, assert_part_current};
+    use crate::golden::assert_current;
 
     #[test]
-    fn the_reference_page_families_json_and_the_readmes_table_are_current() {
+    fn the_reference_page_and_families_json_are_current() {
         assert_current("docs/metrics.md", &reference());
         assert_current("docs/families.json", &machine_readable());
-        assert_part_current("README.md", "metrics", &table());
     }
 }

@@ -4,25 +4,24 @@
 //! and there is room for a bounded number of connections and of answers that are not read; where all
 //! is taken, the one that has been silent for longest gives way, of the address that holds most.
 
+mod bodies;
 mod stream;
 
 use std::{
     collections::HashMap,
     net::IpAddr,
-    pin::Pin,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
-    task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, Bytes};
-use hyper::body::{Body, Frame, SizeHint};
+use bytes::Bytes;
+use hyper::body::Body;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio_util::sync::PollSemaphore;
 
+pub(super) use bodies::{Answering, Reading};
 pub(super) use stream::Watched;
 
 /// Room for so many connections. Prometheus keeps one or two per server.
@@ -358,13 +357,8 @@ impl Admitted {
         let own = self
             .connections
             .begin(&self.connection, !body.is_end_stream());
-        let reading = Reading {
-            body: Box::pin(body),
-            waits: None,
-            room: PollSemaphore::new(self.connections.bodies.clone()),
-            own: own.clone(),
-        };
-        (reading, own)
+        let room = self.connections.bodies.clone();
+        (Reading::new(body, room, own.clone()), own)
     }
 
     /// The stream as the server reads and writes it.
@@ -420,7 +414,7 @@ impl InProgress {
             let now = Instant::now();
             self.connections.make_room_for_answer(&self.connection, now);
         }
-        Answering { body, own: self }
+        Answering::new(body, self)
     }
 }
 
@@ -433,93 +427,5 @@ impl Drop for InProgress {
         if ended.is_some_and(|own| own.phase == Phase::Answer) {
             self.connections.answers.fetch_sub(1, Ordering::Relaxed);
         }
-    }
-}
-
-/// A request's body: it takes no more memory than there is for all of them together.
-pub(super) struct Reading<B> {
-    body: Pin<Box<B>>,
-    /// A part for which there is no room yet.
-    waits: Option<Bytes>,
-    room: PollSemaphore,
-    own: Arc<InProgress>,
-}
-
-impl<B: Body<Data = Bytes>> Body for Reading<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        if self.waits.is_none() {
-            let frame = ready!(self.body.as_mut().poll_frame(context));
-            match frame {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) => self.waits = Some(data),
-                    Err(frame) => return Poll::Ready(Some(Ok(frame))),
-                },
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                None => {
-                    self.own.enter(Phase::Work);
-                    return Poll::Ready(None);
-                }
-            }
-        }
-        let length = self.waits.as_ref().map_or(0, Buf::remaining);
-        let units = u32::try_from(length.div_ceil(UNIT).min(BODIES / UNIT)).unwrap_or(u32::MAX);
-        if units > 0
-            && let Some(permit) = ready!(self.room.poll_acquire_many(context, units))
-        {
-            let mut held = lock(&self.own.held);
-            match held.as_mut() {
-                Some(held) => held.merge(permit),
-                None => *held = Some(permit),
-            }
-        }
-        Poll::Ready(self.waits.take().map(|data| Ok(Frame::data(data))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.waits.is_none() && self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl<B> Drop for Reading<B> {
-    fn drop(&mut self) {
-        self.own.enter(Phase::Work);
-    }
-}
-
-/// An answer's body: what the client takes of it is noted.
-pub(super) struct Answering<B> {
-    body: B,
-    own: Arc<InProgress>,
-}
-
-impl<B: Body + Unpin> Body for Answering<B> {
-    type Data = B::Data;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(context));
-        self.own.moved();
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

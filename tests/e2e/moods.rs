@@ -15,7 +15,9 @@
 //!
 //! Each processor works through a row of seeds in a process of its own: see `rig`.
 
+pub mod case;
 pub mod judge;
+pub mod outages;
 pub mod rig;
 pub mod story;
 pub mod truth;
@@ -23,8 +25,8 @@ pub mod truth;
 use std::{collections::BTreeSet, time::Instant};
 
 use super::seeds::{self, PANICS, variable};
+use case::Case;
 use judge::Fault;
-use story::Case;
 
 /// The seeds of the suite.
 const SUITE: u64 = 24;

@@ -143,10 +143,10 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_shows_the_box_as_it_is() {
-        let readme = include_str!("../../../README.md");
+    fn the_page_of_the_demo_shows_the_box_as_it_is() {
+        let page = include_str!("../../../docs/demo.md");
         let text = text("http://localhost:9847", "/metrics", None, true);
-        assert!(readme.contains(text.trim()), "{text}");
+        assert!(page.contains(text.trim()), "{text}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use indexmap::IndexMap;
 use jiff::Timestamp;
 
 use super::{AccountState, CounterState, Hold, MessageEntry, shown};
@@ -43,7 +44,7 @@ pub(in crate::ledger) struct StateTransaction<'i> {
 /// The changes of a transaction.
 #[derive(Default)]
 pub(in crate::ledger) struct StateChanges {
-    counters: HashMap<CounterKey, CounterState>,
+    counters: IndexMap<CounterKey, CounterState>,
     messages: BTreeMap<MessageId, MessageEntry>,
     /// Only in memory: their stored state did not change.
     refreshed: Vec<(MessageId, MessageEntry)>,
@@ -211,7 +212,7 @@ impl StateTransaction<'_> {
             .cloned()
             .collect();
         for key in &keys {
-            self.changes.counters.remove(key);
+            self.changes.counters.swap_remove(key);
         }
         self.changes.gone_counters.extend(keys);
         self.changes.gone_campaigns.insert(campaign.clone());
@@ -336,9 +337,17 @@ impl StateChanges {
         if let Some(new_names) = self.new_names {
             new_names.stored();
         }
-        for (key, mut state) in self.counters {
+        // Those of a campaign are born together, and share their labels.
+        let mut labels: Arc<[Arc<str>]> = Arc::default();
+        for (mut key, mut state) in self.counters {
             state.stored = true;
             let old = account_state.counters.get(&key);
+            if old.is_none() {
+                if key.labels != labels {
+                    labels = key.labels;
+                }
+                key.labels = labels.clone();
+            }
             let was = old.map_or(0, |old| old.pending.things());
             account_state.held = (account_state.held + state.pending.things()).saturating_sub(was);
             delta.born |= old.is_none();

@@ -22,9 +22,9 @@ use tonic_types::pb;
 
 use crate::{
     config::{Otlp, OtlpProtocol, Tls},
-    files,
     providers::http::{chain, with_tls},
     redact::{ShownText, shown},
+    tls,
 };
 
 /// The first pause before another attempt; it doubles with each.
@@ -336,7 +336,7 @@ pub(super) fn channel(otlp: &Otlp, url: &reqwest::Url) -> Result<Channel, String
     if url.scheme() != "https" {
         return Ok(endpoint.connect_lazy());
     }
-    let _ = rustls::crypto::ring::default_provider().install_default();
+    tls::choose_cryptography();
     let tls = grpc_tls(&otlp.tls)?;
     let endpoint = endpoint
         .tls_config(tls)
@@ -344,17 +344,14 @@ pub(super) fn channel(otlp: &Otlp, url: &reqwest::Url) -> Result<Channel, String
     Ok(endpoint.connect_lazy())
 }
 
-fn grpc_tls(tls: &Tls) -> Result<ClientTlsConfig, String> {
-    let read = |path: &std::path::Path| {
-        files::read(path, files::MAX_PEM).map_err(|error| format!("{}: {error}", path.display()))
-    };
+fn grpc_tls(options: &Tls) -> Result<ClientTlsConfig, String> {
     let mut config = ClientTlsConfig::new();
-    config = match &tls.ca_file {
-        Some(path) => config.ca_certificate(Certificate::from_pem(read(path)?)),
+    config = match &options.ca_file {
+        Some(path) => config.ca_certificate(Certificate::from_pem(tls::authorities(path)?)),
         None => config.with_native_roots(),
     };
-    if let (Some(certificate), Some(key)) = (&tls.cert_file, &tls.key_file) {
-        config = config.identity(Identity::from_pem(read(certificate)?, read(key)?));
+    if let (Some(certificate), Some(key)) = (&options.cert_file, &options.key_file) {
+        config = config.identity(Identity::from_pem(tls::pem(certificate)?, tls::pem(key)?));
     }
     Ok(config)
 }

@@ -17,10 +17,10 @@ use tracing::Instrument;
 use super::{HttpAnswer, HttpOptions, Request, Tls, Verdict, limiter::Limiter};
 use crate::{
     blocking::{LARGE_ANSWER, run_blocking_if_large},
-    files,
     model::Dataset,
     providers::{Failure, FailureKind, Observer, RequestCode, Scope},
     spans::TRACE_TARGET,
+    tls,
 };
 
 mod drain;
@@ -538,27 +538,19 @@ fn builder_of(options: &HttpOptions) -> Result<reqwest::ClientBuilder, String> {
 /// The client's certificates, on top of a builder.
 pub(crate) fn with_tls(
     builder: reqwest::ClientBuilder,
-    tls: &Tls,
+    options: &Tls,
 ) -> Result<reqwest::ClientBuilder, String> {
-    // Whoever comes first sets it; it is the same for all.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let read = |path: &std::path::Path| {
-        files::read(path, files::MAX_PEM).map_err(|error| format!("{}: {error}", path.display()))
-    };
+    tls::choose_cryptography();
     let mut builder = builder;
-    if let Some(path) = &tls.ca_file {
-        let authorities = reqwest::Certificate::from_pem_bundle(&read(path)?)
+    if let Some(path) = &options.ca_file {
+        let authorities = reqwest::Certificate::from_pem_bundle(&tls::authorities(path)?)
             .map_err(|error| format!("{}: {}", path.display(), chain(&error)))?;
-        // Without an authority, nobody is trusted: every request would fail.
-        if authorities.is_empty() {
-            return Err(format!("{} has no certificate", path.display()));
-        }
         builder = builder.tls_certs_only(authorities);
     }
-    if let (Some(certificate), Some(key)) = (&tls.cert_file, &tls.key_file) {
-        let mut pem = read(certificate)?;
+    if let (Some(certificate), Some(key)) = (&options.cert_file, &options.key_file) {
+        let mut pem = tls::pem(certificate)?;
         pem.push(b'\n');
-        pem.extend(read(key)?);
+        pem.extend(tls::pem(key)?);
         let identity = reqwest::Identity::from_pem(&pem)
             .map_err(|error| format!("{}: {}", certificate.display(), chain(&error)))?;
         builder = builder.identity(identity);

@@ -13,7 +13,7 @@ use super::{
         groups::{self, Head},
         values::{Number, Value},
     },
-    AccountSeries, State, Unplaced,
+    AccountSeries, LastLabels, State, Unplaced,
 };
 use crate::{
     catalog::{self, FamilyId, Label, label::CAMPAIGN},
@@ -172,8 +172,9 @@ impl Recorder for AccountSeries {
             }
         }
         let mut places: BTreeMap<FamilyId, Vec<(Own, &ShownCounter)>> = BTreeMap::new();
+        let mut last = LastLabels::default();
         for shown in &delta.shown {
-            match state.settings.place(&shown.key) {
+            match state.settings.place_after(&mut last, &shown.key) {
                 Ok((family, own)) => places.entry(family).or_default().push((own, shown)),
                 Err(Unplaced::NoSeries(family)) if shown.amount.things() > 0 => {
                     state.bounds.unplaced(family);

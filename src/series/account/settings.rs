@@ -30,19 +30,53 @@ pub(in crate::series) struct Settings {
     pub(super) applications: HashMap<Arc<str>, Arc<str>>,
 }
 
+/// The labels of the counter that was placed last: the counters of one campaign have the same, and
+/// mostly follow each other.
+#[derive(Default)]
+pub(in crate::series) struct LastLabels {
+    application: Arc<str>,
+    labels: Arc<[Arc<str>]>,
+    /// Without the application.
+    shown: usize,
+    own: Own,
+}
+
 impl Settings {
     /// The family and labels of a counter of the ledger.
     pub(in crate::series) fn place(&self, key: &CounterKey) -> Result<(FamilyId, Own), Unplaced> {
+        self.place_after(&mut LastLabels::default(), key)
+    }
+
+    /// The same for one counter after the other: those with the same labels share them.
+    pub(in crate::series) fn place_after(
+        &self,
+        last: &mut LastLabels,
+        key: &CounterKey,
+    ) -> Result<(FamilyId, Own), Unplaced> {
         let application = self.applications.get(&key.application);
         let application = application.ok_or(Unplaced::NotConfigured)?;
         let family = key.family;
         if !family.is_exposed {
             return Err(Unplaced::NoSeries(family));
         }
-        let shown = key.labels.iter().take(family.shown_labels());
-        // An earlier version stored texts of any length.
-        let own = [application].into_iter().chain(shown);
-        Ok((family, own.map(|value| self.short(value)).collect()))
+        let shown = family.shown_labels().min(key.labels.len());
+        let is_same = |last: &LastLabels| {
+            !last.own.is_empty()
+                && last.shown == shown
+                && last.application == key.application
+                && last.labels.get(..shown) == key.labels.get(..shown)
+        };
+        if !is_same(last) {
+            // An earlier version stored texts of any length.
+            let own = [application].into_iter().chain(&key.labels[..shown]);
+            *last = LastLabels {
+                application: key.application.clone(),
+                labels: key.labels.clone(),
+                shown,
+                own: own.map(|value| self.short(value)).collect(),
+            };
+        }
+        Ok((family, last.own.clone()))
     }
 
     /// A text as the value of a label.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     super::moods::{
         judge::{family_of, label},
-        story::outages,
+        outages::outages,
         truth::{LOYALTY, MAIL},
     },
     replicas::LEASE,

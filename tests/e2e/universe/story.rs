@@ -8,7 +8,7 @@ use super::{
     super::{
         luck::{Luck, mix},
         moods::{
-            story::outages,
+            outages::outages,
             truth::{ACCOUNTS, CHINA, LOYALTY, MAIL, NEWS, PUSH},
         },
     },

@@ -11,7 +11,7 @@ use tokio_postgres::{Client, Config, NoTls, config::Host, config::SslMode};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{Postgres, StoreError};
-use crate::redact::shown;
+use crate::{redact::shown, tls};
 
 /// Connections for transactions; renewals have one of their own.
 const CONNECTIONS: usize = 4;
@@ -77,7 +77,7 @@ impl Postgres {
             _ => true,
         };
         let tls = if encrypted {
-            let _ = rustls::crypto::ring::default_provider().install_default();
+            tls::choose_cryptography();
             config.ssl_mode(SslMode::Require);
             let (tls, _) = MakeRustlsConnect::with_native_certs().map_err(|errors| {
                 refuse(format!(

@@ -1,6 +1,6 @@
 //! The tables, and whether they are whole.
 
-use std::path::Path;
+use std::{path::Path, thread};
 
 use super::{StoreError, failed, read_only, refuse};
 
@@ -50,21 +50,37 @@ CREATE TABLE parts (
 );
 ";
 
-/// Looks for damage without writing.
-pub(super) fn examine(path: &Path) -> Result<(), StoreError> {
-    let failed = failed(path);
-    let connection = read_only(path)?;
-    // Not the memory of reports: it is large, and a damaged part shows itself when it is read.
-    for table in [
+/// The tables in which damage is looked for: two halves of about the same length, which two threads
+/// read. Not the memory of reports: it is large, and a damaged part shows itself when it is read.
+const EXAMINED: [&[&str]; 2] = [
+    &["counters"],
+    &[
         "births",
         "cursors",
         "names",
-        "counters",
         "releases",
         "messages",
         "registered",
         "parts",
-    ] {
+    ],
+];
+
+/// Looks for damage without writing.
+pub(super) fn examine(path: &Path) -> Result<(), StoreError> {
+    let halves = EXAMINED.map(|tables| move || examine_tables(path, tables));
+    let [first, second] = thread::scope(|scope| {
+        halves.map(|half| scope.spawn(half)).map(|half| {
+            half.join()
+                .unwrap_or_else(|_| Err(refuse(path, "cannot be examined")))
+        })
+    });
+    first.and(second)
+}
+
+fn examine_tables(path: &Path, tables: &[&str]) -> Result<(), StoreError> {
+    let failed = failed(path);
+    let connection = read_only(path)?;
+    for table in tables {
         let found: String = connection
             .query_row(&format!("PRAGMA quick_check({table})"), [], |row| {
                 row.get(0)

@@ -1,4 +1,4 @@
-//! Tells the binary which source and which compiler it was built from, and embeds the runbooks.
+//! Embeds the source revision, the compiler version and the runbooks into the binary.
 
 use std::{env, fmt::Write, fs, path::PathBuf, process::Command};
 
@@ -19,8 +19,8 @@ fn main() {
     embed_runbooks();
 }
 
-/// Writes the table of all runbooks, by name, which `web::runbooks` includes: a file that is added
-/// is served without another line of code.
+/// Writes the table of all runbooks by name, which `web::runbooks` includes, so that an added file is served
+/// without a change of code.
 fn embed_runbooks() {
     println!("cargo::rerun-if-changed=docs/runbooks");
     let directory = |name| PathBuf::from(env::var_os(name).unwrap_or_default());
@@ -43,7 +43,7 @@ fn embed_runbooks() {
     }
 }
 
-/// What a program prints, if it can be run.
+/// The output of a program, if it can be run.
 fn output(program: &str, arguments: &[&str]) -> Option<String> {
     let output = Command::new(program).args(arguments).output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?.trim().to_owned();

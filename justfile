@@ -7,11 +7,11 @@ _list:
 build:
     cargo build --workspace
 
-# Runs the demo: simulated vendors, and the exporter on them.
+# Runs the demo: simulated vendors, and an exporter that collects from them.
 demo *arguments:
     cargo run -- demo {{arguments}}
 
-# Runs all tests, or what the arguments name.
+# Runs all tests, or those that the arguments name.
 test *arguments:
     tests/run {{arguments}}
 
@@ -23,21 +23,21 @@ unit module:
 e2e file:
     tests/run --test e2e {{file}}
 
-# What has to be clean before a commit.
+# The checks that must pass before a commit.
 check:
     cargo fmt --all --check
     cargo clippy --workspace --all-targets -- -D warnings
     RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
 
-# Looks at the licences of dependencies and where they come from.
+# Checks the licences and sources of dependencies.
 deny:
     cargo deny --all-features check bans licenses sources
 
-# Writes the generated files anew.
+# Regenerates the generated files.
 golden:
     UPDATE_GOLDEN=1 cargo test --lib
 
-# Runs a benchmark: scale, ledger or doors.
+# Runs a benchmark: scale, ledger, doors or decode.
 bench name *arguments:
     cargo bench --bench {{name}} -- {{arguments}}
 

@@ -1,12 +1,12 @@
-//! Long work in the middle of short work, and work that waits.
+//! Runs long or blocking work without delaying other tasks.
 
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
     task::{JoinError, spawn_blocking},
 };
 
-/// Works at once. If it is long, whatever else waits for this thread goes to another one meanwhile:
-/// requests, scrapes and timers do not wait for a large answer to be read.
+/// Runs the work on this thread. If it is long, other tasks move to other threads in the meantime, so that
+/// requests, scrapes and timers do not wait until a large answer is parsed.
 pub fn run_blocking_if_large<T>(long: bool, work: impl FnOnce() -> T) -> T {
     let runtime = Handle::try_current().map(|handle| handle.runtime_flavor());
     if long && matches!(runtime, Ok(RuntimeFlavor::MultiThread)) {
@@ -16,12 +16,12 @@ pub fn run_blocking_if_large<T>(long: bool, work: impl FnOnce() -> T) -> T {
     }
 }
 
-/// Runs what waits for a disk away from the threads that serve. Where there is one thread alone, as in tests whose
-/// every run has to be the same, it waits there: how long a disk takes decides nothing then.
+/// Runs disk operations on a separate thread. In a single-threaded runtime, as in deterministic tests, they run on
+/// the same thread, so that the speed of the disk has no influence.
 ///
 /// # Errors
 ///
-/// The work panicked, or the runtime ends.
+/// The work panicked, or the runtime is shutting down.
 pub async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, JoinError> {
@@ -31,5 +31,5 @@ pub async fn on_disk<T: Send + 'static>(
     }
 }
 
-/// An answer of this size takes a millisecond or more to read.
+/// An answer of this size takes a millisecond or more to parse.
 pub const LARGE_ANSWER: usize = 256 << 10;

@@ -23,10 +23,10 @@ const VERSION: &str = concat!(
 #[derive(Debug, Parser)]
 #[command(name = "delivery-exporter", version = VERSION, args_conflicts_with_subcommands = false)]
 pub struct Cli {
-    /// What to do; without one: serve.
+    /// What to do; the default is serve.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// The flags, which stand before or after the subcommand.
+    /// The flags, accepted before or after the subcommand.
     #[command(flatten)]
     pub flags: Flags,
 }
@@ -34,23 +34,24 @@ pub struct Cli {
 /// A subcommand.
 #[derive(Clone, Debug, PartialEq, Subcommand)]
 pub enum Command {
-    /// Ask every vendor again and again, and serve and push what they say (the default).
+    /// Poll all vendors, and serve and push the metrics (the default).
     Serve,
     /// Check the configuration and the files it names, without a network call; with --online, the accounts too.
     Check(Check),
-    /// Ask every vendor once, and print OpenMetrics text. Exits 2 if an account failed.
+    /// Query every vendor once, and print the metrics as OpenMetrics text. Exits with 2 if an account failed.
     Collect,
-    /// Start simulators of all vendors on loopback, and the exporter on them.
+    /// Start simulators of all vendors on loopback, and an exporter that collects from them.
     Demo(Demo),
-    /// Write the history that vendors keep to a file for promtool.
+    /// Write the history that vendors provide to a file for promtool.
     Backfill(Backfill),
-    /// Read what lies in quarantine once more, and count what can be read now.
+    /// Parse the quarantined bodies again, and count what can be read now.
     Replay,
-    /// Ask a running exporter on this machine whether it is healthy. Exits 0 if it is, else 1.
+    /// Check the health of an exporter that runs on this machine. Exits with 0 if it is healthy, with 1
+    /// otherwise.
     Health,
-    /// Copy the SQLite ledger to a file, consistently, also while the exporter runs.
+    /// Write a consistent copy of the SQLite ledger to a file, even while the exporter runs.
     Backup(Backup),
-    /// Move the ledger from one store to the other: from SQLite to PostgreSQL or back.
+    /// Move the ledger to the other kind of store: from SQLite to PostgreSQL, or back.
     Migrate(Migrate),
     /// Print the manual page.
     Man,
@@ -85,18 +86,19 @@ pub struct Backup {
     pub file: PathBuf,
 }
 
-/// From which store a ledger moves to which.
+/// The stores that a ledger moves between.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Migrate {
-    /// The store that has the ledger: sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE. It stays as it is.
+    /// The store that has the ledger: sqlite:FILE or postgres://USER:PASSWORD@HOST/DATABASE. Its contents are
+    /// not changed.
     #[arg(long, value_name = "URL")]
     pub from: String,
-    /// The store that gets it, which must be empty, in the same forms.
+    /// The store that receives the ledger, in the same form. It must be empty.
     #[arg(long, value_name = "URL")]
     pub to: String,
 }
 
-/// Whose completions are printed.
+/// The shell to print completions for.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Completions {
     /// The shell.
@@ -115,27 +117,27 @@ pub enum Shell {
     Fish,
 }
 
-/// What the demo shows.
+/// The options of the demo.
 #[derive(Args, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Demo {
-    /// An incident that is on from the start. Repeatable.
+    /// An incident to start with. Repeatable.
     #[arg(long, value_name = "NAME", value_enum)]
     pub incident: Vec<Incident>,
-    /// Start the `prometheus` of the PATH beside it, with the alert rules.
+    /// Also start `prometheus` from the PATH, with the alert rules.
     #[arg(long)]
     pub with_prometheus: bool,
 }
 
-/// What history is wanted, and where it goes.
+/// Which history to write, and where.
 #[derive(Args, Clone, Debug, PartialEq, Eq)]
 pub struct Backfill {
-    /// From when on: a day (2026-11-01, its beginning in UTC) or a time (2026-11-01T08:00:00Z).
+    /// Start of the period: a day (2026-11-01, from midnight UTC) or a time (2026-11-01T08:00:00Z).
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub from: Timestamp,
-    /// Until when, in the same forms.
+    /// End of the period, in the same form.
     #[arg(long, value_name = "DATE", value_parser = date)]
     pub to: Timestamp,
-    /// The file, in OpenMetrics with timestamps.
+    /// The file to write, in OpenMetrics with timestamps.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
     /// A label that Prometheus adds when it scrapes: job=NAME, instance=HOST:PORT. Repeatable.
@@ -145,7 +147,7 @@ pub struct Backfill {
 
 fn date(text: &str) -> Result<Timestamp, String> {
     let of_day = |text: &str| {
-        // A date with a time but no zone is no day.
+        // A date with a time but without a zone is not a day.
         let date = text.parse::<jiff::civil::Date>().ok()?;
         (text.len() == "2026-11-01".len()).then_some(())?;
         let begin = date.to_datetime(jiff::civil::Time::midnight());
@@ -164,7 +166,7 @@ fn label(text: &str) -> Result<(Arc<str>, Arc<str>), String> {
         .chars()
         .all(|own| own.is_ascii_alphanumeric() || own == '_');
     if !begins || !goes_on || name.starts_with("__") {
-        return Err(format!("{name:?} is no name of a label"));
+        return Err(format!("{name:?} is not a valid label name"));
     }
     Ok((Arc::from(name), Arc::from(value)))
 }
@@ -172,7 +174,7 @@ fn label(text: &str) -> Result<(Arc<str>, Arc<str>), String> {
 /// The flags of every subcommand.
 #[derive(Args, Clone, Debug)]
 pub struct Flags {
-    /// The configuration.
+    /// The configuration file.
     #[arg(
         long = "config.file",
         value_name = "FILE",
@@ -180,12 +182,13 @@ pub struct Flags {
         global = true
     )]
     pub config_file: PathBuf,
-    /// The data directory: the ledger and the spool are in it, unless store.url and store.spool say
-    /// otherwise. Without it: the directory that systemd gives (STATE_DIRECTORY), else data beside the
-    /// configuration.
+    /// The data directory for the ledger and the spool, unless store.url and store.spool name other places.
+    /// The default is the directory that systemd provides (STATE_DIRECTORY), or else the directory data next
+    /// to the configuration file.
     #[arg(long = "storage.path", value_name = "DIRECTORY", global = true)]
     pub storage_path: Option<PathBuf>,
-    /// Where to listen; repeatable, or several with commas. Port 0 picks a free one and logs it.
+    /// Address to listen on; repeatable, or several separated by commas. Port 0 picks a free port and logs
+    /// it.
     #[arg(
         long = "web.listen-address",
         value_name = "ADDRESS",
@@ -194,10 +197,10 @@ pub struct Flags {
         global = true
     )]
     pub listen_addresses: Vec<String>,
-    /// TLS and users of the endpoints, in the file format of the Prometheus exporter-toolkit.
+    /// TLS and basic authentication for the endpoints, in the file format of the Prometheus exporter-toolkit.
     #[arg(long = "web.config.file", value_name = "FILE", global = true)]
     pub web_config_file: Option<PathBuf>,
-    /// Where metrics are served.
+    /// Path under which to serve metrics.
     #[arg(
         long = "web.telemetry-path",
         value_name = "PATH",
@@ -215,7 +218,7 @@ pub struct Flags {
     pub enable_lifecycle: bool,
     #[arg(long = "no-web.enable-lifecycle", hide = true, global = true)]
     no_lifecycle: bool,
-    /// The least important lines that are logged.
+    /// Lowest level to log.
     #[arg(
         long = "log.level",
         value_name = "LEVEL",
@@ -223,7 +226,7 @@ pub struct Flags {
         global = true
     )]
     pub log_level: LogLevel,
-    /// How lines are logged.
+    /// Format of the log.
     #[arg(
         long = "log.format",
         value_name = "FORMAT",
@@ -238,11 +241,11 @@ pub struct Flags {
 pub enum LogLevel {
     /// Everything.
     Debug,
-    /// What changes.
+    /// Changes of state.
     Info,
-    /// What needs a look.
+    /// Problems that somebody should look at.
     Warn,
-    /// What does not work.
+    /// Failures.
     Error,
 }
 
@@ -251,37 +254,36 @@ pub enum LogLevel {
 pub enum LogFormat {
     /// `key=value` pairs.
     Logfmt,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Json,
 }
 
-/// What begins like this is the exporter's own.
+/// Paths with these prefixes belong to the exporter itself.
 const OWN_PATHS: [&str; 5] = ["/-/", "/probe", "/api/v1/", "/runbooks", "/demo/"];
 
-/// A flag that cannot be taken.
+/// A flag with an unusable value.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum CliError {
     /// The telemetry path cannot be served.
     #[error(
-        "--web.telemetry-path={0:?}: must start with / and be another path than those of the exporter itself (/, /-/…, /probe, /api/v1/…, /runbooks…)"
+        "--web.telemetry-path={0:?}: must start with / and must not be one of the exporter's own paths (/, /-/…, /probe, /api/v1/…, /runbooks…)"
     )]
     TelemetryPath(String),
 }
 
-/// The variable of the environment that stands for a flag: `DELIVERY_EXPORTER_WEB_LISTEN_ADDRESS` for
-/// `--web.listen-address`.
+/// The environment variable for a flag: `DELIVERY_EXPORTER_WEB_LISTEN_ADDRESS` for `--web.listen-address`.
 fn variable(flag: &str) -> String {
     let name = flag.replace(['.', '-'], "_").to_ascii_uppercase();
     format!("DELIVERY_EXPORTER_{name}")
 }
 
-/// Lets every flag of a command, and of those below it, also be given by the environment.
+/// Lets environment variables set every flag of a command and of its subcommands.
 fn with_variables(command: clap::Command) -> clap::Command {
     command
         .mut_args(|argument| {
             let flag = argument.get_long().map(str::to_owned);
             match flag {
-                // A variable without a value is one that is not there.
+                // An empty variable counts as unset.
                 Some(flag)
                     if !argument.is_hide_set()
                         && std::env::var_os(variable(&flag)).is_none_or(|own| !own.is_empty()) =>
@@ -294,24 +296,24 @@ fn with_variables(command: clap::Command) -> clap::Command {
         .mut_subcommands(with_variables)
 }
 
-/// The command line, as it is parsed and documented.
+/// The definition of the command line, used for parsing and for the documentation.
 pub fn command() -> clap::Command {
     with_variables(Cli::command())
 }
 
 impl Cli {
-    /// The command line and environment of this process. On an error, or for `--help` and
-    /// `--version`, it prints what there is to say and ends the process.
+    /// The command line and environment of this process. On an error, and for `--help` and `--version`, it
+    /// prints the text and ends the process.
     pub fn of_process() -> Cli {
         let matches = command().get_matches();
         Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
     }
 
-    /// Checks what the parser of the flags cannot.
+    /// Checks what the flag parser cannot check.
     ///
     /// # Errors
     ///
-    /// The first flag that cannot be taken.
+    /// The first flag with an unusable value.
     pub fn checked(&self) -> Result<(), CliError> {
         let path = &self.flags.telemetry_path;
         if !path.starts_with('/')

@@ -1,7 +1,7 @@
-//! Reads files that a configuration names: regular ones alone, and none without end.
+//! Reads files that a configuration names: only regular files, and only up to a maximum size.
 //!
-//! A pipe without a writer, a terminal or `/dev/zero` would hold the start, a reload or a rotation for
-//! ever. Symbolic links to regular files are fine: Kubernetes mounts secrets so.
+//! A pipe without a writer, a terminal or `/dev/zero` would block the start, a reload or a rotation forever.
+//! Symbolic links to regular files are allowed, because Kubernetes mounts secrets that way.
 
 use std::{
     fs::{self, File},
@@ -12,24 +12,24 @@ use std::{
 
 use rustix::fs::OFlags;
 
-/// The most bytes of a file with a secret, or with headers.
+/// The maximum size of a file with a secret or with headers, in bytes.
 pub(crate) const MAX_SECRET: u64 = 64 << 10;
-/// The most bytes of a file with certificates or keys.
+/// The maximum size of a file with certificates or keys, in bytes.
 pub(crate) const MAX_PEM: u64 = 16 << 20;
-/// The most bytes of `--web.config.file`.
+/// The maximum size of `--web.config.file`, in bytes.
 pub(crate) const MAX_WEB_CONFIG: u64 = 4 << 20;
-/// The most bytes of a configuration file.
+/// The maximum size of a configuration file, in bytes.
 pub(crate) const MAX_CONFIG: u64 = 64 << 20;
 
-/// A regular file of at most `most` bytes.
+/// Reads a regular file of at most `most` bytes.
 ///
 /// # Errors
 ///
-/// It cannot be read, is no regular file, or is larger.
+/// It cannot be read, is not a regular file, or is larger.
 pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
-    // Looked at before it is opened, as opening a device can do something; and after, as it may have
-    // been replaced in between. Without blocking, a pipe opens at once.
+    // Checked before opening, because opening a device can have side effects, and after opening, because the
+    // file may have been replaced in between. Opening a pipe in non-blocking mode returns immediately.
     refuse_special(&fs::metadata(path)?)?;
     let file = File::options().read(true).custom_flags(flags).open(path)?;
     let metadata = file.metadata()?;
@@ -42,7 +42,7 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
         return Err(too_large());
     }
     let mut bytes = Vec::new();
-    // It may grow while it is read, and files of the kernel have no length.
+    // The file may grow while it is read, and kernel files have no length.
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
         return Err(too_large());
@@ -50,12 +50,12 @@ pub(crate) fn read(path: &Path, most: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Makes a directory, with those above it, that nobody else can look into: what waits in the spool and
-/// in quarantine holds addresses of people. One that is there stays as it is.
+/// Creates a directory and its parents that only the owner can access, because bodies in the spool and in
+/// quarantine contain addresses of people. An existing directory is not changed.
 ///
 /// # Errors
 ///
-/// It cannot be made.
+/// It cannot be created.
 pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -63,25 +63,25 @@ pub(crate) fn create_private_directory(path: &Path) -> io::Result<()> {
         .create(path)
 }
 
-/// How a file is made that nobody else can read.
+/// Options for creating a file that only the owner can read.
 pub(crate) fn private() -> fs::OpenOptions {
     let mut options = File::options();
     options.write(true).mode(0o600);
     options
 }
 
-/// The name of a file under another one, such as `delivery.db.unfinished`.
+/// A path with a suffix added to the file name, such as `delivery.db.unfinished`.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)
 }
 
-/// Removes a file that may not be there: what an earlier run has left half-made.
+/// Removes an unfinished file of an earlier run, if it exists.
 ///
 /// # Errors
 ///
-/// It is there and cannot be removed.
+/// It exists and cannot be removed.
 pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -89,7 +89,7 @@ pub(crate) fn remove_if_there(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Makes the names in a directory durable.
+/// Makes the entries of a directory durable.
 ///
 /// # Errors
 ///
@@ -98,7 +98,7 @@ pub(crate) fn sync_directory(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()
 }
 
-/// Gives a complete file, which is on disk, its name, durably.
+/// Durably renames a complete file, which is already on disk, to its final name.
 ///
 /// # Errors
 ///
@@ -109,14 +109,14 @@ pub(crate) fn put_in_place(complete: &Path, path: &Path) -> io::Result<()> {
     sync_directory(directory.unwrap_or(Path::new(".")))
 }
 
-/// The same as text.
+/// Like [`read`], as text.
 ///
 /// # Errors
 ///
-/// As of [`read`], and `InvalidData` if it is no text in UTF-8.
+/// Those of [`read`], and `InvalidData` if it is not text in UTF-8.
 pub(crate) fn read_text(path: &Path, most: u64) -> io::Result<String> {
     String::from_utf8(read(path, most)?)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is no text in UTF-8"))
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "is not text in UTF-8"))
 }
 
 fn refuse_special(metadata: &fs::Metadata) -> io::Result<()> {
@@ -126,7 +126,7 @@ fn refuse_special(metadata: &fs::Metadata) -> io::Result<()> {
     let text = if metadata.is_dir() {
         "is a directory, not a file"
     } else {
-        "is no regular file (a pipe, a socket or a device)"
+        "is not a regular file (but a pipe, a socket or a device)"
     };
     Err(io::Error::new(io::ErrorKind::InvalidInput, text))
 }
@@ -172,9 +172,9 @@ mod tests {
         assert_eq!(outcome(&at("link")), Ok(5));
         for (name, text) in [
             ("large", "larger than 100 bytes"),
-            ("fifo", "no regular file"),
-            ("socket", "no regular file"),
-            ("zero", "no regular file"),
+            ("fifo", "not a regular file"),
+            ("socket", "not a regular file"),
+            ("zero", "not a regular file"),
             (".", "is a directory"),
         ] {
             let error = outcome(&at(name)).unwrap_err();

@@ -1,8 +1,8 @@
 //! delivery-exporter: a Prometheus and OpenTelemetry exporter for the delivery of push
 //! notifications and e-mail through several vendors.
 //!
-//! Data goes one way, `discovery → collector → providers → ledger → series → outputs`; each room
-//! knows only the types at its doors. `docs/architecture.md` is the map.
+//! Data flows in one direction, `discovery → collector → providers → ledger → series → outputs`; each module
+//! depends only on the public types of its neighbours. `docs/architecture.md` is the map.
 
 pub mod app;
 mod blocking;

@@ -1,5 +1,5 @@
-//! The words that all rooms share: who is asked (accounts, applications, data sets), about what
-//! (messages), and what can be counted (measures). No vendor's JSON, no family.
+//! The types that all modules share: what is queried (accounts, applications, data sets, messages) and what
+//! can be counted (measures). They depend neither on a vendor's JSON nor on families of metrics.
 
 mod dataset;
 
@@ -15,38 +15,38 @@ pub use dataset::{
 /// An application of an account: the vendor's id for it, and the label `application`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Application {
-    /// The vendor's id (applicationCode, application code, AppKey); empty where the vendor has
-    /// none and the account is the application.
+    /// The vendor's id (applicationCode, application code, AppKey); empty if the vendor has none and the
+    /// account is the application.
     pub id: Arc<str>,
     /// The label's value.
     pub name: Arc<str>,
 }
 
-/// The longest id of a message, campaign or other text of a registration, in bytes. Vendors' ids have
-/// less than a hundred, and a request has to hold them.
+/// The longest id of a message, campaign or other text of a registration, in bytes. Vendors' ids have less
+/// than a hundred, and they must fit into a request.
 pub const MAX_REGISTERED_BYTES: usize = 512;
 
-/// A message that somebody sent and that is watched.
+/// A sent message that is tracked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
-    /// The application's id; with the message's id, what the exporter knows a message by.
+    /// The application's id, which together with the message's id identifies the message.
     pub application: Arc<str>,
     /// The vendor's id of the message. Always text: ids of 19 digits do not survive a double.
     pub id: Arc<str>,
     /// The campaign, if one is known.
     pub campaign: Option<Arc<str>>,
-    /// When it was sent, if that is known.
+    /// When it was sent, if known.
     pub sent_at: Option<Timestamp>,
 }
 
-/// Where a message is known from: the label `source`.
+/// The source of a message: the label `source`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Source {
-    /// Whoever sent it registered it.
+    /// Registered over the API by its sender.
     Api,
     /// A file with a list.
     File,
-    /// A list by HTTP.
+    /// A list over HTTP.
     Http,
     /// The configuration.
     Static,
@@ -67,14 +67,14 @@ impl Source {
     }
 }
 
-/// What is counted about a message, in one vocabulary over all vendors.
+/// What is counted for a message, in one vocabulary for all vendors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Measure {
-    /// Devices or addresses that were meant to get it.
+    /// Intended recipients: devices or addresses.
     Targeted,
-    /// Sends that the vendor's server took on.
+    /// Sends that the vendor's server accepted.
     Accepted,
-    /// Sends that were tried.
+    /// Attempted sends.
     Sent,
     /// Sends that arrived.
     Delivered,
@@ -82,7 +82,7 @@ pub enum Measure {
     Displayed,
     /// Opened or clicked.
     Opened,
-    /// Cleared away without being opened.
+    /// Dismissed without being opened.
     Dismissed,
     /// Opened from the application's inbox.
     InboxOpened,
@@ -94,7 +94,7 @@ pub enum Measure {
     Unsubscribed,
     /// Recipients who complained.
     Complaints,
-    /// Not tried, because there was nowhere to send to.
+    /// Not attempted, because there was no recipient.
     Skipped,
     /// Failed, by reason.
     Errors(ErrorReason),
@@ -103,7 +103,8 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// Every measure. A measure's place here is its number in stored states: new ones go to the end.
+    /// Every measure. A measure's index here is its number in stored states, so new ones must be added at the
+    /// end.
     pub const ALL: [Measure; 26] = [
         Measure::Targeted,
         Measure::Accepted,
@@ -169,9 +170,9 @@ impl Measure {
 pub enum ErrorReason {
     /// The registration is no longer valid: the application was uninstalled.
     Registration,
-    /// The message's validity ran out.
+    /// The message's validity period expired.
     Expired,
-    /// APNs, FCM or another cloud failed.
+    /// The cloud that the device is reached through (APNs or another) failed.
     Cloud,
     /// The vendor does not say.
     Unspecified,
@@ -181,7 +182,7 @@ pub enum ErrorReason {
     SendFailed,
     /// A text message was sent and not received.
     Undelivered,
-    /// Not tried, because of an earlier bounce or complaint.
+    /// Not attempted because of an earlier bounce or complaint.
     Suppressed,
     /// Dropped before it reached a mailbox.
     Dropped,
@@ -213,9 +214,9 @@ impl ErrorReason {
 /// How an e-mail bounced: the label `kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum BounceKind {
-    /// For good: the address does not exist.
+    /// Permanent: the address does not exist.
     Hard,
-    /// For now: the mailbox is full, the server is away.
+    /// Temporary: the mailbox is full, or the server is unavailable.
     Soft,
 }
 
@@ -232,15 +233,15 @@ impl BounceKind {
 /// An age at which messages are compared: the label `age`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Age {
-    /// The first state that was published, of a vendor whose numbers come once a day.
+    /// The first published state, for a vendor that publishes once a day.
     First,
-    /// So long after the message was sent, in seconds.
+    /// The time since the message was sent, in seconds.
     Seconds(u32),
 }
 
 impl fmt::Display for Age {
-    /// Canonical, whatever the configuration says: `30s` below a minute, `15m` below an hour,
-    /// hours from there (`1h30m`, `72h`).
+    /// The canonical form, however the configuration writes it: `30s` below a minute, `15m` below an hour,
+    /// and hours from there on (`1h30m`, `72h`).
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Age::Seconds(all) = *self else {
             return f.write_str("first");
@@ -260,7 +261,7 @@ impl fmt::Display for Age {
 impl std::str::FromStr for Age {
     type Err = ();
 
-    /// Reads the canonical form.
+    /// Parses the canonical form.
     fn from_str(text: &str) -> Result<Age, ()> {
         if text == "first" {
             return Ok(Age::First);
@@ -290,16 +291,16 @@ impl std::str::FromStr for Age {
     }
 }
 
-/// A figure of an application or a message besides its counts, as it is now: a gauge.
+/// A metric of an application or a message other than its counts: the current value of a gauge.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AppMetric {
-    /// Which, with its own labels.
+    /// The kind, with its labels.
     pub kind: AppMetricKind,
     /// Its value.
     pub value: f64,
 }
 
-/// Which figure, with its own labels.
+/// The kind of an application metric, with its labels.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[expect(missing_docs, reason = "the fields are named after the labels")]
 pub enum AppMetricKind {
@@ -352,28 +353,28 @@ pub enum AppMetricKind {
 }
 
 impl AppMetricKind {
-    /// Whether two of them cannot be added.
+    /// Whether it is a ratio, which cannot be added up.
     pub fn is_ratio(&self) -> bool {
         matches!(self, AppMetricKind::ConversionRatio { .. })
     }
 }
 
-/// Something that happened once, and that a vendor may tell more than once.
+/// Something that happened once, and that a vendor may report more than once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
-    /// Stands for it: nothing that names a person is kept.
+    /// Identifies the event, so that nothing that identifies a person is stored.
     pub digest: [u8; 16],
-    /// The digest that version 0.1 made of the same row, where it differs: a ledger that knows it
-    /// has counted the row.
+    /// The digest that version 0.1 computed for the same row, if it differs: a ledger that contains it has
+    /// counted the row.
     pub former: Option<[u8; 16]>,
     /// What it is.
     pub kind: EventKind,
-    /// When it happened, if the vendor says so: what is older than the application's birth counts
-    /// nothing.
+    /// When it happened, if the vendor says so. Events from before the application's first query are not
+    /// counted.
     pub at: Option<Timestamp>,
 }
 
-/// What can happen.
+/// The kinds of events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[expect(missing_docs, reason = "the fields are named after the labels")]
 pub enum EventKind {
@@ -383,19 +384,19 @@ pub enum EventKind {
         platform: Arc<str>,
         status: Arc<str>,
     },
-    /// Something that happened to an e-mail after its reports: a complaint, a late bounce.
+    /// An event of an e-mail after its reports: a complaint, or a late bounce.
     Tracked {
         measure: Measure,
         campaign: Option<Arc<str>>,
     },
-    /// A bounced e-mail address: one of a small set of kinds and reasons.
+    /// A bounced e-mail address, with one of a small set of kinds and reasons.
     BouncedAddress {
         kind: &'static str,
         reason: &'static str,
     },
 }
 
-/// The kinds and reasons of bounced addresses: the counters exist from the start.
+/// The kinds of bounced addresses, whose counters exist from the start.
 pub const BOUNCED_KINDS: [&str; 4] = ["hard", "soft", "complaint", "unknown"];
 /// The classes of the reasons of bounced addresses.
 pub const BOUNCED_REASONS: [&str; 6] = [
@@ -407,31 +408,31 @@ pub const BOUNCED_REASONS: [&str; 6] = [
     "other",
 ];
 
-/// What a vendor counted: each measure that it sent, once. What it did not send is not here.
+/// A vendor's counts: each measure that it sent, once. Measures that it did not send are absent.
 pub type Counts = Vec<(Measure, u64)>;
 
-/// The highest count that is believed: every integer up to it has an exact double.
+/// The highest plausible count: every integer up to it can be represented exactly as a double.
 pub const MAX_COUNT: u64 = (1 << 53) - 1;
 
-/// The state of one message at one moment, as the vendor told it.
+/// The state of one message at one moment, as reported by the vendor.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Snapshot {
-    /// The id that the message is asked for by.
+    /// The id under which the message was queried.
     pub asked: Arc<str>,
-    /// The vendor's own id of the message, the label `message_id`. Another one than `asked` where
-    /// a vendor has two names for a message.
+    /// The vendor's own id of the message, the label `message_id`. It differs from `asked` if a vendor has
+    /// two ids for a message.
     pub id: Arc<str>,
-    /// The campaign that the vendor names.
+    /// The campaign according to the vendor.
     pub campaign: Option<Arc<str>>,
-    /// When the vendor says that it was sent.
+    /// When it was sent according to the vendor.
     pub sent_at: Option<Timestamp>,
-    /// The start of the request that brought it: a snapshot is as old as that.
+    /// The start of the request, which determines the age of the snapshot.
     pub asked_at: Timestamp,
     /// The totals of the message, one entry per `channel`.
     pub totals: Vec<Totals>,
     /// The breakdown by vendor channel.
     pub breakdown: Vec<Row>,
-    /// The totals per message type, where the vendor has them as a level of its own.
+    /// The totals per message type, if the vendor reports them as a separate level.
     pub types: Vec<TypeTotals>,
 }
 
@@ -442,7 +443,7 @@ pub struct Totals {
     pub channel: &'static str,
     /// The counts.
     pub counts: Counts,
-    /// The delivery ratio that the vendor computed itself, 0 to 1.
+    /// The vendor's own delivery ratio, from 0 to 1.
     pub reported_ratio: Option<f64>,
 }
 

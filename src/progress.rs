@@ -1,4 +1,4 @@
-//! Progress of long work, on a terminal: piped, nothing of it is written.
+//! Progress of long operations on a terminal; nothing is written to a pipe or file.
 
 use std::{
     io::{self, Write},
@@ -10,12 +10,12 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::{collector::Progress, redact};
 
-/// All bars. They hide by themselves where standard error is no terminal.
+/// All progress bars. They are hidden automatically if standard error is not a terminal.
 static BARS: LazyLock<MultiProgress> =
     LazyLock::new(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr()));
 
-/// Standard error for one line of the log, without secrets. Lines and the bars do not disturb each
-/// other. The line is written when this is dropped, as a secret may come in two parts.
+/// Writes one line of the log to standard error, without secrets and without garbling the progress bars. The
+/// line is written on drop, because a secret may arrive in two parts.
 #[derive(Default)]
 pub struct ProgressAwareWriter(Vec<u8>);
 
@@ -40,13 +40,13 @@ impl Write for ProgressAwareWriter {
 impl Drop for ProgressAwareWriter {
     fn drop(&mut self) {
         if !self.0.is_empty() {
-            // There is nowhere to tell that the log cannot be written.
+            // A failure to write the log cannot be reported anywhere.
             let _ = self.flush();
         }
     }
 }
 
-/// Writes to the terminal while no bar is there.
+/// Writes to the terminal while the bars are hidden.
 pub fn suspend_bars(write: impl FnOnce()) {
     BARS.suspend(write);
 }
@@ -61,11 +61,11 @@ fn bar(template: &str, length: u64) -> ProgressBar {
     bar
 }
 
-/// How many ledgers of accounts are open. It leaves when all are.
+/// The number of opened account ledgers. The bar disappears when all are open.
 pub struct Opening(ProgressBar);
 
 impl Opening {
-    /// Of so many accounts.
+    /// A bar for this number of accounts.
     pub fn new(accounts: usize) -> Opening {
         let template = "{spinner} opening the ledger {wide_bar} {pos}/{len} accounts {elapsed}";
         Opening(bar(template, accounts as u64))
@@ -74,7 +74,7 @@ impl Opening {
 
 impl Progress for Opening {
     fn opened(&self) {
-        // An account that was lost and gained is opened again.
+        // An account that was lost and acquired again is opened twice.
         if self.0.is_finished() {
             return;
         }
@@ -85,25 +85,25 @@ impl Progress for Opening {
     }
 }
 
-/// How much is done of what is known. It leaves with its last owner.
+/// A progress bar for a growing amount of work. It disappears with its last owner.
 pub struct Bar(ProgressBar);
 
 impl Bar {
-    /// Queries that are answered.
+    /// A bar for answered queries.
     pub fn asking() -> Bar {
         let template =
-            "{spinner} asking the vendors {wide_bar} {pos}/{len} answers {elapsed}, {eta} left";
+            "{spinner} querying the vendors {wide_bar} {pos}/{len} answers {elapsed}, {eta} left";
         Bar(bar(template, 0))
     }
 
-    /// Parts of the history that are had.
+    /// A bar for fetched parts of the history.
     pub fn recalling() -> Bar {
         let template =
-            "{spinner} asking for history {wide_bar} {pos}/{len} answers {elapsed}, {eta} left";
+            "{spinner} fetching history {wide_bar} {pos}/{len} answers {elapsed}, {eta} left";
         Bar(bar(template, 0))
     }
 
-    /// Rows of a ledger that moves.
+    /// A bar for moved rows of a ledger.
     pub fn moving() -> Bar {
         Bar(bar(
             "{spinner} moving the ledger: {human_pos} rows {elapsed}",
@@ -111,19 +111,19 @@ impl Bar {
         ))
     }
 
-    /// So many rows more were moved.
+    /// More rows were moved.
     pub fn moved(&self, rows: u64) {
         self.0.inc(rows);
     }
 
-    /// Bodies of reports that are read again.
+    /// A bar for replayed bodies.
     pub fn replaying() -> Bar {
         let template =
             "{spinner} reading the quarantine {wide_bar} {pos}/{len} bodies {elapsed}, {eta} left";
         Bar(bar(template, 0))
     }
 
-    /// Writes something that the bars must not disturb.
+    /// Writes something while the bars are hidden.
     pub fn suspend_bars(&self, write: impl FnOnce()) {
         BARS.suspend(write);
     }

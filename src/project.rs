@@ -1,4 +1,4 @@
-//! What the repository's documents say about it is true.
+//! Tests that the repository's documents match its contents.
 
 mod imports;
 
@@ -91,10 +91,10 @@ fn each_claim_of_the_threat_model_names_a_test_that_is_there() {
     assert!(tests > 15, "{tests}");
 }
 
-/// Keys of the web configuration, which the model speaks of.
+/// Keys of the web configuration that the model mentions.
 const WEB_KEYS: [&str; 2] = ["client_allowed_sans", "rate_limit"];
 
-/// A fault that is put into the code on purpose names lines that are there.
+/// Each deliberate fault refers to lines that exist in the code.
 #[test]
 fn each_fault_has_its_lines_in_the_code() {
     let pattern = format!("{}/tests/faults/*.patch", env!("CARGO_MANIFEST_DIR"));

@@ -1,4 +1,4 @@
-//! Secrets that cannot be shown by accident: the one way out is called [`Secret::expose`].
+//! Secrets that cannot be exposed by accident; only [`Secret::expose`] returns them.
 
 use std::{fmt, path::PathBuf, sync::Arc};
 
@@ -26,18 +26,18 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// A secret with the place that it came from.
+/// A secret with its source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretSource {
-    /// What was read last.
+    /// The last value that was read.
     pub value: Secret,
-    /// The file that it was read from (`x_file`); `None` if it stands in the configuration.
+    /// The file that it was read from (`x_file`); `None` if it is in the configuration.
     pub file: Option<PathBuf>,
 }
 
 impl SecretSource {
-    /// Reads the file again, without the line end that editors add. `Ok(None)` where the secret
-    /// did not come from a file: there is nothing new to be had.
+    /// Reads the file again, without the line end that editors add. `Ok(None)` if the secret did not come
+    /// from a file.
     pub fn reread(&self) -> std::io::Result<Option<Secret>> {
         let Some(file) = &self.file else {
             return Ok(None);

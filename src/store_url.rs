@@ -1,21 +1,22 @@
-//! What the URL of a ledger's store names: `store.url`, and what `migrate` is given.
+//! URLs of a ledger's store, for `store.url` and `migrate`.
 
 use std::path::{Path, PathBuf};
 
 use crate::secret::Secret;
 
-/// Where a ledger is.
+/// The location of a ledger.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StoreUrl {
-    /// One file, for one exporter.
+    /// An SQLite file, for one exporter.
     Sqlite(PathBuf),
-    /// A server, for several. The whole URL is a secret: it can hold a password.
+    /// A PostgreSQL server, for several exporters. The whole URL is a secret, because it can contain a
+    /// password.
     Postgres(Secret),
 }
 
 impl StoreUrl {
-    /// Reads `sqlite:data/delivery.db`, `postgres://user:password@host/database` and the like; `None`: it
-    /// names no store. A path stays as it is written.
+    /// Parses `sqlite:data/delivery.db`, `postgres://user:password@host/database` and the like; `None` for
+    /// anything else. A path is not changed.
     pub fn parse(url: &str) -> Option<StoreUrl> {
         if let Some(path) = url.strip_prefix("sqlite:") {
             let path = path.strip_prefix("//").unwrap_or(path);
@@ -26,7 +27,7 @@ impl StoreUrl {
         is_postgres.then(|| StoreUrl::Postgres(Secret::new(url)))
     }
 
-    /// The same, with the path of a file as `place` makes it.
+    /// The same location, with a file's path transformed by `place`.
     pub fn placed(self, place: impl FnOnce(&Path) -> PathBuf) -> StoreUrl {
         match self {
             StoreUrl::Sqlite(path) => StoreUrl::Sqlite(place(&path)),

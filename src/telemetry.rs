@@ -1,4 +1,4 @@
-//! What the exporter tells about itself besides metrics: its log, and traces.
+//! The exporter's log and traces.
 
 use tracing::{Level, Subscriber};
 use tracing_subscriber::{
@@ -17,11 +17,11 @@ use crate::{
     spans::TRACE_TARGET,
 };
 
-/// Libraries that warn of what a client or server does to a connection. Anyone who can connect could fill
-/// the log with it.
+/// Libraries that log warnings about the behaviour of a client or server. Anyone who can connect could fill
+/// the log with them.
 const PROTOCOL_LIBRARIES: [&str; 5] = ["h2", "hyper", "hyper_util", "rustls", "tokio_rustls"];
 
-/// The least important level at which a target's messages are for people.
+/// The lowest level at which a target's messages are useful to users.
 fn level_of(target: &str) -> Level {
     let library = target.split("::").next().unwrap_or_default();
     if PROTOCOL_LIBRARIES.contains(&library) {
@@ -31,11 +31,11 @@ fn level_of(target: &str) -> Level {
     }
 }
 
-/// Sets up the log, on standard error, and the traces if the configuration wants them.
+/// Sets up the log, on standard error, and traces if they are configured.
 ///
 /// # Errors
 ///
-/// The traces' connection cannot be set up. The log works then all the same.
+/// The connection for traces cannot be set up. The log works nevertheless.
 pub fn start(flags: &Flags, config: Option<&Config>) -> Result<Option<Traces>, String> {
     let traces = match config.and_then(|config| Some((config, config.otlp.as_ref()?))) {
         Some((config, otlp)) if otlp.traces => Some(Traces::start(otlp, &config.replica)),
@@ -52,7 +52,7 @@ pub fn start(flags: &Flags, config: Option<&Config>) -> Result<Option<Traces>, S
         LogLevel::Warn => Level::WARN,
         LogLevel::Error => Level::ERROR,
     };
-    // The libraries' own chatter is for nobody who runs an exporter.
+    // Debug messages of libraries are of no use to operators.
     let ours = filter_fn(|metadata| {
         let own = metadata.target().starts_with("delivery_");
         (own && metadata.target() != TRACE_TARGET)
@@ -66,7 +66,7 @@ pub fn start(flags: &Flags, config: Option<&Config>) -> Result<Option<Traces>, S
             .layer()
             .with_filter(filter_fn(|metadata| metadata.target() == TRACE_TARGET))
     });
-    // A process that runs two exporters (a test) has one log.
+    // A process with two exporters (a test) has one log.
     let _ = tracing_subscriber::registry()
         .with(log)
         .with(spans)

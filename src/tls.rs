@@ -1,4 +1,4 @@
-//! TLS towards others: vendors, receivers, databases, lists of messages.
+//! TLS of outgoing connections: to vendors, OTLP receivers, databases and lists of messages.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use rustls::pki_types::{CertificateDer, pem::PemObject};
 
 use crate::files;
 
-/// Chooses the implementation of cryptography for this process. Everything here chooses the same, so
-/// it does not matter who comes first.
+/// Installs the cryptography provider of this process. All callers install the same one, so the order does
+/// not matter.
 pub(crate) fn choose_cryptography() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
@@ -16,24 +16,24 @@ pub(crate) fn choose_cryptography() {
 ///
 /// # Errors
 ///
-/// The file and why it cannot be read.
+/// The file, and why it cannot be read.
 pub(crate) fn pem(path: &Path) -> Result<Vec<u8>, String> {
     files::read(path, files::MAX_PEM).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-/// Reads a `ca_file`: the authorities of which one has to have signed the other side's certificate.
+/// Reads a `ca_file`: the authorities, one of which must have signed the server's certificate.
 ///
 /// # Errors
 ///
-/// The file and why it cannot be read; also where it holds no certificate, as nobody would be trusted
-/// then, and every request would fail.
+/// The file, and why it cannot be read. A file without a certificate is an error too, because nothing would
+/// be trusted and every request would fail.
 pub(crate) fn authorities(path: &Path) -> Result<Vec<u8>, String> {
     let text = pem(path)?;
     let mut certificates = CertificateDer::pem_slice_iter(&text);
     match certificates.next() {
         Some(Ok(_)) => Ok(text),
         Some(Err(error)) => Err(format!("{}: {error}", path.display())),
-        None => Err(format!("{} has no certificate", path.display())),
+        None => Err(format!("{} contains no certificate", path.display())),
     }
 }
 
@@ -50,8 +50,8 @@ mod tests {
         for (text, problem) in [
             (certificate.clone(), None),
             (format!("{key}{certificate}"), None),
-            (String::new(), Some("ca.pem has no certificate")),
-            (key, Some("ca.pem has no certificate")),
+            (String::new(), Some("ca.pem contains no certificate")),
+            (key, Some("ca.pem contains no certificate")),
             (certificate.replace("MII", "?II"), Some("ca.pem: ")),
         ] {
             std::fs::write(&path, &text).unwrap();
@@ -61,6 +61,6 @@ mod tests {
                 (other, _) => panic!("{text}: {other:?}"),
             }
         }
-        assert!(authorities(directory.path()).is_err(), "no regular file");
+        assert!(authorities(directory.path()).is_err(), "not a regular file");
     }
 }

@@ -1,8 +1,8 @@
-//! The one source of time of the exporter and the simulators: wall time, monotonic time and sleep.
+//! The only source of time for the exporter and the simulators: wall time, monotonic time and sleep.
 //!
-//! Everything that decides by time (due times, signatures, ages, statistics that grow) asks a
-//! [`Clock`] that was passed to it, so that a test can drive all of it together. Network timeouts
-//! alone use tokio's timer: a socket waits in real time whatever the clock says.
+//! All code that depends on time (due times, signatures, ages, growing statistics) uses a [`Clock`] that was
+//! passed to it, so that a test can control all of it. Only network timeouts use tokio's timer, because
+//! sockets wait in real time.
 
 use std::{
     collections::BTreeMap,
@@ -17,21 +17,21 @@ use std::{
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::oneshot;
 
-/// A point of monotonic time: the time since the clock was made. It never goes back, and stands
-/// for nothing outside this process.
+/// A point of monotonic time: the time since the clock was created. It never goes back, and has no meaning
+/// outside this process.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(Duration);
 
 impl Moment {
-    /// Later than any moment that is reached.
+    /// Later than any moment that can be reached.
     pub const MAX: Moment = Moment(Duration::MAX);
 
-    /// The moment so long after the clock was made.
+    /// The moment at this time after the clock was created.
     pub fn from_start(length: Duration) -> Moment {
         Moment(length)
     }
 
-    /// The time since the clock was made.
+    /// The time since the clock was created.
     pub fn since_start(self) -> Duration {
         self.0
     }
@@ -45,7 +45,7 @@ impl Moment {
 impl std::ops::Sub<Duration> for Moment {
     type Output = Moment;
 
-    /// Stops at the moment at which the clock was made.
+    /// Saturates at the moment at which the clock was created.
     fn sub(self, length: Duration) -> Moment {
         Moment(self.0.saturating_sub(length))
     }
@@ -112,8 +112,8 @@ impl Clock {
         }
     }
 
-    /// The wall time that belonged to the moment at which the clock was made, by the wall clock as it
-    /// stands now. It changes when somebody sets the wall clock, and only then.
+    /// The wall time of the moment at which the clock was created, according to the current wall clock. It
+    /// changes only when the wall clock is set.
     pub fn origin(&self) -> Timestamp {
         match &self.0 {
             Source::Manual(manual) => manual.wall(),
@@ -122,14 +122,14 @@ impl Clock {
         }
     }
 
-    /// When the monotonic clock reaches a wall time, as long as nobody sets the wall clock; what
-    /// was before the clock was made is its first moment.
+    /// The moment at which a wall time is reached unless the wall clock is set. Times before the clock was
+    /// created map to its first moment.
     pub fn moment_of(&self, time: Timestamp) -> Moment {
         let since_origin = time.duration_since(self.origin());
         Moment(Duration::try_from(since_origin).unwrap_or_default())
     }
 
-    /// Monotonic time: unlike [`Clock::now`] it is not set by anyone.
+    /// Monotonic time: unlike [`Clock::now`], it cannot be set.
     pub fn monotonic(&self) -> Moment {
         Moment(match &self.0 {
             Source::System { start } => start.elapsed(),
@@ -143,8 +143,8 @@ impl Clock {
         self.sleep_until(self.monotonic() + length).await;
     }
 
-    /// Says that something outside this process's tasks is waited for, such as a socket, as long as
-    /// the guard lives. Whoever moves a manual clock waits for that first; other clocks do not mind.
+    /// Marks the caller as waiting for something outside this process's tasks, such as a socket, while the
+    /// guard lives. A test that advances a manual clock waits for that first; other clocks ignore it.
     pub fn waits_outside(&self) -> WaitsOutside {
         WaitsOutside(match &self.0 {
             Source::Manual(manual) => {
@@ -178,7 +178,7 @@ impl fmt::Debug for Clock {
     }
 }
 
-/// `time` plus `by`, which may be negative; or the last or first time that can be written.
+/// `time` plus `by`, which may be negative, saturating at the first and last representable times.
 pub fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
     let end = if by.is_negative() {
         Timestamp::MIN
@@ -188,12 +188,12 @@ pub fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
     time.checked_add(by).unwrap_or(end)
 }
 
-/// `time` plus `length`, or the last time that can be written.
+/// `time` plus `length`, or the last representable time.
 pub fn after(time: Timestamp, length: Duration) -> Timestamp {
     later(time, signed(length))
 }
 
-/// `time` less `length`, or the first time that can be written.
+/// `time` minus `length`, or the first representable time.
 pub fn before(time: Timestamp, length: Duration) -> Timestamp {
     later(time, -signed(length))
 }

@@ -1,4 +1,4 @@
-"""A unit test of every alert: it is silent while all is well, fires, stays silent at the near miss, and ends."""
+"""A unit test for every alert: it is silent in normal operation, fires, stays silent in a near miss, and resolves."""
 
 import dataclasses
 import re
@@ -34,12 +34,12 @@ class Case:
 
 
 def _past(labels: dict, rate: float) -> Line:
-    """What was usual, as if it had been recorded."""
+    """A usual value, as if it had been recorded."""
     return Line("delivery:cohort_past:ratio14d", {"job": "delivery"} | labels, rate, rate, rate, True)
 
 
 def _cohort(labels: dict, sent: float, good: float, bad: float, near: float, age: str = "5m", past: float = 0.9, channel: str | None = None) -> list[Line]:
-    """A part of an application: `channel` where the vendor has no breakdown."""
+    """A part of an application: `channel` if the vendor has no breakdown."""
     family = "delivery_cohort" if channel else "delivery_cohort_channel"
     own = labels | {"age": age} | ({"channel": channel} if channel else {})
     return [
@@ -89,7 +89,7 @@ CASES = [
     Case("DeliveryRateLow", "warning", _cohort(SHOP, 10, 9, 7.2, 8.8, channel="push"), (70, 60, 460)),
     Case(
         "DeliveryRateLowLater", "warning",
-        # Long enough to have a past of its own.
+        # Long enough to have its own history.
         _cohort(SHOP, 100, 90, 70, 89, age="24h", channel="push")[:3], (330, 60, 160), "10m",
     ),
     Case(
@@ -100,36 +100,36 @@ CASES = [
     Case(
         "DeliveryVendorChannelOutage", "page",
         _cohort(_channel(NEWS, "android", "fcm"), 10, 9, 1, 1)
-        # At the near miss the other vendor's FCM is well.
+        # In the near miss, the other vendor's FCM is normal.
         + _cohort(_channel(GAMES, "android", "fcm"), 10, 9, 2, 9),
     ),
     Case(
         "DeliveryVendorChannelOutage", "page",
         _cohort(_channel(NEWS, "android", "fcm"), 10, 9, 1, 1)
         + _cohort(_channel(GAMES, "android", "fcm"), 10, 9, 2, 2)
-        # At the near miss the applications' other channels are as low: it is their audiences.
+        # In the near miss, the applications' other channels are equally low, so the cause is their audiences.
         + _cohort(_channel(NEWS, "android", "xiaomi"), 10, 9, 9, 1)
         + _cohort(_channel(GAMES, "web", "chrome"), 10, 9, 9, 2),
     ),
     Case(
         "DeliveryVendorDropped", "page",
         _cohort(_channel(NEWS, "android", "fcm"), 10, 9, 1, 1)
-        # At the near miss another application of the account is well.
+        # In the near miss, another application of the account is normal.
         + _cohort(_channel(NEWS | {"application": "orders"}, "android", "fcm"), 10, 9, 1, 9),
     ),
     Case("DeliveryCloudErrors", "warning", _errors("cloud")),
     Case("DeliveryRegistrationErrors", "warning", _errors("registration")),
     Case("DeliveryExpiredErrors", "warning", _errors("expired")),
-    # Without a past only an extreme counts: the first day of an account is no surge.
+    # Without a history only an extreme counts, so that the first day of an account is not a surge.
     Case("DeliveryCloudErrors", "warning", _errors("cloud", 30, 15, None)),
     Case("DeliveryRegistrationErrors", "warning", _errors("registration", 30, 15, None)),
     Case("DeliveryExpiredErrors", "warning", _errors("expired", 35, 15, None)),
-    # Who has always had many has to have far more.
+    # An application that always has many errors needs far more.
     Case("DeliveryExpiredErrors", "warning", _errors("expired", 35, 20, 0.3)),
     # One campaign alone has one audience.
     Case("DeliveryExpiredErrors", "warning", [
         *_errors("expired", 20, 10),
-        # At the near miss it is one message an hour that all of them are of.
+        # In the near miss, all of them belong to one message per hour.
         Line("delivery_cohort_messages_total", TARGET | SHOP | {"channel": "push", "age": "5m"}, 1 / 60, 1, 1 / 60),
     ]),
     Case("DeliveryHardBounces", "page", _mail("delivery_bounces_total", {"kind": "hard"}, 5, 200, 30), (96, 60, 160), "30m"),
@@ -143,13 +143,13 @@ CASES = [
     Case("DeliveryNothingSent", "page", [
         Line("delivery_sent_total", TARGET | SHOP | {"channel": "push"}, 20, 0, 2),
         _gauge("delivery_up", {"provider": "infobip_push", "account": "global"}, 1, 1, 1),
-        # Looked at well before it ends, whichever end of a range belongs to it: that differs between
+        # Checked well before it ends, because which end of a range is included differs between
         # Prometheus 2 and 3.
     ], (400, 12, 60), "5m"),
     Case("DeliveryNothingSent", "page", [
         Line("delivery_sent_total", TARGET | SHOP | {"channel": "push"}, 20, 0, 0),
         _gauge("delivery_up", {"provider": "infobip_push", "account": "global"}, 1, 1, 1),
-        # At the near miss it sends a campaign now and then, and pauses by chance.
+        # In the near miss, it sends occasional campaigns and pauses by chance.
         Line("delivery:messages_usual:min24h", {"job": "delivery"} | SHOP | {"channel": "push"}, 40, 40, 2, True),
     ], (400, 12, 60), "5m"),
     Case("DeliveryDailyFiguresLate", "warning", [
@@ -167,7 +167,7 @@ CASES = [
     Case("DeliveryAccountFailing", "page", [_gauge("delivery_up", {"provider": "infobip_push", "account": "global"}, 1, 0, 1)]),
     Case("DeliveryCredentialsRefused", "page", [
         Line("delivery_exporter_collect_failures_total", TARGET | DATASET | {"reason": "unauthorized"}, 0, 1, 1),
-        # At the near miss some query of the pass went well.
+        # In the near miss, one query of the pass succeeded.
         _gauge("delivery_exporter_collect_success", DATASET, 1, 0, 1),
     ]),
     Case("DeliveryRateLimited", "warning", [
@@ -188,7 +188,7 @@ CASES = [
     Case("DeliveryDiscoveryFailing", "warning", [_gauge("delivery_exporter_discovery_success", {"account": "global", "source": "file"}, 1, 0, 1)]),
     Case("DeliveryAccountUnheld", "page", [
         _gauge("delivery_exporter_lease_held", {"account": "global"}, 1, 0, 0),
-        # At the near miss another replica has it.
+        # In the near miss, another replica holds it.
         Line("delivery_exporter_lease_held", TARGET | {"account": "global", "instance": "b:9847"}, 0, 0, 1, True),
     ]),
     Case("DeliveryScrapedTooSeldom", "warning", [_gauge("delivery_exporter_zero_hold_sufficient", {}, 1, 0, 1)]),
@@ -244,7 +244,7 @@ def pruned(made: dict) -> dict[str, dict]:
 
 
 def _needed(groups: list[dict], alert: str) -> list[dict]:
-    """An alert, and whatever it reads, in the order of the file."""
+    """An alert and everything that it reads, in the order of the file."""
     wanted, known = {alert}, set()
     while wanted:
         name = wanted.pop()
@@ -260,7 +260,7 @@ def _needed(groups: list[dict], alert: str) -> list[dict]:
 
 
 def of_objectives() -> dict:
-    """The tests of objectives, which no shipped rule has."""
+    """The tests of objectives, which the shipped rules do not contain."""
     own = TARGET | SHOP | {"channel": "push", "age": "1h"}
 
     def case(alert: str, severity: str, bad: float, near: float, few: bool, phases: tuple[int, int, int]) -> Case:
@@ -273,7 +273,7 @@ def of_objectives() -> dict:
     wanted = [
         # 70 % are lost: beyond what half of it would be. A near miss loses a third, which is slow.
         case("DeliveryObjectiveBurnsFast", "page", 30, 67, False, (150, 120, 180)),
-        # As much is lost, of too few to wake somebody.
+        # The same loss, but of too few messages to wake somebody.
         case("DeliveryObjectiveBurnsFast", "page", 30, 0.6, True, (150, 120, 180)),
         # 40 % are lost for half a day; at the near miss 9 %, which the budget allows.
         case("DeliveryObjectiveBurnsSlowly", "warning", 60, 91, False, (1500, 750, 2000)),
@@ -282,13 +282,13 @@ def of_objectives() -> dict:
 
 
 def of_limits(made: dict) -> dict[str, dict]:
-    """The rules and tests of an absolute limit, which no shipped rule has."""
+    """The rules and tests of an absolute limit, which the shipped rules do not contain."""
     alert = "DeliveryRateBelowLimit"
     groups = _needed(made["groups"], alert)
     own = TARGET | SHOP | {"channel": "push", "age": "1h"}
     case = Case(alert, "warning", [
         Line("delivery_cohort_sent_total", own, 10, 10, 10),
-        # The limit is 80 %; at the near miss chance could explain what is missing of it.
+        # The limit is 80 %; in the near miss, chance could explain the shortfall.
         Line("delivery_cohort_delivered_total", own, 9, 7, 7.9),
     ])
     return {

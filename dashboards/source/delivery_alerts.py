@@ -7,12 +7,12 @@ WHERE = "{{ $labels.application }} ({{ $labels.account }}, {{ $labels.provider }
 
 
 def spread(level: str) -> str:
-    """The factor of a level's tolerance: its own, or a cautious one while it has no past."""
+    """The factor of a level's tolerance: its own, or a cautious one while it has no history."""
     return f"(delivery:{level}_spread:score14d or delivery:{level}_expected:increase1h * 0 + 2)"
 
 
 def shares(*equal: str, by: str) -> str:
-    """What is delivered of what is usual, by other labels, for whoever reads the alert."""
+    """A template that lists shares of the usual rate by other labels, for the reader of the alert."""
     matchers = ",".join(f"{label}=%q" for label in equal)
     values = " ".join(f"$labels.{label}" for label in equal)
     query = f"min by({by}) (delivery:part_delivery:ratio1h{{{matchers}}})"
@@ -22,13 +22,13 @@ def shares(*equal: str, by: str) -> str:
 
 
 def going_on(window: str, some: str = "") -> str:
-    """The sends of a window while the sending goes on: what comes back of a large campaign comes for
-    hours, and is not of the few sends after it."""
+    """The sends of a window while sending continues. Bounces and reports of a large campaign arrive for
+    hours, and do not belong to the few sends after it."""
     return f"(delivery:sent_base:increase{window}{some} > 0.1 * max_over_time(delivery:sent:increase1h{some}[6h]))"
 
 
 def rate_alerts(rules: Rules) -> None:
-    """Drops of the delivery rate against the own past at equal age and equal mix."""
+    """Drops of the delivery rate compared with the application's own history, at equal age and equal mix."""
     rules.group("delivery-rate", "1m")
 
     def dropped(level, window, ages, score, ratio, missing, messages):
@@ -39,8 +39,8 @@ def rate_alerts(rules: Rules) -> None:
           and delivery:{level}_effective_messages:increase{window} >= {messages}
         )"""
 
-    # Of a message or two: an audience that has not been here for long acts on the odds of a delivery, so
-    # what is left of the odds tells it from an outage.
+    # For one or two messages: an audience that has been inactive for long lowers the odds of a delivery, so
+    # the remaining odds distinguish it from an outage.
     def collapsed(level, window, ages, score, odds, most, missing):
         usual = f"delivery:{level}_usual:ratio{window}"
         return f"""(
@@ -70,8 +70,8 @@ def rate_alerts(rules: Rules) -> None:
         f"{WHERE} delivers {{{{ $value | humanizePercentage }}}} fewer {{{{ $labels.channel }}}} messages than it normally does",
         """
         In the last hour, this application delivered {{ $value | humanizePercentage }} fewer messages than it normally
-        does, compared at the same age of the messages and the same mix of vendor channels. If an alert on a vendor channel
-        or on the vendor fires too, the cause is there. If only this application is affected, check its credentials and
+        does, compared at the same age of the messages and the same mix of vendor channels. If an alert for a vendor channel
+        or for the vendor fires too, the cause is there. If only this application is affected, check its credentials and
         certificates, its newest release, and the audience of its newest campaign. Its vendor channels, compared with
         their normal rate:"""
         + shares("account", "application", by="vendor_channel"),
@@ -94,7 +94,7 @@ def rate_alerts(rules: Rules) -> None:
         f"{WHERE} delivers {{{{ $value | humanizePercentage }}}} fewer {{{{ $labels.channel }}}} messages than it normally does",
         """
         This application delivers {{ $value | humanizePercentage }} fewer messages than it normally does. The difference is
-        larger than chance and its usual variation explain. Possible causes are a decline over days, one weak vendor
+        larger than chance and the usual variation explain. Possible causes are a decline over days, one weak vendor
         channel, a partial outage of the vendor, or an unusual audience.""",
         keep="30m",
     )
@@ -146,8 +146,8 @@ def rate_alerts(rules: Rules) -> None:
         keep="15m",
     )
 
-    # Where an application's other channels are low as well, it is its audience or its vendor; an
-    # application with this channel alone (nothing of nothing) counts.
+    # If an application's other channels are low as well, the cause is its audience or its vendor; an
+    # application that has only this channel (0 of 0) counts.
     def everywhere(window, score, ratio):
         return f"""(
           1 - (delivery:vendor_channel_delivery:ratio{window}{{{part}}} < {ratio})
@@ -205,12 +205,12 @@ def rate_alerts(rules: Rules) -> None:
 
 
 def error_alerts(rules: Rules) -> None:
-    """Errors by their reason: whose side it is. Judged against what this application's own hours have had, as
-    some always have many, or have them every night; without a past only by an extreme."""
+    """Errors by reason, which shows the responsible side. Compared with the application's own past hours, because
+    some always have many errors, or have them every night; without a history only an extreme counts."""
     rules.group("delivery-errors", "1m")
-    # The hour sees what is small or thin; the quarter does not wait until the hour before has left the
+    # The hour detects small or thinly spread errors; the quarter hour reacts before the previous hour has left the
     # window.
-    # One campaign has one audience: alone it warns only at an extreme.
+    # One campaign has one audience, so a single campaign warns only at an extreme.
     same = "on(job, provider, account, application, channel)"
     several = f"unless {same} (delivery:sent_burst:share1h > 0.7 or delivery:messages:increase1h < 3)"
     busy = f" and on(job, provider, account, application, channel) {going_on('15m')}"
@@ -251,7 +251,7 @@ def error_alerts(rules: Rules) -> None:
             more than normal. The time to live is too short, the devices were off, or a vendor channel is stalled.""",
         ),
     ):
-        # Where devices expire depends on the hour, and the first campaign of a night is none to warn of.
+        # The share of expired messages depends on the hour, and the first campaign of a night is no reason to warn.
         known = "" if name == "DeliveryExpiredErrors" else " or delivery:errors_usual:hours14d >= 25"
         surges = []
         for window, beside in (("1h", ""), ("15m", busy)):
@@ -282,7 +282,7 @@ def error_alerts(rules: Rules) -> None:
 def mail_alerts(rules: Rules) -> None:
     """E-mail: bounces, complaints, the time to delivery."""
     rules.group("delivery-mail", "1m")
-    # Between two newsletters the denominator leaves the day before the late bounces do.
+    # Between two newsletters, the sends leave the window of a day before their late bounces do.
     there = '(delivery:sent:increase1d{channel="email"} > 0.5 * (delivery:sent:increase1d offset 12h or delivery:sent:increase1d * 0))'
     hard = 'sum without(kind) (delivery:bounces:increase{window}{{channel="email",kind="hard"}})'
     day, hour = hard.format(window="1d"), hard.format(window="1h")
@@ -294,17 +294,17 @@ def mail_alerts(rules: Rules) -> None:
             ({wilson_lower(day, there, 3)} > {limit} and {day} > 50)
             or ({wilson_lower(hour, lately, 4)} > {limit} and {hour} > {least})""",
             severity,
-            f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} of the e-mails bounce for good",
+            f"{WHERE}: at least {{{{ $value | humanizePercentage }}}} of the e-mails bounce permanently",
             """
-            At least {{ $value | humanizePercentage }} of the e-mails of the last day, or of the last hour, bounced for
-            good. Amazon SES reviews senders at 5 % and stops them at 10 %, so stop a campaign that bounces. The usual
-            causes are an old or bought list, or a sign-up form without confirmation. Providers divide by other numbers,
-            so their figure differs.""",
+            At least {{ $value | humanizePercentage }} of the e-mails of the last day, or of the last hour, bounced
+            permanently. Amazon SES reviews senders at 5 % and stops them at 10 %, so stop a campaign that bounces. The usual
+            causes are an old or bought list, or a sign-up form without confirmation. Providers use other denominators,
+            so their figures differ.""",
             wait="15m",
             keep="1h",
         )
     complaints = 'delivery:complaints:increase1d{channel="email"}'
-    # A handful of people on a small list is no reason to wake somebody.
+    # A few people on a small list are no reason to wake somebody.
     for severity, limit, z, least in (("page", 0.003, 3, 30), ("warning", 0.001, 2.5, 12)):
         rules.alert(
             "DeliveryComplaints",
@@ -316,7 +316,7 @@ def mail_alerts(rules: Rules) -> None:
             """
             At least {{ $value | humanizePercentage }} of the recipients of the last day marked the e-mail as spam. Google
             asks senders to stay below 0.1 % and never to reach 0.3 %. Stop the campaign that they complain about. Mailbox
-            providers count only their own recipients, so their figure differs.""",
+            providers count only their own recipients, so their figures differ.""",
             wait="15m",
             keep="1h",
         )
@@ -338,9 +338,9 @@ def mail_alerts(rules: Rules) -> None:
 
 
 def volume_alerts(rules: Rules) -> None:
-    """Nothing sent where there always was, and what vanished."""
+    """Applications that stopped sending, and series that vanished."""
     rules.group("delivery-volume", "1m")
-    # Who sends campaigns now and then pauses by chance; who sends thirty messages in the quietest hour does not.
+    # A sender of occasional campaigns pauses by chance; a sender with thirty messages in the quietest hour does not.
     rules.alert(
         "DeliveryNothingSent",
         """
@@ -371,7 +371,7 @@ def volume_alerts(rules: Rules) -> None:
         In the last hour this application sent {{ $value | humanize }} messages, less than a fifth of the least that it
         sent at this time on any day of the last week. Infobip e-mail counts a message as sent when its report arrives, so
         missing reports look the same.""",
-        # Who sends campaigns alone may have an hour without one.
+        # An application that sends only campaigns may have an hour without one.
         wait="1h",
         keep="30m",
     )
@@ -381,7 +381,7 @@ def volume_alerts(rules: Rules) -> None:
         delivery:daily_sent:increase25h < 0.2 * (delivery:daily_sent_usual:min7d > 100)
         and on(account) (max by(account) (delivery_up) == 1)""",
         "warning",
-        f"{WHERE}: the vendor's figures of the day are late or far too low",
+        f"{WHERE}: the vendor's daily figures are late or far too low",
         """
         This vendor publishes its figures once a day. In the last 25 hours it published {{ $value | humanize }} sends, less
         than a fifth of the least of any day of the last week.""",
@@ -396,14 +396,14 @@ def volume_alerts(rules: Rules) -> None:
         "warning",
         f"{WHERE} is no longer monitored",
         """
-        An hour ago the exporter had figures of this application, and now it has none. The account or application was
+        An hour ago the exporter had figures for this application, and now it has none. The account or application was
         removed from the configuration, the exporter is down, or no replica holds the account.""",
         wait="15m",
     )
 
 
 def settings(rules: Rules, limits: dict[str, float]) -> None:
-    """Absolute limits, for who wants them: push has no rate that is good everywhere."""
+    """Optional absolute limits: for push messages, no single rate is right for every application."""
     if not limits:
         return
     rules.group("delivery-limits", "1m")
@@ -415,7 +415,7 @@ def settings(rules: Rules, limits: dict[str, float]) -> None:
             f"1 - {wilson_lower(f'{sent} - {delivered}', sent, 3)} < {limit} and {sent} > 100",
             "warning",
             f"{WHERE} delivers at most {{{{ $value | humanizePercentage }}}} within an hour, less than the limit of {limit:.0%}",
-            f"At most {{{{ $value | humanizePercentage }}}} of the messages were delivered within an hour. The limit that is set for this application is {limit:.0%}.",
+            f"At most {{{{ $value | humanizePercentage }}}} of the messages were delivered within an hour. The configured limit for this application is {limit:.0%}.",
             wait="5m",
             keep="30m",
         )

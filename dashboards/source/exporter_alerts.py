@@ -15,8 +15,8 @@ def exporter_alerts(rules: Rules) -> None:
         "page",
         "The exporter {{ $labels.instance }} is down",
         """
-        Prometheus cannot scrape the exporter. Until it can, no other delivery alert fires. Reports that a vendor hands out
-        only once wait at the vendor, so none is lost.""",
+        Prometheus cannot scrape the exporter. Until it can, no other delivery alert fires. Reports that a vendor delivers
+        only once wait at the vendor, so none are lost.""",
         wait="5m",
     )
     rules.alert(
@@ -28,8 +28,8 @@ def exporter_alerts(rules: Rules) -> None:
         account + " ({{ $labels.provider }}): the vendor answered only {{ $value | humanizePercentage }} of the passes",
         """
         In the last half hour the vendor answered {{ $value | humanizePercentage }} of the exporter's passes over this
-        account, and the latest pass failed. delivery_exporter_collect_failures_total has the reasons: unauthorized and
-        forbidden are the credentials; timeout, connect, dns and tls are the network; vendor is the vendor.""",
+        account, and the latest pass failed. See the reasons in delivery_exporter_collect_failures_total: unauthorized and
+        forbidden point to the credentials; timeout, connect, dns and tls to the network; vendor to an error of the vendor.""",
         wait="10m",
     )
     rules.alert(
@@ -41,17 +41,17 @@ def exporter_alerts(rules: Rules) -> None:
         part + ": the vendor refuses the credentials",
         """
         The vendor refused {{ $value | humanize }} requests in fifteen minutes because the key is wrong, has expired, or
-        lacks a right. Renew it in the vendor's console, store it where the configuration reads it, and reload.""",
+        lacks a permission. Renew it in the vendor's console, store it where the configuration reads it, and reload.""",
         wait="5m",
     )
     rules.alert(
         "DeliveryRateLimited",
         f"sum without({REPLICA}) (increase(delivery_exporter_rate_limited_total[30m])) > 10",
         "warning",
-        account + ": the vendor refuses requests as too many ({{ $labels.dataset }})",
+        account + ": the vendor refuses requests because of its rate limit ({{ $labels.dataset }})",
         """
-        In half an hour the vendor refused {{ $value | humanize }} requests of this account as too many. Another program may
-        share the account's limit. If none does, lower rate_limit or raise interval of this account.""",
+        In half an hour the vendor refused {{ $value | humanize }} requests of this account because of its rate limit.
+        Another program may use the same limit. If none does, lower rate_limit or raise interval for this account.""",
         wait="15m",
     )
     rules.alert(
@@ -72,7 +72,7 @@ def exporter_alerts(rules: Rules) -> None:
         "{{ $labels.instance }} cannot write its ledger",
         """
         The exporter cannot reach or write its store (the disk is full or read-only, the file is locked, or the database is
-        down). Counters stand still. Reports that a vendor hands out only once are not fetched, so none is lost. The log has
+        down). Counters do not increase. Reports that a vendor delivers only once are not fetched, so none are lost. The log has
         the error.""",
         wait="2m",
     )
@@ -92,18 +92,19 @@ def exporter_alerts(rules: Rules) -> None:
         "warning",
         "{{ $labels.instance }}: {{ $value | humanize1024 }}B of delivery reports wait to be counted",
         """
-        {{ $value | humanize1024 }}B of delivery reports wait in the spool, and they grow: reports are fetched faster than the
-        ledger counts them, or it cannot count at all.""",
+        {{ $value | humanize1024 }}B of delivery reports wait in the spool, and the amount is growing: reports are fetched
+        faster than the ledger counts them, or the ledger cannot count at all.""",
         wait="15m",
     )
     rules.alert(
         "DeliveryReportsQuarantined",
         f"sum without({REPLICA}) (increase(delivery_exporter_reports_quarantined_total[1h])) > 0",
         "warning",
-        account + ": delivery reports could not be read",
+        account + ": delivery reports could not be parsed",
         """
-        Some delivery reports of the last hour are not as the vendor documents them, or an answer was cut. What could be read
-        is counted. The rest is in quarantine: run `delivery-exporter replay` after an update.""",
+        Some delivery reports of the last hour do not match the vendor's documentation, or an answer was truncated. What
+        could be parsed is counted. The rest is in quarantine: run `delivery-exporter replay` after an update of the
+        exporter.""",
     )
     rules.alert(
         "DeliverySeriesDropped",
@@ -112,7 +113,7 @@ def exporter_alerts(rules: Rules) -> None:
         account + ": {{ $value | humanize }} series were left out in an hour ({{ $labels.reason }})",
         """
         The account has reached a limit of the configuration (max_series_per_account, max_label_values or
-        max_campaigns_per_account). Totals stay right, but single names are counted as "other". Raise the limit, or track
+        max_campaigns_per_account). Totals stay correct, but some label values are counted as "other". Raise the limit, or track
         fewer messages.""",
         wait="15m",
     )
@@ -122,7 +123,7 @@ def exporter_alerts(rules: Rules) -> None:
         "warning",
         "{{ $labels.instance }}: {{ $value | humanize }} points did not reach the OTLP receiver",
         """
-        In fifteen minutes {{ $value | humanize }} points that were pushed by OTLP were rejected or could not be delivered.
+        In fifteen minutes {{ $value | humanize }} points that were pushed over OTLP were rejected or could not be delivered.
         /metrics is not affected. The log has the receiver's answer.""",
         wait="15m",
     )
@@ -130,10 +131,10 @@ def exporter_alerts(rules: Rules) -> None:
         "DeliveryDiscoveryFailing",
         f"max without({REPLICA}) (delivery_exporter_discovery_success) == 0",
         "warning",
-        account + ": new messages are not found ({{ $labels.source }})",
+        account + ": new messages are not discovered ({{ $labels.source }})",
         """
         The exporter cannot read a source of messages of this account: a file, an HTTP list, or the vendor's list. It still
-        follows the messages that it knows. New messages are missing everywhere, and rate alerts judge only old ones.""",
+        collects the messages that it knows. New messages are missing everywhere, and rate alerts evaluate only old ones.""",
         wait="15m",
     )
     rules.alert(
@@ -142,7 +143,7 @@ def exporter_alerts(rules: Rules) -> None:
         "page",
         account + ": no replica collects this account",
         """
-        No running replica holds the lease of this account. Check that the replicas use the same database, and that it
+        No running replica holds the lease of this account. Check that the replicas use the same database and that it
         answers.""",
         wait="5m",
     )
@@ -174,6 +175,6 @@ def exporter_alerts(rules: Rules) -> None:
         account + ": {{ $value | humanize }} messages were queried too late to be compared",
         """
         In six hours {{ $value | humanize }} messages had no answer when they reached an age at which messages are compared,
-        so rate alerts do not judge them. Either the account's requests are limited, or the exporter was down.""",
+        so rate alerts do not include them. Either the account's requests are rate-limited, or the exporter was down.""",
         wait="15m",
     )

@@ -1,4 +1,4 @@
-"""What the exporter shows, read from the table that it prints itself, and a check of every query against it."""
+"""The exporter's families, read from its generated table, and a check of every query against them."""
 
 import json
 import pathlib
@@ -7,9 +7,9 @@ import promql_parser as promql
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
-# Labels that a scrape adds, beside those of the families.
+# Labels that a scrape adds to those of the families.
 TARGET_LABELS = {"job", "instance", "pod"}
-# Labels that queries make themselves.
+# Labels that queries create.
 MADE_LABELS = {"le", "severity", "alertname", "alertstate"}
 
 
@@ -28,11 +28,11 @@ def _load() -> dict[str, set[str]]:
 
 
 FAMILIES = _load()
-# Prometheus's own.
+# Prometheus's own series.
 FAMILIES["up"] = set(TARGET_LABELS)
 FAMILIES["ALERTS"] = set().union(*FAMILIES.values()) | MADE_LABELS
 FAMILIES["ALERTS_FOR_STATE"] = FAMILIES["ALERTS"]
-# Recorded series, and the labels that they may have: filled by the rules.
+# Recorded series and their possible labels, filled by the rules.
 RECORDED: dict[str, set[str]] = {}
 
 
@@ -59,7 +59,7 @@ def selectors(expression: str) -> list[str]:
 
 
 class Unknown(Exception):
-    """A query names what the exporter does not have."""
+    """A query uses a name that the exporter does not have."""
 
 
 def labels_of(name: str) -> set[str]:
@@ -71,7 +71,7 @@ def labels_of(name: str) -> set[str]:
 
 
 def check(expression: str) -> set[str]:
-    """Looks at every name and label of a query; the labels that its result may have."""
+    """Checks every name and label of a query, and returns the possible labels of its result."""
     return _walk(promql.parse(expression), expression)
 
 

@@ -1,8 +1,8 @@
-"""Objectives (SLO): recording rules and burn-rate alerts, made from a list; none without one.
+"""Objectives (SLO): recording rules and burn-rate alerts, generated from a list; without a list there are none.
 
-Multi-window, multi-burn-rate, as chapter 5 of the Site Reliability Workbook has it: a long window tells that it
-matters, a short one (a twelfth) that it goes on. A budget of a tenth cannot burn fourteen times as fast as it may:
-where it cannot, losing half of what should be delivered counts as fast.
+Multi-window, multi-burn-rate alerts, as in chapter 5 of the Site Reliability Workbook: a long window shows that the loss
+matters, a short one (a twelfth) that it continues. A budget of a tenth cannot burn fourteen times as fast as allowed:
+in that case, losing half of what should be delivered counts as fast.
 """
 
 import dataclasses
@@ -26,12 +26,12 @@ SLOW = ((3, "1d", "2h"), (1, "3d", "6h"))
 
 
 class Wrong(Exception):
-    """An objective that cannot be one."""
+    """An invalid objective."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """A share of sends that is to be delivered by an age."""
+    """A share of sends that must be delivered by an age."""
 
     name: str
     objective: float
@@ -43,13 +43,13 @@ class Objective:
     minimum: float = 500
 
     def series(self, measure: str) -> str:
-        """A counter of the cohorts that it is about."""
+        """A counter of the cohorts that it covers."""
         values = {name: getattr(self, name) for name in SELECTORS} | {"age": self.age}
         matchers = ",".join(f'{name}="{value}"' for name, value in values.items() if value is not None)
         return f"delivery_cohort_{measure}_total{{{matchers}}}"
 
 
-# What the tests use, and what is told of the alerts where no objective is set.
+# For the tests, and for the description of the alerts when no objective is set.
 EXAMPLE = (Objective("shop-in-an-hour", 0.9, "1h", "infobip_push", application="shop"),)
 
 
@@ -72,7 +72,7 @@ def read(file: pathlib.Path) -> tuple[Objective, ...]:
 
 
 def objectives(rules: Rules, wanted: tuple[Objective, ...]) -> None:
-    """Records what is sent, missed and left of each budget, and alerts on how fast it goes."""
+    """Records sends, misses and the remaining error budget, and alerts on the burn rate."""
     if not wanted:
         return
     rules.group("delivery-objectives", "1m")
@@ -127,9 +127,9 @@ def objectives(rules: Rules, wanted: tuple[Objective, ...]) -> None:
         "DeliveryObjectiveBurnsFast",
         "\n" + " or ".join(burns(*own) for own in FAST),
         "page",
-        f"{where}: {{{{ $value | humanizePercentage }}}} of the messages miss the objective, and the error budget is going fast",
+        f"{where}: {{{{ $value | humanizePercentage }}}} of the messages miss the objective, and the error budget is burning fast",
         """
-        {{ $value | humanizePercentage }} of the messages that came of the objective's age were not delivered. At this
+        {{ $value | humanizePercentage }} of the messages that reached the objective's age were not delivered. At this
         rate a large part of the month's error budget is gone within hours.""",
         wait="2m",
         keep="15m",
@@ -140,8 +140,8 @@ def objectives(rules: Rules, wanted: tuple[Objective, ...]) -> None:
         "warning",
         f"{where}: {{{{ $value | humanizePercentage }}}} of the messages miss the objective, more than the error budget allows",
         """
-        {{ $value | humanizePercentage }} of the messages that came of the objective's age were not delivered. If this
-        goes on, the month's error budget will be used up before the month ends.""",
+        {{ $value | humanizePercentage }} of the messages that reached the objective's age were not delivered. If this
+        continues, the month's error budget will be used up before the month ends.""",
         wait="15m",
         keep="1h",
     )

@@ -1,26 +1,26 @@
-"""What is recorded: volumes, cohorts, what was usual, and what is missing of it."""
+"""Recording rules: volumes, cohorts, usual rates, and missing deliveries."""
 
 import dataclasses
 
 from .writing import EARLY, PARTS, REPLICA, Rules
 
-# How much messages differ in their delivery rate where nothing is broken: what differs is the audience, which
-# acts on the odds of a delivery. So this is a share of what is usually not delivered, and at least 3 % of the rate.
+# How much the delivery rates of messages differ without a failure. The difference is in the audience, which
+# affects the odds of a delivery. So this is a share of what is usually not delivered, and at least 3 % of the rate.
 BETWEEN_MESSAGES = 0.25
 LEAST_BETWEEN_MESSAGES = 0.03
-# What a shortfall is looked for in; the day, for slow decays, is made of hourly points.
+# The windows in which shortfalls are detected; the day, for slow declines, is made of hourly points.
 WINDOWS = ("15m", "1h", "6h", "1d")
-# How much of a window's recipients ten busy minutes of an even day have.
+# The share of a window's recipients in ten busy minutes of an even day.
 EVEN = {"15m": 0.25, "1h": 0.25, "6h": 0.08, "1d": 0.03}
-# A burst is looked for in no less than an hour: within a quarter all sends look like one.
+# Bursts are detected in windows of at least an hour: within a quarter hour, all sends look like one.
 BURST_WINDOW = {"15m": "1h", "1h": "1h", "6h": "6h", "1d": "1d"}
 
 
 def cohorts(rules: Rules) -> None:
-    """What was sent and delivered by part, at equal ages."""
+    """Records what was sent and delivered by part, at equal ages."""
     rules.group("delivery-cohorts", "1m")
     for window in ("10m", "15m", "1h", "6h"):
-        # The shortest window tells bursts alone.
+        # The shortest window is only for bursts.
         for measure in ("sent", "delivered", "messages") if window != "10m" else ("sent",):
             rules.record(
                 f"delivery:cohort_{measure}:increase{window}",
@@ -41,21 +41,21 @@ def cohorts(rules: Rules) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Level:
-    """What a shortfall is of: parts by themselves, or sums of them."""
+    """The level of a shortfall: single parts, or sums of parts."""
 
     name: str
-    # The labels over which its parts are summed.
+    # The labels over which parts are summed.
     over: str = ""
-    # Which parts.
+    # The selector of the parts.
     some: str = ""
-    # A message that goes out by several parts of an application is one.
+    # A message that is sent through several parts of an application counts once.
     messages: str = "sum"
     windows: tuple[str, ...] = WINDOWS
-    # Whether it is known when one large message stands among small ones.
+    # Whether a single large message among small ones is detected.
     bursts: bool = True
 
     def of(self, measure: str, window: str) -> str:
-        """A measure of the level, of parts that have a past."""
+        """A measure of the level, over parts with a history."""
         series = f"delivery:cohort_{measure}:increase{window}{self.some}"
         if measure in ("sent", "delivered", "messages"):
             series += f" and delivery:cohort_expected:increase{window}"
@@ -75,7 +75,7 @@ class Level:
             )
 
     def shortfall(self, rules: Rules, window: str) -> None:
-        """What is missing, as a number, as a ratio, and in standard deviations."""
+        """Missing deliveries: as a number, as a ratio, and in standard deviations."""
         level = self.name
         expected = f"delivery:{level}_expected:increase{window}"
         rules.record(expected, f"{self.of('expected', window)} > 0")
@@ -84,7 +84,7 @@ class Level:
             f"delivery:{level}_delivery:ratio{window}", f"1 - delivery:{level}_missing:increase{window} / {expected}"
         )
         rules.record(f"delivery:{level}_messages:increase{window}", self.of("messages", window))
-        # What is usually delivered of such a mix.
+        # The usual deliveries of such a mix.
         rules.record(f"delivery:{level}_usual:ratio{window}", f"{expected} / ({self.of('sent', window)})")
         single = f"1 / clamp_min(delivery:{level}_messages:increase{window}, 1)"
         if self.bursts:
@@ -92,7 +92,7 @@ class Level:
             burst = f"delivery:{level}_burst:share{BURST_WINDOW[window]}"
             weight = f"(clamp((clamp_max({burst}, 1) - {even}) / {1 - even:g}, 0, 1) ^ 2)"
             single = f"clamp_max({single} + {weight} or {single}, 1)"
-        # As of how many messages of one size the recipients are: they are independent only of other messages'.
+        # The effective number of messages: only recipients of different messages are independent.
         rules.record(f"delivery:{level}_effective_messages:increase{window}", f"1 / ({single})")
         rules.record(
             f"delivery:{level}_missing:score{window}",
@@ -116,7 +116,7 @@ LEVELS = (
 
 
 def shortfalls(rules: Rules) -> None:
-    """What is missing of what the past lets expect, by part, by application and by vendor channel."""
+    """Missing deliveries compared with the history, by part, by application and by vendor channel."""
     rules.group("delivery-shortfalls", "1m")
     for level in LEVELS:
         if level.bursts:
@@ -126,7 +126,7 @@ def shortfalls(rules: Rules) -> None:
             f"delivery:cohort_expected:increase{window}",
             f"delivery:cohort_sent:increase{window} * delivery:cohort_past:ratio14d",
         )
-        # Of a part: recipients' variance, and that of the messages.
+        # For a part: the variance of the recipients, and that of the messages.
         rules.record(
             f"delivery:cohort_variance:increase{window}",
             f"delivery:cohort_expected:increase{window}"
@@ -139,7 +139,7 @@ def shortfalls(rules: Rules) -> None:
         rules.record(
             f"delivery:{level}_missing:hourly_score", f"delivery:{level}_missing:score1h{once_an_hour(rules)}"
         )
-    # How far an application's usual hours lie apart, beside what chance explains: not from the worst of them,
+    # How much an application's usual hours differ beyond chance. The worst of them are left out,
     # so that the last outage does not make the next one look usual.
     for level in ("part", "application"):
         hours = f"delivery:{level}_missing:hourly_score[14d] offset 1d"
@@ -150,17 +150,17 @@ def shortfalls(rules: Rules) -> None:
 
 
 def once_an_hour(rules: Rules) -> str:
-    """A condition that holds at one evaluation an hour."""
+    """A condition that holds at one evaluation per hour."""
     return f" and on() (vector(time()) % {3600 // rules.scale.factor} < {60 // rules.scale.factor})"
 
 
 def past(rules: Rules) -> None:
-    """What was usual, from hourly points, so that no rule reads two weeks of samples."""
-    # Evaluated each minute and kept once an hour, not evaluated once an hour: so it is the same
-    # wherever the interval of a group is not heeded, as in promtool's tests.
+    """Usual values, from hourly points, so that no rule reads two weeks of samples."""
+    # Evaluated every minute and recorded once an hour, instead of evaluated once an hour, so that the result is the same
+    # where the interval of a group is ignored, as in promtool's tests.
     rules.group("delivery-hourly", "1m")
     hourly = once_an_hour(rules)
-    # Sums of these over days are whole: each hour is in one of them.
+    # Sums of these over days are complete, because each hour is in exactly one of them.
     for measure in ("sent", "delivered", "messages"):
         rules.record(f"delivery:cohort_{measure}:hourly", f"delivery:cohort_{measure}:increase1h{hourly}")
         rules.record(
@@ -194,12 +194,12 @@ def past(rules: Rules) -> None:
         "delivery:sent_usual:min24h",
         "min_over_time(delivery:sent:hourly[24h] offset 1h) and delivery:sent:increase1h offset 24h",
     )
-    # For who is asked seldom, or hands numbers out seldom, this is 0.
+    # This is 0 for vendors that are rarely queried or rarely publish.
     rules.record(
         "delivery:sent_quarter_usual:min24h",
         "min_over_time(delivery:sent:increase15m[24h] offset 15m) and delivery:sent:increase15m offset 24h",
     )
-    # The least that this hour of the day had within a week: of who sends in bursts that is nothing.
+    # The minimum of this hour of the day within a week, which is 0 for a sender of bursts.
     days = " or ".join(
         f'label_replace(delivery:sent:increase1h offset {day}d, "day", "{day}", "", "")' for day in range(1, 8)
     )
@@ -211,7 +211,7 @@ def past(rules: Rules) -> None:
         "delivery:messages_usual:min24h", "min_over_time(delivery:messages:increase1h[24h] offset 1h)"
     )
     rules.record("delivery:messages_usual:min7d", f"min without(day) ({messages})")
-    # What a vendor publishes once a day: in 25 hours there is always a publication, unless it is late.
+    # For vendors that publish once a day: 25 hours always contain a publication, unless it is late.
     rules.record(
         "delivery:daily_sent:increase25h",
         f'sum without({PARTS}) (sum_over_time(delivery:cohort_sent:hourly{{age="first"}}[25h]))',
@@ -229,7 +229,7 @@ def past(rules: Rules) -> None:
 
 
 def _usual_errors(rules: Rules) -> None:
-    """The share of errors that an application's own hours have had, but for the worst of them."""
+    """The share of errors in an application's own past hours, without the worst of them."""
     rules.record("delivery:errors_usual:hours14d", "count_over_time(delivery:errors_share:hourly[14d] offset 1d)")
     rules.record(
         "delivery:errors_usual:ratio14d",
@@ -245,7 +245,7 @@ def _usual_errors(rules: Rules) -> None:
     )
     rules.record("delivery:errors_usual:max14d", "max_over_time(delivery:errors_share:hourly[14d] offset 1d)")
     for window in ("15m", "1h"):
-        # How much more errors this mix of vendor channels lets expect than the usual mix does.
+        # How many more errors this mix of vendor channels usually has than the usual mix.
         rules.record(
             f"delivery:errors_mix:ratio{window}",
             f"""
@@ -259,7 +259,7 @@ def _usual_errors(rules: Rules) -> None:
               > 0
             )""",
         )
-        # Where a vendor tells no errors by channel, the mix is as usual.
+        # If a vendor reports no errors by channel, the mix counts as usual.
         rules.record(
             f"delivery:errors_expected:ratio{window}",
             f"""
@@ -270,7 +270,7 @@ def _usual_errors(rules: Rules) -> None:
 
 
 def count(rules: Rules, measure: str, window: str) -> None:
-    """How much of a counter came in a window."""
+    """The increase of a counter within a window."""
     rules.record(
         f"delivery:{measure}:increase{window}",
         f"sum without({REPLICA}) (increase(delivery_{measure}_total[{window}]))",
@@ -278,13 +278,13 @@ def count(rules: Rules, measure: str, window: str) -> None:
 
 
 def volumes(rules: Rules) -> None:
-    """What went out, and what came back as an error."""
+    """Records sends and errors."""
     rules.group("delivery-volumes", "1m")
     for window in ("15m", "30m", "1h", "1d"):
         count(rules, "sent", window)
     for window, before in (("15m", "15m"), ("1h", "30m")):
         count(rules, "errors", window)
-        # Errors come some minutes after the sends that they belong to.
+        # Errors arrive some minutes after their sends.
         rules.record(
             f"delivery:sent_base:increase{window}",
             f"""
@@ -311,7 +311,7 @@ def volumes(rules: Rules) -> None:
                   "channel", "push", "", ""
                 )""",
             )
-    # How much of an hour's sends one quarter of it has: of one campaign, all.
+    # The share of an hour's sends in one quarter of it, which is 1 for a single campaign.
     rules.record(
         "delivery:sent_burst:share1h", "max_over_time(delivery:sent:increase15m[1h]) / (delivery:sent:increase1h > 0)"
     )

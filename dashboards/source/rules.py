@@ -21,7 +21,7 @@ def build(
     runbook_base: str = RUNBOOK_BASE,
     wanted: tuple[objectives.Objective, ...] = (),
 ) -> dict:
-    """The file of rules; all durations divided by `factor`."""
+    """The file of rules, with all durations divided by `factor`."""
     families.RECORDED.clear()
     rules = Rules(Scale(factor), runbook_base)
     recorded.volumes(rules)
@@ -39,7 +39,7 @@ def build(
 
 
 def of_objectives(wanted: tuple[objectives.Objective, ...]) -> dict:
-    """The rules of objectives alone, as the tests read them."""
+    """Only the rules of objectives, for the tests."""
     rules = Rules(Scale())
     objectives.objectives(rules, wanted)
     return {"groups": rules.groups}
@@ -78,7 +78,7 @@ def _operands(expression) -> list[str]:
     elif isinstance(expression, promql.Call):
         inner = list(expression.args)
     found = [operand for own in inner for operand in _operands(own)]
-    # Where nothing below is compared, it is asked for as a whole.
+    # If nothing below is compared, the whole expression is queried.
     return found if any(_compares(own) for own in inner) else [str(expression)]
 
 

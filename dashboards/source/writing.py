@@ -1,15 +1,15 @@
-"""How a rule is written: durations to a scale, queries checked against the families."""
+"""Building rules: durations are scaled, and queries are checked against the families."""
 
 import dataclasses
 import re
 
 from . import families
 
-# Where runbooks are read: the exporter serves them. `--runbook-base` sets another place.
+# The base of runbook links: the exporter serves the runbooks. `--runbook-base` sets another base.
 RUNBOOK_BASE = "http://localhost:9847/runbooks"
-# A takeover moves an account's series to another replica.
+# Labels of a replica: a takeover moves an account's series to another replica.
 REPLICA = "instance, pod"
-# What a part has beyond its application.
+# The labels of a part besides those of its application.
 PARTS = "platform, vendor_channel"
 
 # Ages that are early enough to wake somebody for; the later ones are the net for throttled sends.
@@ -21,7 +21,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 
 @dataclasses.dataclass
 class Scale:
-    """Durations as they are, or all of them shorter by one factor, for tests."""
+    """Durations, unchanged or all divided by one factor for tests."""
 
     factor: int = 1
 
@@ -33,13 +33,13 @@ class Scale:
         return f"{seconds * 1000 // self.factor}ms"
 
     def expression(self, text: str) -> str:
-        """A query; its durations are written as [1h] and offset 1d."""
+        """A query, whose durations are written as [1h] and offset 1d."""
         text = re.sub(r"\[(\d+[smhdw])\]", lambda m: f"[{self.text(m[1])}]", text)
         return re.sub(r"offset (\d+[smhdw])", lambda m: f"offset {self.text(m[1])}", text)
 
 
 def wilson_lower(part: str, whole: str, z: float) -> str:
-    """The lower end of Wilson's interval of part / whole at z standard deviations; nothing without volume."""
+    """The lower bound of Wilson's interval of part / whole at z standard deviations; no result without volume."""
     share = f"(({part}) / ({whole} > 0))"
     n = f"({whole})"
     squared = z * z
@@ -51,12 +51,12 @@ def wilson_lower(part: str, whole: str, z: float) -> str:
 
 
 def runbook_url(base: str, alert: str) -> str:
-    """The address of an alert's runbook; a base without {alert} gets it as its last part."""
+    """The address of an alert's runbook; the name is appended to a base without {alert}."""
     return base.replace("{alert}", alert) if "{alert}" in base else f"{base.rstrip('/')}/{alert}"
 
 
 class Rules:
-    """The groups, in the making."""
+    """Builds the groups of rules."""
 
     def __init__(self, scale: Scale, runbook_base: str = RUNBOOK_BASE):
         self.scale = scale
@@ -64,11 +64,11 @@ class Rules:
         self.groups: list[dict] = []
 
     def group(self, name: str, interval: str) -> None:
-        """What follows is evaluated together."""
+        """Starts a group, whose rules are evaluated together."""
         self.groups.append({"name": name, "interval": self.scale.text(interval), "rules": []})
 
     def record(self, name: str, expression: str, more: dict[str, str] | None = None) -> None:
-        """A recorded series, with more labels than its expression has."""
+        """Adds a recording rule, with additional labels."""
         labels = families.check(expression) | set(more or {})
         families.RECORDED[name] = labels | families.RECORDED.get(name, set())
         rule = {"record": name, "expr": self.scale.expression(_tidy(expression))}
@@ -86,7 +86,7 @@ class Rules:
         wait: str | None = None,
         keep: str | None = None,
     ) -> None:
-        """An alert; `wait` is its `for`."""
+        """Adds an alert; `wait` is its `for`."""
         families.check(expression)
         rule = {"alert": name, "expr": self.scale.expression(_tidy(expression))}
         if wait:

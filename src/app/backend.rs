@@ -1,4 +1,4 @@
-//! The exporter behind the endpoints for programs.
+//! Implements the HTTP endpoints' interface to the exporter.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -33,7 +33,7 @@ impl Exporter {
         body: Bytes,
         read: crate::providers::ReportsRead,
     ) -> Result<LedgerDelta, String> {
-        // On disk before anything of it is counted, as with a body that was asked for.
+        // The body is written to disk before any of it is counted, like a polled body.
         let mut writer = live.ledger.spool().begin().await.map_err(|error| error.0)?;
         writer.write(&body).await.map_err(|error| error.0)?;
         let name = writer.finish().await.map_err(|error| error.0)?;
@@ -48,7 +48,7 @@ impl Exporter {
             name: live.account.name.clone(),
         });
         let Some((dataset, _)) = live.account.vendor.webhook() else {
-            return Err("the vendor pushes nothing".to_owned());
+            return Err("the vendor does not push reports".to_owned());
         };
         let Pushed {
             reports, events, ..
@@ -71,7 +71,7 @@ impl Exporter {
             new += told - more.duplicates.min(told);
             delta.append(more);
         }
-        // All of it is durable, or not counted: what cannot be understood is kept.
+        // Everything is either durable or not counted; what cannot be parsed is kept.
         let outcome = if kept {
             WebhookOutcome::Quarantined
         } else if new > 0 {
@@ -101,7 +101,7 @@ impl Exporter {
                 dataset,
                 application,
                 messages: &messages,
-                // One attempt: whoever probes has a timeout of its own.
+                // Only one attempt, because the prober has its own timeout.
                 patience: Duration::ZERO,
             };
             let answer = live.provider.messages(query).await;
@@ -199,7 +199,7 @@ impl Backend for Exporter {
             let mut accounts = Vec::new();
             for live in self.all_live() {
                 let note = status.accounts.iter().find(|own| own.account.name == live.account.name);
-                // Counters that are one series add up, as they do there.
+                // Counters of one series are added up, as in the exposition.
                 let mut named: Vec<(NamedCounter, Amount, Amount)> = Vec::new();
                 let mut places: HashMap<NamedCounter, usize> = HashMap::new();
                 for (key, total, pending) in live.ledger.totals().await? {
@@ -275,7 +275,7 @@ impl Backend for Exporter {
         async move {
             let key = (account.name.clone(), application, message.to_owned());
             let last = self.probes().of(key);
-            // Whoever comes meanwhile waits for the same answer.
+            // Concurrent probes for the message wait for the same answer.
             let mut last = last.lock().await;
             let now = self.clock().monotonic();
             if let Some((at, probed)) = last.as_ref()
@@ -315,7 +315,7 @@ impl Backend for Exporter {
     }
 }
 
-/// An amount in JSON: exactly, in a text where a number could not be.
+/// An amount in JSON, as a string if a number could not represent it exactly.
 fn amount(amount: &Amount) -> Value {
     match amount {
         Amount::Count(count) => json!(count),

@@ -1,5 +1,5 @@
-//! `backfill`: the history that vendors keep, as a file for `promtool tsdb create-blocks-from
-//! openmetrics`. It reads the ledger, so that no number is in the file and in a living counter too.
+//! `backfill`: writes the history that vendors provide to a file for `promtool tsdb create-blocks-from
+//! openmetrics`. It reads the ledger, so that nothing is both in the file and in a live counter.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -32,15 +32,15 @@ use crate::{
     series::History,
 };
 
-/// A message's numbers grow so long after it was sent.
+/// How long a message's counts can grow after it was sent.
 const GROWS: SignedDuration = SignedDuration::from_hours(30 * 24);
-/// Retries of a request go on for so long at most.
+/// The maximum time for the retries of a request.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// A list is many requests.
+/// The same for a list, which takes many requests.
 const LIST_PATIENCE: Duration = Duration::from_secs(600);
-/// After so many failures one after another, the vendor is asked for no more of the messages.
+/// After this number of consecutive failures, the remaining messages are skipped.
 const ENOUGH: usize = 10;
-/// Prometheus keeps what is younger in memory: blocks of it would overlap.
+/// Prometheus keeps newer samples in memory, and blocks of that period would overlap with them.
 const HEAD: SignedDuration = SignedDuration::from_hours(3);
 
 pub(super) async fn run(cli: &Cli, wanted: &Backfill) -> u8 {
@@ -60,7 +60,7 @@ pub(super) async fn run(cli: &Cli, wanted: &Backfill) -> u8 {
     }
 }
 
-/// Writes the file; what could not be had.
+/// Writes the file, and returns what could not be fetched.
 async fn backfill(config: &Config, wanted: &Backfill) -> Result<Vec<String>, String> {
     let clock = Clock::system();
     let now = clock.now();
@@ -75,7 +75,7 @@ async fn backfill(config: &Config, wanted: &Backfill) -> Result<Vec<String>, Str
     }
     let mut names = HashSet::new();
     if let Some((name, _)) = wanted.labels.iter().find(|(name, _)| !names.insert(name)) {
-        return Err(format!("--label {name}: is given twice"));
+        return Err(format!("--label {name}: given twice"));
     }
     let to = wanted.to.min(now);
     if wanted.from >= to {
@@ -83,7 +83,7 @@ async fn backfill(config: &Config, wanted: &Backfill) -> Result<Vec<String>, Str
     }
     if later(to, HEAD) > now {
         eprintln!(
-            "warning: the last three hours are still in Prometheus's memory, and blocks of them overlap it; with --to {} there is nothing to merge",
+            "warning: Prometheus still has the last three hours in memory, and blocks of that period would overlap with it; use --to {} to avoid this",
             later(now, -HEAD).strftime("%Y-%m-%dT%H:00:00Z")
         );
     }
@@ -96,7 +96,7 @@ async fn backfill(config: &Config, wanted: &Backfill) -> Result<Vec<String>, Str
     let before = before.map_err(|error| error.to_string())?;
     if before.iter().any(|own| !own.is_there()) {
         eprintln!(
-            "warning: there is no ledger at store.url yet; what the exporter counts later is taken to begin now"
+            "warning: there is no ledger at store.url yet; assuming that the exporter starts counting now"
         );
     }
     let output = Output::create(&wanted.output)
@@ -132,7 +132,7 @@ async fn backfill(config: &Config, wanted: &Backfill) -> Result<Vec<String>, Str
         .write(&histories)
         .map_err(|error| format!("--output {}: {error}", wanted.output.display()))?;
     println!(
-        "{series} series with {samples} samples are in {}; stop Prometheus or let it be, and run: promtool tsdb create-blocks-from openmetrics {} DATA-DIRECTORY",
+        "wrote {series} series with {samples} samples to {}; now run (Prometheus may keep running): promtool tsdb create-blocks-from openmetrics {} DATA-DIRECTORY",
         wanted.output.display(),
         wanted.output.display()
     );
@@ -144,7 +144,7 @@ fn is_taken(config: &Config, name: &str) -> bool {
     added || (!matches!(name, "job" | "instance") && config::is_own_label(name))
 }
 
-/// The file, which is there whole or not at all.
+/// The output file, which appears complete or not at all.
 struct Output<'a> {
     path: &'a Path,
     unfinished: PathBuf,
@@ -165,7 +165,7 @@ impl<'a> Output<'a> {
         })
     }
 
-    /// How many series and samples were written.
+    /// Writes the file, and returns the numbers of series and samples.
     fn write(&self, histories: &[History]) -> io::Result<(usize, usize)> {
         let mut output = BufWriter::new(&self.file);
         let sizes = exposition::write_history(histories, &mut output)?;
@@ -178,7 +178,7 @@ impl<'a> Output<'a> {
 
 impl Drop for Output<'_> {
     fn drop(&mut self) {
-        // It has its name by now, or it is not wanted.
+        // By now the file was either renamed or is not wanted.
         let _ = fs::remove_file(&self.unfinished);
     }
 }
@@ -199,7 +199,7 @@ fn query<'a>(
     }
 }
 
-/// One account, while its vendor is asked.
+/// Fetches the history of one account.
 struct Recall<'a> {
     account: &'a Account,
     before: &'a PreBaseline,
@@ -208,9 +208,9 @@ struct Recall<'a> {
     from: Timestamp,
     to: Timestamp,
     history: History,
-    /// What the configuration's sources name, where a data set is told message by message.
+    /// The messages from the configuration's sources, if a data set is fetched message by message.
     updates: Vec<Update>,
-    /// What went wrong, by data set and application, and how often.
+    /// Failures by data set, application and text, with their number.
     problems: BTreeMap<(Dataset, Arc<str>, String), usize>,
 }
 
@@ -273,7 +273,7 @@ impl Recall<'_> {
         }
     }
 
-    /// A data set that is told as a whole.
+    /// Fetches a data set with one query.
     async fn whole(
         &mut self,
         provider: &dyn Provider,
@@ -312,12 +312,12 @@ impl Recall<'_> {
         if days.is_empty() {
             return;
         }
-        // They are those of all messages: of what the counters have, only the time tells.
+        // The days cover all messages, so only the time separates them from what the counters contain.
         if !self.account.messages.list {
             self.problem(
                 dataset,
                 application,
-                "the days are of all messages, and the counters are not without messages.list"
+                "the daily totals cover all messages, but without messages.list the counters do not"
                     .into(),
             );
             return;
@@ -328,14 +328,14 @@ impl Recall<'_> {
             .map(|entry| &entry.id);
         let undated = self.before.undated(application).map(|message| &message.id);
         if let Some(id) = fixed.chain(undated).next() {
-            self.problem(dataset, application, format!("message {id} has no sent_at, and is counted whole: the days, which have it too, are left out"));
+            self.problem(dataset, application, format!("message {id} has no sent_at and is counted completely; the daily totals, which include it, are left out"));
             return;
         }
         let increases = self.before.of_application(application, dataset, days);
         self.count(dataset, application, increases);
     }
 
-    /// A data set that is told message by message.
+    /// Fetches a data set message by message.
     async fn messages(
         &mut self,
         provider: &dyn Provider,
@@ -368,7 +368,7 @@ impl Recall<'_> {
                 answer.result.map(|()| (message, hours))
             }
         });
-        // In their order, so that the same names are kept each time.
+        // In a fixed order, so that each run keeps the same names.
         let asked: Vec<_> = asked.collect();
         let mut answers = futures_util::stream::iter(asked).buffered(self.account.max_concurrency);
         let mut failures = 0;
@@ -385,7 +385,7 @@ impl Recall<'_> {
                     self.failed(dataset, application, &failure);
                     failures += 1;
                     if failures >= ENOUGH || failure.scope == Scope::Account {
-                        let text = "no more messages were asked for";
+                        let text = "the remaining messages were skipped";
                         self.problem(dataset, application, text.into());
                         return;
                     }
@@ -394,7 +394,7 @@ impl Recall<'_> {
         }
     }
 
-    /// The messages that the ledger, the configuration's sources and the vendor know.
+    /// Collects the messages known to the ledger, the configuration's sources and the vendor.
     async fn known(
         &mut self,
         provider: &dyn Provider,
@@ -430,8 +430,8 @@ impl Recall<'_> {
         for problem in problems.collect::<Vec<_>>() {
             self.problem(dataset, application, problem);
         }
-        // What nobody else knows may have another name at the vendor, which also knows when it was
-        // sent.
+        // A message that only the configuration's sources name may have another id at the vendor, which also
+        // knows when it was sent.
         let (others, more): (Vec<_>, Vec<_>) = self
             .named(application)
             .into_iter()
@@ -467,8 +467,8 @@ impl Recall<'_> {
         known.0.into_values().collect()
     }
 
-    /// The messages of an application that the configuration's sources name, those that decide about
-    /// a campaign first.
+    /// The messages of an application from the configuration's sources; those whose campaign takes precedence
+    /// come first.
     fn named(&self, application: &Application) -> Vec<Message> {
         let entries = self.updates.iter().flat_map(|update| &update.entries);
         let own = |entry: &&MessageEntry| {
@@ -486,7 +486,7 @@ impl Recall<'_> {
     }
 }
 
-/// Messages by id; what one source knows and another does not is put together.
+/// Messages by id, merged from several sources.
 #[derive(Default)]
 struct Known(BTreeMap<Arc<str>, Message>);
 

@@ -1,4 +1,4 @@
-//! `collect`: every vendor once, and the metrics on standard output.
+//! `collect`: queries every vendor once, and prints the metrics to standard output.
 
 use std::io::Write;
 
@@ -23,7 +23,7 @@ pub(super) async fn run(cli: &Cli) -> u8 {
         }
     };
     let text = exposition::render(exporter.table(), clock.now(), Format::OpenMetrics);
-    // What is printed is released; the accounts are free again.
+    // Releases the printed increments and the leases of the accounts.
     exporter.stop().await;
     let mut output = std::io::stdout().lock();
     if output
@@ -31,7 +31,7 @@ pub(super) async fn run(cli: &Cli) -> u8 {
         .and_then(|()| output.flush())
         .is_err()
     {
-        // Whoever read has gone.
+        // The reader has closed standard output.
         return FAILED;
     }
     if all { OK } else { PARTLY }

@@ -1,5 +1,5 @@
-//! A running exporter: everything but the command line and the sockets, so that tests can run one
-//! on a clock of their own.
+//! A running exporter: everything except the command line and the sockets, so that tests can run one with
+//! their own clock.
 
 use std::{
     sync::{Arc, PoisonError, RwLockReadGuard},
@@ -25,13 +25,13 @@ use crate::{
     web::{AccountStatus, ConfigurationStatus, ExporterStatus},
 };
 
-/// After this long an account that has had no answer holds the readiness up no more.
+/// After this time, an account without an answer no longer delays readiness.
 const READY_AFTER: Duration = Duration::from_secs(60);
 
-/// How often the store's size is measured, and old memory dropped.
+/// How often the store's size is measured and unused memory is dropped.
 const TEND_EVERY: Duration = Duration::from_secs(60);
 
-/// An exporter that cannot start, or a configuration that it cannot take.
+/// Why an exporter cannot start, or cannot load a configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The spool cannot be used.
@@ -46,10 +46,10 @@ pub enum StartError {
     /// The OTLP connection cannot be set up.
     #[error("otlp: {0}")]
     Otlp(String),
-    /// What cannot change while the process runs.
+    /// A setting that cannot change while the process runs.
     #[error("{0} cannot be changed by a reload; restart the exporter")]
     Fixed(&'static str),
-    /// It was asked for while the process was stopping.
+    /// The request came while the process was stopping.
     #[error("the exporter is stopping")]
     Stopping,
 }
@@ -62,12 +62,12 @@ pub struct Exporter {
     started: Moment,
     ledger: Ledger,
     running: Mutex<Running>,
-    /// What readers see, without waiting for a reload.
+    /// The current state for readers, who do not wait for a reload.
     now: std::sync::RwLock<Now>,
     probes: Probes,
-    /// How the last reloads went, for people.
+    /// The outcome of the last reloads, for the status page.
     configuration: std::sync::Mutex<ConfigurationStatus>,
-    /// What answers in place of each account's vendor.
+    /// Substitutes for the vendors, if any.
     answers: Option<AnswersOf>,
 }
 
@@ -75,11 +75,11 @@ pub struct Exporter {
 struct Running {
     collectors: Vec<Arc<CollectorHandle>>,
     pusher: Option<Pusher>,
-    /// A reload that waited for the end starts nothing again.
+    /// A reload that was waiting while the exporter stopped must not start anything.
     stopped: bool,
 }
 
-/// The configuration that runs, and what belongs to it.
+/// The current configuration and its accounts.
 struct Now {
     config: Arc<Config>,
     collectors: Vec<Arc<CollectorHandle>>,
@@ -96,7 +96,7 @@ pub(super) struct ActiveAccount {
 
 type Collected = (Vec<Arc<CollectorHandle>>, Vec<Arc<ActiveAccount>>);
 
-/// One account of which everything that can fail is done. Nothing of it is shown yet.
+/// One account for which every step that can fail is done. Nothing of it is exposed yet.
 struct CheckedAccount {
     account: Arc<Account>,
     provider: Arc<dyn Provider>,
@@ -114,7 +114,7 @@ struct PreparedAccount {
 }
 
 impl Exporter {
-    /// Starts to collect and to push.
+    /// Starts collecting and pushing.
     ///
     /// # Errors
     ///
@@ -159,7 +159,7 @@ impl Exporter {
         })
     }
 
-    /// An exporter that does nothing yet.
+    /// Creates an exporter that does nothing yet.
     pub(super) async fn idle(
         config: &Config,
         clock: Clock,
@@ -208,7 +208,7 @@ impl Exporter {
         })
     }
 
-    /// Asks every account once, and gives what is known then.
+    /// Queries every account once, and returns the result.
     ///
     /// # Errors
     ///
@@ -231,7 +231,7 @@ impl Exporter {
         Ok((exporter, all))
     }
 
-    /// What makes scrapes of them.
+    /// The renderer for scrapes.
     pub fn exposition(&self) -> &Arc<Exposition> {
         &self.exposition
     }
@@ -246,7 +246,7 @@ impl Exporter {
         &self.clock
     }
 
-    /// Does everything that can fail: what runs, and what is shown, stays as it is.
+    /// Does every step that can fail, without changing what runs or what is exposed.
     fn check(&self, config: &Config) -> Result<Vec<CheckedAccount>, StartError> {
         let accounts = config.accounts.iter().map(|account| {
             let observer = Arc::new(DeferredObserver::default());
@@ -260,7 +260,7 @@ impl Exporter {
         accounts.collect()
     }
 
-    /// Shows the accounts.
+    /// Exposes the accounts, and prepares them for collecting.
     fn prepare(&self, config: &Config, checked: Vec<CheckedAccount>) -> Vec<PreparedAccount> {
         self.ledger.want(names(config));
         let series = self
@@ -347,7 +347,7 @@ impl Exporter {
         self.now.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The configuration that runs.
+    /// The current configuration.
     pub(super) fn config(&self) -> Arc<Config> {
         self.now().config.clone()
     }
@@ -357,17 +357,17 @@ impl Exporter {
         self.now().live.clone()
     }
 
-    /// What is counted.
+    /// The ledger.
     pub(super) fn ledger(&self) -> &Ledger {
         &self.ledger
     }
 
-    /// What probes have found lately.
+    /// The recent results of probes.
     pub(super) fn probes(&self) -> &Probes {
         &self.probes
     }
 
-    /// Goes on with another configuration. On an error the old one goes on.
+    /// Replaces the configuration. On an error the old one stays in force.
     ///
     /// # Errors
     ///
@@ -380,7 +380,7 @@ impl Exporter {
         if running.stopped {
             return Err(StartError::Stopping);
         }
-        // Nothing fails any more once the first thing has changed.
+        // Everything that can fail comes before the first change.
         let checked = self.check(config)?;
         let pusher = self.push(config)?;
         let ready = self.prepare(config, checked);
@@ -400,7 +400,7 @@ impl Exporter {
         Ok(())
     }
 
-    /// Another configuration was not taken.
+    /// Records that a new configuration was refused.
     pub fn refused(&self, problems: &str) {
         let now = self.clock.now();
         self.table.process().reloaded(false, now);
@@ -413,7 +413,7 @@ impl Exporter {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends what must not be broken off, and pushes once more.
+    /// Completes the work that must not be interrupted, and pushes once more.
     pub async fn stop(&self) {
         let mut running = self.running.lock().await;
         running.stopped = true;
@@ -424,7 +424,7 @@ impl Exporter {
         self.ledger.stop().await;
     }
 
-    /// Looks after the store once in a while, for as long as the exporter is there.
+    /// Maintains the store periodically while the exporter exists.
     pub async fn maintain(&self) {
         loop {
             self.clock.sleep(TEND_EVERY).await;
@@ -432,12 +432,12 @@ impl Exporter {
         }
     }
 
-    /// How long a new counter stands at 0.
+    /// How long a new counter is exposed as 0.
     pub fn zero_hold(&self) -> Duration {
         self.now().config.zero_hold
     }
 
-    /// What people are told besides the series.
+    /// The part of the status page that the series do not contain.
     pub fn current_status(&self) -> ExporterStatus {
         let (collectors, live, replica) = {
             let now = self.now();
@@ -449,7 +449,7 @@ impl Exporter {
             let status = collector.status();
             let name = collector.account();
             let own = live.iter().find(|own| own.account.name == *name)?;
-            // Another replica's accounts are not waited for.
+            // Accounts of other replicas do not delay readiness.
             let ready = if self.ledger.lease(name).runs() {
                 status.opened && (status.answered || waited)
             } else {
@@ -484,7 +484,7 @@ async fn stop_all(collectors: Vec<Arc<CollectorHandle>>) {
     futures_util::future::join_all(stops).await;
 }
 
-/// A store that failed under a ledger that is open.
+/// The error for a store that failed while its ledger was open.
 pub(super) fn of_store(error: StoreError) -> StartError {
     LedgerError::from(error).into()
 }

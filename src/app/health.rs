@@ -1,4 +1,4 @@
-//! `health`: asks an exporter on this machine whether it is healthy, for containers without a shell.
+//! `health`: checks the health of an exporter on this machine, for containers without a shell.
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -40,7 +40,7 @@ async fn ask(cli: &Cli) -> Result<(), String> {
         }
     };
     tls::choose_cryptography();
-    // The certificate names the machine as others know it, not as it is reached here.
+    // The certificate contains the machine's public name, not the loopback address.
     let client = reqwest::Client::builder()
         .no_proxy()
         .tls_danger_accept_invalid_certs(true)
@@ -50,7 +50,7 @@ async fn ask(cli: &Cli) -> Result<(), String> {
     let url = format!("{scheme}://{authority}/-/healthy");
     let answer = client.get(&url).send().await;
     let answer = answer.map_err(|error| format!("{url}: {}", chain(&error)))?;
-    // Whoever asks for a password serves: more than that a healthy one does not say.
+    // A server that asks for a password is serving, and a health check needs no more than that.
     let asks_for_password = is_guarded && answer.status() == StatusCode::UNAUTHORIZED;
     if answer.status().is_success() || asks_for_password {
         return Ok(());
@@ -58,14 +58,14 @@ async fn ask(cli: &Cli) -> Result<(), String> {
     Err(format!("{url} answers {}", answer.status()))
 }
 
-/// How an address that is listened on is reached from this machine.
+/// The address for connecting from this machine to a listen address.
 fn reachable(address: &str) -> Result<String, String> {
     let (host, port) = address
         .rsplit_once(':')
         .ok_or_else(|| format!("--web.listen-address={address}: has no port"))?;
     if port == "0" {
         return Err(format!(
-            "--web.listen-address={address}: the port is chosen at the start, so it cannot be known here"
+            "--web.listen-address={address}: the port is chosen when the exporter starts, so it is not known here"
         ));
     }
     let bare = host.trim_matches(['[', ']']);
@@ -74,7 +74,7 @@ fn reachable(address: &str) -> Result<String, String> {
         Ok(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => format!("[{}]", Ipv6Addr::LOCALHOST),
         Ok(IpAddr::V6(other)) => format!("[{other}]"),
         Ok(IpAddr::V4(other)) => other.to_string(),
-        // A machine without IPv6 listens on IPv4 alone, and others on both.
+        // IPv4 always works: machines without IPv6 listen only on IPv4, and others on both.
         Err(_) if host.is_empty() => Ipv4Addr::LOCALHOST.to_string(),
         Err(_) => host.to_owned(),
     };

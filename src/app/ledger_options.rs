@@ -1,4 +1,4 @@
-//! What the ledger has to know, out of the configuration.
+//! Extracts the ledger's options from the configuration.
 
 use crate::{
     config::{Account, Config},

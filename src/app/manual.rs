@@ -1,4 +1,4 @@
-//! `man` and `completions`: made from the same declarations as `--help`.
+//! `man` and `completions`, generated from the same declarations as `--help`.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +16,7 @@ use crate::cli::{self, Shell};
 
 const NAME: &str = env!("CARGO_PKG_NAME");
 
-/// Writes what was made to standard output, which may be closed.
+/// Writes bytes to standard output, which may be closed.
 fn print(bytes: &[u8]) -> u8 {
     let mut output = io::stdout().lock();
     match output.write_all(bytes).and_then(|()| output.flush()) {
@@ -52,17 +52,17 @@ fn write(output: &mut dyn Write) -> io::Result<()> {
     let mut more = Roff::new();
     more.control("SH", ["ENVIRONMENT"]);
     more.text([roman(
-        "Each flag can come from a variable of the environment; the command line wins.",
+        "Each flag can also be set by an environment variable; the command line takes precedence.",
     )]);
     for (variable, flag) in variables(&cli::command()) {
         more.control("TP", []);
         more.text([bold(variable)]);
-        more.text([roman(format!("Stands for --{flag}."))]);
+        more.text([roman(format!("Sets --{flag}."))]);
     }
     more.control("TP", []);
     more.text([bold("STATE_DIRECTORY")]);
     more.text([roman(
-        "The data directory, as systemd names it, unless --storage.path is given.",
+        "The data directory, set by systemd, unless --storage.path is given.",
     )]);
     more.control("SH", ["EXIT STATUS"]);
     for (status, meaning) in EXIT_STATUS {
@@ -78,11 +78,11 @@ fn write(output: &mut dyn Write) -> io::Result<()> {
         ),
         (
             "data/delivery.db",
-            "The ledger: what was counted. In the data directory (--storage.path).",
+            "The ledger with everything that was counted, in the data directory (--storage.path).",
         ),
         (
             "data/spool",
-            "Answers that a vendor gives once, until they are counted, and in quarantine those that could not be read.",
+            "Answers that a vendor gives only once, kept until they are counted, and quarantined answers that could not be parsed.",
         ),
     ] {
         more.control("TP", []);
@@ -93,7 +93,7 @@ fn write(output: &mut dyn Write) -> io::Result<()> {
     man.render_version_section(output)
 }
 
-/// The variables that stand for flags, of a command and of those below it.
+/// The environment variables of the flags of a command and of its subcommands.
 fn variables(command: &clap::Command) -> BTreeMap<String, String> {
     let own = command.get_arguments().filter_map(|argument| {
         let variable = argument.get_env()?.to_string_lossy().into_owned();

@@ -1,4 +1,4 @@
-//! `migrate`: a ledger moves from one store to the other.
+//! `migrate`: moves a ledger from one store to another.
 
 use super::{FAILED, OK};
 use crate::{
@@ -15,7 +15,7 @@ fn place(flag: &str, url: &str) -> Result<StoreUrl, String> {
     redact::register_url(url);
     StoreUrl::parse(url).ok_or_else(|| {
         format!(
-            "{flag} names no store; write sqlite:data/delivery.db, or postgres://user:password@host/database"
+            "{flag} is not the URL of a store; write sqlite:data/delivery.db or postgres://user:password@host/database"
         )
     })
 }
@@ -40,7 +40,7 @@ pub(super) async fn run(cli: &Cli, wanted: &Migrate) -> u8 {
                 println!("{table}: {rows} rows");
             }
             println!(
-                "The ledger is moved. Set store.url to the new store and keep store.replica and the spool; the old ledger is as it was, and must not be used again."
+                "The ledger has been moved. Set store.url to the new store, and keep store.replica and the spool. The old ledger is unchanged and must not be used again."
             );
             OK
         }

@@ -1,4 +1,4 @@
-//! The wiring: subcommands, signals, reload. Everything here calls the rooms; none calls back.
+//! The wiring: subcommands, signals, reload. This module calls the other modules; none of them calls it.
 
 mod backend;
 mod backfill;
@@ -31,27 +31,24 @@ use crate::{
 
 /// Everything went well.
 const OK: u8 = 0;
-/// Something that the person has to change, or an error that ends the process.
+/// The user must change something, or an error ended the process.
 const FAILED: u8 = 1;
 /// Part of the work is done.
 const PARTLY: u8 = 2;
 /// What each exit status means, for the manual page and `docs/command-line.md`.
 const EXIT_STATUS: [(u8, &str); 3] = [
-    (
-        OK,
-        "Everything went well; serve and demo: they were stopped by a signal.",
-    ),
+    (OK, "Success; for serve and demo: stopped by a signal."),
     (
         FAILED,
-        "Nothing was done, or the process had to end: a wrong configuration, an address in use, a ledger that cannot be opened; check: something is wrong, with --online at a vendor too; health: the exporter is not healthy.",
+        "Nothing was done, or the process had to end: an invalid configuration, an address in use, a ledger that cannot be opened; for check: something is wrong, with --online at a vendor too; for health: the exporter is not healthy.",
     ),
     (
         PARTLY,
-        "Part of it was done; collect: an account failed, the metrics of the others are printed; replay: something stays in quarantine; backfill: some history could not be had. Also: the command line was wrong.",
+        "Partial success; for collect: an account failed, and the metrics of the others are printed; for replay: some bodies remain in quarantine; for backfill: some history could not be fetched. Also: an invalid command line.",
     ),
 ];
 
-/// Runs the command line to its end, and gives the exit status.
+/// Runs the command line, and returns the exit status.
 pub fn main(cli: &Cli) -> ExitCode {
     if let Err(error) = cli.checked() {
         eprintln!("delivery-exporter: {error}");
@@ -68,7 +65,7 @@ pub fn main(cli: &Cli) -> ExitCode {
         }
     };
     let status = runtime.block_on(run(cli));
-    // Lookups of names that hang must not hold the exit.
+    // DNS lookups that hang must not delay the exit.
     runtime.shutdown_background();
     status.into()
 }
@@ -89,7 +86,7 @@ async fn run(cli: &Cli) -> u8 {
     }
 }
 
-/// Where the configuration is read, at the start and at each reload.
+/// Where the configuration is read from, at the start and at each reload.
 #[derive(Clone, Debug)]
 struct ConfigSource {
     file: PathBuf,
@@ -109,19 +106,19 @@ impl ConfigSource {
     /// Reads the configuration with this process's environment.
     fn load(&self) -> Result<Config, ConfigErrors> {
         config::load(&self.file, &|name| match &self.storage_path {
-            // The flag stands for what systemd would give.
+            // The flag replaces the directory that systemd would provide.
             Some(path) if name == config::STATE_DIRECTORY => Some(path.to_str()?.to_owned()),
             _ => std::env::var(name).ok(),
         })
     }
 }
 
-/// The configuration of a command that ends by itself, whose log begins; `None`: what is wrong with
-/// it is told.
+/// Starts the log and loads the configuration for a command that runs once; `None` after printing what is
+/// wrong with it.
 fn prepared(cli: &Cli) -> Option<Config> {
     match ConfigSource::of(&cli.flags).load() {
         Ok(config) => {
-            // Without the configuration: such a command pushes no traces.
+            // No configuration is passed, because such a command pushes no traces.
             let _ = telemetry::start(&cli.flags, None);
             Some(config)
         }

@@ -1,4 +1,4 @@
-//! Whom the clients of accounts tell that have no series, or none yet.
+//! Observers for HTTP clients of accounts that have no series, or none yet.
 
 use std::sync::{Arc, OnceLock};
 
@@ -7,14 +7,15 @@ use crate::{
     providers::{Observer, RequestCode},
 };
 
-/// Whom a client tells that was made before its account had series. Until then it asks for nothing.
+/// The observer of a client that was created before its account had series. The client sends no requests
+/// until the observer is set.
 #[derive(Default)]
 pub(super) struct DeferredObserver(OnceLock<Arc<dyn Observer>>);
 
 impl DeferredObserver {
-    /// From now on it tells this one.
+    /// Forwards to this observer from now on.
     pub(super) fn set(&self, observer: Arc<dyn Observer>) {
-        // It is set once.
+        // It is set only once.
         let _ = self.0.set(observer);
     }
 }
@@ -45,7 +46,7 @@ impl Observer for DeferredObserver {
     }
 }
 
-/// Whom a client that is only tried out tells.
+/// The observer of a client that is only used for a test.
 pub(super) struct NoopObserver;
 
 impl Observer for NoopObserver {

@@ -1,5 +1,5 @@
-//! `replay`: what lies in quarantine, read once more. No vendor is asked and nothing is shown: the
-//! exporter that starts next, or the replica that holds the account, releases what is counted here.
+//! `replay`: parses quarantined bodies again. It queries no vendor and exposes nothing: the exporter that
+//! starts next, or the replica that holds the account, releases what is counted here.
 
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(super) async fn run(cli: &Cli) -> u8 {
     }
 }
 
-/// What became of the quarantine.
+/// The outcome of a replay.
 #[derive(Default)]
 struct All {
     bodies: usize,
@@ -54,12 +54,12 @@ impl All {
                 counted,
                 ..
             } => format!("{counted} reports counted; {failed} bodies failed"),
-            All { bodies: 0, .. } => "nothing is in quarantine".into(),
+            All { bodies: 0, .. } => "the quarantine is empty".into(),
             All {
                 counted, left: 0, ..
             } => format!("{counted} reports counted; the quarantine is empty"),
             All { counted, left, .. } => format!(
-                "{counted} reports counted; of {left} bodies something stays in quarantine: a later version may read it, and what never will can be deleted"
+                "{counted} reports counted; {left} bodies remain in quarantine, wholly or in part: a later version may be able to parse them, and those that never will be parsed can be deleted"
             ),
         }
     }
@@ -93,16 +93,16 @@ async fn replay(
     all: &mut All,
 ) -> Result<(), StartError> {
     let provider = providers::build(account, Clock::system(), Arc::new(NoopObserver))?;
-    // Reports are the account's: it has one application.
+    // Reports belong to the whole account, which has one application.
     let Some(application) = account.applications.first() else {
         return Ok(());
     };
-    // The name may have been another vendor's: of such bodies nothing can be read.
+    // The account's name may have belonged to another vendor, whose bodies cannot be parsed.
     let reports = account.vendor.reports();
     if let Some(dataset) = reports {
         let applications = std::slice::from_ref(application);
         match ledger.open(applications, &[dataset], false).await {
-            // Another replica may hold the account: then it is counted for that one.
+            // If another replica holds the account, that replica releases what is counted here.
             Ok(_) | Err(StoreError::Fenced) => {}
             Err(error) => return Err(of_store(error)),
         }
@@ -117,7 +117,7 @@ async fn replay(
         progress.answered(1);
         let replayed = match replayed {
             Ok(replayed) => replayed,
-            // The others can be had all the same.
+            // The other bodies can still be replayed.
             Err(error) => {
                 progress.suspend_bars(|| eprintln!("{} {}: {error}", account.name, body.0));
                 all.failed += 1;
@@ -140,11 +140,11 @@ fn words(replayed: &Replayed) -> String {
     } = replayed;
     let mut text = format!("{counted} reports counted");
     if *duplicates > 0 {
-        text.push_str(&format!(", {duplicates} counted before"));
+        text.push_str(&format!(", {duplicates} already counted"));
     }
     match left {
-        None => text.push_str("; all of it could be read"),
-        Some(why) => text.push_str(&format!("; something stays: {why}")),
+        None => text.push_str("; everything could be parsed"),
+        Some(why) => text.push_str(&format!("; a part remains in quarantine: {why}")),
     }
     text
 }

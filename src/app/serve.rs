@@ -1,4 +1,4 @@
-//! `serve`: the exporter with its sockets, until a signal ends it.
+//! `serve`: runs the exporter and its HTTP server until a signal stops it.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -22,9 +22,9 @@ use crate::{
     },
 };
 
-/// Requests that are being answered have so long to end.
+/// How long requests in progress may take to finish at shutdown.
 const WEB_GRACE: Duration = Duration::from_secs(1);
-/// The whole end takes no longer than this.
+/// The maximum time for the whole shutdown.
 const STOP_WITHIN: Duration = Duration::from_secs(9);
 
 /// Where the exporter can be reached.
@@ -39,7 +39,7 @@ pub(super) struct Listening {
 pub(super) struct Extras {
     /// More endpoints, behind the same guard.
     pub(super) routes: Router,
-    /// What runs beside the exporter once it can be reached, until it stops.
+    /// A task that runs from the time when the exporter can be reached until it stops.
     pub(super) on_listening: Box<dyn FnOnce(Listening) -> BoxFuture<'static, ()> + Send>,
 }
 
@@ -66,7 +66,7 @@ pub(super) async fn run(cli: &Cli) -> u8 {
     status
 }
 
-/// Serves a configuration until a signal ends it. `source` is where a reload reads it again.
+/// Serves a configuration until a signal ends it. A reload reads it again from `source`.
 pub(super) async fn serve(
     cli: &Cli,
     config: &Config,
@@ -79,14 +79,14 @@ pub(super) async fn serve(
         Some(Ok(guard)) => guard,
         Some(Err(problems)) => {
             for problem in problems.lines() {
-                tracing::error!(problem, "the web configuration cannot be taken");
+                tracing::error!(problem, "the web configuration is invalid");
             }
             return FAILED;
         }
     };
     warn(&config.warnings);
     for warning in guard.warnings() {
-        tracing::warn!(%warning, "the web configuration is odd");
+        tracing::warn!(%warning, "the web configuration is questionable");
     }
     let mut listeners = Vec::new();
     for address in &cli.flags.listen_addresses {
@@ -173,7 +173,7 @@ async fn run_with(
     for address in &addresses {
         tracing::info!(%address, "listening");
     }
-    // In a task of its own: a signal to stop does not wait for a reload that takes its time.
+    // In a separate task, so that a stop signal does not wait for a slow reload.
     let can_reload = source.is_some();
     let (by_signal, signalled) = mpsc::channel(1);
     let reloading = tokio::spawn(reload_when_asked(
@@ -189,11 +189,11 @@ async fn run_with(
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
             _ = hang_up.recv() => {
-                // Without a file to read again, it is the terminal that was closed.
+                // Without a file to reload, SIGHUP means that the terminal was closed.
                 if !can_reload {
                     break;
                 }
-                // One that waits already will read the file as it is then.
+                // A reload that is already queued will read the current file.
                 let _ = by_signal.try_send(());
             }
         }
@@ -207,10 +207,10 @@ async fn run_with(
     }
     tracing::info!("stopping");
     let end = async {
-        // A reload that has begun comes to its end first: what it started is stopped too.
+        // Waits for a reload in progress, so that what it started is stopped too.
         exporter.stop().await;
         reloading.abort();
-        // Scrapes are answered until the last push is done.
+        // Scrapes are served until the last push is done.
         let _ = stop.send(true);
         let _ = server.await;
         let saved = tokio::task::spawn_blocking(move || monitor.save()).await;
@@ -219,13 +219,13 @@ async fn run_with(
         }
     };
     if tokio::time::timeout(STOP_WITHIN, end).await.is_err() {
-        tracing::warn!("something did not end in time, and is broken off");
+        tracing::warn!("some work did not finish in time and is aborted");
     }
     tracing::info!("stopped");
     Ok(())
 }
 
-/// Reloads one after the other, for signals and for requests.
+/// Runs reloads one at a time, for signals and for requests.
 async fn reload_when_asked(
     source: Option<ConfigSource>,
     exporter: Arc<Exporter>,
@@ -235,12 +235,12 @@ async fn reload_when_asked(
     loop {
         tokio::select! {
             Some(()) = signals.recv() => {
-                // The log has what went wrong.
+                // Failures are already logged.
                 let _ = reload_from(source.as_ref(), &exporter).await;
             }
             Some(request) = requests.recv() => {
                 let outcome = reload_from(source.as_ref(), &exporter).await;
-                // Whoever asked may have gone.
+                // The requester may have disconnected.
                 let _ = request.send(outcome);
             }
             else => return,
@@ -248,10 +248,10 @@ async fn reload_when_asked(
     }
 }
 
-/// Reads the configuration again; a bad one leaves the old one running.
+/// Reloads the configuration; if it is invalid, the old one stays in force.
 async fn reload_from(source: Option<&ConfigSource>, exporter: &Exporter) -> Result<(), String> {
     let Some(source) = source.cloned() else {
-        return Err("there is no file to read again".to_owned());
+        return Err("there is no configuration file to reload".to_owned());
     };
     let _reloading = supervisor::reloading();
     let loaded = tokio::task::spawn_blocking(move || source.load()).await;
@@ -267,13 +267,13 @@ async fn reload_from(source: Option<&ConfigSource>, exporter: &Exporter) -> Resu
         Err(errors) => Err(errors.to_string()),
     };
     match &outcome {
-        Ok(()) => tracing::info!("the configuration is reloaded"),
+        Ok(()) => tracing::info!("the configuration was reloaded"),
         Err(problems) => {
             exporter.refused(problems);
             for problem in problems.lines() {
                 tracing::error!(
                     problem,
-                    "the configuration is not reloaded; the old one goes on"
+                    "the configuration was not reloaded; the old one stays in force"
                 );
             }
         }

@@ -1,4 +1,4 @@
-//! What stands in for everything outside the process.
+//! Substitutes for everything outside the process.
 
 use std::sync::Arc;
 
@@ -13,20 +13,20 @@ use crate::{
     },
 };
 
-/// What answers in place of an account's vendor.
+/// The substitute for an account's vendor.
 pub(super) type AnswersOf = Arc<dyn Fn(&Account) -> Answers + Send + Sync>;
 
-/// A store and vendors in memory: several replicas run in one process with them, and the same in every run.
+/// A store and vendors in memory, which let several replicas run deterministically in one process.
 #[doc(hidden)]
 #[derive(Clone)]
 pub struct Substitutes {
     /// The store, instead of the configured one.
     pub store: Arc<dyn Substitute>,
-    /// What answers in place of an account's vendor.
+    /// The substitute for an account's vendor.
     pub answers: Arc<dyn Fn(&Account) -> Answers + Send + Sync>,
 }
 
-/// The provider of an account, on the network or on what answers in its place.
+/// The provider of an account, either over the network or with a substitute.
 pub(super) fn provider(
     account: &Account,
     clock: &Clock,

@@ -1,18 +1,17 @@
-//! What systemd is told: that the exporter can be reached, that it lives, reloads and stops. Without
-//! `NOTIFY_SOCKET` nothing is sent.
+//! Notifies systemd that the exporter is ready, alive, reloading or stopping. Without `NOTIFY_SOCKET` nothing
+//! is sent.
 
 use delivery_clock::Clock;
 use sd_notify::NotifyState;
 
 fn notify(states: &[NotifyState<'_>]) {
-    // A supervisor that does not listen must not stop what it supervises.
+    // A failing supervisor must not stop the exporter.
     if let Err(error) = sd_notify::notify(states) {
-        tracing::debug!(%error, "the supervisor cannot be told");
+        tracing::debug!(%error, "the supervisor cannot be notified");
     }
 }
 
-/// Says that the exporter can be reached, and from then on, twice in each `WATCHDOG_USEC`, that its tasks
-/// still run.
+/// Reports that the exporter is ready, and then, twice per `WATCHDOG_USEC`, that its tasks still run.
 pub(super) async fn run(clock: Clock) {
     notify(&[NotifyState::Ready]);
     let Some(within) = sd_notify::watchdog_enabled() else {
@@ -24,15 +23,15 @@ pub(super) async fn run(clock: Clock) {
     }
 }
 
-/// Says that the exporter stops.
+/// Reports that the exporter is stopping.
 pub(super) fn stopping() {
     notify(&[NotifyState::Stopping]);
 }
 
-/// A reload that is under way; when it is dropped, the exporter is ready again.
+/// A reload in progress; dropping it reports that the exporter is ready again.
 pub(super) struct Reloading;
 
-/// Says that a reload begins.
+/// Reports that a reload has started.
 pub(super) fn reloading() -> Reloading {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => notify(&[NotifyState::Reloading, now]),

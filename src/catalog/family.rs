@@ -24,12 +24,12 @@ impl Kind {
     }
 }
 
-/// Which series of a family of the exporter's own an account has from its beginning, with 0, so that `rate()`
-/// sees the first increase: one for each value of its labels that is known beforehand. Counters of the ledger
-/// are born there: those of a channel at the start, all others with the first number of their kind.
+/// Which series of one of the exporter's own families an account exposes with 0 from the start, so that
+/// `rate()` sees the first increase: one for each label value that is known in advance. The ledger creates
+/// its own counters: those of a channel at the start, all others with the first count of their kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Zeros {
-    /// None: they come with the first value.
+    /// None: a series appears with its first value.
     None,
     /// All.
     Always,
@@ -39,8 +39,8 @@ pub enum Zeros {
     OfAges,
 }
 
-/// How the counters of a family are stored in ledgers: their kind, and between their labels the word
-/// that tells the family from the others of that kind.
+/// How ledgers store the counters of a family: the kind, and among the labels a word that distinguishes the
+/// family from others of the same kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StoredForm {
     /// The first field.
@@ -49,7 +49,7 @@ pub struct StoredForm {
     pub word: Option<(&'static str, usize)>,
 }
 
-/// Where a help text has the vendors' fields, as their declarations name them.
+/// Where the vendors' declarations list the fields that a help text names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fields {
     /// Under the family's own name.
@@ -72,27 +72,27 @@ pub struct Family {
     pub kind: Kind,
     /// The unit in UCUM; empty for a state that has none.
     pub unit: &'static str,
-    /// What it means: `{fields}` stands for the vendors' fields, and `{notes}` for what vendors say of
-    /// the measure besides. [`crate::series::help`] fills them in.
+    /// The help text: `{fields}` stands for the vendors' fields, and `{notes}` for the vendors' remarks on
+    /// the measure. [`crate::series::help`] fills them in.
     pub help: &'static str,
-    /// Which fields those are.
+    /// Where to find the fields for `{fields}`.
     pub fields: Fields,
     /// Its labels in order, without those that the configuration adds.
     pub labels: &'static [Label],
     /// A label that the ledger keeps and the series do not have: a series is the sum over it.
     pub summed: Option<Label>,
-    /// Of a family of counters of the ledger: how it stores them.
+    /// How the ledger stores the family's counters; `None` for other families.
     pub stored: Option<StoredForm>,
-    /// The series that are there from the beginning.
+    /// The series that exist from the start.
     pub zeros: Zeros,
-    /// Whether it holds parts of messages' numbers, which `per_message.channels` hides.
+    /// Whether it breaks down the counts of messages; `per_message.channels` hides such families.
     pub is_message_breakdown: bool,
     /// Whether it has series. Values of other families are dropped, and counted as dropped.
     pub is_exposed: bool,
 }
 
-/// The labels of every family of the ledger's counters that a counter has no text of: its account and
-/// application.
+/// The number of leading labels that the ledger does not store with each counter: those for the account and
+/// the application.
 const COMMON_LABELS: usize = 3;
 
 impl Family {
@@ -163,7 +163,7 @@ impl Family {
         self.stored_form(StoredForm { kind, word: None })
     }
 
-    /// The ledger stores its counters under this kind, with a word behind so many labels.
+    /// The ledger stores its counters under this kind, with a word after this number of labels.
     pub(super) const fn stored_with(
         self,
         kind: &'static str,
@@ -226,7 +226,7 @@ impl Family {
             .then_some(unit)
     }
 
-    /// Whether it has a label whose values come from there.
+    /// Whether it has a label of this origin.
     pub fn has(&self, origin: Origin) -> bool {
         self.labels.iter().any(|label| label.origin == origin)
     }
@@ -236,20 +236,20 @@ impl Family {
         self.has(Origin::Account)
     }
 
-    /// The labels that tell its series of one account apart.
+    /// The labels that distinguish its series within one account.
     pub fn own_labels(&self) -> &'static [Label] {
         let identity = |label: &&Label| matches!(label.origin, Origin::Provider | Origin::Account);
         let common = self.labels.iter().take_while(identity).count();
         &self.labels[common..]
     }
 
-    /// The labels of its counters in the ledger: their account and application are not among them.
+    /// The labels of its counters in the ledger, without those for the account and the application.
     pub fn counter_labels(&self) -> impl Iterator<Item = &Label> {
         let shown = self.labels.get(COMMON_LABELS..).unwrap_or_default();
         shown.iter().chain(&self.summed)
     }
 
-    /// How many labels of a counter its series shows.
+    /// How many labels of a counter its series exposes.
     pub fn shown_labels(&self) -> usize {
         self.labels.len().saturating_sub(COMMON_LABELS)
     }

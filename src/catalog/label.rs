@@ -1,4 +1,4 @@
-//! Labels: where each gets its values from, and what keeps their number within limits.
+//! Labels: where their values come from, and what limits the number of values.
 
 use std::{borrow::Cow, cmp::Ordering, sync::Arc};
 
@@ -11,48 +11,48 @@ pub enum Origin {
     Provider,
     /// The account's name.
     Account,
-    /// The application's name. A counter of the ledger has the application's id instead, so that a
-    /// new name counts nothing again.
+    /// The application's name. A counter of the ledger stores the application's id instead, so that renaming
+    /// an application counts nothing twice.
     Application,
     /// The data sets of the account.
     Dataset,
     /// The sources of messages.
     Source,
-    /// The ages at which messages are compared; empty: of no single age.
+    /// The ages at which messages are compared; empty if the series belongs to no single age.
     Age,
-    /// These words of the program.
+    /// This fixed list of words.
     Words(&'static [&'static str]),
     /// Words that the program forms: channels, HTTP status codes, versions.
     Program,
-    /// What a measure is told apart by: other words are another version's.
+    /// The reason or kind of a measure; other words were written by another version.
     Detail(&'static [&'static str]),
     /// `true`, `false`, or empty where the vendor does not say.
     Flag,
-    /// A text of the vendor.
+    /// A text that the vendor chooses.
     Vendor,
-    /// The campaign, which a customer or the vendor names.
+    /// The campaign, named by the customer or the vendor.
     Campaign,
     /// The id of a message.
     Message,
-    /// What a vendor tells of a link.
+    /// What a vendor reports about a link.
     Link,
 }
 
-/// What keeps the number of a label's values within limits.
+/// What limits the number of a label's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// There are few, whatever anyone sends.
+    /// The set of values is small and fixed, whatever a vendor sends.
     Closed,
-    /// `max_label_values`: the first ones keep their names, the rest is `other`.
+    /// `max_label_values`: the first values keep their names, the rest become `other`.
     Values,
     /// `max_campaigns_per_account`, in the same way.
     Campaigns,
-    /// The number of messages or links that are shown; a value can still be too long.
+    /// The number of exposed messages or links; a single value can still be too long.
     Length,
 }
 
 impl Origin {
-    /// What keeps the number of values within limits.
+    /// What limits the number of values of this origin.
     pub(crate) const fn limit(self) -> Limit {
         match self {
             Origin::Vendor => Limit::Values,
@@ -104,7 +104,7 @@ impl Label {
     }
 }
 
-/// All combinations of the values that labels can have, which `known` says of each.
+/// All combinations of label values; `known` returns the possible values of a label.
 pub fn combinations(
     labels: &[Label],
     known: impl Fn(&Label) -> Vec<Arc<str>>,
@@ -194,7 +194,7 @@ pub(crate) const FAILURE: Label = label(
 );
 pub(crate) const CODE: Label = label("code", Origin::Program);
 pub(crate) const FIELD: Label = label("field", Origin::Vendor);
-/// The vendor's code, or a word of the program's.
+/// The vendor's error code, or one of the exporter's own words.
 pub(crate) const REJECTION: Label = label("reason", Origin::Vendor);
 pub(crate) const MISSED: Label = label(
     "reason",

@@ -1,4 +1,4 @@
-//! The families that there are of every measure: a line of the table below declares all of them.
+//! The families that exist for every measure; one line of the table below declares all families of a measure.
 
 use super::{
     FamilyId, Section,
@@ -10,7 +10,7 @@ use super::{
 };
 use crate::model::Measure;
 
-/// Families of which there is one for each measure.
+/// A set of families with one family per measure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MeasureFamilies(Section);
 
@@ -28,7 +28,7 @@ pub const TOTAL_BY_CAMPAIGN: MeasureFamilies = MeasureFamilies(Section::TotalByC
 pub const TOTAL_BY_CHANNEL: MeasureFamilies = MeasureFamilies(Section::TotalByChannel);
 
 impl MeasureFamilies {
-    /// The family of a measure; it may have no series on this level.
+    /// The family of a measure; some measures have no series at this level.
     pub const fn of(self, measure: Measure) -> FamilyId {
         FamilyId::at(self.0, Index::of(measure) as u16)
     }
@@ -39,7 +39,7 @@ impl MeasureFamilies {
     }
 }
 
-/// What is counted of messages at an age.
+/// What is counted for messages at an age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum CohortPart {
     /// Sends.
@@ -59,7 +59,7 @@ impl CohortPart {
     ];
 }
 
-/// Families of which there is one for each part of a cohort.
+/// A set of families with one family per part of a cohort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CohortFamilies(Section);
 
@@ -175,11 +175,11 @@ macro_rules! measures {
     };
 }
 
-// The measure, its word in names, its unit, the label of its reason or kind; whether the breakdowns by
-// vendor channel and by message type have series of it; what it means.
+// The measure, its word in names, its unit, the label for its reason or kind, whether it is exposed by vendor
+// channel and by message type, and its meaning.
 measures! {
     Targeted Measure::Targeted, "targeted", "{recipient}", [], by_channel: true, by_type: true,
-        "Recipients that a message was meant for";
+        "Intended recipients of a message";
     Accepted Measure::Accepted, "accepted", "{message}", [], by_channel: false, by_type: false,
         "Sends that the vendor's server accepted";
     Sent Measure::Sent, "sent", "{message}", [], by_channel: true, by_type: true,
@@ -191,7 +191,7 @@ measures! {
     Opened Measure::Opened, "opened", "{message}", [], by_channel: true, by_type: true,
         "Opens or clicks of a message";
     Dismissed Measure::Dismissed, "dismissed", "{message}", [], by_channel: false, by_type: false,
-        "Notifications cleared away unopened";
+        "Notifications dismissed without being opened";
     InboxOpened Measure::InboxOpened, "inbox_opened", "{message}", [], by_channel: true, by_type: false,
         "Opens from the application's inbox";
     Unshowable Measure::Unshowable, "unshowable", "{message}", [], by_channel: true, by_type: false,
@@ -203,9 +203,9 @@ measures! {
     Complaints Measure::Complaints, "complaints", "{recipient}", [], by_channel: false, by_type: false,
         "Recipients who complained";
     Skipped Measure::Skipped, "skipped", "{message}", [], by_channel: false, by_type: false,
-        "Text messages not tried";
+        "Text messages that were not attempted";
     Errors Measure::Errors(_), "errors", "{error}", [REASON], by_channel: true, by_type: false,
-        "Failed sends of a message, by reason";
+        "Failed sends of a message per reason";
     Bounces Measure::Bounces(_), "bounces", "{bounce}", [KIND], by_channel: false, by_type: false,
         "Bounces of a message, hard or soft";
 }
@@ -216,7 +216,7 @@ macro_rules! cohorts {
             Family::counter(
                 concat!("delivery_cohort_", $word, "_total"),
                 concat!("delivery.cohort.", $word),
-                concat!($meaning, " that have reached an age, each as of that age. Sent and delivered of the same messages: their ratio is the delivery rate at equal age."),
+                concat!($meaning, " that have reached an age, each as of that age. Sent and delivered cover the same messages, so their ratio is the delivery rate at equal age."),
             )
             .unit("{message}")
             .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, AGE])
@@ -246,7 +246,7 @@ cohorts! {
 families! { RATIOS of MessageRatio;
     MESSAGE_DELIVERY_RATIO = Family::gauge(
         "delivery_message_delivery_ratio", "delivery.message.delivery_ratio",
-        "Delivered / sent of a message, as of the last pass; not clamped, absent while sent is 0.",
+        "Delivered / sent of a message, as of the last pass; not clamped to 1, and absent while sent is 0.",
     )
     .unit("1")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, CAMPAIGN, MESSAGE_ID]);

@@ -1,8 +1,8 @@
-//! The catalogue: every family of metrics, declared once. The exposition, OTLP, the ledger's stored
-//! texts, the limits on label values, the zeros that series begin with, the status page and the
-//! reference are loops over these declarations. `docs/adding-a-metric.md` walks through one.
+//! The catalogue: every family of metrics, declared once. The exposition, OTLP, the ledger's stored form, the
+//! limits on label values, the initial zeros of series, the status page and the reference documentation are
+//! all derived from these declarations. `docs/adding-a-metric.md` walks through one.
 
-/// Declares families one after another: each has a constant that code names it by.
+/// Declares the families of a section, and a constant for each.
 macro_rules! families {
     ($all:ident of $section:ident; $($id:ident = $family:expr;)*) => {
         #[allow(
@@ -44,7 +44,7 @@ pub use process::*;
 pub use stored::stored_as;
 pub use vendors::*;
 
-/// Families that are declared together. The order is that of the exposition.
+/// Families that are declared together, in the order of the exposition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Section {
     Message,
@@ -94,7 +94,7 @@ impl Section {
         }
     }
 
-    /// How many families stand before this section.
+    /// The number of families before this section.
     const fn start(self) -> usize {
         let (mut start, mut index) = (0, 0);
         while index < self as usize {
@@ -146,12 +146,12 @@ impl FamilyId {
         FamilyId(section.start() as u16 + index)
     }
 
-    /// Its place among all families, below [`FamilyId::COUNT`].
+    /// Its index among all families, less than [`FamilyId::COUNT`].
     pub fn index(self) -> usize {
         self.0.into()
     }
 
-    /// How many families there are, with those that have no series.
+    /// The number of families, including those without series.
     pub const COUNT: usize = COUNT;
 
     /// Its declaration.
@@ -174,7 +174,7 @@ impl Deref for FamilyId {
     }
 }
 
-/// All families with those that have no series, in the order of the exposition.
+/// All families, including those without series, in the order of the exposition.
 pub fn all() -> impl Iterator<Item = FamilyId> {
     (0..COUNT).filter_map(|index| index.try_into().ok().map(FamilyId))
 }

@@ -13,7 +13,7 @@ families! { FAMILIES of Process;
     .labels(&[VERSION, REVISION, RUSTC]);
     STORE_UP = Family::gauge(
         "delivery_exporter_store_up", "delivery.exporter.store_up",
-        "1 if the store and the spool could be written to when they were last tried.",
+        "1 if the last attempt to write to the store and to the spool succeeded.",
     );
     STORE_SIZE_BYTES = Family::gauge(
         "delivery_exporter_store_size_bytes", "delivery.exporter.store_size",
@@ -27,7 +27,7 @@ families! { FAMILIES of Process;
     .unit("{error}");
     ZERO_HOLD_SUFFICIENT = Family::gauge(
         "delivery_exporter_zero_hold_sufficient", "delivery.exporter.zero_hold_sufficient",
-        "0 if a scraper comes less often than zero_hold: it can miss that a counter was 0.",
+        "0 if a scraper scrapes less often than every zero_hold, so that it can miss a counter's initial 0.",
     );
     SPOOL_BYTES = Family::gauge(
         "delivery_exporter_spool_bytes", "delivery.exporter.spool",
@@ -36,21 +36,21 @@ families! { FAMILIES of Process;
     .unit("By");
     QUARANTINED_BODIES = Family::gauge(
         "delivery_exporter_quarantined_bodies", "delivery.exporter.quarantined_bodies",
-        "Bodies, or rests of such, in quarantine.",
+        "Bodies of delivery reports, or parts of them, in quarantine.",
     )
     .unit("{body}");
     CONFIG_LAST_RELOAD_SUCCESSFUL = Family::gauge(
         "delivery_exporter_config_last_reload_successful", "delivery.exporter.config_last_reload_successful",
-        "1 if the configuration was taken when it was last read.",
+        "1 if the last attempt to load the configuration succeeded.",
     );
     CONFIG_LAST_RELOAD_SUCCESS_TIMESTAMP_SECONDS = Family::gauge(
         "delivery_exporter_config_last_reload_success_timestamp_seconds", "delivery.exporter.config_last_reload_success_timestamp",
-        "When a configuration was last taken, in Unix time.",
+        "When a configuration was last loaded successfully, in Unix time.",
     )
     .unit("s");
     OTLP_POINTS = Family::counter(
         "delivery_exporter_otlp_points_total", "delivery.exporter.otlp_points",
-        "Points pushed by OTLP, by outcome: accepted, rejected by the receiver, failed to arrive.",
+        "Data points pushed over OTLP, by outcome: accepted, rejected by the receiver, or not delivered.",
     )
     .unit("{point}")
     .labels(&[POINT_OUTCOME]);
@@ -66,7 +66,7 @@ families! { FAMILIES of Process;
     .unit("{fd}");
     PROCESS_MAX_FDS = Family::gauge(
         "process_max_fds", "process.max_fds",
-        "The most file descriptors that may be open.",
+        "Maximum number of open file descriptors.",
     )
     .unit("{fd}");
     PROCESS_VIRTUAL_MEMORY_BYTES = Family::gauge(
@@ -103,7 +103,7 @@ families! { FAMILIES of Process;
     // Only on `/probe`.
     PROBE_SUCCESS = Family::gauge(
         "probe_success", "probe_success",
-        "1 if the vendor has numbers of the message; only on /probe.",
+        "1 if the vendor has counts for the message; only on /probe.",
     );
     PROBE_DURATION = Family::gauge(
         "probe_duration_seconds", "probe_duration",

@@ -1,13 +1,13 @@
-//! Which family a counter that a ledger has stored belongs to.
+//! Finds the family of a counter that a ledger has stored.
 
 use std::sync::LazyLock;
 
 use super::{FamilyId, all};
 
-/// The families of a kind of stored counters.
+/// The families that share one kind of stored counters.
 struct StoredKind {
     kind: &'static str,
-    /// How many labels stand before the word; `None`: there is no word.
+    /// The number of labels before the word; `None` if there is no word.
     labels_before_word: Option<usize>,
     families: Vec<(&'static str, FamilyId)>,
 }
@@ -31,8 +31,8 @@ static KINDS: LazyLock<Vec<StoredKind>> = LazyLock::new(|| {
     kinds
 });
 
-/// The family of a stored counter, by its first field and those that follow it; with where the word
-/// stands among these, if there is one.
+/// The family of a stored counter, from its first field (`kind`) and the fields after it, and the index of
+/// the word among `fields`, if there is one.
 pub fn stored_as(kind: &str, fields: &[&str]) -> Option<(FamilyId, Option<usize>)> {
     let known = KINDS.iter().find(|known| known.kind == kind)?;
     let word = match known.labels_before_word {

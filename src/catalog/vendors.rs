@@ -1,4 +1,4 @@
-//! What vendors tell besides measures: delivery reports, users, conversions, links, events.
+//! Families for what vendors report besides measures: delivery reports, users, conversions, links, events.
 
 use super::{
     family::Family,
@@ -18,7 +18,7 @@ pub const LATENCY_BOUNDS: &[f64] = &[
 families! { FAMILIES of Vendors;
     REPORTS = Family::counter(
         "delivery_reports_total", "delivery.reports",
-        "Delivery reports, each counted once ({fields}). A message can have several, so their sum is no number of messages.",
+        "Delivery reports, each counted once ({fields}). A message can have several, so their sum is not a number of messages.",
     )
     .unit("{report}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, CHANNEL, STATUS_GROUP, STATUS, ERROR_GROUP, ERROR, PERMANENT])
@@ -40,19 +40,19 @@ families! { FAMILIES of Vendors;
     .stored("cost");
     APP_USERS_NEW = Family::gauge(
         "delivery_app_users_new", "delivery.app.users.new",
-        "New users of the newest complete period ({fields}). Each time_unit is a view of the same users: never sum over it.",
+        "New users of the newest complete period ({fields}). The same users are counted under every time_unit, so do not sum over it.",
     )
     .unit("{user}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, PLATFORM, TIME_UNIT]);
     APP_USERS_ACTIVE = Family::gauge(
         "delivery_app_users_active", "delivery.app.users.active",
-        "Active users of the newest complete period ({fields}). Each time_unit is a view of the same users: never sum over it.",
+        "Active users of the newest complete period ({fields}). The same users are counted under every time_unit, so do not sum over it.",
     )
     .unit("{user}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, PLATFORM, TIME_UNIT]);
     APP_USERS_ONLINE = Family::gauge(
         "delivery_app_users_online", "delivery.app.users.online",
-        "Online users of the newest complete period ({fields}). Each time_unit is a view of the same users: never sum over it.",
+        "Online users of the newest complete period ({fields}). The same users are counted under every time_unit, so do not sum over it.",
     )
     .unit("{user}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, PLATFORM, TIME_UNIT]);
@@ -82,7 +82,7 @@ families! { FAMILIES of Vendors;
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, CAMPAIGN, MESSAGE_ID, EVENT]);
     LINK_CLICKS = Family::gauge(
         "delivery_link_clicks", "delivery.link.clicks",
-        "Clicks on a link in e-mails, as of the last pass ({fields}): the max_links most clicked, the rest under link other.",
+        "Clicks on a link in e-mails, as of the last pass ({fields}): the max_links most clicked links, and the rest under link other.",
     )
     .unit("{click}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, TEMPLATE, LINK, TITLE]);
@@ -94,14 +94,14 @@ families! { FAMILIES of Vendors;
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, LINK]);
     LOG_EVENTS = Family::counter(
         "delivery_log_events_total", "delivery.log.events",
-        "Events of the vendor's log, each once ({fields}).",
+        "Events from the vendor's log, each counted once ({fields}).",
     )
     .unit("{event}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, ACTION, PLATFORM, STATUS])
     .stored("log");
     BOUNCED_ADDRESSES = Family::counter(
         "delivery_bounced_addresses_total", "delivery.bounced_addresses",
-        "Bounced e-mails, each once, by kind and class of reason ({fields}).",
+        "Bounced e-mails, each counted once, by kind and class of reason ({fields}).",
     )
     .unit("{bounce}")
     .labels(&[PROVIDER, ACCOUNT, APPLICATION, BOUNCED_KIND, BOUNCED_REASON])

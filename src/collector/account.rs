@@ -1,4 +1,4 @@
-//! The loop of one account: passes, what is in flight, and what becomes of each answer.
+//! The loop of one account: passes, queries in flight, and the handling of each answer.
 
 mod answers;
 mod counting;
@@ -34,26 +34,26 @@ use crate::{
     providers::{FailureKind, Provider},
 };
 
-/// So many bodies in a row without one report that can be read, and the drain pauses: a vendor
-/// that answers nonsense must not fill the disk.
+/// The number of consecutive bodies without a readable report after which the drain pauses, so that a vendor
+/// that answers nonsense does not fill the disk.
 const MAX_UNREADABLE: u32 = 3;
 
-/// What people are told about an account's collector.
+/// The status of an account's collector, for the status page.
 #[derive(Clone, Debug, Default)]
 pub struct CollectorStatus {
-    /// The account's counters are shown.
+    /// Whether the ledger is open and the account's counters are exposed.
     pub opened: bool,
-    /// There was an answer, good or bad, or nothing is due.
+    /// Whether there was an answer, good or bad, or nothing is due.
     pub answered: bool,
-    /// When the vendor last gave a good answer, in a pass that may still go on.
+    /// When the vendor last answered successfully, including in the current pass.
     pub good_at: Option<Timestamp>,
-    /// When something is tried next.
+    /// When the next query is tried.
     pub next: Option<Timestamp>,
-    /// The last failure that is not over.
+    /// The last unresolved failure.
     pub last_error: Option<String>,
-    /// What fails now, the longest first.
+    /// The current failures, the longest first.
     pub troubles: Vec<Trouble>,
-    /// Sources of messages that cannot be read now, each with what is wrong.
+    /// Sources of messages that currently cannot be read, with the errors.
     pub broken_sources: Vec<(Source, String)>,
 }
 
@@ -66,47 +66,47 @@ pub struct Trouble {
     pub application: Arc<str>,
     /// The class of the failure.
     pub kind: FailureKind,
-    /// What happened last, without a secret.
+    /// The last error, without secrets.
     pub text: String,
-    /// When it began to fail.
+    /// When the failures started.
     pub since: Timestamp,
 }
 
-/// Everything that the collector of one account works with.
+/// The dependencies of an account's collector.
 pub struct CollectorDeps {
     /// The account.
     pub account: Arc<Account>,
-    /// How its vendor is asked.
+    /// The client of its vendor.
     pub provider: Arc<dyn Provider>,
-    /// Who takes what is found out.
+    /// Receives the results.
     pub recorder: Arc<dyn Recorder>,
-    /// Where everything is counted.
+    /// The account's ledger.
     pub ledger: Arc<AccountLedger>,
-    /// The series get labels that they did not have: counters stand still for a while.
+    /// Whether labels of the series have changed, so that counters must be held again.
     pub relabelled: bool,
-    /// While it runs, the account is this process's.
+    /// The lease, which says whether this process holds the account.
     pub lease: Lease,
-    /// The time.
+    /// The clock.
     pub clock: Clock,
-    /// Who is told how far it is.
+    /// Receives the progress.
     pub progress: Arc<dyn Progress>,
 }
 
-/// Is told how far long work is.
+/// Receives the progress of long operations.
 pub trait Progress: Send + Sync {
     /// The ledger of an account is open.
     fn opened(&self) {}
-    /// There are so many queries more.
+    /// More queries are planned.
     fn planned(&self, queries: usize) {
         let _ = queries;
     }
-    /// So many were answered, or failed.
+    /// Queries were answered or failed.
     fn answered(&self, queries: usize) {
         let _ = queries;
     }
 }
 
-/// Nobody is told.
+/// Ignores the progress.
 impl Progress for () {}
 
 type DatasetQueueKey = (Dataset, usize);
@@ -116,73 +116,73 @@ pub(super) struct Collector {
     parts: CollectorDeps,
     queues: BTreeMap<DatasetQueueKey, DatasetQueue>,
     tracker: Tracker,
-    /// Messages that the vendor refuses in a data set, and that were counted as rejected.
+    /// Messages that the vendor refuses in a data set, and that are already counted as rejected.
     set_aside: BTreeSet<(Dataset, MessageKey)>,
-    /// Messages whose last answer was good.
+    /// Messages whose last answer was successful.
     last_good: HashSet<(Dataset, MessageKey)>,
-    /// Other names of messages that the ledger has kept: application, other name, name.
+    /// Aliases of messages that are stored in the ledger: application, alias, name.
     renamed: HashSet<(usize, Arc<str>, Arc<str>)>,
-    /// Other names that the ledger may not have kept yet, by application and name. Whatever counts
-    /// under a name brings them along: a process that ends in between must not leave numbers
-    /// without them, or they count again under the other name.
+    /// Aliases that may not be stored in the ledger yet, by application and name. They are stored together
+    /// with the next counts under the name: if a process ended in between, the counts would otherwise be
+    /// counted again under the alias.
     renaming: HashMap<MessageKey, Vec<Arc<str>>>,
-    /// Held from the question for a message's other name until its numbers are counted.
+    /// Locked from looking up a message's alias until its counts are counted.
     naming: Arc<tokio::sync::Mutex<()>>,
-    /// Ids that may be other names, for which the ledger has been asked.
+    /// Ids that may be aliases and that were already looked up in the ledger.
     other_names: HashSet<(usize, Arc<str>)>,
-    /// Lists that are being queried, with when each began.
+    /// Lists that are being queried, with the start of each query.
     listing: BTreeMap<DatasetQueueKey, Moment>,
-    /// How far the vendor's lists have been read.
+    /// The progress of reading the vendor's lists.
     lists: BTreeMap<DatasetQueueKey, ListProgress>,
-    /// The applications whose messages are known as far as they can be.
+    /// The applications whose messages are as completely known as possible.
     known_applications: BTreeSet<usize>,
     /// Queries that have not completed.
     in_flight: usize,
-    /// When the vendor last gave a good answer.
+    /// When the vendor last answered successfully.
     good_at: Option<Moment>,
-    /// What is wrong now, so that it is logged once.
+    /// The current failures, so that each is logged once.
     troubles: HashMap<DatasetQueueKey, Trouble>,
     status: Arc<Mutex<CollectorStatus>>,
     unreadable: u32,
     /// When the first queries were due.
     first: Moment,
-    /// The wall time of the monotonic clock's first moment, as the wall clock was last seen. What is
-    /// shown of due times is computed from it.
+    /// The wall time of the monotonic clock's first moment, according to the last reading of the wall clock.
+    /// Exposed due times are computed from it.
     origin: Timestamp,
-    /// The same, when messages were last planned by their ages.
+    /// The same, when messages were last scheduled by their ages.
     planned_origin: Timestamp,
-    /// Files and HTTP lists are to be read from the beginning.
+    /// Whether files and HTTP lists must be read again from the start.
     sources_restart: bool,
-    /// The wall time by which messages are forgotten and refused for their age.
+    /// The wall time that decides which messages are dropped or refused because of their age.
     settled: SettledTime,
-    /// Which queue is served next, so that one application does not keep the others waiting.
+    /// The queue to serve next, so that no application delays the others.
     turn: usize,
-    /// Messages that are not watched any more, and that the ledger still watches.
+    /// Messages that are no longer tracked here, but still in the ledger.
     unwatched: Vec<(Arc<str>, Arc<str>)>,
-    /// There were more messages than there may be, and it was logged.
+    /// Whether the excess of messages over the limit was logged.
     is_full: bool,
-    /// Messages that were named, and that the ledger has not met.
+    /// Messages from sources that have not been loaded from the ledger yet.
     unmet: Vec<(MessageKey, Message)>,
-    /// When rows of the ledger that nobody names were last looked for.
+    /// When the ledger was last searched for messages that no source lists.
     swept_at: Moment,
-    /// The number of the last registration that was taken.
+    /// The sequence number of the last processed registration.
     registered_until: i64,
     /// Files and HTTP lists.
     sources: Option<Sources>,
-    /// Sources that could not be read when they were last tried.
+    /// Sources whose last read failed.
     broken_sources: BTreeMap<Source, String>,
 }
 
-/// How far a vendor's list of messages has been read.
+/// The progress of reading a vendor's list of messages.
 #[derive(Clone, Copy, Debug)]
 struct ListProgress {
-    /// When the whole list, back to `max_age`, was last read to its end.
+    /// When the whole list, back to `max_age`, was last read completely.
     whole_at: Moment,
-    /// When the last list that was read to its end began: what was sent before is known.
+    /// When the last completely read list started; all messages sent before are known.
     complete_until: Timestamp,
 }
 
-/// Why a collector that waits goes on.
+/// Why a waiting collector continues.
 enum Woken {
     Due,
     Named(Update),
@@ -232,7 +232,7 @@ impl Collector {
             sources: None,
             broken_sources: BTreeMap::new(),
         };
-        // One list is enough for all data sets.
+        // One list per application is enough for all data sets.
         let list_of = account
             .messages
             .list
@@ -276,7 +276,7 @@ impl Collector {
         collector
     }
 
-    /// People are told what fails now.
+    /// Publishes the current failures for the status page.
     fn tell_troubles(&self) {
         let mut troubles: Vec<Trouble> = self.troubles.values().cloned().collect();
         troubles.sort_by(|left, right| {

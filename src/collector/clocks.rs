@@ -1,5 +1,5 @@
-//! The wall clock is set while a collector works: nothing waits for the length of the step, and what is
-//! shown is right an interval later.
+//! Tests with a wall clock that is set while a collector works: nothing waits for the length of the jump, and
+//! the exposed state is correct an interval later.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -7,7 +7,7 @@ use super::bench::{Bench, START};
 
 const HOUR: i64 = 3600;
 const YEAR: i64 = 365 * 24 * HOUR;
-/// The interval of these benches, in seconds.
+/// The interval of these collectors, in seconds.
 const INTERVAL: u64 = 10;
 
 fn due(bench: &Bench) -> Timestamp {
@@ -44,7 +44,7 @@ async fn fresh_messages_are_asked_for_every_interval_whatever_becomes_of_the_wal
 
 #[tokio::test]
 async fn an_old_message_that_is_a_fresh_one_by_the_corrected_clock_is_asked_for_at_once() {
-    // By a clock that is a day ahead it is a day old, and the next query is hours away.
+    // According to a clock that is a day ahead, it is a day old, and the next query is hours away.
     let more = "interval: 10s, messages: {list: false, static: [{id: '1', sent_at: '2023-11-13T22:12:00Z'}]}";
     let mut bench = Bench::new("messages", more, |_| {}).await;
     let handle = bench.start();

@@ -1,5 +1,5 @@
-//! Days of a whole collector on a clock that a test moves: the vendor is a simulator behind real
-//! HTTP, the messages are registered as they are sent, the ledger is on the disk.
+//! Simulated days of a complete collector on a manual clock: the vendor is a simulator behind real HTTP,
+//! messages are registered when they are sent, and the ledger is on disk.
 //!
 //! The suite runs one day; `SIMULATED_DAYS=30 cargo test --lib collector::days -- --nocapture` runs
 //! thirty in three minutes, and prints what `month.rs` computes without a vendor.
@@ -27,10 +27,10 @@ use crate::{
 };
 
 const MINUTE: i64 = 60;
-/// One campaign in such a time: twelve a day.
+/// The time between two campaigns: twelve a day.
 const GAP: Duration = Duration::from_secs(2 * 3600);
 
-/// The vendor's provider, which notes who is asked for, and when.
+/// The vendor's provider, which records the queried messages and the times.
 struct Noted {
     inner: Arc<dyn Provider>,
     clock: Clock,
@@ -68,7 +68,7 @@ impl Provider for Noted {
     }
 }
 
-/// Waits, in real time, for what other tasks do.
+/// Waits, in real time, for other tasks.
 async fn eventually(what: &str, check: impl Fn() -> bool) {
     let began = std::time::Instant::now();
     while !check() {
@@ -80,7 +80,7 @@ async fn eventually(what: &str, check: impl Fn() -> bool) {
     }
 }
 
-/// A collector at work.
+/// A running collector.
 struct Days {
     clock: Clock,
     hand: ManualClock,
@@ -89,7 +89,7 @@ struct Days {
 }
 
 impl Days {
-    /// Waits until the collector waits for the time to go on.
+    /// Waits until the collector waits for the clock to advance.
     async fn settle(&self) {
         let waits = || {
             let due = *self.record.due.lock().unwrap();
@@ -99,7 +99,7 @@ impl Days {
         eventually("the collector waits", waits).await;
     }
 
-    /// Lets the time go on until `until`, from one due time to the next.
+    /// Advances the clock to `until`, from one due time to the next.
     async fn go_on(&self, until: Timestamp) {
         loop {
             self.settle().await;
@@ -169,7 +169,7 @@ async fn days_over_http_cost_few_requests_and_miss_no_age() {
         ledger.register(new.collect()).await.unwrap();
         *known = messages.len();
     };
-    // What was sent before is there from the start.
+    // Messages that were sent before exist from the start.
     register(&mut known).await;
     let before = known;
     let handle = spawn(CollectorDeps {
@@ -188,7 +188,7 @@ async fn days_over_http_cost_few_requests_and_miss_no_age() {
         record: record.clone(),
         vendor,
     };
-    // Its first day is for the messages that were not known when they were young.
+    // The first day is skipped, because its messages were not known when they were young.
     let mut measured = None;
     let mut fixed = 0;
     for minute in 0..(days + 1) * 24 * 60 {
@@ -206,7 +206,7 @@ async fn days_over_http_cost_few_requests_and_miss_no_age() {
         fixed += record.tracked.load(Ordering::SeqCst);
         if world.infobip.messages().len() > known {
             register(&mut known).await;
-            // The pass that it sets off may forget others.
+            // The pass that this triggers may drop other messages.
             let told = || {
                 let forgotten = record.forgotten.load(Ordering::SeqCst);
                 record.tracked.load(Ordering::SeqCst) >= known - forgotten
@@ -226,7 +226,7 @@ async fn days_over_http_cost_few_requests_and_miss_no_age() {
         known - before,
     );
     assert!(fewer >= 100, "{fewer} times fewer");
-    // Some messages are still being sent at an age: that is the message's, not the schedule's.
+    // Some messages are still being sent at an age, which is not caused by the schedule.
     let missed = record.missed.lock().unwrap().clone();
     assert!(
         missed.iter().all(|(_, why)| *why == Missed::StillSending),

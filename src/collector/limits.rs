@@ -1,4 +1,5 @@
-//! Nothing outside makes an account watch without bound, or stops it by one message.
+//! Tests that no input makes an account track an unlimited number of messages, and that no single message
+//! stops it.
 
 use super::bench::{Bench, MAX_MESSAGES};
 

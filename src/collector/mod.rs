@@ -1,8 +1,8 @@
-//! When to ask for what: a queue of due times per message and data set, and the loop that works
-//! it off for each account by itself, so that one account's trouble never delays another.
+//! Scheduling of queries: a queue of due times per message and data set, and a separate loop per account, so
+//! that one account's failures never delay another.
 //!
-//! This room knows neither a vendor's JSON nor a metric's name. What it finds out goes through its
-//! door on the right, [`Recorder`].
+//! This module depends neither on a vendor's JSON nor on the names of metrics. It passes its results to a
+//! [`Recorder`].
 
 mod account;
 #[cfg(test)]
@@ -34,12 +34,12 @@ pub use recorder::{DatasetOutcome, PassOutcome, Recorder};
 
 use account::Collector;
 
-/// A collector that works.
+/// A running collector.
 pub struct CollectorHandle {
     account: Arc<str>,
     status: Arc<Mutex<CollectorStatus>>,
     stop: watch::Sender<bool>,
-    /// Taken by the one who waits for its end.
+    /// Taken by the caller that waits for its end.
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -59,11 +59,11 @@ pub fn spawn(parts: CollectorDeps) -> CollectorHandle {
     }
 }
 
-/// Asks once for everything, at once, and returns when all is answered.
+/// Queries everything once, immediately, and returns when everything is answered.
 ///
 /// # Errors
 ///
-/// Something failed; what was answered is recorded all the same.
+/// Something failed; the successful answers are recorded.
 pub async fn run_once(parts: CollectorDeps) -> Result<(), ()> {
     let first = parts.clock.monotonic();
     Collector::new(parts, Arc::default(), first)
@@ -77,7 +77,7 @@ impl CollectorHandle {
         &self.account
     }
 
-    /// What people are told.
+    /// The collector's status.
     pub fn status(&self) -> CollectorStatus {
         self.status
             .lock()
@@ -85,9 +85,9 @@ impl CollectorHandle {
             .clone()
     }
 
-    /// Begins nothing more; returns when what must not be broken off has ended.
+    /// Starts nothing new, and returns when the work that must not be interrupted has ended.
     pub async fn stop(&self) {
-        // It may have ended by itself.
+        // The task may already have ended.
         let _ = self.stop.send(true);
         let task = self
             .task

@@ -1,5 +1,5 @@
-//! Thirty days of the schedule, minute by minute, with the queue and the policy that the collector
-//! has: what it asks for, how fresh its numbers are, and whether it is there at each cohort age.
+//! Simulates thirty days of the schedule, minute by minute, with the collector's own queue and policy: the
+//! number of queries, the freshness of the counts, and whether there is a query at each cohort age.
 
 use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
@@ -20,40 +20,40 @@ const MAX_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 const AGES: [i64; 6] = [300, 900, 3600, 6 * 3600, DAY, 3 * DAY];
 const MAX_AGE: i64 = 29 * DAY;
 
-/// What an account sends.
+/// The traffic of an account.
 #[derive(Clone, Copy)]
 struct Sender {
-    /// In words.
+    /// A description.
     name: &'static str,
-    /// So many messages a day, evenly over these hours.
+    /// The number of messages per day, spread evenly over these hours.
     daily: i64,
     from: i64,
     to: i64,
-    /// So many ids go into one request.
+    /// The maximum number of ids in one request.
     batch: usize,
 }
 
-/// A message that is tracked.
+/// A tracked message.
 struct Tracked {
     sent: i64,
     asked: Option<i64>,
-    /// The ages that are still to come.
+    /// The ages that are still ahead.
     ages: &'static [i64],
 }
 
-/// What became of the days.
+/// The result of the simulation.
 #[derive(Debug, Default)]
 struct Outcome {
     messages: u64,
     forgotten: u64,
     requests: u64,
-    /// The requests of someone who asks for everything every interval, in full batches.
+    /// The number of requests of a client that queries everything every interval, in full batches.
     fixed: u64,
     /// The longest time between two queries for a message younger than an hour.
     stalest_new: i64,
-    /// The longest at all.
+    /// The longest time between two queries for any message.
     stalest: i64,
-    /// Ages at which a message was asked for within a minute, and those at which it was not.
+    /// The number of ages at which a message was queried within a minute, and of those at which it was not.
     met: u64,
     missed: u64,
 }
@@ -83,7 +83,7 @@ fn run(sender: Sender, days: i64) -> Outcome {
         while let Some(sent) = next_send.filter(|sent| *sent <= now) {
             let id: Arc<str> = format!("{:06}", outcome.messages).into();
             queue.add(QueuedQuery::Message(id.clone()), at(now));
-            // Ages that were over when the message was first known do not count.
+            // Ages that had passed when the message became known do not count.
             let past = AGES.iter().take_while(|age| **age < now - sent).count();
             let ages = &AGES[past..];
             let own = Tracked {
@@ -95,7 +95,7 @@ fn run(sender: Sender, days: i64) -> Outcome {
             outcome.messages += 1;
             next_send = sends.next();
         }
-        // Ids are given in the order of sending: the first is the oldest.
+        // Ids are assigned in the order of sending, so the first is the oldest.
         while let Some(first) = tracked.first_entry() {
             if now - first.get().sent < MAX_AGE {
                 break;
@@ -153,7 +153,7 @@ fn run(sender: Sender, days: i64) -> Outcome {
     outcome
 }
 
-/// Senders whose requests are shown in the documentation.
+/// The senders in the documentation's table.
 const SENDERS: [Sender; 2] = [
     Sender {
         name: "40 messages a day, one id a request",
@@ -181,7 +181,7 @@ fn thirty_days_cost_a_hundredth_of_a_fixed_interval_and_miss_no_age() {
         let outcome = run(sender, 30);
         assert_eq!(outcome.messages, u64::try_from(59 * sender.daily).unwrap());
         assert_eq!(outcome.forgotten, u64::try_from(30 * sender.daily).unwrap());
-        // The newest hour is as fresh as at a fixed interval, and every age is met.
+        // The newest hour is as fresh as with a fixed interval, and every age has a query.
         assert!(outcome.stalest_new <= MINUTE, "{outcome:?}");
         let longest = i64::try_from(MAX_INTERVAL.as_secs()).unwrap();
         assert!(outcome.stalest <= longest, "{outcome:?}");

@@ -1,4 +1,4 @@
-//! What is due when: for each data set of an application, its messages, its list, or its drain.
+//! The queue of due times for a data set of an application: its messages, its list, or its drain.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -8,24 +8,24 @@ use std::{
 
 use delivery_clock::Moment;
 
-/// To fill a batch, so many times its size is looked at.
+/// To fill a batch, this multiple of its size is examined.
 const LOOK_AHEAD: usize = 4;
 
-/// What is asked for.
+/// A queued query.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum QueuedQuery {
     /// The vendor's list of messages.
     List,
     /// The account's queue.
     Drain,
-    /// Everything of the application.
+    /// Everything for the application.
     Whole,
     /// A message.
     Message(Arc<str>),
 }
 
 impl QueuedQuery {
-    /// Whether it is a query by itself.
+    /// Whether it cannot share a query with others.
     fn is_single(&self) -> bool {
         matches!(
             self,
@@ -36,20 +36,20 @@ impl QueuedQuery {
 
 #[derive(Clone, Copy, Debug)]
 struct Slot {
-    /// When the oldest unanswered query was due, or when the next will be.
+    /// When the oldest unanswered query was due or, if there is none, when the next one is due.
     due_at: Moment,
-    /// When it is tried; later than `due_at` after a failure.
+    /// When to try it; after a failure, later than `due_at`.
     try_at: Moment,
-    /// When the last query that was answered began.
+    /// When the last answered query started.
     asked_at: Option<Moment>,
-    /// It may be asked for so much before it is tried, if that fills a batch.
+    /// How much before `try_at` it may be queried to fill a batch.
     early: Duration,
-    /// The vendor refuses it in a batch.
+    /// Whether it must be queried alone because the vendor refuses it in a batch.
     alone: bool,
     in_flight: bool,
-    /// A query for it has ended since the process got the account, well or badly.
+    /// Whether a query for it has ended, successfully or not, since the process took over the account.
     tried: bool,
-    /// The last query for it failed.
+    /// Whether the last query for it failed.
     failed: bool,
 }
 
@@ -57,13 +57,13 @@ struct Slot {
 #[derive(Default)]
 pub(super) struct DatasetQueue {
     slots: HashMap<QueuedQuery, Slot>,
-    /// The jobs that are not in flight, by the time at which they are tried.
+    /// The jobs that are not in flight, by `try_at`.
     waiting: BTreeSet<(Moment, QueuedQuery)>,
-    /// All jobs, by the time at which they are due.
+    /// All jobs, by `due_at`.
     dues: BTreeSet<(Moment, QueuedQuery)>,
-    /// How many jobs failed when they were last queried.
+    /// The number of jobs whose last query failed.
     failed: usize,
-    /// Each job is queried at most once: what was answered, or was not, does not wait again.
+    /// Whether each job is queried at most once: after a success or a failure, it does not wait again.
     once: bool,
 }
 
@@ -73,7 +73,7 @@ impl DatasetQueue {
         self.once = true;
     }
 
-    /// A job that is due at `at`; one that is known stays as it is.
+    /// Adds a job that is due at `at`; an existing job is not changed.
     pub(super) fn add(&mut self, job: QueuedQuery, at: Moment) {
         if !self.slots.contains_key(&job) {
             let slot = Slot {
@@ -92,12 +92,12 @@ impl DatasetQueue {
         }
     }
 
-    /// How many jobs there are.
+    /// The number of jobs.
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }
 
-    /// Forgets a job.
+    /// Removes a job.
     pub(super) fn remove(&mut self, job: &QueuedQuery) {
         if let Some(slot) = self.slots.remove(job) {
             self.failed -= usize::from(slot.failed);
@@ -106,8 +106,8 @@ impl DatasetQueue {
         }
     }
 
-    /// The jobs for the next query: a list or drain by itself, a message that has to be alone, or
-    /// up to `batch` messages; of several that are due, a list first.
+    /// Takes the jobs for the next query: a list or drain, a message that must be queried alone, or up to
+    /// `batch` messages. Among several due jobs, a list comes first.
     pub(super) fn take(&mut self, now: Moment, batch: usize) -> Vec<QueuedQuery> {
         let jobs = if self.list_is_due(now) {
             vec![QueuedQuery::List]
@@ -120,7 +120,7 @@ impl DatasetQueue {
                 };
                 due &= *try_at <= now;
                 if !due {
-                    // The request is made anyway: what would be due soon fills it up.
+                    // The request is made anyway, so jobs that are due soon fill it up.
                     let is_early = *try_at - slot.early <= now;
                     if jobs.is_empty() || seen >= LOOK_AHEAD * batch {
                         break;
@@ -152,7 +152,7 @@ impl DatasetQueue {
         jobs
     }
 
-    /// The job was answered: it is next due at `next`, and may be asked for `early`.
+    /// Records an answer: the job is next due at `next`, and may be queried earlier by `early`.
     pub(super) fn answered(&mut self, job: &QueuedQuery, next: Moment, early: Duration) {
         self.reschedule(job, |slot| {
             slot.failed = false;
@@ -162,7 +162,7 @@ impl DatasetQueue {
         });
     }
 
-    /// The job is due at `at`, unless it is in flight or due before.
+    /// Makes the job due at `at`, unless it is in flight or due earlier.
     pub(super) fn sooner(&mut self, job: &QueuedQuery, at: Moment) {
         let later = |slot: &Slot| !slot.in_flight && slot.due_at > at && slot.try_at > at;
         if self.slots.get(job).is_some_and(later) {
@@ -170,7 +170,7 @@ impl DatasetQueue {
         }
     }
 
-    /// The job was not answered: it stays due, and is tried again at `again`.
+    /// Records a failure: the job stays due, and is retried at `again`.
     pub(super) fn unanswered(&mut self, job: &QueuedQuery, again: Moment) {
         self.reschedule(job, |slot| {
             slot.failed = true;
@@ -183,21 +183,21 @@ impl DatasetQueue {
         self.failed > 0
     }
 
-    /// Notes when the query began that answered the job.
+    /// Records the start of the query that answered the job.
     pub(super) fn asked(&mut self, job: &QueuedQuery, at: Moment) {
         if let Some(slot) = self.slots.get_mut(job) {
             slot.asked_at = Some(at);
         }
     }
 
-    /// When the last query that answered the job began. Of a job that is in flight, or whose last
-    /// query failed, nothing: it is due already.
+    /// When the last query that answered the job started. `None` for a job that is in flight or whose last
+    /// query failed, because it is due already.
     pub(super) fn answered_at(&self, job: &QueuedQuery) -> Option<Option<Moment>> {
         let slot = self.slots.get(job)?;
         (!slot.in_flight && !slot.failed).then_some(slot.asked_at)
     }
 
-    /// Everything is due now, as at a start.
+    /// Makes everything due now, as after a start.
     pub(super) fn reset(&mut self, now: Moment) {
         let jobs: Vec<QueuedQuery> = self.slots.keys().cloned().collect();
         for job in jobs {
@@ -205,22 +205,21 @@ impl DatasetQueue {
         }
     }
 
-    /// The job must not be asked for with others.
+    /// Marks the job to be queried alone.
     pub(super) fn alone(&mut self, job: &QueuedQuery) {
         if let Some(slot) = self.slots.get_mut(job) {
             slot.alone = true;
         }
     }
 
-    /// The job may be asked for with others again.
+    /// Allows the job to be queried together with others again.
     pub(super) fn together(&mut self, job: &QueuedQuery) {
         if let Some(slot) = self.slots.get_mut(job) {
             slot.alone = false;
         }
     }
 
-    /// The job's query stopped in the middle: it goes on at `at`, even where each job is queried
-    /// once.
+    /// Continues a partially completed job at `at`, even if each job is queried only once.
     pub(super) fn go_on(&mut self, job: &QueuedQuery, at: Moment) {
         let once = std::mem::take(&mut self.once);
         self.answered(job, at, Duration::ZERO);
@@ -232,7 +231,7 @@ impl DatasetQueue {
         self.slots.contains_key(&QueuedQuery::List)
     }
 
-    /// Whether the list is the next that would be queried.
+    /// Whether the list would be queried next.
     pub(super) fn list_is_due(&self, now: Moment) -> bool {
         let is_due = |slot: &Slot| {
             slot.try_at <= now && self.waiting.contains(&(slot.try_at, QueuedQuery::List))
@@ -240,8 +239,8 @@ impl DatasetQueue {
         self.slots.get(&QueuedQuery::List).is_some_and(is_due)
     }
 
-    /// Whether what the application's messages are is known as far as it can be: its list was
-    /// queried, and where there is none, every message that is due.
+    /// Whether the application's messages are as completely known as possible: its list was queried or,
+    /// without a list, every due message.
     pub(super) fn knows_messages(&self, now: Moment) -> bool {
         match self.slots.get(&QueuedQuery::List) {
             Some(list) => list.tried,
@@ -267,7 +266,7 @@ impl DatasetQueue {
         }
     }
 
-    /// Nothing that waits is tried before `again`.
+    /// Defers all waiting jobs until `again`.
     pub(super) fn defer(&mut self, again: Moment) {
         let early: Vec<_> = self
             .waiting
@@ -280,26 +279,26 @@ impl DatasetQueue {
         }
     }
 
-    /// Whether the job is neither answered nor given up in this query.
+    /// Whether the job is in flight.
     pub(super) fn is_in_flight(&self, job: &QueuedQuery) -> bool {
         self.slots.get(job).is_some_and(|slot| slot.in_flight)
     }
 
-    /// When the next job is tried.
+    /// When the next job will be tried.
     pub(super) fn next_try(&self) -> Option<Moment> {
         self.waiting.first().map(|(at, _)| *at)
     }
 
-    /// When the first job that is not due now is tried.
+    /// When the first job that is not due now will be tried.
     pub(super) fn next_try_after(&self, now: Moment) -> Option<Moment> {
-        // A list is the first of the jobs of a moment. What is due is not walked through: it can be
-        // many thousands of messages, and this is looked up after each answer.
+        // The range starts after all jobs of this moment, because a list sorts first. Due jobs are skipped
+        // without a scan: there can be many thousands, and this is called after each answer.
         let after = now + Duration::from_nanos(1);
         let mut later = self.waiting.range((after, QueuedQuery::List)..);
         later.next().map(|(at, _)| *at)
     }
 
-    /// When the oldest unanswered query was due, or when the next will be.
+    /// When the oldest unanswered query was due or, if there is none, when the next one is due.
     pub(super) fn due(&self) -> Option<Moment> {
         self.dues.first().map(|(at, _)| *at)
     }

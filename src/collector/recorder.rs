@@ -1,4 +1,4 @@
-//! The collector's door on the right: what a pass of one account finds out.
+//! The interface for the results of an account's passes.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,13 +11,12 @@ use crate::{
     providers::{Failure, Observer},
 };
 
-/// Takes what the collector of one account finds out. [`crate::series`] implements it.
+/// Receives the results of one account's collector. [`crate::series`] implements it.
 ///
-/// Nothing of it is visible before [`Recorder::publish`]: a scrape sees the state between two
-/// answers, never half an answer.
+/// Results become visible only at [`Recorder::publish`], so that a scrape never sees half an answer.
 pub trait Recorder: Observer {
-    /// A new state of `message`, which is true until `stale_at`. `message` is what is known of it
-    /// over all sources; its `id` is the vendor's own (`snapshot.id`).
+    /// A new state of `message`, valid until `stale_at`. `message` contains the merged data from all sources;
+    /// its `id` is the vendor's own (`snapshot.id`).
     fn snapshot(
         &self,
         dataset: Dataset,
@@ -28,11 +27,11 @@ pub trait Recorder: Observer {
         stale_at: Moment,
     );
 
-    /// The vendor answered, and the state of the message is what it was.
+    /// The vendor answered, and the state of the message is unchanged.
     fn renewed(&self, dataset: Dataset, application: &Application, id: &str, stale_at: Moment);
 
-    /// All figures of a data set, or of one `group` of it (a message's id, or the name of a part):
-    /// they replace those before, and are true until `stale_at`.
+    /// All application metrics of a data set, or of one `group` in it (a message's id, or the name of a
+    /// part). They replace earlier ones, and are valid until `stale_at`.
     fn figures(
         &self,
         dataset: Dataset,
@@ -42,64 +41,65 @@ pub trait Recorder: Observer {
         stale_at: Moment,
     );
 
-    /// The message is no longer watched.
+    /// The message is no longer tracked.
     fn forgotten(&self, application: &Application, id: &str);
 
-    /// The label values that keep their names, shared with the counters.
+    /// Sets the label limiter that gauges share with the counters.
     fn names(&self, names: &Arc<LabelLimiter>);
 
-    /// What the ledger says.
+    /// A change of the ledger.
     fn delta(&self, delta: &LedgerDelta);
 
-    /// All counters will be told anew.
+    /// All counters are cleared, and will be reported again.
     fn cleared(&self);
 
-    /// The account is no longer this replica's: nothing of it is shown, or remembered for later.
+    /// This replica no longer holds the account: nothing of it is exposed or kept.
     fn lost(&self);
 
-    /// A query failed, after its retries.
+    /// A query failed after its retries.
     fn failed(&self, dataset: Dataset, application: &Application, failure: &Failure);
 
-    /// A message was set aside, or refused to begin with.
+    /// A message was set aside or never tracked.
     fn rejected(&self, reason: &str);
 
-    /// How many messages are watched now.
+    /// The number of tracked messages.
     fn tracked(&self, messages: usize);
 
-    /// When the oldest unanswered query was due, or when the next will be; `None`: nothing is.
+    /// When the oldest unanswered query was due or, if there is none, when the next one is due; `None` if
+    /// nothing is due.
     fn due(&self, dataset: Dataset, application: &Application, at: Option<Timestamp>);
 
-    /// A source of messages was read: how many messages it named for the first time, and whether all
-    /// of it could be read.
+    /// A source of messages was read: the number of messages that it listed for the first time, and whether
+    /// all of it could be read.
     fn discovered(&self, source: Source, new: usize, good: bool, at: Timestamp);
 
     /// A pass in which something was due has ended.
     fn pass(&self, outcome: &PassOutcome);
 
-    /// Makes everything until now visible, at once.
+    /// Makes everything recorded so far visible, atomically.
     fn publish(&self);
 }
 
-/// How a pass went.
+/// The outcome of a pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PassOutcome {
     /// When it ended.
     pub at: Timestamp,
-    /// At least one answer was good.
+    /// Whether at least one answer was good.
     pub up: bool,
-    /// What was asked for in it.
+    /// The data sets that were queried in it.
     pub datasets: Vec<DatasetOutcome>,
-    /// How long each data set that was asked for took.
+    /// How long each queried data set took.
     pub durations: Vec<(Dataset, Duration)>,
 }
 
-/// How the pass went for one data set of one application.
+/// The outcome of a pass for one data set of one application.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DatasetOutcome {
     /// Which data set.
     pub dataset: Dataset,
     /// Whose.
     pub application: Application,
-    /// Nothing of it failed.
+    /// Whether none of its queries failed.
     pub success: bool,
 }

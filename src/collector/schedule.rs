@@ -1,4 +1,4 @@
-//! The policy: when a message is asked for. Everything about pauses between queries is here.
+//! The polling policy: when a message is queried, and all intervals between queries.
 
 use std::time::Duration;
 
@@ -9,15 +9,15 @@ use rand::RngExt;
 
 use crate::model::DailyPublication;
 
-/// First queries are spread over at most this long: whoever starts the exporter looks at it then.
+/// The maximum time over which first queries are spread; it is short because users look at the exporter right
+/// after starting it.
 const MAX_SPREAD: Duration = Duration::from_secs(2);
 
-/// A message is fresh for so long: it is asked for every interval.
+/// The age up to which a message is queried every interval.
 const FRESH: Duration = Duration::from_secs(3600);
 
-/// The pause before a message of this age is asked for again: its numbers move ever more slowly.
-/// After the first hour it is a tenth of the age, no less than `interval` and no more than
-/// `max_interval`.
+/// The pause before a message of this age is queried again. Counts change more and more slowly, so after the
+/// first hour the pause is a tenth of the age, at least `interval` and at most `max_interval`.
 fn pause(age: SignedDuration, interval: Duration, max_interval: Duration) -> Duration {
     let age = Duration::try_from(age).unwrap_or_default();
     if age < FRESH {
@@ -26,8 +26,8 @@ fn pause(age: SignedDuration, interval: Duration, max_interval: Duration) -> Dur
     (age / 10).min(max_interval).max(interval)
 }
 
-/// The moments at which messages of a vendor that takes batches are asked for together: one in each
-/// interval. Without them every new message would have a rhythm, and requests, of its own.
+/// The moments at which messages are queried together, once per interval, if the vendor supports batches.
+/// Otherwise every new message would have its own rhythm and its own requests.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct BatchWindow {
     /// One of them.
@@ -59,8 +59,8 @@ impl BatchWindow {
     }
 }
 
-/// When a message that was asked for at `asked`, at this age, is asked for again, and how much
-/// before that it may be, if that fills a batch. With a window, fresh messages are asked for on it.
+/// When a message that was queried at `asked`, at this age, is queried again, and how much earlier it may be
+/// queried to fill a batch. With a window, fresh messages are queried in it.
 pub(super) fn next(
     asked: Moment,
     age: SignedDuration,
@@ -76,11 +76,11 @@ pub(super) fn next(
     (next, early(pause, interval))
 }
 
-/// When a message of a vendor that publishes once a day is asked for again, if `next` is when it
-/// would be by its age. From the vendor's midnight on, a message whose first numbers may be out is
-/// asked for every hour until the numbers are expected to be complete, and every hour after that as
-/// long as the vendor has none on that day. Older messages are asked for when the day's numbers are
-/// complete, and then by their age.
+/// When a message of a vendor that publishes once a day is queried again, where `next` is the time according
+/// to its age. After the vendor's midnight, a message whose first counts may have been published is queried
+/// every hour until the counts are expected to be complete, and then every hour while the vendor has no
+/// counts for that day. Older messages are queried when the day's counts are complete, and then according to
+/// their age.
 pub(super) fn next_daily(
     asked: Timestamp,
     next: Timestamp,
@@ -105,17 +105,17 @@ pub(super) fn next_daily(
     next.max(hour).min(first_of_tomorrow)
 }
 
-/// How often a vendor that publishes once a day is asked whether it has.
+/// How often to check whether a vendor that publishes once a day has published.
 const HOURLY: Duration = Duration::from_secs(3600);
-/// Leads from the begin of a day into the next one.
+/// Longer than any day (with daylight saving changes), to get from the start of a day into the next one.
 const LONGEST_DAY: Duration = Duration::from_secs(25 * 3600);
 
-/// When a message is asked for that is wanted at `at`, and not before.
+/// When to query a message that is needed at `at`, but not earlier.
 pub(super) fn wanted(at: Moment, window: Option<BatchWindow>) -> Moment {
     window.map_or(at, |window| window.from(at))
 }
 
-/// A message may be asked for so much before it is due, if that fills a batch.
+/// How much before its due time a message may be queried to fill a batch.
 fn early(pause: Duration, interval: Duration) -> Duration {
     (pause / 3).min(pause.saturating_sub(interval))
 }

@@ -1,4 +1,4 @@
-//! Turns: what waits for what, and that nothing slow or refused keeps the rest waiting.
+//! Tests of the order of queries: nothing slow or refused may delay the rest.
 
 use std::time::Duration;
 

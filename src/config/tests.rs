@@ -403,3 +403,25 @@ fn the_sample_at_the_root_is_good_and_names_every_key_and_vendor() {
 fn the_reference_page_is_current() {
     crate::golden::assert_current("docs/configuration.md", &reference(VENDORS));
 }
+
+#[test]
+fn a_key_that_vendors_share_has_the_help_of_each() {
+    use crate::providers::{Vendor, Vendors, vendor::ConfigKey};
+    let like = |name: &'static str, help: &'static str| -> &'static Vendor {
+        let form: &'static [ConfigKey] = Box::leak(Box::new([ConfigKey::secret("key", help)]));
+        Box::leak(Box::new(Vendor {
+            name,
+            credentials: Box::leak(Box::new([form])),
+            ..*VENDORS[0]
+        }))
+    };
+    let vendors: Vendors = Box::leak(Box::new([
+        like("first", "the one on the box."),
+        like("second", "the one below it."),
+        like("third", ""),
+        like("fourth", "the one on the box."),
+    ]));
+    let row = "| `key`, `key_file` | secret |  | first, fourth: the one on the box. second: the one below it. third. |";
+    let reference = reference(vendors);
+    assert!(reference.contains(row), "{reference}");
+}

@@ -99,12 +99,9 @@ pub(super) fn default(vendors: Vendors, key: &Key) -> String {
 
 /// What a key means, for the reference, with what it depends on at each vendor.
 pub(super) fn text(vendors: Vendors, key: &Key) -> String {
-    let owners = owners(vendors, key.section, key.name);
-    if !owners.is_empty() {
-        return match key.text {
-            "" => format!("{}.", owners.join(", ")),
-            text => format!("{}: {text}", owners.join(", ")),
-        };
+    let own = own_texts(vendors, key);
+    if !own.is_empty() {
+        return own;
     }
     let text = key.text;
     match (key.section, key.name) {
@@ -125,6 +122,26 @@ pub(super) fn text(vendors: Vendors, key: &Key) -> String {
         (Section::Messages, "max_age") => format!("{text}{}", ages(vendors)),
         _ => text.to_owned(),
     }
+}
+
+/// What a key of vendors is, at each of them: those that say the same stand together.
+fn own_texts(vendors: Vendors, key: &Key) -> String {
+    let mut texts: Vec<(&str, Vec<&str>)> = Vec::new();
+    for vendor in vendors {
+        let declared = declared(vendor, key.section);
+        let Some(own) = declared.iter().find(|own| own.name == key.name) else {
+            continue;
+        };
+        match texts.iter_mut().find(|(help, _)| *help == own.help) {
+            Some((_, names)) => names.push(vendor.name),
+            None => texts.push((own.help, vec![vendor.name])),
+        }
+    }
+    let texts = texts.into_iter().map(|(help, names)| match help {
+        "" => format!("{}.", names.join(", ")),
+        help => format!("{}: {help}", names.join(", ")),
+    });
+    texts.collect::<Vec<_>>().join(" ")
 }
 
 fn base_urls(vendors: Vendors) -> String {

@@ -1,5 +1,5 @@
-//! Which messages exist: what the configuration, files and HTTP lists name, what is registered, and
-//! what the vendor lists. The same message found twice, under whatever name, is one.
+//! Discovery of messages: from the configuration, files, HTTP lists, registrations and the vendor's list. A
+//! message that is found twice, under any name, is one message.
 
 mod sources;
 
@@ -12,52 +12,52 @@ pub use sources::{Sources, Update, check};
 
 use crate::model::{Message, Source};
 
-/// What a message is known by: its application's place in the configuration, and its id.
+/// The key of a message: its application's index in the configuration, and its id.
 pub type MessageKey = (usize, Arc<str>);
 
-/// A message that is watched.
+/// A tracked message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tracked {
-    /// What is known of it over all sources.
+    /// Its data, merged from all sources.
     pub message: Message,
-    /// When it was first named.
+    /// When it was first listed.
     pub first_seen: Timestamp,
-    /// When it was first named, if this process was the first to hear of it: its age is counted
-    /// from there, whatever becomes of the wall clock.
+    /// When it was first listed, if this process was the first to see it. Its age is counted from there,
+    /// independent of the wall clock.
     seen_at: Option<Moment>,
-    /// It was sent when it was named: that time is of this process's clock, and set with it.
+    /// Whether its send time is the time when it was listed. That time comes from this process's clock, and
+    /// moves when the clock is set.
     sent_here: bool,
-    /// Somebody else than the vendor's list named it: it gives way later.
+    /// Whether a source other than the vendor's list has listed it; such messages are dropped last.
     registered: bool,
-    /// Who named the campaign; `None`: it was known before, and stays.
+    /// The source of the campaign; `None` if it was known before and stays.
     campaign_by: Option<Source>,
-    /// The vendor's list has named it.
+    /// Whether the vendor's list contains it.
     is_listed: bool,
-    /// A source may name it later as if it were newer than it is: see [`Tracker::keeps_row`].
+    /// Whether a source may list it later as if it were newer: see [`Tracker::keeps_row`].
     keeps_row: bool,
 }
 
-/// A message that was too old.
+/// A dropped message that was too old.
 #[derive(Clone, Copy, Debug)]
 struct Forgotten {
-    /// What its age was counted from.
+    /// The time from which its age was counted.
     since: Timestamp,
     keeps_row: bool,
-    /// When the vendor's list, or any source after it was forgotten, last named it.
+    /// When the vendor's list, or any source after it was dropped, last listed it.
     named_at: Option<Moment>,
 }
 
-/// A forgotten message that was named is remembered for so long, so that a list that names it again and again has it
-/// refused once. A whole list is asked for more often.
+/// How long a dropped message that is listed again is remembered; whole lists are queried more often.
 const REFUSED_FOR: Duration = Duration::from_secs(2 * 86_400);
 
 impl Tracked {
-    /// When it was sent, else when it was first named: what its age is counted from.
+    /// The time from which its age is counted: when it was sent, or else when it was first listed.
     pub fn since(&self) -> Timestamp {
         self.message.sent_at.unwrap_or(self.first_seen)
     }
 
-    /// How old it is: by the wall time at which it was sent, else by the time since it was named.
+    /// Its age: from the wall time at which it was sent, or else from the time since it was listed.
     pub fn age(&self, now: Now) -> SignedDuration {
         let known_here = self.seen_at.filter(|_| self.is_dated_here());
         match known_here {
@@ -69,19 +69,19 @@ impl Tracked {
         }
     }
 
-    /// Whether its age is counted from when this process heard of it.
+    /// Whether its age is counted from the time when this process first saw it.
     fn is_dated_here(&self) -> bool {
         self.message.sent_at.is_none() || self.sent_here
     }
 
-    /// What gives way first when there are too many: what the vendor's list alone names, then what
-    /// was sent first.
+    /// The order in which excess messages are dropped: first those that only the vendor's list contains, then
+    /// those that were sent first.
     fn rank(&self) -> Rank {
         (self.registered, self.since())
     }
 
-    /// What is missing is filled in; of two campaigns, the one of the better source is taken until
-    /// one of them has counted.
+    /// Fills in missing data. Of two campaigns, the one from the better source is used, until one of them has
+    /// been counted.
     fn learn(
         &mut self,
         source: Option<Source>,
@@ -98,7 +98,7 @@ impl Tracked {
             self.message.campaign = campaign;
             self.campaign_by = source;
         }
-        // A message that is scheduled may be scheduled anew, by the vendor's own word.
+        // The vendor may reschedule a scheduled message.
         let is_scheduled = self.message.sent_at.is_some_and(|own| own > now);
         if self.message.sent_at.is_none() || (is_scheduled && source == Some(Source::List)) {
             self.sent_here &= sent_at.is_none();
@@ -107,32 +107,32 @@ impl Tracked {
     }
 }
 
-/// What decides which messages give way.
+/// Decides which messages are dropped first.
 type Rank = (bool, Timestamp);
 
-/// The time by which messages are judged.
+/// The current time for decisions about messages.
 #[derive(Clone, Copy, Debug)]
 pub struct Now {
     /// The wall clock.
     pub wall: Timestamp,
-    /// The wall clock for what cannot be undone: a step ahead does not count until it lasts.
+    /// The wall clock for irreversible decisions: a forward jump counts only after it has lasted.
     pub settled: Timestamp,
     /// The monotonic clock.
     pub monotonic: Moment,
 }
 
-/// What became of a message that a source named.
+/// The result of listing a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Named {
-    /// It was not known.
+    /// It was unknown.
     New,
-    /// It was.
+    /// It was already known.
     Known,
     /// It was sent longer ago than `max_age`.
     TooOld,
-    /// It was known, and has been forgotten.
+    /// It was known, and has been dropped.
     Forgotten,
-    /// There are as many as there may be, and those are better.
+    /// The limit is reached, and the tracked messages take precedence.
     NoRoom,
 }
 
@@ -141,19 +141,19 @@ pub struct Tracker {
     max_age: SignedDuration,
     max_messages: usize,
     messages: BTreeMap<MessageKey, Tracked>,
-    /// Other names of messages that are known by the vendor's own.
+    /// Aliases of messages that are tracked under the vendor's own id.
     aliases: BTreeMap<MessageKey, Arc<str>>,
-    /// Messages that were too old.
+    /// Dropped messages that were too old.
     forgotten: BTreeMap<MessageKey, Forgotten>,
-    /// Some of them are not remembered any more.
+    /// Whether some of them are no longer remembered.
     has_dropped: bool,
-    /// The best of the messages that had to give way: while there is no room, what is no better is not
-    /// taken.
+    /// The best rank among messages dropped because of the limit; at the limit, only better ones are
+    /// accepted.
     given_up: Option<Rank>,
 }
 
 impl Tracker {
-    /// Without a message.
+    /// A tracker without messages.
     pub fn new(max_age: Duration, max_messages: usize) -> Tracker {
         Tracker {
             max_age: SignedDuration::try_from(max_age).unwrap_or(SignedDuration::MAX),
@@ -166,7 +166,7 @@ impl Tracker {
         }
     }
 
-    /// How many messages there are.
+    /// The number of messages.
     pub fn len(&self) -> usize {
         self.messages.len()
     }
@@ -176,7 +176,7 @@ impl Tracker {
         self.messages.is_empty()
     }
 
-    /// The name that a message is known by.
+    /// The key under which a message is tracked.
     pub fn resolve(&self, key: &MessageKey) -> MessageKey {
         match self.aliases.get(key) {
             Some(own) => (key.0, own.clone()),
@@ -184,13 +184,13 @@ impl Tracker {
         }
     }
 
-    /// A message that is watched.
+    /// A tracked message.
     pub fn get(&self, key: &MessageKey) -> Option<&Tracked> {
         self.messages.get(key)
     }
 
-    /// A source names a message. What one source knows and another does not is put together.
-    /// `sent_here`: it has no time of its own, it was sent when it was named.
+    /// Adds a message from a source, and merges the data of several sources. `sent_here`: without a send
+    /// time, it counts as sent when it was listed.
     pub fn name(
         &mut self,
         application: usize,
@@ -200,10 +200,10 @@ impl Tracker {
         now: Now,
     ) -> Named {
         let key = self.resolve(&(application, message.id.clone()));
-        // A process whose own clock has never been right dates nothing.
+        // A process whose clock was never set cannot date messages.
         let is_dated = |sent_at: &Timestamp| is_plausible(*sent_at) || is_plausible(now.settled);
         let sent_at = message.sent_at.filter(is_dated);
-        // Files, lists by HTTP and the configuration go on naming it, mostly without a time.
+        // Files, HTTP lists and the configuration keep listing it, mostly without a time.
         let is_lasting = matches!(source, Source::File | Source::Http | Source::Static);
         let is_newer =
             |since: Option<Timestamp>| sent_at.is_none_or(|at| since.is_some_and(|own| at > own));
@@ -222,7 +222,7 @@ impl Tracker {
         if let Some(sent_at) = sent_at
             && self.is_over(now.settled.duration_since(sent_at))
         {
-            // Lists name it again and again: it is refused once.
+            // Lists contain it repeatedly, but it is refused only once.
             let forgotten = Forgotten {
                 since: sent_at,
                 keeps_row: is_lasting,
@@ -253,8 +253,8 @@ impl Tracker {
         Named::New
     }
 
-    /// Gives up as many messages as there are too many: first those that the vendor's list alone
-    /// names, the oldest of them first.
+    /// Drops the messages above the limit: first those that only the vendor's list contains, the oldest of
+    /// them first.
     pub fn give_up(&mut self) -> Vec<MessageKey> {
         let excess = self.messages.len().saturating_sub(self.max_messages);
         if excess == 0 {
@@ -275,15 +275,15 @@ impl Tracker {
         keys
     }
 
-    /// Whether there are as many messages as there may be.
+    /// Whether the limit is reached.
     pub fn is_full(&self) -> bool {
         self.messages.len() >= self.max_messages
     }
 
     fn forget(&mut self, key: MessageKey, forgotten: Forgotten) {
         self.forgotten.insert(key, forgotten);
-        // Lists that never end must not be remembered whole. What is dropped here is too old for
-        // every source that says when it was sent.
+        // Limits the memory for endless lists. What is removed here is too old for every source that provides
+        // send times.
         if self.forgotten.len() > self.max_messages.saturating_mul(2) {
             let mut ages: Vec<_> = self.forgotten.values().map(|own| own.since).collect();
             let middle = ages.len() / 2;
@@ -299,8 +299,8 @@ impl Tracker {
         }
     }
 
-    /// Drops other names of messages that are neither watched nor remembered as forgotten. The
-    /// ledger knows them.
+    /// Removes aliases of messages that are neither tracked nor remembered as dropped. The ledger stores
+    /// them.
     fn drop_names(&mut self) {
         let Tracker {
             messages,
@@ -314,7 +314,7 @@ impl Tracker {
         });
     }
 
-    /// The wall clock was set by so much: what was dated by it moves along.
+    /// Shifts times that came from this process's clock, after the wall clock was set by `step`.
     pub fn shift(&mut self, step: SignedDuration) {
         for tracked in self.messages.values_mut() {
             if tracked.seen_at.is_some() {
@@ -330,19 +330,20 @@ impl Tracker {
         }
     }
 
-    /// Takes back that messages are too old which are not by this time; whether there are any.
+    /// Revokes the decision that messages are too old if they are not according to this time, and returns
+    /// whether there were any.
     pub fn reconsider(&mut self, settled: Timestamp) -> bool {
         let before = self.forgotten.len();
         let max_age = self.max_age;
         self.forgotten
             .retain(|_, own| settled.duration_since(own.since) > max_age);
-        // Nobody knows how old those are that are not remembered.
+        // The ages of messages that are no longer remembered are unknown.
         let has_dropped = std::mem::take(&mut self.has_dropped);
         self.forgotten.len() < before || has_dropped
     }
 
-    /// Remembers no longer that messages from before a time were too old, where no source is expected to name them again
-    /// as if they were newer.
+    /// Stops remembering dropped messages from before a time, if no source is expected to list them again as if they
+    /// were newer.
     pub fn drop_forgotten(&mut self, before: Timestamp, now: Moment) {
         let count = self.forgotten.len();
         self.forgotten.retain(|_, own| {
@@ -355,12 +356,13 @@ impl Tracker {
         }
     }
 
-    /// The keys of the watched messages.
+    /// The keys of the tracked messages.
     pub fn keys(&self) -> impl Iterator<Item = &MessageKey> {
         self.messages.keys()
     }
 
-    /// The vendor calls the message `asked` by another name. Whether two messages became one.
+    /// Records that the vendor uses another id for the message `asked`, and returns whether two messages were
+    /// merged.
     pub fn rename(&mut self, asked: &MessageKey, own: &Arc<str>, now: Timestamp) -> bool {
         if asked.1 == *own {
             return false;
@@ -370,7 +372,7 @@ impl Tracker {
         if self.aliases.len() > self.max_messages.saturating_mul(4) {
             self.drop_names();
             while self.aliases.len() > self.max_messages.saturating_mul(4) {
-                // A vendor that gives every message ever new names. The ledger has them.
+                // Limits the memory if a vendor keeps assigning new ids. The ledger stores them.
                 self.aliases.pop_first();
             }
         }
@@ -380,7 +382,7 @@ impl Tracker {
         known.message.id = own.clone();
         match self.messages.get_mut(&key) {
             Some(other) => {
-                // The customer's campaign wins over what the vendor's list left open.
+                // The customer's campaign fills a gap in the vendor's list.
                 other.learn(
                     known.campaign_by,
                     known.message.campaign,
@@ -403,7 +405,7 @@ impl Tracker {
         }
     }
 
-    /// The vendor says something of a message that is watched.
+    /// Merges the vendor's data of a tracked message.
     pub fn learn(
         &mut self,
         key: &MessageKey,
@@ -416,8 +418,8 @@ impl Tracker {
         }
     }
 
-    /// What is known of a message over restarts: it was seen before, and a campaign once known
-    /// never changes.
+    /// Restores the stored data of a message: when it was first seen, and its campaign, which never changes
+    /// once known.
     pub fn recall(
         &mut self,
         key: &MessageKey,
@@ -426,7 +428,7 @@ impl Tracker {
         campaign: Option<Arc<str>>,
     ) {
         if let Some(known) = self.messages.get_mut(key) {
-            // What was written while the clock was not set is no time.
+            // A time that was stored while the clock was unset is invalid.
             if is_plausible(first_seen) && first_seen < known.first_seen {
                 known.first_seen = first_seen;
                 known.seen_at = None;
@@ -443,7 +445,7 @@ impl Tracker {
         }
     }
 
-    /// The watched messages of an application.
+    /// The tracked messages of an application.
     pub fn of(&self, application: usize) -> Vec<Message> {
         let all = self.messages.iter();
         all.filter(|((of, _), _)| *of == application)
@@ -451,15 +453,15 @@ impl Tracker {
             .collect()
     }
 
-    /// Whether a source names the message, watched or not.
+    /// Whether a source lists the message, tracked or not.
     pub fn names(&self, key: &MessageKey) -> bool {
         self.messages.contains_key(key)
             || self.forgotten.contains_key(key)
             || self.aliases.contains_key(key)
     }
 
-    /// Whether what was counted of the message has to stay known: it is watched, or a source may name it again
-    /// without a time, or with a later one. It would be taken for a new one then, and count again.
+    /// Whether the counts of the message must stay stored, because it is tracked or because a source may list
+    /// it again without a send time or with a later one. It would then be treated as new and counted again.
     pub fn keeps_row(&self, key: &MessageKey) -> bool {
         let forgotten = self.forgotten.get(key);
         self.messages.contains_key(key)
@@ -467,7 +469,7 @@ impl Tracker {
             || self.aliases.contains_key(key)
     }
 
-    /// Forgets the messages that have reached `max_age`, for good.
+    /// Permanently drops the messages that have reached `max_age`.
     pub fn forget_old(&mut self, now: Now) -> Vec<MessageKey> {
         let over: Vec<_> = self
             .messages

@@ -1,5 +1,5 @@
-//! Lists of messages outside the configuration: files that are watched, and HTTP lists that are
-//! asked again and again. A list that cannot be read leaves the one before as it is.
+//! Lists of messages outside the configuration: files that are watched for changes, and HTTP lists that are
+//! polled. If a list cannot be read, the previous one stays in force.
 
 use std::{
     collections::BTreeMap,
@@ -20,11 +20,11 @@ use crate::{
     tls,
 };
 
-/// How often files are looked at.
+/// How often files are checked for changes.
 const LOOK: Duration = Duration::from_secs(2);
-/// A list may be so long.
+/// The maximum size of a list, in bytes.
 const MAX_BYTES: usize = 64 << 20;
-/// Lists that have not been taken yet.
+/// The number of lists that can be queued.
 const WAITING: usize = 16;
 
 /// A source was read.
@@ -32,18 +32,18 @@ const WAITING: usize = 16;
 pub struct Update {
     /// Which.
     pub source: Source,
-    /// What it names, of what could be read.
+    /// The entries that could be read.
     pub entries: Vec<MessageEntry>,
-    /// What could not be read, and why.
+    /// What could not be read, with the reason.
     pub problem: Option<String>,
-    /// It was read for the first time: nobody knows when its messages were sent.
+    /// Whether it was read for the first time, so that the send times of its messages are unknown.
     pub first: bool,
 }
 
 /// The sources of an account. They stop when this is dropped.
 pub struct Sources {
     updates: mpsc::Receiver<Update>,
-    /// Kept, so that an account without sources waits for ever.
+    /// Kept so that an account without sources waits forever.
     _sender: mpsc::Sender<Update>,
     _tasks: JoinSet<()>,
 }
@@ -69,16 +69,16 @@ impl Sources {
         }
     }
 
-    /// The next list that was read.
+    /// Waits for the next list.
     pub async fn next(&mut self) -> Update {
         match self.updates.recv().await {
             Some(update) => update,
-            // The sender is here: it does not happen.
+            // Cannot happen, because this value holds a sender.
             None => std::future::pending().await,
         }
     }
 
-    /// Each source once, at once.
+    /// Reads each source once, immediately.
     pub async fn once(account: &Account) -> Vec<Update> {
         let applications: Arc<[Application]> = account.applications.as_slice().into();
         let mut updates = Vec::new();
@@ -118,14 +118,14 @@ struct Files {
     failing: bool,
 }
 
-/// A file as it was when it was last looked at.
+/// The state of a file at the last check.
 #[derive(Clone, PartialEq)]
 struct FileState {
-    /// The file behind a symbolic link: Kubernetes swaps a link.
+    /// The target of a symbolic link, because Kubernetes replaces a link to change files.
     target: PathBuf,
     modified: Option<SystemTime>,
     length: u64,
-    /// It was read in this state.
+    /// Whether it was read in this state.
     read: bool,
 }
 
@@ -154,15 +154,15 @@ impl Files {
         paths
     }
 
-    /// Reads what has changed and stands still since it was last looked at; `now`: whatever there
-    /// is. `None`: there is nothing new.
+    /// Reads the files that have changed and are stable since the last check, or with `now` all files. `None`
+    /// if there is nothing new.
     fn read(&mut self, now: bool) -> Option<Update> {
         let mut changed = self.first;
         let (mut entries, mut problems) = (Vec::new(), Vec::new());
         let mut seen = BTreeMap::new();
         for path in self.paths() {
             let Ok(metadata) = fs::metadata(&path) else {
-                // It has just been replaced: the next look finds the new one.
+                // It has just been replaced; the next check finds the new file.
                 continue;
             };
             let state = FileState {
@@ -182,7 +182,7 @@ impl Files {
                 seen.insert(path, FileState { read, ..state });
                 continue;
             }
-            // A file that is being written is left alone until it stands still.
+            // A file that is being written is skipped until it is stable.
             if !still && !now {
                 seen.insert(path, state);
                 continue;
@@ -206,7 +206,7 @@ impl Files {
         }
         self.failing = !problems.is_empty();
         let first = self.first;
-        // Until a first load is good, nobody knows what is new in it.
+        // Until a load has succeeded, new messages cannot be distinguished.
         self.first &= self.failing;
         Some(Update {
             source: Source::File,
@@ -271,7 +271,7 @@ impl Http {
         let first = self.first;
         let (entries, problem) = match self.ask().await {
             Ok(entries) => (entries, None),
-            // A list in a stranger's words: the parser quotes what it does not understand.
+            // The parser's error quotes the list's contents, which are untrusted.
             Err(problem) => (Vec::new(), Some(shown_lines(&problem))),
         };
         self.first &= problem.is_some();
@@ -285,7 +285,7 @@ impl Http {
 
     async fn ask(&self) -> Result<Vec<MessageEntry>, String> {
         let client = self.client.as_ref().map_err(Clone::clone)?;
-        // Without user, password and query: they can be secrets.
+        // Without user, password and query, which can be secrets.
         let mut place = self.list.url.clone();
         let _ = place.set_username("");
         let _ = place.set_password(None);
@@ -298,7 +298,7 @@ impl Http {
             .await
             .map_err(said)?;
         if !answer.status().is_success() {
-            return Err(format!("{place}: the answer is {}", answer.status()));
+            return Err(format!("{place}: status {}", answer.status()));
         }
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(said)? {
@@ -310,10 +310,11 @@ impl Http {
             }
             body.extend_from_slice(&chunk);
         }
-        let text = String::from_utf8(body).map_err(|_| format!("{place}: the list is no text"))?;
-        // YAML takes more than JSON: a page with an error in it must not become a message.
+        let text = String::from_utf8(body)
+            .map_err(|_| format!("{place}: the list is not text in UTF-8"))?;
+        // YAML accepts more than JSON, but an error page must not become a message.
         serde_json::from_str::<serde::de::IgnoredAny>(&text)
-            .map_err(|error| format!("{place}: the list is no JSON: {error}"))?;
+            .map_err(|error| format!("{place}: the list is not valid JSON: {error}"))?;
         let applications = self.applications.clone();
         let name = PathBuf::from(place.as_str());
         let parsed = tokio::task::spawn_blocking(move || {

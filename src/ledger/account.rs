@@ -1,4 +1,4 @@
-//! The ledger of one account: answers go in, news come out.
+//! The ledger of one account: it takes answers and returns ledger deltas.
 
 mod change;
 mod messages;
@@ -36,19 +36,19 @@ use crate::{
     providers::{Spool, SpooledBody},
 };
 
-/// How an account is counted now.
+/// How an account is currently counted.
 #[derive(Clone, Debug)]
 pub(super) struct Policy {
     pub(super) zero_hold: Duration,
     pub(super) adopt_age: Duration,
     pub(super) windows: Windows,
     pub(super) channels: &'static [Channel],
-    /// One pass only: what is new is shown as 0, and the rest whole.
+    /// Whether there is only one pass: new counters are exposed as 0, and all others with their full value.
     pub(super) once: bool,
 }
 
 impl Policy {
-    /// The hold of a counter that this replica shows from `now` on: for the first time, or as before.
+    /// The hold of a counter that this replica exposes from `now` on, for the first time or again.
     fn hold(&self, now: Moment, shown_before: bool) -> Hold {
         if self.once {
             return if shown_before {
@@ -64,27 +64,27 @@ impl Policy {
     }
 }
 
-/// A message as a source or a vendor told of it.
+/// A message with its stored data.
 #[derive(Clone, Debug)]
 pub struct StoredMessage {
-    /// When it was first named, over restarts.
+    /// When it was first seen, including before restarts.
     pub first_seen: Timestamp,
     /// When it was sent.
     pub sent_at: Option<Timestamp>,
     /// Its campaign.
     pub campaign: Option<Arc<str>>,
-    /// When it is next wanted for an age.
+    /// When an answer is next needed for one of its ages.
     pub wanted_at: Option<Timestamp>,
 }
 
-/// A snapshot with what is known of its message over all sources.
+/// A snapshot with the data of its message merged from all sources.
 #[derive(Clone, Debug)]
 pub struct MessageObservation {
     /// The message.
     pub message: Message,
-    /// When this process first heard of it.
+    /// When this process first saw it.
     pub first_seen: Timestamp,
-    /// The vendor's numbers; `None`: it has none yet.
+    /// The vendor's counts; `None` if it has none yet.
     pub snapshot: Option<Snapshot>,
     /// The start of the request.
     pub asked_at: Timestamp,
@@ -103,14 +103,14 @@ pub struct AccountLedger {
     lease: Lease,
     policy: Mutex<Arc<Policy>>,
     account_state: Arc<tokio::sync::Mutex<AccountState>>,
-    /// Bodies that were set aside, and nobody was told.
+    /// Quarantined bodies that have not been reported yet.
     quarantined: AtomicU64,
-    /// Bodies that are in the spool and not counted.
+    /// Bodies in the spool that are not counted yet.
     backlog: Mutex<Vec<SpooledBody>>,
-    /// When something has to be done next.
+    /// When the next maintenance is due.
     next: Mutex<Option<Moment>>,
     sooner: Notify,
-    /// This process has registered a message of the account.
+    /// Notified when this process has registered a message of the account.
     registrations: Notify,
 }
 
@@ -148,12 +148,12 @@ impl AccountLedger {
         }
     }
 
-    /// The names that keep themselves, for the gauges.
+    /// The label limiter, which gauges share.
     pub fn names(&self) -> &Arc<LabelLimiter> {
         &self.names
     }
 
-    /// Takes another policy.
+    /// Replaces the policy.
     pub(super) fn set_policy(&self, policy: Policy) {
         *self.policy.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(policy);
     }
@@ -165,28 +165,28 @@ impl AccountLedger {
             .clone()
     }
 
-    /// Where the account's bodies go.
+    /// The account's spool.
     pub fn spool(&self) -> &dyn Spool {
         &self.spool
     }
 
-    /// Says whether anything more shall be asked for; what is arriving is taken all the same.
+    /// Closes or opens the account for new queries; answers that are already arriving are still accepted.
     pub fn close(&self, closed: bool) {
         self.spool.close(closed);
     }
 
-    /// Tells the size of the account's spool.
+    /// Reports the size of the account's spool.
     pub fn measure(&self) {
         let (bytes, quarantined) = self.spool.size();
         self.notes.size(&self.name, bytes, quarantined);
     }
 
-    /// Takes the account over: its counters, those that exist from the start included. They are
-    /// held again if that is asked for, or if this process did not have them.
+    /// Takes over the account and its counters, including those that exist from the start. The counters are
+    /// held again if requested, or if this process did not have them.
     ///
     /// # Errors
     ///
-    /// The store failed, or it has what this version cannot read.
+    /// The store failed, or contains data that this version cannot read.
     pub async fn open(
         &self,
         applications: &[Application],
@@ -232,8 +232,9 @@ impl AccountLedger {
                             transaction.zero_bounced(&application.id);
                         }
                     }
-                    // A series that this replica has not shown is born at zero, durably; and what
-                    // `collect` has shown before, it shows whole. All others are as they are stored.
+                    // A series that this replica has not exposed before is created at zero, durably.
+                    // `collect` exposes the full value of what it has exposed before. All others keep their
+                    // stored value.
                     for (key, own) in &transaction.account_state.counters {
                         match own.hold {
                             Hold::Open if !own.stored || !own.pending.is_zero() => {
@@ -263,7 +264,7 @@ impl AccountLedger {
         self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What every counter has counted over all replicas, and what of it is not released.
+    /// The total of every counter over all replicas, and the part that is not released.
     ///
     /// # Errors
     ///

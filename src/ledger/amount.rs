@@ -1,8 +1,8 @@
-//! What a counter has counted: exact, whatever it counts.
+//! The exact amounts of counters.
 
 use rust_decimal::Decimal;
 
-/// An amount that only grows.
+/// An amount, which only grows.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Amount {
     /// A number of things.
@@ -13,12 +13,12 @@ pub enum Amount {
     Times(Times),
 }
 
-/// Observed times in buckets. The bounds are the reader's: bucket by bucket, one more than bounds.
+/// Observed durations in buckets. The bounds are not stored; there is one more bucket than bounds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Times {
-    /// How many observations each bucket has by itself.
+    /// The number of observations in each bucket, not cumulative.
     pub buckets: Vec<u64>,
-    /// The sum in microseconds: whole numbers add up to the same in any order.
+    /// The sum in microseconds, an integer so that the order of additions does not matter.
     pub micros: u64,
 }
 
@@ -31,7 +31,7 @@ impl Times {
         times
     }
 
-    /// One observation more, in its bucket of the same bounds.
+    /// Adds an observation to its bucket of the same bounds.
     pub fn note(&mut self, time: std::time::Duration, bounds: &[f64]) {
         let seconds = time.as_secs_f64();
         self.buckets.resize(bounds.len() + 1, 0);
@@ -40,7 +40,7 @@ impl Times {
         self.micros = self.micros.saturating_add(micros);
     }
 
-    /// How many observations there are.
+    /// The number of observations.
     pub fn count(&self) -> u64 {
         let buckets = self.buckets.iter();
         buckets.fold(0, |sum: u64, count| sum.saturating_add(*count))
@@ -48,7 +48,7 @@ impl Times {
 }
 
 impl Amount {
-    /// Nothing, in the form of this amount.
+    /// Zero, of the same kind as this amount.
     pub fn zero(&self) -> Amount {
         match self {
             Amount::Count(_) => Amount::Count(0),
@@ -57,7 +57,7 @@ impl Amount {
         }
     }
 
-    /// Whether it is nothing.
+    /// Whether it is zero.
     pub fn is_zero(&self) -> bool {
         match self {
             Amount::Count(count) => *count == 0,
@@ -66,7 +66,7 @@ impl Amount {
         }
     }
 
-    /// Adds an amount of the same form.
+    /// Adds an amount of the same kind.
     pub fn add(&mut self, more: &Amount) {
         match (self, more) {
             (Amount::Count(own), Amount::Count(more)) => *own = own.saturating_add(*more),
@@ -80,12 +80,12 @@ impl Amount {
                 }
                 own.micros = own.micros.saturating_add(more.micros);
             }
-            // A key has one form for ever.
+            // The kind of a key never changes.
             (own, more) => debug_assert!(false, "{own:?} and {more:?} are of two kinds"),
         }
     }
 
-    /// How many things, observations or, for money, amounts it stands for.
+    /// The number of things or observations that it represents, or for money the number of amounts.
     pub fn things(&self) -> u64 {
         match self {
             Amount::Count(count) => *count,
@@ -94,8 +94,8 @@ impl Amount {
         }
     }
 
-    /// The stored form: a letter for the kind, then numbers in text, so that a person can read a
-    /// ledger with any tool.
+    /// The stored form: a letter for the kind, then decimal numbers, so that a ledger can be read with any
+    /// tool.
     pub fn to_text(&self) -> String {
         match self {
             Amount::Count(count) => format!("c{count}"),

@@ -1,5 +1,5 @@
-//! What the counters of an account do not have, because it was there before them: `backfill` writes
-//! it. Each number is in one of the two.
+//! Determines which history precedes an account's counters, for `backfill`. Every increase is either in that
+//! history or in a counter, never in both.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,11 +24,10 @@ use crate::{
     store_url::StoreUrl,
 };
 
-/// What was counted of an account, as its ledger has it: read without a lease, while another process
-/// goes on.
+/// What an account's ledger has counted, read without a lease while another process may be running.
 pub struct PreBaseline {
     births: HashMap<(Arc<str>, String), Timestamp>,
-    /// Messages that the vendor gave numbers of.
+    /// Messages with counts from the vendor.
     met: HashMap<MessageId, MessageState>,
     messages: Vec<Message>,
     names: LabelLimiter,
@@ -38,20 +37,20 @@ pub struct PreBaseline {
     there: bool,
 }
 
-/// A part of a counter's past.
+/// An increase in a counter's history.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Increase {
-    /// Which counter.
+    /// The counter.
     pub key: CounterKey,
-    /// When the period in which it happened began.
+    /// The start of the period in which it happened.
     pub began: Timestamp,
-    /// When the period in which it happened was over.
+    /// The end of the period in which it happened.
     pub at: Timestamp,
-    /// By how much it grew.
+    /// The amount of the increase.
     pub by: u64,
 }
 
-/// The store of the ledger, to be read; `None`: there is none yet.
+/// Opens the ledger's store for reading; `None` if there is none yet.
 async fn open(options: &LedgerOptions) -> Result<Option<Store>, StoreError> {
     match &options.store {
         StoreUrl::Sqlite(path) => Store::sqlite_to_read(path),
@@ -64,7 +63,7 @@ async fn open(options: &LedgerOptions) -> Result<Option<Store>, StoreError> {
 }
 
 impl PreBaseline {
-    /// What there is of these accounts, in their order.
+    /// Reads the data of these accounts, in their order.
     ///
     /// # Errors
     ///
@@ -131,23 +130,23 @@ impl PreBaseline {
         Ok(())
     }
 
-    /// A message of an application that may have counted whole, whenever it was sent.
+    /// A message of an application that may have been counted completely, because its send time is unknown.
     pub fn undated(&self, application: &Application) -> Option<&Message> {
         let mut messages = self.messages.iter();
         messages.find(|own| own.application == application.id && own.sent_at.is_none())
     }
 
-    /// Whether it was there.
+    /// Whether the account has a ledger.
     pub fn is_there(&self) -> bool {
         self.there
     }
 
-    /// The messages that are known: those that were registered, and those that were watched.
+    /// The known messages: registered ones and tracked ones.
     pub fn messages(&self) -> &[Message] {
         &self.messages
     }
 
-    /// Where the counters of a data set begin: when it was first asked for; before that, now.
+    /// When the counters of a data set began: at its first query, or now if it was never queried.
     pub fn birth(&self, application: &Application, dataset: Dataset) -> Timestamp {
         let key = (application.id.clone(), dataset.as_str().to_owned());
         self.births.get(&key).copied().unwrap_or(self.now)
@@ -164,7 +163,7 @@ impl PreBaseline {
         self.met.get(&(application.id.clone(), message.id.clone()))
     }
 
-    /// Whether a part of a message's numbers is in no counter.
+    /// Whether a part of a message's counts is in no counter.
     pub fn has_history(
         &self,
         application: &Application,
@@ -183,9 +182,10 @@ impl PreBaseline {
         }
     }
 
-    /// What of the hours of a message is in no counter: of one whose first numbers counted nothing,
-    /// up to those; of one that has no numbers yet, and of one that is forgotten, the hours that were
-    /// over when the counters began. What is later than that is told as of then.
+    /// The hourly increases of a message that are in no counter. If its first snapshot was adopted as
+    /// history, these are the increases up to that snapshot. If it has no counts yet, or its state was
+    /// dropped, these are the hours that had ended when the counters began. Later increases are dated to that
+    /// time.
     pub fn of_message(
         &self,
         application: &Application,
@@ -248,8 +248,8 @@ impl PreBaseline {
         increases
     }
 
-    /// What of the days of an application is in no counter: those that were over before the first
-    /// message that counted was sent.
+    /// The daily increases of an application that are in no counter: the days that ended before the first
+    /// counted message was sent.
     pub fn of_application(
         &self,
         application: &Application,
@@ -281,9 +281,9 @@ impl PreBaseline {
         increases
     }
 
-    /// What of things that happened is in no counter: those that were history when the counters
-    /// began, or that the first query, which went back as far as `reach`, did not bring. `seen` are
-    /// those that were told before.
+    /// The events that are in no counter: those that were history when the counters began, and those before
+    /// the period of `reach` that the first query covered. `seen` contains the events that were already
+    /// returned.
     pub fn of_happenings(
         &self,
         application: &Application,
@@ -293,7 +293,7 @@ impl PreBaseline {
         seen: &mut HashSet<Digest>,
     ) -> Vec<Increase> {
         let mut adoption = self.adoption(application, dataset);
-        // With 0s, everything that is read counts.
+        // With 0s, every event that is read counts.
         if adoption.age.is_zero() || adoption.age > reach {
             adoption.age = reach;
         }

@@ -1,5 +1,4 @@
-//! Messages at the same age: which snapshot stands for an age, and which
-//! ages were missed.
+//! Messages at the same age: which snapshot represents an age, and which ages were missed.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -9,20 +8,20 @@ use serde::{Deserialize, Serialize};
 use super::sink::{CohortSample, CounterSink, Missed};
 use crate::model::{Age, Counts, DailyPublication, Measure, Snapshot};
 
-/// What is remembered of one age of a message.
+/// The state of one age of a message.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct AgeState {
-    /// The age in seconds; 0 stands for the first published state.
+    /// The age in seconds; 0 represents the first published state.
     age: u32,
-    /// It was counted or missed, or was past when the message was first known.
+    /// Whether it was counted or missed, or had passed before the message became known.
     done: bool,
-    /// An answer without numbers came in the window.
+    /// Whether an answer without counts came in the window.
     answered: bool,
-    /// What was sent as of the last snapshot up to half the age, and when that was asked for.
+    /// The time of the last query up to half the age, and the number of sends then.
     half: Option<(i64, u64)>,
 }
 
-/// The ages that count for an account, and how long each waits for its answer.
+/// The ages of an account's cohorts, and how long each waits for an answer.
 #[derive(Clone, Debug, Default)]
 pub struct Windows {
     ages: Vec<Age>,
@@ -32,7 +31,7 @@ pub struct Windows {
 
 const DAY: i64 = 86_400_000;
 
-/// The first begin of a vendor's day at or after a time.
+/// The first start of a vendor's day at or after a time.
 fn midnight(daily: DailyPublication, at: i64) -> i64 {
     let offset = daily.utc_offset.as_secs().saturating_mul(1000);
     let into = at.saturating_add(offset).rem_euclid(DAY);
@@ -43,9 +42,8 @@ fn midnight(daily: DailyPublication, at: i64) -> i64 {
     }
 }
 
-/// When, on the vendor's day that begins at `day`, the first answer can be asked for that stands
-/// for an age, and the last moment of that day. Before, the vendor's numbers of the day before may
-/// be incomplete, or those of two days before.
+/// For the vendor's day that starts at `day`: the earliest time of a query whose answer can represent an age,
+/// and the end of that day. An earlier answer may be incomplete, or may be that of two days before.
 fn complete(daily: DailyPublication, day: i64) -> (i64, i64) {
     let after = i64::try_from(daily.complete_at.as_millis()).unwrap_or(DAY);
     (
@@ -55,9 +53,9 @@ fn complete(daily: DailyPublication, day: i64) -> (i64, i64) {
 }
 
 impl Windows {
-    /// The windows of an account whose messages' numbers are asked for once in an `interval`; without
-    /// such numbers there are none. A vendor whose numbers come once a day has only the ages of a day and
-    /// more, and the first state that it publishes.
+    /// The windows of an account whose messages are queried every `interval`; without counts of messages
+    /// there are none. A vendor that publishes once a day has only ages of at least a day, and the first
+    /// published state.
     pub fn new(
         ages: &[Duration],
         interval: Option<Duration>,
@@ -90,16 +88,16 @@ impl Windows {
         &self.ages
     }
 
-    /// Whether there is no age.
+    /// Whether there are no ages.
     pub fn is_empty(&self) -> bool {
         self.ages.is_empty()
     }
 
-    /// When an age is reached, and the first and the last moment of the answer that stands for it.
+    /// When an age is reached, and the start and end of the window for its answer.
     fn window(&self, age: Age, sent_at: i64) -> (i64, i64, i64) {
         match (age, self.daily) {
-            // The numbers of a day come with the next one. `First` is the state published then; it
-            // is never past when a message that is at most a day old is first known.
+            // The counts of a day are published on the next day. `First` is the state published then. It can
+            // never have passed already when a message of at most a day becomes known.
             (Age::First, daily) => {
                 let daily = daily.unwrap_or(DailyPublication {
                     utc_offset: SignedDuration::ZERO,
@@ -159,12 +157,12 @@ fn get(counts: &Counts, measure: Measure) -> Option<u64> {
         .map(|(_, count)| *count)
 }
 
-/// Sent and delivered, where both are there.
+/// Sent and delivered, if both are present.
 fn both(counts: &Counts) -> Option<(u64, u64)> {
     get(counts, Measure::Sent).zip(get(counts, Measure::Delivered))
 }
 
-/// All that was sent, over the channels.
+/// The number of sends over all channels.
 fn sent_of(snapshot: &Snapshot) -> Option<u64> {
     let totals = snapshot.totals.iter();
     let sents = totals.filter_map(|totals| get(&totals.counts, Measure::Sent));
@@ -173,7 +171,7 @@ fn sent_of(snapshot: &Snapshot) -> Option<u64> {
     })
 }
 
-/// Whether this is the newest that is known of what was sent up to half the age.
+/// Whether this is the latest known count of sends up to half the age.
 fn is_half(
     states: &[AgeState],
     age: Age,
@@ -188,7 +186,7 @@ fn is_half(
     newer && at >= sent_at && at - sent_at <= (reached - sent_at) / 2
 }
 
-/// Whether a snapshot tells what was sent up to half an age, where that was not known.
+/// Whether a snapshot provides a previously unknown count of sends up to half an age.
 pub(super) fn tells_half(
     states: &[AgeState],
     sent_at: i64,
@@ -205,7 +203,7 @@ pub(super) fn tells_half(
     })
 }
 
-/// Takes a snapshot for the ages whose windows it falls into.
+/// Uses a snapshot for the ages whose windows it falls into.
 pub(super) fn take(
     states: &mut Vec<AgeState>,
     sent_at: i64,
@@ -266,7 +264,8 @@ pub(super) fn take(
     }
 }
 
-/// More than 1.1 times what was sent at half the age: sent with a throttle, or by time zones.
+/// Whether the sends exceed 1.1 times those at half the age: then the message is sent with a throttle or by
+/// time zones.
 fn still_sending(half: Option<(i64, u64)>, sent: Option<u64>) -> bool {
     match (half, sent) {
         (Some((_, half)), Some(sent)) => u128::from(sent) * 10 > u128::from(half) * 11,
@@ -274,7 +273,7 @@ fn still_sending(half: Option<(i64, u64)>, sent: Option<u64>) -> bool {
     }
 }
 
-/// An answer without numbers.
+/// Records an answer without counts.
 pub(super) fn answered(states: &mut Vec<AgeState>, sent_at: i64, at: i64, windows: &Windows) {
     for age in &windows.ages {
         let (_, begins, ends) = windows.window(*age, sent_at);
@@ -284,7 +283,7 @@ pub(super) fn answered(states: &mut Vec<AgeState>, sent_at: i64, at: i64, window
     }
 }
 
-/// Closes the windows that were over before `now`; whether there was one.
+/// Closes the windows that ended before `now`, and returns whether there was one.
 pub(super) fn close(
     states: &mut Vec<AgeState>,
     sent_at: i64,
@@ -313,7 +312,7 @@ pub(super) fn close(
     changed
 }
 
-/// Merges the ages of the same message under another id: an age that is done in either is done.
+/// Merges the ages of the same message under another id. An age that is done in either is done.
 pub(super) fn merge(states: &mut Vec<AgeState>, others: &[AgeState]) {
     for other in others {
         match states.iter_mut().find(|own| own.age == other.age) {
@@ -328,18 +327,18 @@ pub(super) fn merge(states: &mut Vec<AgeState>, others: &[AgeState]) {
     }
 }
 
-/// What the ages of a message wait for.
+/// The next times that the ages of a message wait for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct NextAges {
-    /// When the next window begins.
+    /// When the next window starts.
     pub(super) begins: Option<i64>,
-    /// When the next window that is open or to come is over.
+    /// When the next open or future window ends.
     pub(super) ends: Option<i64>,
-    /// From when on an answer can stand for an age.
+    /// The earliest time of an answer that can represent an age.
     pub(super) open: Option<i64>,
 }
 
-/// What the ages wait for after `now`.
+/// The next times after `now`.
 pub(super) fn next(
     states: &[AgeState],
     sent_at: i64,

@@ -1,4 +1,4 @@
-//! What a counter counts.
+//! Keys of counters.
 
 use std::{cmp::Ordering, collections::HashSet, sync::Arc};
 
@@ -20,7 +20,7 @@ use crate::{
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct CounterKey {
-    /// The application's id: renaming an application counts nothing again.
+    /// The application's id, so that renaming an application counts nothing twice.
     pub application: Arc<str>,
     /// The family of its series.
     pub family: FamilyId,
@@ -69,7 +69,7 @@ impl CounterKey {
         }
     }
 
-    /// The same counter with what `limit` makes of each text that a vendor or a customer fills.
+    /// The same counter, with `limit` applied to each text from a vendor or a customer.
     pub(super) fn limited(
         mut self,
         limit: &mut dyn FnMut(&Label, &Arc<str>) -> Arc<str>,
@@ -89,21 +89,21 @@ impl CounterKey {
         self
     }
 
-    /// The campaign, of a counter of one.
+    /// The campaign, if the counter has one.
     pub fn campaign(&self) -> Option<&Arc<str>> {
         let mut labels = self.family.counter_labels();
         let place = labels.position(|label| label.origin == Origin::Campaign)?;
         self.labels.get(place)
     }
 
-    /// The stored form: words, so that a change of the code's order changes nothing.
+    /// The stored form. It consists of words, so that reordering the code does not change it.
     pub(crate) fn to_text(&self) -> String {
         let mut text = self.application.to_string();
         let mut push = |field: &str| {
             text.push(SEPARATOR);
             text.push_str(field);
         };
-        // Only families of the ledger have counters, and a test holds that each has a form.
+        // Only families of the ledger have counters, and a test checks that each has a stored form.
         let (kind, word) = self
             .family
             .stored
@@ -144,19 +144,19 @@ impl CounterKey {
             .then_with(|| pairs.fold(Ordering::Equal, Ordering::then))
     }
 
-    /// Reads the stored form; `None`: no version has written it.
+    /// Parses the stored form; `None` if no version has written it.
     pub(crate) fn parse(text: &str) -> Option<CounterKey> {
         Texts::default().counter(text)
     }
 }
 
-/// Between the fields of a stored key: no label has it.
+/// The separator between the fields of a stored key; no label contains it.
 const SEPARATOR: char = '\u{1f}';
 
-/// More fields than any counter has behind its kind; a test holds that.
+/// An upper bound for the number of fields after a counter's kind; a test checks it.
 const MAX_FIELDS: usize = 12;
 
-/// A text without what separates fields, or what a database refuses.
+/// A text without the field separator and without characters that a database refuses.
 pub(super) fn clean(text: &Arc<str>) -> Arc<str> {
     if text.contains([SEPARATOR, '\0']) {
         Arc::from(text.replace([SEPARATOR, '\0'], "\u{fffd}"))
@@ -165,14 +165,14 @@ pub(super) fn clean(text: &Arc<str>) -> Arc<str> {
     }
 }
 
-/// Texts that many counters have: each is in memory once.
+/// Interns texts that many counters share.
 #[derive(Default)]
 pub(super) struct Texts {
     texts: HashSet<Arc<str>>,
-    /// The values of a counter's labels, while they are read.
+    /// The label values of the counter that is being parsed.
     labels: Vec<Arc<str>>,
-    /// Those of the counter before: the counters of a campaign are stored side by side, and share
-    /// them.
+    /// The label values of the previous counter: the counters of a campaign are stored next to each other,
+    /// and share them.
     before: Arc<[Arc<str>]>,
 }
 
@@ -187,7 +187,7 @@ impl Texts {
         shared
     }
 
-    /// Reads the stored form of a counter; `None`: no version has written it.
+    /// Parses the stored form of a counter; `None` if no version has written it.
     pub(super) fn counter(&mut self, text: &str) -> Option<CounterKey> {
         let mut parts = text.split(SEPARATOR);
         let (application, kind) = (parts.next()?, parts.next()?);

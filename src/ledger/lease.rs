@@ -1,5 +1,5 @@
-//! Who holds which account. With SQLite this process holds all of them for ever; with PostgreSQL
-//! replicas share the accounts by leases, which end by themselves when nobody renews them.
+//! Which replica holds which account. With SQLite, this process always holds all accounts. With PostgreSQL,
+//! replicas share the accounts by leases, which expire unless they are renewed.
 
 mod turn;
 
@@ -25,15 +25,15 @@ use turn::Turn;
 /// How an account is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Held {
-    /// By nobody or by another process.
+    /// Not held by this process.
     No,
-    /// Under this epoch, until then.
+    /// Held under this epoch until this moment.
     Until(i64, Moment),
-    /// For as long as this process lives.
+    /// Held as long as this process lives.
     Always,
 }
 
-/// The lease of one account, as its collector and its series see it.
+/// A handle to the lease of one account, for its collector and its series.
 #[derive(Clone)]
 pub struct Lease {
     clock: Clock,
@@ -41,13 +41,13 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// One that always runs.
+    /// A lease that never expires.
     pub fn always(clock: Clock) -> Lease {
         let (_, held) = watch::channel(Held::Always);
         Lease { clock, held }
     }
 
-    /// Whether it runs now, by the monotonic clock.
+    /// Whether it is valid now, by the monotonic clock.
     pub fn runs(&self) -> bool {
         match *self.held.borrow() {
             Held::No => false,
@@ -56,7 +56,7 @@ impl Lease {
         }
     }
 
-    /// The epoch under which the account is held; `None`: by a process that shares with nobody.
+    /// The epoch under which the account is held; `None` for a process that does not share accounts.
     pub(super) fn epoch(&self) -> Option<i64> {
         match *self.held.borrow() {
             Held::Until(epoch, _) => Some(epoch),
@@ -78,7 +78,7 @@ impl Lease {
         }
     }
 
-    /// Returns when the account is held no more, or under another epoch.
+    /// Returns when the account is no longer held, or is held under another epoch.
     pub async fn released(&self) {
         let epoch = self.epoch();
         let mut held = self.held.clone();
@@ -116,11 +116,11 @@ pub(super) struct Leases {
     /// The configured accounts, in their order.
     wanted: Mutex<Vec<Arc<str>>>,
     changed: Notify,
-    /// The store has said which accounts are free, and this process has taken its share of them. Not
-    /// while the store cannot be asked and every lease is over.
+    /// Whether this process knows which accounts are free and has taken its share. False while the store
+    /// cannot be reached and every lease has expired.
     settled: AtomicBool,
     stopped: watch::Sender<bool>,
-    /// Takes whatever is free, and is not one of those that share: `collect`.
+    /// Whether the process takes all free accounts and does not share them, as `collect` does.
     alone: bool,
 }
 
@@ -168,13 +168,13 @@ impl Leases {
         }
     }
 
-    /// Whether it is known who holds which account: until every lease is over and the store cannot be
-    /// asked.
+    /// Whether this process knows who holds which account. False once every lease has expired and the store
+    /// cannot be reached.
     pub(super) fn are_settled(&self) -> bool {
         self.settled.load(Ordering::Relaxed)
     }
 
-    /// These accounts are configured: they are to be held, and no others.
+    /// Sets the configured accounts, which this process tries to hold.
     pub(super) fn want(&self, accounts: Vec<Arc<str>>) {
         *self.wanted.lock().unwrap_or_else(PoisonError::into_inner) = accounts;
         self.changed.notify_one();
@@ -193,8 +193,8 @@ impl Leases {
         }
     }
 
-    /// Waits until all of these are held, for at most as long as a process that died can have held
-    /// them; those that are not.
+    /// Waits until all of these are held, at most until the leases of a dead process would have expired.
+    /// Returns those that are not held.
     pub(super) async fn all(&self, accounts: &[Arc<str>]) -> Vec<Arc<str>> {
         let end = self.clock.monotonic() + self.length + Duration::from_secs(1);
         let mut missing = Vec::new();
@@ -208,7 +208,7 @@ impl Leases {
         missing
     }
 
-    /// What this process holds now.
+    /// The accounts that this process holds now, with their epochs.
     fn held(&self) -> BTreeMap<Arc<str>, i64> {
         let now = self.clock.monotonic();
         let states = self.states();
@@ -221,7 +221,7 @@ impl Leases {
         held.collect()
     }
 
-    /// Renews, takes over, and gives up what is more than a fair share, until it is stopped.
+    /// Renews leases, takes over accounts, and releases accounts beyond a fair share, until it is stopped.
     pub(super) async fn run(self: Arc<Self>) {
         let mut stopped = self.stopped.subscribe();
         let mut takeovers: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
@@ -236,12 +236,12 @@ impl Leases {
                 Err(error) => {
                     self.notes.up(Volume::Store, false);
                     self.notes.error();
-                    // Without leases and without the store nothing is known of any account.
+                    // Without any lease and without the store, the state of every account is unknown.
                     if self.held().is_empty() {
                         self.settled.store(false, Ordering::Relaxed);
                     }
                     if !std::mem::replace(&mut failing, true) {
-                        tracing::error!(%error, "leases cannot be renewed; it is tried until they are over");
+                        tracing::error!(%error, "leases cannot be renewed; retrying until they expire");
                     }
                     (self.length / 10).min(Duration::from_secs(1))
                 }
@@ -276,14 +276,14 @@ impl Leases {
             self.give_back(unwanted).await?;
         }
         let held: Vec<_> = self.held().into_iter().collect();
-        // Before it is asked for: the server's clock starts no earlier.
+        // Taken before the request, because the server starts the lease later.
         let from = self.clock.monotonic();
         let renewal = self.store.renew(wanted, held.clone(), !self.alone).await?;
         for (account, epoch) in &held {
             if renewal.held.contains(&(account.clone(), *epoch)) {
                 self.set(account, Held::Until(*epoch, from + self.length));
             } else {
-                tracing::warn!(%account, "another replica has taken the account over");
+                tracing::warn!(%account, "another replica has taken over the account");
                 self.set(account, Held::No);
             }
         }
@@ -295,7 +295,7 @@ impl Leases {
             }
         }
         if let Some((account, epoch)) = turn.give {
-            tracing::info!(%account, "given to another replica, which has fewer accounts");
+            tracing::info!(%account, "the account was released to another replica, which has fewer accounts");
             self.give_back(vec![(account, epoch)]).await?;
         }
         Ok(turn.pause)
@@ -305,15 +305,16 @@ impl Leases {
         let from = self.clock.monotonic();
         match self.store.acquire(&account).await {
             Ok(Some(epoch)) => {
-                tracing::info!(%account, epoch, "this replica holds the account now");
+                tracing::info!(%account, epoch, "this replica now holds the account");
                 self.set(&account, Held::Until(epoch, from + self.length));
             }
             Ok(None) => {}
-            Err(error) => tracing::warn!(%account, %error, "the account cannot be taken over"),
+            Err(error) => tracing::warn!(%account, %error, "the account could not be taken over"),
         }
     }
 
-    /// Lets go first, so that nothing is shown or collected any more, and then tells.
+    /// First releases the accounts locally, so that they are no longer exposed or collected, and then in the
+    /// store.
     async fn give_back(&self, accounts: Vec<(Arc<str>, i64)>) -> Result<(), StoreError> {
         for (account, _) in &accounts {
             self.set(account, Held::No);
@@ -321,7 +322,7 @@ impl Leases {
         self.store.give_back(accounts).await
     }
 
-    /// Gives everything back: another replica need not wait for the leases' end.
+    /// Releases all accounts, so that other replicas need not wait for the leases to expire.
     pub(super) async fn stop(&self) {
         self.stopped.send_replace(true);
         let held: Vec<_> = self.held().into_iter().collect();
@@ -333,7 +334,7 @@ impl Leases {
             self.store.leave().await
         };
         if let Err(error) = left.await {
-            tracing::warn!(%error, "leases cannot be given back; they end by themselves");
+            tracing::warn!(%error, "leases could not be released; they will expire");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! What the ledger knows of one message: the highest value of each number it ever had, and which
-//! ages were counted. Pure: a state and a snapshot go in, what is new comes out.
+//! The ledger's state of one message: the high-water mark of each count, and which ages were counted. This
+//! code is pure: it takes a state and a snapshot, and returns the increases.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,37 +18,37 @@ mod numbers;
 
 use numbers::{Cell, Numbers};
 
-/// A message's numbers and ages, as they are stored: one packed row per message.
+/// A message's counts and ages in their stored form, one packed row per message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct MessageState {
-    /// When a source first named it, in milliseconds since 1970.
+    /// When a source first listed it, in milliseconds since 1970.
     pub(super) first_seen: i64,
-    /// When it was sent, if that is known.
+    /// When it was sent, if known, in milliseconds since 1970.
     pub(super) sent_at: Option<i64>,
     /// Its campaign; once known it never changes.
     pub(super) campaign: Option<String>,
-    /// A snapshot was taken: later ones count by their increase.
+    /// Whether a snapshot was processed; later ones count by their increase.
     pub(super) met: bool,
-    /// It was said that its age is not known.
+    /// Whether its unknown age was already reported.
     pub(super) age_unknown: bool,
-    /// What the vendor told of it.
+    /// The high-water marks of the vendor's counts.
     numbers: Numbers,
-    /// The ages that have begun to matter.
+    /// The ages that have state.
     pub(super) ages: Vec<AgeState>,
 }
 
-/// What the last snapshot said where that is lower than the highest, in memory only.
+/// The values of the last snapshot that are below their high-water mark; only in memory.
 pub(super) type Decreases = Vec<(CellKey, u64)>;
 
-/// Where a number stands in a snapshot: level, names, measure.
+/// The position of a count in a snapshot: level, names, measure.
 pub(super) type CellKey = (u8, [Arc<str>; 3], Measure);
 
-/// How history is told from news.
+/// Distinguishes history from new messages.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Adoption {
-    /// When the data set of the application was first asked for.
+    /// When the data set of the application was first queried.
     pub(super) birth: Timestamp,
-    /// Messages sent so long before it are history; zero: none is.
+    /// Messages that were sent longer than this before `birth` are history; with zero, none are.
     pub(super) age: Duration,
 }
 
@@ -60,8 +60,8 @@ impl Adoption {
     }
 }
 
-/// The number of a measure in stored states: its place in [`Measure::ALL`]. A new measure does not
-/// compile until it has a number here, as a wrong one would count under another measure's name.
+/// The number of a measure in stored states: its index in [`Measure::ALL`]. A new measure does not compile
+/// without a number here, because a wrong number would count under another measure.
 fn index(measure: Measure) -> u8 {
     use BounceKind::{Hard, Soft};
     use ErrorReason::{
@@ -103,7 +103,7 @@ fn index(measure: Measure) -> u8 {
 }
 
 impl MessageState {
-    /// A message that a source names for the first time.
+    /// The state of a message that a source lists for the first time.
     pub(super) fn new(message: &Message, first_seen: Timestamp) -> MessageState {
         MessageState {
             first_seen: first_seen.as_millisecond(),
@@ -112,8 +112,8 @@ impl MessageState {
         }
     }
 
-    /// A time at which it cannot have been seen, as the clock was not set or ahead, becomes `now`.
-    /// Whether it did.
+    /// Replaces an impossible `first_seen`, from a clock that was unset or ahead, by `now`. Returns whether
+    /// it did.
     pub(super) fn date_anew(&mut self, now: Timestamp) -> bool {
         let seen = Timestamp::from_millisecond(self.first_seen).unwrap_or_default();
         let is_wrong = seen > now || !is_plausible(seen);
@@ -123,8 +123,8 @@ impl MessageState {
         is_wrong
     }
 
-    /// Fills in what was not known. A time that is still to come may change: the message is
-    /// scheduled, and is scheduled anew.
+    /// Fills in an unknown send time. A future send time may change, because a scheduled message can be
+    /// rescheduled.
     pub(super) fn learn_sent_at(&mut self, sent_at: Option<Timestamp>, now: Timestamp) {
         let is_scheduled = !self.met && self.sent_at.is_some_and(|own| own > now.as_millisecond());
         if self.sent_at.is_none() || is_scheduled {
@@ -133,13 +133,14 @@ impl MessageState {
         }
     }
 
-    /// What its age is counted from.
+    /// The time from which its age is counted.
     pub(super) fn since(&self) -> i64 {
         self.sent_at.unwrap_or(self.first_seen)
     }
 
-    /// Takes a snapshot: the first counts whole, unless the message is history, each later one by
-    /// its increase above the highest. `lower` is what the snapshot before had below the highest.
+    /// Counts a snapshot: the first one completely, unless the message is history, and each later one by its
+    /// increase above the high-water marks. `lower` contains the values of the previous snapshot that were
+    /// below their high-water mark.
     pub(super) fn count_snapshot(
         &mut self,
         message: &Message,
@@ -153,7 +154,7 @@ impl MessageState {
         let history = !self.met && adoption.is_history(self.sent_at);
         let campaign = message.campaign.as_ref();
         if let (None, Some(campaign)) = (&self.campaign, campaign) {
-            // What has been counted so far is the campaign's too.
+            // What has been counted so far also belongs to the campaign.
             for (channel, cells) in &self.numbers.read().totals {
                 for cell in cells {
                     if let Some(measure) = cell.measure() {
@@ -218,7 +219,7 @@ impl MessageState {
             meter.take(2, &place, &mut cells.1, &totals.counts, |_, _| {});
         }
         sink.decreases(meter.decreases);
-        // What was not told this time is as it was.
+        // Values that are missing in this snapshot keep their state.
         meter.lower.append(&mut meter.before);
         self.ages(snapshot, windows, sink);
     }
@@ -240,14 +241,14 @@ impl MessageState {
         );
     }
 
-    /// Merges the state of the same message under another id, whose numbers were counted too. Per
-    /// value the higher of the two stays: nothing more counts until the vendor's value exceeds it.
-    /// What both have counted beyond that cannot be taken back.
+    /// Merges the state of the same message under another id whose counts were also counted. The higher of
+    /// each value is kept, so that nothing more counts until the vendor's value exceeds it. What both have
+    /// counted in addition cannot be undone.
     pub(super) fn merge(&mut self, other: &MessageState, sink: &mut dyn CounterSink) {
         let others = other.numbers.read();
         let numbers = self.numbers.open();
         let campaign = match (&self.campaign, &other.campaign) {
-            // What the other state counted is not in the campaign's counters.
+            // The counts of the other state are not in the campaign's counters.
             (Some(name), None) => Some((name.clone(), numbers.totals.clone())),
             (None, Some(name)) => Some((name.clone(), others.totals.clone())),
             _ => None,
@@ -309,13 +310,13 @@ impl MessageState {
         cohort::merge(&mut self.ages, &other.ages);
     }
 
-    /// Takes as little memory as it can until it changes again.
+    /// Packs the state to save memory until the next change.
     pub(super) fn pack(&mut self) {
         self.numbers.pack();
         self.ages.shrink_to_fit();
     }
 
-    /// Whether a part of its numbers is history.
+    /// Whether a part of its counts is history.
     pub(super) fn has_base(&self) -> bool {
         let numbers = self.numbers.read();
         let totals = numbers.totals.iter().map(|own| &own.1);
@@ -323,14 +324,14 @@ impl MessageState {
         totals.chain(rows).flatten().any(|cell| cell.base > 0)
     }
 
-    /// How much of a total is history.
+    /// The part of a total that is history.
     pub(super) fn base_of_total(&self, channel: &str, measure: Measure) -> u64 {
         let numbers = self.numbers.read();
         let found = numbers.totals.iter().find(|own| own.0 == channel);
         base(found.map(|own| &own.1), measure)
     }
 
-    /// How much of a row of the breakdown is history.
+    /// The part of a breakdown's row that is history.
     pub(super) fn base_of_row(&self, names: [&Arc<str>; 3], measure: Measure) -> u64 {
         let is_own = |own: &&(String, String, String, _)| {
             own.0 == **names[0] && own.1 == **names[1] && own.2 == **names[2]
@@ -339,20 +340,20 @@ impl MessageState {
         base(numbers.rows.iter().find(is_own).map(|own| &own.3), measure)
     }
 
-    /// Whether a snapshot with the same numbers as before matters to an age.
+    /// Whether an unchanged snapshot matters to an age.
     pub(super) fn tells_half(&self, snapshot: &Snapshot, windows: &Windows) -> bool {
         let tells = |sent_at| cohort::tells_half(&self.ages, sent_at, snapshot, windows);
         self.sent_at.is_some_and(tells)
     }
 
-    /// The vendor answered without numbers of the message.
+    /// Records an answer without counts of the message.
     pub(super) fn answered(&mut self, at: Timestamp, windows: &Windows) {
         if let Some(sent_at) = self.sent_at {
             cohort::answered(&mut self.ages, sent_at, at.as_millisecond(), windows);
         }
     }
 
-    /// Closes the windows that are over. Whether anything changed.
+    /// Closes the windows that have ended, and returns whether anything changed.
     pub(super) fn close(
         &mut self,
         now: Timestamp,
@@ -372,7 +373,7 @@ impl MessageState {
         )
     }
 
-    /// When, after `now`, the message is next wanted for an age, and when the next window is over.
+    /// When, after `now`, an answer is next needed for an age, and when the next window ends.
     pub(super) fn next_ages(&self, now: Timestamp, windows: &Windows) -> NextAges {
         let (at, states) = (now.as_millisecond(), &self.ages);
         match self.sent_at {
@@ -399,7 +400,7 @@ fn merge_cells(cells: &mut Vec<Cell>, others: &[Cell]) {
             Some(own) => {
                 let counted = own.counted().saturating_add(other.counted());
                 own.highest = own.highest.max(other.highest);
-                // What of it is in no counter.
+                // The part that is in no counter.
                 own.base = own.highest.saturating_sub(counted);
             }
             None => cells.push(*other),
@@ -415,7 +416,7 @@ fn base(cells: Option<&Vec<Cell>>, measure: Measure) -> u64 {
         .map_or(0, |cell| cell.base)
 }
 
-/// Compares a snapshot's numbers with those before it.
+/// Compares a snapshot's counts with the high-water marks.
 struct HighWaterMark<'a> {
     history: bool,
     before: Decreases,
@@ -451,7 +452,7 @@ impl HighWaterMark<'_> {
                         highest: *count,
                         base,
                     });
-                    // Also where it is 0, so that the series is born.
+                    // Also for 0, so that the series is created.
                     grown(*measure, count - base);
                     base
                 }

@@ -1,9 +1,9 @@
-//! What is counted, once: increases of the vendors' numbers, delivery reports that are handed out
-//! once, and the spool that keeps their bodies until the store has them.
+//! Exactly-once counting: increases of the vendors' counts, delivery reports that vendors deliver only once,
+//! and the spool that keeps their bodies until they are in the store.
 //!
-//! Answers go in, [`LedgerDelta`] come out: only what is durable, and only after a series has stood at
-//! zero for a while. It names families by their ids in the
-//! catalogue, and knows neither HTTP nor the text of a page.
+//! The ledger takes answers and returns [`LedgerDelta`]s. These contain only durable changes, and an increase
+//! only after its series has been exposed as zero for a while. The ledger refers to families by their ids in
+//! the catalogue, and depends neither on HTTP nor on the format of a page.
 
 mod account;
 mod amount;
@@ -67,31 +67,31 @@ use spool::AccountSpool;
 use store::{RegisteredRow, Store};
 use trust::ClockTrust;
 
-/// Reports are remembered for 30 days; a day more, as parts are dropped whole.
+/// Reports are remembered for 30 days, plus one day because partitions are dropped as a whole.
 const REMEMBERED: Duration = Duration::from_secs(31 * 86_400);
 
-/// Told what becomes of the store.
+/// Observes the state of the store.
 pub trait StoreObserver: Send + Sync {
-    /// Whether a place could be written to when it was last tried.
+    /// Reports whether the last write to a volume succeeded.
     fn up(&self, place: Volume, up: bool);
-    /// A read or write failed.
+    /// Reports a failed read or write.
     fn error(&self);
-    /// Bytes of all bodies in an account's spool, and how many are quarantined.
+    /// Reports the size of all bodies in an account's spool, in bytes, and the number of quarantined ones.
     fn size(&self, account: &Arc<str>, bytes: u64, quarantined: u64);
-    /// Bytes of the store.
+    /// Reports the size of the store, in bytes.
     fn store_size(&self, bytes: u64);
 }
 
-/// A message that somebody has sent and registers.
+/// A sent message that its sender registers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Registration {
-    /// Whose.
+    /// The account.
     pub account: Arc<str>,
     /// The message; its `sent_at` is known.
     pub message: Message,
 }
 
-/// Where the ledger keeps things.
+/// A place where the ledger stores data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Volume {
     /// The store.
@@ -100,7 +100,7 @@ pub enum Volume {
     Spool,
 }
 
-/// A ledger that cannot be opened.
+/// Why a ledger cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     /// The spool cannot be used.
@@ -117,23 +117,23 @@ impl From<SpoolError> for LedgerError {
     }
 }
 
-/// What a ledger is opened for.
+/// The purpose for which a ledger is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// To be shown for as long as the process lives, beside other replicas.
+    /// To expose its counters while the process runs, alongside other replicas.
     Serve,
-    /// To be shown once, with nobody else.
+    /// To expose its counters once, without other replicas.
     Collect,
-    /// Not to be shown at all.
+    /// Without exposing its counters.
     Replay,
 }
 
-/// Copies the SQLite ledger at `from` to the new file `to`, as it is at one moment, while an exporter may
-/// write to it. Returns the copy's size in bytes. The spool is not part of it.
+/// Writes a consistent copy of the SQLite ledger at `from` to the new file `to`, even while an exporter
+/// writes to the ledger. Returns the copy's size in bytes. The spool is not part of it.
 ///
 /// # Errors
 ///
-/// There is no ledger at `from`, there is a file at `to` already, or one of them cannot be read or written.
+/// There is no ledger at `from`, `to` already exists, or one of them cannot be read or written.
 pub fn backup(from: &Path, to: &Path) -> Result<u64, StoreError> {
     store::sqlite::backup(from, to)
 }
@@ -148,47 +148,47 @@ pub struct Ledger {
     notes: Arc<dyn StoreObserver>,
     accounts: Mutex<HashMap<Arc<str>, Arc<AccountLedger>>>,
     trust: Arc<ClockTrust>,
-    /// Held as long as the process lives: two of them would count everything twice.
+    /// Locked as long as the process lives: two processes would count everything twice.
     _locks: Vec<File>,
 }
 
-/// What a change of the ledger means for what is shown: absolute values that take the place of those before,
-/// not increases.
+/// The effects of a change of the ledger on the exposed series. The values are absolute and replace earlier
+/// ones; they are not increases.
 #[derive(Clone, Debug, Default)]
 pub struct LedgerDelta {
-    /// Counters that show something else now, or are new.
+    /// Counters with a new exposed value, and new counters.
     pub shown: Vec<ShownCounter>,
-    /// Counters that are forgotten; where one is shown too, it came back.
+    /// Dropped counters; a counter that is also in `shown` was created again.
     pub gone: Vec<CounterKey>,
-    /// Some of them are new: they have to be visible now, for their hold has begun.
+    /// Whether some of them are new; these must be exposed now, because their hold has started.
     pub born: bool,
-    /// Values that are lower than in the snapshot before.
+    /// The number of values that are lower than in the previous snapshot.
     pub decreases: u64,
-    /// Ages that were not counted, and why.
+    /// Ages that were not counted, with the reasons.
     pub missed: Vec<(Option<Age>, Missed)>,
-    /// Reports that were counted before.
+    /// The number of reports that had already been counted.
     pub duplicates: u64,
-    /// Bodies of which something could not be read.
+    /// The number of bodies of which a part could not be parsed.
     pub quarantined: u64,
-    /// Counters that hold what is beyond the limit of a label's values.
+    /// Counters that contain what exceeds the limit of a label's values.
     pub overflowed: HashSet<CounterKey>,
-    /// What is counted and not released, in all; `None`: as before.
+    /// The total of what is counted but not released; `None` if unchanged.
     pub held: Option<u64>,
 }
 
-/// A counter with the value that it shows from now on.
+/// A counter with its new exposed value.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ShownCounter {
-    /// Which.
+    /// The counter.
     pub key: CounterKey,
-    /// What it shows.
+    /// The exposed value.
     pub amount: Amount,
-    /// Since when it counts.
+    /// When it started counting.
     pub born_at: Timestamp,
 }
 
 impl LedgerDelta {
-    /// Adds what came after.
+    /// Appends a later delta.
     pub fn append(&mut self, more: LedgerDelta) {
         if !more.gone.is_empty() {
             let gone: std::collections::HashSet<_> = more.gone.iter().collect();
@@ -206,7 +206,7 @@ impl LedgerDelta {
     }
 }
 
-/// Takes a lock for as long as the file is open.
+/// Acquires a lock that is held as long as the file is open.
 fn lock(path: &Path, held: &str) -> Result<File, String> {
     let lock = File::options()
         .create(true)
@@ -221,7 +221,7 @@ fn lock(path: &Path, held: &str) -> Result<File, String> {
     }
 }
 
-/// What happened to a file, and what to do about it.
+/// An error text for a file, with advice.
 fn disk(path: &Path, error: &io::Error) -> String {
     let advice = match error.kind() {
         io::ErrorKind::StorageFull => "; make room on the disk",
@@ -234,11 +234,11 @@ fn disk(path: &Path, error: &io::Error) -> String {
 }
 
 impl Ledger {
-    /// Opens the store and the spool's directory, and makes them if they are not there.
+    /// Opens the store and the spool's directory, and creates them if they do not exist.
     ///
     /// # Errors
     ///
-    /// One of them cannot be used, or another process has it.
+    /// One of them cannot be used, or another process uses it.
     pub async fn open(
         options: impl Into<LedgerOptions>,
         clock: Clock,
@@ -248,7 +248,7 @@ impl Ledger {
         Ledger::open_on(options.into(), clock, notes, purpose, None).await
     }
 
-    /// As [`Ledger::open`]; a store that is given takes the place of the configured one.
+    /// Like [`Ledger::open`], optionally with a substitute for the configured store.
     pub(crate) async fn open_on(
         options: LedgerOptions,
         clock: Clock,
@@ -259,9 +259,9 @@ impl Ledger {
         let root = &options.spool;
         create_private_directory(root).map_err(|error| LedgerError::Spool(disk(root, &error)))?;
         let held =
-            "another delivery-exporter has this spool; stop it, or give each its own store.spool";
+            "another delivery-exporter uses this spool; stop it, or give each its own store.spool";
         let mut locks = vec![lock(&root.join("lock"), held).map_err(LedgerError::Spool)?];
-        // Whoever takes over has looked, and taken, before the configured time is over.
+        // Shortened, so that another replica notices the expiry and takes over within the configured time.
         let lease = options.lease - (options.lease / 10).min(Duration::from_secs(1));
         let store = match (given, &options.store) {
             (Some(store), _) => store,
@@ -271,7 +271,7 @@ impl Ledger {
                         .map_err(|error| StoreError::Failed(disk(directory, &error)))?;
                 }
                 let beside = with_suffix(path, ".lock");
-                let held = "another delivery-exporter has this store; stop it first (for several replicas, use PostgreSQL)";
+                let held = "another delivery-exporter uses this store; stop it first (for several replicas, use PostgreSQL)";
                 locks.push(lock(&beside, held).map_err(StoreError::Failed)?);
                 Store::sqlite(path)?
             }
@@ -298,12 +298,12 @@ impl Ledger {
             trust,
             _locks: locks,
         };
-        // With a place for what is to be remembered.
+        // Creates the first partition of deduplication data.
         ledger.maintain().await;
         Ok(ledger)
     }
 
-    /// These accounts are configured: this process takes its share of them.
+    /// Sets the configured accounts, of which this process takes its share.
     pub fn want(&self, accounts: impl IntoIterator<Item = Arc<str>>) {
         self.leases.want(accounts.into_iter().collect());
     }
@@ -312,7 +312,7 @@ impl Ledger {
     ///
     /// # Errors
     ///
-    /// Another process holds some of them, and goes on to.
+    /// Another process holds some of them, and keeps renewing its leases.
     pub async fn hold_all(
         &self,
         accounts: impl IntoIterator<Item = Arc<str>>,
@@ -334,12 +334,12 @@ impl Ledger {
         self.leases.of(account)
     }
 
-    /// Whether the store is open, and it is known which accounts are this replica's.
+    /// Whether the store is open and it is known which accounts this replica holds.
     pub fn leases_are_settled(&self) -> bool {
         self.leases.are_settled()
     }
 
-    /// Gives the accounts to other replicas. Nothing of them is collected any more.
+    /// Releases the accounts to other replicas. They must no longer be collected.
     pub async fn stop(&self) {
         self.leases.stop().await;
     }
@@ -348,7 +348,7 @@ impl Ledger {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What of these options cannot be taken without a restart.
+    /// The name of an option that cannot be changed without a restart, if one has changed.
     pub fn fixed(&self, options: &LedgerOptions) -> Option<&'static str> {
         if options.spool != self.options.spool {
             Some("store.spool")
@@ -361,7 +361,7 @@ impl Ledger {
         }
     }
 
-    /// The ledger of an account, with these options from now on.
+    /// The ledger of an account, with new options.
     ///
     /// # Errors
     ///
@@ -376,7 +376,7 @@ impl Ledger {
         Ok(own)
     }
 
-    /// Lets an account's ledger have these options from now on.
+    /// Sets the options of an account's ledger.
     pub fn set_policy(&self, options: impl Into<AccountOptions>, own: &AccountLedger) {
         let options = options.into();
         own.names().limit(&options.limits);
@@ -393,8 +393,8 @@ impl Ledger {
         }
     }
 
-    /// The ledger of an account. One that is open already keeps its options: the configuration may yet be
-    /// refused for another account.
+    /// The ledger of an account. A ledger that is already open keeps its options, because the new
+    /// configuration can still be refused because of another account.
     ///
     /// # Errors
     ///
@@ -458,8 +458,8 @@ impl Ledger {
         Ok(())
     }
 
-    /// Tells the store's size, and drops the memory of reports that is old enough, if the clock is believed:
-    /// reports would count twice.
+    /// Reports the store's size, and drops old deduplication data. It is dropped only while the clock is
+    /// trusted, because reports would otherwise be counted twice.
     pub async fn maintain(&self) {
         self.trust.log();
         if let Ok(bytes) = self.store.size().await {
@@ -473,7 +473,7 @@ impl Ledger {
             i64::MIN
         };
         if let Err(error) = self.store.maintain(before, now).await {
-            tracing::warn!(%error, "the memory of old reports cannot be dropped");
+            tracing::warn!(%error, "deduplication data of old reports could not be dropped");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! The names that keep themselves: of each label that a vendor's or customer's text fills, the first
-//! so many values; the rest is `other`, for good.
+//! Limits label values. For each label that contains a vendor's or customer's text, the first values up to
+//! the limit keep their names; all others permanently become `other`.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -17,21 +17,21 @@ use crate::{
     redact::masked_label,
 };
 
-/// What stands for all values beyond the limit.
+/// Replaces all values beyond the limit.
 pub const OTHER: &str = "other";
 
-/// What bounds the values of an account's labels.
+/// The limits on the values of an account's labels.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LabelLimits {
-    /// The most values of one label that a vendor's or customer's text fills.
+    /// The maximum number of values of a label that contains a vendor's or customer's text.
     pub max_values: usize,
-    /// The most campaigns that keep their names.
+    /// The maximum number of campaigns that keep their names.
     pub max_campaigns: usize,
-    /// The most bytes of one value.
+    /// The maximum length of a value, in bytes.
     pub max_length: usize,
 }
 
-/// The names of one account, shared by its counters and its gauges.
+/// The known label values of one account, shared by its counters and its gauges.
 #[derive(Default)]
 pub struct LabelLimiter {
     state: Mutex<State>,
@@ -39,9 +39,9 @@ pub struct LabelLimiter {
     max_length: AtomicUsize,
 }
 
-/// A text of at most `max` bytes: one that is longer is cut at a character and ends in `~` and eight
-/// hexadecimal digits of its SHA-256, so that two long texts stay two; so does one
-/// in which a vendor quotes a secret, which is taken out.
+/// A text of at most `max` bytes. A longer text is cut at a character boundary and ends in `~` and eight
+/// hexadecimal digits of its SHA-256, so that two long texts stay distinct. The same suffix is added to a
+/// text in which a vendor quotes a secret, which is removed.
 pub fn shortened(text: &Arc<str>, max: usize) -> Arc<str> {
     let masked = masked_label(text);
     if masked.is_none() && text.len() <= max {
@@ -61,7 +61,7 @@ struct State {
     max_values: usize,
     max_campaigns: usize,
     known: HashMap<Arc<str>, HashSet<Arc<str>>>,
-    /// What the store does not know yet.
+    /// Names that are not stored yet.
     new: Vec<(Arc<str>, Arc<str>)>,
 }
 
@@ -73,7 +73,7 @@ impl LabelLimiter {
         names
     }
 
-    /// Names without a limit: whoever takes them over has one.
+    /// Names without a limit, for a process whose names another one limits.
     pub(super) fn unlimited() -> LabelLimiter {
         LabelLimiter {
             state: Mutex::new(State {
@@ -89,7 +89,7 @@ impl LabelLimiter {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Other limits from now on; a value that has a name keeps it.
+    /// Changes the limits; values that already have a name keep it.
     pub fn limit(&self, limits: &LabelLimits) {
         let mut state = self.lock();
         state.max_values = limits.max_values;
@@ -97,12 +97,13 @@ impl LabelLimiter {
         self.max_length.store(limits.max_length, Ordering::Relaxed);
     }
 
-    /// A text that is bounded in number elsewhere, such as a message's id, as the value of a label.
+    /// The label value for a text whose number is limited elsewhere, such as a message's id.
     pub fn short(&self, text: &Arc<str>) -> Arc<str> {
         shortened(text, self.max_length.load(Ordering::Relaxed))
     }
 
-    /// The value of a label for a text: itself, or `other`. The empty text is no value.
+    /// The value of a label for a text: the text itself, or `other`. The empty text does not count as a
+    /// value.
     pub fn name(&self, label: &Label, text: &Arc<str>) -> Arc<str> {
         if text.is_empty() || text.as_ref() == OTHER {
             return text.clone();
@@ -130,7 +131,8 @@ impl LabelLimiter {
         if values.contains(&text) {
             return text;
         }
-        // One that an earlier version stored in full keeps its counters: it was found above.
+        // A text that an earlier version stored in full keeps its counters, because the lookup above finds
+        // it.
         let text = self.short(&text);
         if values.contains(&text) {
             return text;
@@ -143,7 +145,7 @@ impl LabelLimiter {
         text
     }
 
-    /// Takes the names that the store knows.
+    /// Loads the stored names.
     pub(super) fn load(&self, names: Vec<(Arc<str>, Arc<str>)>) {
         let mut state = self.lock();
         for (label, value) in names {
@@ -151,7 +153,7 @@ impl LabelLimiter {
         }
     }
 
-    /// The names that the store does not know yet, for a transaction that stores them.
+    /// Takes the names that are not stored yet, for a transaction that stores them.
     pub(super) fn take_new(self: &Arc<Self>) -> NewNames {
         NewNames {
             limiter: self.clone(),
@@ -159,10 +161,10 @@ impl LabelLimiter {
         }
     }
 
-    /// A campaign that is forgotten leaves its place to another.
+    /// Removes a dropped campaign, so that another can take its place.
     pub(super) fn forget_campaign(&self, campaign: &Arc<str>) {
         let mut state = self.lock();
-        // One that was given back would be stored, and keep its place after a start.
+        // Otherwise a returned name would be stored, and would occupy its place after a restart.
         let is_it = |own: &(Arc<str>, Arc<str>)| *own.0 == *CAMPAIGN.name && own.1 == *campaign;
         state.new.retain(|own| !is_it(own));
         if let Some(values) = state.known.get_mut(CAMPAIGN.name) {
@@ -171,8 +173,8 @@ impl LabelLimiter {
     }
 }
 
-/// Names on their way into the store, as label and value. Unless they are stored, dropping this gives them
-/// back: the next transaction takes them.
+/// Names that a transaction is storing, as label and value. If they are not stored, dropping this value
+/// returns them for the next transaction.
 pub(super) struct NewNames {
     limiter: Arc<LabelLimiter>,
     names: Vec<(Arc<str>, Arc<str>)>,
@@ -184,7 +186,7 @@ impl NewNames {
         &self.names
     }
 
-    /// The store has them.
+    /// Marks them as stored.
     pub(super) fn stored(mut self) {
         self.names.clear();
     }

@@ -1,20 +1,20 @@
-//! What a ledger has to know of the configuration.
+//! The ledger's part of the configuration.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use super::{Windows, names::LabelLimits};
 use crate::{model::Channel, store_url::StoreUrl};
 
-/// Where a ledger is, and whose.
+/// The location of a ledger, and its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LedgerOptions {
-    /// Where counters are kept.
+    /// The store for counters.
     pub store: StoreUrl,
-    /// Where bodies are kept that are handed out once.
+    /// The directory for bodies that vendors deliver only once.
     pub spool: PathBuf,
-    /// This replica's identity over restarts.
+    /// This replica's identity across restarts.
     pub replica: Arc<str>,
-    /// How long an account is held without being renewed.
+    /// How long a lease lasts without being renewed.
     pub lease: Duration,
 }
 
@@ -23,16 +23,16 @@ pub struct LedgerOptions {
 pub struct AccountOptions {
     /// The account.
     pub name: Arc<str>,
-    /// How long a new series stands at 0.
+    /// How long a new series is exposed as 0.
     pub zero_hold: Duration,
-    /// How old history may be to count; zero: any.
+    /// The maximum age of history that counts; zero means any age.
     pub adopt_age: Duration,
-    /// When a message is forgotten: no older one was ever asked for.
+    /// The age at which a message is dropped; older messages are never queried.
     pub max_age: Duration,
     /// The ages of its cohorts.
     pub windows: Windows,
     /// The channels that the vendor has.
     pub channels: &'static [Channel],
-    /// What bounds the values of its labels.
+    /// The limits on its label values.
     pub limits: LabelLimits,
 }

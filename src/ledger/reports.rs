@@ -1,4 +1,4 @@
-//! Delivery reports, each counted once.
+//! Counting delivery reports exactly once.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,14 +15,14 @@ use crate::{
     providers::{Digest, Outcome, Report},
 };
 
-/// What is remembered of one message: no address, only what was counted.
+/// The deduplication data of one message: which reports were counted, without addresses.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ReportDedup {
     delivered: bool,
-    /// A final report was counted: no bounce and no error can follow.
+    /// Whether a final report was counted; no bounce or error can follow it.
     ended: bool,
     priced: bool,
-    /// The reports that were counted, as the first bytes of their digests.
+    /// The counted reports, as the first bytes of their digests.
     reports: Vec<[u8; 8]>,
 }
 
@@ -39,7 +39,7 @@ impl ReportDedup {
         }
     }
 
-    /// A byte of flags, then eight bytes a report.
+    /// The stored form: a byte of flags, then eight bytes per report.
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let flags =
             u8::from(self.delivered) | u8::from(self.ended) << 1 | u8::from(self.priced) << 2;
@@ -49,7 +49,7 @@ impl ReportDedup {
         bytes
     }
 
-    /// Takes in what another memory of the same message holds; whether that was news to this one.
+    /// Merges other deduplication data of the same message, and returns whether it contained anything new.
     pub(super) fn merge(&mut self, other: &ReportDedup) -> bool {
         let before = self.clone();
         self.delivered |= other.delivered;
@@ -63,8 +63,8 @@ impl ReportDedup {
         *self != before
     }
 
-    /// Counts a report, unless it was counted before: under its digest, or under the one that
-    /// version 0.1 made of it.
+    /// Counts a report, unless it was already counted under its digest or under the digest that version 0.1
+    /// computed.
     pub(super) fn count(&mut self, report: &Report, bounds: &[f64], tally: &mut Tally) -> Counted {
         let own = first_bytes(&report.report);
         if self.reports.contains(&own) {
@@ -107,7 +107,7 @@ impl ReportDedup {
             message([Slot::Sent, Slot::SentOfCampaign], Measure::Sent);
         }
         match report.outcome {
-            // Delivered is the one thing that can follow a bounce.
+            // Only a delivery can follow a bounce.
             Outcome::Delivered if !self.delivered => {
                 self.delivered = true;
                 message(FATE, Measure::Delivered);
@@ -141,23 +141,23 @@ impl ReportDedup {
     }
 }
 
-/// What became of a report.
+/// The outcome of counting a report.
 pub(super) enum Counted {
     /// It was counted now.
     New,
-    /// It had been counted before.
+    /// It had already been counted.
     Repeat {
-        /// It was remembered under its former digest only, and is now under its own too.
+        /// Whether it was stored only under its former digest, and is now also stored under its new one.
         noted: bool,
     },
 }
 
-/// What is remembered of a report's digest.
+/// The stored part of a report's digest.
 fn first_bytes(digest: &Digest) -> [u8; 8] {
     std::array::from_fn(|index| digest[index])
 }
 
-/// Where a tally looks first.
+/// The slots that a tally checks first.
 #[derive(Clone, Copy)]
 enum Slot {
     Report,
@@ -169,23 +169,23 @@ enum Slot {
     Cost,
 }
 
-/// What became of a message.
+/// The slots for the outcome of a message.
 const FATE: [Slot; 2] = [Slot::Fate, Slot::FateOfCampaign];
 
-/// What the reports of one transaction add up to. Most of them are alike, so that the ledger's own
-/// counters are looked up once for a kind of report and not for each.
+/// The sums over the reports of one transaction. Most reports are similar, so each of the ledger's counters
+/// is looked up once per kind of report instead of once per report.
 pub(super) struct Tally {
     application: Arc<str>,
-    /// In the order in which they were first met: so names are bounded as one by one.
+    /// In the order of first occurrence, so that names are limited as if reports were counted one by one.
     amounts: Vec<(CounterKey, Amount)>,
     places: HashMap<CounterKey, usize>,
-    /// The place of the last counter of each slot.
+    /// The index of the last counter of each slot.
     last: [usize; Slot::Cost as usize + 1],
     texts: Texts,
 }
 
 impl Tally {
-    /// Nothing yet, of an application.
+    /// An empty tally for an application.
     pub(super) fn new(application: Arc<str>) -> Tally {
         Tally {
             application,
@@ -228,7 +228,7 @@ impl Tally {
         &mut self.amounts[*last].1
     }
 
-    /// Counts all of it.
+    /// Adds the tally to the counters.
     pub(super) fn count(self, transaction: &mut StateTransaction<'_>) {
         for (key, amount) in self.amounts {
             let key = transaction.bounded(key);

@@ -1,4 +1,4 @@
-//! Where the counters of a message's snapshot go.
+//! The receiver of the increases of a message's snapshot.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -9,16 +9,16 @@ use crate::model::{Age, Measure};
 pub enum Missed {
     /// No answer came in the window.
     Late,
-    /// Answers came, without numbers to count.
+    /// Answers came, but without counts.
     NoData,
     /// The message was still being sent.
     StillSending,
-    /// Nobody knows when the message was sent.
+    /// The send time of the message is unknown.
     AgeUnknown,
 }
 
 impl Missed {
-    /// Why an age can be missed.
+    /// All reasons for missing an age.
     pub const OF_AN_AGE: [Missed; 3] = [Missed::Late, Missed::NoData, Missed::StillSending];
 
     /// The label's value.
@@ -41,19 +41,19 @@ pub(super) struct CohortSample<'a> {
     pub(super) rows: BTreeMap<(Arc<str>, Arc<str>), (u64, u64)>,
 }
 
-/// Takes what a snapshot brought.
+/// Receives the increases of a snapshot.
 pub(super) trait CounterSink {
-    /// A total of the message grew.
+    /// A total of the message has increased.
     fn total(&mut self, channel: &str, measure: Measure, by: u64);
-    /// The same, of the message's campaign.
+    /// A total of the message's campaign has increased.
     fn campaign(&mut self, channel: &str, campaign: &Arc<str>, measure: Measure, by: u64);
-    /// A row of the breakdown grew.
+    /// A row of the breakdown has increased.
     fn row(&mut self, place: [&Arc<str>; 3], measure: Measure, by: u64);
-    /// The message has numbers on this channel.
+    /// The message has counts on this channel.
     fn channel(&mut self, channel: &str);
-    /// Values that are lower than before.
+    /// The number of values that are lower than before.
     fn decreases(&mut self, count: u64);
-    /// The message reached an age.
+    /// The message has reached an age.
     fn cohort(&mut self, taken: CohortSample<'_>);
     /// An age was not counted.
     fn missed(&mut self, age: Option<Age>, reason: Missed);

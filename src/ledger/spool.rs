@@ -1,8 +1,8 @@
-//! The spool: bodies that a vendor hands out once, durable before anything in them is read.
+//! The spool: bodies that a vendor delivers only once, which are durable before they are parsed.
 //!
-//! One directory per account, one file per body, numbered in the order of their arrival. The rest
-//! of a body that cannot be read lies below `quarantine/`, under the body's name. Of bodies that hold
-//! no report (an error, a page) one of each kind lies there, and of equal bodies one.
+//! There is one directory per account and one file per body, numbered in the order of arrival. The part of a
+//! body that cannot be parsed is kept below `quarantine/`, under the body's name. Of bodies without a report
+//! (an error, a web page), one sample of each kind is kept there, and of identical bodies one.
 
 use std::{
     ffi::OsStr,
@@ -25,30 +25,30 @@ use crate::{
     providers::{Spool, SpoolError, SpoolWriter, SpooledBody},
 };
 
-/// The end of a body's name.
+/// The extension of a body's file name.
 const BODY: &str = "body";
 const QUARANTINE: &str = "quarantine";
-/// The beginning of a sample's name; its kind follows.
+/// The prefix of a sample's file name, followed by its kind.
 const SAMPLE: &str = "sample-";
-/// So many bytes are reserved for a body before it is asked for.
+/// The number of bytes to reserve on disk before a body is requested.
 const RESERVED: u64 = 8 << 20;
 
 /// The spool of one account.
 pub(super) struct AccountSpool {
-    /// Nothing more shall be asked for.
+    /// Whether the account is closed for new queries.
     closed: watch::Sender<bool>,
     directory: PathBuf,
     next: AtomicU64,
     notes: Arc<dyn super::StoreObserver>,
 }
 
-/// What happened to a file, in words that name it.
+/// Adds the path to an I/O error.
 fn at(path: &Path) -> impl Fn(io::Error) -> SpoolError + '_ {
     move |error| SpoolError(super::disk(path, &error))
 }
 
 impl AccountSpool {
-    /// Opens the account's directory below `root`, and goes on after its last body.
+    /// Opens the account's directory below `root`, and continues numbering after its last body.
     pub(super) fn open(
         root: &Path,
         account: &str,
@@ -67,7 +67,7 @@ impl AccountSpool {
             notes,
         };
         let last = spool.numbers()?.last().copied().unwrap_or(0);
-        // A quarantined rest keeps its body's number taken.
+        // The number of a quarantined body stays in use.
         let quarantined = numbers_in(&quarantine)?.last().copied().unwrap_or(0);
         spool
             .next
@@ -75,7 +75,7 @@ impl AccountSpool {
         Ok(spool)
     }
 
-    /// Says whether anything more shall be asked for.
+    /// Closes or opens the account for new queries.
     pub(super) fn close(&self, closed: bool) {
         self.closed.send_replace(closed);
     }
@@ -92,8 +92,8 @@ impl AccountSpool {
         self.directory.join(QUARANTINE).join(body.0.as_ref())
     }
 
-    /// Every body, in the order of arrival. One without a byte is removed: the process ended
-    /// before anything arrived.
+    /// All bodies, in the order of arrival. Empty ones are removed: the process ended before anything
+    /// arrived.
     pub(super) fn bodies(&self) -> Result<Vec<SpooledBody>, SpoolError> {
         let mut bodies = Vec::new();
         for number in self.numbers()? {
@@ -114,14 +114,14 @@ impl AccountSpool {
         fs::read(&path).map_err(at(&path))
     }
 
-    /// Removes a body that holds nothing.
+    /// Removes a body that contains nothing.
     pub(super) fn remove(&self, body: &SpooledBody) -> Result<(), SpoolError> {
         let path = self.path(body);
         fs::remove_file(&path).map_err(at(&path))
     }
 
-    /// Sets the rest of a body aside, durably. `false`: it was set aside before, or the same bytes
-    /// lie there already. A vendor that answers the same thing every minute fills no disk.
+    /// Quarantines the rest of a body, durably. Returns `false` if it was already quarantined, or if the same
+    /// bytes already are, so that a vendor that gives the same answer every minute does not fill the disk.
     pub(super) fn quarantine(&self, body: &SpooledBody, rest: &[u8]) -> Result<bool, SpoolError> {
         if self.quarantine_path(body).exists() || self.is_kept(rest)? {
             return Ok(false);
@@ -130,12 +130,12 @@ impl AccountSpool {
         Ok(true)
     }
 
-    /// Whether the same bytes lie in quarantine. Only files of the same length are read.
+    /// Whether the same bytes are already in quarantine. Reads only files of the same length.
     fn is_kept(&self, rest: &[u8]) -> Result<bool, SpoolError> {
         for body in self.quarantined()? {
             let path = self.quarantine_path(&body);
             let is_as_long = |own: fs::Metadata| own.len() == rest.len() as u64;
-            // One that cannot be read, or was removed meanwhile, is no reason to keep nothing.
+            // A file that cannot be read, or was removed in the meantime, counts as different.
             if fs::metadata(&path).is_ok_and(is_as_long)
                 && fs::read(&path).is_ok_and(|own| own == rest)
             {
@@ -145,13 +145,13 @@ impl AccountSpool {
         Ok(false)
     }
 
-    /// Keeps one copy of the bodies of a kind that hold no report, to be looked at. `false`: there
-    /// is one.
+    /// Keeps one sample of the bodies of a kind that contain no report, for inspection. Returns `false` if
+    /// there already is one.
     pub(super) fn keep_sample(&self, kind: &str, body: &[u8]) -> Result<bool, SpoolError> {
         self.quarantine(&SpooledBody(format!("{SAMPLE}{kind}.{BODY}").into()), body)
     }
 
-    /// The bodies of which something lies in quarantine, in the order of arrival, and the samples.
+    /// The bodies of which a part is in quarantine, in the order of arrival, and the samples.
     pub(super) fn quarantined(&self) -> Result<Vec<SpooledBody>, SpoolError> {
         let directory = self.directory.join(QUARANTINE);
         let numbers = numbers_in(&directory)?;
@@ -169,19 +169,19 @@ impl AccountSpool {
         Ok(named.chain(samples).collect())
     }
 
-    /// What of a body lies in quarantine.
+    /// Reads the quarantined part of a body.
     pub(super) fn read_quarantined(&self, body: &SpooledBody) -> Result<Vec<u8>, SpoolError> {
         let path = self.quarantine_path(body);
         fs::read(&path).map_err(at(&path))
     }
 
-    /// Nothing of a body needs to lie in quarantine any more.
+    /// Removes a body from quarantine.
     pub(super) fn redeem(&self, body: &SpooledBody) -> Result<(), SpoolError> {
         let path = self.quarantine_path(body);
         fs::remove_file(&path).map_err(at(&path))
     }
 
-    /// Lets `rest` be what of a body lies in quarantine, durably.
+    /// Replaces the quarantined part of a body by `rest`, durably.
     pub(super) fn set_aside(&self, body: &SpooledBody, rest: &[u8]) -> Result<(), SpoolError> {
         let path = self.quarantine_path(body);
         let unfinished = path.with_extension("part");
@@ -196,7 +196,7 @@ impl AccountSpool {
         sync_directory(&self.directory.join(QUARANTINE)).map_err(at(&path))
     }
 
-    /// Bytes of all bodies, quarantined rests included, and how many of the latter there are.
+    /// The size of all bodies, including quarantined ones, in bytes, and the number of quarantined ones.
     pub(super) fn size(&self) -> (u64, u64) {
         let files = |directory: &Path| {
             fs::read_dir(directory)
@@ -215,7 +215,7 @@ impl AccountSpool {
         let quarantined = files(&self.directory.join(QUARANTINE));
         let all = files(&self.directory);
         let bytes = all.iter().chain(&quarantined).map(|(bytes, _)| bytes);
-        // One that is being written is no body yet.
+        // A file that is still being written does not count as a body.
         let bodies = quarantined.iter().filter(|(_, is_body)| *is_body);
         (bytes.sum(), bodies.count() as u64)
     }
@@ -225,14 +225,14 @@ fn file_name(number: u64) -> String {
     format!("{number:020}.{BODY}")
 }
 
-/// The number in a body's name; `None`: it is another's name.
+/// The number in a body's file name; `None` for other files.
 fn number_of(name: &OsStr) -> Option<u64> {
     let name = name.to_str()?;
     let number = name.strip_suffix(BODY)?.strip_suffix('.')?.parse().ok()?;
     (file_name(number) == name).then_some(number)
 }
 
-/// Whether it is the name of a sample.
+/// Whether a file name is that of a sample.
 fn is_sample(name: &str) -> bool {
     name.starts_with(SAMPLE) && name.ends_with(&format!(".{BODY}"))
 }
@@ -243,7 +243,7 @@ fn numbers_in(directory: &Path) -> Result<Vec<u64>, SpoolError> {
     for entry in fs::read_dir(directory).map_err(at(directory))? {
         let entry = entry.map_err(at(directory))?;
         let number = number_of(&entry.file_name());
-        // Anything else is none of ours.
+        // Other files do not belong to the exporter.
         if let Some(number) = number
             && entry.file_type().is_ok_and(|kind| kind.is_file())
         {
@@ -254,8 +254,8 @@ fn numbers_in(directory: &Path) -> Result<Vec<u64>, SpoolError> {
     Ok(numbers)
 }
 
-/// Makes room on the disk before anything is asked for: an answer of a thousand reports is a
-/// megabyte or a few. Where the file system cannot, a full disk shows itself while the body arrives.
+/// Reserves disk space before a body is requested: an answer with a thousand reports takes one or a few
+/// megabytes. On file systems that cannot reserve space, a full disk is noticed only while the body arrives.
 fn reserve(file: &File) -> io::Result<()> {
     match rustix::fs::fallocate(file, FallocateFlags::KEEP_SIZE, 0, RESERVED) {
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) | Ok(()) => Ok(()),
@@ -275,7 +275,7 @@ impl Spool for AccountSpool {
     fn closed(&self) -> BoxFuture<'_, ()> {
         async move {
             let mut closed = self.closed.subscribe();
-            // The sender is this spool's own: it outlives the wait.
+            // The spool owns the sender, so it outlives the wait.
             let _ = closed.wait_for(|closed| *closed).await;
         }
         .boxed()
@@ -290,7 +290,7 @@ impl Spool for AccountSpool {
             let opened = on_disk(move || {
                 let file = private().create_new(true).open(&path).map_err(at(&path))?;
                 if let Err(error) = reserve(&file) {
-                    // Nothing is in it.
+                    // The file is empty.
                     let _ = fs::remove_file(&path);
                     return Err(at(&path)(error));
                 }
@@ -347,7 +347,7 @@ impl SpoolWriter for Writer {
     fn finish(self: Box<Self>) -> BoxFuture<'static, Result<SpooledBody, SpoolError>> {
         async move {
             self.work(|file| {
-                // What was reserved and not used is given back.
+                // Releases the reserved space that was not used.
                 file.set_len(file.metadata()?.len())?;
                 file.sync_data()
             })
@@ -359,7 +359,7 @@ impl SpoolWriter for Writer {
 
     fn discard(self: Box<Self>) -> BoxFuture<'static, ()> {
         async move {
-            // What stays behind is an empty file, or an error's text that will be quarantined.
+            // If this fails, an empty file remains, or the text of an error, which will be quarantined.
             let _ = on_disk(move || fs::remove_file(&self.path).map_err(at(&self.path))).await;
         }
         .boxed()

@@ -1,4 +1,4 @@
-//! An account's counters and watched messages as this process knows them.
+//! An account's counters and tracked messages in memory.
 
 mod message_counters;
 #[cfg(test)]
@@ -26,14 +26,14 @@ use super::{
     store::{AccountRows, MessageId},
 };
 
-/// How long a counter stands still before what it has is released.
+/// How long a counter is held before its increments are released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Hold {
-    /// Until then.
+    /// Until this moment.
     Until(Moment),
-    /// As long as this process lives: `collect` prints what is new as 0.
+    /// As long as this process lives: `collect` prints new counters as 0.
     Process,
-    /// What is counted is released with it.
+    /// Not held: increments are released when they are counted.
     Open,
 }
 
@@ -42,58 +42,57 @@ pub(super) enum Hold {
 pub(super) struct CounterState {
     /// All that was counted, over all replicas.
     pub(super) total: Amount,
-    /// What no replica has released.
+    /// The part that no replica has released.
     pub(super) pending: Amount,
-    /// What this replica shows.
+    /// The value that this replica exposes.
     pub(super) shown: Amount,
     pub(super) born_at: i64,
     pub(super) changed_at: i64,
     pub(super) hold: Hold,
-    /// The store knows that this replica shows it.
+    /// Whether the store has recorded that this replica exposes it.
     pub(super) stored: bool,
 }
 
-/// A message that is watched.
+/// A tracked message.
 #[derive(Clone, Debug, Default)]
 pub(super) struct MessageEntry {
     pub(super) state: MessageState,
     pub(super) lower: Decreases,
-    /// Of the last snapshot: an equal one changes nothing.
+    /// The hash of the last snapshot; an equal one changes nothing.
     pub(super) hash: u64,
     pub(super) next: NextAges,
 }
 
-/// What this process knows of an account that it holds.
+/// The state of an account that this process holds.
 #[derive(Default)]
 pub(super) struct AccountState {
-    /// In the order of the store, as long as none is forgotten: what is shown of them all is sorted
-    /// soon.
+    /// In the order of the store until one is dropped, so that sorting all of them is fast.
     pub(super) counters: IndexMap<CounterKey, CounterState>,
     pub(super) births: HashMap<(Arc<str>, String), i64>,
-    /// Until when data sets were read, by application and data set.
+    /// The times up to which data sets were read, by application and data set.
     pub(super) cursors: HashMap<(Arc<str>, String), i64>,
     pub(super) messages: HashMap<MessageId, MessageEntry>,
-    /// Messages by the end of their next window.
+    /// Messages ordered by the end of their next window.
     pub(super) windows: BTreeSet<(i64, MessageId)>,
-    /// How many watched messages each campaign has.
+    /// The number of tracked messages of each campaign.
     pub(super) campaigns: HashMap<Arc<str>, usize>,
-    /// Things that are counted and not released.
+    /// The number of things that are counted but not released.
     pub(super) held: u64,
     /// When the next hold ends.
     pub(super) next_release: Option<Moment>,
-    /// Counters that the store no longer had, and nobody was told.
+    /// Counters that the store no longer contained and whose removal has not been reported yet.
     pub(super) gone: Vec<CounterKey>,
-    /// When the account was taken over; messages are met after that.
+    /// When the account was taken over; messages are loaded after that.
     pub(super) opened: Option<Moment>,
-    /// Nobody knows whether the last transaction happened.
+    /// Whether the outcome of the last transaction is unknown.
     pub(super) stale: bool,
-    /// The lease under which it was read.
+    /// The epoch of the lease under which it was read.
     pub(super) fence: Option<i64>,
 }
 
 impl AccountState {
-    /// Takes what the store has. Counters that are here already keep their holds; others get
-    /// `hold`. Unreadable rows are an error of the store.
+    /// Loads the rows of the store. Counters that already exist keep their holds; others get `hold`.
+    /// Unreadable rows are an error of the store.
     pub(super) fn load(
         &mut self,
         mut rows: AccountRows,
@@ -101,7 +100,7 @@ impl AccountState {
         now: i64,
     ) -> Result<(), String> {
         let mut releases = std::mem::take(&mut rows.releases);
-        // They mostly come in that order, and then it costs nothing to make sure.
+        // The rows are mostly sorted already, and then sorting is cheap.
         rows.counters
             .sort_unstable_by(|left, right| left.key.cmp(&right.key));
         releases.sort_unstable_by(|left, right| left.key.cmp(&right.key));
@@ -110,7 +109,7 @@ impl AccountState {
         let mut counters = IndexMap::with_capacity(rows.counters.len());
         for row in rows.counters {
             let Some(key) = texts.counter(&row.key) else {
-                return Err(format!("the counter {:?} is of no known kind", row.key));
+                return Err(format!("the counter {:?} is of an unknown kind", row.key));
             };
             let known = self.counters.get(&key).map(|known| known.hold);
             while releases.next_if(|release| release.key < row.key).is_some() {}
@@ -155,7 +154,7 @@ impl AccountState {
         self.next_release = ends.min();
     }
 
-    /// All counters as they are shown.
+    /// The exposed values of all counters.
     pub(super) fn shown(&self) -> Vec<ShownCounter> {
         self.counters
             .iter()
@@ -163,7 +162,7 @@ impl AccountState {
             .collect()
     }
 
-    /// No message is watched until it is met again.
+    /// Stops tracking all messages until they are loaded again.
     pub(super) fn unwatch(&mut self) {
         self.messages.clear();
         self.windows.clear();

@@ -1,4 +1,4 @@
-//! What a store may hold, read row by row as the ledger reads it: the way in for fuzzing.
+//! Parses single stored rows in the same way as the ledger; the entry point for fuzzing.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,12 +7,13 @@ use jiff::{SignedDuration, Timestamp};
 use super::{Amount, CounterKey, Windows, account::unpack, reports::ReportDedup};
 use crate::model::DailyPublication;
 
-/// Reads one row: `c` is a counter, its key and its amount in two lines, `r` what is remembered of
-/// reports, anything else the numbers of a message. What can be read is written back the same.
+/// Parses one row: kind `c` is a counter with its key and amount on two lines, `r` is deduplication data of
+/// reports, and anything else is the state of a message. A row that can be parsed must be unchanged when it
+/// is written and parsed again.
 ///
 /// # Panics
 ///
-/// It is not written back the same.
+/// If the row changes.
 pub fn read_stored(kind: u8, row: &[u8]) {
     match kind {
         b'c' => {
@@ -23,7 +24,7 @@ pub fn read_stored(kind: u8, row: &[u8]) {
                 assert_eq!(
                     again.as_ref(),
                     Some(&key),
-                    "a key is another one when read again"
+                    "a key changes when it is written and parsed again"
                 );
             }
             if let Some(mut amount) = Amount::parse(amount) {
@@ -31,7 +32,7 @@ pub fn read_stored(kind: u8, row: &[u8]) {
                 assert_eq!(
                     again.as_ref(),
                     Some(&amount),
-                    "an amount is another one when read again"
+                    "an amount changes when it is written and parsed again"
                 );
                 amount.add(&amount.clone());
                 let _ = (amount.is_zero(), amount.things(), amount.zero());
@@ -40,9 +41,15 @@ pub fn read_stored(kind: u8, row: &[u8]) {
         b'r' => {
             let mut memory = ReportDedup::parse(row);
             let again = ReportDedup::parse(&memory.to_bytes());
-            assert_eq!(again, memory, "a memory is another one when read again");
+            assert_eq!(
+                again, memory,
+                "deduplication data changes when it is written and parsed again"
+            );
             memory.merge(&again);
-            assert_eq!(again, memory, "a memory has news for itself");
+            assert_eq!(
+                again, memory,
+                "merging deduplication data with itself adds something"
+            );
         }
         _ => read_message(row),
     }
@@ -58,7 +65,7 @@ fn read_message(row: &[u8]) {
         assert_eq!(
             again.as_ref(),
             Some(&state),
-            "a message is another one when read again"
+            "a message's state changes when it is written and parsed again"
         );
     }
     let now = Timestamp::from_second(1_795_000_000).unwrap_or_default();

@@ -1,5 +1,4 @@
-//! Whether the clock is believed when something is to be forgotten: what was forgotten by a wrong clock would be
-//! counted twice.
+//! Decides whether to trust the clock for deleting old data: what a wrong clock deletes would be counted twice.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -11,16 +10,16 @@ use jiff::Timestamp;
 
 use super::Purpose;
 
-/// A process that stays drops old memory only after it has been up for so long: a machine that has just been started
-/// may not know the time.
+/// A long-running process drops old deduplication data only after this time, because a machine that has just started
+/// may have a wrong clock.
 const TRUSTED_AFTER: Duration = Duration::from_secs(3600);
-/// A clock that is ahead of everything in the ledger by more is doubted: it is wrong, or nothing was counted for so
-/// long.
+/// A clock that is ahead of everything in the ledger by more than this is doubted: either it is wrong, or nothing
+/// was counted for that long.
 const DOUBTED_AHEAD: Duration = Duration::from_secs(2 * 86_400);
-/// So long a process doubts its clock. Somebody would have set it right by then.
+/// How long a process doubts its clock. By then, a wrong clock would have been corrected.
 const DOUBTED_FOR: Duration = Duration::from_secs(86_400);
 
-/// What a process knows about its clock.
+/// The process's knowledge about its clock.
 pub(super) struct ClockTrust {
     clock: Clock,
     purpose: Purpose,
@@ -30,11 +29,11 @@ pub(super) struct ClockTrust {
 
 struct State {
     settled: SettledTime,
-    /// An account was loaded: what the ledger says about the time is known.
+    /// Whether an account was loaded, so that the ledger's time is known.
     has_loaded: bool,
-    /// When something was last counted, over all accounts that were loaded, in milliseconds since 1970.
+    /// When something was last counted, over all loaded accounts, in milliseconds since 1970.
     newest: Option<i64>,
-    /// The log says that the clock is doubted.
+    /// Whether the doubt was logged.
     is_logged: bool,
 }
 
@@ -58,12 +57,13 @@ impl ClockTrust {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wall time, which follows a step ahead after a day alone.
+    /// The wall time, except that a forward jump takes effect only after a day.
     pub(super) fn settled(&self) -> Timestamp {
         self.state().settled.now(&self.clock)
     }
 
-    /// An account was loaded, of which something was last counted at `newest`; `None`: nothing was.
+    /// Records that an account was loaded. `newest` is the time when something was last counted for it, or
+    /// `None` if nothing was.
     pub(super) fn loaded(&self, newest: Option<i64>) {
         let mut state = self.state();
         state.has_loaded = true;
@@ -74,28 +74,28 @@ impl ClockTrust {
         self.clock.monotonic().since(self.opened_at)
     }
 
-    /// By how much the clock is ahead of the ledger, where that is too much to be believed.
+    /// How far the clock is ahead of the ledger, if that is implausible.
     fn doubt(&self, state: &State) -> Option<Duration> {
-        // A process that does not stay cannot wait.
+        // A short-lived process cannot wait.
         if self.purpose != Purpose::Serve || self.uptime() >= DOUBTED_FOR {
             return None;
         }
         let newest = Timestamp::from_millisecond(state.newest?).ok()?;
         let ahead = self.clock.now().duration_since(newest);
-        // As it was when the process started: an account in which nothing happens afterwards is no reason.
+        // Compared at the start of the process, so that an account without later activity causes no doubt.
         let ahead = Duration::try_from(ahead)
             .ok()?
             .saturating_sub(self.uptime());
         (ahead > DOUBTED_AHEAD).then_some(ahead)
     }
 
-    /// Whether nothing may be forgotten by this clock.
+    /// Whether the clock is doubted, so that nothing may be deleted.
     pub(super) fn is_doubted(&self) -> bool {
         self.doubt(&self.state()).is_some()
     }
 
-    /// Whether the memory of reports may be dropped. It is of all accounts: a replica that has none knows nothing
-    /// about the time.
+    /// Whether deduplication data may be dropped. It belongs to all accounts, and a replica that has loaded none
+    /// cannot judge its clock.
     pub(super) fn allows_dropping(&self) -> bool {
         if self.purpose != Purpose::Serve {
             return true;
@@ -104,7 +104,7 @@ impl ClockTrust {
         state.has_loaded && self.uptime() >= TRUSTED_AFTER && self.doubt(&state).is_none()
     }
 
-    /// Says once that the clock is doubted, and once that it is not any more.
+    /// Logs once that the clock is doubted, and once that it is trusted again.
     pub(super) fn log(&self) {
         let mut state = self.state();
         let doubt = self.doubt(&state);
@@ -115,9 +115,9 @@ impl ClockTrust {
         match doubt {
             Some(ahead) => tracing::warn!(
                 days = ahead.as_secs() / 86_400,
-                "the clock is far ahead of what was counted last; nothing is forgotten for the first day, in case that it is wrong"
+                "the clock is far ahead of the last count; nothing is deleted on the first day, in case the clock is wrong"
             ),
-            None => tracing::info!("the clock is believed; what is old is forgotten again"),
+            None => tracing::info!("the clock is trusted again; old data is deleted again"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The ways out: the exposition for scrapers, and OTLP.
+//! The outputs: the exposition for scrapers, and OTLP.
 
 pub mod exposition;
 pub mod otlp;

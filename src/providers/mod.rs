@@ -17,6 +17,8 @@ mod door;
 mod encode;
 mod engagelab;
 mod failure;
+#[cfg(test)]
+mod fixtures;
 pub mod help;
 mod history;
 pub mod http;

@@ -6,9 +6,10 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, extract::Request as Received, response::IntoResponse};
+use axum::{Router, body::to_bytes, extract::Request as Incoming, response::IntoResponse};
+use bytes::Bytes;
 use delivery_clock::Clock;
-use http::StatusCode;
+use http::{HeaderMap, Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::{Failure, MessagesQuery, Observation, Observer, Provider, RequestCode, build};
@@ -17,12 +18,44 @@ use crate::{
     model::{Application, Dataset, Message},
 };
 
-/// What a vendor answers to a request: status, headers and body.
-pub(super) type Reply = (u16, Vec<(&'static str, String)>, String);
+/// What a vendor answers to a request.
+#[derive(Clone)]
+pub(super) struct Reply {
+    status: u16,
+    headers: Vec<(&'static str, String)>,
+    body: String,
+}
 
-/// An answer in JSON without headers of the vendor's own.
+/// An answer without headers of the vendor's own.
 pub(super) fn reply(status: u16, body: &str) -> Reply {
-    (status, Vec::new(), body.to_owned())
+    Reply {
+        status,
+        headers: Vec::new(),
+        body: body.to_owned(),
+    }
+}
+
+impl Reply {
+    /// The same with a header, such as `retry-after` or `content-type`.
+    pub(super) fn header(mut self, name: &'static str, value: &str) -> Reply {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+}
+
+/// A request, as the vendor got it.
+#[derive(Clone, Debug)]
+pub(super) struct Received {
+    /// Its number, from 0.
+    pub(super) number: usize,
+    /// `GET` or `POST`.
+    pub(super) method: Method,
+    /// The path and query, as they were sent.
+    pub(super) target: String,
+    /// The headers, the secret's among them.
+    pub(super) headers: HeaderMap,
+    /// The body, empty for a `GET`.
+    pub(super) body: Bytes,
 }
 
 /// What a provider measured about its requests.
@@ -52,6 +85,8 @@ pub(super) struct Scripted {
     pub(super) measured: Arc<Measured>,
     /// The path and query of each request.
     pub(super) requests: Arc<Mutex<Vec<String>>>,
+    /// Each request whole.
+    pub(super) received: Arc<Mutex<Vec<Received>>>,
     /// How long retries go on.
     pub(super) patience: Duration,
 }
@@ -60,27 +95,53 @@ impl Scripted {
     /// Starts a vendor that answers by `script`, which is given the path and query and the number
     /// of the request, from 0. `provider` is the entry of the configuration, without an address.
     pub(super) async fn start(
-        mut provider: Value,
+        provider: Value,
         clock: Clock,
         script: impl Fn(&str, usize) -> Reply + Send + Sync + 'static,
+    ) -> Scripted {
+        let script = move |request: &Received| script(&request.target, request.number);
+        Scripted::start_with(provider, clock, script).await
+    }
+
+    /// The same with a `script` that is given the whole request, for vendors whose requests differ
+    /// in method, headers or body.
+    pub(super) async fn start_with(
+        mut provider: Value,
+        clock: Clock,
+        script: impl Fn(&Received) -> Reply + Send + Sync + 'static,
     ) -> Scripted {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
-        let (script, noted) = (Arc::new(script), requests.clone());
-        let answer = move |request: Received| {
-            let target = request.uri().path_and_query().unwrap().to_string();
-            let number = {
-                let mut noted = noted.lock().unwrap();
-                noted.push(target.clone());
-                noted.len() - 1
-            };
-            let (status, headers, body) = script(&target, number);
-            let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
-            for (name, value) in headers {
-                response.headers_mut().insert(name, value.parse().unwrap());
+        let received: Arc<Mutex<Vec<Received>>> = Arc::default();
+        let (script, targets, noted) = (Arc::new(script), requests.clone(), received.clone());
+        let answer = move |incoming: Incoming| {
+            let (script, targets, noted) = (script.clone(), targets.clone(), noted.clone());
+            async move {
+                let (parts, body) = incoming.into_parts();
+                let body = to_bytes(body, usize::MAX).await.unwrap();
+                let target = parts.uri.path_and_query().unwrap().to_string();
+                let request = {
+                    let mut noted = noted.lock().unwrap();
+                    let request = Received {
+                        number: noted.len(),
+                        method: parts.method,
+                        target: target.clone(),
+                        headers: parts.headers,
+                        body,
+                    };
+                    noted.push(request.clone());
+                    targets.lock().unwrap().push(target);
+                    request
+                };
+                let reply = script(&request);
+                let status = StatusCode::from_u16(reply.status).unwrap();
+                let mut response = (status, reply.body).into_response();
+                for (name, value) in reply.headers {
+                    response.headers_mut().insert(name, value.parse().unwrap());
+                }
+                response
             }
-            std::future::ready(response)
         };
         let router = Router::new().fallback(answer);
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -96,6 +157,7 @@ impl Scripted {
             account,
             measured,
             requests,
+            received,
             patience: Duration::ZERO,
         }
     }

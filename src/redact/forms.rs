@@ -1,4 +1,4 @@
-//! What is taken out by its form, because nobody could register it: credentials of others, addresses of
+//! Removes sensitive data by its form, because it cannot be registered: foreign credentials, addresses of
 //! people, tokens of devices.
 
 use std::{borrow::Cow, sync::LazyLock};
@@ -13,10 +13,10 @@ fn pattern(text: &str) -> Regex {
     Regex::new(text).expect("the pattern is right")
 }
 
-/// What stands after a scheme or the name of a credential, of whomever.
+/// Credentials after an authentication scheme or the name of a credential.
 static CREDENTIALS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
     [
-        // Whole headers: they end with the line or the quote.
+        // Whole headers, up to the end of the line or the quote.
         pattern(
             r#"(?i)(\b(?:proxy-)?authorization|\b(?:set-)?cookie|\bx-api-key|\bx-acs-[a-z-]+)(["']?\s*[:=]\s*["']?)([^"'\r\n<>{}]{4,})"#,
         ),
@@ -28,11 +28,11 @@ static CREDENTIALS: LazyLock<[Regex; 3]> = LazyLock::new(|| {
         ),
     ]
 });
-/// Longer runs are tokens: of devices, of sessions, signatures.
+/// Longer runs are tokens of devices or sessions, or signatures.
 static LONG_TOKEN: LazyLock<Regex> = LazyLock::new(|| pattern(r"[A-Za-z0-9_-]{40,}"));
 static PHONE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\+\d[\d ()-]{6,16}\d"));
 
-/// A text without what stands after a scheme or the name of a credential.
+/// A text without credentials after a scheme or the name of a credential.
 pub(super) fn without_credentials(text: &str) -> String {
     let [headers, schemes, names] = &*CREDENTIALS;
     let text = headers.replace_all(text, "$1$2***");
@@ -62,14 +62,14 @@ pub(super) fn without_credentials(text: &str) -> String {
     PHONE.replace_all(&text, "(number)").into_owned()
 }
 
-/// A text without anything that looks like somebody's address, or like a user in a URL.
+/// A text without anything that looks like a person's address, or like a user in a URL.
 pub fn without_addresses(text: &str) -> Cow<'_, str> {
     const AT: [&str; 4] = ["@", "%40", "&#64;", "&commat;"];
     let lower = text.to_ascii_lowercase();
     if !AT.iter().any(|at| lower.contains(at)) && !lower.contains("\\u0040") {
         return Cow::Borrowed(text);
     }
-    // Generous: what is taken away besides is no loss.
+    // Matches generously, because removing too much does no harm.
     let is_of_address = |c: char| !c.is_whitespace() && !"\"'<>()[]{},".contains(c);
     let is_address = |word: &str| {
         let word = word.to_ascii_lowercase();
@@ -91,8 +91,8 @@ pub fn without_addresses(text: &str) -> Cow<'_, str> {
     Cow::Owned(redacted)
 }
 
-/// A URL without its user, password and query; another text as it is. Also one that no parser takes,
-/// as it is told in an error about it.
+/// A URL without its user, password and query; other texts are not changed. Also handles invalid URLs, which
+/// errors quote.
 pub fn without_user(text: &str) -> Cow<'_, str> {
     let Some(colon) = text.find(':') else {
         return Cow::Borrowed(text);
@@ -114,7 +114,7 @@ pub fn without_user(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{scheme}://***@{rest}"))
 }
 
-/// One word; what ends with a semicolon is a word of its own, unless that ends a character's name.
+/// Checks one word. A semicolon ends a word, unless it ends a character reference.
 fn without_address<'a>(word: &'a str, is_address: impl Fn(&str) -> bool) -> Cow<'a, str> {
     if !is_address(word) {
         return Cow::Borrowed(word);

@@ -6,48 +6,49 @@ use std::{
     ops::Range,
 };
 
-/// Pieces are found by so many bytes of them.
+/// The number of bytes by which pieces are found.
 const GRAM: usize = 8;
-/// So many bytes of a long secret are too many to be shown.
+/// The length of a piece of a long secret, in bytes, that must not be shown.
 const MAX_PIECE: usize = 16;
-/// Of secrets up to this length every place is a beginning; of longer ones every eighth is enough,
-/// as a piece of [`MAX_PIECE`] bytes has one of them in it.
+/// Secrets up to this length are indexed at every position. For longer ones, every eighth position is enough,
+/// because a piece of [`MAX_PIECE`] bytes contains at least one of them.
 const EVERY_PLACE: usize = 2 * MAX_PIECE;
-/// The bits of the filter for each gram, and in all at least.
+/// The number of bits of the filter per gram, and its minimum size in bits.
 const BITS_PER_GRAM: usize = 16;
 const MIN_FILTER_BITS: usize = 1 << 12;
-/// So many pairs of bytes there are.
+/// The number of different pairs of bytes.
 const PAIRS: usize = 1 << 16;
 
-/// How much of a secret has to be there for it to be taken out, and where.
+/// Which part of a secret is removed, and from which texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(super) enum Care {
-    /// Any piece that matters, from any text.
+    /// Any significant piece, from any text.
     Pieces,
-    /// All of it, from any text: a user with the password.
+    /// Only the complete secret, from any text: a user with the password.
     Whole,
-    /// All of it, but only from what others say: a user's name, a word as password. It may be the
-    /// name of something harmless elsewhere.
+    /// Only the complete secret, and only from foreign texts: a user's name, or a word used as a password.
+    /// Elsewhere it may be the name of something harmless.
     InTexts,
 }
 
 struct Entry {
     bytes: Vec<u8>,
     care: Care,
-    /// The least that is a find.
+    /// The minimum length of a match.
     least: usize,
 }
 
-/// Secrets that can be looked for.
+/// A searchable index of secrets.
 pub(super) struct Index {
     entries: Vec<Entry>,
-    /// Each gram with the number of its entry and its place in it, in order.
+    /// Each gram with the number of its entry and its position in it, sorted.
     grams: Vec<([u8; GRAM], u32, u32)>,
-    /// Which grams there may be: a power of two of bits.
+    /// A filter of the existing grams, whose size in bits is a power of two.
     filter: Vec<u64>,
-    /// Those that are shorter than a gram, by their length: thousands of them cost no more than one.
+    /// Secrets that are shorter than a gram, by length, so that searching for thousands costs no more than
+    /// for one.
     short: BTreeMap<usize, HashMap<Vec<u8>, Vec<usize>>>,
-    /// With which two bytes those begin: a bit for each pair.
+    /// The first two bytes of the short secrets: a bit for each pair.
     short_starts: Vec<u64>,
     /// Whether a secret has a space, which forms write as `+`.
     pub(super) has_space: bool,
@@ -78,7 +79,7 @@ impl Index {
     }
 
     fn add(&mut self, bytes: &[u8], care: Care) {
-        // Letters' case is no hiding place: servers change that of headers.
+        // The comparison ignores case, because servers change the case of headers.
         let bytes = bytes.to_ascii_lowercase();
         let (number, length) = (self.entries.len(), bytes.len());
         self.has_space |= bytes.contains(&b' ');
@@ -100,7 +101,7 @@ impl Index {
                 let Some(gram) = bytes[place..].first_chunk::<GRAM>() else {
                     continue;
                 };
-                // Neither a secret nor their number is so large.
+                // Neither the length of a secret nor their number overflows.
                 if let (Ok(number), Ok(place)) = (number.try_into(), place.try_into()) {
                     self.grams.push((*gram, number, place));
                 }
@@ -113,9 +114,9 @@ impl Index {
         self.entries.push(Entry { bytes, care, least });
     }
 
-    /// Tells where pieces of secrets are. `in_text`: the text is another's, where even a user's name
-    /// is taken out. `comparisons` is how many secrets may be compared with places of the text, and
-    /// becomes less; `None`: there would be more, as many secrets are like the text.
+    /// Finds the pieces of secrets in a text. `in_text` means that the text is foreign, so that even a user's
+    /// name is removed. `comparisons` is the remaining budget of comparisons with secrets; `None` if it is
+    /// exhausted because many secrets resemble the text.
     pub(super) fn find(
         &self,
         text: &[u8],
@@ -123,7 +124,7 @@ impl Index {
         comparisons: &mut usize,
         mut found: impl FnMut(Range<usize>),
     ) -> Option<()> {
-        // Most names are in small letters, and are looked at often.
+        // Most names are lower-case, and are checked often.
         let text = if text.iter().any(u8::is_ascii_uppercase) {
             Cow::Owned(text.to_ascii_lowercase())
         } else {
@@ -144,7 +145,7 @@ impl Index {
                 }
             }
         }
-        // Pieces that were found at a place need not be measured again from the next one.
+        // Matches found at one position need not be measured again at the next one.
         let mut measured: HashMap<usize, Range<usize>> = HashMap::new();
         for (at, window) in text.windows(GRAM).enumerate() {
             let Some(gram) = window.first_chunk::<GRAM>() else {
@@ -189,7 +190,7 @@ fn pair(first: u8, second: u8) -> usize {
     usize::from(first) << 8 | usize::from(second)
 }
 
-/// The bit of a gram in a filter of so many words.
+/// The bit of a gram in a filter with this number of words.
 fn hash(gram: &[u8; GRAM], words: usize) -> usize {
     let mixed = u64::from_le_bytes(*gram).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     (mixed >> 32) as usize & (words * 64 - 1)

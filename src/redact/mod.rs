@@ -1,10 +1,10 @@
-//! What comes from outside, as it may be shown: in a log, on a page, in an answer, in a label.
+//! Makes foreign text safe to show in logs, pages, responses and labels.
 //!
-//! There is one place for it, because there are many ways in: a vendor's or proxy's error can quote
-//! the request with its credentials, in whatever encoding, whole or in part. So every secret is
-//! registered when it is read, and [`shown`] and [`masked`] look for all of them, in the text and in
-//! everything that it can be decoded to. What nobody could register, such as somebody's address or a
-//! device's token, is taken out by its form.
+//! This is centralised because foreign text arrives in many ways: a vendor's or proxy's error can quote the
+//! request with its credentials, in any encoding, completely or in part. So every secret is registered when
+//! it is read, and [`shown`] and [`masked`] search for all of them, in the text and in everything that it can
+//! be decoded to. Data that cannot be registered, such as a person's address or a device's token, is removed
+//! by its form.
 
 mod forms;
 mod index;
@@ -34,32 +34,32 @@ pub use forms::{without_addresses, without_user};
 use index::{Care, Index};
 use views::View;
 
-/// What stands for a secret.
+/// Replaces a secret.
 const MASK: &str = "***";
-/// The most characters of another's text that are shown.
+/// The maximum number of characters of a foreign text to show.
 const MAX_CHARACTERS: usize = 200;
-/// The most characters of a whole line about a failure.
+/// The maximum number of characters of a line about a failure.
 const MAX_LINE: usize = 500;
-/// So many bytes of another's text are looked at: what comes after is not shown anyhow.
+/// The number of bytes of a foreign text to examine; anything after them is never shown.
 const MAX_READ: usize = 8 << 10;
-/// Encodings in encodings are undone so often.
+/// The maximum depth of nested encodings to decode.
 const MAX_DEPTH: usize = 4;
-/// Decoded forms of a text are looked at up to so many times its length: four encodings in each other
-/// need some 24 times. A text that needs more is made to need more, and is not shown at all.
+/// The maximum total length of decoded forms, as a multiple of the text's length. Four nested encodings need
+/// about 24. A text that needs more was built to do so, and is not shown at all.
 const MAX_WORK: usize = 64;
-/// Places of a text are compared with so many secrets for each of its bytes, and in all at least:
-/// thousands of secrets that begin alike are each compared wherever a text begins like them.
+/// The budget of comparisons with secrets, per byte of the text and as a minimum: thousands of secrets with
+/// the same prefix are each compared wherever the prefix occurs.
 const MAX_COMPARISONS: usize = 64;
 const MIN_COMPARISONS: usize = 1_000_000;
-/// Signatures that are remembered: those of requests that may still be answered.
+/// The number of signatures to remember: those of requests that may still be answered.
 const MAX_SIGNATURES: usize = 64;
-/// Forms of secrets that are remembered, over all reloads and rotations; some ten of each.
+/// The maximum number of forms of secrets to remember over all reloads and rotations, about ten per secret.
 const MAX_SECRETS: usize = 100_000;
-/// Shorter values are no secrets, and would be found everywhere.
+/// Shorter values do not count as secrets, because they would match everywhere.
 const MIN_SECRET: usize = 4;
-/// Shorter users' names are those of other things too.
+/// Shorter user names are likely to match other things.
 const MIN_USER: usize = 6;
-/// Words of vendors' errors: as a password they are none.
+/// Words that occur in vendors' errors, which are not masked even if they are used as a password.
 const WORDS: [&str; 16] = [
     "access", "account", "admin", "basic", "bearer", "client", "error", "exporter", "invalid",
     "password", "public", "secret", "test", "token", "user", "username",
@@ -70,7 +70,7 @@ static REGISTRY: LazyLock<Registry> = LazyLock::new(Registry::default);
 /// The secrets of this process.
 struct Registry {
     known: Mutex<Known>,
-    /// Of what is known, unless more has come since.
+    /// The index of the known secrets, outdated if `is_stale`.
     index: ArcSwap<Index>,
     is_stale: AtomicBool,
     signatures: Mutex<Signatures>,
@@ -87,14 +87,14 @@ impl Default for Registry {
     }
 }
 
-/// Secrets, in the order in which they came.
+/// Secrets in the order of registration.
 #[derive(Default)]
 struct Known {
     order: VecDeque<(Vec<u8>, Care)>,
     all: HashSet<(Vec<u8>, Care)>,
 }
 
-/// The signatures that were made last.
+/// The most recent signatures.
 #[derive(Default)]
 struct Signatures {
     last: VecDeque<Vec<u8>>,
@@ -105,15 +105,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Registers secrets: passwords, tokens, keys. From now on none of them is shown.
+/// Registers secrets (passwords, tokens, keys), which are masked from now on.
 pub fn register<'a>(secrets: impl IntoIterator<Item = &'a str>) {
     let mut entries = Vec::new();
     for secret in secrets {
         add_secret(secret, &mut entries);
-        // A value that is sent with its scheme is a secret without it too.
+        // A value that is sent with an authentication scheme is also a secret without it.
         if let Some((_, token)) = secret.split_once(' ') {
             add_secret(token.trim(), &mut entries);
-            // What a scheme calls credentials is a user with a password.
+            // Basic credentials contain a user and a password.
             if let Ok(pair) = STANDARD.decode(token.trim())
                 && let Ok(pair) = String::from_utf8(pair)
                 && let Some((user, password)) = pair.split_once(':')
@@ -152,7 +152,7 @@ pub fn register_url(url: &str) {
 /// Remembers the signature of a request that is about to be sent.
 pub fn note_signature(signature: &str) {
     let mut signatures = lock(&REGISTRY.signatures);
-    // Its bytes, as it can come back in another encoding.
+    // Its bytes, because it can come back in another encoding.
     let view = View::new(signature);
     view.packed(true, |run, decoded| {
         if run.start == 0 && decoded.bytes.len() >= 16 {
@@ -197,10 +197,10 @@ fn add_secret(secret: &str, entries: &mut Vec<(Vec<u8>, Care)>) {
     };
     entries.push((secret.into(), care));
     if care == Care::Pieces {
-        // Base64 whose letters were all made large or small can no longer be decoded, only compared.
+        // Base64 with changed case can no longer be decoded, only compared.
         for before in ["", "x", "xx"] {
             let encoded = STANDARD.encode(format!("{before}{secret}"));
-            // The first and last letters depend on what is beside the secret.
+            // The first and last characters depend on the bytes next to the secret.
             let inner = &encoded[4..encoded.len() - 4];
             if inner.len() >= 8 {
                 entries.push((inner.into(), care));
@@ -208,7 +208,7 @@ fn add_secret(secret: &str, entries: &mut Vec<(Vec<u8>, Care)>) {
             }
         }
     }
-    // A password with its digest beside it can be guessed in peace.
+    // A password's digest is masked too, because it would allow offline guessing.
     entries.push((Sha256::digest(secret).to_vec(), Care::Pieces));
     entries.push((Sha1::digest(secret).to_vec(), Care::Pieces));
 }
@@ -230,7 +230,7 @@ impl Registry {
         {
             known.all.remove(&oldest);
         }
-        // Many come at once, with a configuration.
+        // The index is rebuilt lazily, because a configuration registers many secrets at once.
         self.is_stale.store(true, Ordering::Release);
     }
 
@@ -259,10 +259,10 @@ impl Registry {
     }
 }
 
-/// Looks for secrets in one text.
+/// A search for secrets in one text.
 struct Search {
     indices: [Arc<Index>; 2],
-    /// The text is another's, and not the exporter's own.
+    /// Whether the text is foreign and not the exporter's own.
     in_text: bool,
     work: usize,
     comparisons: usize,
@@ -275,7 +275,7 @@ fn comparisons_for(text: &[u8]) -> usize {
 }
 
 impl Search {
-    /// The places of secrets in a text; `None`: it takes too long to tell.
+    /// The ranges of secrets in a text; `None` if the search takes too long.
     fn run(text: &str, in_text: bool) -> Option<Vec<Range<usize>>> {
         let mut search = Search {
             indices: [REGISTRY.index(), REGISTRY.signatures()],
@@ -288,7 +288,7 @@ impl Search {
         Some(search.found)
     }
 
-    /// Whether no secret of which any text must be free stands in a text as it is.
+    /// Whether an undecoded text contains no secret that must not occur in any text.
     fn finds_nothing_in(text: &[u8]) -> bool {
         let mut is_clean = true;
         for index in [REGISTRY.index(), REGISTRY.signatures()] {
@@ -324,12 +324,12 @@ impl Search {
                     return self.look(&decoded, depth - 1);
                 }
                 self.look(&decoded, 0)?;
-                // Something else stood right beside what was encoded, and is garbage now.
+                // Adjacent characters were decoded as garbage.
                 let mut texts = decoded.texts();
                 texts.try_for_each(|text| self.look(&text, depth - 1))
             });
             if self.found.len() > before {
-                // What else is in it belongs to the secret.
+                // The rest of the run belongs to the secret.
                 self.found.push(view.source(run));
             }
         });
@@ -337,19 +337,19 @@ impl Search {
     }
 }
 
-/// A text without the registered secrets, for what the exporter writes itself: names that could be
-/// anything (a user's name, a short password) stay.
+/// Masks the registered secrets in the exporter's own texts. Ambiguous names (a user's name, a short
+/// password) are kept.
 pub fn masked(text: &str) -> Cow<'_, str> {
     mask(text, false)
 }
 
-/// A label's value without the registered secrets; `None`: it has none.
+/// A label's value without the registered secrets; `None` if it contains none.
 pub fn masked_label(text: &str) -> Option<String> {
-    // Shorter than any secret that is looked for.
+    // Shorter than any secret in the index.
     if text.len() < 8 {
         return None;
     }
-    // Labels are looked at each time that their counter changes; hardly one of them can be decoded.
+    // Labels are checked each time their counter changes, and very few of them can be decoded.
     if !views::may_be_encoded(text.as_bytes()) && Search::finds_nothing_in(text.as_bytes()) {
         return None;
     }
@@ -385,13 +385,13 @@ fn mask(text: &str, in_text: bool) -> Cow<'_, str> {
     Cow::Owned(masked)
 }
 
-/// Another's text as it may be shown: without secrets, addresses of people and devices, in one line,
-/// and of at most 200 characters.
+/// A foreign text that is safe to show: without secrets and addresses of people and devices, on one line,
+/// with at most 200 characters.
 pub fn shown(text: &str) -> String {
     shown_within(text, MAX_CHARACTERS)
 }
 
-/// The same with another limit, in characters.
+/// Like [`shown`], with another limit in characters.
 pub fn shown_within(text: &str, most: usize) -> String {
     show(text, most, true)
 }
@@ -412,26 +412,26 @@ fn show(text: &str, most: usize, in_text: bool) -> String {
     shown.trim().to_owned()
 }
 
-/// Several lines of another's text, each as it may be shown.
+/// Several lines of a foreign text, each safe to show.
 pub fn shown_lines(text: &str) -> String {
     let lines = text.lines().take(100);
     let lines = lines.map(|line| shown_within(line, 1000));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// Whether a character moves what is beside it, or the terminal.
+/// Whether a character changes the display of its neighbours, or controls the terminal.
 fn hides(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
-/// Another's text in one line, which [`shown`] has gone over: there is no other way to make one.
+/// A foreign text on one line that is safe to show. It can only be created by masking.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ShownText(String);
 
 impl ShownText {
-    /// The text as it may be shown. What a vendor says in it has been through [`shown`], which takes
-    /// out more: in the exporter's own words, a user's name may be that of a directory.
+    /// Masks a text. Quotes from a vendor must already have passed through [`shown`], which removes more: in
+    /// the exporter's own words, a user's name may be that of a directory.
     pub fn new(text: &str) -> ShownText {
         ShownText(show(text, MAX_LINE, false))
     }

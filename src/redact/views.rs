@@ -1,18 +1,18 @@
-//! What a text says once it is decoded: percent, JSON and HTML escapes, base64, hexadecimal digits.
-//! Each decoded byte knows which bytes of the text it comes from, so that a secret that is found in
-//! a decoded form can be taken out of the text itself.
+//! Decoded forms of a text: percent, JSON and HTML escapes, base64, hexadecimal digits. Each decoded byte is
+//! mapped to the bytes of the text that it comes from, so that a secret found in a decoded form can be
+//! removed from the text itself.
 
 use std::ops::Range;
 
-/// Shorter runs of base64 are found without being decoded, as secrets are known in base64 too; with
-/// short secrets, they can be a user and one.
+/// Shorter runs of base64 are found without decoding, because secrets are also registered in base64. With
+/// short secrets, they can contain a user and a password.
 const MIN_BASE64: usize = 24;
 const MIN_BASE64_OF_SHORT: usize = 8;
-/// Shorter runs of hexadecimal digits hold less than a secret.
+/// Shorter runs of hexadecimal digits are too short to contain a secret.
 const MIN_HEX: usize = 16;
 
-/// Whether a text may have a decoded form in which a secret of eight bytes or more is found: it has
-/// escapes, `+` for spaces, or a run that is long enough for [`View::packed`].
+/// Whether a decoded form of a text may contain a secret of eight bytes or more: it has escapes, `+` for
+/// spaces, or a run that is long enough for [`View::packed`].
 pub(super) fn may_be_encoded(text: &[u8]) -> bool {
     let (mut base64, mut hex) = (0, 0);
     for byte in text {
@@ -31,7 +31,7 @@ pub(super) fn may_be_encoded(text: &[u8]) -> bool {
 /// A text, or a decoded form of it.
 pub(super) struct View {
     pub(super) bytes: Vec<u8>,
-    /// Where in the text each byte begins, and where the last one ends.
+    /// The position in the text where each byte starts, and where the last one ends.
     starts: Vec<usize>,
 }
 
@@ -57,14 +57,14 @@ impl View {
         at(range.start)..at(range.end)
     }
 
-    /// Whether this may be a text again: decoded at a wrong offset, hardly anything is.
+    /// Whether this may be text: what is decoded at a wrong offset hardly ever is.
     pub(super) fn is_text(&self) -> bool {
         let printable = |byte: &&u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
         let count = self.bytes.iter().filter(printable).count();
         count * 10 >= self.bytes.len() * 9
     }
 
-    /// The stretches of text in what is none as a whole.
+    /// The parts that are text, in a view that as a whole is not.
     pub(super) fn texts(&self) -> impl Iterator<Item = View> {
         let is_text = |byte: u8| byte.is_ascii_graphic() || byte.is_ascii_whitespace();
         let stretches = self.runs(is_text, MIN_BASE64_OF_SHORT);
@@ -74,7 +74,7 @@ impl View {
         })
     }
 
-    /// The same without escapes; `None`: it has none.
+    /// The view without escapes; `None` if it has none.
     pub(super) fn unescaped(&self) -> Option<View> {
         if !self.bytes.iter().any(|byte| b"%\\&".contains(byte)) {
             return None;
@@ -100,7 +100,7 @@ impl View {
         changed.then_some(view)
     }
 
-    /// The same with spaces for `+`, as in a form; `None`: it has none.
+    /// The view with spaces for `+`, as in a form; `None` if it has none.
     pub(super) fn with_spaces(&self) -> Option<View> {
         let bytes: Vec<u8> = self
             .bytes
@@ -113,7 +113,7 @@ impl View {
         })
     }
 
-    /// Each run of base64 or hexadecimal digits, with all that it can mean: the secret may begin
+    /// All possible decodings of each run of base64 or hexadecimal digits, because the secret may start
     /// anywhere in what was encoded.
     pub(super) fn packed(&self, with_short: bool, mut each: impl FnMut(Range<usize>, View)) {
         let least = if with_short {
@@ -122,11 +122,11 @@ impl View {
             MIN_BASE64
         };
         for run in self.runs(is_base64, least) {
-            // An id: no text becomes digits alone.
+            // An id, because no encoded text consists only of digits.
             if self.bytes[run.clone()].iter().all(u8::is_ascii_digit) {
                 continue;
             }
-            // Line ends are no digits: they move nothing.
+            // Line ends are not digits, and are skipped.
             let digits = run
                 .clone()
                 .filter(|at| base64_value(self.bytes[*at]).is_some());
@@ -195,7 +195,7 @@ impl View {
     }
 }
 
-/// Letters, digits, the rest of both alphabets, and the line ends that some encoders put in.
+/// Letters, digits, the special characters of both alphabets, and the line ends that some encoders insert.
 fn is_base64(byte: u8) -> bool {
     base64_value(byte).is_some() || matches!(byte, b'\r' | b'\n')
 }
@@ -220,7 +220,7 @@ fn hex_byte(digits: &[u8]) -> Option<u8> {
     Some(value(0)? << 4 | value(1)?)
 }
 
-/// What an escape stands for: a byte, or a character in UTF-8.
+/// The decoded value of an escape: a byte, or a character in UTF-8.
 struct Decoded {
     bytes: [u8; 4],
     length: usize,
@@ -249,7 +249,7 @@ impl From<char> for Decoded {
     }
 }
 
-/// The escape at the beginning: its length, and what it stands for.
+/// The escape at the start of a text: its length and its decoded value.
 fn escape(text: &[u8]) -> Option<(usize, Decoded)> {
     match text[0] {
         b'%' => Some((3, hex_byte(text.get(1..)?)?.into())),
@@ -274,7 +274,7 @@ fn backslash(text: &[u8]) -> Option<(usize, Decoded)> {
             if let Some(Ok(character)) = char::decode_utf16([first]).next() {
                 return Some((6, character.into()));
             }
-            // Half a character: the other half follows.
+            // The first half of a surrogate pair.
             let second = text
                 .get(6..8)
                 .filter(|own| *own == b"\\u")
@@ -291,7 +291,7 @@ fn backslash(text: &[u8]) -> Option<(usize, Decoded)> {
     }
 }
 
-/// The characters that HTML has names for, of those that a secret in ASCII can have.
+/// HTML's named references for the characters that a secret in ASCII can contain.
 const NAMED: [(&str, u8); 35] = [
     ("amp", b'&'),
     ("lt", b'<'),

@@ -1,4 +1,4 @@
-//! The series of one account: what its collector records, and what is shown of it.
+//! The series of one account: what its collector records, and what is exposed.
 
 mod known;
 mod recorder;
@@ -49,15 +49,15 @@ pub struct AccountSeries {
     name: Arc<str>,
     state: Mutex<State>,
     prepare: Arc<dyn Prepare>,
-    /// Held by whoever publishes.
+    /// Locked while publishing.
     layout: Mutex<Layout>,
-    /// Something was recorded that is not published.
+    /// Whether something was recorded that is not yet published.
     unpublished: AtomicBool,
     view: ArcSwap<View>,
 }
 
 impl AccountSeries {
-    /// The series of an account that has just been configured.
+    /// The series of a newly configured account.
     pub(super) fn new(
         account: &Account,
         config: &Config,
@@ -100,8 +100,8 @@ impl AccountSeries {
         series
     }
 
-    /// Takes a changed configuration of the same account; counters go on. Whether series have
-    /// other labels now.
+    /// Applies a changed configuration of the same account; counters keep their values. Returns whether
+    /// labels of series have changed.
     pub(super) fn reconfigure(
         &self,
         account: &Account,
@@ -122,8 +122,8 @@ impl AccountSeries {
         relabelled
     }
 
-    /// The name and labels of a counter of the ledger; `None`: its application is not configured, or
-    /// no family holds it. Counters of several reasons can have one name and the same labels.
+    /// The name and labels of a counter of the ledger; `None` if its application is not configured or its
+    /// family has no series. Counters of different reasons can have the same name and labels.
     pub fn named(&self, key: &CounterKey) -> Option<NamedCounter> {
         let (family, own) = self.lock().settings.place(key).ok()?;
         let labels = family.own_labels().iter().map(|label| label.name);
@@ -144,8 +144,8 @@ impl AccountSeries {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every label value that is known beforehand is there with 0, so that the first increase is
-    /// seen by `rate()`.
+    /// Creates a series with 0 for every label value that is known in advance, so that `rate()` sees the
+    /// first increase.
     fn bear_zeros(&self, account: &Account) {
         let now = self.clock.now();
         let mut state = self.lock();
@@ -183,7 +183,7 @@ impl AccountSeries {
         state.self_metrics.insert(family, Own::default(), held);
     }
 
-    /// What is shown now; it stays as it is while it is read.
+    /// The current view, which does not change while it is read.
     pub(super) fn view(&self) -> AccountView {
         AccountView {
             shown: self.view.load_full(),
@@ -191,8 +191,8 @@ impl AccountSeries {
         }
     }
 
-    /// Makes everything until now visible, at once. Whoever comes while another publishes leaves it
-    /// to that one, so that a later state is never followed by an earlier one.
+    /// Publishes everything recorded so far, atomically. A call during another call leaves the work to that
+    /// call, so that an earlier state never replaces a later one.
     fn publish(&self) {
         self.unpublished.store(true, Ordering::Release);
         while self.unpublished.load(Ordering::Acquire) {
@@ -231,15 +231,15 @@ impl AccountSeries {
     }
 }
 
-/// A view of an account that is being read.
+/// A view of an account while it is being read.
 pub struct AccountView {
     shown: Arc<View>,
-    /// The lease ran when the reading began.
+    /// Whether this replica held the lease when reading began.
     held: bool,
 }
 
 impl AccountView {
-    /// The whole view, if the account is this replica's and nothing in it is stale at `now`.
+    /// The whole view, if this replica holds the account and nothing in the view is stale at `now`.
     pub fn whole(&self, now: Moment) -> Option<&View> {
         (self.held && !self.shown.is_stale(now)).then_some(&*self.shown)
     }

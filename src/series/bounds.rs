@@ -1,4 +1,4 @@
-//! Limits on label values: a text that a vendor or a customer fills must not fill the memory.
+//! Limits on label values: texts from vendors or customers must not exhaust the memory.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -19,17 +19,17 @@ impl From<&Limits> for LabelLimits {
     }
 }
 
-/// The label values that keep their names, and what lost one.
+/// The label values that keep their names, and the number of series that lost one.
 pub(super) struct Bounds {
     names: Arc<LabelLimiter>,
-    /// Series that lost a name since they were last taken.
+    /// Series with a value merged into `other`, since the last call of `take_dropped`.
     dropped: BTreeMap<FamilyId, u64>,
-    /// Values that no family holds, since they were last taken.
+    /// Values without a family, since the last call of `take_unplaced`.
     unplaced: BTreeMap<FamilyId, u64>,
 }
 
 impl Bounds {
-    /// With names that the ledger's counters have too.
+    /// Shares the names with the ledger's counters.
     pub(super) fn new(names: Arc<LabelLimiter>) -> Bounds {
         Bounds {
             names,
@@ -38,7 +38,7 @@ impl Bounds {
         }
     }
 
-    /// Other names from now on.
+    /// Replaces the names.
     pub(super) fn share(&mut self, names: Arc<LabelLimiter>) {
         self.names = names;
     }
@@ -48,14 +48,14 @@ impl Bounds {
         &self.names
     }
 
-    /// The value to show for `text` as this label, and whether it lost its name.
+    /// The label value for `text`, and whether it was merged into `other`.
     pub(super) fn value(names: &LabelLimiter, label: &Label, text: &Arc<str>) -> (Arc<str>, bool) {
         let value = names.name(label, text);
         let lost = value.as_ref() == OTHER && text.as_ref() != OTHER;
         (value, lost)
     }
 
-    /// The values to show for texts as a family's own labels.
+    /// The label values for the texts of a family's own labels.
     pub(super) fn values(&mut self, family: FamilyId, texts: &[&str]) -> Own {
         let mut any_lost = false;
         let labels = family.family().own_labels().iter();
@@ -71,22 +71,22 @@ impl Bounds {
         values
     }
 
-    /// A series of this family lost a name.
+    /// Counts a series of this family that lost a name.
     pub(super) fn lost(&mut self, family: FamilyId) {
         *self.dropped.entry(family).or_default() += 1;
     }
 
-    /// A value was dropped that no family holds.
+    /// Counts a dropped value that has no family.
     pub(super) fn unplaced(&mut self, key: FamilyId) {
         *self.unplaced.entry(key).or_default() += 1;
     }
 
-    /// How many values no family holds, since this was last asked.
+    /// The number of values without a family since the last call.
     pub(super) fn take_unplaced(&mut self) -> BTreeMap<FamilyId, u64> {
         std::mem::take(&mut self.unplaced)
     }
 
-    /// How many series lost a name, by family, since this was last asked.
+    /// The number of series that lost a name, by family, since the last call.
     pub(super) fn take_dropped(&mut self) -> BTreeMap<FamilyId, u64> {
         std::mem::take(&mut self.dropped)
     }

@@ -1,4 +1,4 @@
-//! A sorted map of series, in parts that a view shares: what changes is copied, the rest is not.
+//! A sorted map of series in chunks that views share (copy on write).
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,9 +11,9 @@ pub(super) type Own = Arc<[Arc<str>]>;
 /// Series of one family in the order of their labels.
 pub(super) type Chunk = Vec<(Own, Value)>;
 
-/// More series than this in a chunk, and it is divided: some 30 KiB of text.
+/// The maximum number of series in a chunk before it is divided, about 30 KiB of text.
 const MOST: usize = 128;
-/// Or more text than this in the values of its labels.
+/// The maximum length of the label values in a chunk before it is divided, in bytes.
 const MOST_TEXT: usize = 24 << 10;
 
 /// Series by family and labels.
@@ -23,7 +23,7 @@ pub(super) struct Chunks {
     len: usize,
 }
 
-/// Where a series is, or belongs.
+/// The position of a series, or where to insert it.
 enum Slot {
     There(usize, usize),
     Missing(usize, usize),
@@ -46,7 +46,7 @@ fn find(chunks: &[Arc<Chunk>], own: &[Arc<str>]) -> Slot {
 }
 
 impl Chunks {
-    /// How many series there are.
+    /// The number of series.
     pub(super) fn len(&self) -> usize {
         self.len
     }
@@ -57,7 +57,7 @@ impl Chunks {
         families.flat_map(|(family, chunks)| chunks.iter().map(|chunk| (*family, chunk)))
     }
 
-    /// Sets a series. A value that is there already touches nothing.
+    /// Sets a series. An equal value changes nothing, so that nothing is copied.
     pub(super) fn insert(&mut self, family: FamilyId, own: Own, value: Value) {
         let chunks = self.families.entry(family).or_default();
         match find(chunks, &own) {
@@ -73,7 +73,7 @@ impl Chunks {
         }
     }
 
-    /// Changes a series, which is born with `born` if it is not there.
+    /// Changes a series, which is created with `born` if it does not exist.
     pub(super) fn change(
         &mut self,
         family: FamilyId,
@@ -93,7 +93,7 @@ impl Chunks {
         }
     }
 
-    /// Bears a series that is not there.
+    /// Creates a series that does not exist.
     pub(super) fn init(&mut self, family: FamilyId, own: Own, born: impl FnOnce() -> Value) {
         let chunks = self.families.entry(family).or_default();
         if let Slot::Missing(index, place) = find(chunks, &own) {
@@ -102,7 +102,7 @@ impl Chunks {
         }
     }
 
-    /// Takes a series out.
+    /// Removes a series.
     pub(super) fn remove(&mut self, family: FamilyId, own: &[Arc<str>]) {
         let Some(chunks) = self.families.get_mut(&family) else {
             return;
@@ -116,7 +116,7 @@ impl Chunks {
         }
     }
 
-    /// Takes a family out.
+    /// Removes a family.
     pub(super) fn remove_family(&mut self, family: FamilyId) {
         let gone = self.families.remove(&family).unwrap_or_default();
         self.len -= gone.iter().map(|chunk| chunk.len()).sum::<usize>();
@@ -145,13 +145,13 @@ fn put(chunks: &mut Vec<Arc<Chunk>>, index: usize, place: usize, series: (Own, V
     let chunk = Arc::make_mut(chunk);
     let is_long = text(&series) > MOST_TEXT / MOST;
     chunk.insert(place, series);
-    // As long as all are short, their number is the bound.
+    // While all values are short, the number of series is the limit.
     let has_much = is_long && chunk.len() > 1 && chunk.iter().map(text).sum::<usize>() > MOST_TEXT;
     if has_much {
         let rest = chunk.split_off(chunk.len() / 2);
         chunks.insert(index + 1, Arc::new(rest));
     } else if chunk.len() > MOST {
-        // Series that arrive in order fill their chunks.
+        // Series that arrive in order fill chunks completely.
         let at = if place == chunk.len() - 1 {
             MOST
         } else {

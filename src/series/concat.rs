@@ -1,5 +1,6 @@
-//! The inner nodes of what is shown: segments one after another, and those one after another. What was
-//! made of the same children is kept, whatever changes beside them; that is said here alone.
+//! The inner nodes of the tree of exposed series: concatenations of segments and of other nodes. The encoded
+//! bytes of a node stay valid while its children stay the same, whatever changes elsewhere; only this module
+//! decides that.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,7 +12,7 @@ use crate::catalog::FamilyId;
 pub enum Node {
     /// A leaf.
     Segment(Arc<Segment>),
-    /// Others, one after another.
+    /// A concatenation of other nodes.
     Concat(Arc<Concat>),
 }
 
@@ -25,16 +26,16 @@ impl Node {
     }
 }
 
-/// Nodes of one family, one after another: never changed, only replaced.
+/// A concatenation of nodes of one family; immutable.
 pub struct Concat {
     family: FamilyId,
     children: Box<[Node]>,
-    /// Its bytes by form; `None`: they are better left in the children.
+    /// Its bytes by form; `None` if it is better to use the children's bytes.
     encoded: [OnceLock<Option<Arc<EncodedSegment>>>; FORMS],
 }
 
 impl Concat {
-    /// The node of these children: that of before, with its bytes, if its children were the same.
+    /// The node for these children: the previous node, with its bytes, if its children are the same.
     pub fn of(family: FamilyId, children: Vec<Node>, before: Option<&Arc<Concat>>) -> Arc<Concat> {
         let is_same = |before: &&Arc<Concat>| {
             let both = before.children.iter().zip(&children);
@@ -55,13 +56,13 @@ impl Concat {
         self.family
     }
 
-    /// Its children, in the order in which they are shown.
+    /// Its children, in the order of the exposition.
     pub fn children(&self) -> &[Node] {
         &self.children
     }
 
-    /// Its bytes in a form, which `make` puts together if that was not done before; `None`: those of
-    /// the children are to be used, as they are large. Whoever comes meanwhile waits for it.
+    /// Its bytes in a form, which `make` builds at the first call; `None` if they are large and the
+    /// children's bytes should be used. Concurrent callers wait.
     pub fn encoded(
         &self,
         form: usize,

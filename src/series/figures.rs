@@ -1,4 +1,4 @@
-//! The gauges that are no counts of messages: users, canaries, conversions, links.
+//! Gauges other than counts of messages: users, canaries, conversions, links.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,7 +11,8 @@ use crate::{
     model::{AppMetric, AppMetricKind},
 };
 
-/// Adds the series of figures. Values whose labels coincide are added up; of ratios, one is left out.
+/// Adds the series of application metrics. Values with equal labels are added up; of ratios, only one is
+/// kept.
 pub(super) fn add(
     builder: &mut GroupBuilder,
     shapes: &mut Shapes,
@@ -37,7 +38,7 @@ pub(super) fn add(
     }
 }
 
-/// Whole numbers are written as such.
+/// Whole numbers become counts.
 pub(super) fn number(value: f64) -> Number {
     #[expect(
         clippy::cast_possible_truncation,
@@ -51,8 +52,8 @@ pub(super) fn number(value: f64) -> Number {
     }
 }
 
-/// The family of a figure and the values of its own labels behind the application; whether one of
-/// them lost its name to the limits.
+/// The family of an application metric, the values of its own labels after the application, and whether a
+/// limit replaced one of them.
 pub(super) fn place(kind: &AppMetricKind, name: Name<'_>) -> (FamilyId, Vec<Arc<str>>, bool) {
     let (family, texts) = texts(kind);
     let mut any_lost = false;
@@ -66,7 +67,7 @@ pub(super) fn place(kind: &AppMetricKind, name: Name<'_>) -> (FamilyId, Vec<Arc<
     (family, values, any_lost)
 }
 
-/// The family of a figure, and what the vendor says for its labels.
+/// The family of an application metric, and the vendor's texts for its labels.
 fn texts(kind: &AppMetricKind) -> (FamilyId, Vec<Arc<str>>) {
     match kind {
         AppMetricKind::UsersNew {
@@ -118,7 +119,7 @@ fn texts(kind: &AppMetricKind) -> (FamilyId, Vec<Arc<str>>) {
             catalog::CONVERSION_REVENUE,
             vec![campaign.clone(), message_id.clone(), event.clone()],
         ),
-        // Links are bounded by max_links, where the most clicked are known.
+        // Links are limited by max_links, in the code that knows the most clicked ones.
         AppMetricKind::LinkClicks {
             template,
             link,

@@ -1,6 +1,5 @@
-//! Gauges that are made together, and vanish together: those of a message, and figures that were
-//! told together. A value takes eight bytes; what the values mean is shared by all groups that are
-//! alike.
+//! Gauges that are created and removed together: those of a message, and application metrics from one answer.
+//! A value takes eight bytes; groups of the same shape share the description of their values.
 
 use std::{
     cmp::Reverse,
@@ -25,27 +24,27 @@ use crate::{
     model::{Counts, Measure, Snapshot},
 };
 
-/// What the values of a group are, in order.
+/// The description of a group's values, in order.
 pub(super) struct Shape {
     entries: Box<[Entry]>,
-    /// Each family with the places of its values.
+    /// Each family with the range of its values.
     families: Box<[(FamilyId, Range<usize>)]>,
-    /// How many are a breakdown's, which the configuration can hide.
+    /// The number of values in breakdowns, which the configuration can hide.
     breakdown: usize,
 }
 
-/// What one value is.
+/// The description of one value.
 #[derive(Clone, PartialEq)]
 pub(super) struct Entry {
     family: FamilyId,
-    /// The value is a double, not a count.
+    /// Whether the value is a double instead of a count.
     float: bool,
-    /// The values of the labels that the group does not have in common.
+    /// The values of the labels that the group does not share.
     pub(super) labels: Own,
 }
 
 impl Shape {
-    /// The families, each with how many values it has.
+    /// The families, each with the number of its values.
     pub(super) fn families(&self) -> impl Iterator<Item = (FamilyId, usize)> + '_ {
         self.families
             .iter()
@@ -57,59 +56,59 @@ impl Shape {
         found.map_or(0..0, |index| self.families[index].1.clone())
     }
 
-    /// How many series there are, with or without the breakdown.
+    /// The number of series, with or without the breakdown.
     pub(super) fn len(&self, breakdown: bool) -> usize {
         self.entries.len() - if breakdown { 0 } else { self.breakdown }
     }
 }
 
-/// Where a message stands: newest first.
+/// The sort key of a message: newest first.
 pub(super) type OrderKey = Reverse<(Timestamp, Arc<str>)>;
 
 /// Gauges that belong together.
 pub(super) struct Group {
     /// The label `application`.
     pub(super) application: Arc<str>,
-    /// The message's id; of figures, a name that orders them.
+    /// The message's id; for application metrics, a name that determines their order.
     pub(super) id: Arc<str>,
     /// The label `message_id`: the id, unless that is too long for a label.
     pub(super) label: Arc<str>,
     /// The message's campaign.
     pub(super) campaign: Arc<str>,
-    /// It has the message's labels; figures have but the application's in common.
+    /// Whether it has the message's labels; application metrics share only those of the application.
     pub(super) of_message: bool,
     /// Orders messages by age.
     pub(super) since: Timestamp,
-    /// How many were sent on all channels.
+    /// The number of sends over all channels.
     pub(super) sent: u64,
     pub(super) shape: Arc<Shape>,
     values: Box<[u64]>,
-    /// Families with how many of their series lost a name to the limits.
+    /// Families, each with the number of series whose label values were merged into `other`.
     pub(super) lost: Box<[(FamilyId, u64)]>,
-    /// About how much text its largest family is.
+    /// The approximate length of the text of its largest family.
     pub(super) weight: usize,
-    /// Nanoseconds of the monotonic clock; what it holds is true until then.
+    /// When the group becomes stale, in nanoseconds of the monotonic clock.
     stale_at: AtomicI64,
 }
 
 impl Group {
-    /// Not shown from then on.
+    /// When the group becomes stale and is no longer exposed, in nanoseconds.
     pub(super) fn stale_at(&self) -> i64 {
         self.stale_at.load(Ordering::Relaxed)
     }
 
-    /// It is true until then.
+    /// Postpones the time at which it becomes stale.
     pub(super) fn renew(&self, stale_at: Moment) {
         self.stale_at
             .store(nanoseconds(stale_at), Ordering::Relaxed);
     }
 
-    /// Where it stands: newest first.
+    /// Its sort key: newest first.
     pub(super) fn order(&self) -> OrderKey {
         Reverse((self.since, self.id.clone()))
     }
 
-    /// The values of a family, with what they are.
+    /// The values of a family, with their descriptions.
     pub(super) fn values(&self, family: FamilyId) -> impl Iterator<Item = (&Entry, Number)> {
         let places = self.shape.places(family);
         let entries = &self.shape.entries[places.clone()];
@@ -126,7 +125,7 @@ impl Group {
             })
     }
 
-    /// Whether a family of another state of the same group shows the same.
+    /// Whether a family has equal values in another state of the same group.
     pub(super) fn same(&self, other: &Group, family: FamilyId) -> bool {
         let (own, others) = (self.shape.places(family), other.shape.places(family));
         self.values[own.clone()] == other.values[others.clone()]
@@ -137,7 +136,7 @@ impl Group {
             && self.application == other.application
     }
 
-    /// The same of an application that has another name now.
+    /// The same group after its application was renamed.
     pub(super) fn renamed(&self, application: &Arc<str>) -> Group {
         Group {
             application: application.clone(),
@@ -156,22 +155,22 @@ impl Group {
     }
 }
 
-/// A moment as groups have it.
+/// A moment in nanoseconds, as groups store it.
 pub(super) fn nanoseconds(at: Moment) -> i64 {
     i64::try_from(at.since_start().as_nanos()).unwrap_or(i64::MAX)
 }
 
-/// A group that is being put together.
+/// Builds a group.
 #[derive(Default)]
 pub(super) struct GroupBuilder {
     found: Vec<(Entry, u64)>,
     lost: Vec<(FamilyId, u64)>,
-    /// Values that no family holds.
+    /// Values without a family.
     unplaced: Vec<FamilyId>,
 }
 
 impl GroupBuilder {
-    /// Begins anew, with the room that is there.
+    /// Clears the builder, and keeps its memory.
     pub(super) fn clear(&mut self) {
         self.found.clear();
         self.lost.clear();
@@ -192,8 +191,8 @@ impl GroupBuilder {
         self.found.push((entry, bits));
     }
 
-    /// Adds a count. Where its family has no series, it is noted as dropped, unless it is 0 and so says
-    /// nothing. The family that has it.
+    /// Adds a count. If its family has no series, it is recorded as dropped, unless it is 0. Returns the
+    /// family if it has series.
     fn add_count(&mut self, family: FamilyId, labels: Own, count: u64) -> Option<FamilyId> {
         if family.is_exposed {
             self.add(family, labels, Number::Count(count));
@@ -205,12 +204,12 @@ impl GroupBuilder {
         None
     }
 
-    /// The values that no family holds.
+    /// The values without a family.
     pub(super) fn unplaced(&self) -> &[FamilyId] {
         &self.unplaced
     }
 
-    /// A series of this family lost a name.
+    /// Records that a series of this family lost a name.
     pub(super) fn lose(&mut self, family: FamilyId) {
         match self.lost.iter_mut().find(|(own, _)| *own == family) {
             Some((_, count)) => *count += 1,
@@ -218,8 +217,8 @@ impl GroupBuilder {
         }
     }
 
-    /// Puts values in order. Of those whose labels coincide (both became `other`), counts are
-    /// added up, and of doubles the last one stays.
+    /// Sorts the values. If labels coincide (both became `other`), counts are added up, and of doubles the
+    /// last one is kept.
     fn settle(&mut self) {
         let key = |entry: &Entry| (entry.family, entry.labels.clone());
         let ordered = |pair: &[(Entry, u64)]| {
@@ -241,7 +240,7 @@ impl GroupBuilder {
         }
     }
 
-    /// Whether the group shows the same as what was added.
+    /// Whether a group is equal to what was added.
     fn is(&self, group: &Group) -> bool {
         self.found.len() == group.values.len()
             && self.lost == *group.lost
@@ -253,7 +252,7 @@ impl GroupBuilder {
     }
 }
 
-/// What identifies a group, whatever its numbers are.
+/// What identifies a group, independent of its values.
 pub(super) struct Head {
     pub(super) application: Arc<str>,
     pub(super) id: Arc<str>,
@@ -262,7 +261,7 @@ pub(super) struct Head {
     pub(super) since: Timestamp,
     pub(super) sent: u64,
     pub(super) of_message: bool,
-    /// The length of the labels that all series of the account have.
+    /// The length of the labels that all series of the account share.
     pub(super) common: usize,
 }
 
@@ -302,7 +301,7 @@ impl Shapes {
         for (entry, _) in &builder.found {
             hasher.write_usize(entry.family.index());
             hasher.write_u8(entry.float.into());
-            // Equal label values are one tuple.
+            // Equal label values share one tuple.
             hasher.write_usize(Arc::as_ptr(&entry.labels).cast::<()>() as usize);
         }
         let alike = self.shapes.entry(hasher.finish()).or_default();
@@ -342,7 +341,7 @@ impl Shapes {
         new
     }
 
-    /// A group of what was added to the builder; `None`: it shows what `before` does, which is renewed.
+    /// A group of what was added to the builder; `None` if it equals `before`, which is renewed instead.
     pub(super) fn group(
         &mut self,
         head: Head,
@@ -395,12 +394,12 @@ impl Shapes {
         })
     }
 
-    /// Forgets what no group has any more, once in a while.
+    /// Periodically drops what no group uses any more.
     pub(super) fn sweep(&mut self) {
         if self.kept < self.sweep_at {
             return;
         }
-        // Shapes hold tuples, so they go first.
+        // Shapes refer to tuples, so they are dropped first.
         self.shapes.retain(|_, alike| {
             alike.retain(|shape| Arc::strong_count(shape) > 1);
             !alike.is_empty()
@@ -415,7 +414,7 @@ impl Shapes {
     }
 }
 
-/// How many were sent on all channels.
+/// The number of sends over all channels.
 pub(super) fn sent(snapshot: &Snapshot) -> u64 {
     let counts = snapshot.totals.iter();
     counts
@@ -430,7 +429,7 @@ fn get(counts: &Counts, measure: Measure) -> Option<u64> {
         .map(|(_, count)| *count)
 }
 
-/// Gives the value to show for a text as a label, and whether it lost its name to the limits.
+/// Returns the label value for a text, and whether a limit replaced it.
 pub(super) type Name<'a> = &'a dyn Fn(&Label, &Arc<str>) -> (Arc<str>, bool);
 
 /// Adds the series of a message.
@@ -479,7 +478,7 @@ pub(super) fn add(
         let labels = shapes.tuple(&named.each_ref().map(|(value, _)| value.as_ref()));
         let lost = campaign_lost || named.iter().any(|(_, lost)| *lost);
         for (measure, count) in &row.counts {
-            // The reasons of errors add up: their labels coincide.
+            // Errors of all reasons are added up, because their labels coincide.
             let key = catalog::MESSAGE_BY_CHANNEL.of(*measure);
             let family = builder.add_count(key, labels.clone(), *count);
             if let Some(family) = family.filter(|_| lost) {

@@ -1,4 +1,4 @@
-//! Series with a past: what `backfill` writes, under the names and labels of the living ones.
+//! Series with historic samples for `backfill`, with the names and labels of the live series.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -17,10 +17,10 @@ use crate::{
     model::{AppMetric, Application},
 };
 
-/// Samples stand so far apart: the vendors' history is by the hour at best.
+/// The interval of samples in seconds: the vendors' history is hourly at best.
 const STEP: i64 = 3600;
 
-/// The past of an account's series.
+/// The history of an account's series.
 pub struct History {
     settings: Settings,
     from: Timestamp,
@@ -29,23 +29,23 @@ pub struct History {
     gauges: BTreeMap<(FamilyId, Own), Vec<Newest>>,
 }
 
-/// A counter's past.
+/// The history of a counter.
 #[derive(Default)]
 struct Counted {
-    /// Where the living counter begins.
+    /// When the live counter begins.
     end: Timestamp,
-    /// By how much it grew, by time.
+    /// Its increases by time.
     grown: BTreeMap<Timestamp, u64>,
 }
 
-/// A gauge's value for a time.
+/// A gauge's value for a period.
 struct Newest {
     from: Timestamp,
     to: Timestamp,
     value: f64,
 }
 
-/// A series with its past.
+/// A series with its historic samples.
 pub struct Dated<'a> {
     /// Its labels.
     pub labels: Labels<'a>,
@@ -54,8 +54,8 @@ pub struct Dated<'a> {
 }
 
 impl History {
-    /// Of an account, from a time to another. `labels` are what Prometheus adds when it scrapes,
-    /// `job` and `instance`.
+    /// The history of an account between two times. `labels` are what Prometheus adds when it scrapes, `job`
+    /// and `instance`.
     pub fn new(
         account: &Account,
         config: &Config,
@@ -76,7 +76,7 @@ impl History {
         }
     }
 
-    /// A counter grew. It is told until `end`, where the living counter begins.
+    /// Adds an increase of a counter. Its samples end at `end`, when the live counter begins.
     pub fn grown(&mut self, increase: &Increase, end: Timestamp) {
         if increase.began < self.from || increase.at > self.to {
             return;
@@ -88,7 +88,7 @@ impl History {
         }
     }
 
-    /// Figures of an application were the newest for a time.
+    /// Adds application metrics that were the newest ones for a period.
     pub fn newest(
         &mut self,
         application: &Application,
@@ -109,8 +109,7 @@ impl History {
         }
     }
 
-    /// The samples of a counter: 0 at the beginning, then what was counted by each hour's end, and at
-    /// the end all.
+    /// The samples of a counter: 0 at the start, the count at the end of each hour, and the total at the end.
     fn counter(&self, counted: &Counted) -> Vec<(Timestamp, Number)> {
         let mut samples = vec![(self.from, Number::Count(0))];
         let mut grown = counted.grown.iter().peekable();
@@ -160,7 +159,7 @@ impl History {
     }
 }
 
-/// Walks the past of accounts, family by family.
+/// Visits the history of accounts, family by family.
 pub fn walk(all: &[History], show: &mut dyn FnMut(FamilyId, Dated<'_>)) {
     for id in families().filter(|id| !matches!(id.kind, Kind::Histogram(_))) {
         for history in all {
@@ -169,7 +168,7 @@ pub fn walk(all: &[History], show: &mut dyn FnMut(FamilyId, Dated<'_>)) {
     }
 }
 
-/// The hours from a time on, before another.
+/// The full hours from one time until before another.
 fn steps(from: Timestamp, to: Timestamp) -> impl Iterator<Item = Timestamp> {
     let second = from.as_second();
     let whole = from.subsec_nanosecond() == 0 && second.rem_euclid(STEP) == 0;

@@ -1,6 +1,6 @@
-//! How an account's series are laid out in segments. Messages stand in blocks by age, small ones for
-//! the newest, whose numbers change most: what changes costs about as much as it is, not as much as
-//! all that stands beside it.
+//! How an account's series are divided into segments. Messages are grouped into blocks by age, with small
+//! blocks for the newest, whose counts change most often. So the cost of a change depends on its own size,
+//! not on the number of unchanged series.
 
 use std::{cmp::Reverse, collections::HashMap, sync::Arc};
 
@@ -15,28 +15,28 @@ use super::{
 };
 use crate::catalog::{self, FamilyId};
 
-/// The smallest block that is divided further, by the text of its largest family.
+/// The minimum size of a block that is divided further, measured by the text of its largest family in bytes.
 const LEAST: usize = 8 << 10;
-/// Blocks are divided when they are twice this: a segment has at most 64 KiB of text.
+/// Blocks are divided at twice this size, so that a segment has at most 64 KiB of text.
 const MOST: usize = 30 << 10;
-/// A block may be so large a part of what is newer than it.
+/// The divisor that limits the size of a block relative to the size of all newer blocks.
 const SHARE: usize = 4;
 
-/// What is to be shown.
+/// The input for a view.
 pub(super) struct ViewInput {
     pub(super) identity: Arc<Identity>,
-    /// Whether parts of messages' numbers are shown.
+    /// Whether breakdowns of messages are exposed.
     pub(super) shows_breakdown: bool,
     /// Messages, newest first.
     pub(super) messages: Vec<Arc<Group>>,
-    /// Other gauges that vanish together.
+    /// Other gauges that are removed together.
     pub(super) figures: Vec<Arc<Group>>,
     /// Everything else.
     pub(super) chunks: Vec<(FamilyId, Arc<Chunk>)>,
 }
 
 impl ViewInput {
-    /// Nothing.
+    /// An empty input.
     pub(super) fn none(identity: Arc<Identity>) -> ViewInput {
         ViewInput {
             identity,
@@ -48,14 +48,14 @@ impl ViewInput {
     }
 }
 
-/// The segments of the last view, by what they were made of.
+/// The segments of the last view, by their source.
 pub(super) struct Layout {
     identity: Arc<Identity>,
     shows_breakdown: bool,
     wanted: FormSet,
     messages: Blocks,
     figures: Blocks,
-    /// By the chunk's address: the segment keeps it in place.
+    /// By the chunk's address, which stays valid because the segment holds the chunk.
     chunks: HashMap<usize, Arc<Segment>>,
     not_held: Arc<Segment>,
 }
@@ -68,7 +68,7 @@ struct BlockEntry {
     block: Arc<Block>,
     /// In the order of the families.
     segments: Vec<Arc<Segment>>,
-    /// What is older belongs to the next block.
+    /// The lower edge: older messages belong to the next block.
     edge: OrderKey,
     weight: usize,
 }
@@ -77,7 +77,7 @@ struct BlockEntry {
 struct BlockRange {
     groups: Vec<Arc<Group>>,
     weight: usize,
-    /// It has the range of this block of the last view.
+    /// The block of the last view with the same range, if there is one.
     before: Option<usize>,
 }
 
@@ -90,12 +90,12 @@ fn weight(groups: &[Arc<Group>]) -> usize {
     groups.iter().map(|group| group.weight).sum()
 }
 
-/// How large a block may be behind so much newer text.
+/// The maximum size of a block after this amount of newer text.
 fn allowed(ahead: usize) -> usize {
     (ahead / SHARE).clamp(LEAST, MOST)
 }
 
-/// Whether two blocks stand for the same groups in the same states.
+/// Whether two blocks contain the same groups in the same states.
 fn alike(left: &[Arc<Group>], right: &[Arc<Group>]) -> bool {
     left.len() == right.len() && left.iter().zip(right).all(|(a, b)| Arc::ptr_eq(a, b))
 }
@@ -112,9 +112,8 @@ impl Blocks {
         self.0 = cuts.into_iter().map(place).collect();
     }
 
-    /// Cuts groups where the last blocks were cut, then divides what has become large, and joins
-    /// what has become small: a block is twice what is allowed before it is divided, so that its
-    /// edges last.
+    /// Divides groups at the edges of the last blocks, then divides blocks that have become large and joins
+    /// small ones. A block may grow to twice the allowed size before it is divided, so that edges are stable.
     fn cut(&self, groups: Vec<Arc<Group>>) -> Vec<BlockRange> {
         let mut groups = groups.into_iter().peekable();
         let mut ranges: Vec<BlockRange> = Vec::with_capacity(self.0.len() + 1);
@@ -138,7 +137,7 @@ impl Blocks {
             before: None,
         });
         let mut cuts: Vec<BlockRange> = Vec::with_capacity(ranges.len());
-        // The text of the newer cuts, but for the last one.
+        // The text of the newer blocks, except for the last one.
         let mut ahead = 0;
         let mut push = |cut: BlockRange, ahead: &mut usize| {
             if let Some(last) = cuts.last_mut() {
@@ -188,7 +187,7 @@ impl Blocks {
     }
 }
 
-/// What all segments of a view have in common.
+/// What all segments of a view share.
 struct Shared<'a> {
     identity: &'a Arc<Identity>,
     shows_breakdown: bool,
@@ -266,7 +265,7 @@ impl Layout {
         }
     }
 
-    /// A view of the view_input, whose segments are those of the last view where nothing has changed.
+    /// Builds a view, which reuses the segments of the last view where nothing has changed.
     pub(super) fn view(
         &mut self,
         view_input: ViewInput,
@@ -292,7 +291,7 @@ impl Layout {
             wanted,
         };
         if std::mem::replace(&mut self.wanted, wanted) & !wanted != 0 {
-            // What nobody reads any more is given up.
+            // Drops encoded forms that nobody reads any more.
             let blocks = self.messages.0.iter_mut().chain(&mut self.figures.0);
             let of_blocks = blocks.flat_map(|placed| &mut placed.segments);
             for segment in of_blocks.chain(self.chunks.values_mut()) {
@@ -336,7 +335,7 @@ impl Layout {
     }
 }
 
-/// What stands for an account that another replica holds.
+/// The segment that is exposed for an account that another replica holds.
 fn not_held(identity: &Arc<Identity>) -> Arc<Segment> {
     let not = (Arc::from([]), Value::Gauge(Number::Count(0)));
     let rows = Rows::Chunk(Arc::new(vec![not]));

@@ -1,7 +1,7 @@
-//! What is exposed: the families, their current values, limits and staleness.
+//! The exposed series: their current values, limits and staleness.
 //!
-//! A collector records into an [`AccountSeries`]; the outputs walk the [`Table`]. Nothing here
-//! knows where a value came from.
+//! A collector records into an [`AccountSeries`]; the outputs walk the [`Table`]. This module does not depend
+//! on the origin of a value.
 
 mod account;
 mod bounds;
@@ -52,7 +52,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// The table of a process that starts now. `prepare` makes what is read of it beforehand.
+    /// The table of a process that starts now. `prepare` encodes views in advance.
     pub fn new(clock: Clock, prepare: Arc<dyn Prepare>) -> Table {
         let process = Arc::new(ProcessSeries::new(clock.clone()));
         Table {
@@ -68,9 +68,9 @@ impl Table {
         &self.process
     }
 
-    /// Shows the accounts of this configuration from now on, and gives their series in its order.
-    /// An account that was there before, with the same provider, goes on with what it has. With
-    /// each comes whether its series have labels that they did not have before.
+    /// Exposes the accounts of this configuration from now on, and returns their series in its order. An
+    /// account that existed before, with the same provider, keeps its values. Each entry says whether the
+    /// labels of the account's series have changed.
     pub fn configure(
         &self,
         config: &Config,
@@ -105,7 +105,7 @@ impl Table {
         accounts
     }
 
-    /// What is shown now: one state of each account, whatever its collector does meanwhile.
+    /// A consistent snapshot of all series, independent of later changes by the collectors.
     pub fn shown(&self) -> ShownSeries {
         let accounts = self.accounts.load();
         ShownSeries {
@@ -114,18 +114,18 @@ impl Table {
         }
     }
 
-    /// Walks all series as they are at `now`, without a gauge that is stale by then.
+    /// Visits all series at `now`, without stale gauges.
     pub fn visit(&self, now: Timestamp, visitor: &mut dyn Visitor) {
         self.shown().visit(self.moment_of(now), visitor);
     }
 
-    /// When the monotonic clock, by which gauges become stale, reaches a wall time.
+    /// The moment on the monotonic clock, which determines staleness, for a wall time.
     pub fn moment_of(&self, now: Timestamp) -> Moment {
         self.clock.moment_of(now)
     }
 }
 
-/// All series at one moment; what is recorded later does not change it.
+/// A snapshot of all series at one moment.
 pub struct ShownSeries {
     accounts: Vec<AccountView>,
     /// In the order of the families.
@@ -143,8 +143,8 @@ impl ShownSeries {
         segments::of_family(&self.process, family)
     }
 
-    /// Families with their segments, in the order of the exposition. The accounts come in the order
-    /// of the configuration.
+    /// Families with their segments, in the order of the exposition, with accounts in the order of the
+    /// configuration.
     pub fn families(
         &self,
     ) -> impl Iterator<Item = (FamilyId, impl Iterator<Item = &Arc<Segment>>)> {
@@ -155,12 +155,12 @@ impl ShownSeries {
         })
     }
 
-    /// Which series these are at `now`.
+    /// Remembers which series exist at `now`.
     pub fn remember(&self, now: Moment) -> Remembered {
         Remembered::new(self.families().flat_map(|(_, segments)| segments), now)
     }
 
-    /// Walks all series as they are at `now`, without a gauge that is stale by then.
+    /// Visits all series at `now`, without stale gauges.
     pub fn visit(&self, now: Moment, visitor: &mut dyn Visitor) {
         for (family, segments) in self.families() {
             if visitor.wants(family) {

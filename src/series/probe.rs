@@ -1,4 +1,4 @@
-//! The series of one message alone, for `/probe`.
+//! The series of a single message, for `/probe`.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,20 +13,20 @@ use crate::{
     model::{Application, Message, Snapshot},
 };
 
-/// What the vendor said of one message.
+/// The result of querying one message.
 #[derive(Clone, Debug)]
 pub struct Probed {
-    /// Whose.
+    /// The message's application.
     pub application: Application,
-    /// Which, with what is known of it.
+    /// The message.
     pub message: Message,
-    /// Its numbers; `None`: the vendor has none, or did not answer.
+    /// Its counts; `None` if the vendor has none or did not answer.
     pub snapshot: Option<Snapshot>,
-    /// How long it took.
+    /// The duration of the query.
     pub lasted: Duration,
 }
 
-/// Shows the message's series, and how the probe went.
+/// Writes the message's series and the outcome of the probe.
 pub fn show(
     account: &Account,
     config: &Config,

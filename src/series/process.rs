@@ -1,4 +1,4 @@
-//! The families of the process itself, shown through the same door as all others.
+//! The series of the process itself, exposed in the same way as all others.
 
 mod system;
 
@@ -23,17 +23,17 @@ use crate::{
 };
 use system::System;
 
-/// The operating system is asked at most so often: two scrapers at a time see the same.
+/// The minimum time between two reads of `/proc`; concurrent scrapers see the same values.
 const SYSTEM_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How a pushed point ended: the label `outcome`.
+/// The outcome of a pushed data point: the label `outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PointOutcome {
-    /// The receiver took it.
+    /// The receiver accepted it.
     Accepted,
-    /// The receiver refused it.
+    /// The receiver rejected it.
     Rejected,
-    /// It did not arrive.
+    /// It could not be delivered.
     Failed,
 }
 
@@ -53,7 +53,7 @@ impl PointOutcome {
     }
 }
 
-/// What the process counts and measures about itself. Whoever knows a value sets it without a lock.
+/// What the process counts and measures about itself. Values are set without a lock.
 struct Metrics {
     store_up: Gauge,
     store_errors: Counter,
@@ -133,21 +133,21 @@ pub struct ProcessSeries {
 
 #[derive(Default)]
 struct State {
-    /// As it was shown last.
+    /// The values as last exposed.
     values: Chunks,
-    /// What could not be written to when it was last tried.
+    /// The volumes whose last write failed.
     down: Vec<Volume>,
-    /// Bytes and quarantined bodies of each account's spool.
+    /// The size in bytes and the number of quarantined bodies of each account's spool.
     spools: HashMap<Arc<str>, (u64, u64)>,
     system: System,
-    /// When the operating system is asked again.
+    /// When `/proc` is read again.
     next: Moment,
-    /// What was shown last, in the order of the families: what has not changed is shown again.
+    /// The segments as last exposed, in the order of the families; unchanged ones are reused.
     segments: Vec<Arc<Segment>>,
 }
 
 impl ProcessSeries {
-    /// All of them, at the start of the process.
+    /// Creates all series at the start of the process.
     pub(super) fn new(clock: Clock) -> ProcessSeries {
         let series = ProcessSeries {
             start: clock.now(),
@@ -172,7 +172,7 @@ impl ProcessSeries {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The configuration was read: taken or not.
+    /// Records whether a reload of the configuration succeeded.
     pub fn reloaded(&self, taken: bool, at: Timestamp) {
         self.metrics.reload_successful.set(taken.into());
         if taken {
@@ -181,12 +181,12 @@ impl ProcessSeries {
         }
     }
 
-    /// Whether every scraper comes often enough to see that a counter was 0.
+    /// Sets whether every scraper scrapes often enough to see a counter's initial 0.
     pub fn zero_hold_sufficient(&self, sufficient: bool) {
         self.metrics.zero_hold_sufficient.set(sufficient.into());
     }
 
-    /// Points were pushed by OTLP.
+    /// Counts data points that were pushed over OTLP.
     pub fn otlp_points(&self, outcome: PointOutcome, points: u64) {
         let of_outcome = PointOutcome::ALL.iter().zip(&self.metrics.otlp_points);
         for (_, counter) in of_outcome.filter(|own| *own.0 == outcome) {

@@ -1,5 +1,5 @@
-//! What is shown, in segments: runs of series of one family that are never changed, only
-//! replaced, so that whatever was made of a segment stays true of it.
+//! The exposed series in segments: immutable runs of series of one family, so that the encoded forms of a
+//! segment stay valid.
 
 use std::{
     collections::HashSet,
@@ -20,41 +20,43 @@ use super::{
 };
 use crate::catalog::{FamilyId, Origin};
 
-/// So many of an account's newest segments of a family keep their text; that is all of it for most, some
-/// 500 KiB of each family. That of older ones is written anew for each reader of plain text, which takes three
-/// times as long as sending what is kept: of a million series all texts would be half of the memory.
+/// The number of an account's newest segments per family that keep their text. For most accounts these are all
+/// segments, about 500 KiB per family. The text of older segments is rendered for each reader of plain text,
+/// which takes three times as long as sending kept text; with a million series, keeping all texts would take
+/// half of the memory.
 pub(super) const MAX_SEGMENTS_WITH_TEXT: usize = 30;
 
-/// How many forms a segment can be kept in.
+/// The number of forms that a segment can be encoded in.
 pub const FORMS: usize = 6;
 
-/// A set of forms: bit by bit.
+/// A set of forms, one bit each.
 pub type FormSet = u8;
 
-/// The CRC-32 of a text, with its length: sums of parts give the sum of the whole.
+/// The CRC-32 of a text, with its length, so that checksums of parts can be combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Checksum {
     /// The CRC-32.
     pub crc: u32,
-    /// What the length does to the sum of what stands before: x to the power of eight times it.
+    /// The factor that appending this text applies to the checksum of the preceding text: x to the power of 8
+    /// times the length.
     pub shift: u32,
     /// The length in bytes.
     pub length: u64,
 }
 
-/// Bytes that an output made of a segment.
+/// A segment's series as encoded by an output.
 #[derive(Debug)]
 pub struct EncodedSegment {
     /// The bytes.
     pub bytes: Bytes,
-    /// What a reader of the whole has to know of the text that they stand for.
+    /// The checksum of the uncompressed text, for combining.
     pub sum: Checksum,
 }
 
-/// Groups of consecutive messages, newest first, with their families in segments.
+/// Groups of consecutive messages, newest first, whose families are segments.
 pub(super) struct Block {
     pub(super) groups: Box<[Arc<Group>]>,
-    /// No group is stale before then, in nanoseconds of the monotonic clock.
+    /// The earliest time at which a group becomes stale, in nanoseconds of the monotonic clock.
     soonest: AtomicI64,
 }
 
@@ -74,12 +76,12 @@ impl Block {
             && self.groups.iter().any(|group| group.stale_at() <= now)
     }
 
-    /// No group is stale before then, in nanoseconds.
+    /// The earliest time at which a group becomes stale, in nanoseconds.
     pub(super) fn soonest(&self) -> i64 {
         self.soonest.load(Ordering::Relaxed)
     }
 
-    /// Looks when the first group becomes stale: they are renewed without the block knowing.
+    /// Updates `soonest`, because groups are renewed without notifying the block.
     pub(super) fn look(&self) {
         let soonest = self.groups.iter().map(|group| group.stale_at()).min();
         self.soonest
@@ -87,18 +89,18 @@ impl Block {
     }
 }
 
-/// Where a segment's series are.
+/// The source of a segment's series.
 pub(super) enum Rows {
-    /// In a block, with others.
+    /// A block, which has other segments too.
     Block(Arc<Block>),
-    /// In a chunk of their own.
+    /// A chunk.
     Chunk(Arc<Chunk>),
 }
 
 /// A run of series of one family, of one account or of the process.
 pub struct Segment {
     family: FamilyId,
-    /// Whose they are; `None`: the process's.
+    /// The account of the series; `None` for the process's own series.
     identity: Option<Arc<Identity>>,
     pub(super) rows: Rows,
     keeps_text: bool,
@@ -121,13 +123,13 @@ impl Segment {
         self.family
     }
 
-    /// Whether its text is to be kept; if not, it is written anew for each reader.
+    /// Whether its text is kept; otherwise it is rendered for each reader.
     pub fn keeps_text(&self) -> bool {
         self.keeps_text
     }
 
-    /// The same series as a segment that does not keep its text, of which `texts` are the forms;
-    /// `None`: it does not already, or is no segment of a block.
+    /// The same series as a segment that does not keep its text, whose forms are `texts`; `None` if it
+    /// already keeps none, or if it is not a segment of a block.
     pub(super) fn without_text(&self, texts: FormSet, wanted: FormSet) -> Option<Arc<Segment>> {
         if !self.keeps_text || !matches!(self.rows, Rows::Block(_)) {
             return None;
@@ -137,7 +139,7 @@ impl Segment {
         Some(Arc::new(bare.keep(self, wanted & !texts)))
     }
 
-    /// The same series, of which nothing was made.
+    /// The same series without any encoded form.
     fn bare(&self) -> Segment {
         let rows = match &self.rows {
             Rows::Block(block) => Rows::Block(block.clone()),
@@ -149,7 +151,7 @@ impl Segment {
         }
     }
 
-    /// Two segments with the same key have the same series, as long as both are there.
+    /// Two segments with the same key have the same series, while both exist.
     pub fn key(&self) -> (FamilyId, usize) {
         let address = match &self.rows {
             Rows::Block(block) => Arc::as_ptr(block).cast::<()>(),
@@ -158,34 +160,34 @@ impl Segment {
         (self.family, address as usize)
     }
 
-    /// The same series, with those forms alone that are wanted.
+    /// The same series, with only the wanted forms.
     pub(super) fn only(&self, wanted: FormSet) -> Arc<Segment> {
         Arc::new(self.bare().keep(self, wanted))
     }
 
-    /// A form of it, which `make` makes if it is not there. Whoever comes meanwhile waits for it.
+    /// A form of it, which `make` encodes at the first call. Concurrent callers wait.
     pub fn form(&self, form: usize, make: impl FnOnce() -> EncodedSegment) -> &Arc<EncodedSegment> {
         self.forms[form].get_or_init(|| Arc::new(make()))
     }
 
-    /// A form of it, if it is there.
+    /// A form of it, if it was encoded.
     pub fn kept(&self, form: usize) -> Option<&Arc<EncodedSegment>> {
         self.forms[form].get()
     }
 
-    /// Takes over those forms of a segment with the same series that are wanted.
+    /// Takes over the wanted forms of a segment with the same series.
     pub(super) fn keep(mut self, other: &Segment, wanted: FormSet) -> Segment {
         self.keeps_text &= other.keeps_text;
         for (index, (own, form)) in self.forms.iter().zip(&other.forms).enumerate() {
             if let Some(form) = form.get().filter(|_| wanted & (1 << index) != 0) {
-                // It is new: nothing is there.
+                // The segment is new, so the cell is empty.
                 let _ = own.set(form.clone());
             }
         }
         self
     }
 
-    /// Whether some of its series are not shown at `now`.
+    /// Whether some of its series are stale at `now`.
     pub fn is_stale(&self, now: Moment) -> bool {
         match &self.rows {
             Rows::Block(block) => block.is_stale(now),
@@ -193,12 +195,12 @@ impl Segment {
         }
     }
 
-    /// Walks its series, at `now` without those that are stale by then.
+    /// Visits its series; with `now`, without those that are stale then.
     pub fn visit(&self, now: Option<Moment>, each: &mut dyn FnMut(Labels<'_>, &Value)) {
         let family = self.family.family();
         let identity = self.identity.as_deref();
         let mut own: Vec<&str> = Vec::with_capacity(family.labels.len());
-        // Where the labels are that a group's series do not have in common.
+        // The positions of the labels that a group's series do not share.
         let mut places: Vec<usize> = Vec::with_capacity(family.labels.len());
         match &self.rows {
             Rows::Chunk(chunk) => {
@@ -237,14 +239,14 @@ impl Segment {
     }
 }
 
-/// The segments of a family, of segments in the order of the families.
+/// The segments of a family, from segments in the order of the families.
 pub(super) fn of_family(segments: &[Arc<Segment>], family: FamilyId) -> &[Arc<Segment>] {
     let from = segments.partition_point(|segment| segment.family < family);
     let len = segments[from..].partition_point(|segment| segment.family == family);
     &segments[from..from + len]
 }
 
-/// Which series there were at a moment, without what was made of them.
+/// The series that existed at one moment, without encoded forms.
 #[derive(Default)]
 pub struct Remembered {
     /// In the order of the families.
@@ -253,7 +255,7 @@ pub struct Remembered {
 }
 
 impl Remembered {
-    /// The series that are shown at `at`.
+    /// The series that are exposed at `at`.
     pub(super) fn new<'a>(
         segments: impl Iterator<Item = &'a Arc<Segment>>,
         at: Moment,
@@ -264,7 +266,7 @@ impl Remembered {
         }
     }
 
-    /// Walks the series of a family that are not among `segments` at `now`.
+    /// Visits the series of a family that are no longer in `segments` at `now`.
     pub fn visit_left(
         &self,
         family: FamilyId,

@@ -1,4 +1,4 @@
-//! What a series holds, and how it is shown to the outputs.
+//! The values and labels of a series, and how outputs visit them.
 
 use std::{ops::Range, sync::Arc};
 
@@ -7,7 +7,7 @@ use rust_decimal::{Decimal, prelude::ToPrimitive};
 
 use crate::catalog::{Family, FamilyId, Kind, Origin};
 
-/// A number that is written exactly as it was counted.
+/// A number that is exposed exactly as it was counted.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
     /// A count.
@@ -46,14 +46,14 @@ pub enum Value {
 pub struct Histogram {
     /// The upper bounds, without the infinite one.
     pub bounds: &'static [f64],
-    /// How many observations each bucket has by itself; one more than there are bounds.
+    /// The number of observations in each bucket, not cumulative; one more bucket than bounds.
     pub buckets: Vec<u64>,
     /// The sum of the observed values.
     pub sum: f64,
 }
 
 impl Histogram {
-    /// Without an observation.
+    /// An empty histogram.
     pub fn new(bounds: &'static [f64]) -> Histogram {
         Histogram {
             bounds,
@@ -69,7 +69,7 @@ impl Histogram {
         self.sum += value;
     }
 
-    /// How many observations there are.
+    /// The number of observations.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
@@ -84,7 +84,7 @@ impl Histogram {
     }
 }
 
-/// Who a series belongs to: the same on all series of an account.
+/// The labels that all series of an account share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The label `provider`.
@@ -123,7 +123,7 @@ impl<'a> Labels<'a> {
         self.own
     }
 
-    /// Where those stand among all labels.
+    /// The positions of those labels among all labels.
     pub fn own_range(self) -> Range<usize> {
         let common = self.family.labels.len() - self.own.len();
         common..self.family.labels.len()
@@ -157,21 +157,21 @@ impl<'a> Labels<'a> {
     }
 }
 
-/// Walks all series at one moment: families in the order of the table, the series of a family
-/// together, accounts in the order of the configuration.
+/// Visits all series at one moment: families in the order of the exposition, the series of a family together,
+/// accounts in the order of the configuration.
 pub trait Visitor {
-    /// Whether the samples of a family are wanted at all.
+    /// Whether the visitor wants the samples of a family.
     fn wants(&self, family: FamilyId) -> bool {
         let _ = family;
         true
     }
-    /// The samples of this family follow; a family without any is left out.
+    /// Starts a family; a family without samples is left out.
     fn family(&mut self, family: FamilyId);
     /// A series of the family.
     fn sample(&mut self, labels: Labels<'_>, value: &Value);
 }
 
-/// Shows series to a visitor and calls for the family before its first one.
+/// Passes series to a visitor, and starts the family before its first series.
 pub(super) struct Show<'v> {
     visitor: &'v mut dyn Visitor,
     family: FamilyId,
@@ -196,7 +196,7 @@ impl<'v> Show<'v> {
     }
 }
 
-/// The value with which a counter or histogram of `family` is born.
+/// The initial value of a counter or histogram of `family`.
 pub(super) fn born(family: &Family, at: Timestamp) -> Value {
     match family.kind {
         Kind::Gauge => Value::Gauge(Number::Count(0)),

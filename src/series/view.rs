@@ -1,4 +1,4 @@
-//! What is shown of an account at one moment, and who makes its bytes beforehand.
+//! What is exposed for an account at one moment, and the interface for encoding it in advance.
 
 use std::sync::{
     Arc,
@@ -14,10 +14,10 @@ use super::{
 };
 use crate::catalog::{self, FamilyId};
 
-/// Where a family has many segments, so many of the newest stand by themselves.
+/// If a family has many segments, this number of the newest ones forms a separate node.
 const NEWEST: usize = 8;
 
-/// Tells a view from all others of this process.
+/// Identifies a view within the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ViewNumber(u64);
 
@@ -28,34 +28,34 @@ impl ViewNumber {
     }
 }
 
-/// What is shown of an account: never changed, only replaced.
+/// What is exposed for an account; immutable.
 pub struct View {
     number: ViewNumber,
     /// In the order of the families.
     segments: Box<[Arc<Segment>]>,
-    /// Instead of its `delivery_exporter_lease_held` while another replica holds the account.
+    /// Replaces its `delivery_exporter_lease_held` while another replica holds the account.
     not_held: Arc<Segment>,
     /// The blocks that segments are in.
     blocks: Box<[Arc<Block>]>,
-    /// No block is stale before then, in nanoseconds.
+    /// The earliest time at which a block becomes stale, in nanoseconds.
     soonest: AtomicI64,
-    /// The one before it.
+    /// The previous view.
     replaces: Option<ViewNumber>,
     /// What each family comes to, by its place.
     families: Arc<[ByAge]>,
-    /// The forms in which all of it was made: bit by bit.
+    /// The forms in which all of it is encoded, as a bit set.
     made: AtomicU8,
 }
 
-/// A family has its newest segments, which change most, and the others.
+/// The nodes per family: one for the newest segments, which change most often, and one for the others.
 pub const AGES: usize = 2;
 
 /// The segments of a family, by age.
 pub type ByAge = [Arc<Concat>; AGES];
 
 impl View {
-    /// A view of segments in the order of the families. Families whose segments are those of the view
-    /// before go on with what was made of them.
+    /// A view of segments in the order of the families. Families with unchanged segments keep their encoded
+    /// bytes.
     pub(super) fn new(
         segments: Box<[Arc<Segment>]>,
         blocks: Box<[Arc<Block>]>,
@@ -86,12 +86,12 @@ impl View {
         }
     }
 
-    /// Which one it is.
+    /// Its number.
     pub fn number(&self) -> ViewNumber {
         self.number
     }
 
-    /// Which one it follows.
+    /// The number of the view that it replaces.
     pub fn replaces(&self) -> Option<ViewNumber> {
         self.replaces
     }
@@ -101,7 +101,7 @@ impl View {
         &self.segments
     }
 
-    /// The segments of a family, which `held` tells to be this replica's.
+    /// The segments of a family; `held` says whether this replica holds the account.
     pub(super) fn family(&self, family: FamilyId, held: bool) -> &[Arc<Segment>] {
         // Everything else belongs to the replica that holds the account.
         if !held && family == catalog::LEASE_HELD {
@@ -118,7 +118,7 @@ impl View {
         &self.families
     }
 
-    /// Makes all of it in a form, unless that was done before.
+    /// Encodes all of it in a form, unless that was already done.
     pub fn make(&self, form: usize, make: impl FnOnce(&View)) {
         if !self.is_made(form) {
             make(self);
@@ -126,17 +126,17 @@ impl View {
         }
     }
 
-    /// Whether all of it was made in a form.
+    /// Whether all of it is encoded in a form.
     pub fn is_made(&self, form: usize) -> bool {
         self.made.load(Ordering::Acquire) & (1 << form) != 0
     }
 
-    /// Whether some of its series are not shown at `now`.
+    /// Whether some of its series are stale at `now`.
     pub(super) fn is_stale(&self, now: Moment) -> bool {
         if self.soonest.load(Ordering::Relaxed) > nanoseconds(now) {
             return false;
         }
-        // Blocks are renewed without the view knowing, but only to be stale later.
+        // Blocks are renewed without notifying the view, but renewal only postpones staleness.
         let soonest = self.blocks.iter().map(|block| block.soonest());
         self.soonest
             .store(soonest.min().unwrap_or(i64::MAX), Ordering::Relaxed);
@@ -144,24 +144,24 @@ impl View {
     }
 }
 
-/// Segments of a family, the newest by themselves where there are many.
+/// The segments of a family, with the newest separated if there are many.
 fn by_age(segments: &[Arc<Segment>]) -> [&[Arc<Segment>]; AGES] {
     let many = segments.len() > 2 * NEWEST;
     let (newest, others) = segments.split_at(if many { NEWEST } else { 0 });
     [newest, others]
 }
 
-/// Makes forms of segments before they are shown.
+/// Encodes segments before they are exposed.
 pub trait Prepare: Send + Sync {
-    /// The forms that somebody reads at present.
+    /// The forms that are currently being read.
     fn wanted(&self) -> FormSet;
-    /// Those forms that are plain text.
+    /// The forms that are plain text.
     fn texts(&self) -> FormSet;
-    /// Makes those forms of a view that are wanted.
+    /// Encodes a view in the wanted forms.
     fn prepare(&self, view: &View);
 }
 
-/// Nothing is made beforehand.
+/// Encodes nothing in advance.
 pub struct Unprepared;
 
 impl Prepare for Unprepared {

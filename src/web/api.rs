@@ -1,5 +1,4 @@
-//! `/api/v1`: whoever sends messages registers them here, and programs read what the exporter
-//! knows.
+//! `/api/v1`: sending systems register their messages here, and programs read the exporter's state.
 
 use std::sync::Arc;
 
@@ -22,9 +21,9 @@ use crate::{
     model::{MAX_REGISTERED_BYTES, Message},
 };
 
-/// The most entries in one request.
+/// The maximum number of entries in one request.
 const MAX_ENTRIES: usize = 10_000;
-/// The most bytes of one request.
+/// The maximum size of a request's body, in bytes.
 const MAX_BYTES: usize = 8 << 20;
 
 /// The routes.
@@ -34,12 +33,12 @@ pub(super) fn router() -> Router<AppState> {
         .route("/api/v1/status", get(status))
 }
 
-/// An answer that is not the one that was hoped for.
+/// An error response.
 fn refuse(status: StatusCode, text: impl Into<String>) -> Response {
     (status, Json(json!({"error": text.into()}))).into_response()
 }
 
-/// Nothing: the request may go on.
+/// `None` if the request is authorised, otherwise the response that refuses it.
 fn allowed(app: &AppState, headers: &HeaderMap) -> Result<(), Box<Response>> {
     let Some(token) = app.backend.api_token() else {
         let text = "there is no API: set server.api_token_file";
@@ -90,13 +89,13 @@ async fn register(State(app): State<AppState>, headers: HeaderMap, request: Requ
         Err(error) => {
             return refuse(
                 StatusCode::BAD_REQUEST,
-                format!("the body is no JSON: {error}"),
+                format!("the body is not valid JSON: {error}"),
             );
         }
     };
     if entries.len() > MAX_ENTRIES {
         let text = format!(
-            "{} entries are too many; send at most {MAX_ENTRIES}",
+            "too many entries: {}; send at most {MAX_ENTRIES}",
             entries.len()
         );
         return refuse(StatusCode::PAYLOAD_TOO_LARGE, text);
@@ -125,11 +124,11 @@ async fn register(State(app): State<AppState>, headers: HeaderMap, request: Requ
 
 /// What is wrong with an entry.
 enum Fault {
-    /// A field, and what to write.
+    /// A field with a bad value, and what is wrong with it.
     Field(&'static str, String),
-    /// A field that there is not.
+    /// An unknown field.
     Unknown(String),
-    /// No account is called so.
+    /// No account has this name.
     NoAccount(String),
     /// The message was sent longer ago than the account's `max_age`.
     TooOld(Arc<str>),
@@ -147,7 +146,9 @@ impl Fault {
         match self {
             Fault::Field(field, problem) => format!("{field}: {problem}"),
             Fault::Unknown(field) => {
-                format!("{field}: unknown; there are account, id, application, campaign, sent_at")
+                format!(
+                    "{field}: unknown field; the known ones are account, id, application, campaign, sent_at"
+                )
             }
             Fault::NoAccount(name) => format!("account: there is no account {name}"),
             Fault::TooOld(_) => "sent_at: longer ago than the account's max_age".to_owned(),
@@ -159,7 +160,7 @@ fn read(entry: Value, accounts: &[Arc<Account>], now: Timestamp) -> Result<Regis
     let Value::Object(mut entry) = entry else {
         return Err(Fault::Field(
             "account",
-            "the entry has to be an object".into(),
+            "the entry must be an object".into(),
         ));
     };
     let name =
@@ -169,11 +170,11 @@ fn read(entry: Value, accounts: &[Arc<Account>], now: Timestamp) -> Result<Regis
         .find(|own| own.name.as_ref() == name)
         .ok_or(Fault::NoAccount(name))?;
     if !account.vendor.has_messages() {
-        let problem = format!("{} has no messages to register", account.vendor);
+        let problem = format!("messages cannot be registered for {}", account.vendor);
         return Err(Fault::Field("account", problem));
     }
     let id = match entry.remove("id") {
-        // A number's digits as they were sent: ids have more of them than a double.
+        // The digits as they were sent: ids can have more digits than a double can hold.
         Some(Value::Number(number)) if number.is_u64() => number.to_string(),
         other => {
             if let Some(other) = other {
@@ -202,10 +203,10 @@ fn read(entry: Value, accounts: &[Arc<Account>], now: Timestamp) -> Result<Regis
     let campaign = text(&mut entry, "campaign")?;
     let sent_at = match text(&mut entry, "sent_at")? {
         Some(text) => text.parse().map_err(|_| {
-            let problem = format!("{text:?} is no time; write it like 2026-11-01T10:00:00Z");
+            let problem = format!("{text:?} is not a time; write it like 2026-11-01T10:00:00Z");
             Fault::Field("sent_at", problem)
         })?,
-        // It is registered as it is sent.
+        // Senders register a message when they send it.
         None => now,
     };
     if let Some((mut field, _)) = entry.into_iter().next() {
@@ -229,7 +230,7 @@ fn read(entry: Value, accounts: &[Arc<Account>], now: Timestamp) -> Result<Regis
     })
 }
 
-/// A text of an entry; `null` and the empty text are none.
+/// A string field of an entry; `null` and the empty string count as missing.
 fn text(entry: &mut Map<String, Value>, field: &'static str) -> Result<Option<String>, Fault> {
     match entry.remove(field) {
         None | Some(Value::Null) => Ok(None),
@@ -239,7 +240,7 @@ fn text(entry: &mut Map<String, Value>, field: &'static str) -> Result<Option<St
             Err(Fault::Field(field, problem))
         }
         Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(Fault::Field(field, "has to be a text".into())),
+        Some(_) => Err(Fault::Field(field, "must be a string".into())),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the endpoints for programs need of the exporter behind them.
+//! The interface through which the HTTP endpoints reach the exporter.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,18 +13,18 @@ use crate::{
     series::{Probed, WebhookOutcome},
 };
 
-/// The exporter, as `/api/`, `/webhooks/` and `/probe` see it.
+/// What `/api/`, `/webhooks/` and `/probe` need from the exporter.
 pub trait Backend: Send + Sync {
-    /// `server.api_token`; `None`: there is no API.
+    /// `server.api_token`; `None` if the API is disabled.
     fn api_token(&self) -> Option<Secret>;
 
-    /// The vendors that there are.
+    /// All vendors.
     fn vendors(&self) -> Vendors;
 
-    /// The accounts of the configuration that runs.
+    /// The accounts of the current configuration.
     fn accounts(&self) -> Vec<Arc<Account>>;
 
-    /// The most bytes of a pushed body.
+    /// The maximum size of a pushed body, in bytes.
     fn max_body(&self) -> usize;
 
     /// Registers messages, all of them or none, durably.
@@ -33,7 +33,7 @@ pub trait Backend: Send + Sync {
     /// A message was refused.
     fn rejected(&self, account: &str, reason: &str);
 
-    /// The messages of an account that are watched or registered, as JSON.
+    /// The messages of an account that are tracked or registered, as JSON.
     fn messages<'a>(
         &'a self,
         account: &'a str,
@@ -42,7 +42,7 @@ pub trait Backend: Send + Sync {
     /// The state of everything, with the ledger's totals over all replicas, as JSON.
     fn status(&self) -> BoxFuture<'_, Result<serde_json::Value, StoreError>>;
 
-    /// Takes a body that a vendor pushed to an account; the answer may only be sent once it is
+    /// Accepts a body that a vendor pushed to an account. The response may only be sent once the body is
     /// durable.
     fn pushed<'a>(
         &'a self,
@@ -53,11 +53,11 @@ pub trait Backend: Send + Sync {
     /// A request to an account's webhook was refused.
     fn refused(&self, account: &str);
 
-    /// Asks the vendor for one message; never more often than once in a few seconds.
+    /// Queries the vendor for one message, at most once every few seconds.
     ///
     /// # Errors
     ///
-    /// Probes have used up their share of the account's rate limit, for so long.
+    /// Probes have used up their share of the account's rate limit; the duration says for how long.
     fn probe<'a>(
         &'a self,
         account: &'a Account,
@@ -65,7 +65,7 @@ pub trait Backend: Send + Sync {
         message: &'a str,
     ) -> BoxFuture<'a, Result<Arc<Probed>, Duration>>;
 
-    /// Writes what a probe found.
+    /// Writes the result of a probe.
     fn show_probe(
         &self,
         account: &Account,

@@ -1,8 +1,8 @@
-//! Which connections are open, what each of them does, and which has to go.
+//! Tracks all open connections and what each of them is doing, and decides which to close.
 //!
-//! Whoever connects can be slow, silent or hostile. So each phase of a connection has a deadline,
-//! and there is room for a bounded number of connections and of answers that are not read; where all
-//! is taken, the one that has been silent for longest gives way, of the address that holds most.
+//! Clients can be slow, silent or hostile. So each phase of a connection has a deadline, and the numbers of
+//! connections and of unread responses are bounded. When a limit is reached, the connection that has been
+//! silent for longest is closed, among those of the address with the most connections.
 
 mod bodies;
 mod stream;
@@ -24,33 +24,33 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 pub(super) use bodies::{Answering, Reading};
 pub(super) use stream::Watched;
 
-/// Room for so many connections. Prometheus keeps one or two per server.
+/// The maximum number of connections. Prometheus keeps one or two per server.
 const MAX_CONNECTIONS: usize = 512;
-/// Room for so many answers that have not been read to their end, over all connections.
+/// The maximum number of responses that clients have not read completely, over all connections.
 const MAX_ANSWERS: usize = 256;
-/// From accepting to the first whole head of a request, handshakes included; and from the first
-/// byte of a later head to its last.
+/// The deadline from accepting a connection to the first complete request head, including handshakes, and
+/// from the first to the last byte of each later head.
 const HEAD: Duration = Duration::from_secs(10);
-/// From a request's head to the end of its body.
+/// The deadline from a request's head to the end of its body.
 const BODY: Duration = Duration::from_secs(30);
-/// From there to the head of the answer. A reload may take a minute.
+/// The deadline from the end of the body to the head of the response. A reload may take a minute.
 const WORK: Duration = Duration::from_secs(120);
-/// An answer of which the client takes nothing for so long is not read any more.
+/// A response counts as abandoned if the client reads none of it for this long.
 const STALL: Duration = Duration::from_secs(20);
-/// From the head of an answer to its last byte.
+/// The deadline from the head of a response to its last byte.
 const ANSWER: Duration = Duration::from_secs(120);
-/// Between two requests. More than the usual intervals of scrapers, so that they need not
-/// connect again.
+/// The deadline between two requests, longer than the usual scrape intervals so that scrapers need not
+/// reconnect.
 const IDLE: Duration = Duration::from_secs(180);
-/// Who has been silent for less is not taken for silent.
+/// A connection counts as silent after this time.
 const FRESH: Duration = Duration::from_secs(1);
-/// How often the deadlines are looked at.
+/// How often the deadlines are checked.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// The bodies of all requests in progress take no more memory than this.
+/// The memory for the bodies of all requests in progress, in bytes.
 const BODIES: usize = 64 << 20;
-/// What of it is taken at a time.
+/// The unit in which that memory is allocated, in bytes.
 const UNIT: usize = 1 << 10;
-/// So often, at most, the log says that connections gave way.
+/// The minimum time between two log messages about closed connections.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 /// All open connections.
@@ -62,7 +62,7 @@ pub(super) struct Connections {
     told: Mutex<Told>,
 }
 
-/// What the log was told of connections that gave way.
+/// What has been logged about closed connections.
 #[derive(Default)]
 struct Told {
     at: Option<Instant>,
@@ -82,28 +82,28 @@ struct State {
     /// The first bytes that were read.
     first: [u8; 3],
     first_length: usize,
-    /// The first byte of a head that is not whole yet (HTTP/1).
+    /// When the first byte of a still incomplete head arrived (HTTP/1).
     head_began: Option<Instant>,
     /// The end of the last request.
     last_request: Option<Instant>,
     requests: HashMap<u64, Progress>,
 }
 
-/// What a request in progress does.
+/// The state of a request in progress.
 struct Progress {
     phase: Phase,
     began: Instant,
-    /// When the client took something of the answer last.
+    /// When the client last read a part of the response.
     moved: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
-    /// The body comes in.
+    /// The body is being received.
     Body,
-    /// The answer is being made.
+    /// The response is being prepared.
     Work,
-    /// The answer goes out.
+    /// The response is being sent.
     Answer,
 }
 
@@ -122,13 +122,13 @@ impl Connections {
         })
     }
 
-    /// Takes a new connection in; another one gives way if there is no room.
+    /// Admits a new connection, and closes another one if the limit is reached.
     pub(super) fn admit(self: &Arc<Self>, peer: IpAddr) -> Admitted {
         let now = Instant::now();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         let connection = Arc::new(Connection {
             number,
-            // IPv4 addresses in the form of IPv6 are those addresses.
+            // IPv4-mapped IPv6 addresses count as IPv4 addresses.
             peer: peer.to_canonical(),
             state: Mutex::new(State {
                 opened: now,
@@ -151,12 +151,13 @@ impl Connections {
         }
     }
 
-    /// Ends one connection so that something else has room: it has run out of descriptors.
+    /// Closes one connection because the process has run out of file descriptors.
     pub(super) fn make_room(&self) {
         self.give_way(&mut lock(&self.open), Instant::now());
     }
 
-    /// Ends the connection that has been silent for longest, of the address that holds most.
+    /// Closes the connection that has been silent for longest, among those of the address with the most
+    /// connections.
     fn give_way(&self, open: &mut HashMap<u64, Arc<Connection>>, now: Instant) {
         let mut held: HashMap<IpAddr, usize> = HashMap::new();
         for own in open.values() {
@@ -172,8 +173,8 @@ impl Connections {
             let stands = lock(&own.state).stands(now)?;
             Some((stands, own.number))
         });
-        // Who has only just come may be about to ask. Where nobody is silent it is any of them, or
-        // else whoever connects fastest would drive all others out before they are heard.
+        // A new connection may be about to send its request. If none is silent, any of them is closed:
+        // otherwise the client that connects fastest would displace all others before they are served.
         let victim = silent.min().map(|(_, number)| number);
         let victim = victim.or_else(|| {
             let any = rand::random_range(0..all.len().max(1));
@@ -184,7 +185,7 @@ impl Connections {
         }
     }
 
-    /// Ends a connection. It counts no longer, even if it has not gone yet.
+    /// Closes a connection. It no longer counts, even before it is actually closed.
     fn end(&self, open: &mut HashMap<u64, Arc<Connection>>, number: u64, now: Instant) {
         if let Some(own) = open.remove(&number) {
             own.end.notify_one();
@@ -201,7 +202,7 @@ impl Connections {
         if due {
             tracing::warn!(
                 closed = told.since,
-                "too many connections, or answers that nobody reads: the longest silent connections are closed"
+                "too many connections or unread responses: closing the connections that have been silent for longest"
             );
             *told = Told {
                 at: Some(now),
@@ -210,20 +211,20 @@ impl Connections {
         }
     }
 
-    /// Ends what has passed a deadline.
+    /// Closes the connections that have passed a deadline.
     pub(super) fn look(&self) {
         let now = Instant::now();
         lock(&self.open).retain(|_, own| {
             let Some(what) = lock(&own.state).overdue(now) else {
                 return true;
             };
-            tracing::debug!(peer = %own.peer, what, "a connection is closed");
+            tracing::debug!(peer = %own.peer, what, "connection closed");
             own.end.notify_one();
             false
         });
     }
 
-    /// Ends the connections whose answers have stood still for longest, until there is room.
+    /// Closes the connections whose responses have been stalled for longest, until the limit is met.
     fn make_room_for_answer(&self, connection: &Connection, now: Instant) {
         let mut open = lock(&self.open);
         let answers = |open: &HashMap<u64, Arc<Connection>>| -> usize {
@@ -240,7 +241,7 @@ impl Connections {
         }
     }
 
-    /// Begins a request of a connection.
+    /// Starts a request on a connection.
     fn begin(self: &Arc<Self>, connection: &Arc<Connection>, has_body: bool) -> Arc<InProgress> {
         let now = Instant::now();
         let number = self.next.fetch_add(1, Ordering::Relaxed);
@@ -286,8 +287,8 @@ impl State {
         }
     }
 
-    /// If nothing useful has come from the client for a while: whether a request of its is in
-    /// progress, and since when. Waiting for an answer is no silence.
+    /// For a silent connection: whether a request is in progress, and since when it has been silent. Waiting
+    /// for a response does not count as silence.
     fn stands(&self, now: Instant) -> Option<(bool, Instant)> {
         let waits_for_client = |own: &&Progress| own.phase != Phase::Work;
         let (busy, since) = if self.requests.is_empty() {
@@ -312,15 +313,17 @@ impl State {
         self.answering().map(|own| own.moved).min()
     }
 
-    /// The deadline that has passed, if one has.
+    /// The deadline that has passed, if any.
     fn overdue(&self, now: Instant) -> Option<&'static str> {
         let passed = |since: Instant| now.saturating_duration_since(since);
         for own in self.requests.values() {
             let what = match own.phase {
                 Phase::Body if passed(own.began) > BODY => "a request's body took too long",
-                Phase::Work if passed(own.began) > WORK => "an answer took too long",
-                Phase::Answer if passed(own.moved) > STALL => "an answer is not read",
-                Phase::Answer if passed(own.began) > ANSWER => "an answer is read too slowly",
+                Phase::Work if passed(own.began) > WORK => "a response took too long",
+                Phase::Answer if passed(own.moved) > STALL => "the client does not read a response",
+                Phase::Answer if passed(own.began) > ANSWER => {
+                    "the client reads a response too slowly"
+                }
                 _ => continue,
             };
             return Some(what);
@@ -330,29 +333,30 @@ impl State {
         }
         let head_began = self.head_began;
         match self.last_request {
-            None if passed(self.opened) > HEAD => Some("no request came"),
+            None if passed(self.opened) > HEAD => Some("no request arrived"),
             _ if head_began.is_some_and(|since| passed(since) > HEAD) => {
                 Some("a request's head took too long")
             }
-            Some(last) if passed(last) > IDLE => Some("no further request came"),
+            Some(last) if passed(last) > IDLE => Some("no further request arrived"),
             _ => None,
         }
     }
 }
 
-/// A connection that was taken in; it is open as long as this lives.
+/// An admitted connection; it counts as open until this value is dropped.
 pub(super) struct Admitted {
     connections: Arc<Connections>,
     connection: Arc<Connection>,
 }
 
 impl Admitted {
-    /// Returns once the connection has to go.
+    /// Returns when the connection must be closed.
     pub(super) async fn must_end(&self) {
         self.connection.end.notified().await;
     }
 
-    /// A request's head has come in: the request's body and what its answer has to be wrapped in.
+    /// Starts a request after its head has been received, and returns its wrapped body and the guard for its
+    /// response.
     pub(super) fn begin<B: Body<Data = Bytes>>(&self, body: B) -> (Reading<B>, Arc<InProgress>) {
         let own = self
             .connections
@@ -361,7 +365,7 @@ impl Admitted {
         (Reading::new(body, room, own.clone()), own)
     }
 
-    /// The stream as the server reads and writes it.
+    /// Wraps the stream to track reads and writes.
     pub(super) fn watch<S>(&self, stream: S) -> Watched<S> {
         Watched::new(stream, self.connection.clone())
     }
@@ -373,17 +377,17 @@ impl Drop for Admitted {
     }
 }
 
-/// A request in progress, until its answer has gone out.
+/// A request in progress, until its response has been sent.
 pub(super) struct InProgress {
     connections: Arc<Connections>,
     connection: Arc<Connection>,
     number: u64,
-    /// The memory that its body takes.
+    /// The memory allocated for its body.
     held: Mutex<Option<OwnedSemaphorePermit>>,
 }
 
 impl InProgress {
-    /// Whether the request was in another phase before.
+    /// Enters a phase, and returns whether the request was in another one before.
     fn enter(&self, phase: Phase) -> bool {
         let now = Instant::now();
         let mut state = lock(&self.connection.state);
@@ -406,7 +410,8 @@ impl InProgress {
         }
     }
 
-    /// The answer goes out; the one that has stood still for longest gives way if there are too many.
+    /// Starts sending the response. If there are too many, the one that has been stalled for longest is
+    /// dropped.
     pub(super) fn answer<B>(self: Arc<Self>, body: B) -> Answering<B> {
         if self.enter(Phase::Answer)
             && self.connections.answers.fetch_add(1, Ordering::Relaxed) >= MAX_ANSWERS

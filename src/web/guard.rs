@@ -1,8 +1,9 @@
-//! `--web.config.file` at work: TLS for every connection, and users for every request but those that
-//! bring a token of their own.
+//! Applies `--web.config.file`: TLS for every connection, and basic authentication for every request except
+//! those that carry their own token.
 //!
-//! The file and what it names are looked at again once a second while somebody connects, so that
-//! renewed certificates and changed users need no restart. A bad file leaves the old one in force.
+//! The file and the files that it names are checked for changes once a second while clients connect, so that
+//! renewed certificates and changed users need no restart. If a file is invalid, the old configuration stays
+//! in force.
 
 mod limit;
 mod p521;
@@ -40,19 +41,19 @@ use crate::{
 };
 use limit::Limit;
 
-/// How often the files are looked at.
+/// How often the files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// So many wrong passwords are remembered: a check takes a tenth of a second. Right ones, of which there
-/// are no more than users, are remembered apart, so that guessing drives none of them out.
+/// The number of wrong passwords to remember, because a check takes a tenth of a second. Correct passwords,
+/// at most one per user, are kept separately, so that guessing evicts none of them.
 const REMEMBERED: usize = 100;
-/// So many are checked at a time: guessing must not take the processor from scrapes.
+/// The number of concurrent checks: guessing must not take CPU time from scrapes.
 const AT_A_TIME: usize = 1;
-/// So many may wait to be checked; who comes then is told to come later.
+/// The number of passwords that may wait for a check; further clients are told to retry later.
 const WAITING: usize = 16;
-/// Stands for the hash of a user that does not exist, so that the time tells nobody so.
+/// The hash to check for unknown users, so that the response time does not reveal which users exist.
 const NOBODY: &str = "$2b$10$sXEDeiah7OpOsn33r.YfhOqbcD/UX5D/VsxbhIFFDONYfJ1mNimzS";
 
-/// What every connection and request passes.
+/// Checks every connection and request.
 pub struct Guard {
     path: Option<PathBuf>,
     now: ArcSwap<Rules>,
@@ -63,10 +64,10 @@ pub struct Guard {
     guesses: Guesses,
 }
 
-/// What the file says, ready to be used.
+/// The contents of the file, ready for use.
 #[derive(Default)]
 pub struct Rules {
-    /// TLS; without it, connections are plain.
+    /// TLS; `None` for plain connections.
     pub tls: Option<Arc<ServerConfig>>,
     headers: Vec<(HeaderName, HeaderValue)>,
     users: HashMap<Arc<str>, Arc<str>>,
@@ -76,24 +77,24 @@ pub struct Rules {
     warnings: Vec<Problem>,
 }
 
-/// Passwords that were checked, by digest of hash and password.
+/// Checked passwords, by a digest of hash and password.
 #[derive(Default)]
 struct Known {
     right: HashSet<[u8; 32]>,
     wrong: HashSet<[u8; 32]>,
 }
 
-/// Whether a request may pass.
+/// The result of authenticating a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Pass,
     /// The user is missing or wrong.
     Refuse,
-    /// Too many passwords were tried; this one was not looked at.
+    /// Too many passwords were tried, so this one was not checked.
     Later,
 }
 
-/// When the files were looked at, and how they were.
+/// When the files were last checked, and their state then.
 #[derive(Default)]
 struct Looked {
     at: Option<Instant>,
@@ -101,16 +102,16 @@ struct Looked {
 }
 
 impl Guard {
-    /// Lets everything pass.
+    /// A guard that allows everything.
     pub fn open() -> Guard {
         Guard::new(None, Rules::default())
     }
 
-    /// Reads the file, and all that it names.
+    /// Reads the file, and all files that it names.
     ///
     /// # Errors
     ///
-    /// What is wrong, a line for each problem.
+    /// The problems, one per line.
     pub fn read(path: &Path) -> Result<Guard, String> {
         let rules = Rules::read(path)?;
         let files = state(&rules.files);
@@ -137,7 +138,7 @@ impl Guard {
         }
     }
 
-    /// The rules as the files have them now.
+    /// The rules according to the current files.
     pub async fn rules(self: &Arc<Self>) -> Arc<Rules> {
         if let Some(path) = &self.path
             && self.is_time()
@@ -145,7 +146,7 @@ impl Guard {
             let (own, path) = (self.clone(), path.clone());
             let looked = tokio::task::spawn_blocking(move || own.look(&path)).await;
             if let Err(error) = looked {
-                tracing::error!(%error, "the web configuration could not be looked at");
+                tracing::error!(%error, "the web configuration could not be checked");
             }
         }
         self.now.load_full()
@@ -175,7 +176,7 @@ impl Guard {
         match Rules::read(path) {
             Ok(mut rules) => {
                 rules.keep_limit(&self.now.load());
-                tracing::info!("the web configuration is read again");
+                tracing::info!("the web configuration was reloaded");
                 let files = state(&rules.files);
                 self.now.store(Arc::new(rules));
                 *self.known() = Known::default();
@@ -188,7 +189,7 @@ impl Guard {
                 for problem in problems.lines() {
                     tracing::error!(
                         problem,
-                        "the web configuration is not taken; the old one stays"
+                        "the web configuration is invalid; the old one stays in force"
                     );
                 }
             }
@@ -199,8 +200,8 @@ impl Guard {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether the user may pass. A password that is known to be right or wrong is not checked again;
-    /// others are, as long as the address has not guessed too often.
+    /// Authenticates the user. A password that is already known to be right or wrong is not checked again;
+    /// others are checked unless the address has guessed too often.
     async fn lets(
         &self,
         rules: &Rules,
@@ -242,7 +243,7 @@ impl Guard {
         let right = tokio::task::spawn_blocking(check).await.unwrap_or(false);
         let mut known = self.known();
         if right {
-            // Only hashes of the file are ever found right, and that of nobody.
+            // Only hashes from the file, and the one for unknown users, can match.
             known.right.insert(digest);
         } else {
             if known.wrong.len() >= REMEMBERED {
@@ -259,7 +260,7 @@ impl Guard {
     }
 }
 
-/// A place in the line of passwords that are to be checked.
+/// A place in the queue of passwords to check.
 struct WaitingTurn<'a>(&'a AtomicUsize);
 
 impl WaitingTurn<'_> {
@@ -275,7 +276,7 @@ impl Drop for WaitingTurn<'_> {
     }
 }
 
-/// When files were changed last, and how large they are.
+/// Modification times and sizes of files.
 fn state(files: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
     let of = |path: &PathBuf| {
         let metadata = std::fs::metadata(path).ok()?;
@@ -284,8 +285,8 @@ fn state(files: &[PathBuf]) -> Vec<Option<(SystemTime, u64)>> {
     files.iter().map(of).collect()
 }
 
-/// Asks each request for its user. Routes that ask for a token of their own have no room for a user.
-/// The rules are those with which [`headers`] took the request in.
+/// Authenticates each request. Routes with their own token are exempt, because a request has only one
+/// `Authorization` header. The rules are those that [`headers`] attached to the request.
 pub async fn users(
     State(guard): State<Arc<Guard>>,
     Extension(rules): Extension<Arc<Rules>>,
@@ -306,14 +307,13 @@ pub async fn users(
         }
         Verdict::Later => {
             let wait = [(header::RETRY_AFTER, "10")];
-            let text = "too many wrong passwords from here; try again later\n";
+            let text = "too many wrong passwords from this address; try again later\n";
             (StatusCode::TOO_MANY_REQUESTS, wait, text).into_response()
         }
     }
 }
 
-/// Adds to each answer what keeps browsers from misreading it, and the headers of the file. It comes
-/// before [`users`].
+/// Adds security headers and the headers from the file to each response. It runs before [`users`].
 pub async fn headers(
     State(guard): State<Arc<Guard>>,
     mut request: Request,
@@ -333,7 +333,7 @@ pub async fn headers(
             "default-src 'none'; frame-ancestors 'none'",
         ),
     ] {
-        // A page says itself what it needs.
+        // A page sets its own policy.
         headers
             .entry(name)
             .or_insert(HeaderValue::from_static(value));
@@ -389,7 +389,7 @@ impl Rules {
         })
     }
 
-    /// What is left of the rate limit, where it has not changed.
+    /// Keeps the remaining budget of the rate limit if the limit has not changed.
     fn keep_limit(&mut self, before: &Rules) {
         if let (Some(own), Some(old)) = (&mut self.limit, &before.limit)
             && own.0 == old.0
@@ -398,8 +398,8 @@ impl Rules {
         }
     }
 
-    /// The answer to a request that is one too many. Health checks are none: they would restart the
-    /// exporter because others ask too often.
+    /// The response to a request above the rate limit. Health checks are exempt: refusing them would restart
+    /// the exporter because other clients send too many requests.
     fn refusal(&self, request: &Request) -> Option<Response> {
         let (rate, limit) = self.limit.as_ref()?;
         let is_health = matches!(request.uri().path(), "/-/healthy" | "/-/ready");

@@ -1,5 +1,4 @@
-//! How often an address may be wrong about a password: checking one costs a tenth of a second of a
-//! processor.
+//! Limits wrong passwords per address: checking a password takes a tenth of a second of CPU time.
 
 use std::{
     collections::HashMap,
@@ -8,14 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// So many checks an address may ask for at once.
+/// The number of checks that an address may request at once.
 const BURST: f64 = 10.0;
-/// One more in such a time.
+/// The time after which an address gets one more check.
 const REFILL: Duration = Duration::from_secs(6);
-/// So many addresses are told apart; a few bytes each.
+/// The maximum number of tracked addresses; each takes a few bytes.
 const MAX_ADDRESSES: usize = 10_000;
 
-/// The checks that each address has left.
+/// The remaining checks of each address.
 #[derive(Default)]
 pub(super) struct Guesses(Mutex<HashMap<Option<IpAddr>, Left>>);
 
@@ -24,7 +23,7 @@ struct Left {
     at: Instant,
 }
 
-/// Whoever has one address of IPv6 has 2^64 of them.
+/// A client with one IPv6 address usually has 2^64 of them, so the /64 network counts.
 fn whose(address: Option<IpAddr>) -> Option<IpAddr> {
     match address {
         Some(IpAddr::V6(address)) => {
@@ -51,7 +50,7 @@ impl Guesses {
         if all.len() >= MAX_ADDRESSES && !all.contains_key(&address) {
             all.retain(|_, own| refilled(own) < BURST);
             if all.len() >= MAX_ADDRESSES {
-                // More addresses than that guess at the same time.
+                // More than the maximum number of addresses are guessing at the same time.
                 return false;
             }
         }
@@ -68,7 +67,7 @@ impl Guesses {
         true
     }
 
-    /// The address knew the password: that was no guess.
+    /// Returns the check to an address that knew the password.
     pub(super) fn right(&self, address: Option<IpAddr>) {
         self.lock().remove(&whose(address));
     }

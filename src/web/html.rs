@@ -1,4 +1,4 @@
-//! What all pages for people share: the style sheet, and the headers that keep a page to itself.
+//! What all HTML pages share: the style sheet, and headers that isolate a page.
 
 use std::sync::LazyLock;
 
@@ -9,12 +9,12 @@ use axum::{
 use base64::{Engine, prelude::BASE64_STANDARD};
 use sha2::{Digest, Sha256};
 
-/// The style of all pages; inline, so that a page is one request, whatever proxy stands before it.
+/// The style of all pages. It is inline, so that a page is a single request behind any proxy.
 pub(super) const STYLE: &str = include_str!("style.css");
 /// The script of the status page; the page works without it.
 pub(super) const SCRIPT: &str = include_str!("status.js");
 
-/// Nothing is loaded but what the page itself holds, and nobody frames it.
+/// A page loads nothing from elsewhere and cannot be framed.
 static POLICY: LazyLock<String> = LazyLock::new(|| {
     let hash = |text: &str| BASE64_STANDARD.encode(Sha256::digest(text.as_bytes()));
     format!(

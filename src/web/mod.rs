@@ -1,4 +1,4 @@
-//! The HTTP side: the accept loop, the routes, and the status page for people.
+//! The HTTP server: the accept loop, the routes, and the status page.
 //!
 //! | endpoint | |
 //! |---|---|
@@ -7,8 +7,8 @@
 //! | `GET /metrics` | the exposition (`--web.telemetry-path`) |
 //! | `GET /-/healthy`, `GET /-/ready` | for orchestrators |
 //! | `POST /-/reload` | with `--web.enable-lifecycle` |
-//! | `GET /probe` | one message, asked for now |
-//! | `/api/v1/` | registration of sent messages, and what is known, with `server.api_token` |
+//! | `GET /probe` | queries one message now |
+//! | `/api/v1/` | registration of sent messages, and the exporter's state, with `server.api_token` |
 //! | `POST /webhooks/` | reports that vendors push, with the account's `webhook_token` |
 
 mod api;
@@ -56,7 +56,7 @@ use crate::{
 /// How long a reload may take before its caller is told to look at the log.
 const RELOAD_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A request to read the configuration again; the answer says what is wrong with it.
+/// A request to reload the configuration; the reply contains the problems.
 pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 
 /// What the routes need.
@@ -64,9 +64,9 @@ pub type ReloadRequest = oneshot::Sender<Result<(), String>>;
 pub struct AppState {
     /// All series.
     pub table: Arc<Table>,
-    /// What makes scrapes of them.
+    /// Renders the series for scrapes.
     pub exposition: Arc<Exposition>,
-    /// The time of a visit.
+    /// The clock.
     pub clock: Clock,
     /// `--web.telemetry-path`.
     pub telemetry_path: Arc<str>,
@@ -76,25 +76,25 @@ pub struct AppState {
     pub reload: mpsc::Sender<ReloadRequest>,
     /// The file that a reload reads again.
     pub config_file: Option<Arc<str>>,
-    /// What the status page remembers: delivery rates, and the conditions of alerts.
+    /// What the status page remembers: delivery rates, and the state of alert conditions.
     pub monitor: Arc<Monitor>,
-    /// What the series do not say: the words for people.
+    /// The part of the status page that the series do not contain.
     pub status: Arc<dyn Fn() -> ExporterStatus + Send + Sync>,
-    /// Who scrapes how often.
+    /// Tracks how often each scraper scrapes.
     pub scrapers: Arc<Scrapers>,
     /// `zero_hold`, which a reload can change.
     pub zero_hold: Arc<dyn Fn() -> Duration + Send + Sync>,
     /// The exporter behind the endpoints for programs.
     pub backend: Arc<dyn Backend>,
-    /// The room for answers that are being made.
+    /// Limits the number of responses that are prepared at the same time.
     pub making: Making,
 }
 
-/// So many answers are made at a time for each processor.
+/// The number of responses that are prepared at the same time, per CPU.
 const MAKING: usize = 2;
 
-/// Answers that take a processor are made a few at a time: whoever asks for thousands of them keeps
-/// neither health checks nor vendors' answers waiting.
+/// CPU-intensive responses are prepared a few at a time, so that a client that asks for thousands of them
+/// delays neither health checks nor the processing of vendors' answers.
 #[derive(Clone)]
 pub struct Making {
     scrapes: Arc<Semaphore>,
@@ -112,7 +112,7 @@ impl Default for Making {
     }
 }
 
-/// Waits for a place; none is ever closed.
+/// Waits for a permit; the semaphore is never closed.
 async fn turn(room: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
     room.clone().acquire_owned().await.ok()
 }
@@ -161,7 +161,7 @@ async fn metrics(
     if scrape.is_ready() {
         return answer(scrape.answer());
     }
-    // Writing out many series takes longer than other requests should wait for.
+    // Rendering many series would delay other requests on the same thread.
     let work = move || {
         let _turn = turn;
         scrape.answer()
@@ -175,7 +175,7 @@ async fn metrics(
     }
 }
 
-/// An answer out of ready parts.
+/// A response made of prepared parts.
 fn answer((headers, parts): (HeaderMap, Parts)) -> Response {
     (headers, Body::new(parts)).into_response()
 }
@@ -213,7 +213,7 @@ async fn reload(State(app): State<AppState>) -> Response {
     match tokio::time::timeout(RELOAD_TIMEOUT, answer).await {
         Ok(Ok(Ok(()))) => "reloaded\n".into_response(),
         Ok(Ok(Err(problems))) => {
-            // What a message file says wrongly is quoted.
+            // Errors quote the contents of message files.
             let problems = format!("{}\n", redact::masked(&problems));
             (StatusCode::INTERNAL_SERVER_ERROR, problems).into_response()
         }
@@ -225,7 +225,7 @@ async fn reload(State(app): State<AppState>) -> Response {
     }
 }
 
-/// Observes delivery rates and the conditions of alerts for the status page, for ever.
+/// Observes delivery rates and alert conditions for the status page, until the process ends.
 pub async fn watch(app: AppState) {
     loop {
         let own = app.clone();
@@ -244,7 +244,7 @@ async fn status_page(
     State(app): State<AppState>,
     parameters: Result<Query<status::Parameters>, QueryRejection>,
 ) -> Response {
-    // An odd address is no reason to show nothing.
+    // Invalid parameters must not prevent the page from being shown.
     let parameters = parameters.map(|Query(parameters)| parameters);
     let parameters = parameters.unwrap_or_default();
     let turn = turn(&app.making.pages).await;

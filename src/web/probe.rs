@@ -1,4 +1,4 @@
-//! `/probe`: the multi-target pattern. One message of a configured account, asked for now.
+//! `/probe`: the multi-target pattern. Queries one message of a configured account now.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ pub(super) async fn probe(
     };
     if !account.vendor.has_messages() {
         return bad(format!(
-            "{} hands its reports out once; a probe would lose them",
+            "{} delivers its reports only once; a probe would lose them",
             account.vendor
         ));
     }

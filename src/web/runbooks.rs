@@ -1,5 +1,5 @@
-//! `/runbooks/`: what to do about each alert, from the files in `docs/runbooks`, which the binary
-//! holds. Alerts and the status page link here.
+//! `/runbooks/`: what to do about each alert, from the files in `docs/runbooks`, which are compiled into the
+//! binary. Alerts and the status page link here.
 
 use askama::Template;
 use axum::{
@@ -19,7 +19,7 @@ static RUNBOOKS: &[(&str, &str)] = &include!(concat!(env!("OUT_DIR"), "/runbooks
 /// The routes.
 pub(super) fn router() -> Router<AppState> {
     Router::new()
-        // With the slash, the links of the list are relative: a proxy may serve it below a prefix.
+        // With the trailing slash the list can use relative links, which work below a proxy's path prefix.
         .route(
             "/runbooks",
             get(async || {
@@ -136,7 +136,7 @@ fn render(markdown: &str) -> String {
     body
 }
 
-/// Where a link to another file of the repository leads on this server; `None`: as it stands.
+/// The target on this server of a link to another file of the repository; `None` to leave the link unchanged.
 fn target(link: &str) -> Option<String> {
     let (path, fragment) = link.split_once('#').unwrap_or((link, ""));
     let name = path.trim_start_matches("./").strip_suffix(".md")?;

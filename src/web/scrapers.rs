@@ -1,6 +1,6 @@
-//! Watches how often Prometheus comes: if it comes less often than `zero_hold` it can miss that a
-//! counter was 0, and with it the counter's first increase. Other clients, such as curl or a browser,
-//! compute no increases, so they are not judged.
+//! Watches how often Prometheus scrapes. If it scrapes less often than every `zero_hold`, it can miss a
+//! counter's initial 0, and with it the first increase. Other clients, such as curl or a browser, compute no
+//! increases, so they are ignored.
 
 use std::{
     collections::HashMap,
@@ -11,26 +11,26 @@ use std::{
 
 use delivery_clock::Moment;
 
-/// A scraper that has not come for so long is forgotten.
+/// A scraper is forgotten after this time without a scrape.
 const FORGOTTEN: Duration = Duration::from_secs(3600);
-/// The most clients that are told apart.
+/// The maximum number of tracked clients.
 const MAX_CLIENTS: usize = 1000;
 
-/// Who scrapes: an address and a program.
+/// A scraper, identified by address and program.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Client {
-    /// Where it is.
+    /// Its address.
     pub address: IpAddr,
     /// Its `User-Agent`.
     pub program: String,
-    /// It sent `X-Prometheus-Scrape-Timeout-Seconds`, as Prometheus does: it comes by a schedule.
+    /// Whether it sent `X-Prometheus-Scrape-Timeout-Seconds`, as Prometheus does: it scrapes on a schedule.
     pub scheduled: bool,
 }
 
 #[derive(Clone, Copy)]
 struct Visits {
     last: Moment,
-    /// The pause between its last two visits.
+    /// The interval between its last two scrapes.
     pause: Option<Duration>,
 }
 
@@ -41,7 +41,7 @@ pub struct Scrapers {
 }
 
 impl Scrapers {
-    /// A client comes. Whether all scrapers come often enough for `zero_hold`.
+    /// Records a scrape, and returns whether all scrapers scrape often enough for `zero_hold`.
     pub fn visit(&self, client: Client, now: Moment, zero_hold: Duration) -> bool {
         let mut visits = self.visits.lock().unwrap_or_else(PoisonError::into_inner);
         let forgotten = FORGOTTEN.max(zero_hold * 10);

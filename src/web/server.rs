@@ -1,8 +1,8 @@
-//! The accept loop: listens, limits, and stops in good order.
+//! The accept loop: listens, enforces limits, and shuts down gracefully.
 //!
-//! `axum::serve` can neither limit the time that a client takes nor the number of connections, so
-//! connections are served by hyper-util's builder, with TLS where the guard asks for it, under the
-//! deadlines of `web::connections`.
+//! `axum::serve` can limit neither the time that a client takes nor the number of connections. So
+//! hyper-util's builder serves the connections, with TLS if the guard requires it, under the deadlines of
+//! `web::connections`.
 
 use std::{convert::Infallible, io, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -32,20 +32,20 @@ use super::{
     peer::Peer,
 };
 
-/// A client of HTTP/2 is asked so often whether it is still there.
+/// The interval of HTTP/2 keep-alive pings.
 const PING_EVERY: Duration = Duration::from_secs(20);
-/// Requests at a time over one connection of HTTP/2. Prometheus makes one, a browser a few.
+/// The maximum number of concurrent requests on an HTTP/2 connection. Prometheus uses one, a browser a few.
 const MAX_STREAMS: u32 = 8;
-/// What is written of one answer before the client takes it.
+/// The maximum number of bytes of a response to buffer before the client reads them.
 const SEND_BUFFER: usize = 64 << 10;
-/// The head of a request, over HTTP/2.
+/// The maximum size of a request's head over HTTP/2, in bytes.
 const MAX_HEAD: u32 = 16 << 10;
-/// So many connections are accepted before those that were are served.
+/// The number of connections to accept before the accepted ones are served.
 const HEARD_AFTER: usize = 16;
-/// The pause after a failed accept: it fails while the process has no file descriptor left.
+/// The pause after a failed accept, which fails while the process has no file descriptor left.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// The answer to a request that comes without TLS.
+/// The response to a request without TLS.
 const PLAIN: &[u8] = b"HTTP/1.0 400 Bad Request\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\nThis server speaks HTTPS.\n";
 
 /// A server that cannot start.
@@ -59,12 +59,12 @@ pub enum ListenError {
         /// What is wrong with it.
         what: String,
     },
-    /// Somebody else listens there, or the address is not of this machine.
+    /// Another process listens there, or the address does not belong to this machine.
     #[error("--web.listen-address={address:?}: {source}")]
     Bind {
         /// As it was given.
         address: String,
-        /// What the system says.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -91,7 +91,7 @@ pub async fn listen(address: &str) -> Result<Vec<TcpListener>, ListenError> {
         .parse()
         .map_err(|_| unreadable("has no port between 0 and 65535"))?;
     if host.is_empty() {
-        // The wildcard of IPv6 takes IPv4 too; a machine without IPv6 has only the other.
+        // The IPv6 wildcard also accepts IPv4; a machine without IPv6 has only the IPv4 wildcard.
         let both = SocketAddr::from(([0u16; 8], port));
         let listener = match TcpListener::bind(both).await {
             Ok(listener) => listener,
@@ -123,8 +123,8 @@ pub async fn listen(address: &str) -> Result<Vec<TcpListener>, ListenError> {
     }
 }
 
-/// Serves `router` on all `listeners` until `stop` turns true; then takes no new connection, and
-/// lets requests that are being answered end within `grace`.
+/// Serves `router` on all `listeners` until `stop` becomes true. Then it accepts no new connections, and
+/// gives requests in progress `grace` to finish.
 pub async fn serve(
     listeners: Vec<TcpListener>,
     router: Router,
@@ -165,7 +165,7 @@ async fn accept(
     connections: Arc<Connections>,
     grace: Duration,
 ) {
-    // The deadlines of heads are those of `connections`: hyper's would close idle connections too.
+    // The deadlines for heads are those of `connections`: hyper's timeout would also close idle connections.
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder.http1().timer(TokioTimer::new());
     builder
@@ -203,7 +203,7 @@ async fn accept(
         tokio::spawn(async move {
             let work = async {
                 let rules = guard.rules().await;
-                // A client that goes away, or speaks no TLS, is its own affair.
+                // A client that disconnects or does not use TLS is not an error of the server.
                 match &rules.tls {
                     None => client.serve(stream, &admitted).await,
                     Some(tls) => {
@@ -221,7 +221,7 @@ async fn accept(
         accepted_at_once += 1;
         if accepted_at_once == HEARD_AFTER {
             accepted_at_once = 0;
-            // Whoever has come is heard before others come, who may need the room.
+            // Serves accepted connections before accepting others, which may displace them.
             tokio::task::yield_now().await;
         }
     }
@@ -259,7 +259,7 @@ impl Client {
     }
 }
 
-/// TLS, unless the client speaks none: one that speaks HTTP is told.
+/// The TLS handshake. A client that sends plain HTTP gets a response that says so.
 async fn handshake(mut stream: TcpStream, tls: &Arc<ServerConfig>) -> Option<TlsStream<TcpStream>> {
     let mut first = [0];
     if stream.peek(&mut first).await.ok()? > 0 && first[0].is_ascii_uppercase() {
@@ -269,7 +269,7 @@ async fn handshake(mut stream: TcpStream, tls: &Arc<ServerConfig>) -> Option<Tls
     TlsAcceptor::from(tls.clone()).accept(stream).await.ok()
 }
 
-/// Answers are written at once: a scrape is one big write, a health check a small one.
+/// Disables Nagle's algorithm: a scrape is one large write, a health check a small one.
 fn prepare(stream: &TcpStream) {
     let _ = stream.set_nodelay(true);
 }

@@ -1,16 +1,16 @@
 "use strict";
 (() => {
-  // How often the page loads its own content again, in milliseconds.
+  // How often the page reloads its content, in milliseconds.
   const REFRESH_EVERY = 15000;
-  // How long after the last key a search begins.
+  // The delay between the last key press and the search, in milliseconds.
   const SEARCH_AFTER = 250;
-  // What is replaced then; the form between them is the reader's.
+  // The elements that a reload replaces; the form between them keeps the reader's input.
   const PARTS = ["top", "live"];
   const element = (id) => document.getElementById(id);
   const time = { hour: "2-digit", minute: "2-digit" };
   const day = { day: "numeric", month: "short" };
 
-  // Times in the reader's own zone; UTC stays as the title.
+  // Shows times in the reader's time zone; the title keeps UTC.
   const localise = (root) => {
     for (const stamp of root.querySelectorAll("time")) {
       const at = new Date(stamp.dateTime);
@@ -26,7 +26,7 @@
   toggle.type = "button";
   toggle.id = "toggle";
   const label = () => {
-    toggle.textContent = paused ? "Go on refreshing" : "Stop refreshing";
+    toggle.textContent = paused ? "Resume refreshing" : "Stop refreshing";
     element("refreshing").replaceChildren(paused ? "; refreshing is stopped " : `; refreshed every ${REFRESH_EVERY / 1000} s `, toggle);
   };
   toggle.addEventListener("click", () => {
@@ -36,7 +36,7 @@
     if (!paused) refresh();
   });
 
-  // Replaces the content, and keeps what is open, where the reader is, and what has the focus.
+  // Replaces the content, and keeps open details, the scroll position and the focus.
   const show = (text) => {
     const next = new DOMParser().parseFromString(text, "text/html");
     const parts = PARTS.map((id) => [element(id), next.getElementById(id)]);
@@ -51,7 +51,7 @@
       : focused?.matches("summary") ? `#${CSS.escape(focused.parentElement.id)} > summary`
       : own("href") ? `main [href="${CSS.escape(own("href"))}"]` : null;
     const selection = document.getSelection();
-    // Replaced text could not be copied.
+    // Replacing selected text would prevent the reader from copying it.
     if (selection && !selection.isCollapsed && holds(selection.anchorNode)) return;
     const place = { left: window.scrollX, top: window.scrollY, behavior: "instant" };
     localise(next);
@@ -78,7 +78,7 @@
       const answer = await fetch(location.pathname + location.search, { cache: "no-store", signal: AbortSignal.timeout(10000) });
       if (!answer.ok) throw new Error(`status ${answer.status}`);
       const text = await answer.text();
-      // A later search may have been answered before.
+      // A later search may already have been answered.
       if (own !== number) return;
       show(text);
       shownAt = new Date();

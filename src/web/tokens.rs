@@ -1,4 +1,4 @@
-//! Tokens of requests, and whether they are right.
+//! Reads and verifies the tokens of requests.
 
 use axum::http::{HeaderMap, header};
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -6,12 +6,12 @@ use sha2::{Digest, Sha256};
 
 use crate::secret::Secret;
 
-/// The token after `Bearer`.
+/// The token of a `Bearer` header.
 pub(super) fn bearer(headers: &HeaderMap) -> Option<String> {
     scheme(headers, "bearer").map(str::to_owned)
 }
 
-/// The user and the password of `Basic`.
+/// The user and the password of a `Basic` header.
 pub(super) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     let bytes = STANDARD.decode(scheme(headers, "basic")?).ok()?;
     let text = String::from_utf8(bytes).ok()?;
@@ -19,7 +19,7 @@ pub(super) fn basic(headers: &HeaderMap) -> Option<(String, String)> {
     Some((user.to_owned(), password.to_owned()))
 }
 
-/// The password of `Basic`, whatever the user is called.
+/// The password of a `Basic` header, for any user name.
 pub(super) fn basic_password(headers: &HeaderMap) -> Option<String> {
     basic(headers).map(|(_, password)| password)
 }
@@ -30,7 +30,8 @@ fn scheme<'h>(headers: &'h HeaderMap, scheme: &str) -> Option<&'h str> {
     word.eq_ignore_ascii_case(scheme).then(|| rest.trim())
 }
 
-/// Whether a token is the secret. Digests are compared, so that the time tells nothing about it.
+/// Whether a token equals the secret. Digests are compared, so that the response time reveals nothing about
+/// it.
 pub(super) fn is_right(token: Option<&str>, secret: &Secret) -> bool {
     let digest = |text: &str| Sha256::digest(text.as_bytes());
     token.is_some_and(|token| digest(token) == digest(secret.expose()))

@@ -1,4 +1,4 @@
-//! `/webhooks`: vendors push delivery reports here, into the same ledger as the polled ones.
+//! `/webhooks`: vendors push delivery reports here, which are counted in the same ledger as polled ones.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -14,8 +14,8 @@ use axum::{
 use super::{AppState, tokens};
 use crate::{config::Account, providers::Vendors};
 
-/// The routes of the vendors that push. A vendor may be unable to send a header: the token can be the
-/// path's end, which nobody logs.
+/// The routes of the vendors that push. Some vendors cannot send a header, so the token can also be the end
+/// of the path, which is never logged.
 pub(super) fn router(vendors: Vendors) -> Router<AppState> {
     let paths: BTreeSet<&'static str> = vendors
         .iter()
@@ -56,12 +56,12 @@ async fn take(
     };
     let known = known.filter(pushes_here);
     let Some(secret) = known.and_then(|own| own.webhook_token.as_ref()) else {
-        return (StatusCode::NOT_FOUND, "there is no such webhook\n").into_response();
+        return (StatusCode::NOT_FOUND, "no such webhook\n").into_response();
     };
     if !tokens::is_right(token, secret) {
         app.backend.refused(account);
         let scheme = [(header::WWW_AUTHENTICATE, "Bearer, Basic realm=\"webhook\"")];
-        let text = "send the account's webhook_token: as bearer token, as password, or at the end of the path\n";
+        let text = "send the account's webhook_token as a bearer token, as a password, or at the end of the path\n";
         return (StatusCode::UNAUTHORIZED, scheme, text).into_response();
     }
     let body = match to_bytes(request.into_body(), app.backend.max_body()).await {
@@ -76,7 +76,7 @@ async fn take(
             } else {
                 StatusCode::BAD_REQUEST
             };
-            return (status, "the body cannot be taken\n").into_response();
+            return (status, "the body cannot be accepted\n").into_response();
         }
     };
     match app.backend.pushed(account, body).await {
@@ -86,7 +86,7 @@ async fn take(
             tracing::error!(
                 account,
                 error,
-                "a pushed body cannot be kept; the vendor will send it again"
+                "a pushed body cannot be stored; the vendor will send it again"
             );
             (StatusCode::SERVICE_UNAVAILABLE, "try again\n").into_response()
         }

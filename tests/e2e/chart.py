@@ -32,7 +32,7 @@ REFUSED = {
     "no database": ({"store": {"type": "postgresql"}}, "no database is named"),
     "two databases": (
         {"store": {"type": "postgresql", "postgresql": {"existingSecret": "s"}}, "config": {"store": {"url_file": "f"}}},
-        "The database has two names",
+        "The database is configured twice",
     ),
     "a database for an unknown configuration": (
         {"store": {"type": "postgresql", "postgresql": {"existingSecret": "s"}}, "configExistingSecretName": "c"},
@@ -44,11 +44,11 @@ REFUSED = {
             "store": {"type": "postgresql", "postgresql": {"existingSecret": "s"}},
             "persistence": {"existingClaim": "c"},
         },
-        "the volume of one replica",
+        "is a single volume",
     ),
     "a job that alerts do not find": (
         {"nameOverride": "dx", "serviceMonitor": {"enabled": True}, "prometheusRule": {"enabled": True}},
-        'look for "delivery" in the name of the job',
+        'need "delivery" in the name of the job',
     ),
     "a budget in two ways": (
         {

@@ -192,12 +192,12 @@ async fn long_work_shows_its_progress_on_a_terminal_alone() {
     })
     .await
     .unwrap();
-    assert!(shown.contains("asking the vendors"), "{shown}");
+    assert!(shown.contains("querying the vendors"), "{shown}");
     assert!(shown.contains("# EOF"), "{shown}");
     assert!(!piped.contains("asking"), "{piped}");
     assert!(!piped.contains('\u{1b}'), "{piped}");
     assert!(served.contains("opening the ledger"), "{served}");
-    assert!(others[0].contains("asking for history"), "{}", others[0]);
+    assert!(others[0].contains("fetching history"), "{}", others[0]);
     assert!(
         others[1].contains("reading the quarantine"),
         "{}",

@@ -243,7 +243,7 @@ async fn two_processes_never_share_a_spool() {
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
-        said.contains("another delivery-exporter has this spool"),
+        said.contains("another delivery-exporter uses this spool"),
         "{said}"
     );
 }

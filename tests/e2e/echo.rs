@@ -345,12 +345,15 @@ async fn what_is_sent_is_never_shown_however_it_comes_back() {
     fs::write(directory.path().join("config.yaml"), wrong.to_string()).unwrap();
     exporter.signal("HUP");
     eventually_within(patience, "the reload is refused", async || {
-        exporter.log().contains("the old one goes on").then_some(())
+        exporter
+            .log()
+            .contains("the old one stays in force")
+            .then_some(())
     })
     .await;
     texts.push(("/ after a reload".into(), exporter.get("/").await.1));
     let log = exporter.log();
-    assert!(log.contains("asking the vendor failed"), "{log}");
+    assert!(log.contains("querying the vendor failed"), "{log}");
     texts.extend(log.lines().map(|line| ("log".to_owned(), line.to_owned())));
     drop(exporter);
     for (name, secret) in &secrets {

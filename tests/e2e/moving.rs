@@ -98,7 +98,7 @@ async fn a_ledger_moves_to_postgresql_and_back_and_counts_on() {
     );
     let (status, _, wrong) = migrate(directory.path(), &sqlite, &server.url());
     assert_eq!(status, Some(1));
-    assert!(wrong.contains("has a ledger already"), "{wrong}");
+    assert!(wrong.contains("already contains a ledger"), "{wrong}");
 
     let on_postgres = on(&config, &json!(server.url()));
     let exporter = Exporter::start(directory.path(), &on_postgres).await;

@@ -222,7 +222,7 @@ async fn a_backup_of_a_running_exporter_is_a_ledger_that_goes_on() {
     assert_eq!(mode(&copy), 0o600);
     let (status, _, wrong) = run(&["backup", &name], directory.path());
     assert_eq!(status, Some(1));
-    assert!(wrong.contains("is there already"), "{wrong}");
+    assert!(wrong.contains("already exists"), "{wrong}");
     assert!(copy.exists(), "an earlier backup stays");
     drop(exporter);
 

@@ -260,7 +260,7 @@ async fn in_trouble_the_status_page_says_why_and_what_to_do() {
     }
     let text = exporter.get("/").await.1;
     assert!(
-        text.contains("is refused; the one of") && text.contains("interval"),
+        text.contains("The configuration reload at") && text.contains("interval"),
         "the reload"
     );
     for secret in [

@@ -84,7 +84,7 @@ async fn a_reload_that_fails_late_leaves_everything_as_it_was() {
         let status: Value = serde_json::from_str(&status).unwrap();
         let accounts = status["accounts"].as_array().unwrap();
         assert_eq!(accounts.len(), 1, "{status}");
-        assert!(exporter.log().contains("the old one goes on"));
+        assert!(exporter.log().contains("the old one stays in force"));
     }
     // What was in the way is gone: the same configuration is taken.
     fs::remove_file(path.join("spool/new")).unwrap();

@@ -56,7 +56,7 @@ async fn replay_counts_what_can_be_read_now_and_leaves_the_rest() {
     let (status, said) = replay(directory).await;
     assert_eq!(status, Some(1));
     assert!(
-        said.contains("another delivery-exporter has this spool"),
+        said.contains("another delivery-exporter uses this spool"),
         "{said}"
     );
     exporter.kill();
@@ -83,9 +83,9 @@ async fn replay_counts_what_can_be_read_now_and_leaves_the_rest() {
     let (status, said) = replay(directory).await;
     assert_eq!(status, Some(2), "{said}");
     assert!(
-        said.contains(&format!("mail {body}: 1 reports counted, 1 counted before; something stays: a report cannot be read"))
-            && said.contains("mail 00000000000000000900.body: 2 reports counted; all of it could be read")
-            && said.contains("3 reports counted; of 1 bodies something stays"),
+        said.contains(&format!("mail {body}: 1 reports counted, 1 already counted; a part remains in quarantine: a report cannot be read"))
+            && said.contains("mail 00000000000000000900.body: 2 reports counted; everything could be parsed")
+            && said.contains("3 reports counted; 1 bodies remain in quarantine"),
         "{said}"
     );
     for other in ["9.body", "18446744073709551616.body"] {
@@ -98,7 +98,7 @@ async fn replay_counts_what_can_be_read_now_and_leaves_the_rest() {
     fs::remove_file(quarantine.join(&body)).unwrap();
     let (status, said) = replay(directory).await;
     assert_eq!(status, Some(0));
-    assert!(said.contains("nothing is in quarantine"), "{said}");
+    assert!(said.contains("the quarantine is empty"), "{said}");
 
     let exporter = Exporter::start(directory, &config).await;
     let metrics = exporter.metrics().await;
@@ -144,7 +144,7 @@ async fn replay_counts_for_the_replica_that_holds_the_account() {
     let (status, said) = replay(other.path()).await;
     assert_eq!(status, Some(0), "{said}");
     assert!(
-        said.contains("1 reports counted, 1 counted before"),
+        said.contains("1 reports counted, 1 already counted"),
         "{said}"
     );
     // The holder takes it up within a minute, and whoever holds the account next at once.

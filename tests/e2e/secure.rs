@@ -264,7 +264,7 @@ fn check_and_start_refuse_a_bad_web_configuration() {
         ),
         (
             Some("tls_server_config: {cert_file: server.key, key_file: server.key}"),
-            "server.key has no certificate",
+            "server.key contains no certificate",
         ),
         (
             Some("tls_server_config: {cert_file: server.crt, key_file: server.crt}"),

@@ -7,7 +7,8 @@ use delivery_simulators::{Known, Options, World, credentials, engagelab};
 use serde_json::{Value, json};
 
 /// EngageLab's example with every level.
-pub const ENGAGELAB_EXAMPLE: &str = include_str!("engagelab-example.json");
+pub const ENGAGELAB_EXAMPLE: &str =
+    include_str!("../../src/providers/engagelab/fixtures/messages-example.json");
 
 /// Starts the vendors, with a little traffic and the vendors' own examples in it.
 pub async fn start(clock: &Clock) -> World {

@@ -29,7 +29,7 @@ def _compare() -> Row:
     return Row("The channel, or the vendor", [
         Panel(
             "line", "Channels across all vendors, share of their usual",
-            "A channel that is low at every vendor has a problem of its own. At least 100 expected deliveries per hour.",
+            "If a channel is low at every vendor, the channel itself has a problem. At least 100 expected deliveries per hour.",
             [Query(of_usual(by, "part", "1h", 100, *CHANNELS), "{{vendor_channel}}")], "percentunit", 12, 10, USUAL, bounds=(0, 150), soft_max=1.2, empty="No past yet: the rules need two days.",
         ),
         Panel(
@@ -90,7 +90,7 @@ def _traffic() -> list[Row]:
             Panel("line", "Messages behind the rates", "Messages that reached the selected age within the window: the rate of a single message says little.", [Query(grown("delivery_cohort_channel_messages_total", "vendor_channel", LABELS, AGE), "{{vendor_channel}}")], "short", 24, 9),
         ], closed=True),
         Row("EngageLab and Pushwoosh", [
-            bars("Targeted (EngageLab)", "Recipients meant.", ("targeted", "")),
+            bars("Targeted (EngageLab)", "Intended recipients.", ("targeted", "")),
             bars("Errors (Pushwoosh)", "Failed sends of each platform.", ("errors", "")),
             bars("Unshowable and inbox (Pushwoosh)", "Sends to users who switched notifications off, and opens from the application's inbox.", ("unshowable", "unshowable"), ("inbox_opened", "inbox")),
             Panel("bars", "Events of the log (Pushwoosh)", "Events by action and platform; the 20 most frequent.", [Query(per_bar("delivery_log_events_total", "action, platform, status") + largest(20, "action, platform, status", "delivery_log_events_total", LABELS), "{{action}} {{platform}} {{status}}")], "short", 24, 9),

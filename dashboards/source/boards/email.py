@@ -69,7 +69,7 @@ def _counts() -> Row:
     return Row("Volume and errors", [
         bars("Sent", "E-mails. For Infobip: e-mails with a first report.", "delivery_sent_total", APP, NAME),
         bars("Delivered", "E-mails that the mailbox provider accepted.", "delivery_delivered_total", APP, NAME),
-        bars("Bounces by kind", "hard: the address does not exist; soft: for now.", "delivery_bounces_total", "kind", "{{kind}}"),
+        bars("Bounces by kind", "hard: permanent, for example because the address does not exist; soft: temporary.", "delivery_bounces_total", "kind", "{{kind}}"),
     ])
 
 

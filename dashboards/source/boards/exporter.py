@@ -19,30 +19,30 @@ def _now() -> Row:
 
     good: Steps = [(None, "red"), (1, "green")]
     return Row("Is the exporter healthy?", [
-        stat("Accounts failing", "Accounts whose last pass got no good answer.", 'count(delivery_up{job=~"$job",provider=~"$provider",account=~"$account"} == 0) or vector(0)', "none", ANY_IS_BAD, {"0": ("none", "green")}),
-        stat("Most overdue", "How long ago the oldest unanswered query was due. Over 15 minutes there is an alert.", f"clamp_min({age}, 0)", "s", [(None, "green"), (900, "red")], {"0": ("nothing", "green")}),
+        stat("Accounts failing", "Accounts whose last pass got no successful answer.", 'count(delivery_up{job=~"$job",provider=~"$provider",account=~"$account"} == 0) or vector(0)', "none", ANY_IS_BAD, {"0": ("none", "green")}),
+        stat("Most overdue", "How long ago the oldest unanswered query was due. An alert fires above 15 minutes.", f"clamp_min({age}, 0)", "s", [(None, "green"), (900, "red")], {"0": ("nothing", "green")}),
         stat("Ledger", "Whether the store can be written.", _worst("delivery_exporter_store_up"), "none", good, {"1": ("writable", "green"), "0": ("down", "red")}),
         stat("Last reload", "Whether the last reload of the configuration succeeded.", _worst("delivery_exporter_config_last_reload_successful"), "none", good, {"1": ("successful", "green"), "0": ("refused", "red")}),
-        stat("Scrapes", "Whether Prometheus comes more often than zero_hold: new counters have to be seen at 0.", _worst("delivery_exporter_zero_hold_sufficient"), "none", good, {"1": ("often enough", "green"), "0": ("too seldom", "red")}),
-        stat("Quarantined bodies", "Bodies of reports that could not be read; they wait for `replay`.", f"sum({select('delivery_exporter_quarantined_bodies', JOB)})", "none", ANY_IS_BAD, {"0": ("none", "green")}),
+        stat("Scrapes", "Whether Prometheus scrapes more often than every zero_hold, so that it sees new counters at 0.", _worst("delivery_exporter_zero_hold_sufficient"), "none", good, {"1": ("often enough", "green"), "0": ("too seldom", "red")}),
+        stat("Quarantined bodies", "Bodies of reports that could not be parsed; `replay` can retry them.", f"sum({select('delivery_exporter_quarantined_bodies', JOB)})", "none", ANY_IS_BAD, {"0": ("none", "green")}),
     ])
 
 
 def _accounts() -> Row:
     return Row("Which account, and why", [
         Panel(
-            "states", "Accounts", "Whether the last pass in which anything was due got a good answer.",
+            "states", "Accounts", "Whether the last pass with anything due got a successful answer.",
             [Query('max by(account, provider) (delivery_up{job=~"$job",provider=~"$provider",account=~"$account"})', "{{account}} ({{provider}})")], "none", 12, 9, [(None, "red"), (1, "green")], words=ANSWERS,
         ),
         Panel(
-            "states", "Data sets", "Whether nothing failed in the last pass that asked for the data set.",
+            "states", "Data sets", "Whether no query failed in the last pass that included the data set.",
             [Query(f"min by(account, dataset) ({select('delivery_exporter_collect_success', ACCOUNT)})", "{{account}} {{dataset}}")], "none", 12, 9, [(None, "red"), (1, "green")], words={"1": ("good", "green"), "0": ("failed", "red")},
         ),
         Panel(
             "bars", "Failures by reason", "Failed queries of vendors.", [Query(per_bar("delivery_exporter_collect_failures_total", "account, reason", ACCOUNT) + " > 0", "{{account}} {{reason}}")], "short", 12, 9, empty="None",
         ),
         Panel(
-            "line", "Overdue", "How long ago the oldest unanswered query was due. The dashed line is where the alert begins.",
+            "line", "Overdue", "How long ago the oldest unanswered query was due. The dashed line is the alert's threshold.",
             [Query(f"clamp_min(max by(account, dataset) (time() - ({select('delivery_exporter_due_timestamp_seconds', ACCOUNT)} > 0)), 0)", "{{account}} {{dataset}}")], "s", 12, 9, LATE, soft_max=1000, limits=True,
         ),
     ])
@@ -89,13 +89,13 @@ def _closed() -> list[Row]:
         Panel("table", "Dropped series by family", "Within 24 hours.", [Query(grown("delivery_exporter_series_dropped_total", "account, family", ACCOUNT, window="1d") + " > 0", "series")], width=8, height=8, empty="None", columns=[Column("account", "Account", 110), Column("family", "Family"), Column("series", "Series", 80, "locale", 0)], sort=[("Series", True)]),
         Panel("bars", "OTLP points", "Points by the receiver's answer.", [Query(per_bar("delivery_exporter_otlp_points_total", "outcome", JOB), "{{outcome}}")], "short", 8, 8, empty="OTLP is off."),
         Panel("stat", "Configuration loaded", "When the running configuration was loaded.", [Query(f"max({select('delivery_exporter_config_last_reload_success_timestamp_seconds', JOB)}) * 1000", "taken")], "dateTimeFromNow", 8, 8),
-        Panel("table", "Version", "What runs.", [Query(f"max by(instance, version, revision) ({select('delivery_exporter_build_info', JOB)})", "one")], width=8, height=8, columns=[Column("instance", "Instance"), Column("version", "Version", 90), Column("revision", "Revision", 110)]),
+        Panel("table", "Version", "The running version.", [Query(f"max by(instance, version, revision) ({select('delivery_exporter_build_info', JOB)})", "one")], width=8, height=8, columns=[Column("instance", "Instance"), Column("version", "Version", 90), Column("revision", "Revision", 110)]),
     ]
     process = [
         line("Memory", "Resident memory.", (select("process_resident_memory_bytes", JOB), "{{instance}}"), unit="bytes"),
         line("CPU", "Share of one processor; several can be busy. Possible: 0 to 6400 %.", (f"rate({select('process_cpu_seconds_total', JOB)}[$__rate_interval])", "{{instance}}"), unit="percentunit"),
-        line("Open files and threads", "Descriptors, how many there may be, and threads.", (select("process_open_fds", JOB), "files {{instance}}"), (select("process_max_fds", JOB), "limit {{instance}}"), (select("process_threads", JOB), "threads {{instance}}")),
-        line("Network", "Bytes a second.", (f"rate({select('process_network_receive_bytes_total', JOB)}[$__rate_interval])", "received {{instance}}"), (f"rate({select('process_network_transmit_bytes_total', JOB)}[$__rate_interval])", "sent {{instance}}"), unit="Bps", width=24),
+        line("Open files and threads", "Open descriptors, their limit, and threads.", (select("process_open_fds", JOB), "files {{instance}}"), (select("process_max_fds", JOB), "limit {{instance}}"), (select("process_threads", JOB), "threads {{instance}}")),
+        line("Network", "Bytes per second.", (f"rate({select('process_network_receive_bytes_total', JOB)}[$__rate_interval])", "received {{instance}}"), (f"rate({select('process_network_transmit_bytes_total', JOB)}[$__rate_interval])", "sent {{instance}}"), unit="Bps", width=24),
     ]
     return [
         Row("Requests to vendors", requests, closed=True),

@@ -22,7 +22,7 @@ def _now(runbook: str) -> Row:
             overrides={"warning": {"thresholds": {"mode": "absolute", "steps": [{"value": None, "color": "green"}, {"value": 1, "color": "orange"}]}}},
         ),
         Panel(
-            "stat", "Accounts failing", "Accounts whose last pass got no good answer from the vendor: their counts do not move.",
+            "stat", "Accounts failing", "Accounts whose last pass got no successful answer from the vendor; their counts do not change.",
             [Query('count(delivery_up{job=~"$job",provider=~"$provider",account=~"$account"} == 0) or vector(0)')],
             "none", 4, 4, ANY_IS_BAD, words={"0": ("none", "green")},
         ),
@@ -94,7 +94,7 @@ def _more() -> list[Row]:
             bars("Delivered", "Messages that reached the device or the mailbox provider.", ("delivered", "")),
             bars("Displayed", "Notifications shown, if the vendor reports them.", ("displayed", "")),
             bars("Opened", "Opens or clicks.", ("opened", "")),
-            bars("Targeted and accepted", "Recipients meant (EngageLab) and sends that the vendor's server accepted (Alibaba).", ("targeted", "targeted"), ("accepted", "accepted")),
+            bars("Targeted and accepted", "Intended recipients (EngageLab) and sends that the vendor's server accepted (Alibaba).", ("targeted", "targeted"), ("accepted", "accepted")),
             bars("Not shown and skipped", "Sends to users who switched notifications off, and supplementary SMS that were not needed.", ("unshowable", "unshowable"), ("skipped", "skipped")),
             bars("Dismissed and from the inbox", "Notifications cleared away, and opens from an application's inbox.", ("dismissed", "dismissed"), ("inbox_opened", "inbox")),
             Panel("line", "Messages behind the rates", "Messages that reached the selected age within the window: the rate of a single message says little. The 20 largest applications.", [Query(grown("delivery_cohort_messages_total", by, LABELS, AGE) + largest(20, by), name)], "short", 24, 8),

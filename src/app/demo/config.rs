@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 pub(super) const SHOP_MESSAGES: &str = "/messages/shop-push";
 pub(super) const NEWS_MESSAGES: &str = "/messages/news-push";
 
-/// The configuration, in JSON, which is YAML. `sender` is where the lists of sent messages are.
+/// The configuration, in JSON, which is YAML. `sender` is the address that serves the lists of sent messages.
 pub(super) fn configuration(world: &World, data: &Path, sender: SocketAddr) -> Value {
     let [infobip, engagelab, pushwoosh, alibaba] = &world.servers;
     let infobip_credentials = json!({
@@ -23,11 +23,11 @@ pub(super) fn configuration(world: &World, data: &Path, sender: SocketAddr) -> V
             "url": format!("sqlite:{}", data.join("delivery.db").display()),
             "spool": data.join("spool"),
         },
-        // Soon enough for people who watch, and longer than the scrape interval of most Prometheus
-        // servers: new counters have to be seen at 0.
+        // Short enough for interactive use, but longer than the scrape interval of most Prometheus servers,
+        // which must see new counters at 0.
         "collection": {"interval": "15s", "zero_hold": "20s"},
-        // Some vendors need a request for each of more than two hundred messages at the start, and of
-        // sixty later on. Alibaba, simulated too, refuses more than fifty a second.
+        // Some vendors need one request per message: more than two hundred at the start, and about sixty
+        // later. Alibaba, also when simulated, refuses more than fifty requests per second.
         "provider_defaults": {"rate_limit": {"requests_per_second": 20, "burst": 20}},
         "providers": [
             {
@@ -84,7 +84,7 @@ pub(super) fn configuration(world: &World, data: &Path, sender: SocketAddr) -> V
     })
 }
 
-/// The entries of a list of sent messages.
+/// Builds the entries of a list of sent messages.
 pub(super) fn entries(messages: &[Known]) -> Vec<Value> {
     let entry = |message: &Known| {
         let mut entry = json!({"id": message.id});

@@ -1,4 +1,4 @@
-//! Incidents, switched by keys and over HTTP from this machine:
+//! Incidents, which keys and HTTP requests from this machine switch on and off:
 //!
 //! | endpoint | |
 //! |---|---|
@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 
 use crate::{progress, web::peer::Peer};
 
-/// The incidents, and the terminal that is told of them.
+/// Switches incidents, and reports changes on the terminal.
 #[derive(Clone)]
 pub(super) struct Control {
     incidents: Incidents,
@@ -37,11 +37,11 @@ pub(super) fn effect(incident: Incident) -> &'static str {
     }
 }
 
-/// What an incident does to `/metrics`.
+/// The effects of an incident on `/metrics`.
 fn signs(incident: Incident) -> &'static [&'static str] {
     match incident {
         Incident::FcmOutage => &[
-            "delivery_channel_delivered_total{vendor_channel=\"fcm\"} stands still",
+            "delivery_channel_delivered_total{vendor_channel=\"fcm\"} stops increasing",
             "delivery_errors_total{reason=\"cloud\"} grows",
         ],
         Incident::BounceStorm => &["delivery_bounces_total{kind=\"hard\"} grows"],
@@ -54,7 +54,7 @@ fn signs(incident: Incident) -> &'static [&'static str] {
 }
 
 impl Control {
-    /// Of these incidents.
+    /// Controls these incidents.
     pub(super) fn new(incidents: Incidents) -> Control {
         Control { incidents }
     }
@@ -64,13 +64,13 @@ impl Control {
         self.incidents.set(incident, on);
     }
 
-    /// Switches an incident, and says so.
+    /// Switches an incident, and reports it.
     pub(super) fn switch(&self, incident: Incident, on: bool) {
         self.set(incident, on);
         self.say(&told(incident, on));
     }
 
-    /// Switches an incident to what it is not, and says so.
+    /// Toggles an incident, and reports it.
     pub(super) fn toggle(&self, incident: Incident) {
         self.switch(incident, !self.incidents.is_on(incident));
     }
@@ -84,7 +84,7 @@ impl Control {
         }
     }
 
-    /// Says which incidents are on.
+    /// Reports which incidents are on.
     pub(super) fn say_what_is_on(&self) {
         for incident in Incident::ALL {
             if self.incidents.is_on(incident) {
@@ -95,7 +95,7 @@ impl Control {
 
     /// Writes to standard output, which may be closed.
     pub(super) fn say(&self, text: &str) {
-        // Nobody reads it in unit tests, which cannot capture what is not printed by a macro.
+        // Skipped in unit tests, which can only capture output that a macro prints.
         if cfg!(test) {
             return;
         }
@@ -119,7 +119,7 @@ impl Control {
     }
 }
 
-/// What is said about an incident that was switched.
+/// The report on an incident that was switched.
 fn told(incident: Incident, on: bool) -> String {
     if !on {
         return format!("{incident} is off.\n");
@@ -156,13 +156,13 @@ pub(super) fn routes(control: Control) -> Router {
         .layer(middleware::from_fn(only_from_here))
 }
 
-/// The demo listens for everybody, but its incidents are for the person at this machine.
+/// The demo accepts requests from everywhere, but only this machine may switch incidents.
 async fn only_from_here(request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<Peer>();
     if peer.is_some_and(|Peer(address)| address.ip().to_canonical().is_loopback()) {
         return next.run(request).await;
     }
-    let text = "incidents are switched from the machine of the demo alone\n";
+    let text = "incidents can only be switched from the machine that runs the demo\n";
     (StatusCode::FORBIDDEN, text).into_response()
 }
 

@@ -1,5 +1,5 @@
-//! Where the demo keeps its store: a directory that leaves with it. One that a killed demo left is
-//! removed by the next.
+//! The demo's temporary directory for its store, removed at the end. The next demo removes directories of
+//! demos that were killed.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -20,7 +20,7 @@ pub(super) struct Directory {
 }
 
 impl Directory {
-    /// Makes a directory, and removes those of demos that were killed.
+    /// Creates a directory, and removes those of demos that were killed.
     pub(super) fn create() -> io::Result<Directory> {
         let parent = std::env::temp_dir();
         remove_abandoned(&parent);
@@ -43,14 +43,15 @@ impl Directory {
     }
 }
 
-/// Removes the directories whose lock is free. Those of other users cannot be opened, and stay.
+/// Removes the directories whose lock is free. Directories of other users cannot be opened, and are left
+/// alone.
 fn remove_abandoned(parent: &Path) {
     let Ok(entries) = fs::read_dir(parent) else {
         return;
     };
     for entry in entries.flatten() {
         let name = entry.file_name();
-        // A link could lead to anywhere.
+        // A symbolic link could point anywhere.
         let is_directory = entry.file_type().is_ok_and(|own| own.is_dir());
         if !is_directory || !name.to_string_lossy().starts_with(PREFIX) {
             continue;

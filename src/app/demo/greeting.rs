@@ -1,4 +1,4 @@
-//! What the demo prints when it is up.
+//! What the demo prints when it has started.
 
 use std::net::SocketAddr;
 
@@ -12,7 +12,7 @@ pub(super) const KEYS: [char; 4] = ['1', '2', '3', '4'];
 /// The key that ends them all.
 pub(super) const NO_INCIDENT: char = '0';
 
-/// The address under which a browser on this machine reaches the exporter.
+/// The exporter's address for a browser on this machine.
 pub(super) fn base(listening: &Listening) -> String {
     let scheme = if listening.tls { "https" } else { "http" };
     let local = |own: &&SocketAddr| {
@@ -27,8 +27,8 @@ pub(super) fn base(listening: &Listening) -> String {
     }
 }
 
-/// The box: where to look, what to switch, how to stop. `prometheus` is its address, or why it does
-/// not run.
+/// The box: where to look, what to switch, how to stop. `prometheus` is the address of Prometheus, or the
+/// reason why it does not run.
 pub(super) fn text(
     base: &str,
     telemetry_path: &str,

@@ -18,13 +18,13 @@ use super::{
     greeting::{KEYS, NO_INCIDENT},
 };
 
-/// How often it is looked whether the process is in the foreground.
+/// How often to check whether the process is in the foreground.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// The terminal's keys; its modes are restored at the end.
 pub(super) struct Keys {
     before: Termios,
-    /// Whether the modes are restored: the thread changes them no more.
+    /// Whether the modes have been restored; then the thread no longer changes them.
     restored: Arc<Mutex<bool>>,
 }
 
@@ -45,7 +45,7 @@ impl Keys {
     /// Switches incidents by keys until the process ends.
     pub(super) fn listen(&self, control: Control) {
         let restored = self.restored.clone();
-        // A read of a terminal cannot be abandoned, so the thread is left to the process's end.
+        // A read from a terminal cannot be cancelled, so the thread runs until the process ends.
         std::thread::spawn(move || {
             while let Ok(key) = next(&restored) {
                 if let Some(byte) = key {
@@ -81,8 +81,8 @@ fn is_in_foreground() -> bool {
     tcgetpgrp(std::io::stdin()).is_ok_and(|group| group == getpgrp())
 }
 
-/// Makes the terminal hand over keys at once. Again and again: a shell restores its own modes when
-/// the process was stopped meanwhile.
+/// Makes the terminal deliver single keys immediately. This is repeated, because a shell restores its own
+/// modes while the process is stopped.
 fn take_single_keys(restored: &Mutex<bool>) -> rustix::io::Result<()> {
     let restored = restored.lock().unwrap_or_else(PoisonError::into_inner);
     let input = std::io::stdin();
@@ -95,7 +95,7 @@ fn take_single_keys(restored: &Mutex<bool>) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// The next key; none within a moment, or none for a process in the background: `None`.
+/// The next key; `None` after a short wait, or if the process is in the background.
 fn next(restored: &Mutex<bool>) -> rustix::io::Result<Option<u8>> {
     if !is_in_foreground() {
         std::thread::sleep(LOOK_EVERY);
@@ -109,7 +109,7 @@ fn next(restored: &Mutex<bool>) -> rustix::io::Result<Option<u8>> {
     };
     let mut waiting = [PollFd::new(&input, PollFlags::IN)];
     match poll(&mut waiting, Some(&patience)) {
-        // A process that was stopped is interrupted when it goes on.
+        // The read of a stopped process is interrupted when the process continues.
         Ok(0) | Err(rustix::io::Errno::INTR) => return Ok(None),
         Ok(_) => {}
         Err(error) => return Err(error),

@@ -1,6 +1,6 @@
-//! `demo`: simulators of all vendors on loopback, with eight days of history and messages every
-//! minute, and the exporter on them, through the same HTTP, authentication and signing as with the
-//! real ones. Incidents are switched on and off while it runs.
+//! `demo`: simulators of all vendors on loopback, with eight days of history and new messages every minute,
+//! and an exporter that collects from them with the same HTTP, authentication and signing as from the real
+//! vendors. Incidents can be switched on and off while it runs.
 
 mod config;
 mod control;
@@ -27,13 +27,13 @@ use crate::{
     config as configuration, telemetry,
 };
 
-/// Often enough that a campaign is always under way, seldom enough for the vendors' rate limits.
+/// Short enough that a campaign is always being delivered, long enough for the vendors' rate limits.
 const CAMPAIGN_EVERY: Duration = Duration::from_secs(3600);
-/// Something moves in every minute.
+/// Ensures that counters increase every minute.
 const MESSAGE_EVERY: Duration = Duration::from_secs(60);
 
 pub(super) async fn run(cli: &Cli, demo: &Demo) -> u8 {
-    // One log for both: the demo pushes no traces.
+    // The simulators and the exporter share one log; the demo pushes no traces.
     let _ = telemetry::start(&cli.flags, None);
     match start(cli, demo).await {
         Ok(status) => status,
@@ -44,7 +44,7 @@ pub(super) async fn run(cli: &Cli, demo: &Demo) -> u8 {
     }
 }
 
-/// Runs the demo to its end; an error is why it cannot start.
+/// Runs the demo until it ends; the error says why it cannot start.
 async fn start(cli: &Cli, demo: &Demo) -> Result<u8, String> {
     if demo.with_prometheus {
         prometheus::find().await?;
@@ -57,15 +57,15 @@ async fn start(cli: &Cli, demo: &Demo) -> Result<u8, String> {
     };
     let world = World::start(options, &clock).await;
     let world = Arc::new(world.map_err(|error| format!("the simulators cannot start: {error}"))?);
-    // What the simulators hand out has no use after the demo.
+    // The collected data is useless after the demo.
     let directory = Directory::create()
-        .map_err(|error| format!("no directory for temporary files: {error}"))?;
+        .map_err(|error| format!("cannot create a temporary directory: {error}"))?;
     let sender = sender::start(world.clone())
         .await
         .map_err(|error| format!("the list of messages cannot be served: {error}"))?;
     let text = config::configuration(&world, directory.path(), sender.address()).to_string();
     let config = configuration::parse(Path::new("demo"), &text, &|_| None)
-        .map_err(|errors| format!("its own configuration is wrong:\n{errors}"))?;
+        .map_err(|errors| format!("the demo's own configuration is invalid:\n{errors}"))?;
     for (server, name) in world
         .servers
         .iter()

@@ -1,4 +1,4 @@
-//! `--with-prometheus`: a Prometheus beside the demo, with the shipped rules.
+//! `--with-prometheus`: starts a Prometheus next to the demo, with the shipped rules.
 
 use std::{
     fs::{self, File},
@@ -16,15 +16,15 @@ use tokio::{
 };
 
 const PROGRAM: &str = "prometheus";
-/// Where people look for it.
+/// The default port of Prometheus.
 const USUAL_PORT: u16 = 9090;
 /// The recording rules and alerts of `dashboards/`.
 const RULES: &str = include_str!("../../../dashboards/alerts/delivery.rules.yml");
-/// Where the alerts' links to runbooks lead, unless the exporter listens elsewhere.
+/// The base of the alerts' runbook links, unless the exporter listens elsewhere.
 const RUNBOOKS: &str = "http://localhost:9847/runbooks/";
 /// How long it may take to start.
 const START: Duration = Duration::from_secs(15);
-/// How long it may take to end.
+/// How long it may take to stop.
 const STOP: Duration = Duration::from_secs(5);
 
 /// A running Prometheus.
@@ -33,7 +33,7 @@ pub(super) struct Prometheus {
     url: String,
 }
 
-/// Finds out whether there is a Prometheus.
+/// Checks whether `prometheus` is installed.
 pub(super) async fn find() -> Result<(), String> {
     let mut command = Command::new(PROGRAM);
     command
@@ -51,7 +51,7 @@ pub(super) async fn find() -> Result<(), String> {
     }
 }
 
-/// Starts it on the exporter at `base`, with its files below `data`.
+/// Starts Prometheus, which scrapes the exporter at `base` and keeps its files below `data`.
 pub(super) async fn start(
     data: &Path,
     base: &str,
@@ -72,7 +72,7 @@ pub(super) async fn start(
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(copy)
-        // Ctrl-C reaches the demo alone, which ends both in order.
+        // Ctrl-C must reach only the demo, which stops both in order.
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
@@ -104,7 +104,7 @@ impl Prometheus {
         &self.url
     }
 
-    /// Ends it, and waits for that.
+    /// Stops it, and waits for its end.
     pub(super) async fn stop(mut self) {
         let id = self.child.id().and_then(|id| i32::try_from(id).ok());
         if let Some(id) = id.and_then(Pid::from_raw) {
@@ -116,7 +116,7 @@ impl Prometheus {
     }
 }
 
-/// The usual port, or a free one where something else has it.
+/// The default port, or a free one if it is in use.
 async fn port() -> std::io::Result<u16> {
     let listener = match TcpListener::bind(("127.0.0.1", USUAL_PORT)).await {
         Ok(listener) => listener,
@@ -132,14 +132,14 @@ fn write(data: &Path, base: &str, telemetry_path: &str) -> std::io::Result<()> {
     fs::write(data.join("delivery.rules.yml"), rules)?;
     let (scheme, target) = base.split_once("://").unwrap_or(("http", base));
     let config = json!({
-        // The demo's counters are held at 0 for longer than this.
+        // Shorter than the demo's `zero_hold`.
         "global": {"scrape_interval": "5s", "evaluation_interval": "15s"},
         "rule_files": ["delivery.rules.yml"],
         "scrape_configs": [{
-            // The alerts look for "delivery" in the name of the job.
+            // The alerts match jobs whose name contains "delivery".
             "job_name": "delivery",
             "scheme": scheme,
-            // A certificate of the demo is whoever's: the target is on this machine.
+            // The demo may use any certificate; the target is on this machine.
             "tls_config": {"insecure_skip_verify": true},
             "metrics_path": telemetry_path,
             "static_configs": [{"targets": [target]}],

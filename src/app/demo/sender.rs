@@ -1,4 +1,4 @@
-//! The customer's sending system: a list of the messages that it has sent, over HTTP, for the vendors
+//! Simulates the customer's sending system, which serves a list of sent messages over HTTP for the vendors
 //! that cannot list messages themselves.
 
 use std::{io, net::SocketAddr, sync::Arc};
@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::config::{NEWS_MESSAGES, SHOP_MESSAGES, entries};
 
-/// The running list.
+/// The running server.
 pub(super) struct Sender {
     address: SocketAddr,
     task: JoinHandle<()>,

@@ -1,4 +1,4 @@
-//! What becomes of the answers of an account's vendor.
+//! Handles the answers of an account's vendor.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,13 +21,13 @@ use crate::{
     providers::{Failure, FailureKind, Observation, Scope},
 };
 
-/// Whether a body that was handed out is an error.
+/// Whether a drained body is an error.
 fn is_error(observation: &Observation) -> bool {
     matches!(observation, Observation::DrainedBody { read, .. } if read.failure.is_some())
 }
 
-/// When messages are asked for together, from the `first` time on; `None` where the vendor takes one
-/// at a time.
+/// The window in which messages are queried together, starting at `first`; `None` if the vendor accepts only
+/// one message per query.
 fn batch_window(
     parts: &CollectorDeps,
     first: Moment,
@@ -43,7 +43,7 @@ fn batch_window(
 }
 
 impl Collector {
-    /// Takes what has ended.
+    /// Handles a completed operation.
     pub(super) fn handle_event(&mut self, event: PassEvent, pass: &mut Pass, flights: &InFlight) {
         match event {
             PassEvent::QueryCompleted(completed) => self.completed(completed, pass, flights),
@@ -54,13 +54,13 @@ impl Collector {
                 }
             }
             PassEvent::MessagesLoaded(_, Err(error)) => {
-                // They are met with their first numbers.
-                tracing::warn!(account = %self.parts.account.name, %error, "what is known of messages cannot be read");
+                // They are loaded with their first counts.
+                tracing::warn!(account = %self.parts.account.name, %error, "the stored data of messages could not be read");
             }
         }
     }
 
-    /// What the ledger knows of a message over restarts.
+    /// Restores a message's stored data.
     pub(super) fn recall(&mut self, key: &MessageKey, met: &crate::ledger::StoredMessage) {
         let key = self.tracker.resolve(key);
         self.tracker
@@ -70,7 +70,8 @@ impl Collector {
             let job = QueuedQuery::Message(key.1);
             for ((dataset, of), queue) in &mut self.queues {
                 if *of == key.0 && dataset.has_snapshots() {
-                    // An age's window is at least two intervals long: there is time for the window.
+                    // The window of an age is at least two intervals long, so waiting for the batch window is
+                    // fine.
                     let window = batch_window(&self.parts, self.first, *dataset);
                     queue.sooner(&job, schedule::wanted(wanted_at, window));
                 }
@@ -78,7 +79,7 @@ impl Collector {
         }
     }
 
-    /// Takes what a query brought.
+    /// Handles a completed query.
     fn completed(&mut self, completed: QueryCompleted, pass: &mut Pass, flights: &InFlight) {
         let QueryCompleted {
             queue_key,
@@ -102,12 +103,12 @@ impl Collector {
             self.listing.remove(&queue_key);
         }
         let (next, again) = if is_list {
-            // However long it takes: other queries have their turn in between.
+            // However long this takes, other queries get their turn in between.
             let landed_at = self.parts.clock.monotonic();
             let next = landed_at + account.dataset_interval(dataset);
             (next, landed_at + account.interval)
         } else {
-            // From when it was asked: a pass can have begun long before.
+            // Counted from the query, because a pass may have started long before.
             let next = began_at + account.dataset_interval(dataset);
             (next, began_at + account.interval)
         };
@@ -116,7 +117,7 @@ impl Collector {
         let mut counting = Vec::new();
         let mut renames = Vec::new();
         let mut nothing_queried = false;
-        // All that came was that messages which were set aside are refused as before.
+        // Whether the only result is that messages that were set aside are still refused.
         let mut nothing_new = !seen.is_empty() && result.is_ok();
         let mut refused_only = nothing_new;
         let mut goes_on = false;
@@ -136,8 +137,8 @@ impl Collector {
             | Observation::MessageRejected { asked, .. } = &observation
                 && self.is_renamed(index, asked)
             {
-                // While it was asked for by this name, another answer gave it its own: by that one it
-                // is due at once, and "no such message" says nothing of it.
+                // While it was queried by this name, another answer revealed the vendor's own name. It is due
+                // immediately under that name, and "no such message" means nothing.
                 continue;
             }
             match observation {
@@ -157,17 +158,17 @@ impl Collector {
                 }
                 Observation::MessageSnapshot(mut snapshot) => {
                     let key = self.known_as(index, &snapshot.asked, &snapshot.id);
-                    // It may have been told by its other name alone.
+                    // The answer may contain only its alias.
                     snapshot.id = key.1.clone();
                     let (campaign, sent_at) = (snapshot.campaign.clone(), snapshot.sent_at);
                     self.tracker.learn(&key, campaign, sent_at, now);
                     if !dataset.has_snapshots() {
-                        // A list that is queried for another data set's sake.
+                        // A list that is queried on behalf of another data set.
                         continue;
                     }
                     let next = self.answered(queue_key, &key.1, began_at, true);
                     if !is_list && self.tracker.get(&key).is_some() {
-                        // It is answered by its name.
+                        // The vendor answered for its name.
                         self.set_aside.remove(&(dataset, key.clone()));
                         self.last_good.insert((dataset, key.clone()));
                         self.queue(queue_key)
@@ -208,7 +209,7 @@ impl Collector {
                     let group = message.as_deref().unwrap_or(part);
                     recorder.figures(dataset, &application, group, figures, stale_at);
                 }
-                // The ledger has them.
+                // The ledger stores them.
                 Observation::Events(_) | Observation::Cursor(_) => {}
                 Observation::More => goes_on = true,
                 Observation::NothingToQuery => nothing_queried = true,
@@ -312,10 +313,10 @@ impl Collector {
             if self.queue(queue_key).is_in_flight(job) {
                 let next = if nothing_queried { again } else { next };
                 match &result {
-                    // A list's own job; or a message that the answer passed over in silence.
+                    // The job of a list, or a message that the answer does not mention.
                     Ok(()) => self.queue(queue_key).answered(job, next, Duration::ZERO),
-                    // What is refused for good is tried again when it would be due: a plan that
-                    // lacks a data set is no reason for a request every minute.
+                    // A permanent refusal is retried only at the regular time: a plan that lacks a data set
+                    // is no reason for a request every minute.
                     Err(failure) if failure.kind == FailureKind::Forbidden => {
                         self.queue(queue_key).unanswered(job, again.max(next));
                     }
@@ -344,7 +345,7 @@ impl Collector {
             let now = self.parts.clock.now();
             self.tell(|status| status.good_at = Some(now));
         }
-        // A refusal by a vendor that answers otherwise says nothing of the vendor.
+        // A refusal says nothing about a vendor that answers other queries.
         let is_recent = |at| monotonic.since(at) < account.stale_after;
         pass.up |= good || refused_only && self.good_at.is_some_and(is_recent);
         let since = began_at.min(pass.began_at);
@@ -356,7 +357,8 @@ impl Collector {
             self.failed(queue_key, &application, &failure);
         }
         self.tell(|status| status.answered = true);
-        // What is new is visible at once, for its hold has begun: together with what failed.
+        // New counters must be exposed immediately because their hold has started; failures are published
+        // with them.
         if delta.born {
             self.parts.recorder.publish();
         }
@@ -366,7 +368,7 @@ impl Collector {
         self.queues.entry(key).or_default()
     }
 
-    /// A message was answered for; when it is due again, by its age.
+    /// Records an answer for a message, and returns when it is due again according to its age.
     fn answered(
         &mut self,
         queue_key: DatasetQueueKey,
@@ -382,8 +384,8 @@ impl Collector {
         next
     }
 
-    /// When a message is due after a query that began at `asked_at`, by its age, and how much earlier
-    /// it may be asked for. The age is one of the wall clock, as it stands now.
+    /// When a message is due after a query that started at `asked_at`, according to its age, and how much
+    /// earlier it may be queried. The age is computed with the current wall clock.
     pub(super) fn next_query(
         &mut self,
         queue_key: DatasetQueueKey,

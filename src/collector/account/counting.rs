@@ -1,4 +1,4 @@
-//! What answers brought is handed to the ledger, and what the ledger made of it is shown.
+//! Passes answers to the ledger, and exposes the resulting deltas.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -20,7 +20,7 @@ use crate::{
     model::{Application, Snapshot},
 };
 
-/// So many messages are renamed in one transaction.
+/// The maximum number of messages to rename in one transaction.
 const RENAMES_PER_TRANSACTION: usize = 1000;
 
 impl Collector {
@@ -38,7 +38,7 @@ impl Collector {
         }
     }
 
-    /// Hands snapshots to the ledger, beside the queries that go on.
+    /// Passes snapshots to the ledger, concurrently with queries.
     pub(super) fn count(
         &mut self,
         queue_key: DatasetQueueKey,
@@ -63,7 +63,7 @@ impl Collector {
                 renames.extend(others.filter(|other| !own.contains(other)));
             }
         }
-        // Messages that are told for the first time, by what may be their other name.
+        // Messages with their first snapshot, by ids that may be aliases.
         let other_names: Vec<Arc<str>> = seen
             .iter()
             .map(|own| &own.message.id)
@@ -76,8 +76,8 @@ impl Collector {
         let counting = async move {
             let mut names = HashMap::new();
             let counted = async {
-                // Between the question for another name and the count nobody may store that name:
-                // else one message is counted under both.
+                // No other task may store an alias between its lookup and the count; otherwise one message
+                // would be counted under both names.
                 let _alone = if has_names {
                     Some(naming.lock().await)
                 } else {
@@ -144,7 +144,7 @@ impl Collector {
                 }
             }
             Err(error) => {
-                // It is not known what of it was done: it is done again, with the next answer.
+                // It is unknown which of this was stored, so it is repeated with the next answer.
                 self.renamed.clear();
                 self.other_names.clear();
                 let application = self.application(counted.queue_key.1);

@@ -1,4 +1,4 @@
-//! What sources of messages name: by the configuration, files, HTTP lists and registrations.
+//! Handles messages from the configuration, files, HTTP lists and registrations.
 
 use delivery_clock::Moment;
 use jiff::SignedDuration;
@@ -10,14 +10,14 @@ use crate::{
     model::{MAX_REGISTERED_BYTES, Message, QueryMethod, Source},
 };
 
-/// A registration that is no older was made with the clock as it is.
+/// A registration of at most this age was made with the current setting of the clock.
 const REGISTERED_JUST_NOW: SignedDuration = SignedDuration::from_secs(60);
-/// So many messages more than `max_messages_per_account` are taken of one answer before others give
-/// way: to look for them takes a walk over all.
+/// The number of messages above `max_messages_per_account` that are accepted from one answer before excess
+/// ones are dropped, because finding these takes a scan of all messages.
 const MAX_EXCESS_MESSAGES: usize = 10_000;
 
 impl Collector {
-    /// The messages of the configuration itself; they are due from `first` on.
+    /// Adds the messages from the configuration itself, which are due from `first` on.
     pub(super) fn name_fixed(&mut self, first: Moment) {
         let account = self.parts.account.clone();
         let mut new = 0;
@@ -41,8 +41,8 @@ impl Collector {
         }
     }
 
-    /// A source names a message; whether it is new. It is due from `first` on, or when the vendor
-    /// can have numbers of it.
+    /// Adds a message from a source, and returns whether it is new. It is due from `first` on, or when the
+    /// vendor can have counts for it.
     pub(super) fn name(
         &mut self,
         application: usize,
@@ -52,7 +52,8 @@ impl Collector {
         first: Moment,
     ) -> bool {
         if message.id.len() > MAX_REGISTERED_BYTES {
-            // An older version took them, and a vendor's list may have them. No request can hold it.
+            // An older version accepted such ids, and a vendor's list may contain them, but no request can
+            // contain them.
             self.parts.recorder.rejected("id_too_long");
             return false;
         }
@@ -74,7 +75,7 @@ impl Collector {
                 return false;
             }
         }
-        // One answer can name more than there is room for.
+        // One answer can list more messages than the limit allows.
         self.make_room(MAX_EXCESS_MESSAGES);
         let clock = &self.parts.clock;
         let first = earliest.map_or(first, |earliest| clock.moment_of(earliest).max(first));
@@ -87,7 +88,7 @@ impl Collector {
         true
     }
 
-    /// A source was read.
+    /// Handles an update of a source.
     pub(super) fn named(&mut self, update: Update) {
         let (now, monotonic) = (self.parts.clock.now(), self.parts.clock.monotonic());
         let mut new = 0;
@@ -95,7 +96,7 @@ impl Collector {
             let Some(application) = self.parts.account.applications.get(entry.application) else {
                 continue;
             };
-            // What appears after the first load has just been sent.
+            // Messages that appear after the first load have just been sent.
             let is_dated = entry.sent_at.is_some();
             let sent_at = entry.sent_at.or((!update.first).then_some(now));
             let key = self.tracker.resolve(&(entry.application, entry.id.clone()));
@@ -107,7 +108,7 @@ impl Collector {
                 sent_at: if known { entry.sent_at } else { sent_at },
             };
             let sent_here = match (update.source, entry.sent_at) {
-                // A registration without a time was given the one at which it came.
+                // A registration without a time got the time of its arrival.
                 (Source::Api, Some(sent_at)) => {
                     now.duration_since(sent_at).abs() < REGISTERED_JUST_NOW
                 }
@@ -126,7 +127,7 @@ impl Collector {
         let good = update.problem.is_none();
         if let Some(problem) = update.problem {
             if !self.broken_sources.contains_key(&update.source) {
-                tracing::warn!(%account, source = update.source.as_str(), problem, "a list of messages cannot be read; what was known stays");
+                tracing::warn!(%account, source = update.source.as_str(), problem, "a list of messages cannot be read; known messages are kept");
             }
             self.broken_sources.insert(update.source, problem);
         } else if self.broken_sources.remove(&update.source).is_some() {
@@ -141,7 +142,7 @@ impl Collector {
         recorder.publish();
     }
 
-    /// Takes what was registered since this was last looked for.
+    /// Handles new registrations.
     pub(super) async fn registered(&mut self) {
         let found = self.parts.ledger.registered(self.registered_until).await;
         let (messages, problem) = match found {

@@ -1,4 +1,4 @@
-//! Messages that are old, or too many.
+//! Drops messages that are too old or too many.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -10,18 +10,19 @@ use super::{
 };
 use crate::{discovery::MessageKey, ledger::StoreError};
 
-/// The ledger is searched for messages that no source names at least so seldom.
+/// The minimum interval between searches of the ledger for messages that no source lists.
 const MIN_SWEEP_INTERVAL: Duration = Duration::from_secs(60);
-/// The same, at least so often.
+/// The maximum interval between these searches.
 const MAX_SWEEP_INTERVAL: Duration = Duration::from_secs(3600);
-/// How often the ledger is searched for messages that no source names. What is searched for stays in it for so
-/// long more than `max_age`: with a short one an hour would be many times as many messages as are tracked.
+/// How often the ledger is searched for messages that no source lists. Such messages stay in the ledger for up
+/// to this interval after `max_age`; with a short `max_age`, an interval of an hour would keep many times as
+/// many messages as are tracked.
 fn sweep_interval(max_age: Duration) -> Duration {
     (max_age / 8).clamp(MIN_SWEEP_INTERVAL, MAX_SWEEP_INTERVAL)
 }
 
 impl Collector {
-    /// Forgets what is over, and, once in a while, rows of the ledger that no source will name as new.
+    /// Drops old messages, and periodically rows of the ledger that no source will list as new.
     pub(super) async fn forget_old(&mut self) {
         let now = self.now();
         let keys = self.tracker.forget_old(now);
@@ -33,7 +34,7 @@ impl Collector {
         self.parts.recorder.tracked(self.tracker.len());
         let max_messages = self.parts.account.max_messages;
         self.is_full &= self.tracker.len() > max_messages - max_messages / 10;
-        // The ledger has them too, and is asked again.
+        // The ledger has them too, and can be queried again.
         let max_names = max_messages.saturating_mul(4);
         if self.renamed.len() > max_names {
             self.renamed.clear();
@@ -44,7 +45,7 @@ impl Collector {
         let clock = &self.parts.clock;
         let max_age = self.parts.account.messages.max_age;
         let interval = sweep_interval(max_age);
-        // A source that cannot be read may name messages that nobody else names.
+        // An unreadable source may list messages that no other source lists.
         let is_due = clock.monotonic().since(self.swept_at) >= interval;
         if is_due && self.broken_sources.is_empty() {
             self.swept_at = clock.monotonic();
@@ -58,7 +59,7 @@ impl Collector {
         }
     }
 
-    /// Gives up the messages that are too many, if there are `excess` more than there may be.
+    /// Drops the excess messages, if there are at least `excess` more than the limit.
     pub(super) fn make_room(&mut self, excess: usize) {
         if self.tracker.len() <= self.parts.account.max_messages.saturating_add(excess) {
             return;
@@ -68,7 +69,7 @@ impl Collector {
         self.unwatch(keys);
     }
 
-    /// Says that messages had no room.
+    /// Logs and counts messages above the limit.
     pub(super) fn given_up(&mut self, messages: usize) {
         for _ in 0..messages {
             self.parts.recorder.rejected("max_messages");
@@ -76,12 +77,12 @@ impl Collector {
         if messages > 0 && !std::mem::replace(&mut self.is_full, true) {
             tracing::warn!(
                 account = %self.parts.account.name, max = self.parts.account.max_messages,
-                "there are more messages than limits.max_messages_per_account; the oldest are not watched"
+                "there are more messages than limits.max_messages_per_account; the oldest are not tracked"
             );
         }
     }
 
-    /// Messages are not watched any more.
+    /// Stops tracking messages.
     pub(super) fn unwatch(&mut self, keys: Vec<MessageKey>) {
         let keys: BTreeSet<MessageKey> = keys.into_iter().collect();
         if !keys.is_empty() {

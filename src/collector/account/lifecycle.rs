@@ -1,4 +1,4 @@
-//! The life of an account's collector: it gets the lease, opens the ledger, goes from pass to pass, and ends.
+//! The lifecycle of an account's collector: it acquires the lease, opens the ledger, runs passes, and stops.
 
 use std::time::Duration;
 
@@ -16,12 +16,12 @@ use crate::{
     spans::TRACE_TARGET,
 };
 
-/// A ledger that cannot be opened is tried again after this; the spool is looked at as often while
-/// another replica holds the account.
+/// The retry interval for opening a ledger, and the interval of checking the spool while another replica
+/// holds the account.
 const REOPEN_AFTER: Duration = Duration::from_secs(5);
 
 impl Collector {
-    /// Works, whenever this process holds the account, until it is told to stop.
+    /// Works while this process holds the account, until it is stopped.
     pub(in crate::collector) async fn run(mut self, mut stop: watch::Receiver<bool>) {
         loop {
             tokio::select! {
@@ -63,8 +63,8 @@ impl Collector {
         }
     }
 
-    /// Returns when this process holds the account. What it still has in its spool is counted
-    /// meanwhile: nobody else has it.
+    /// Returns when this process holds the account. Meanwhile it counts the bodies in its own spool, which no
+    /// other replica can access.
     pub(super) async fn acquired(&self) {
         let mut waits = false;
         loop {
@@ -73,7 +73,7 @@ impl Collector {
                 () = self.parts.clock.sleep(REOPEN_AFTER) => {}
             }
             if !std::mem::replace(&mut waits, true) {
-                // Another replica has it open.
+                // Another replica has opened the ledger.
                 self.parts.progress.opened();
             }
             if self
@@ -89,17 +89,17 @@ impl Collector {
                 match ledger.forward_spool(&self.application(0), &read).await {
                     Ok(delta) => self.parts.recorder.delta(&delta),
                     Err(error) => {
-                        tracing::warn!(account = %self.parts.account.name, %error, "the spool cannot be counted");
+                        tracing::warn!(account = %self.parts.account.name, %error, "the bodies in the spool could not be counted");
                     }
                 }
             }
         }
     }
 
-    /// Works as long as the account is held and nobody says to halt.
+    /// Works while the account is held, until it is halted.
     pub(super) async fn hold(&mut self, halted: &mut watch::Receiver<bool>) {
         while let Err(error) = self.open().await {
-            tracing::error!(account = %self.parts.account.name, %error, "the ledger cannot be opened; it is tried again");
+            tracing::error!(account = %self.parts.account.name, %error, "the ledger cannot be opened; retrying");
             let text = error.to_string();
             self.tell(|status| status.last_error = Some(text));
             tokio::select! {
@@ -117,11 +117,11 @@ impl Collector {
             () = self.passes(halted, &mut sources) => {}
             () = keep(&ledger, recorder.as_ref()) => {}
         }
-        // What they have named is known: a later update is no first load.
+        // Their messages are known, so a later update is not a first load.
         self.sources = Some(sources);
     }
 
-    /// Takes the account's counters over, and counts what a process left in the spool.
+    /// Takes over the account's counters, and counts what an earlier process left in the spool.
     pub(super) async fn open(&mut self) -> Result<(), StoreError> {
         let CollectorDeps {
             account,
@@ -173,10 +173,10 @@ impl Collector {
                 status.next = next_at;
                 status.answered |= next.is_none();
             });
-            // What is planned by wall time is planned anew when somebody sets the clock.
+            // What is scheduled by wall time is rescheduled when the clock is set.
             let look_at = self.parts.clock.monotonic() + self.parts.account.interval;
             let (clock, ledger) = (self.parts.clock.clone(), self.parts.ledger.clone());
-            // A query that was begun in the pass before may land at any time.
+            // A query from the previous pass may complete at any time.
             let carried_over = !flights.is_empty();
             let due = async {
                 match next {
@@ -216,7 +216,7 @@ impl Collector {
         }
     }
 
-    /// One pass over everything that is due, however long it takes.
+    /// Runs a single pass over everything that is due, without a time limit.
     pub(in crate::collector) async fn run_once(mut self) -> Result<(), ()> {
         let (_keep, mut stop) = watch::channel(false);
         if let Err(error) = self.open().await {
@@ -232,7 +232,7 @@ impl Collector {
     }
 }
 
-/// Releases what has been held long enough, and looks after windows, for ever.
+/// Releases held increments and closes windows, until it is cancelled.
 async fn keep(ledger: &AccountLedger, recorder: &dyn Recorder) {
     let mut failing = false;
     loop {
@@ -243,11 +243,11 @@ async fn keep(ledger: &AccountLedger, recorder: &dyn Recorder) {
                 recorder.delta(&delta);
                 recorder.publish();
             }
-            // The account is about to be let go.
+            // The account is about to be released.
             Err(StoreError::Fenced) => {}
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
-                    tracing::error!(%error, "the ledger cannot be written to; counters stand still");
+                    tracing::error!(%error, "the ledger cannot be written to; counters do not increase");
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! What becomes of that which goes on beside a pass.
+//! The results of concurrent operations.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -12,37 +12,37 @@ use crate::{
     providers::{Failure, Observation},
 };
 
-/// Something that went on beside others has ended.
+/// A concurrent operation has ended.
 pub(super) enum PassEvent {
     QueryCompleted(QueryCompleted),
     Counted(Counted),
     MessagesLoaded(Vec<MessageKey>, Result<Vec<StoredMessage>, StoreError>),
 }
 
-/// Snapshots went to the ledger.
+/// Snapshots were passed to the ledger.
 pub(super) struct Counted {
     pub(super) queue_key: DatasetQueueKey,
     pub(super) keys: Vec<MessageKey>,
-    /// Other names that went with them.
+    /// Aliases that were stored with them.
     pub(super) renames: Vec<(Arc<str>, Arc<str>)>,
-    /// Ids for which the ledger was asked whether they are other names.
+    /// Ids that were looked up in the ledger as possible aliases.
     pub(super) looked_up: Vec<Arc<str>>,
-    /// Names that the ledger knows for other names.
+    /// The stored names of aliases.
     pub(super) names: HashMap<Arc<str>, Arc<str>>,
     pub(super) outcome: Result<(LedgerDelta, Vec<StoredMessage>), StoreError>,
 }
 
-/// A query that has ended.
+/// A completed query.
 pub(super) struct QueryCompleted {
     pub(super) queue_key: DatasetQueueKey,
     pub(super) jobs: Vec<QueuedQuery>,
-    /// When it began.
+    /// When it started.
     pub(super) began: Timestamp,
     pub(super) began_at: Moment,
-    /// It was for the whole list of messages.
+    /// Whether it requested the whole list of messages.
     pub(super) is_whole_list: bool,
     pub(super) seen: Vec<Observation>,
-    /// How many messages of a list had no room.
+    /// The number of messages of a list above the limit.
     pub(super) given_up: usize,
     pub(super) delta: LedgerDelta,
     pub(super) result: Result<(), Failure>,

@@ -1,4 +1,4 @@
-//! One pass: what is asked, what is in flight, and what is shown of it.
+//! One pass: starting queries, waiting for them, and publishing the results.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -27,17 +27,17 @@ use crate::{
     },
 };
 
-/// How often a pass that goes on shows what it has so far.
+/// How often a long pass publishes its results so far.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
-/// So many messages are met in one transaction.
+/// The maximum number of messages to load in one transaction.
 const MEET: usize = 1000;
-/// A list of what is new begins so long before the last one: clocks differ, and a vendor may list
-/// what was sent a little later than it was sent.
+/// How far a list of new messages overlaps the previous one: clocks differ, and a vendor may list a message
+/// some time after it was sent.
 pub(in super::super) const LIST_OVERLAP: Duration = Duration::from_secs(3600);
-/// A once-only answer in flight has so long to end when the exporter stops.
+/// How long a once-only answer in flight may take to arrive when the exporter stops.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
-/// Why a pass that waits goes on.
+/// Why a waiting pass continues.
 enum Woken {
     Ended(Box<PassEvent>),
     Named(Update),
@@ -45,29 +45,29 @@ enum Woken {
     Due,
 }
 
-/// A pass that goes on.
+/// The current pass.
 pub(super) struct Pass {
     pub(super) began_at: Moment,
-    /// It is over then, whatever is in flight; `None`: when nothing is due.
+    /// When it ends, even with queries in flight; `None` if it ends when nothing is due.
     ends: Option<Moment>,
     pub(super) up: bool,
     pub(super) asked: BTreeMap<DatasetQueueKey, bool>,
     pub(super) lasted: BTreeMap<Dataset, Duration>,
     shown_at: Moment,
-    /// Something came since then.
+    /// Whether there are unpublished results.
     unshown: bool,
 }
 
 impl Pass {
-    /// Whether a queue that is not empty is drained further within a pass that has no end.
+    /// Whether a non-empty queue is drained further in a pass without time limit.
     pub(super) fn drains_on(&self, now: Moment, interval: Duration) -> bool {
         now.since(self.began_at) < interval
     }
 }
 
 impl Collector {
-    /// Asks for what is due, for at most `length`; whether anything failed. What is in flight at its
-    /// end lands in the next pass, so that one long query holds up no other.
+    /// Queries what is due, for at most `length`, and returns whether anything failed. Queries that are still
+    /// in flight complete in the next pass, so that one long query does not delay the others.
     pub(super) async fn pass(
         &mut self,
         length: Option<Duration>,
@@ -129,8 +129,7 @@ impl Collector {
         self.ended(&mut pass)
     }
 
-    /// When a pass that waits for answers has something else to do: its end, the next job that is
-    /// due, or something to show.
+    /// When a waiting pass has something else to do: its end, the next due job, or publishing.
     fn next_wake(&self, pass: &Pass) -> Option<Moment> {
         let monotonic = self.parts.clock.monotonic();
         let next = self
@@ -143,15 +142,15 @@ impl Collector {
             .values()
             .map(|began| *began + self.parts.account.interval);
         let listing = listing.filter(|end| *end > monotonic);
-        // Once everything was queried, nothing new becomes due.
+        // If everything is queried once, nothing new becomes due.
         let due = due.filter(|_| pass.ends.is_some());
         let show = pass.unshown.then(|| pass.shown_at + SHOW_EVERY);
         let others = pass.ends.into_iter().chain(listing).chain(show);
         due.into_iter().chain(others).min()
     }
 
-    /// The exporter stops: what a vendor hands out once may still arrive, anything else is asked
-    /// for again after the next start.
+    /// When the exporter stops, once-only answers may still arrive; everything else is queried again after
+    /// the next start.
     async fn drain_in_flight(&mut self, flights: &mut InFlight, pass: &mut Pass) {
         let drains = self
             .queues
@@ -164,14 +163,14 @@ impl Collector {
             }
         };
         if tokio::time::timeout(grace, all).await.is_err() && drains {
-            tracing::warn!(account = %self.parts.account.name, "a once-only answer was still arriving; what came of it is in the spool");
+            tracing::warn!(account = %self.parts.account.name, "a once-only answer was still arriving; the received part is in the spool");
         }
     }
 
-    /// The next query that is due, begun.
+    /// Starts the next due query.
     fn start_next_query(&mut self, pass: &Pass) -> Option<BoxFuture<'static, PassEvent>> {
         let monotonic = self.parts.clock.monotonic();
-        // What becomes due while everything is queried once is for the next time.
+        // If everything is queried once, what becomes due during the pass is left for the next time.
         let now = pass.ends.map_or(pass.began_at, |_| monotonic);
         let keys: Vec<_> = self.queues.keys().copied().collect();
         for step in 0..keys.len() {
@@ -195,8 +194,8 @@ impl Collector {
         None
     }
 
-    /// Whether a queue waits for a list: for the messages that it is about, or because the list
-    /// brings their numbers too. A list that takes longer than an interval is not waited for.
+    /// Whether a queue waits for a list, because it needs the listed messages or because the list contains
+    /// their counts. A list that takes longer than an interval does not block.
     fn has_to_wait(
         &mut self,
         (dataset, application): DatasetQueueKey,
@@ -218,7 +217,7 @@ impl Collector {
             *of == application && (other.has_snapshots() || queue.has_list())
         });
         if queues.any(|(_, queue)| !queue.knows_messages(now)) {
-            // Without a data set of numbers, the list is in this very queue.
+            // Without a data set of counts, the list is in this queue itself.
             let own = self.queues.get(&(dataset, application));
             return !own.is_some_and(|queue| queue.list_is_due(now));
         }
@@ -290,8 +289,8 @@ impl Collector {
                     answer = provider.list(query).await;
                 }
                 Some(QueuedQuery::Drain) => {
-                    // What is not counted yet comes first: while the store does not take it,
-                    // nothing more is asked for.
+                    // Uncounted bodies come first: while the store cannot accept them, nothing more is
+                    // fetched.
                     let read = |body: &[u8]| provider.read_pushed(body).reports;
                     match ledger.catch_up(&application, &read).await {
                         Ok(more) => {
@@ -365,8 +364,7 @@ impl Collector {
             })
     }
 
-    /// Shows what there is, in the middle of a long pass: what came must not wait for a query that a
-    /// vendor keeps waiting.
+    /// Publishes the results in the middle of a long pass, so that they do not wait for a slow query.
     fn show(&mut self, pass: &mut Pass) {
         let now = self.parts.clock.monotonic();
         if pass.unshown && now.since(pass.shown_at) >= SHOW_EVERY {
@@ -376,7 +374,7 @@ impl Collector {
         }
     }
 
-    /// The ledger meets what was named, a part at a time.
+    /// Loads listed messages from the ledger, one batch at a time.
     fn load_messages(&mut self, flights: &mut InFlight) {
         for part in std::mem::take(&mut self.unmet).chunks(MEET) {
             let keys: Vec<MessageKey> = part.iter().map(|(key, _)| key.clone()).collect();
@@ -393,10 +391,10 @@ impl Collector {
         }
     }
 
-    /// Records the pass; whether anything failed in it.
+    /// Records the pass, and returns whether anything failed in it.
     fn ended(&mut self, pass: &mut Pass) -> bool {
         let at = self.parts.clock.now();
-        // What failed before stays so until it is answered, whatever else is answered meanwhile.
+        // A failed query counts as failing until it is answered, whatever else is answered in the meantime.
         for (queue_key, success) in &mut pass.asked {
             let failing = self
                 .queues
@@ -453,7 +451,7 @@ impl Collector {
     }
 }
 
-/// Takes out of an answer what happened, and until when it was read.
+/// Takes the events out of an answer, and the time up to which they were read.
 fn happened(seen: &mut Vec<Observation>) -> Option<(Vec<Event>, Option<Timestamp>)> {
     let (mut events, mut until) = (Vec::new(), None);
     seen.retain_mut(|observation| match observation {
@@ -470,7 +468,7 @@ fn happened(seen: &mut Vec<Observation>) -> Option<(Vec<Event>, Option<Timestamp
     (!events.is_empty() || until.is_some()).then_some((events, until))
 }
 
-/// The next update of the account's sources; never, without them.
+/// Waits for the next update of the account's sources; forever without sources.
 async fn next_update(sources: &mut Option<&mut Sources>) -> Update {
     match sources {
         Some(sources) => sources.next().await,
@@ -478,7 +476,7 @@ async fn next_update(sources: &mut Option<&mut Sources>) -> Update {
     }
 }
 
-/// Returns at `wake`; never, without one.
+/// Returns at `wake`; never if it is `None`.
 async fn sleep_until(clock: &Clock, wake: Option<Moment>) {
     match wake {
         Some(wake) => clock.sleep_until(wake).await,

@@ -1,4 +1,4 @@
-//! Messages and data sets whose queries fail.
+//! Handles failing queries of messages and data sets.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,13 +11,13 @@ use crate::{
     providers::{Failure, FailureKind, Refusal},
 };
 
-/// A message that was just sent may be unknown to a part of the vendor's servers.
+/// How long a newly sent message may be unknown to some of the vendor's servers.
 const MAYBE_UNKNOWN: SignedDuration = SignedDuration::from_mins(5);
-/// How often a message that was set aside is tried again.
+/// The retry interval of a message that was set aside.
 const SET_ASIDE_RETRY: Duration = Duration::from_secs(24 * 3600);
 
 impl Collector {
-    /// The vendor refuses a message by itself; whether that is news.
+    /// Handles the vendor's refusal of a single message, and returns whether the refusal is new.
     pub(super) fn refused(
         &mut self,
         queue_key: DatasetQueueKey,
@@ -37,10 +37,10 @@ impl Collector {
             Refusal::AtOnce => false,
             Refusal::UnlessNew => age < MAYBE_UNKNOWN,
         };
-        // Alone it costs no other message its answer.
+        // Queried alone, it does not cost other messages their answer.
         self.queue(queue_key).alone(&job);
-        // One refusal after a good answer may be an accident of the vendor's, and would cost the message
-        // its numbers of a day.
+        // One refusal after a good answer may be a glitch at the vendor, and setting the message aside would
+        // cost its counts for a day.
         let was_answered = self.last_good.remove(&(queue_key.0, key.clone()));
         if is_new || was_answered && then == Refusal::UnlessNew {
             self.queue(queue_key).answered(&job, next, Duration::ZERO);
@@ -53,15 +53,15 @@ impl Collector {
             let account = &self.parts.account;
             tracing::warn!(
                 account = %account.name, dataset = %queue_key.0, message = %key.1, %reason,
-                "the vendor refuses this message; it is set aside and tried again once a day"
+                "the vendor refuses this message; it is set aside and retried once a day"
             );
             self.parts.recorder.rejected(reason);
         }
         is_news
     }
 
-    /// A request for messages could not be built: it is the fault of one of them, which is found by
-    /// asking for each alone. Whether it is no failure of the data set.
+    /// Handles a request that could not be built because of one of its messages, which is found by querying
+    /// each alone. Returns whether this does not count as a failure of the data set.
     pub(super) fn cannot_be_asked(
         &mut self,
         queue_key: DatasetQueueKey,
@@ -92,7 +92,7 @@ impl Collector {
         }
     }
 
-    /// Notes a failure; a new kind of trouble is logged, the same one again is not.
+    /// Records a failure. Only a new kind of failure is logged.
     pub(super) fn failed(
         &mut self,
         queue_key: DatasetQueueKey,
@@ -116,12 +116,12 @@ impl Collector {
         if is_new {
             tracing::warn!(
                 %account, dataset = %queue_key.0, application = %application.name,
-                reason = failure.kind.as_str(), error = %failure, "asking the vendor failed"
+                reason = failure.kind.as_str(), error = %failure, "querying the vendor failed"
             );
         } else {
             tracing::debug!(
                 %account, dataset = %queue_key.0, application = %application.name,
-                reason = failure.kind.as_str(), error = %failure, "asking the vendor failed again"
+                reason = failure.kind.as_str(), error = %failure, "querying the vendor failed again"
             );
         }
         let text = format!("{}, {}: {failure}", queue_key.0, application.name);

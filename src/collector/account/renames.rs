@@ -1,4 +1,4 @@
-//! Messages that the vendor calls by other ids than those that were asked for.
+//! Handles messages for which the vendor uses other ids than the queried ones.
 
 use std::sync::Arc;
 
@@ -6,13 +6,13 @@ use super::{super::queue::QueuedQuery, Collector};
 use crate::{discovery::MessageKey, model::QueryMethod};
 
 impl Collector {
-    /// Whether a message is watched under another name by now than the one it was asked for by.
+    /// Whether a message is now tracked under another name than the queried one.
     pub(super) fn is_renamed(&self, application: usize, asked: &Arc<str>) -> bool {
         let key = (application, asked.clone());
         self.tracker.resolve(&key) != key
     }
 
-    /// The key of a message that was asked for under one name and answered under another.
+    /// The key of a message that was queried under one name and answered under another.
     pub(super) fn known_as(
         &mut self,
         application: usize,
@@ -23,14 +23,13 @@ impl Collector {
         self.tracker.resolve(&(application, asked.clone()))
     }
 
-    /// A message that is watched under one name is watched under another from now on; whether there
-    /// is such a message.
+    /// Tracks a message under another name from now on, and returns whether the message exists.
     pub(super) fn rename(&mut self, application: usize, asked: &Arc<str>, own: &Arc<str>) -> bool {
         let now = self.parts.clock.now();
         let monotonic = self.parts.clock.monotonic();
         let key = (application, asked.clone());
         let is_watched = asked != own && self.tracker.get(&key).is_some();
-        // What is not watched by that name may be told by it later.
+        // A message that is not tracked under that name may be reported under it later.
         self.tracker.rename(&key, own, now);
         if is_watched {
             for ((dataset, of), queue) in &mut self.queues {

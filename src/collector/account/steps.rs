@@ -1,5 +1,5 @@
-//! What becomes of plans when somebody sets the wall clock. Due times run on the monotonic clock, but
-//! what they are computed from (ages of messages, a vendor's day) is wall time.
+//! Reschedules queries when the wall clock is set. Due times use the monotonic clock, but they are computed
+//! from wall times (ages of messages, a vendor's day).
 
 use std::sync::Arc;
 
@@ -15,19 +15,19 @@ use crate::{
     model::QueryMethod,
 };
 
-/// Due times are shown anew when the wall clock has moved by so much.
+/// Exposed due times are updated when the wall clock has moved by at least this.
 const SHOWN_ANEW: SignedDuration = SignedDuration::from_millis(50);
-/// Plans are made anew when the wall clock has moved by so much.
+/// Queries are rescheduled when the wall clock has moved by at least this.
 const PLANNED_ANEW: SignedDuration = SignedDuration::from_secs(1);
 
 impl Collector {
-    /// What the wall clock says at a moment.
+    /// The wall time of a moment.
     pub(super) fn time_of(&self, moment: Moment) -> Timestamp {
         after(self.origin, moment.since_start())
     }
 
-    /// Looks whether the wall clock was set since this was last asked, and plans anew if it was.
-    /// Whether due times are to be shown anew.
+    /// Checks whether the wall clock was set since the last call, and reschedules if so. Returns whether
+    /// exposed due times must be updated.
     pub(super) fn follow_wall_clock(&mut self) -> bool {
         let origin = self.parts.clock.origin();
         if origin.duration_since(self.origin).abs() < SHOWN_ANEW {
@@ -39,14 +39,14 @@ impl Collector {
             self.planned_origin = origin;
             tracing::warn!(
                 account = %self.parts.account.name, seconds = step.as_secs_f64(),
-                "the wall clock was set; ages of messages are computed anew"
+                "the wall clock was set; recomputing the ages of messages"
             );
             self.plan_anew(step);
         }
         true
     }
 
-    /// The time by which messages are judged.
+    /// The current time for decisions about messages.
     pub(super) fn now(&mut self) -> Now {
         let clock = &self.parts.clock;
         Now {
@@ -58,11 +58,11 @@ impl Collector {
 
     fn plan_anew(&mut self, step: SignedDuration) {
         self.tracker.shift(step);
-        // A list that goes on from a wrong time would leave out what was sent since.
+        // A list that continues from a wrong time would miss messages.
         self.lists.clear();
         let settled = self.now().settled;
         if self.tracker.reconsider(settled) {
-            // They were taken for too old by a clock that was ahead.
+            // A clock that was ahead made them look too old.
             let now = self.parts.clock.monotonic();
             self.name_fixed(now);
             self.registered_until = 0;
@@ -78,7 +78,7 @@ impl Collector {
                 }
             }
         }
-        // The ledger says again when each is wanted for an age.
+        // The ledger computes again when an answer is needed for each age.
         let messages = keys.into_iter().filter_map(|key| {
             let message = self.tracker.get(&key)?.message.clone();
             Some((key, message))
@@ -112,7 +112,7 @@ impl Collector {
         let has_day = self.parts.account.daily.is_some();
         if let Some(queue) = self.queues.get_mut(&queue_key) {
             if has_day {
-                // By the wall clock as it is now the vendor's day may not have come.
+                // According to the corrected clock, the vendor's day may not have started yet.
                 DatasetQueue::answered(queue, &job, next, early);
             } else {
                 queue.sooner(&job, next);

@@ -200,7 +200,7 @@ fn what_is_no_file_is_refused_and_not_waited_for() {
         ] {
             let errors = with(&text, &[]).unwrap_err().to_string();
             assert!(
-                errors.contains("no regular file") || errors.contains("is a directory"),
+                errors.contains("not a regular file") || errors.contains("is a directory"),
                 "{text}: {errors}"
             );
         }

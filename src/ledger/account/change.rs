@@ -1,4 +1,4 @@
-//! One transaction of an account, and what is read again when nobody knows what became of the one before.
+//! Transactions of an account, and reloading after a transaction with unknown outcome.
 
 use tokio::sync::OwnedMutexGuard;
 
@@ -10,8 +10,8 @@ use crate::ledger::{
     store::{ReadRows, ReadSet, StoreError, WriteSet},
 };
 
-/// What a transaction of the account has decided. Where it does not become durable this is dropped, in this
-/// order: the new names go back before the next transaction can take any.
+/// The result of a transaction's closure. If the transaction does not become durable, this is dropped in
+/// field order, so that new names are returned before the next transaction can take any.
 struct Decision<R> {
     changes: StateChanges,
     account_state: OwnedMutexGuard<AccountState>,
@@ -44,7 +44,7 @@ impl AccountLedger {
         Ok(())
     }
 
-    /// Takes what the store has once more, messages that are watched included.
+    /// Reloads the account's state from the store, including tracked messages.
     async fn reload(
         &self,
         account_state: &mut AccountState,
@@ -83,7 +83,7 @@ impl AccountLedger {
         Ok(())
     }
 
-    /// To lose a lease is no fault of the store.
+    /// Losing a lease is not a failure of the store.
     pub(super) fn failed_by(&self, error: &StoreError) {
         if let StoreError::Failed(_) = error {
             self.notes.up(Volume::Store, false);
@@ -91,7 +91,7 @@ impl AccountLedger {
         }
     }
 
-    /// One transaction. Only what is durable is told.
+    /// Runs one transaction. Its result is returned only once it is durable.
     pub(super) async fn change<R: Send + 'static>(
         &self,
         ask: impl FnOnce(&AccountState) -> ReadSet,
@@ -108,7 +108,7 @@ impl AccountLedger {
             reloaded.shown = account_state.shown();
             reloaded.born = true;
         }
-        // Until it is known what happened: whoever waits for it may go away.
+        // Stale until the outcome is known, because this future may be cancelled.
         account_state.stale = true;
         let mut ask = ask(&account_state);
         ask.fence = account_state.fence;

@@ -1,4 +1,4 @@
-//! The messages of an account: what is remembered of each, and what a snapshot adds.
+//! The messages of an account: their stored state, and counting their snapshots.
 
 use std::{
     collections::{HashMap, hash_map::DefaultHasher},
@@ -22,12 +22,12 @@ use crate::{
 };
 
 impl AccountLedger {
-    /// Meets messages that a source names: what is known of them over restarts. Those that are new
-    /// are noted, so that their first sight outlives this process.
+    /// Loads the stored data of messages from a source. New messages are stored, so that the time at which
+    /// they were first seen survives a restart.
     ///
     /// # Errors
     ///
-    /// The store failed; the messages can be asked for all the same.
+    /// The store failed; the messages can still be queried.
     pub async fn load_messages(
         &self,
         messages: Vec<(Message, Timestamp)>,
@@ -86,11 +86,11 @@ impl AccountLedger {
         changed.await.map(|(_, met)| met)
     }
 
-    /// Counts what the vendor's answers brought, and says what it knows of each message then.
+    /// Counts the snapshots of the vendor's answers, and returns the updated data of each message.
     ///
     /// # Errors
     ///
-    /// The store failed: nothing of it was counted; the next answer has the same numbers.
+    /// The store failed and nothing was counted; the next answer contains the same counts again.
     pub async fn snapshots(
         &self,
         application: &Application,
@@ -120,7 +120,7 @@ impl AccountLedger {
                     age: policy.adopt_age,
                 };
                 let mut met = Vec::with_capacity(seen.len());
-                // A vendor can name a message twice in one answer.
+                // A vendor can list a message twice in one answer.
                 let mut taken: HashMap<MessageId, MessageEntry> = HashMap::new();
                 for (own, id) in seen.iter().zip(&ids) {
                     let mut known =
@@ -188,17 +188,17 @@ impl AccountLedger {
         .await
     }
 
-    /// The vendor calls messages by other ids than those their numbers may have been counted under
-    /// (first a number, then a code): what is known of a message under the first id goes on
-    /// under the second, so that nothing of it counts again. If both are known, per value the
-    /// higher of the two stays, and an age that was counted under either is counted. That the first
-    /// id means the second is remembered ([`AccountLedger::names_of`]). To be called before the
-    /// first snapshot under the second id is handed over; a second call changes nothing.
+    /// Renames messages for which the vendor uses another id than the one under which they may have been
+    /// counted (for example first a number, then a code). The state of the first id continues under the
+    /// second, so that nothing is counted twice. If both ids have a state, the higher of each value is kept,
+    /// and an age that was counted under either id counts as counted. The mapping is stored
+    /// ([`AccountLedger::names_of`]). Must be called before the first snapshot under the second id is
+    /// counted; a repeated call changes nothing.
     ///
     /// # Errors
     ///
-    /// The store failed: nothing changed, and no snapshot under a second id may be counted before
-    /// this succeeds.
+    /// The store failed and nothing changed. No snapshot under a second id may be counted before this call
+    /// succeeds.
     pub async fn rename_messages(
         &self,
         application: &Application,
@@ -234,7 +234,7 @@ impl AccountLedger {
                         transaction.changes.memories.insert(digest, name.to_vec());
                     }
                 }
-                // What this transaction has changed already.
+                // What this transaction has already changed.
                 let mut changed: HashMap<MessageId, Option<MessageEntry>> = HashMap::new();
                 for [from, to] in renames {
                     let known = |transaction: &StateTransaction<'_>, id: &MessageId| match changed
@@ -263,7 +263,7 @@ impl AccountLedger {
                         }
                         merged.lower = lower;
                     }
-                    // The next snapshot is compared with the merged numbers, whatever it says.
+                    // Forces a comparison of the next snapshot with the merged counts.
                     merged.hash = 0;
                     merged.next = merged.state.next_ages(now, &policy.windows);
                     changed.insert(to, Some(merged));
@@ -280,8 +280,8 @@ impl AccountLedger {
         renamed.await.map(|(delta, ())| delta)
     }
 
-    /// The names that messages of these ids were renamed to before, for as long as rows of vendors
-    /// are remembered; ids that were not are left out.
+    /// The ids that these messages were renamed to earlier; the mapping is kept as long as the deduplication
+    /// data. Ids that were not renamed are left out.
     ///
     /// # Errors
     ///
@@ -313,12 +313,12 @@ impl AccountLedger {
         found.await.map(|(_, names)| names)
     }
 
-    /// What the name of a message that has another one is remembered under.
+    /// The digest under which the new id of a renamed message is stored.
     fn name_digest(&self, (application, id): &MessageId) -> Digest {
         digest(&["message name", &self.name, application, id])
     }
 
-    /// The messages that are watched, as the ledger knows them: application id and message id.
+    /// The tracked messages, by application id and message id.
     pub async fn watched(&self) -> Vec<((Arc<str>, Arc<str>), StoredMessage)> {
         let account_state = self.account_state.lock().await;
         let watched = account_state.messages.iter();
@@ -327,7 +327,7 @@ impl AccountLedger {
             .collect()
     }
 
-    /// Forgets messages that no source names any more. No counter moves.
+    /// Deletes messages that no source lists any more. Counters do not change.
     ///
     /// # Errors
     ///
@@ -344,7 +344,7 @@ impl AccountLedger {
         forgotten.await.map(|_| ())
     }
 
-    /// Messages are no longer watched; what was counted of them stays known.
+    /// Stops tracking messages; what was counted for them stays stored.
     pub async fn unwatch(&self, ids: &[MessageId]) {
         let mut account_state = self.account_state.lock().await;
         for id in ids {
@@ -352,7 +352,7 @@ impl AccountLedger {
         }
     }
 
-    /// The messages in the ledger whose age is counted from before a time; none while the clock is not believed.
+    /// The stored messages whose age is counted from before a time; none while the clock is not trusted.
     ///
     /// # Errors
     ///
@@ -367,7 +367,7 @@ impl AccountLedger {
     }
 }
 
-/// What is known of a message, watched or stored.
+/// The state of a message, either tracked or stored.
 fn known_of(transaction: &StateTransaction<'_>, id: &MessageId) -> Option<MessageEntry> {
     let watched = transaction.account_state.messages.get(id).cloned();
     let stored = || {
@@ -380,8 +380,8 @@ fn known_of(transaction: &StateTransaction<'_>, id: &MessageId) -> Option<Messag
     watched.or_else(stored)
 }
 
-/// A message's state as it was stored. One that cannot be read stops the account: without it the
-/// message would count once more from the beginning.
+/// Unpacks the stored state of a message. An unreadable state stops the account, because the message would
+/// otherwise be counted again from the start.
 pub(in crate::ledger) fn unpack(id: &MessageId, row: &[u8]) -> Result<MessageState, StoreError> {
     postcard::from_bytes(row).map_err(|error| {
         StoreError::Failed(format!(
@@ -402,7 +402,7 @@ fn told_of(known: &MessageEntry) -> StoredMessage {
     }
 }
 
-/// Whether an answer says what the one before said, and no age waits for it.
+/// Whether an answer equals the previous one and no age waits for it.
 fn unchanged(known: &MessageEntry, own: &MessageObservation, windows: &Windows) -> bool {
     let dated = known.state.sent_at.is_some() || own.message.sent_at.is_none();
     let opens = |at| own.asked_at.as_millisecond() >= at;
@@ -418,7 +418,7 @@ fn unchanged(known: &MessageEntry, own: &MessageObservation, windows: &Windows) 
         && !known.state.tells_half(snapshot, windows)
 }
 
-/// Of a snapshot's numbers. Never 0, which stands for none.
+/// A hash of a snapshot's counts. It is never 0, which stands for no snapshot.
 fn hash(snapshot: &Snapshot) -> u64 {
     let mut hasher = DefaultHasher::new();
     for totals in &snapshot.totals {

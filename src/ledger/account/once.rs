@@ -1,4 +1,4 @@
-//! What a vendor hands out or tells once: delivery reports, bounces, events.
+//! Counting what must be counted exactly once: delivery reports, bounces, events.
 
 use std::{
     collections::HashMap,
@@ -24,27 +24,27 @@ use crate::{
     providers::{Damage, Digest, Pushed, Report, ReportsRead, SpoolError, SpooledBody},
 };
 
-/// So many spooled bodies share one transaction at most.
+/// The maximum number of spooled bodies in one transaction.
 const BODIES: usize = 20;
 
-/// What became of a body in quarantine.
+/// The result of replaying a quarantined body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Replayed {
     /// Reports and events that were counted.
     pub counted: u64,
-    /// Reports and events that had been counted before.
+    /// Reports and events that had already been counted.
     pub duplicates: u64,
-    /// Why something is left in quarantine; `None`: nothing is.
+    /// Why a part remains in quarantine; `None` if nothing does.
     pub left: Option<String>,
 }
 
 impl AccountLedger {
-    /// Counts the bodies that are in the spool and not counted yet: those of a process that ended,
-    /// and those that the store could not take.
+    /// Counts the uncounted bodies in the spool: those left by an earlier process, and those that the store
+    /// could not accept.
     ///
     /// # Errors
     ///
-    /// The store or the spool failed: no more must be asked for before it works.
+    /// The store or the spool failed; nothing more may be fetched before this succeeds.
     pub async fn catch_up(
         &self,
         application: &Application,
@@ -67,15 +67,15 @@ impl AccountLedger {
             }
             let count = both.len();
             let mut more = self.count(application, both, false).await?;
-            // What was counted twice was told by the process that counted it.
+            // Duplicates were already reported by the process that counted the body.
             more.duplicates = 0;
             delta.append(more);
             self.backlog().drain(..count);
         }
     }
 
-    /// Counts the reports of bodies that are in the spool, sets aside what could not be read, and
-    /// lets the spool forget the bodies. If it fails, they are counted later.
+    /// Counts the reports in spooled bodies, quarantines what could not be parsed, and removes the bodies
+    /// from the spool. If it fails, the bodies are counted later.
     ///
     /// # Errors
     ///
@@ -118,7 +118,7 @@ impl AccountLedger {
                 let body = body.0.as_ref();
                 tracing::warn!(
                     account = %self.name, body, at, what,
-                    "a body of reports cannot be read whole; what is left of it is quarantined"
+                    "a body of reports cannot be parsed completely; the rest of it is quarantined"
                 );
                 self.quarantined.fetch_add(1, Ordering::Relaxed);
             }
@@ -132,7 +132,7 @@ impl AccountLedger {
         }
         delta.quarantined = self.quarantined.swap(0, Ordering::Relaxed);
         for body in &names {
-            // It is counted: what cannot be removed now is known as a repeat later.
+            // The body is counted; if it cannot be removed now, its reports will be recognised as duplicates.
             if let Err(error) = self.spool.remove(body) {
                 tracing::warn!(account = %self.name, %error, "a counted body cannot be removed from the spool");
             }
@@ -141,7 +141,7 @@ impl AccountLedger {
         Ok(delta)
     }
 
-    /// Counts reports, each once, in one transaction.
+    /// Counts reports exactly once, in one transaction.
     async fn tally(
         &self,
         application: &Application,
@@ -171,7 +171,7 @@ impl AccountLedger {
             );
             delta = match counted.await {
                 Ok((delta, ())) => delta,
-                // Another replica holds the account, and releases what is counted here.
+                // Another replica holds the account, and will release what is counted here.
                 Err(StoreError::Fenced) => {
                     let id = application.id.clone();
                     let compute = move |transaction: &mut StateTransaction<'_>, told| {
@@ -185,7 +185,7 @@ impl AccountLedger {
         Ok(delta)
     }
 
-    /// The bodies of which something lies in quarantine.
+    /// The bodies of which a part is in quarantine.
     ///
     /// # Errors
     ///
@@ -194,9 +194,9 @@ impl AccountLedger {
         self.spool.quarantined()
     }
 
-    /// Reads once more what of a body lies in quarantine, counts what can be read now, and leaves
-    /// the rest there. If the process ends in the middle, nothing is counted twice: the next time,
-    /// what was counted is known.
+    /// Parses the quarantined part of a body again, counts what can be parsed now, and leaves the rest in
+    /// quarantine. If the process ends in between, nothing is counted twice, because the next replay
+    /// recognises what was counted.
     ///
     /// # Errors
     ///
@@ -238,7 +238,7 @@ impl AccountLedger {
         })
     }
 
-    /// Counts for the replica that holds the account, which will release it.
+    /// Counts on behalf of the replica that holds the account, which will release the counts.
     async fn forward_to_holder<R: Send + 'static>(
         &self,
         digests: Vec<Digest>,
@@ -293,12 +293,12 @@ impl AccountLedger {
         self.catch_up(application, read).await
     }
 
-    /// Counts things that a vendor may tell more than once, each once, and notes until when the data
-    /// set was read. How many of them are new.
+    /// Counts events, which a vendor may report repeatedly, exactly once, and stores the time up to which the
+    /// data set was read. Returns the number of new events.
     ///
     /// # Errors
     ///
-    /// The store failed: nothing was counted, and they can be told again.
+    /// The store failed and nothing was counted; the events can be counted again.
     pub async fn happened(
         &self,
         application: &Application,
@@ -339,7 +339,7 @@ impl AccountLedger {
         }
     }
 
-    /// Until when a data set of an application was read.
+    /// The time up to which a data set of an application was read.
     pub async fn read_until(
         &self,
         application: &Application,
@@ -352,7 +352,7 @@ impl AccountLedger {
     }
 }
 
-/// Counts what is new among happenings; how many of them.
+/// Counts the new ones among events, and returns their number.
 fn count_happenings(
     transaction: &mut StateTransaction<'_>,
     application: &Arc<str>,
@@ -371,8 +371,8 @@ fn count_happenings(
         let counted = own
             .former
             .is_some_and(|former| remembered(transaction, &former));
-        // Nothing but that it was there. The vendor may write the row in another way next time, so
-        // a row that only version 0.1 remembers is remembered under its new digest too.
+        // Stores only the event's digest. The vendor may format the row differently next time, so a row that
+        // only version 0.1 has stored is also stored under its new digest.
         transaction.changes.memories.insert(own.digest, vec![0]);
         if counted {
             continue;
@@ -388,7 +388,7 @@ fn count_happenings(
     new
 }
 
-/// The counters that something is counted in.
+/// The counters for an event.
 pub(in crate::ledger) fn counters_of(application: &Arc<str>, kind: &EventKind) -> Vec<CounterKey> {
     match kind {
         EventKind::Log {
@@ -430,7 +430,7 @@ pub(in crate::ledger) fn counters_of(application: &Arc<str>, kind: &EventKind) -
     }
 }
 
-/// Counts reports, each once.
+/// Counts reports exactly once.
 fn count_reports(
     transaction: &mut StateTransaction<'_>,
     application: &Arc<str>,
@@ -444,7 +444,7 @@ fn count_reports(
         .collect();
     let mut tally = Tally::new(application.clone());
     for report in reports {
-        // What version 0.1 remembers of the same message goes on under the new digest.
+        // The deduplication data of version 0.1 for the same message is moved to the new digest.
         let former = report.former.filter(|own| own.1 != report.message);
         let former = former.and_then(|own| memories.get(&own.1));
         let former = former.map(|(memory, _)| memory.clone());

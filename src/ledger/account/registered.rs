@@ -1,4 +1,4 @@
-//! Messages that somebody has registered, on this replica or another.
+//! Messages that were registered over the API, on this replica or another.
 
 use std::time::Duration;
 
@@ -8,17 +8,17 @@ use jiff::Timestamp;
 use super::AccountLedger;
 use crate::{ledger::store::StoreError, model::Message};
 
-/// How often registrations of other replicas are looked for.
+/// How often to look for registrations on other replicas.
 const LOOK_FOR_REGISTRATIONS: Duration = Duration::from_secs(2);
 
 impl AccountLedger {
-    /// Somebody has registered messages of the account here.
+    /// Signals that messages of the account were registered on this replica.
     pub fn registered_now(&self) {
         self.registrations.notify_one();
     }
 
-    /// Returns when there may be new registrations: at once after one here, and once in a while for
-    /// those that another replica took.
+    /// Returns when there may be new registrations: immediately after one on this replica, and periodically
+    /// for those on other replicas.
     pub async fn registration(&self) {
         if self.store.shared() {
             tokio::select! {
@@ -30,7 +30,7 @@ impl AccountLedger {
         }
     }
 
-    /// The messages that were registered after a sequence number, and the last of their numbers.
+    /// The messages that were registered after a sequence number, and the last sequence number among them.
     ///
     /// # Errors
     ///
@@ -42,7 +42,8 @@ impl AccountLedger {
             application: row.id.0,
             id: row.id.1,
             campaign: row.campaign,
-            // What was registered before the clock was set was sent when it is read.
+            // For a message that was registered before the clock was set, the time of reading is used as the
+            // send time.
             sent_at: Timestamp::from_millisecond(row.sent_at)
                 .ok()
                 .filter(|sent_at| is_plausible(*sent_at)),
@@ -50,7 +51,7 @@ impl AccountLedger {
         Ok((messages.collect(), last))
     }
 
-    /// Forgets registrations of messages that were sent before a time, if the clock is believed.
+    /// Deletes registrations of messages that were sent before a time, if the clock is trusted.
     ///
     /// # Errors
     ///

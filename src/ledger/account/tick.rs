@@ -1,4 +1,4 @@
-//! What time brings: holds and windows that end, campaigns that are forgotten.
+//! Time-driven changes: the ends of holds and windows, and dropping campaigns.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -15,15 +15,15 @@ use crate::ledger::{
     store::{ReadSet, StoreError},
 };
 
-/// What is late by less is looked after at this pace.
+/// The interval of maintenance that is not urgent.
 const TEND_EVERY: Duration = Duration::from_secs(60);
-/// A campaign without a watched message is forgotten so long after its last increase.
+/// A campaign without a tracked message is dropped after this time without an increase, in milliseconds.
 const CAMPAIGN_AFTER: i64 = 24 * 3_600_000;
-/// After a start, messages are met before any campaign is forgotten.
+/// The time after a start in which messages are loaded before any campaign is dropped.
 const CAMPAIGN_GRACE: Duration = Duration::from_secs(3600);
 
 impl AccountLedger {
-    /// Notes when something has to be done next.
+    /// Sets when the next maintenance is due.
     pub(super) fn plan(&self, account_state: &AccountState) {
         let tend = self.clock.monotonic() + TEND_EVERY;
         let window = account_state.windows.first().map(|(end, _)| {
@@ -35,7 +35,7 @@ impl AccountLedger {
             .flatten()
             .min();
         let mut own = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        // Nothing is put off by what happens meanwhile.
+        // Concurrent changes must not postpone what is already due.
         let sooner = own.is_none_or(|own| next.is_some_and(|next| next < own));
         if sooner {
             *own = next;
@@ -61,11 +61,11 @@ impl AccountLedger {
         }
     }
 
-    /// Releases what has been held long enough, and closes the windows that are over.
+    /// Releases what has been held long enough, and closes the windows that have ended.
     ///
     /// # Errors
     ///
-    /// The store failed; it is tried again.
+    /// The store failed; the next tick retries.
     pub async fn tick(&self) -> Result<LedgerDelta, StoreError> {
         let policy = self.policy();
         let (clock, moment) = (self.clock.clone(), self.clock.monotonic());
@@ -124,7 +124,7 @@ impl AccountLedger {
         match ticked.await {
             Ok((delta, ())) => Ok(delta),
             Err(error) => {
-                // Not at once: the store needs time.
+                // Not immediately, to give the store time to recover.
                 let again = self.clock.monotonic() + Duration::from_secs(1);
                 *self.next.lock().unwrap_or_else(PoisonError::into_inner) = Some(again);
                 Err(error)
@@ -133,7 +133,7 @@ impl AccountLedger {
     }
 }
 
-/// Campaigns that nobody asks for any more.
+/// Campaigns to drop because none of their messages is tracked any more.
 fn forgotten_campaigns(account_state: &AccountState, now: i64) -> Vec<Arc<str>> {
     let mut last: HashMap<&Arc<str>, i64> = HashMap::new();
     for (key, own) in &account_state.counters {

@@ -1,24 +1,25 @@
-//! What a process does once the store has said how the leases stand.
+//! Decides what a process does after it has renewed its leases.
 
 use std::{sync::Arc, time::Duration};
 
 use crate::ledger::store::Renewal;
 
-/// The leases are looked at so long after the next one of another process is over.
+/// The delay between the expiry of another process's lease and the next renewal.
 const AFTER_EXPIRY: Duration = Duration::from_millis(50);
 
-/// What is to be done, and when the store is asked again.
+/// What to do, and when to renew again.
 #[derive(Debug, PartialEq)]
 pub(super) struct Turn {
     /// Free accounts that this process takes over.
     pub(super) take: Vec<Arc<str>>,
-    /// An account and its epoch beyond the share, for a replica that has fewer. One at a time.
+    /// An account beyond the fair share, with its epoch, to release to a replica with fewer accounts. One at
+    /// a time.
     pub(super) give: Option<(Arc<str>, i64)>,
     pub(super) pause: Duration,
 }
 
 impl Turn {
-    /// With leases of this length. A process that is `alone` takes whatever is free.
+    /// Decides for leases of this length. A process that is `alone` takes all free accounts.
     pub(super) fn after(renewal: Renewal, length: Duration, alone: bool) -> Turn {
         let share = if alone { usize::MAX } else { renewal.share };
         let room = share.saturating_sub(renewal.held.len());

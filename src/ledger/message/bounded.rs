@@ -1,4 +1,4 @@
-//! What is kept of a vendor's breakdown of a message, however much of it there is.
+//! Limits how much of a vendor's breakdown of a message is stored.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -11,16 +11,16 @@ use super::{
 };
 use crate::model::{Counts, Row, Snapshot, TypeTotals};
 
-/// So many rows of the breakdown of a message are kept, ten times as many as any vendor documents.
+/// The maximum number of stored rows per message, ten times as many as any vendor documents.
 const MOST_ROWS: usize = 1000;
-/// So many bytes of a name of theirs.
+/// The maximum length of a name in a row, in bytes.
 const MOST_OF_NAME: usize = 256;
 
 impl Tables {
-    /// The snapshot with no more rows and no longer names than are kept of a message; `None`: it has
-    /// no more. Rows that are known stay themselves, and as many new ones as there is room for; the
-    /// numbers of all others are added up under `other`. A vendor that invents a name for each
-    /// answer must not make the state grow, nor the time to compare it.
+    /// The snapshot with its rows and names reduced to the limits; `None` if it is within the limits. Known
+    /// rows are kept, and as many new ones as the limit allows; the counts of all others are added up under
+    /// `other`. Otherwise a vendor that uses a new name in each answer would let the state, and the time to
+    /// compare it, grow without bound.
     pub(super) fn bounded(&self, snapshot: &Snapshot) -> Option<Snapshot> {
         let is_long = |name: &Arc<str>| name.len() > MOST_OF_NAME;
         let rows = &snapshot.breakdown;
@@ -70,8 +70,8 @@ impl Tables {
     }
 }
 
-/// Counts by their names: the known ones, as many new ones as there is room for, cut if they are long,
-/// and the rest under `other`.
+/// Counts by name: the known names, as many new ones as the limit allows (shortened if they are long), and
+/// the rest under `other`.
 fn kept<'a, const N: usize>(
     known: HashSet<[&str; N]>,
     told: impl Iterator<Item = ([&'a Arc<str>; N], &'a Counts)>,

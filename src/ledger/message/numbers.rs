@@ -1,5 +1,5 @@
-//! A message's numbers. A message that is watched changes seldom: meanwhile they are kept as they are
-//! stored, which takes a tenth of the memory.
+//! A message's counts. Tracked messages rarely change, so unchanged ones stay in their packed, stored form,
+//! which takes a tenth of the memory.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeTupl
 
 use crate::model::Measure;
 
-/// The highest value that each number of a message ever had.
+/// The high-water marks of all counts of a message.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Tables {
     /// The totals per channel.
@@ -18,34 +18,34 @@ pub(super) struct Tables {
     pub(super) types: Vec<(String, Vec<Cell>)>,
 }
 
-/// One number of a message.
+/// One count of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Cell {
-    /// Its place in [`Measure::ALL`].
+    /// Its index in [`Measure::ALL`].
     pub(super) measure: u8,
-    /// The highest value that the vendor ever told.
+    /// The highest value that the vendor ever reported.
     pub(super) highest: u64,
-    /// So much of it is history that counts nowhere.
+    /// The part of it that is history and counts nowhere.
     pub(super) base: u64,
 }
 
 impl Cell {
-    /// `None`: a later version wrote it.
+    /// The measure; `None` if a later version wrote it.
     pub(super) fn measure(&self) -> Option<Measure> {
         Measure::ALL.get(usize::from(self.measure)).copied()
     }
 
-    /// How much of it is in the counters.
+    /// The part of it that is in the counters.
     pub(super) fn counted(&self) -> u64 {
         self.highest.saturating_sub(self.base)
     }
 }
 
-/// [`Tables`], to be read and changed or to be kept.
+/// [`Tables`], either unpacked for changes or packed.
 #[derive(Clone, Debug)]
 pub(super) enum Numbers {
     Open(Tables),
-    /// As they are stored.
+    /// The stored form.
     Packed(Box<[u8]>),
 }
 
@@ -61,7 +61,7 @@ fn pack(tables: &Tables) -> Option<Box<[u8]>> {
         .map(Vec::into_boxed_slice)
 }
 
-/// Only what [`pack`] made is ever read, so nothing is lost here.
+/// Only reads what [`pack`] has written, so it cannot fail.
 fn unpack(packed: &[u8]) -> Tables {
     postcard::from_bytes(packed).unwrap_or_default()
 }
@@ -96,19 +96,19 @@ impl Numbers {
 impl PartialEq for Numbers {
     fn eq(&self, other: &Numbers) -> bool {
         match (self, other) {
-            // Equal tables are packed alike.
+            // Equal tables have equal packed forms.
             (Numbers::Packed(own), Numbers::Packed(other)) => own == other,
             _ => self.read() == other.read(),
         }
     }
 }
 
-/// The bytes are those of [`Tables`], packed or not.
+/// Both forms serialise to the bytes of [`Tables`].
 impl Serialize for Numbers {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self {
             Numbers::Open(tables) => tables.serialize(serializer),
-            // A tuple of bytes is written as those bytes, in the format of the store.
+            // The store's format writes a tuple of bytes as those bytes.
             Numbers::Packed(packed) => {
                 let mut tuple = serializer.serialize_tuple(packed.len())?;
                 for byte in packed {

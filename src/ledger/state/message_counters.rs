@@ -1,4 +1,4 @@
-//! Where the numbers of a message's snapshot go: into the counters of a transaction.
+//! Adds the increases of a message's snapshot to the counters of a transaction.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -14,7 +14,7 @@ use crate::{
     model::{Age, Measure},
 };
 
-/// A transaction that takes what a snapshot of one application's message brings.
+/// Receives the increases for a message of one application.
 pub(in crate::ledger) struct MessageCounters<'d, 'i> {
     pub(in crate::ledger) transaction: &'d mut StateTransaction<'i>,
     pub(in crate::ledger) application: Arc<str>,
@@ -65,7 +65,7 @@ impl CounterSink for MessageCounters<'_, '_> {
                 self.add(key, count);
             }
         }
-        // Beyond the limit several places are one, and the message is one there.
+        // Beyond the limit several places become one, and the message counts once there.
         let mut places: BTreeMap<CounterKey, u64> = BTreeMap::new();
         for ((platform, vendor_channel), (sent, delivered)) in taken.rows {
             for (part, count) in parts(sent, delivered) {

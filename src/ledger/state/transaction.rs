@@ -1,4 +1,5 @@
-//! What a transaction changes of an account's state: first a transaction, then rows, and the truth once they are durable.
+//! The changes of a transaction to an account's state: they are collected first, then written as rows, and applied to
+//! the state once the rows are durable.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
@@ -23,7 +24,7 @@ use crate::{
     providers::Digest,
 };
 
-/// What a transaction changes, not yet true.
+/// The changes of a transaction, not yet applied.
 pub(in crate::ledger) struct StateTransaction<'i> {
     pub(in crate::ledger) account_state: &'i AccountState,
     pub(in crate::ledger) names: &'i Arc<LabelLimiter>,
@@ -32,12 +33,12 @@ pub(in crate::ledger) struct StateTransaction<'i> {
     /// The ages that the account's cohorts have.
     pub(in crate::ledger) ages: &'i [Age],
     pub(in crate::ledger) now: i64,
-    /// Now, by which changes are dated: a step of the clock ahead shows after a day.
+    /// The settled time, which dates changes: a forward jump of the clock takes effect only after a day.
     pub(in crate::ledger) settled: i64,
-    /// The hold of a counter that is born now.
+    /// The hold of a counter that is created now.
     pub(in crate::ledger) hold: Hold,
     pub(in crate::ledger) changes: StateChanges,
-    /// The stored states of the messages that were asked for.
+    /// The stored states of the messages in the read set.
     pub(in crate::ledger) states: HashMap<MessageId, MessageState>,
 }
 
@@ -46,24 +47,24 @@ pub(in crate::ledger) struct StateTransaction<'i> {
 pub(in crate::ledger) struct StateChanges {
     counters: IndexMap<CounterKey, CounterState>,
     messages: BTreeMap<MessageId, MessageEntry>,
-    /// Only in memory: their stored state did not change.
+    /// Messages whose stored state did not change; updated only in memory.
     refreshed: Vec<(MessageId, MessageEntry)>,
     pub(in crate::ledger) memories: HashMap<Digest, Vec<u8>>,
     births: Vec<(Arc<str>, String, i64)>,
     pub(in crate::ledger) cursors: Vec<(Arc<str>, String, i64)>,
-    /// Names that the transaction stores; taken when its rows are made.
+    /// Names that the transaction stores; taken when its rows are built.
     new_names: Option<NewNames>,
     gone_counters: Vec<CounterKey>,
     gone_campaigns: BTreeSet<Arc<str>>,
     gone_messages: Vec<MessageId>,
     overflowed: HashSet<CounterKey>,
-    /// Rows of the inbox that are in the counters now.
+    /// Rows of the inbox that were added to the counters.
     pub(in crate::ledger) absorbed: Vec<i64>,
     pub(in crate::ledger) delta: LedgerDelta,
 }
 
-/// Whether an application cannot have been asked for the first time then: the clock was not set, or it
-/// was more than a day ahead. As long as such a time stood, history would count, or news would not.
+/// Whether a time is impossible for the first query of an application, because the clock was unset or more
+/// than a day ahead. With such a time, history would count, or new messages would not.
 fn is_wrong_birth(at: i64, now: i64) -> bool {
     let plausible =
         |at: i64| Timestamp::from_millisecond(at).is_ok_and(delivery_clock::is_plausible);
@@ -93,7 +94,7 @@ impl StateTransaction<'_> {
         })
     }
 
-    /// Adds to a counter; one that is not there is born at zero.
+    /// Adds to a counter; one that does not exist is created at zero.
     pub(in crate::ledger) fn add(&mut self, key: CounterKey, amount: &Amount) {
         if amount.is_zero()
             && (self.account_state.counters.contains_key(&key)
@@ -115,12 +116,12 @@ impl StateTransaction<'_> {
         }
     }
 
-    /// The counter is shown by this replica: from 0 on, if it was not before.
+    /// Exposes the counter on this replica, starting at 0 if it was not exposed before.
     pub(in crate::ledger) fn init(&mut self, key: &CounterKey) {
         self.counter(key, &Amount::Count(0));
     }
 
-    /// Releases what the counter has; from now on it is released as it is counted.
+    /// Releases the counter; from now on, increments are released when they are counted.
     pub(in crate::ledger) fn release(&mut self, key: &CounterKey) {
         let state = self.counter(key, &Amount::Count(0));
         state.hold = Hold::Open;
@@ -128,7 +129,7 @@ impl StateTransaction<'_> {
         state.pending = state.pending.zero();
     }
 
-    /// The data set of the application is asked for: from when on, if not before.
+    /// Records the first query of the application's data set, if there was none before, and returns its time.
     pub(in crate::ledger) fn birth(
         &mut self,
         application: &Arc<str>,
@@ -137,7 +138,7 @@ impl StateTransaction<'_> {
         let key = (application.clone(), dataset.as_str().to_owned());
         let stored = self.account_state.births.get(&key).copied();
         let at = match stored.filter(|at| !is_wrong_birth(*at, self.now)) {
-            // It is no later than now, whatever the clock has said before.
+            // Not later than now, even if the clock was ahead earlier.
             Some(at) => at.min(self.now),
             None => {
                 let born = self
@@ -154,7 +155,7 @@ impl StateTransaction<'_> {
         Timestamp::from_millisecond(at).unwrap_or_default()
     }
 
-    /// The counters of a channel that every message on it can have.
+    /// Creates the counters that every message on a channel can have.
     pub(in crate::ledger) fn zero_channel(&mut self, application: &Arc<str>, channel: &str) {
         let own: Arc<str> = Arc::from(channel);
         let declared = self.channels.iter().find(|own| own.name == channel);
@@ -170,7 +171,7 @@ impl StateTransaction<'_> {
         }
     }
 
-    /// The counters of bounced addresses, all of them.
+    /// Creates all counters of bounced addresses.
     pub(in crate::ledger) fn zero_bounced(&mut self, application: &Arc<str>) {
         let family = catalog::BOUNCED_ADDRESSES;
         let labels: Vec<Label> = family.counter_labels().copied().collect();
@@ -185,23 +186,23 @@ impl StateTransaction<'_> {
         }
     }
 
-    /// A message's state changed.
+    /// Stores a changed state of a message.
     pub(in crate::ledger) fn put_message(&mut self, id: MessageId, mut known: MessageEntry) {
         known.state.pack();
         self.changes.messages.insert(id, known);
     }
 
-    /// What is known of a message that does not have to be stored.
+    /// Updates the data of a message in memory, without storing it.
     pub(in crate::ledger) fn refresh_message(&mut self, id: MessageId, known: MessageEntry) {
         self.changes.refreshed.push((id, known));
     }
 
-    /// Forgets a message; no counter moves.
+    /// Drops a message; counters do not change.
     pub(in crate::ledger) fn forget_message(&mut self, id: MessageId) {
         self.changes.gone_messages.push(id);
     }
 
-    /// Forgets all counters of a campaign.
+    /// Drops all counters of a campaign.
     pub(in crate::ledger) fn forget_campaign(&mut self, campaign: &Arc<str>) {
         let own = |key: &&CounterKey| key.campaign() == Some(campaign);
         let keys: Vec<_> = self
@@ -218,7 +219,7 @@ impl StateTransaction<'_> {
         self.changes.gone_campaigns.insert(campaign.clone());
     }
 
-    /// The same key with texts that keep to the limits.
+    /// The same key with its texts within the limits.
     pub(in crate::ledger) fn bounded(&mut self, key: CounterKey) -> CounterKey {
         let mut overflowed = false;
         let names = self.names;
@@ -293,7 +294,7 @@ impl StateTransaction<'_> {
         batch
     }
 
-    /// Takes in what replicas have counted that do not hold the account.
+    /// Adds what replicas have counted that do not hold the account.
     pub(in crate::ledger) fn absorb(&mut self, inbox: Vec<(i64, String, Amount)>) {
         let mut texts = Texts::default();
         for (row, key, amount) in inbox {
@@ -305,8 +306,8 @@ impl StateTransaction<'_> {
         }
     }
 
-    /// The rows of a transaction of a replica that does not hold the account: its holder will
-    /// take them in.
+    /// The rows of a transaction of a replica that does not hold the account. The holder will add them to its
+    /// counters.
     pub(in crate::ledger) fn batch_elsewhere(&self) -> WriteSet {
         let changes = &self.changes;
         WriteSet {
@@ -327,7 +328,7 @@ impl StateTransaction<'_> {
 }
 
 impl StateChanges {
-    /// Makes the changes true: the transaction is durable.
+    /// Applies the changes after the transaction has become durable.
     pub(in crate::ledger) fn apply(
         self,
         account_state: &mut AccountState,
@@ -337,7 +338,7 @@ impl StateChanges {
         if let Some(new_names) = self.new_names {
             new_names.stored();
         }
-        // Those of a campaign are born together, and share their labels.
+        // The counters of a campaign are created together, and share their labels.
         let mut labels: Arc<[Arc<str>]> = Arc::default();
         for (mut key, mut state) in self.counters {
             state.stored = true;

@@ -1,4 +1,4 @@
-//! Which store it is, and what every one of them can do.
+//! Dispatches to the kinds of store, which all provide the same operations.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -10,15 +10,15 @@ use super::{
 /// A store. A copy is another handle to the same one.
 #[derive(Clone)]
 pub enum Store {
-    /// One file, for one process.
+    /// An SQLite file, for one process.
     Sqlite(Arc<Sqlite>),
-    /// A database, for several replicas.
+    /// A PostgreSQL database, for several replicas.
     Postgres(Arc<Postgres>),
-    /// A test's, in the place of either.
+    /// A substitute in tests.
     Substitute(Arc<dyn Substitute>),
 }
 
-/// Asks the store that it is; all of them answer the same.
+/// Calls the method of the actual store.
 macro_rules! ask {
     ($store:expr, $own:ident => $question:expr) => {
         match $store {
@@ -30,12 +30,12 @@ macro_rules! ask {
 }
 
 impl Store {
-    /// Opens the file of a ledger, and makes it if there is none.
+    /// Opens a ledger's file, and creates it if it does not exist.
     pub(in crate::ledger) fn sqlite(path: &Path) -> Result<Store, StoreError> {
         Ok(Store::Sqlite(Arc::new(Sqlite::open(path)?)))
     }
 
-    /// Opens a file to read it, while another process may write to it; `None`: there is none.
+    /// Opens a file for reading while another process may write to it; `None` if it does not exist.
     pub(in crate::ledger) fn sqlite_to_read(path: &Path) -> Result<Option<Store>, StoreError> {
         let opened = Sqlite::open_to_read(path)?;
         Ok(opened.map(|own| Store::Sqlite(Arc::new(own))))
@@ -55,7 +55,7 @@ impl Store {
         Ok(Store::Postgres(Arc::new(own)))
     }
 
-    /// What there is of an account, as this replica sees it.
+    /// All rows of an account, from the point of view of this replica.
     ///
     /// # Errors
     ///
@@ -68,16 +68,16 @@ impl Store {
         ask!(self, own => own.account(account, replica))
     }
 
-    /// One transaction: what is asked for is read, `decide` says what changes, and either all of it
-    /// is durable when this returns with the other part of what `decide` said, or nothing happened, or
-    /// nobody knows (then the account has to be read again).
+    /// Runs one transaction: it reads the read set, and `decide` returns the changes and a result. On
+    /// success, all changes are durable and the result is returned. On an error, either nothing was changed
+    /// or the outcome is unknown; then the account must be reloaded.
     ///
-    /// What `decide` holds, and its result unless it is returned, is dropped: at the latest when the
-    /// transaction is over, also that of a caller that has gone.
+    /// What `decide` owns, and its result unless it is returned, is dropped at the latest at the end of the
+    /// transaction, even if the caller was cancelled.
     ///
     /// # Errors
     ///
-    /// The store failed, or another process has the account now.
+    /// The store failed, or another process now holds the account.
     pub async fn transact<R: Send + 'static>(
         &self,
         reads: ReadSet,
@@ -109,8 +109,8 @@ impl Store {
         ask!(self, own => own.states(account))
     }
 
-    /// Registers messages, all of them or none; what was registered before is completed. They are
-    /// durable when this returns.
+    /// Registers messages, all of them or none, and completes the data of those that were already registered.
+    /// They are durable when this returns.
     pub async fn register(&self, rows: Vec<RegisteredRow>) -> Result<(), StoreError> {
         ask!(self, own => own.register(rows))
     }
@@ -124,7 +124,7 @@ impl Store {
         ask!(self, own => own.registered(account, after))
     }
 
-    /// Forgets registrations of messages that were sent before a time.
+    /// Deletes registrations of messages that were sent before a time.
     pub async fn unregister(&self, account: &Arc<str>, before: i64) -> Result<(), StoreError> {
         ask!(self, own => own.unregister(account, before))
     }
@@ -134,13 +134,13 @@ impl Store {
         ask!(self, own => own.size())
     }
 
-    /// Tends the memory of reports: what was last touched before a time is dropped, a part that is
-    /// full or old is closed.
+    /// Maintains the deduplication data: drops partitions that were last touched before a time, and closes a
+    /// partition that is full or old.
     pub async fn maintain(&self, before: i64, now: i64) -> Result<(), StoreError> {
         ask!(self, own => own.maintain(before, now))
     }
 
-    /// Whether several processes share it, by leases.
+    /// Whether several processes share the store by leases.
     pub fn shared(&self) -> bool {
         match self {
             Store::Sqlite(_) => false,
@@ -149,8 +149,8 @@ impl Store {
         }
     }
 
-    /// Renews the leases that this process has (account and epoch), and looks around. Whether it
-    /// `joins` those that share the accounts.
+    /// Renews the leases of this process (account and epoch), and returns the state of all leases. `joins`
+    /// says whether the process takes part in sharing the accounts.
     pub async fn renew(
         &self,
         accounts: Vec<Arc<str>>,
@@ -167,8 +167,8 @@ impl Store {
         }
     }
 
-    /// Takes the lease of an account whose lease is over, or that never had one: its epoch; `None`
-    /// if somebody was faster.
+    /// Acquires the lease of an account whose lease has expired or that never had one. Returns the epoch, or
+    /// `None` if another process was faster.
     pub async fn acquire(&self, account: &Arc<str>) -> Result<Option<i64>, StoreError> {
         match self {
             Store::Sqlite(_) => Ok(None),
@@ -177,7 +177,7 @@ impl Store {
         }
     }
 
-    /// Gives leases back before they are over.
+    /// Releases leases before they expire.
     pub async fn give_back(&self, held: Vec<(Arc<str>, i64)>) -> Result<(), StoreError> {
         match self {
             Store::Sqlite(_) => Ok(()),
@@ -186,7 +186,7 @@ impl Store {
         }
     }
 
-    /// This process no longer takes its share.
+    /// Removes this process from those that share the accounts.
     pub async fn leave(&self) -> Result<(), StoreError> {
         match self {
             Store::Sqlite(_) => Ok(()),

@@ -1,20 +1,21 @@
-//! Which closed parts of the memory of reports can hold a digest, without looking into them.
+//! Filters that tell which closed partitions of deduplication data can contain a digest, without reading
+//! them.
 
 use xorf::{BinaryFuse8, BinaryFuse8Ref, DmaSerializable, Filter as _, FilterRef as _};
 
 use crate::providers::Digest;
 
-/// Nine bits for each digest of a part; one lookup in 256 is in vain.
+/// A filter with nine bits per digest of a partition and a false-positive rate of 1/256.
 pub(super) struct Filter(Box<[u8]>);
 
-/// A digest is uniform in every byte; eight of them are enough here.
+/// A digest is uniformly distributed, so eight of its bytes are enough here.
 fn key(digest: &[u8]) -> Option<u64> {
     let first = digest.first_chunk::<8>()?;
     Some(u64::from_le_bytes(*first))
 }
 
 impl Filter {
-    /// The filter of a part's digests.
+    /// Builds the filter of a partition's digests.
     pub(super) fn build<'a>(digests: impl Iterator<Item = &'a [u8]>) -> Option<Filter> {
         let mut keys: Vec<u64> = digests.filter_map(key).collect();
         keys.sort_unstable();
@@ -36,7 +37,7 @@ impl Filter {
         &self.0
     }
 
-    /// Whether the part can hold the digest.
+    /// Whether the partition can contain the digest.
     pub(super) fn can_hold(&self, digest: &Digest) -> bool {
         let (descriptor, fingerprints) = self.0.split_at(BinaryFuse8::DESCRIPTOR_LEN);
         let filter = BinaryFuse8Ref::from_dma(descriptor, fingerprints);

@@ -1,7 +1,7 @@
-//! The store: what the ledger keeps, in SQLite or in PostgreSQL. It knows rows, not what they mean.
+//! The store of the ledger, in SQLite or PostgreSQL. It stores rows without interpreting them.
 //!
-//! It is open to the end-to-end tests, which run several replicas on a store in memory; it is no promise to
-//! anybody else.
+//! It is public for the end-to-end tests, which run several replicas on a store in memory; it is not a stable
+//! interface.
 
 mod dispatch;
 mod filter;
@@ -19,18 +19,19 @@ pub use dispatch::Store;
 pub use substitute::Substitute;
 pub use transaction::Transaction;
 
-/// A part of the memory of reports is closed when it has so many: random keys stay in the cache.
+/// A partition of deduplication data is closed at this number of rows, so that its random keys fit into the
+/// cache.
 const PART_ROWS: u64 = 500_000;
-/// Or when it is so old, in milliseconds, so that it can be dropped whole.
+/// It is also closed at this age in milliseconds, so that it can be dropped as a whole.
 const PART_AGE: i64 = 86_400_000;
 
-/// What the store cannot do. The text says which file or server, and what to do.
+/// An error of the store. The text names the file or server, and says what to do.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum StoreError {
-    /// It did not work this time.
+    /// The operation failed.
     #[error("{0}")]
     Failed(String),
-    /// Another process has the account now.
+    /// Another process now holds the account.
     #[error("the account's lease is held by another process")]
     Fenced,
 }
@@ -41,35 +42,35 @@ pub type MessageId = (Arc<str>, Arc<str>);
 /// A message with its packed state.
 pub type StateRow = (MessageId, Vec<u8>);
 
-/// What is stored of a counter over all replicas.
+/// The stored values of a counter over all replicas.
 #[derive(Clone, Debug, PartialEq)]
 pub struct CounterRow {
     pub key: String,
     /// All that was counted.
     pub total: Amount,
-    /// What no replica has released yet.
+    /// The part that no replica has released yet.
     pub pending: Amount,
     /// The last increase, in milliseconds since 1970.
     pub changed_at: i64,
 }
 
-/// What this replica has shown of a counter.
+/// What this replica has exposed of a counter.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ReleaseRow {
     pub key: String,
     pub shown: Amount,
-    /// When this replica's series was born, in milliseconds since 1970.
+    /// When this replica's series was created, in milliseconds since 1970.
     pub born_at: i64,
 }
 
-/// Everything of an account that is needed to show its counters.
+/// All rows of an account that are needed to expose its counters.
 #[derive(Clone, Debug, Default)]
 pub struct AccountRows {
     pub counters: Vec<CounterRow>,
     pub releases: Vec<ReleaseRow>,
-    /// Application, data set, and when it was first asked for.
+    /// Application, data set, and the time of its first query.
     pub births: Vec<(Arc<str>, String, i64)>,
-    /// Application, data set, and until when it was read.
+    /// Application, data set, and the time up to which it was read.
     pub cursors: Vec<(Arc<str>, String, i64)>,
     /// Label and value.
     pub names: Vec<(Arc<str>, Arc<str>)>,
@@ -80,11 +81,11 @@ pub struct AccountRows {
 pub struct MessageRow {
     pub id: MessageId,
     pub state: Vec<u8>,
-    /// What its age is counted from, so that old rows are found.
+    /// The time from which its age is counted, to find old rows.
     pub since: i64,
 }
 
-/// A message that was registered.
+/// A registered message.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RegisteredRow {
     pub account: Arc<str>,
@@ -92,35 +93,35 @@ pub struct RegisteredRow {
     pub campaign: Option<Arc<str>>,
     /// In milliseconds since 1970.
     pub sent_at: i64,
-    /// Grows with each registration.
+    /// Increases with each registration.
     pub sequence: i64,
 }
 
-/// What a transaction needs to know before it can say what it changes.
+/// What a transaction reads before it decides about changes.
 #[derive(Clone, Debug, Default)]
 pub struct ReadSet {
     pub account: Arc<str>,
     pub replica: Arc<str>,
-    /// The lease under which the account is held.
+    /// The epoch of the lease under which the account is held.
     pub fence: Option<i64>,
-    /// Messages whose states are wanted.
+    /// Messages whose states to read.
     pub messages: Vec<MessageId>,
-    /// Memories of reports that are wanted.
+    /// Digests whose deduplication data to read.
     pub digests: Vec<Digest>,
-    /// Whether what others have counted is wanted.
+    /// Whether to read what other replicas have counted.
     pub inbox: bool,
 }
 
-/// What there is of what was asked for.
+/// The rows of a read set.
 #[derive(Clone, Debug, Default)]
 pub struct ReadRows {
     pub messages: HashMap<MessageId, Vec<u8>>,
     pub memories: HashMap<Digest, Vec<u8>>,
-    /// Row, counter and amount of what others have counted.
+    /// Row id, counter and amount of what other replicas have counted.
     pub inbox: Vec<(i64, String, Amount)>,
 }
 
-/// Everything that one transaction changes.
+/// All changes of one transaction.
 #[derive(Clone, Debug, Default)]
 pub struct WriteSet {
     pub births: Vec<(Arc<str>, String, i64)>,
@@ -130,15 +131,15 @@ pub struct WriteSet {
     pub releases: Vec<ReleaseRow>,
     pub messages: Vec<MessageRow>,
     pub memories: Vec<(Digest, Vec<u8>)>,
-    /// Counters that are forgotten, in all replicas.
+    /// Counters to drop in all replicas.
     pub gone_counters: Vec<String>,
     pub gone_names: Vec<(Arc<str>, Arc<str>)>,
     pub gone_messages: Vec<MessageId>,
-    /// Counted by a replica that does not hold the account; its holder takes them over.
+    /// Increments by a replica that does not hold the account, for its holder.
     pub inbox: Vec<(String, Amount)>,
-    /// Rows of the inbox that the counters have taken in.
+    /// Rows of the inbox that were added to the counters.
     pub absorbed: Vec<i64>,
-    /// Messages that are registered, of any account.
+    /// Messages to register, of any account.
     pub registered: Vec<RegisteredRow>,
     /// Now, in milliseconds since 1970.
     pub now: i64,
@@ -163,15 +164,15 @@ impl WriteSet {
     }
 }
 
-/// How the leases stand.
+/// The state of the leases.
 #[derive(Clone, Debug, Default)]
 pub struct Renewal {
-    /// Those that were renewed.
+    /// The leases that were renewed.
     pub held: Vec<(Arc<str>, i64)>,
-    /// Accounts that nobody has.
+    /// Accounts that no process holds.
     pub free: Vec<Arc<str>>,
-    /// How many accounts are this process's fair share.
+    /// This process's fair share: the number of accounts.
     pub share: usize,
-    /// When the next lease of another process is over, unless it is renewed.
+    /// When the next lease of another process expires unless it is renewed.
     pub next_expiry: Option<Duration>,
 }

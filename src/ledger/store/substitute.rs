@@ -1,5 +1,4 @@
-//! What takes a store's place in tests: the one in memory that several replicas share, and one that fails
-//! when it is told to.
+//! Substitutes for a store in tests: one in memory that several replicas share, and one that fails on demand.
 
 use std::sync::Arc;
 
@@ -9,12 +8,12 @@ use super::{
     AccountRows, MessageId, RegisteredRow, Renewal, StateRow, StoreError, transaction::Transaction,
 };
 
-/// A store of the tests. Its methods do what those of [`super::Store`] of the same name do; a transaction has
-/// no type here, so that the trait can be an object.
+/// A store for tests. Its methods correspond to those of the same name in [`super::Store`]; transactions are
+/// type-erased, so that the trait is object-safe.
 #[async_trait]
 #[expect(missing_docs, reason = "the methods of `Store` are documented")]
 pub trait Substitute: Send + Sync {
-    /// Executes a transaction, or leaves it to another store, and finishes it.
+    /// Executes and finishes a transaction, or passes it to another store.
     async fn transact(&self, transaction: Box<dyn Transaction>);
 
     async fn account(

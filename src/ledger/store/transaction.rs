@@ -1,25 +1,26 @@
-//! One transaction, with a result of any type for its caller and of no type for the store.
+//! A transaction, with a typed result for its caller and type-erased for the store.
 
 use tokio::sync::oneshot;
 
 use super::{ReadRows, ReadSet, StoreError, WriteSet};
 
-/// A transaction on its way through a store. The store reads what [`Transaction::reads`] asks for, calls
-/// [`Transaction::decide`] once, makes the answer durable, and then calls [`Transaction::finish`].
+/// A transaction in a store. The store reads the rows for [`Transaction::reads`], calls
+/// [`Transaction::decide`] once, makes the write set durable, and then calls [`Transaction::finish`].
 ///
-/// A store that drops it has failed: the caller gets an error.
+/// If a store drops the transaction, the caller gets an error.
 pub trait Transaction: Send {
-    /// What it needs to know.
+    /// What it reads.
     fn reads(&self) -> &ReadSet;
 
-    /// Says what changes. It is called once; whatever comes after that changes nothing.
+    /// Decides about the changes. Only the first call has an effect.
     fn decide(&mut self, rows: ReadRows) -> WriteSet;
 
-    /// Tells the caller how it ended. The result of `decide` goes out only if all that it changes is durable.
+    /// Reports the outcome to the caller. The result of `decide` is passed on only if all changes are
+    /// durable.
     fn finish(self: Box<Self>, outcome: Result<(), StoreError>);
 }
 
-/// The transaction of a caller that waits for `R`.
+/// A transaction whose caller waits for `R`.
 struct Waiting<F, R> {
     reads: ReadSet,
     decide: Option<F>,
@@ -27,7 +28,8 @@ struct Waiting<F, R> {
     caller: oneshot::Sender<Result<R, StoreError>>,
 }
 
-/// Takes the type of the result away: a thread, or a test, can execute it. The caller waits on the receiver.
+/// Erases the type of the result, so that a thread or a test can execute the transaction. The caller waits on
+/// the receiver.
 pub(super) fn erased<R, F>(
     reads: ReadSet,
     decide: F,
@@ -77,12 +79,12 @@ where
         let answer = match outcome {
             Ok(()) => result.ok_or_else(|| StoreError::Failed("the store did nothing".into())),
             Err(error) => {
-                // What they hold is free when the caller hears of it.
+                // Frees their resources before the caller is notified.
                 drop((decide, result));
                 Err(error)
             }
         };
-        // The caller may have gone; then the result is dropped here.
+        // If the caller was cancelled, the result is dropped here.
         let _ = caller.send(answer);
     }
 }

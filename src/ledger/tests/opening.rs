@@ -134,7 +134,10 @@ async fn what_is_no_database_is_left_alone() {
     for bytes in [&b"x"[..], b"name: prices\n", &[0; 8192]] {
         fs::write(place.store(), bytes).unwrap();
         place
-            .refused(&["is no SQLite database", "store.url names the wrong file"])
+            .refused(&[
+                "is not an SQLite database",
+                "store.url names the wrong file",
+            ])
             .await;
     }
 }
@@ -183,7 +186,7 @@ async fn a_ledger_is_opened_once_under_all_its_names() {
             let said = said.map(|error| error.to_string());
             let said = said.unwrap_or_else(|| panic!("{first} is opened again as {second}"));
             assert!(
-                said.contains("another delivery-exporter has this store"),
+                said.contains("another delivery-exporter uses this store"),
                 "{said}"
             );
             drop(held);
@@ -216,7 +219,7 @@ async fn a_pipe_in_place_of_the_file_holds_nobody_up() {
     assert!(made.success());
     let said = place.open().await.err().unwrap().to_string();
     assert!(
-        said.contains("no regular file") && said.contains("store.url"),
+        said.contains("not a regular file") && said.contains("store.url"),
         "{said}"
     );
 }
@@ -229,14 +232,14 @@ async fn another_programs_database_is_left_alone() {
         "CREATE TABLE counters (name TEXT, value INTEGER); INSERT INTO counters VALUES ('a', 1);";
     connection.execute_batch(tables).unwrap();
     place
-        .refused(&["another program's database", "store.url"])
+        .refused(&["the database of another program", "store.url"])
         .await;
     connection
         .execute_batch("PRAGMA application_id = 1196444487; PRAGMA user_version = 1;")
         .unwrap();
     drop(connection);
     place
-        .refused(&["another program's database", "store.url"])
+        .refused(&["the database of another program", "store.url"])
         .await;
 }
 

@@ -252,7 +252,7 @@ async fn a_store_and_a_spool_belong_to_one_process() {
     };
     let said = open(&bench.config).await;
     assert!(
-        said.contains("another delivery-exporter has this spool"),
+        said.contains("another delivery-exporter uses this spool"),
         "{said}"
     );
     let spool = bench.directory.path().join("elsewhere");
@@ -262,7 +262,7 @@ async fn a_store_and_a_spool_belong_to_one_process() {
     };
     let said = open(&other).await;
     assert!(
-        said.contains("another delivery-exporter has this store"),
+        said.contains("another delivery-exporter uses this store"),
         "{said}"
     );
 }

@@ -1,4 +1,4 @@
-//! A body out of ready parts, whose length is known beforehand.
+//! A response body made of prepared parts, with a known length.
 
 use std::{
     convert::Infallible,
@@ -14,17 +14,17 @@ use hyper::body::{Body, Frame, SizeHint};
 use super::{Format, forms};
 use crate::series::Segment;
 
-/// Parts are put together up to this size, so that a body of many small ones needs few system
-/// calls; larger ones are sent as they are.
+/// Parts are combined up to this size, so that a body of many small parts needs few system calls; larger
+/// parts are sent unchanged.
 const CHUNK: usize = 64 << 10;
-/// A part of this size is worth a place of its own.
+/// A part of at least this size is sent separately.
 const LARGE: usize = 8 << 10;
 
 /// A part of a body.
 pub(super) enum Part {
     /// Ready bytes.
     Ready(Bytes),
-    /// A segment whose text, of this length, is written when its turn comes.
+    /// A segment whose text, of this length, is rendered when it is sent.
     Text(Arc<Segment>, Format, u64),
 }
 
@@ -51,7 +51,7 @@ impl Part {
 /// Parts of a body, one after another.
 pub struct Parts {
     parts: IntoIter<Part>,
-    /// What could not be sent with the parts before it.
+    /// The part that did not fit into the last chunk.
     next: Option<Bytes>,
     left: u64,
 }
@@ -66,7 +66,7 @@ impl Parts {
         }
     }
 
-    /// The parts, as they were put together.
+    /// The combined parts.
     #[cfg(test)]
     pub(super) fn into_parts(self) -> Vec<Bytes> {
         self.parts.map(Part::bytes).collect()

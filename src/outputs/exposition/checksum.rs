@@ -1,8 +1,8 @@
-//! CRC-32 sums of parts, put together to the sum of the whole: a gzip file ends with it, and its
-//! parts were compressed long before.
+//! Combines the CRC-32 checksums of parts into the checksum of the whole text, which ends a gzip file. The
+//! parts were compressed much earlier.
 //!
-//! A sum is a remainder modulo the CRC's polynomial, with the lowest power of x in the highest bit;
-//! appending so many bytes multiplies what stands before by x to the power of eight times that.
+//! A checksum is a remainder modulo the CRC's polynomial, with the lowest power of x in the highest bit.
+//! Appending n bytes multiplies the checksum of the preceding text by x to the power of 8n.
 
 use crate::series::Checksum;
 
@@ -49,14 +49,14 @@ fn shift(mut length: u64) -> u32 {
     found
 }
 
-/// The sum of no bytes.
+/// The checksum of an empty text.
 pub(super) const EMPTY: Checksum = Checksum {
     crc: 0,
     shift: ONE,
     length: 0,
 };
 
-/// The sum of a text.
+/// The checksum of a text.
 pub(super) fn of(text: &[u8]) -> Checksum {
     let length = text.len() as u64;
     Checksum {
@@ -66,13 +66,13 @@ pub(super) fn of(text: &[u8]) -> Checksum {
     }
 }
 
-/// The sum of a text so far, followed by another; what it does to one before it is not kept.
+/// Updates the checksum of a text for another text after it. Does not update `shift`.
 pub(super) fn append(first: &mut Checksum, second: Checksum) {
     first.crc = multiply(second.shift, first.crc) ^ second.crc;
     first.length += second.length;
 }
 
-/// The sum of one text followed by another.
+/// The checksum of one text followed by another.
 pub(super) fn join(first: Checksum, second: Checksum) -> Checksum {
     let mut both = first;
     append(&mut both, second);

@@ -1,9 +1,9 @@
-//! The forms of a segment: its text, and the text compressed so that the compressed segments of a body
-//! stand one after another.
+//! The forms of a segment: its text, and its compressed text in a form that can be concatenated with that of
+//! other segments.
 //!
-//! zstd's frames may. gzip's members may too, says its RFC, but many readers stop after the first;
-//! so a gzip body is one member, and a segment is a run of its deflate blocks that ends with a full
-//! flush: on a byte's edge, and without a memory that what follows could look back into.
+//! Frames of zstd can be concatenated. According to its RFC, members of gzip can be too, but many readers
+//! stop after the first. So a gzip body is a single member, and a segment is a run of deflate blocks that
+//! ends with a full flush: at a byte boundary, and without a window for later back-references.
 
 use std::{cell::RefCell, sync::Arc};
 
@@ -20,16 +20,16 @@ use crate::{
 };
 use delivery_clock::Moment;
 
-/// The level is a matter of what a pass may cost: the next ones take twice the time for a few percent.
+/// Limits the cost of a pass: higher levels take twice the time and save only a few percent.
 const DEFLATE_LEVEL: u32 = 2;
-/// Shorter texts are not worth that compressor's preparations.
+/// For shorter texts, setting up that compressor costs more than it saves.
 const SHORT: usize = 8 << 10;
 const ZSTD_LEVEL: i32 = 1;
 
-/// The head of a gzip file (RFC 1952, 2.3): deflate, no name, no time, no system.
+/// The header of a gzip file (RFC 1952, 2.3): deflate, without name, time and operating system.
 pub(super) const GZIP_HEAD: &[u8] = &[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 0xff];
 
-/// What ends a gzip file: an empty last block, the sum and the length modulo 2^32.
+/// The end of a gzip file: an empty last block, the checksum, and the length modulo 2^32.
 pub(super) fn gzip_end(sum: Checksum) -> Bytes {
     #[expect(
         clippy::cast_possible_truncation,
@@ -42,14 +42,14 @@ pub(super) fn gzip_end(sum: Checksum) -> Bytes {
     end.into()
 }
 
-/// The formats differ in families whose samples are written differently alone: histograms.
+/// The formats differ only for families whose samples are written differently: histograms.
 fn index(family: FamilyId, format: Format, encoding: Encoding) -> usize {
     let differs = matches!(family.kind, Kind::Histogram(_));
     let format = if differs { format } else { Format::Text };
     place(format, encoding)
 }
 
-/// The place of a format and encoding among the forms.
+/// The index of a format and encoding among the forms.
 pub(super) fn place(format: Format, encoding: Encoding) -> usize {
     let encoding = match encoding {
         Encoding::Identity => 0,
@@ -67,7 +67,7 @@ pub(super) fn needed(format: Format, encoding: Encoding) -> FormSet {
     1 << place(format, encoding) | 1 << place(Format::Text, encoding)
 }
 
-/// A ready form, or one that is made now.
+/// The form of a segment, encoded now if necessary.
 pub(super) fn form(segment: &Segment, format: Format, encoding: Encoding) -> &Arc<EncodedSegment> {
     segment.form(index(segment.family(), format, encoding), || {
         let text = index(segment.family(), format, Encoding::Identity);
@@ -85,7 +85,7 @@ pub(super) fn form(segment: &Segment, format: Format, encoding: Encoding) -> &Ar
 /// The forms that are plain text.
 pub(super) const TEXTS: FormSet = 1 | 1 << (FORMS / 2);
 
-/// What stands for the text of a segment that does not keep it: its length alone.
+/// Replaces the text of a segment that does not keep it: contains only the length.
 fn length(segment: &Segment, format: Format) -> EncodedSegment {
     TEXT.with_borrow_mut(|text| {
         text.clear();
@@ -116,16 +116,16 @@ pub(super) fn write(segment: &Segment, now: Option<Moment>, format: Format, text
 pub(super) enum Made<'a> {
     /// Ready bytes.
     Form(&'a EncodedSegment),
-    /// A segment whose text, of this length, is written when it is sent.
+    /// A segment whose text, of this length, is rendered when it is sent.
     Text(&'a Arc<Segment>, u64),
 }
 
-/// Larger children, in the mean, need not be put together: few and large parts are sent faster than
-/// many small ones, and a copy costs more than it saves.
+/// Children with a larger average size are not concatenated: a few large parts are sent quickly, and copying
+/// them costs more than it saves.
 const LARGE: usize = 32 << 10;
 
-/// What a node comes to. Compressed bytes are put together; plain texts are large, and stay in their
-/// segments alone.
+/// The parts of a node. Compressed bytes are concatenated; plain texts are large, and are kept only in their
+/// segments.
 pub(super) fn parts(
     node: &Concat,
     format: Format,
@@ -156,7 +156,7 @@ pub(super) fn part(segment: &Arc<Segment>, format: Format, encoding: Encoding) -
     }
 }
 
-/// The compressed bytes of a node, if it is worth it to put them together.
+/// The concatenated compressed bytes of a node, if concatenating pays off.
 fn encoded(node: &Concat, format: Format, encoding: Encoding) -> Option<&Arc<EncodedSegment>> {
     node.encoded(index(node.family(), format, encoding), |node| {
         let mut children = Vec::with_capacity(node.children().len());
@@ -175,7 +175,7 @@ fn encoded(node: &Concat, format: Format, encoding: Encoding) -> Option<&Arc<Enc
     })
 }
 
-/// Forms of one encoding, one after another.
+/// Concatenates forms of one encoding.
 fn together(forms: &[&Arc<EncodedSegment>], size: usize) -> EncodedSegment {
     let mut bytes = BytesMut::with_capacity(size);
     let mut sum = checksum::EMPTY;
@@ -189,7 +189,7 @@ fn together(forms: &[&Arc<EncodedSegment>], size: usize) -> EncodedSegment {
     }
 }
 
-/// Makes everything of an account in a form.
+/// Encodes everything of an account in a form.
 pub(super) fn make(view: &View, format: Format, encoding: Encoding) {
     view.make(place(format, encoding), |view| {
         for node in view.families().iter().flatten() {
@@ -198,19 +198,19 @@ pub(super) fn make(view: &View, format: Format, encoding: Encoding) {
     });
 }
 
-/// Whether everything of an account is there.
+/// Whether everything of an account is encoded.
 pub(super) fn is_ready(view: &View, format: Format, encoding: Encoding) -> bool {
     view.is_made(place(format, encoding))
 }
 
-/// Whether a form is there.
+/// Whether a form is encoded.
 pub(super) fn is_kept(segment: &Segment, format: Format, encoding: Encoding) -> bool {
     segment
         .kept(index(segment.family(), format, encoding))
         .is_some()
 }
 
-/// A form as the segment is at `now`, for one time.
+/// A form of the segment at `now`, for a single use.
 pub(super) fn new(
     segment: &Segment,
     now: Option<Moment>,
@@ -225,7 +225,7 @@ pub(super) fn new(
     })
 }
 
-/// The form of a text that is no segment's.
+/// The form of a text that does not belong to a segment.
 pub(super) fn of_text(text: &str, encoding: Encoding) -> EncodedSegment {
     compressed(text.as_bytes(), checksum::of(text.as_bytes()), encoding)
 }
@@ -264,7 +264,7 @@ fn deflated(deflate: &mut Compress, text: &[u8], out: &mut Vec<u8>) {
         let rest = text.get(done..).unwrap_or_default();
         out.reserve(rest.len() / 8 + 1024);
         let status = deflate.compress_vec(rest, out, FlushCompress::Full);
-        // With room left in the output, everything has been flushed.
+        // If there is space left in the output, everything has been flushed.
         let flushed = out.len() < out.capacity() && deflate.total_in() - begin == text.len() as u64;
         if flushed || !matches!(status, Ok(Status::Ok)) {
             return;

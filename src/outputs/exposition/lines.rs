@@ -1,13 +1,13 @@
-//! Deflate for short texts. A general compressor clears its tables before each segment, which takes
-//! longer than compressing a few lines of which each is almost the one before. So each line is
-//! written as what it has in common with that one, with the fixed codes of RFC 1951, 3.2.6: larger
-//! than with codes made for the text, and made in a tenth of the time.
+//! A deflate compressor for short texts. A general compressor clears its tables before each segment, which
+//! takes longer than compressing a few nearly identical lines. So each line is encoded relative to the
+//! previous one, with the fixed codes of RFC 1951, 3.2.6. The result is larger than with dynamic codes, but
+//! takes a tenth of the time.
 
-/// The shortest run that is worth a reference.
+/// The minimum length of a back-reference that saves space.
 const LEAST: usize = 4;
-/// The longest run that one reference can stand for.
+/// The maximum length of a back-reference.
 const MOST: usize = 258;
-/// How far a reference can reach back.
+/// The maximum distance of a back-reference.
 const REACH: usize = 32 << 10;
 const END: u16 = 256;
 
@@ -19,7 +19,7 @@ const LENGTHS: [(u16, u8); 29] = [
     (67, 4), (83, 4), (99, 4), (115, 4), (131, 5), (163, 5), (195, 5), (227, 5), (258, 0),
 ];
 
-/// Bits, the first in the lowest place.
+/// Writes bits, least significant first.
 struct Bits<'a> {
     out: &'a mut Vec<u8>,
     waiting: u64,
@@ -43,7 +43,7 @@ impl Bits<'_> {
         self.put(code.into(), count.into());
     }
 
-    /// What was `distance` bytes ago, `length` bytes long.
+    /// Writes a back-reference to `length` bytes, `distance` bytes ago.
     fn reference(&mut self, length: usize, distance: usize) {
         let index = LENGTHS.partition_point(|(first, _)| usize::from(*first) <= length) - 1;
         let (first, extra) = LENGTHS[index];
@@ -63,7 +63,7 @@ impl Bits<'_> {
     }
 }
 
-/// The fixed codes of literals and lengths, with the first bit in the lowest place.
+/// The fixed codes of literals and lengths, least significant bit first.
 static SYMBOLS: [(u16, u8); 288] = symbols();
 
 const fn symbols() -> [(u16, u8); 288] {
@@ -82,7 +82,7 @@ const fn symbols() -> [(u16, u8); 288] {
     all
 }
 
-/// How many bytes two texts have in common at their beginnings.
+/// The length of the common prefix of two texts.
 fn common(left: &[u8], right: &[u8]) -> usize {
     let words = left.chunks_exact(8).zip(right.chunks_exact(8));
     let whole = words.take_while(|(left, right)| left == right).count() * 8;
@@ -90,7 +90,7 @@ fn common(left: &[u8], right: &[u8]) -> usize {
     whole + rest.take_while(|(left, right)| left == right).count()
 }
 
-/// Deflates a text up to an empty stored block, which ends on a byte's edge.
+/// Deflates a text, and ends with an empty stored block, at a byte boundary.
 pub(super) fn deflate(text: &[u8], out: &mut Vec<u8>) {
     let mut bits = Bits {
         out,
@@ -118,7 +118,7 @@ pub(super) fn deflate(text: &[u8], out: &mut Vec<u8>) {
     bits.out.extend_from_slice(&bytes[..rest]);
 }
 
-/// Writes a line by means of the one before, which begins `distance` bytes before it.
+/// Writes a line relative to the previous one, which starts `distance` bytes before it.
 fn write(bits: &mut Bits<'_>, before: &[u8], line: &[u8], distance: usize) {
     let (mut here, mut there) = (0, 0);
     while here < line.len() {
@@ -126,7 +126,7 @@ fn write(bits: &mut Bits<'_>, before: &[u8], line: &[u8], distance: usize) {
         let back = distance + here - there;
         if length >= LEAST && back <= REACH {
             while length > 0 {
-                // What is left over must be long enough for a reference of its own.
+                // The remainder must be long enough for its own back-reference.
                 let part = match length {
                     ..=MOST => length,
                     _ => MOST.min(length - LEAST),
@@ -138,7 +138,7 @@ fn write(bits: &mut Bits<'_>, before: &[u8], line: &[u8], distance: usize) {
             }
             continue;
         }
-        // They go on alike after the value that differs here, if after any.
+        // If the lines become equal again, it is after the label value that differs here.
         let ends = |text: &[u8]| {
             let end = text
                 .iter()

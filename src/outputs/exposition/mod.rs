@@ -1,8 +1,7 @@
 //! The exposition for Prometheus: OpenMetrics 1.0.0 and Prometheus text 0.0.4, plain, gzip or zstd.
 //!
-//! Values change when a pass ends, not when somebody looks. So the segments of the table are written
-//! and compressed when they change, in the forms that somebody reads, and a scrape puts ready bytes
-//! one after another.
+//! Values change when a pass ends, not when a scrape arrives. So segments are rendered and compressed when
+//! they change, in the forms that scrapers currently use, and a scrape only concatenates prepared bytes.
 
 mod body;
 mod checksum;
@@ -44,10 +43,10 @@ use crate::{
     },
 };
 
-/// A form that nobody has read for so long is made no more before it is asked for.
+/// A form that has not been read for this time is no longer encoded in advance.
 const KEEP: Duration = Duration::from_secs(15 * 60);
 
-/// Makes scrapes, and beforehand what they are made of.
+/// Answers scrapes, and encodes their parts in advance.
 pub struct Exposition {
     clock: Clock,
     /// When each format and encoding was last read, in milliseconds since the start, plus 1.
@@ -55,7 +54,7 @@ pub struct Exposition {
     latest: Arc<Latest>,
 }
 
-/// A scrape that has begun: one state of all series.
+/// A scrape in progress, with a snapshot of all series.
 pub struct Scrape {
     shown: ShownSeries,
     latest: Arc<Latest>,
@@ -65,7 +64,7 @@ pub struct Scrape {
 }
 
 impl Exposition {
-    /// Nothing was read yet.
+    /// An exposition that has not been scraped yet.
     pub fn new(clock: Clock) -> Exposition {
         Exposition {
             clock,
@@ -74,7 +73,7 @@ impl Exposition {
         }
     }
 
-    /// Begins a scrape of the table in the form that the request wants.
+    /// Starts a scrape of the table in the form that the request asks for.
     pub fn scrape(&self, table: &Table, request: &HeaderMap) -> Scrape {
         let format = negotiate::format(request);
         let encoding = negotiate::encoding(request);
@@ -93,7 +92,7 @@ impl Exposition {
         u64::try_from(time).unwrap_or(u64::MAX)
     }
 
-    /// The formats and encodings that are read at present.
+    /// The formats and encodings that are currently in use.
     fn read_now(&self) -> impl Iterator<Item = (Format, Encoding)> {
         let time = self.time();
         CHOICES.into_iter().filter(move |(format, encoding)| {
@@ -103,11 +102,11 @@ impl Exposition {
     }
 }
 
-/// So many forms take no longer than other work of the collectors.
+/// Up to this number of forms, encoding takes no longer than other work of the collectors.
 const FEW: usize = 32;
 
 const CHOICES: [(Format, Encoding); FORMS] = [
-    // Texts come first: they are what the others are made of.
+    // Texts come first, because the other forms are made from them.
     (Format::Text, Encoding::Identity),
     (Format::OpenMetrics, Encoding::Identity),
     (Format::Text, Encoding::Gzip),
@@ -147,8 +146,7 @@ impl Prepare for Exposition {
 }
 
 impl Scrape {
-    /// Whether nothing is left to be written or compressed, but for the little that changes with
-    /// each scrape.
+    /// Whether everything is rendered and compressed, except for the little that changes with each scrape.
     pub fn is_ready(&self) -> bool {
         self.shown.accounts().iter().all(|account| {
             let whole = account.whole(self.now);
@@ -156,7 +154,7 @@ impl Scrape {
         })
     }
 
-    /// The answer: its headers, and the body in parts.
+    /// The response: its headers, and the body in parts.
     pub fn answer(&self) -> (HeaderMap, Parts) {
         let Scrape {
             format, encoding, ..
@@ -218,7 +216,7 @@ impl Scrape {
     }
 }
 
-/// What stands before a family's samples: by format and encoding, by family.
+/// The metadata lines of families, by format and encoding, and by family.
 static HEADS: LazyLock<[Vec<EncodedSegment>; FORMS]> = LazyLock::new(|| {
     let mut heads: [Vec<EncodedSegment>; FORMS] = Default::default();
     for (format, encoding) in CHOICES {
@@ -232,7 +230,7 @@ static HEADS: LazyLock<[Vec<EncodedSegment>; FORMS]> = LazyLock::new(|| {
     heads
 });
 
-/// A body that is put together out of forms.
+/// Assembles a body from forms.
 struct Assembly {
     encoding: Encoding,
     parts: Vec<Part>,
@@ -277,7 +275,7 @@ fn headers(format: Format, encoding: Encoding) -> HeaderMap {
         header::CONTENT_TYPE,
         HeaderValue::from_static(format.content_type()),
     );
-    // Two scrapers that accept different forms must not get each other's from a cache.
+    // A cache must not mix up the responses for scrapers that accept different forms.
     headers.insert(
         header::VARY,
         HeaderValue::from_static("Accept, Accept-Encoding"),
@@ -288,7 +286,7 @@ fn headers(format: Format, encoding: Encoding) -> HeaderMap {
     headers
 }
 
-/// The answer to a request for the few series that `show` shows.
+/// The response with the few series that `show` visits.
 pub fn answer(request: &HeaderMap, show: impl FnOnce(&mut dyn Visitor)) -> (HeaderMap, Parts) {
     let format = negotiate::format(request);
     let encoding = negotiate::encoding(request);
@@ -299,7 +297,7 @@ pub fn answer(request: &HeaderMap, show: impl FnOnce(&mut dyn Visitor)) -> (Head
     (headers(format, encoding), Parts::new(assembly.finish()))
 }
 
-/// Writes the past of series, in OpenMetrics with timestamps: how many series and samples they are.
+/// Writes historic series, in OpenMetrics with timestamps. Returns the numbers of series and samples.
 ///
 /// # Errors
 ///

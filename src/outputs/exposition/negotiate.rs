@@ -1,4 +1,4 @@
-//! What a scraper wants, by `Accept` and `Accept-Encoding`.
+//! Content negotiation with `Accept` and `Accept-Encoding`.
 
 use http::{HeaderMap, header};
 
@@ -45,7 +45,7 @@ impl Encoding {
     }
 }
 
-/// One choice of a header: what, with which parameters, and how much it is wanted, 0 to 1000.
+/// One choice in a header: its value, its parameters, and its weight from 0 to 1000.
 struct Choice<'a> {
     what: &'a str,
     parameters: Vec<(&'a str, &'a str)>,
@@ -95,7 +95,7 @@ fn choice(text: &str) -> Option<Choice<'_>> {
     })
 }
 
-/// A weight in thousandths; `None` if it is none, and then its choice is not taken.
+/// A weight in thousandths; `None` if it is invalid, and then the choice is ignored.
 fn thousandths(value: &str) -> Option<u16> {
     let value: f32 = value.parse().ok()?;
     #[expect(
@@ -108,8 +108,8 @@ fn thousandths(value: &str) -> Option<u16> {
         .then(|| (value * 1000.0).round() as u16)
 }
 
-/// The format for these headers. Without a wish it is the classic text, which everyone reads; so
-/// it is for a wish that cannot be met, as with every exporter.
+/// The format for these headers. The default is the classic text, which every client can read. It is also
+/// used if no requested format is available, as in other exporters.
 pub(super) fn format(headers: &HeaderMap) -> Format {
     let wish = choices(headers, header::ACCEPT)
         .into_iter()
@@ -130,12 +130,12 @@ pub(super) fn format(headers: &HeaderMap) -> Format {
             };
             Some((choice.weight, format))
         })
-        // Of equals, the first one.
+        // Among equal weights, the first one.
         .reduce(|best, next| if next.0 > best.0 { next } else { best });
     wish.map_or(Format::Text, |(_, format)| format)
 }
 
-/// The encoding for these headers; between equals, the one that costs less time.
+/// The encoding for these headers; among equal weights, the one that takes less time.
 pub(super) fn encoding(headers: &HeaderMap) -> Encoding {
     let choices = choices(headers, header::ACCEPT_ENCODING);
     let weight = |name: &str| {

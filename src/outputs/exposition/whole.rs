@@ -9,19 +9,19 @@ use crate::{
     series::{ByAge, Concat, Node, View, ViewNumber},
 };
 
-/// What is shown of all accounts, as it was put together last. Whoever finds that it is of other views
-/// puts it together again; nobody waits for that.
+/// The last combined tree of all accounts. A reader that finds it outdated combines the views again, without
+/// a lock.
 #[derive(Default)]
 pub(super) struct Latest(ArcSwapOption<Whole>);
 
 /// The families of some accounts.
 pub(super) struct Whole {
     views: Box<[Part]>,
-    /// By the family's place.
+    /// By the index of the family.
     families: Box<[ByAge]>,
 }
 
-/// What one view brings.
+/// The part of one view.
 #[derive(Clone)]
 struct Part {
     number: ViewNumber,
@@ -43,7 +43,7 @@ impl Part {
 }
 
 impl Latest {
-    /// The views together. What was made of a family is kept where no account's part has changed.
+    /// Combines the views. The encoded bytes of a family are kept if no account's part has changed.
     pub(super) fn of(&self, views: &[&View]) -> Arc<Whole> {
         let latest = self.0.load_full();
         let is_of = |whole: &&Arc<Whole>| {
@@ -62,7 +62,7 @@ impl Latest {
         whole
     }
 
-    /// Takes a view instead of the one before it, so that what has changed is not kept until the next
+    /// Replaces a view by its successor, so that outdated segments are not kept in memory until the next
     /// scrape.
     pub(super) fn renew(&self, view: &View) {
         let Some(before) = view.replaces() else {
@@ -80,7 +80,7 @@ impl Latest {
         });
     }
 
-    /// Forgets everything: nobody reads it.
+    /// Drops everything, because there are no readers.
     pub(super) fn clear(&self) {
         if self.0.load().is_some() {
             self.0.store(None);

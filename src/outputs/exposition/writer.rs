@@ -1,4 +1,4 @@
-//! The writer of both text formats. They differ in a few places, and each has its function here.
+//! The writer of both text formats. They differ in a few places, which are separate functions here.
 
 use std::fmt::Write;
 
@@ -8,10 +8,10 @@ use crate::{
     series::{Dated, Histogram, Labels, Number, Value, Visitor, help},
 };
 
-/// What ends a text in OpenMetrics.
+/// The end of a text in OpenMetrics.
 pub(super) const END: &str = "# EOF\n";
 
-/// Writes what it visits.
+/// A visitor that writes series as text.
 pub(super) struct Writer {
     format: Format,
     text: String,
@@ -49,7 +49,7 @@ impl Visitor for Writer {
     }
 }
 
-/// What stands before a family's samples.
+/// The metadata lines before a family's samples.
 pub(super) fn head(text: &mut String, format: Format, family: FamilyId) {
     let open_metrics = format == Format::OpenMetrics;
     let name = if open_metrics {
@@ -60,7 +60,7 @@ pub(super) fn head(text: &mut String, format: Format, family: FamilyId) {
     text.push_str("# HELP ");
     text.push_str(name);
     text.push(' ');
-    // The classic text knows no escaped quote in a help text, OpenMetrics does.
+    // Only OpenMetrics escapes quotes in help texts.
     escape(text, help(family), open_metrics);
     // Writing to a string does not fail.
     let _ = write!(text, "\n# TYPE {name} {}\n", family.kind.as_str());
@@ -69,44 +69,43 @@ pub(super) fn head(text: &mut String, format: Format, family: FamilyId) {
     }
 }
 
-/// The lines of a run of series of one family and account: what they have in common is put together
-/// once, and what a line has in common with the one before is copied from it.
+/// Writes the lines of consecutive series of one family and account. The text that all lines share is built
+/// once, and text that a line shares with the previous line is copied from it.
 pub(super) struct Lines {
-    /// Up to the value of the first own label, or to the end of the labels.
+    /// The text up to the value of the first own label, or to the end of the labels.
     begin: String,
-    /// Between the values of own labels.
+    /// The text between the values of own labels.
     between: Vec<String>,
-    /// After the last one.
+    /// The text after the last one.
     end: String,
-    /// The first own labels of the line before, of which it is known: where their values are, and where
-    /// in the line each value, with what follows it, ends.
+    /// The first own labels of the previous line: the addresses of their values, and where in the line each
+    /// value, with the text after it, ends.
     before: Vec<(Place, usize)>,
-    /// How many own labels that line had in common with the one before it.
+    /// The number of own labels that the previous line shared with its predecessor.
     same: usize,
-    /// Where the line before begins in the text.
+    /// Where the previous line starts in the text.
     line: usize,
-    /// Ends of lines that were written in this run: the last values of own labels, and where in
-    /// `tails` they are.
+    /// Line ends in this run: the last values of own labels, and their range in `tail`.
     tails: Vec<(Vec<Place>, std::ops::Range<usize>)>,
     /// The text of those ends.
     tail: String,
-    /// The end of the line before.
+    /// The index of the previous line's end.
     last_tail: usize,
 }
 
-/// Where a label's value is in memory: two at one place are equal. It says nothing once the value may
-/// have gone.
+/// The address and length of a label's value: values with the same address are equal. It is meaningless once
+/// the value may have been dropped.
 type Place = (usize, usize);
 
 fn place(value: &str) -> Place {
     (value.as_ptr() as usize, value.len())
 }
 
-/// More ends than this are not looked for.
+/// The maximum number of line ends to search.
 const TAILS: usize = 32;
 
 impl Lines {
-    /// As the first of them is.
+    /// Starts with the labels of the first series.
     pub(super) fn new(family: &Family, first: Labels<'_>) -> Lines {
         let own = first.own_range();
         let mut pieces = vec![family.name.to_owned()];
@@ -140,7 +139,7 @@ impl Lines {
         }
     }
 
-    /// One more line. The labels' values stay where they are until the last one is written.
+    /// Writes a line. The labels' values must stay in memory until the last line is written.
     pub(super) fn write(&mut self, text: &mut String, labels: Labels<'_>, value: Number) {
         let own = labels.own();
         let line = text.len();
@@ -153,7 +152,7 @@ impl Lines {
         }
         self.line = line;
         self.before.truncate(same);
-        // With fewer in common, another message begins, whose own labels end no other line.
+        // With fewer shared labels, another message starts, whose labels do not end other lines.
         let goes_on = same >= std::mem::replace(&mut self.same, same);
         if same == 0 || !goes_on || !self.write_tail(text, &own[same..]) {
             let begin = text.len();
@@ -169,7 +168,7 @@ impl Lines {
         text.push('\n');
     }
 
-    /// A value with what stands between it and the next one.
+    /// Writes a value, and the text between it and the next one.
     fn push(&mut self, text: &mut String, value: &str) {
         escape(text, value, true);
         if let Some(next) = self.between.get(self.before.len()) {
@@ -178,7 +177,8 @@ impl Lines {
         self.before.push((place(value), text.len() - self.line));
     }
 
-    /// Writes the last values and the end of the labels, if a line of another message ended alike.
+    /// Writes the last values and the end of the labels by copying, if a line of another message had the same
+    /// end.
     fn write_tail(&mut self, text: &mut String, values: &[&str]) -> bool {
         let is_same = |(places, _): &(Vec<Place>, _)| {
             places.len() == values.len()
@@ -200,7 +200,8 @@ impl Lines {
         true
     }
 
-    /// Notes how a line ended. A single value is as soon written as found.
+    /// Records the end of a line. A single value is not recorded, because writing it is as fast as finding
+    /// it.
     fn keep_tail(&mut self, values: &[&str], end: &str) {
         if values.len() > 1 && self.tails.len() < TAILS {
             let from = self.tail.len();
@@ -234,7 +235,7 @@ pub(super) fn sample(
     }
 }
 
-/// `name{labels} value`, with one more label (of a histogram's bucket) where there is one.
+/// Writes `name{labels} value`, with one more label for a histogram's bucket.
 fn line(
     text: &mut String,
     name: [&str; 2],
@@ -247,7 +248,7 @@ fn line(
     text.push('\n');
 }
 
-/// A line up to its value.
+/// Writes a line up to its value.
 fn begin(text: &mut String, name: [&str; 2], labels: Labels<'_>, bound: Option<(Format, f64)>) {
     name.into_iter().for_each(|part| text.push_str(part));
     let mut separator = "{";
@@ -267,7 +268,7 @@ fn begin(text: &mut String, name: [&str; 2], labels: Labels<'_>, bound: Option<(
     text.push_str(if separator == "{" { " " } else { "\"} " });
 }
 
-/// The lines of a series with a past: one for each sample, with its time in seconds.
+/// Writes the lines of a historic series: one for each sample, with its time in seconds.
 pub(super) fn dated(text: &mut String, family: &Family, dated: &Dated<'_>) {
     let mut series = String::new();
     begin(&mut series, [family.name, ""], dated.labels, None);
@@ -282,7 +283,7 @@ pub(super) fn dated(text: &mut String, family: &Family, dated: &Dated<'_>) {
     }
 }
 
-/// OpenMetrics wants bounds in one canonical form, in which they always look like doubles.
+/// OpenMetrics requires a canonical form of bounds, which always contains a decimal point.
 fn write_bound(text: &mut String, format: Format, bound: f64) {
     if format == Format::OpenMetrics && bound.is_finite() && bound.fract() == 0.0 {
         // Writing to a string does not fail.

@@ -1,4 +1,4 @@
-//! Receivers that answer without end, or ask for what would keep a processor busy.
+//! Tests with receivers that send endless responses, or ask for retries that would keep a CPU busy.
 
 use std::{
     path::Path,
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::config::{self, Otlp};
 
-/// The configuration of a receiver that answers so.
+/// The configuration for such a receiver.
 async fn receiver(router: Router) -> Otlp {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -57,7 +57,7 @@ async fn an_answer_without_an_end_fills_no_memory() {
     let mut transport = Transport::new(&otlp).unwrap();
     let delivered = transport.send(&Default::default(), &clock, deadline).await;
     assert_eq!(delivered.ok().map(|own| own.rejected), Some(0));
-    // What is on its way in sockets was sent too.
+    // Data in socket buffers counts as sent too.
     let of_metrics = sent.swap(0, Ordering::Relaxed);
     assert!(of_metrics < 32 << 20, "{of_metrics} bytes were taken");
     let traces = OnRuntime {

@@ -1,8 +1,8 @@
-//! OTLP: all series, pushed, with the same values as on `/metrics`; and traces.
+//! OTLP: pushes all series, with the same values as on `/metrics`, and traces.
 //!
-//! OpenTelemetry's own metric pipeline folds everything beyond 2,000 series of an instrument into
-//! one point, and gives no series a start time of its own. So the requests are built here, from
-//! the table of series, as messages of the protocol.
+//! OpenTelemetry's own metric pipeline merges everything beyond 2,000 series of an instrument into one point,
+//! and supports no individual start times. So the requests are built here from the table of series, as
+//! messages of the protocol.
 
 #[cfg(test)]
 mod hostile;
@@ -34,10 +34,10 @@ use crate::{
 use points::{Batch, Builder, Identity};
 use transport::Transport;
 
-/// The last push has so long.
+/// The maximum duration of the last push.
 const LAST_PUSH: Duration = Duration::from_secs(3);
 
-/// Whether a pusher goes on.
+/// How a pusher ends.
 #[derive(Clone, Copy, PartialEq)]
 enum Order {
     Run,
@@ -47,27 +47,27 @@ enum Order {
     Leave,
 }
 
-/// Pushes all series, again and again.
+/// Pushes all series periodically.
 pub struct Pusher {
     order: watch::Sender<Order>,
     task: JoinHandle<()>,
 }
 
-/// What one push works with.
+/// The state of the pushing task.
 struct Push {
     table: Arc<Table>,
     clock: Clock,
     transport: Transport,
     identity: Identity,
     max_points: usize,
-    /// What the last push had, so that the next one can tell what has left.
+    /// The series of the last push, so that the next one can detect removed series.
     pushed: Arc<Mutex<Remembered>>,
-    /// What is wrong now, so that it is logged once.
+    /// The current problem, so that it is logged once.
     trouble: Option<String>,
 }
 
 impl Pusher {
-    /// Starts to push `table` as the configuration says.
+    /// Starts pushing `table` according to the configuration.
     ///
     /// # Errors
     ///
@@ -106,7 +106,7 @@ impl Pusher {
     }
 
     async fn end(self, order: Order) {
-        // It ends by itself only if it failed.
+        // The task ends on its own only if it failed.
         let _ = self.order.send(order);
         if let Err(error) = self.task.await {
             tracing::error!(%error, "the OTLP push failed");
@@ -127,7 +127,7 @@ impl Push {
                 () = clock.sleep_until(next) => {}
                 _ = orders.wait_for(|order| *order != Order::Run) => break,
             }
-            // One push at a time: a slow one makes the next one late, not double.
+            // One push at a time: a slow push delays the next one instead of overlapping with it.
             let deadline = clock.monotonic() + interval;
             tokio::select! {
                 () = self.push(deadline) => {}
@@ -141,14 +141,14 @@ impl Push {
                 .await
                 .is_err()
             {
-                tracing::warn!("the last OTLP push did not end in time");
+                tracing::warn!("the last OTLP push did not finish in time");
             }
         }
     }
 
-    /// One state of all series, request by request.
+    /// Pushes a snapshot of all series, request by request.
     async fn push(&mut self, deadline: Moment) {
-        // One request waits while another is sent: the rest is not built yet.
+        // One request waits while another is sent; later ones are not built yet.
         let (sender, mut batches) = mpsc::channel::<Batch>(1);
         let (table, identity, pushed) = (
             self.table.clone(),
@@ -189,9 +189,9 @@ impl Push {
         }
         match (&trouble, &self.trouble) {
             (Some(new), old) if Some(new) != old.as_ref() => {
-                tracing::warn!(error = new, "not everything was pushed by OTLP");
+                tracing::warn!(error = new, "some points were not pushed over OTLP");
             }
-            (None, Some(_)) => tracing::info!("everything is pushed by OTLP again"),
+            (None, Some(_)) => tracing::info!("all points are pushed over OTLP again"),
             _ => {}
         }
         self.trouble = trouble;

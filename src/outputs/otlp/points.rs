@@ -1,5 +1,5 @@
-//! The series as OTLP requests, built while the table is walked and handed on request by request,
-//! so that a push never holds all of them.
+//! Builds OTLP requests from the series. Each request is passed on as soon as it is built, so that a push
+//! never holds all of them in memory.
 
 use std::mem;
 
@@ -21,7 +21,7 @@ use crate::{
     series::{self, Labels, Remembered, ShownSeries, Value},
 };
 
-/// A collector's gRPC server takes 4 MiB, unless it is told otherwise.
+/// Below the default limit of a collector's gRPC server, 4 MiB.
 const MAX_BYTES: usize = 3_500_000;
 /// `DataPointFlags::NO_RECORDED_VALUE`.
 const NO_RECORDED_VALUE: u32 = 1;
@@ -56,12 +56,12 @@ pub(super) struct Builder<'a> {
     metrics: Vec<Metric>,
     points: usize,
     bytes: usize,
-    /// The other side has gone: nothing more is built.
+    /// Whether the receiving side has ended, so that nothing more is built.
     gone: bool,
 }
 
 impl<'a> Builder<'a> {
-    /// `send` takes each request; it says `false` when no more are wanted.
+    /// `send` receives each request, and returns `false` to stop.
     pub(super) fn new(
         identity: &'a Identity,
         now: Timestamp,
@@ -80,8 +80,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Builds the requests: a point for each series that is shown at `now`, and a last one for each
-    /// of those `before` that have left.
+    /// Builds the requests: a point for each series that is exposed at `now`, and a last point for each
+    /// series of `before` that has been removed.
     pub(super) fn build(mut self, shown: &ShownSeries, before: &Remembered, now: Moment) {
         for (family, segments) in shown.families() {
             let segments: Vec<_> = segments.collect();
@@ -178,8 +178,8 @@ fn nanoseconds(time: Timestamp) -> u64 {
     u64::try_from(time.as_nanosecond()).unwrap_or(0)
 }
 
-/// One point as a metric's data. All numbers are doubles: counts are below 2^53, where doubles are
-/// exact, and a metric must not change its type between pushes.
+/// One data point. All numbers are doubles: counts are below 2^53, where doubles are exact, and a metric must
+/// not change its type between pushes.
 fn data(
     family: &'static Family,
     attributes: Vec<KeyValue>,
@@ -223,7 +223,7 @@ fn data(
             aggregation_temporality: temporality,
         });
     }
-    // A clock that was ahead when a series was created.
+    // Handles a start time from a clock that was ahead.
     let start_of = |start: Timestamp| nanoseconds(start).min(now);
     let (number, start) = match value {
         Some(Value::Gauge(number)) => (Some(*number), 0),

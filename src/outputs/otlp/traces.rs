@@ -1,5 +1,5 @@
-//! The exporter's own traces: a span per pass and per vendor request, off by default. They are
-//! carried by OpenTelemetry's SDK, which is made for them.
+//! The exporter's own traces: a span per pass and per vendor request, off by default. OpenTelemetry's SDK
+//! exports them.
 
 use std::{fmt, time::Duration};
 
@@ -19,16 +19,16 @@ use tracing_subscriber::{Layer, registry::LookupSpan};
 use super::{points, transport};
 use crate::config::{Otlp, OtlpProtocol};
 
-/// The last spans have so long to be sent.
+/// The maximum time for sending the last spans.
 const LAST: Duration = Duration::from_secs(2);
 
-/// Traces that are being sent.
+/// A running trace exporter.
 pub struct Traces {
     provider: SdkTracerProvider,
 }
 
 impl Traces {
-    /// Starts to send traces where the configuration says.
+    /// Starts exporting traces according to the configuration.
     ///
     /// # Errors
     ///
@@ -81,7 +81,7 @@ impl Traces {
         Ok(Traces { provider })
     }
 
-    /// The layer that makes spans into traces.
+    /// The layer that turns spans into traces.
     pub fn layer<S>(&self) -> impl Layer<S> + Send + Sync + use<S>
     where
         S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync,
@@ -89,7 +89,7 @@ impl Traces {
         OpenTelemetryLayer::new(self.provider.tracer(env!("CARGO_PKG_NAME")))
     }
 
-    /// Sends what is left.
+    /// Sends the remaining spans.
     pub async fn stop(self) {
         let stop = tokio::task::spawn_blocking(move || self.provider.shutdown());
         if let Ok(Ok(Err(error))) = tokio::time::timeout(LAST, stop).await {
@@ -98,7 +98,7 @@ impl Traces {
     }
 }
 
-/// A client for the SDK's own thread, on which no runtime runs.
+/// A client for the SDK's own thread, which has no async runtime.
 pub(super) struct OnRuntime {
     pub(super) client: reqwest::Client,
     pub(super) runtime: tokio::runtime::Handle,
@@ -118,7 +118,7 @@ impl HttpClient for OnRuntime {
             let response = client.execute(request).await?;
             let status = response.status();
             let headers = response.headers().clone();
-            // What cannot be read changes nothing: the status says whether the spans arrived.
+            // An unreadable body does not matter: the status says whether the spans arrived.
             let body = transport::bounded(response).await.unwrap_or_default();
             Ok::<_, reqwest::Error>((status, headers, Bytes::from(body)))
         });

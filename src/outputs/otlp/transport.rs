@@ -1,4 +1,4 @@
-//! Sending a request, over HTTP or gRPC, as the OTLP specification has it.
+//! Sends requests over HTTP or gRPC, according to the OTLP specification.
 
 use std::{io::Write, time::Duration};
 
@@ -27,14 +27,14 @@ use crate::{
     tls,
 };
 
-/// The first pause before another attempt; it doubles with each.
+/// The pause before the first retry; it doubles with each retry.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-/// The longest pause that is our own idea.
+/// The maximum pause, unless the receiver asks for a longer one.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// The most bytes of an answer; a receiver says a few words.
+/// The maximum size of a response, in bytes; normal responses are short.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// The way to the receiver.
+/// The connection to the receiver.
 pub(super) enum Transport {
     Http {
         client: reqwest::Client,
@@ -51,23 +51,23 @@ pub(super) enum Transport {
 
 type Header = (MetadataKey<Ascii>, MetadataValue<Ascii>);
 
-/// What the receiver did with a request that arrived.
+/// The result of a request that arrived.
 pub(super) struct Delivered {
-    /// So many points it did not take.
+    /// The number of points that the receiver rejected.
     pub(super) rejected: u64,
-    /// What it says about that.
+    /// The receiver's explanation.
     pub(super) message: ShownText,
 }
 
 /// A request that did not arrive.
 pub(super) struct Undelivered {
     pub(super) text: ShownText,
-    /// Another attempt may do better, no sooner than after the pause that the receiver asks for.
+    /// Whether to retry, and the minimum pause if the receiver asks for one.
     again: Option<Option<Duration>>,
 }
 
 impl Transport {
-    /// The way that the configuration describes. No connection is made yet.
+    /// The connection according to the configuration; not connected yet.
     pub(super) fn new(otlp: &Otlp) -> Result<Transport, String> {
         match otlp.protocol {
             OtlpProtocol::HttpProtobuf => {
@@ -101,7 +101,7 @@ impl Transport {
         }
     }
 
-    /// Sends a request, again and again while that may help and `deadline` is not reached.
+    /// Sends a request, with retries if they can help, until `deadline`.
     pub(super) async fn send(
         &mut self,
         request: &ExportMetricsServiceRequest,
@@ -117,17 +117,13 @@ impl Transport {
             let Some(asked) = failed.again else {
                 return Err(failed);
             };
-            // A receiver that asks for no pause at all would be asked again without end.
+            // Without a minimum, a receiver that asks for a pause of zero would cause endless retries.
             let least = own.mul_f64(rand::rng().random_range(0.5..1.0));
             let pause = asked.map_or(least, |asked| asked.max(least));
             if clock.monotonic() + pause >= deadline {
                 return Err(failed);
             }
-            tracing::debug!(
-                error = &*failed.text,
-                ?pause,
-                "an OTLP request is sent again"
-            );
+            tracing::debug!(error = &*failed.text, ?pause, "retrying an OTLP request");
             clock.sleep(pause).await;
             own = LONGEST_PAUSE.min(own * 2);
         }
@@ -183,11 +179,11 @@ impl Transport {
     }
 }
 
-/// How many points a receiver did not take, by its answer over HTTP: the way in for fuzzing.
+/// The number of rejected points in a response over HTTP; the entry point for fuzzing.
 ///
 /// # Errors
 ///
-/// The answer says that nothing arrived, in words that may be shown.
+/// The response says that nothing arrived; the text is safe to show.
 pub async fn read_answer(answer: http::Response<Bytes>) -> Result<u64, String> {
     match http_outcome(answer.into()).await {
         Ok(delivered) => Ok(delivered.rejected),
@@ -195,8 +191,7 @@ pub async fn read_answer(answer: http::Response<Bytes>) -> Result<u64, String> {
     }
 }
 
-/// A failure over gRPC in words that may be shown, by its code, text and details: the way in for
-/// fuzzing.
+/// The text of a gRPC failure, safe to show, from its code, text and details; the entry point for fuzzing.
 pub fn read_status(code: i32, text: &str, details: Bytes) -> String {
     let status = Status::with_details(Code::from_i32(code), text, details);
     grpc_failure(&status).text.to_string()
@@ -228,7 +223,7 @@ async fn http_outcome(response: reqwest::Response) -> Result<Delivered, Undelive
         .and_then(|value| value.to_str().ok()?.trim().parse().ok())
         .map(Duration::from_secs);
     if status.is_success() {
-        // An answer that cannot be read is a success all the same: the status says so.
+        // An unreadable body is still a success according to the status.
         let body = bounded(response).await.unwrap_or_default();
         let decoded = ExportMetricsServiceResponse::decode(body.as_slice());
         return Ok(partial(decoded.unwrap_or_default()));
@@ -246,8 +241,8 @@ async fn http_outcome(response: reqwest::Response) -> Result<Delivered, Undelive
     })
 }
 
-/// The body of an answer; `None`: it is cut off, or larger than a receiver's few words are. Neither
-/// a missing length nor compression makes it larger than the limit.
+/// The body of a response; `None` if it is truncated or larger than the limit. The limit also holds without a
+/// content length and after decompression.
 pub(super) async fn bounded(mut response: reqwest::Response) -> Option<Vec<u8>> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.ok()? {
@@ -259,8 +254,8 @@ pub(super) async fn bounded(mut response: reqwest::Response) -> Option<Vec<u8>> 
     Some(body)
 }
 
-/// The pause that a receiver asks for in the details of a status. `tonic_types` would read it too,
-/// but its numbers overflow where a receiver sends the least that there is.
+/// The pause that a receiver asks for in the details of a status. `tonic_types` could parse it too, but
+/// overflows if a receiver sends the minimum value.
 fn retry_delay(details: &[u8]) -> Option<Duration> {
     let status = pb::Status::decode(details).ok()?;
     let mut infos = status.details.iter().filter(|any| {
@@ -283,7 +278,7 @@ fn grpc_failure(status: &Status) -> Undelivered {
         | Code::OutOfRange
         | Code::Unavailable
         | Code::DataLoss => Some(asked),
-        // Worth another attempt only if the receiver says when.
+        // Retried only if the receiver says when.
         Code::ResourceExhausted => asked.map(Some),
         _ => None,
     };
@@ -297,7 +292,7 @@ fn grpc_failure(status: &Status) -> Undelivered {
 pub(super) fn header_map(otlp: &Otlp) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in &otlp.headers {
-        // The configuration has checked them.
+        // The configuration has already validated them.
         let name = HeaderName::from_bytes(name.as_bytes());
         if let (Ok(name), Ok(mut value)) = (name, HeaderValue::from_str(value.expose())) {
             value.set_sensitive(true);
@@ -328,7 +323,7 @@ pub(super) fn http_client(otlp: &Otlp) -> Result<reqwest::Client, String> {
         .map_err(|error| chain(&error))
 }
 
-/// The connection for gRPC, made when it is first used.
+/// The gRPC connection, which connects at the first use.
 pub(super) fn channel(otlp: &Otlp, url: &reqwest::Url) -> Result<Channel, String> {
     let endpoint = Endpoint::from_shared(url.to_string())
         .map_err(|error| error.to_string())?

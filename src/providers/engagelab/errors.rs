@@ -14,9 +14,9 @@ use crate::{
 };
 
 /// What an answer means for the query.
-pub(super) enum Reply {
+pub(super) enum Reply<T> {
     /// It has the data set.
-    Body(bytes::Bytes),
+    Answer(T),
     /// The vendor refuses a parameter; with messages, one of them.
     Refused(Refused),
 }
@@ -141,11 +141,11 @@ pub(super) fn find(outer: &Object<'_>) -> Option<VendorError> {
 
 /// The verdict on an error: by the vendor's code, and without one by the HTTP status.
 /// `path_and_query` is the request's.
-pub(super) fn judge(
+pub(super) fn judge<T>(
     answer: &HttpAnswer,
     error: Option<&VendorError>,
     path_and_query: &str,
-) -> Verdict<Reply> {
+) -> Verdict<Reply<T>> {
     let nothing = VendorError::default();
     let error = error.unwrap_or(&nothing);
     let text = shown(&error.text);
@@ -273,8 +273,8 @@ mod tests {
             body: Bytes::copy_from_slice(body.as_bytes()),
         };
         let path = "/v4/status/detail?message_ids=1613113584";
-        match judge(&answer, find_in(body).as_ref(), path) {
-            Verdict::Done(Reply::Body(_)) => "good".to_owned(),
+        match judge::<()>(&answer, find_in(body).as_ref(), path) {
+            Verdict::Done(Reply::Answer(())) => "good".to_owned(),
             Verdict::Done(Reply::Refused(refused)) => {
                 format!("refused {} {:?}", refused.reason(), refused.then())
             }

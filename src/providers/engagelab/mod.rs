@@ -3,10 +3,8 @@
 
 mod checkup;
 mod errors;
-mod lifecycle;
 #[cfg(test)]
 mod tests;
-mod users;
 pub(super) mod vendor;
 mod wire;
 
@@ -17,7 +15,10 @@ use futures_util::{FutureExt, future::BoxFuture};
 use jiff::{SignedDuration, Timestamp};
 
 use errors::{Refused, Reply};
-use users::Unit;
+use wire::{
+    Batch, is_id, lifecycle,
+    users::{self, Unit},
+};
 
 use super::{
     Answer, Checkup, CheckupQuery, Failure, HistoryQuery, HistoryRecord, MessagesQuery,
@@ -30,8 +31,7 @@ use super::{
     verdict::undecodable,
 };
 use crate::{
-    blocking::{LARGE_ANSWER, run_blocking_if_large},
-    model::{Dataset, Message},
+    model::{Dataset, Message, Snapshot},
     secret::Secret,
 };
 
@@ -81,9 +81,27 @@ fn runs<T>(items: &[T], most: usize, bytes: usize, length: impl Fn(&T) -> usize)
     runs
 }
 
-/// An id as the vendor takes it: decimal digits. It refuses a whole batch for any other.
-fn is_id(id: &str) -> bool {
-    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit())
+/// The verdict on an answer that was parsed once: what of it may be an error is in `fields`, and `read`
+/// makes of it what is handed over.
+fn verdict<P, T>(
+    answer: &HttpAnswer,
+    path_and_query: &str,
+    parsed: Result<P, serde_json::Error>,
+    fields: impl FnOnce(&P) -> &Object<'_>,
+    read: impl FnOnce(P) -> T,
+) -> Verdict<Reply<T>> {
+    let error = parsed.as_ref().ok().map(fields).and_then(errors::find);
+    // An error that comes with a good status is one all the same.
+    if !answer.status.is_success() || error.is_some() {
+        return errors::judge(answer, error.as_ref(), path_and_query);
+    }
+    match parsed {
+        Ok(parsed) => Verdict::Done(Reply::Answer(read(parsed))),
+        Err(_) if answer.body.trim_ascii().is_empty() => {
+            Verdict::Fail(undecodable(answer, "the answer is empty"))
+        }
+        Err(error) => Verdict::Fail(undecodable(answer, &problem(&error))),
+    }
 }
 
 impl Engagelab {
@@ -107,33 +125,38 @@ impl Engagelab {
         Request::json(path_and_query, &value)
     }
 
-    /// Asks until there is an answer, a refusal, or an error that stays.
-    async fn get(
+    /// Asks until there is an answer, a refusal, or an error that stays. `judge` knows the request's
+    /// path and query.
+    async fn get<T>(
         &self,
         dataset: Dataset,
         path_and_query: String,
         patience: Duration,
-    ) -> Result<(Reply, Timestamp), Failure> {
-        let judge = |answer: &HttpAnswer| {
-            let object = serde_json::from_slice::<Object<'_>>(&answer.body);
-            let error = object.as_ref().ok().and_then(errors::find);
-            // An error that comes with a good status is one all the same.
-            if !answer.status.is_success() || error.is_some() {
-                return errors::judge(answer, error.as_ref(), &path_and_query);
-            }
-            match object {
-                Ok(_) => Verdict::Done(Reply::Body(answer.body.clone())),
-                Err(_) if answer.body.trim_ascii().is_empty() => {
-                    Verdict::Fail(undecodable(answer, "the answer is empty"))
-                }
-                Err(error) => Verdict::Fail(undecodable(answer, &problem(&error))),
-            }
-        };
+        judge: impl Fn(&HttpAnswer, &str) -> Verdict<Reply<T>>,
+    ) -> Result<(Reply<T>, Timestamp), Failure> {
+        let judge = |answer: &HttpAnswer| judge(answer, &path_and_query);
         let build = || self.request(path_and_query.clone());
         let refresh = || self.secrets.refresh();
         self.http
             .call(dataset, patience, build, judge, refresh)
             .await
+    }
+
+    /// The same for an answer whose fields `read` looks at one by one.
+    async fn get_object<T>(
+        &self,
+        dataset: Dataset,
+        path_and_query: String,
+        patience: Duration,
+        read: impl Fn(&Object<'_>, &mut dyn FnMut(&str)) -> T,
+    ) -> Result<(Reply<T>, Timestamp), Failure> {
+        let unknown = |field: &str| self.http.observer().unknown_field(dataset, field);
+        let judge = |answer: &HttpAnswer, path: &str| {
+            let parsed = serde_json::from_slice::<Object<'_>>(&answer.body);
+            let read = |object| read(&object, &mut &unknown);
+            verdict(answer, path, parsed, |object| object, read)
+        };
+        self.get(dataset, path_and_query, patience, judge).await
     }
 
     /// Asks for one batch and hands over what is in the answer.
@@ -147,40 +170,50 @@ impl Engagelab {
         // One parameter with commas between the ids, never a repeated one.
         let ids: Vec<&str> = messages.iter().map(|message| &*message.id).collect();
         let path = format!("/v4/status/detail?message_ids={}", ids.join(","));
-        let (body, asked_at) = match self.get(dataset, path, patience).await? {
-            (Reply::Body(body), asked_at) => (body, asked_at),
+        let unknown = &|field: &str| self.http.observer().unknown_field(dataset, field);
+        let read = |mut batch: Batch<'_>| {
+            if !batch.has_shape(ids.iter().copied()) {
+                return Err("the answer holds no message that was asked for, but something else");
+            }
+            // When the request began shows later.
+            let state = |message: &Message| {
+                let state = batch.take(&message.id, Timestamp::UNIX_EPOCH, &mut { unknown });
+                (message.clone(), state)
+            };
+            let states: Vec<_> = messages.iter().map(state).collect();
+            for name in batch.others.keys() {
+                unknown(wire::field_name(name));
+            }
+            Ok(states)
+        };
+        let judge = |answer: &HttpAnswer, path: &str| {
+            let parsed = Batch::parse(&answer.body);
+            verdict(answer, path, parsed, |batch| &batch.others, read)
+        };
+        let (states, asked_at) = match self.get(dataset, path, patience, judge).await? {
+            (Reply::Answer(states), asked_at) => (states, asked_at),
             (Reply::Refused(refused), _) => return Ok(BatchEnd::Refused(refused)),
         };
-        let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
-        run_blocking_if_large(body.len() > LARGE_ANSWER, || {
-            let mut object: Object<'_> = serde_json::from_slice(&body)
-                .map_err(|error| Failure::bad_count(&problem(&error)))?;
-            if !wire::has_shape(&object, ids.iter()) {
-                let problem = "the answer holds no message that was asked for, but something else";
-                return Err(Failure::bad_count(problem));
-            }
-            let mut missing = Vec::new();
-            for message in messages {
-                let asked = message.id.clone();
-                let Some(raw) = object.remove(message.id.as_ref()) else {
-                    missing.push(message.clone());
+        let mut missing = Vec::new();
+        for (message, state) in states.map_err(Failure::bad_count)? {
+            let asked = message.id.clone();
+            observations.push(match state {
+                Some(Ok(Some(snapshot))) => Observation::MessageSnapshot(Box::new(Snapshot {
+                    asked_at,
+                    ..snapshot
+                })),
+                Some(Ok(None)) => Observation::NotYetAvailable { asked, asked_at },
+                Some(Err(text)) => Observation::MessageFailed {
+                    asked,
+                    failure: Failure::bad_count(&text),
+                },
+                None => {
+                    missing.push(message);
                     continue;
-                };
-                let snapshot = wire::snapshot(raw.get(), asked.clone(), asked_at, unknown);
-                observations.push(match snapshot {
-                    Ok(Some(snapshot)) => Observation::MessageSnapshot(Box::new(snapshot)),
-                    Ok(None) => Observation::NotYetAvailable { asked, asked_at },
-                    Err(text) => Observation::MessageFailed {
-                        asked,
-                        failure: Failure::bad_count(&text),
-                    },
-                });
-            }
-            for key in object.keys().filter(|key| !is_id(key)) {
-                unknown(wire::field_name(key));
-            }
-            Ok(BatchEnd::Answered { missing, asked_at })
-        })
+                }
+            });
+        }
+        Ok(BatchEnd::Answered { missing, asked_at })
     }
 
     /// The numbers of messages, in batches that the vendor and the URL's length allow.
@@ -292,15 +325,17 @@ impl Engagelab {
             return Ok(Vec::new());
         };
         let path = format!("/v4/status/users?{query}");
-        let body = match self.get(dataset, path, patience).await?.0 {
-            Reply::Body(body) => body,
+        let read = |answer: &Object<'_>, unknown: &mut dyn FnMut(&str)| {
+            users::figures(answer, unit, now, unknown)
+        };
+        let asked = self.get_object(dataset, path, patience, read);
+        let figures = match asked.await?.0 {
+            Reply::Answer(figures) => figures,
             Reply::Refused(refused) if unit.may_be_refused() && refused.is_parameter() => {
                 return Ok(Vec::new());
             }
             Reply::Refused(refused) => return Err(refused.failure),
         };
-        let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
-        let figures = users::figures(&body, unit, now, unknown);
         figures.map_err(|problem| Failure::bad_count(&problem))
     }
 
@@ -316,13 +351,11 @@ impl Engagelab {
         };
         let path = format!("/v4/status/users?{of_days}");
         let patience = query.patience;
-        let body = match self.get(query.dataset, path, patience).await?.0 {
-            Reply::Body(body) => body,
+        let asked = self.get_object(query.dataset, path, patience, users::days);
+        let days = match asked.await?.0 {
+            Reply::Answer(days) => days,
             Reply::Refused(refused) => return Err(refused.failure),
         };
-        let observer = self.http.observer();
-        let unknown = &mut |field: &str| observer.unknown_field(query.dataset, field);
-        let days = users::days(&body, unknown);
         for (day, figures) in days.map_err(|problem| Failure::bad_count(&problem))? {
             // A day's numbers are complete when it is over, and the newest until the next one is.
             let after = |days: i64| day.checked_add(SignedDuration::from_hours(24 * days));
@@ -355,8 +388,13 @@ impl Engagelab {
                 "/v4/status/message?message_id={asked}&registration_ids={}",
                 ids.join(",")
             );
-            let body = match self.get(dataset, path, patience).await? {
-                (Reply::Body(body), _) => body,
+            let read = |answer: &Object<'_>, unknown: &mut dyn FnMut(&str)| {
+                let mut counted = lifecycle::Tally::default();
+                let taken = counted.take(answer, devices, unknown);
+                taken.map(|()| counted)
+            };
+            let counted = match self.get_object(dataset, path, patience, read).await? {
+                (Reply::Answer(counted), _) => counted,
                 // A message that the vendor does not know, or knows no more: that is for the data
                 // set of its numbers to say.
                 (Reply::Refused(refused), asked_at) if refused.names_message() => {
@@ -369,10 +407,12 @@ impl Engagelab {
                     return Ok(Observation::MessageFailed { asked, failure });
                 }
             };
-            let unknown = &mut |field: &str| self.http.observer().unknown_field(dataset, field);
-            if let Err(problem) = tally.take(&body, devices, unknown) {
-                let failure = Failure::bad_count(&problem);
-                return Ok(Observation::MessageFailed { asked, failure });
+            match counted {
+                Ok(counted) => tally.add(counted),
+                Err(problem) => {
+                    let failure = Failure::bad_count(&problem);
+                    return Ok(Observation::MessageFailed { asked, failure });
+                }
             }
         }
         let figures = tally.figures(&message.id);

@@ -1,6 +1,9 @@
 //! What the vendor sends: a message with numbers on up to three levels, and spellings that differ
 //! from place to place.
 
+pub(super) mod lifecycle;
+pub(super) mod users;
+
 use std::{borrow::Cow, fmt, sync::Arc};
 
 use jiff::Timestamp;
@@ -98,7 +101,7 @@ fn counts(level: &Level<'_>, path: Option<&JsonPath<'_>>) -> Result<Counts, Stri
 }
 
 /// A message with everything that is counted of it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct WholeMessage<'a> {
     plan_id: Text,
     /// `plan_id` is neither a text nor a number.
@@ -107,6 +110,15 @@ struct WholeMessage<'a> {
     has_more: bool,
     /// The fields with numbers, by name.
     levels: Vec<(Cow<'a, str>, Levels<'a>)>,
+}
+
+impl<'a> WholeMessage<'a> {
+    /// Reads a message by itself. `null` is one without fields.
+    fn read(json: &'a str) -> Result<WholeMessage<'a>, String> {
+        let message: Option<WholeMessage<'a>> =
+            serde_json::from_str(json).map_err(|error| problem(&error))?;
+        Ok(message.unwrap_or_default())
+    }
 }
 
 impl<'de: 'a, 'a> Deserialize<'de> for WholeMessage<'a> {
@@ -192,15 +204,12 @@ fn take_greater(counts: &mut Counts, others: Counts) {
 
 /// The state of a message; `None`: it has no number yet. A part that has another shape than
 /// expected is noted and left out; a bad count is an error of the message.
-pub(super) fn snapshot(
-    json: &str,
+fn snapshot(
+    message: &WholeMessage<'_>,
     id: Arc<str>,
     asked_at: Timestamp,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Option<Snapshot>, String> {
-    let message: Option<WholeMessage<'_>> =
-        serde_json::from_str(json).map_err(|error| problem(&error))?;
-    let message = message.unwrap_or_default();
     let total = counts(&message.levels, None)?;
     let campaign = message.plan_id.get().map(Arc::from);
     if message.odd_plan_id {
@@ -331,11 +340,113 @@ fn merged(mut rows: Vec<Row>, unknown: &mut dyn FnMut(&str)) -> Vec<Row> {
 
 /// Whether an answer is about what was asked for: something of that is in it, or nothing at all.
 /// `{}` says that there is nothing yet.
-pub(super) fn has_shape(
-    answer: &Object<'_>,
-    mut asked: impl Iterator<Item = impl AsRef<str>>,
-) -> bool {
+fn has_shape(answer: &Object<'_>, mut asked: impl Iterator<Item = impl AsRef<str>>) -> bool {
     answer.is_empty() || asked.any(|id| answer.contains_key(id.as_ref()))
+}
+
+/// An id as the vendor takes it: decimal digits. It refuses a whole batch for any other.
+pub(super) fn is_id(id: &str) -> bool {
+    !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// An answer about a batch of messages.
+#[derive(Debug, Default)]
+pub(super) struct Batch<'a> {
+    /// What stands under ids, in their order; of an id that comes twice the last. `None`: it was taken.
+    messages: Vec<(Cow<'a, str>, Option<BatchMessage<'a>>)>,
+    /// Everything else: an error, or what is new.
+    pub(super) others: Object<'a>,
+}
+
+/// A message of a batch.
+#[derive(Debug)]
+enum BatchMessage<'a> {
+    Whole(WholeMessage<'a>),
+    /// Not read yet.
+    Raw(&'a RawValue),
+}
+
+impl<'a> Batch<'a> {
+    /// Reads an answer once. Where that does not work, something in it is no message, or no JSON: then
+    /// each part is read by itself, so that a bad one costs no other its numbers.
+    pub(super) fn parse(body: &'a [u8]) -> Result<Batch<'a>, serde_json::Error> {
+        // The reader of texts does not look at the bytes of what it skips.
+        if let Ok(text) = std::str::from_utf8(body)
+            && let Ok(batch) = serde_json::from_str(text)
+        {
+            return Ok(batch);
+        }
+        let object: Object<'a> = serde_json::from_slice(body)?;
+        let (messages, others) = object
+            .into_iter()
+            .partition::<Object<'a>, _>(|(name, _)| is_id(name));
+        let messages = messages
+            .into_iter()
+            .map(|(id, raw)| (Cow::Owned(id), Some(BatchMessage::Raw(raw))));
+        Ok(Batch {
+            messages: messages.collect(),
+            others,
+        })
+    }
+
+    fn place(&self, id: &str) -> Option<usize> {
+        let found = self
+            .messages
+            .binary_search_by(|(own, _)| own.as_ref().cmp(id));
+        found.ok()
+    }
+
+    /// Whether the answer is about what was asked for: something of that is in it, or nothing at
+    /// all.
+    pub(super) fn has_shape<'i>(&self, mut asked: impl Iterator<Item = &'i str>) -> bool {
+        let is_empty = self.messages.is_empty() && self.others.is_empty();
+        is_empty || asked.any(|id| self.place(id).is_some())
+    }
+
+    /// Takes the state of a message out of the answer; `None`: it is not there. What is inside is
+    /// as for [`snapshot`].
+    pub(super) fn take(
+        &mut self,
+        id: &Arc<str>,
+        asked_at: Timestamp,
+        unknown: &mut dyn FnMut(&str),
+    ) -> Option<Result<Option<Snapshot>, String>> {
+        let place = self.place(id)?;
+        let message = match self.messages.get_mut(place)?.1.take()? {
+            BatchMessage::Whole(message) => Ok(message),
+            BatchMessage::Raw(raw) => WholeMessage::read(raw.get()),
+        };
+        Some(message.and_then(|message| snapshot(&message, id.clone(), asked_at, unknown)))
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Batch<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Batch<'a>, D::Error> {
+        struct BatchVisitor;
+        impl<'de> Visitor<'de> for BatchVisitor {
+            type Value = Batch<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("messages by their ids")
+            }
+
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Self::Value, M::Error> {
+                let mut batch = Batch::default();
+                while let Some(Name(name)) = map.next_key()? {
+                    if is_id(&name) {
+                        let message: Option<WholeMessage<'de>> = map.next_value()?;
+                        let message = BatchMessage::Whole(message.unwrap_or_default());
+                        batch.messages.push((name, Some(message)));
+                    } else {
+                        batch.others.insert(name.into_owned(), map.next_value()?);
+                    }
+                }
+                sort_by_name(&mut batch.messages);
+                Ok(batch)
+            }
+        }
+        deserializer.deserialize_map(BatchVisitor)
+    }
 }
 
 #[cfg(test)]

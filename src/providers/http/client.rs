@@ -1,39 +1,37 @@
-//! The client: attempts, what becomes of them, and when there is another one.
+//! The client: requests to one account's vendor, one attempt after another.
 
 use std::{
-    error::Error,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
-use delivery_clock::{Clock, Moment};
+use delivery_clock::Clock;
 use futures_util::StreamExt;
 use http::{HeaderMap, header};
 use jiff::{SignedDuration, Timestamp};
-use rand::RngExt;
 use tracing::Instrument;
 
-use super::{HttpAnswer, HttpOptions, Request, Tls, Verdict, limiter::Limiter};
+use super::{HttpAnswer, HttpOptions, Request, Verdict, limiter::Limiter};
 use crate::{
     blocking::{LARGE_ANSWER, run_blocking_if_large},
     model::Dataset,
-    providers::{Failure, FailureKind, Observer, RequestCode, Scope},
+    providers::{Failure, FailureKind, Observer},
     spans::TRACE_TARGET,
-    tls,
 };
 
+mod attempts;
+mod broken;
+mod connection;
 mod drain;
 mod memory;
+use attempts::{Attempts, Next, Outcome, retry_after};
+use broken::Broken;
+pub(crate) use broken::chain;
+use connection::builder_of;
+pub(crate) use connection::with_tls;
 pub use drain::Drained;
 pub use memory::{Answering, Answers};
-
-/// The first pause before another attempt; it doubles with each.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-/// The longest pause that is our own idea.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-/// What the exporter calls itself.
-const USER_AGENT: &str = concat!("delivery-exporter/", env!("CARGO_PKG_VERSION"));
 
 /// The client of one account.
 pub struct Http {
@@ -62,14 +60,6 @@ pub struct BuildError {
     pub account: Arc<str>,
     /// What is wrong.
     pub problem: String,
-}
-
-/// How an attempt ended without a usable answer.
-struct Broken {
-    code: RequestCode,
-    /// The request may have reached the vendor.
-    is_sent: bool,
-    failure: Failure,
 }
 
 impl Http {
@@ -310,175 +300,6 @@ impl Http {
             }
         }
     }
-
-    fn timed_out(&self) -> Broken {
-        let text = format!("no answer within {} ms", self.timeout.as_millis());
-        let failure = Failure::new(FailureKind::Timeout, &text);
-        Broken {
-            code: RequestCode::Timeout,
-            is_sent: true,
-            failure,
-        }
-    }
-
-    fn too_large(&self) -> Broken {
-        let text = format!("the answer is larger than {} bytes", self.max_bytes);
-        let failure = Failure::new(FailureKind::TooLarge, &text)
-            .advise("limits.max_response_bytes is the limit");
-        Broken {
-            code: RequestCode::Body,
-            is_sent: true,
-            failure,
-        }
-    }
-
-    /// What a broken connection is called.
-    fn broken(&self, error: &reqwest::Error) -> Broken {
-        let text = chain(error);
-        let (code, kind, advice) = if error.is_builder() {
-            // What is asked for makes no URL or header.
-            (RequestCode::Request, FailureKind::Request, None)
-        } else if error.is_timeout() {
-            (RequestCode::Timeout, FailureKind::Timeout, None)
-        } else if error.is_connect() {
-            if has_source::<rustls::Error>(error) {
-                (
-                    RequestCode::Tls,
-                    FailureKind::Tls,
-                    Some("check the certificates and tls.ca_file"),
-                )
-            } else if text.contains("dns error") || text.contains("failed to lookup") {
-                (
-                    RequestCode::Dns,
-                    FailureKind::Dns,
-                    Some("check the host of base_url"),
-                )
-            } else {
-                (RequestCode::Connect, FailureKind::Connect, None)
-            }
-        } else if error.is_body() || error.is_decode() {
-            (RequestCode::Body, FailureKind::Body, None)
-        } else {
-            (RequestCode::Connect, FailureKind::Connect, None)
-        };
-        let mut failure = Failure::new(kind, &text);
-        failure.advice = advice;
-        let is_sent = !error.is_connect() && !error.is_builder();
-        Broken {
-            code,
-            is_sent,
-            failure,
-        }
-    }
-}
-
-fn store_failure(text: &str) -> Failure {
-    Failure {
-        scope: Scope::Account,
-        ..Failure::new(FailureKind::Store, text)
-    }
-}
-
-/// How an attempt ended.
-enum Outcome<T> {
-    Done(T),
-    Fail(Failure),
-    Retry(Failure, Option<Duration>),
-}
-
-impl<T> Outcome<T> {
-    /// A broken connection: another attempt may do better, except where it would fail alike.
-    fn again(failure: Failure) -> Outcome<T> {
-        match failure.kind {
-            FailureKind::Tls
-            | FailureKind::TooLarge
-            | FailureKind::Request
-            | FailureKind::Store => Outcome::Fail(failure),
-            _ => Outcome::Retry(failure, None),
-        }
-    }
-
-    fn failure(&self) -> Option<&Failure> {
-        match self {
-            Outcome::Done(_) => None,
-            Outcome::Fail(failure) | Outcome::Retry(failure, _) => Some(failure),
-        }
-    }
-
-    fn code(&self, status: u16) -> RequestCode {
-        match self {
-            Outcome::Fail(failure) | Outcome::Retry(failure, _)
-                if failure.kind == FailureKind::Decode =>
-            {
-                RequestCode::Decode
-            }
-            _ => RequestCode::Status(status),
-        }
-    }
-}
-
-/// What to do after an attempt.
-enum Next<T> {
-    Done(T),
-    Again,
-    GiveUp(Failure),
-}
-
-/// The attempts of one query.
-struct Attempts<'h> {
-    http: &'h Http,
-    dataset: Dataset,
-    deadline: Moment,
-    pauses: u32,
-    refreshed: bool,
-}
-
-impl<'h> Attempts<'h> {
-    fn new(http: &'h Http, dataset: Dataset, patience: Duration) -> Attempts<'h> {
-        Attempts {
-            http,
-            dataset,
-            deadline: http.clock.monotonic() + patience,
-            pauses: 0,
-            refreshed: false,
-        }
-    }
-
-    async fn next<T>(&mut self, outcome: Outcome<T>, refresh: impl Fn() -> bool) -> Next<T> {
-        let (failure, asked) = match outcome {
-            Outcome::Done(value) => return Next::Done(value),
-            Outcome::Fail(failure) => {
-                let refused = failure.kind == FailureKind::Unauthorized;
-                if refused && !std::mem::replace(&mut self.refreshed, true) && refresh() {
-                    self.http.observer.retry(self.dataset);
-                    return Next::Again;
-                }
-                return Next::GiveUp(failure);
-            }
-            Outcome::Retry(failure, asked) => (failure, asked),
-        };
-        let limited = failure.kind == FailureKind::RateLimited;
-        if limited {
-            self.http.observer.rate_limited(self.dataset);
-        }
-        let own = LONGEST_PAUSE.min(FIRST_PAUSE * 2u32.saturating_pow(self.pauses));
-        // A random part keeps clients that failed together from coming back together.
-        let own = own.mul_f64(rand::rng().random_range(0.5..1.0));
-        let pause = asked.map_or(own, |asked| asked.max(own));
-        let until = self.http.clock.monotonic() + pause;
-        if limited && asked.is_some() {
-            // The wish holds for all requests of the account, until the interval is over.
-            self.http.limiter.pause(until.min(self.deadline));
-        }
-        if until >= self.deadline {
-            return Next::GiveUp(failure);
-        }
-        tracing::debug!(account = %self.http.account, %failure, ?pause, "a request is tried again");
-        self.http.clock.sleep(pause).await;
-        self.pauses += 1;
-        self.http.observer.retry(self.dataset);
-        Next::Again
-    }
 }
 
 /// What the answer says that it is, if that is a page or XML. A type that is missing, or one that
@@ -505,96 +326,4 @@ fn without_byte_order_mark(body: Bytes) -> Bytes {
 fn date(headers: &HeaderMap) -> Option<Timestamp> {
     let value = headers.get(header::DATE)?.to_str().ok()?;
     Some(jiff::fmt::rfc2822::parse(value).ok()?.timestamp())
-}
-
-/// `Retry-After`: seconds or a date.
-fn retry_after(headers: &HeaderMap, clock: &Clock) -> Option<Duration> {
-    let value = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = value.parse() {
-        return Some(Duration::from_secs(seconds));
-    }
-    let date = jiff::fmt::rfc2822::parse(value).ok()?.timestamp();
-    Duration::try_from(date.duration_since(clock.now())).ok()
-}
-
-/// What the clients of an account have in common.
-fn builder_of(options: &HttpOptions) -> Result<reqwest::ClientBuilder, String> {
-    let builder = reqwest::Client::builder()
-        .user_agent(USER_AGENT)
-        .redirect(reqwest::redirect::Policy::none())
-        .pool_max_idle_per_host(options.max_concurrency);
-    let builder = with_tls(builder, &options.tls)?;
-    match &options.proxy_url {
-        Some(proxy) => {
-            // The error of the proxy's URL would show its password.
-            let proxy = reqwest::Proxy::all(proxy.expose())
-                .map_err(|_| "proxy_url cannot be used as a proxy".to_owned())?;
-            Ok(builder.proxy(proxy))
-        }
-        None => Ok(builder),
-    }
-}
-
-/// The client's certificates, on top of a builder.
-pub(crate) fn with_tls(
-    builder: reqwest::ClientBuilder,
-    options: &Tls,
-) -> Result<reqwest::ClientBuilder, String> {
-    tls::choose_cryptography();
-    let mut builder = builder;
-    if let Some(path) = &options.ca_file {
-        let authorities = reqwest::Certificate::from_pem_bundle(&tls::authorities(path)?)
-            .map_err(|error| format!("{}: {}", path.display(), chain(&error)))?;
-        builder = builder.tls_certs_only(authorities);
-    }
-    if let (Some(certificate), Some(key)) = (&options.cert_file, &options.key_file) {
-        let mut pem = tls::pem(certificate)?;
-        pem.push(b'\n');
-        pem.extend(tls::pem(key)?);
-        let identity = reqwest::Identity::from_pem(&pem)
-            .map_err(|error| format!("{}: {}", certificate.display(), chain(&error)))?;
-        builder = builder.identity(identity);
-    }
-    Ok(builder)
-}
-
-/// An error with its causes, without the URL: its query can hold ids and signatures.
-pub(crate) fn chain(error: &reqwest::Error) -> String {
-    let mut text = if error.is_connect() {
-        "the connection failed".to_owned()
-    } else if error.is_timeout() {
-        "the time limit is over".to_owned()
-    } else if error.is_body() || error.is_decode() {
-        "the answer was cut off".to_owned()
-    } else {
-        "the request failed".to_owned()
-    };
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) && !cause_text.contains("://") {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
-    }
-    text
-}
-
-fn has_source<E: Error + 'static>(error: &reqwest::Error) -> bool {
-    let mut source = error.source();
-    while let Some(cause) = source {
-        if is_or_wraps::<E>(cause) {
-            return true;
-        }
-        source = cause.source();
-    }
-    false
-}
-
-/// An I/O error shows its inner error's cause, not the inner error, which can be an I/O error again.
-fn is_or_wraps<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
-    let inner = error
-        .downcast_ref::<std::io::Error>()
-        .and_then(std::io::Error::get_ref);
-    error.is::<E>() || inner.is_some_and(|inner| is_or_wraps::<E>(inner))
 }

@@ -11,8 +11,9 @@ mod packed;
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use reqwest::Url;
+use serde_json::Value;
 
 pub use client::{Answering, Answers, BuildError, Drained, Http};
 pub(crate) use client::{chain, with_tls};
@@ -64,6 +65,21 @@ pub struct Tls {
 }
 
 /// One attempt's request. Built anew for each attempt, so that signatures and nonces are fresh.
+///
+/// ```
+/// use delivery_exporter::providers::http::Request;
+/// use http::{HeaderName, Method};
+///
+/// let request = Request::json("/v1/stats?id=7".to_owned(), "Bearer key")
+///     .with_header(HeaderName::from_static("x-region"), "eu");
+/// assert_eq!(request.method, Method::GET);
+/// assert_eq!(request.headers["x-region"], "eu");
+///
+/// let body = serde_json::json!({"ids": ["7"]});
+/// let request = Request::json("/v1/stats".to_owned(), "Bearer key").posting(&body);
+/// assert_eq!(request.method, Method::POST);
+/// assert_eq!(request.headers["content-type"], "application/json");
+/// ```
 #[derive(Clone, Debug)]
 pub struct Request {
     /// The method.
@@ -92,6 +108,28 @@ impl Request {
             path_and_query,
             headers,
             body: Bytes::new(),
+        }
+    }
+
+    /// The same with a header, in place of one of that name. A value that no header can have (with
+    /// a line end in it) is left out: the vendor will say what it lacks. Call `set_sensitive` on
+    /// the value of a header that holds a secret; `Authorization` is marked already.
+    #[must_use]
+    pub fn with_header(mut self, name: HeaderName, value: &str) -> Request {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+
+    /// The same as a `POST` of this JSON.
+    #[must_use]
+    pub fn posting(self, body: &Value) -> Request {
+        let request = self.with_header(header::CONTENT_TYPE, "application/json");
+        Request {
+            method: Method::POST,
+            body: Bytes::from(body.to_string()),
+            ..request
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use futures_util::{FutureExt, future::BoxFuture};
 
-use super::{Access, body, vendor::REPORTS};
+use super::{Access, vendor::REPORTS, wire::body};
 use crate::{
     blocking::{LARGE_ANSWER, run_blocking_if_large},
     providers::{

@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::{
     providers::{
         Failure, FailureKind, Scope,
-        json::{Fields, Object, Text},
+        json::{Fields, Object, RawFields, Text},
         verdict::said,
     },
     redact::shown,
@@ -44,21 +44,18 @@ pub(super) enum Class {
     Other,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Wire<'a> {
-    #[serde(borrow)]
-    request_error: Option<&'a RawValue>,
-    error_code: Text,
-    code: Text,
-    #[serde(borrow)]
-    status: Option<&'a RawValue>,
-    #[serde(borrow)]
-    error: Option<&'a RawValue>,
-    description: Text,
-    message: Text,
-    text: Text,
-}
+/// The fields that an error is read from. Of an answer that has one of them twice it is not known
+/// what it is.
+const FIELDS: [&str; 8] = [
+    "requestError",
+    "errorCode",
+    "code",
+    "status",
+    "error",
+    "description",
+    "message",
+    "text",
+];
 
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
@@ -108,47 +105,49 @@ pub(super) fn object<'a, T: Deserialize<'a> + Default>(raw: Option<&'a RawValue>
 /// The error in a body; `None`: it is no error, or not in a shape that this version knows.
 pub(super) fn read(body: &[u8]) -> Option<VendorError> {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let Fields(wire) = serde_json::from_slice::<Fields<Wire<'_>>>(body).ok()?;
-    if let Some(own) = object::<RequestError<'_>>(wire.request_error) {
+    find(&RawFields::parse(body).ok()?)
+}
+
+/// The error that an answer with these fields is.
+pub(super) fn find(fields: &RawFields<'_>) -> Option<VendorError> {
+    if fields.is_ambiguous(&FIELDS) {
+        return None;
+    }
+    let text_of = |name: &str| {
+        let text: Option<Text> = serde_json::from_str(fields.get(name)?.get()).ok();
+        text?.get().map(str::to_owned)
+    };
+    if let Some(own) = object::<RequestError<'_>>(fields.get("requestError")) {
         let exception = own.service_exception.or(own.policy_exception);
         let exception = object::<Exception>(exception).unwrap_or_default();
         return Some(exception.error(true));
     }
-    let texts = [&wire.description, &wire.message, &wire.text];
-    let text = texts.iter().find_map(|own| own.get());
-    if let Some(code) = wire.error_code.get() {
+    let texts = ["description", "message", "text"];
+    let text = texts.into_iter().find_map(text_of);
+    if let Some(code) = text_of("errorCode") {
         return Some(VendorError {
-            code: Some(code.to_owned()),
-            text: text.unwrap_or("").to_owned(),
+            code: Some(code),
+            text: text.unwrap_or_default(),
             documented: true,
         });
     }
-    if let Some(own) = object::<Exception>(wire.error) {
+    if let Some(own) = object::<Exception>(fields.get("error")) {
         let error = own.error(false);
         // A report has an `error` too; it has neither of these.
         return (error.code.is_some() && !error.text.is_empty()).then_some(error);
     }
-    let name: Option<Text> = wire
-        .error
-        .and_then(|raw| serde_json::from_str(raw.get()).ok());
-    let status: Option<Text> = wire
-        .status
-        .and_then(|raw| serde_json::from_str(raw.get()).ok());
-    let code = wire.code.get();
     // Gateways answer with a status, its name, and a text or two.
-    let code = code.or(status.as_ref().and_then(Text::get));
-    let text = text.or(name.as_ref().and_then(Text::get))?;
+    let text = text.or_else(|| text_of("error"))?;
     Some(VendorError {
-        code: code.map(str::to_owned),
-        text: text.to_owned(),
+        code: text_of("code").or_else(|| text_of("status")),
+        text,
         documented: false,
     })
 }
 
 /// An error that stands in `errors` of push statistics, in place of the counts by reason.
-pub(super) fn in_place_of_counts(body: &[u8]) -> Option<VendorError> {
-    let fields: Object<'_> = serde_json::from_slice(body).ok()?;
-    let mut raw = *fields.get("errors")?;
+pub(super) fn in_place_of_counts(fields: &RawFields<'_>) -> Option<VendorError> {
+    let mut raw = fields.get("errors")?;
     if let Ok(list) = serde_json::from_str::<Vec<&RawValue>>(raw.get()) {
         raw = list.first()?;
     }

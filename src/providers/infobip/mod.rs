@@ -1,17 +1,14 @@
 //! Infobip: what its push statistics and its e-mail reports have in common, authentication and
 //! errors.
 
-mod body;
 mod checkup;
 mod email;
 mod errors;
-mod events;
 mod push;
-mod reports;
-mod status;
 #[cfg(test)]
 mod tests;
 pub(super) mod vendor;
+mod wire;
 
 use std::sync::{
     Arc,

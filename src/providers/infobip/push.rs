@@ -2,29 +2,23 @@
 
 use std::sync::Arc;
 
-use futures_util::{FutureExt, future::BoxFuture};
-use serde::Deserialize;
-use serde_json::value::RawValue;
-
 use super::{
     Access,
     errors::{self, Class, VendorError},
+    wire::statistics::Statistics,
 };
 use crate::{
-    model::{ErrorReason, Measure, Message, Snapshot, Totals},
+    model::{Message, Snapshot},
     providers::{
         Answer, Checkup, CheckupQuery, Failure, MessagesQuery, Observation, Provider,
         ProviderOptions, Refusal,
-        decode::decode,
         encode::percent_encode,
         http::{Http, HttpAnswer, Verdict},
-        json::{Count, Object, counts},
+        json::RawFields,
         verdict::undecodable,
     },
 };
-
-/// The documented fields: an answer without any of them is no answer.
-const FIELDS: [&str; 5] = ["totalSent", "delivered", "seen", "errors", "delivery"];
+use futures_util::{FutureExt, future::BoxFuture};
 
 /// Infobip's push statistics of one account.
 pub(crate) struct InfobipPush {
@@ -52,7 +46,8 @@ impl InfobipPush {
             percent_encode(&query.application.id)
         );
         let judge = |answer: &HttpAnswer| {
-            let error = errors::read(&answer.body);
+            let fields = RawFields::parse(&answer.body);
+            let error = fields.as_ref().ok().and_then(errors::find);
             if !answer.status.is_success() {
                 let status = answer.status.as_u16();
                 return match error {
@@ -67,16 +62,18 @@ impl InfobipPush {
             if let Some(error) = error.as_ref().filter(|error| error.documented) {
                 return self.failed(answer, error);
             }
-            let mut fields = Vec::new();
-            let read = Statistics::read(&answer.body, &mut |field| fields.push(field.to_owned()));
+            let mut new = Vec::new();
+            let note = &mut |field: &str| new.push(field.to_owned());
+            let read = fields.as_ref().map_err(String::clone);
+            let read = read.and_then(|fields| Statistics::read(fields, note));
             let read = read.map(|read| read.filter(|own| !own.says_nothing()));
-            let error = error.or_else(|| match &read {
-                Ok(None) => errors::in_place_of_counts(&answer.body),
+            let error = error.or_else(|| match (&read, &fields) {
+                (Ok(None), Ok(fields)) => errors::in_place_of_counts(fields),
                 _ => None,
             });
             match (read, error) {
                 (Ok(Some(statistics)), _) => {
-                    for field in &fields {
+                    for field in &new {
                         self.http.observer().unknown_field(dataset, field);
                     }
                     Verdict::Done(Answered::Statistics(statistics))
@@ -162,244 +159,5 @@ impl Provider for InfobipPush {
 
     fn check_up<'a>(&'a self, query: CheckupQuery<'a>) -> BoxFuture<'a, Checkup> {
         self.questions(query).boxed()
-    }
-}
-
-/// The answer, as the vendor documents it.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Wire<'a> {
-    total_sent: Count,
-    delivered: Count,
-    seen: Count,
-    #[serde(borrow)]
-    errors: Option<&'a RawValue>,
-    #[serde(borrow)]
-    delivery: Option<&'a RawValue>,
-}
-
-/// The numbers of an answer.
-#[derive(Debug, Default)]
-struct Statistics {
-    total_sent: Count,
-    delivered: Count,
-    seen: Count,
-    errors: Errors,
-    delivery: Delivery,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Errors {
-    registration: Count,
-    expired: Count,
-    cloud: Count,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Delivery {
-    /// Delivered / sent in percent, 0 to 100.
-    rate: Rate,
-}
-
-/// A number that may come as text; anything else (`null`, `"NaN"`) is none.
-#[derive(Debug, Default)]
-struct Rate(Option<f64>);
-
-impl<'de> Deserialize<'de> for Rate {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Rate, D::Error> {
-        let text = crate::providers::json::Text::deserialize(deserializer)?;
-        let number = text.get().and_then(|text| text.trim().parse::<f64>().ok());
-        Ok(Rate(number.filter(|rate| rate.is_finite() && *rate >= 0.0)))
-    }
-}
-
-/// A part of the answer that is an object. One of another shape says nothing that could be
-/// understood, and the others' numbers are taken all the same.
-fn part<'a, T: Deserialize<'a> + Default>(
-    raw: Option<&'a RawValue>,
-    name: &str,
-    unknown: &mut dyn FnMut(&str),
-) -> T {
-    let Some(text) = raw.map(RawValue::get).filter(|text| *text != "null") else {
-        return T::default();
-    };
-    let mut inside = Vec::new();
-    let read = decode(text.as_bytes(), &mut |field| {
-        inside.push(format!("{name}.{field}"))
-    });
-    match read {
-        Ok(value) => {
-            inside.iter().for_each(|field| unknown(field));
-            value
-        }
-        Err(_) => {
-            unknown(name);
-            T::default()
-        }
-    }
-}
-
-impl Statistics {
-    /// The numbers of an answer; `None`: it has none of the documented fields.
-    fn read(body: &[u8], unknown: &mut dyn FnMut(&str)) -> Result<Option<Statistics>, String> {
-        let wire: Wire<'_> = decode(body, unknown)?;
-        let names: Object<'_> = serde_json::from_slice(body).unwrap_or_default();
-        if !FIELDS.iter().any(|field| names.contains_key(*field)) {
-            return Ok(None);
-        }
-        Ok(Some(Statistics {
-            errors: part(wire.errors, "errors", unknown),
-            delivery: part(wire.delivery, "delivery", unknown),
-            total_sent: wire.total_sent,
-            delivered: wire.delivered,
-            seen: wire.seen,
-        }))
-    }
-
-    /// Whether no documented number is there: then it is no answer. A number that cannot be counted
-    /// is one.
-    fn says_nothing(&self) -> bool {
-        let totals = self.totals();
-        totals.is_ok_and(|own| own.counts.is_empty() && own.reported_ratio.is_none())
-    }
-
-    fn totals(&self) -> Result<Totals, String> {
-        let errors = &self.errors;
-        let counts = counts(&[
-            (Measure::Sent, "totalSent", &self.total_sent),
-            (Measure::Delivered, "delivered", &self.delivered),
-            (Measure::Displayed, "seen", &self.seen),
-            (
-                Measure::Errors(ErrorReason::Registration),
-                "errors.registration",
-                &errors.registration,
-            ),
-            (
-                Measure::Errors(ErrorReason::Expired),
-                "errors.expired",
-                &errors.expired,
-            ),
-            (
-                Measure::Errors(ErrorReason::Cloud),
-                "errors.cloud",
-                &errors.cloud,
-            ),
-        ])?;
-        let reported_ratio = self.delivery.rate.0.map(|percent| percent / 100.0);
-        Ok(Totals {
-            channel: "push",
-            counts,
-            reported_ratio,
-        })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn totals(json: &str) -> Result<Totals, String> {
-        let read = Statistics::read(json.as_bytes(), &mut |_| {});
-        read.unwrap().unwrap().totals()
-    }
-
-    const EXAMPLE: &str = r#"{"totalSent": 31569, "delivered": 29568, "seen": 25632,
-        "errors": {"registration": 1654, "expired": 301, "cloud": 46}, "delivery": {"rate": 93.66}}"#;
-
-    #[test]
-    fn every_declared_field_is_read_as_its_measure() {
-        for field in super::super::vendor::PUSH.channels[0].fields {
-            let json = match field.name.split_once('.') {
-                Some((outer, inner)) => format!(r#"{{"{outer}": {{"{inner}": 7}}}}"#),
-                None => format!(r#"{{"{}": 7}}"#, field.name),
-            };
-            assert_eq!(
-                totals(&json).unwrap().counts,
-                [(field.measure, 7)],
-                "{json}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_vendors_example_is_read_whole() {
-        let totals = totals(EXAMPLE).unwrap();
-        assert_eq!(
-            totals.counts,
-            [
-                (Measure::Sent, 31569),
-                (Measure::Delivered, 29568),
-                (Measure::Displayed, 25632),
-                (Measure::Errors(ErrorReason::Registration), 1654),
-                (Measure::Errors(ErrorReason::Expired), 301),
-                (Measure::Errors(ErrorReason::Cloud), 46),
-            ]
-        );
-        assert_eq!(totals.reported_ratio, Some(0.9366));
-    }
-
-    #[test]
-    fn what_is_missing_or_null_is_absent() {
-        for rate in ["null", "\"NaN\"", "{}"] {
-            let json =
-                format!(r#"{{"totalSent": 0, "errors": null, "delivery": {{"rate": {rate}}}}}"#);
-            let totals = totals(&json).unwrap();
-            assert_eq!((totals.counts.len(), totals.reported_ratio), (1, None));
-        }
-        assert_eq!(
-            totals(r#"{"delivery": {"rate": 0}}"#)
-                .unwrap()
-                .reported_ratio,
-            Some(0.0)
-        );
-        assert_eq!(totals(r#"{"errors": null}"#).unwrap().counts, []);
-    }
-
-    #[test]
-    fn new_fields_are_noted_and_bad_counts_refused() {
-        let mut fields = Vec::new();
-        let json = r#"{"totalSent": "5", "errors": {"quota": 1}, "x": {"y": 1}}"#;
-        Statistics::read(json.as_bytes(), &mut |field| fields.push(field.to_owned())).unwrap();
-        fields.sort();
-        assert_eq!(fields, ["errors.quota", "x"]);
-        assert!(
-            totals(r#"{"totalSent": -5}"#)
-                .unwrap_err()
-                .contains("totalSent")
-        );
-    }
-
-    #[test]
-    fn an_answer_has_a_documented_field() {
-        for json in ["{}", r#"{"x": 1}"#, r#"{"total_sent": 5}"#] {
-            let read = Statistics::read(json.as_bytes(), &mut |_| {}).unwrap();
-            assert!(read.is_none(), "{json}");
-        }
-        for json in ["[5, 4, 3]", "null", "7", "<html>", ""] {
-            let read = Statistics::read(json.as_bytes(), &mut |_| {});
-            assert!(!matches!(read, Ok(Some(_))), "{json}");
-        }
-    }
-
-    #[test]
-    fn a_part_of_another_shape_costs_the_others_nothing_and_is_noted() {
-        for part in [
-            "[1654, 301, 46]",
-            "7",
-            "\"none\"",
-            "true",
-            "[{\"rate\": 5}]",
-        ] {
-            let json = format!(r#"{{"totalSent": 9, "errors": {part}, "delivery": {part}}}"#);
-            let mut fields = Vec::new();
-            let unknown = &mut |field: &str| fields.push(field.to_owned());
-            let read = Statistics::read(json.as_bytes(), unknown).unwrap().unwrap();
-            let totals = read.totals().unwrap();
-            assert_eq!(totals.counts, [(Measure::Sent, 9)], "{part}");
-            assert_eq!(totals.reported_ratio, None, "{part}");
-            assert_eq!(fields, ["errors", "delivery"], "{part}");
-        }
     }
 }

@@ -6,7 +6,10 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use serde_json::json;
 
-use super::{Pushwoosh, bounces::BOUNCED_EMAILS, code_number, log::MESSAGE_LOG, vendor};
+use super::{
+    Pushwoosh, bounces::BOUNCED_EMAILS, errors::code_number, log::MESSAGE_LOG, vendor,
+    wire::answer::Answer as WireAnswer,
+};
 use crate::{
     model::{Application, Dataset},
     providers::{Checkup, CheckupQuery, Failure, FailureKind, checkup::Explained},
@@ -80,7 +83,7 @@ impl Pushwoosh {
             (&BOUNCED_EMAILS, "bounced_emails", body)
         };
         let read =
-            |answer: &super::Answer<'_>, _: &mut dyn FnMut(&str)| answer.list(field).map(|_| ());
+            |answer: &WireAnswer<'_>, _: &mut dyn FnMut(&str)| answer.list(field).map(|_| ());
         let asked = self.post(dataset, endpoint, &body, patience, read).await;
         asked.map(|_| ())
     }

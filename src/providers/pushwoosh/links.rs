@@ -11,17 +11,17 @@ use std::{
 
 use futures_util::FutureExt;
 use jiff::SignedDuration;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
-    Answer, BATCH, Endpoint, Pushwoosh, date,
-    identity::{lower, raw, time_text},
-    labels::{link_label, words_label},
-    later,
+    BATCH, Endpoint, Pushwoosh, date, later,
     list::unreadable,
     vendor,
-    wire::fold,
+    wire::{
+        answer::Answer,
+        links::{Click, DeviceClick, Link, bare, words},
+        messages::fold,
+    },
 };
 use crate::{
     model::{AppMetric, AppMetricKind, Message},
@@ -29,7 +29,7 @@ use crate::{
         Digest, Failure, FailureKind, Observation, WholeQuery,
         decode::decode,
         digest::digest,
-        json::{Count, Skipped, Text},
+        json::Count,
         paging::{Page, PageRequest, Paging, RowKeys, read_windows},
     },
 };
@@ -59,57 +59,6 @@ const LINKS_KEPT: SignedDuration = SignedDuration::from_hours(30 * 24);
 const MARGIN: SignedDuration = SignedDuration::from_hours(24);
 /// What stands for the links that are clicked less than others.
 const OTHER: &str = "other";
-
-/// A link with its clicks.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Link {
-    template: Text,
-    link: Text,
-    title: Text,
-    clicks: Count,
-    /// These carry recipients' parameters, and are not asked for.
-    full_links: Skipped,
-}
-
-/// A click.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Click {
-    timestamp: Text,
-    link: Text,
-    /// The recipient's address.
-    hwid: Text,
-}
-
-/// A click that was read: its link without the query, and its device.
-type DeviceClick = (Arc<str>, Digest);
-
-impl Click {
-    /// The click, with what identifies it.
-    fn read(&self) -> Result<(Digest, DeviceClick), String> {
-        let (link, device) = (raw(&self.link), lower(raw(&self.hwid)));
-        if link.trim().is_empty() || device.is_empty() {
-            return Err("a click without a link or a device".to_owned());
-        }
-        let time = time_text(raw(&self.timestamp), "%Y-%m-%dT%H:%M:%SZ");
-        let key = digest(&["click", link.trim(), &device, &time]);
-        Ok((key, (bare(&self.link), digest(&[&device]))))
-    }
-}
-
-/// A link without its query, which can hold tokens, and without addresses.
-fn bare(link: &Text) -> Arc<str> {
-    let link = link.get().unwrap_or_default().trim();
-    Arc::from(link_label(
-        link.split(['?', '#']).next().unwrap_or_default(),
-    ))
-}
-
-/// A text without addresses.
-fn words(text: &Text) -> Arc<str> {
-    Arc::from(words_label(raw(text)))
-}
 
 /// The answer about the e-mails in `filters`. If the vendor knows one of them no longer, the halves
 /// of the filters are `waiting`; an e-mail that it does not know has no clicks.
@@ -340,29 +289,5 @@ mod tests {
             (named, rest),
             (vec![("b", 9), ("c", 5)], vec![("d", 5), ("a", 1)])
         );
-        let link: Link =
-            serde_json::from_str(r#"{"link":"https://example.com/a?token=1#x"}"#).unwrap();
-        assert_eq!(&*bare(&link.link), "https://example.com/a");
-        let click: Click = serde_json::from_str(
-            r#"{"link":"https://example.com/u/a%40example.com/1?x","hwid":"d"}"#,
-        )
-        .unwrap();
-        assert_eq!(&*click.read().unwrap().1.0, "https://example.com/u/*/1");
-    }
-
-    #[test]
-    fn a_click_is_one_however_it_is_spelled() {
-        let key = |json: &str| serde_json::from_str::<Click>(json).unwrap().read();
-        let one = key(r#"{"timestamp": "2026-11-20T10:00:00Z", "link": "https://example.com/a?b=1", "hwid": "a@example.com"}"#).unwrap();
-        let same = key(
-            r#"{"timestamp": "2026-11-20 10:00:00", "link": " https://example.com/a?b=1", "hwid": "A@example.com "}"#,
-        );
-        assert_eq!(same.unwrap(), one);
-        let other = key(
-            r#"{"timestamp": "2026-11-20 10:00:01", "link": "https://example.com/a?b=1", "hwid": "a@example.com"}"#,
-        );
-        assert_ne!(other.unwrap().0, one.0);
-        assert!(key(r#"{"link": "https://example.com/a"}"#).is_err());
-        assert!(key(r#"{"hwid": "a@example.com"}"#).is_err());
     }
 }

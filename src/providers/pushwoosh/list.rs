@@ -11,10 +11,13 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    Endpoint, Pushwoosh, is_refusal,
+    Endpoint, Pushwoosh,
+    errors::{is_refusal, refusal_reason},
     names::MessageKeys,
-    refusal_reason,
-    wire::{Item, fold, items},
+    wire::{
+        answer::Answer,
+        messages::{Item, fold, items},
+    },
 };
 use crate::{
     model::{Application, Dataset, Message},
@@ -67,7 +70,7 @@ impl Pushwoosh {
             "per_page": request.per_page,
             "page": request.page,
         });
-        let read = |answer: &super::Answer<'_>, unknown: &mut dyn FnMut(&str)| {
+        let read = |answer: &Answer<'_>, unknown: &mut dyn FnMut(&str)| {
             let raw = answer.list("items")?;
             let items = items(&raw, unknown).into_iter().zip(raw);
             // A row without a name is known by its text.

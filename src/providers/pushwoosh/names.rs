@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use super::wire::{Item, fold};
+use super::wire::messages::{Item, fold};
 
 /// So many ids are remembered with their codes; then all are learned anew.
 const MAX_CODES: usize = 200_000;
@@ -129,7 +129,7 @@ mod tests {
             {"code": "B-2"}, {"id": 1, "code": "C-3"}, {"id": 0, "code": "D-4"}, {"id": 0, "code": "E-5"}, {"id": 0}, {}]"#;
         let rows: Vec<&RawValue> = serde_json::from_str(json).unwrap();
         let mut keys = MessageKeys::default();
-        let items = super::super::wire::items(&rows, &mut |_| {});
+        let items = super::super::wire::messages::items(&rows, &mut |_| {});
         let found: Vec<_> = items.iter().map(|item| keys.key(item)).collect();
         let found: Vec<_> = found.iter().map(|key| key.as_deref()).collect();
         assert_eq!(

@@ -1,4 +1,4 @@
-//! The values of labels that are known before anything has happened.
+//! Label values that are known in advance.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use crate::{
     model::{Age, Source},
 };
 
-/// The values of labels that the configuration of an account says beforehand.
+/// The label values that follow from an account's configuration.
 pub(super) struct KnownValues<'a> {
     account: &'a Account,
     pub(super) ages: Vec<Age>,
-    /// Those that are in use; registrations have theirs from the first one on.
+    /// The sources in use; the source for registrations appears with the first registration.
     sources: Vec<Source>,
 }
 

@@ -1,4 +1,4 @@
-//! The account's series as the collector's recorder.
+//! Implements the collector's recorder for the account's series.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -24,7 +24,7 @@ use crate::{
 };
 
 impl State {
-    /// The length of the labels that every series of the account has.
+    /// The length of the labels that all series of the account share.
     fn common(&self) -> usize {
         let identity = &self.settings.identity;
         let extra = identity.extra.iter();
@@ -182,8 +182,9 @@ impl Recorder for AccountSeries {
                 Err(_) => {}
             }
         }
-        // In order, a ledger that is opened fills chunk after chunk. The last word stays the last. Of
-        // each family, an opened ledger gives its counters nearly in order.
+        // Sorted, so that opening a ledger fills one chunk after another. The sort is stable, so the last
+        // update of a counter wins. An opened ledger already returns the counters of a family nearly in
+        // order.
         for (family, mut places) in places {
             places.sort_by(|(left, _), (right, _)| left.cmp(right));
             for (own, shown) in places {

@@ -1,4 +1,4 @@
-//! What the configuration says about an account's series, and where its counters stand.
+//! The configuration of an account's series, and the mapping of its counters to series.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -15,13 +15,13 @@ pub type NamedCounter = (&'static str, Vec<(&'static str, Arc<str>)>);
 /// Why a counter of the ledger has no series.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::series) enum Unplaced {
-    /// Its application is not configured.
+    /// The application is not configured.
     NotConfigured,
-    /// Its family has no series.
+    /// The family has no series.
     NoSeries(FamilyId),
 }
 
-/// What the configuration says about the account's series.
+/// The configuration of the account's series.
 pub(in crate::series) struct Settings {
     pub(in crate::series) identity: Arc<Identity>,
     pub(super) per_message: PerMessage,
@@ -30,8 +30,8 @@ pub(in crate::series) struct Settings {
     pub(super) applications: HashMap<Arc<str>, Arc<str>>,
 }
 
-/// The labels of the counter that was placed last: the counters of one campaign have the same, and
-/// mostly follow each other.
+/// The labels of the previous counter: the counters of one campaign have the same labels, and mostly follow
+/// each other.
 #[derive(Default)]
 pub(in crate::series) struct LastLabels {
     application: Arc<str>,
@@ -47,7 +47,7 @@ impl Settings {
         self.place_after(&mut LastLabels::default(), key)
     }
 
-    /// The same for one counter after the other: those with the same labels share them.
+    /// The same for a sequence of counters: consecutive ones with equal labels share them.
     pub(in crate::series) fn place_after(
         &self,
         last: &mut LastLabels,
@@ -67,7 +67,7 @@ impl Settings {
                 && last.labels.get(..shown) == key.labels.get(..shown)
         };
         if !is_same(last) {
-            // An earlier version stored texts of any length.
+            // An earlier version stored texts of unlimited length.
             let own = [application].into_iter().chain(&key.labels[..shown]);
             *last = LastLabels {
                 application: key.application.clone(),

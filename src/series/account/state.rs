@@ -1,4 +1,4 @@
-//! What has been recorded of an account, and what is to be shown of it.
+//! What has been recorded for an account, and what to expose of it.
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -28,7 +28,7 @@ pub(super) struct State {
     pub(super) messages: Groups,
     /// The messages of [`State::messages`], newest first.
     pub(super) newest: BTreeMap<(OrderKey, Dataset, Arc<str>), Arc<Group>>,
-    /// Figures by data set, application id and message id (empty: the application's).
+    /// Application metrics by data set, application id and message id (empty for those of the application).
     pub(super) figures: Groups,
     pub(super) builder: GroupBuilder,
     pub(super) shapes: Shapes,
@@ -36,12 +36,12 @@ pub(super) struct State {
     pub(super) self_metrics: Chunks,
     /// What the ledger has released.
     pub(super) counters: Chunks,
-    /// Counters that add up to one series, as a breakdown has no label for the reason of an error.
+    /// Counters that are added up to one series, because breakdowns have no label for the reason of an error.
     pub(super) parts: HashMap<(FamilyId, Own), BTreeMap<CounterKey, (Amount, Timestamp)>>,
-    /// Families whose counters hold what has lost its name, until the pass ends.
+    /// Families with counters whose label values were merged into `other`, until the pass ends.
     pub(super) overflowed: BTreeSet<FamilyId>,
     pub(super) bounds: Bounds,
-    /// A pass has ended since the last view: what limits drop is counted now.
+    /// Whether a pass has ended since the last view, so that series dropped by limits are counted now.
     pub(super) count_drops: bool,
 }
 
@@ -51,7 +51,7 @@ pub(super) struct Groups(pub(super) HashMap<(Dataset, Arc<str>), ById>);
 
 pub(super) type ById = HashMap<Arc<str>, Arc<Group>>;
 
-/// What a counter shows, as a series.
+/// The value of a counter's series.
 fn value(family: FamilyId, amount: &Amount, born_at: Timestamp) -> Value {
     match amount {
         Amount::Count(count) => Value::Counter(Number::Count(*count), born_at),
@@ -75,7 +75,7 @@ fn value(family: FamilyId, amount: &Amount, born_at: Timestamp) -> Value {
 }
 
 impl State {
-    /// Adds to a counter, which is born with the first addition.
+    /// Adds to a counter, and creates it with the first addition.
     pub(super) fn add(&mut self, family: FamilyId, own: Own, by: Number, now: Timestamp) {
         let born = || born(family.family(), now);
         self.self_metrics.change(family, own, born, |value| {
@@ -85,7 +85,7 @@ impl State {
                     (Number::Decimal(a), Number::Decimal(b)) => {
                         Number::Decimal(a.saturating_add(b))
                     }
-                    // The birth of a counter of money.
+                    // The initial value of a money counter.
                     (Number::Count(0), by) => by,
                     (a, b) => Number::Float(a.as_f64() + b.as_f64()),
                 };
@@ -93,7 +93,7 @@ impl State {
         });
     }
 
-    /// Shows what the ledger has released of a counter.
+    /// Exposes the released value of a counter.
     pub(super) fn show_counter(
         &mut self,
         (family, own): (FamilyId, Own),
@@ -111,7 +111,7 @@ impl State {
         }
     }
 
-    /// The ledger has forgotten a counter.
+    /// Removes a counter that the ledger has dropped.
     pub(super) fn hide_counter(&mut self, (family, own): (FamilyId, Own), key: &CounterKey) {
         if let Some(parts) = self.parts.get_mut(&(family, own.clone())) {
             parts.remove(key);
@@ -121,7 +121,7 @@ impl State {
         }
     }
 
-    /// Shows the sum of the counters that are one series; it counts since the first of them did.
+    /// Exposes the sum of the counters that form one series, which counts since the earliest of them.
     pub(super) fn show_parts(&mut self, family: FamilyId, own: Own) {
         let parts = self.parts.get(&(family, own.clone()));
         let mut parts = parts.into_iter().flat_map(BTreeMap::values).cloned();
@@ -158,7 +158,7 @@ impl State {
         });
     }
 
-    /// Shows a message's group instead of the one before.
+    /// Replaces a message's group.
     pub(super) fn show_message(
         &mut self,
         dataset: Dataset,
@@ -174,7 +174,7 @@ impl State {
         self.newest.insert(place, group);
     }
 
-    /// Takes out what there is of one message.
+    /// Removes all series of one message.
     pub(super) fn forget_message(&mut self, application: &Arc<str>, message: &str) {
         for ((dataset, of), own) in &mut self.messages.0 {
             if of == application
@@ -190,7 +190,7 @@ impl State {
         }
     }
 
-    /// Takes the messages and figures out for which `gone` holds.
+    /// Removes the messages and application metrics for which `gone` holds.
     pub(super) fn forget(&mut self, gone: impl Fn(&str, &Group) -> bool) {
         for groups in [&mut self.messages, &mut self.figures] {
             for ((_, application), own) in &mut groups.0 {
@@ -201,7 +201,7 @@ impl State {
             .retain(|(_, _, application), group| !gone(application, group));
     }
 
-    /// Applications may have other names now, or have left.
+    /// Applies renamed and removed applications.
     pub(super) fn rename(&mut self) {
         let names = self.settings.applications.clone();
         self.forget(|application, _| !names.contains_key(application));
@@ -219,14 +219,14 @@ impl State {
         }
         for (dataset, application, group) in renamed {
             let place = (group.order(), dataset, application);
-            // Figures are not among them.
+            // Application metrics are not in this map.
             if let Some(own) = self.newest.get_mut(&place) {
                 *own = group;
             }
         }
     }
 
-    /// All that is recorded, within the limits.
+    /// Everything recorded, within the limits.
     pub(super) fn view_input(&mut self, clock: &Clock) -> ViewInput {
         let (now, since) = (clock.now(), nanoseconds(clock.monotonic()));
         if self.groups().any(|group| group.stale_at() <= since) {
@@ -239,7 +239,7 @@ impl State {
             min_sent,
             channels,
         } = self.settings.per_message;
-        // Three series stand for the limits themselves.
+        // Three series are reserved for reporting the limits themselves.
         let taken = self.self_metrics.len() + self.counters.len() + 3;
         let mut room = self.settings.max_series.saturating_sub(taken);
         let count_drops = std::mem::take(&mut self.count_drops);
@@ -254,7 +254,7 @@ impl State {
                     *dropped.entry((family, reason)).or_default() += count;
                 }
             };
-            // The oldest leave first: what is older than the first without room has none either.
+            // The oldest are left out first: once one message does not fit, all older ones are left out too.
             full = full || len > room;
             if full {
                 if count_drops {
@@ -298,7 +298,7 @@ impl State {
             let lengths = groups.iter().map(|group| group.shape.len(channels));
             lengths.sum::<usize>()
         };
-        // It is one itself, from the beginning.
+        // The series that counts series counts itself from the start.
         let own = Own::default();
         let first = || Value::Gauge(Number::Count(0));
         self.self_metrics.init(catalog::SERIES, own.clone(), first);

@@ -1,17 +1,18 @@
-//! How requests to webhooks end.
+//! Outcomes of requests to webhooks.
 
 /// How a request to a webhook ended: the label `outcome`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WebhookOutcome {
-    /// Something in it was new.
+    /// It contained something new.
     Counted,
-    /// All of it was counted before.
+    /// Everything in it had already been counted.
     Duplicate,
-    /// It tells something that is not counted.
+    /// It reports something that is not counted.
     Unsupported,
-    /// Some of it could not be read, and was set aside.
+    /// A part of it could not be parsed and was quarantined.
     Quarantined,
-    /// Without the right token, too large, or not durable: the vendor tries again.
+    /// Refused, because the token is wrong, the body is too large, or it could not be stored durably; the
+    /// vendor retries.
     Refused,
 }
 

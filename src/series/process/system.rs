@@ -14,7 +14,7 @@ const TICKS_PER_SECOND: f64 = 100.0;
 /// The page size of every platform that the exporter is built for.
 const PAGE_BYTES: f64 = 4096.0;
 
-/// Reads the values again and again into the same memory.
+/// Reads the values, reusing its buffers.
 #[derive(Default)]
 pub(super) struct System {
     text: String,
@@ -22,13 +22,13 @@ pub(super) struct System {
 }
 
 impl System {
-    /// Gives each value that can be read, with its family.
+    /// Calls `give` with each value that can be read, and its family.
     pub(super) fn read(&mut self, give: &mut dyn FnMut(FamilyId, f64)) {
         let boot = self.boot_time();
         if self.load("/proc/self/stat").is_some() {
-            // The command's name, in parentheses, can hold blanks: fields are counted after it.
+            // The command's name, in parentheses, can contain blanks, so fields are counted after it.
             let rest = self.text.rsplit_once(')').map_or("", |(_, rest)| rest);
-            // From the third field of the manual on.
+            // The fields from the third one in the manual (proc(5)).
             let mut fields = [None; 22];
             for (field, text) in fields.iter_mut().zip(rest.split_ascii_whitespace()) {
                 *field = Some(text.parse().unwrap_or(0.0));
@@ -65,7 +65,7 @@ impl System {
         }
     }
 
-    /// A file of `/proc`, read at once: the kernel writes it anew for each read of a small part.
+    /// Reads a file of `/proc` in one read, because the kernel generates the contents again for each read.
     fn load(&mut self, path: &str) -> Option<()> {
         self.text.clear();
         self.text.reserve(4096);
@@ -73,8 +73,8 @@ impl System {
         Some(())
     }
 
-    /// When the machine was started. The kernel's answer moves when its clock is set, but a process
-    /// has one start.
+    /// The boot time, read once: the kernel's value changes when the clock is set, but the start of a process
+    /// does not.
     fn boot_time(&mut self) -> Option<f64> {
         if self.boot_time.is_none() {
             self.load("/proc/stat")?;
@@ -99,7 +99,7 @@ impl System {
     }
 }
 
-/// Kernels since 6.2 say how many entries the directory has; those before say 0.
+/// Kernels since 6.2 report the number of directory entries as the size; earlier ones report 0.
 fn open_descriptors() -> Option<u64> {
     let path = "/proc/self/fd";
     match fs::metadata(path).ok()?.len() {

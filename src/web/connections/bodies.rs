@@ -1,4 +1,4 @@
-//! Bodies of requests and answers, whose progress is noted.
+//! Bodies of requests and responses that track their progress.
 
 use std::{
     pin::Pin,
@@ -13,10 +13,10 @@ use tokio_util::sync::PollSemaphore;
 
 use super::{BODIES, InProgress, Phase, UNIT, lock};
 
-/// A request's body: it takes no more memory than there is for all of them together.
+/// A request's body, which waits for a share of the memory for all bodies.
 pub(in crate::web) struct Reading<B> {
     body: Pin<Box<B>>,
-    /// A part for which there is no room yet.
+    /// A part that waits for memory.
     waits: Option<Bytes>,
     room: PollSemaphore,
     own: Arc<InProgress>,
@@ -84,7 +84,7 @@ impl<B> Drop for Reading<B> {
     }
 }
 
-/// An answer's body: what the client takes of it is noted.
+/// A response's body, which records when the client reads from it.
 pub(in crate::web) struct Answering<B> {
     body: B,
     own: Arc<InProgress>,

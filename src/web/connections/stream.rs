@@ -1,4 +1,4 @@
-//! A stream whose reads and writes are noted.
+//! A stream that tracks its reads and writes.
 
 use std::{
     io::{self, IoSlice},
@@ -11,7 +11,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::{Connection, lock};
 
-/// A connection's stream, as the server sees it: without TLS.
+/// A connection's stream after TLS decryption.
 pub(in crate::web) struct Watched<S> {
     stream: S,
     connection: Arc<Connection>,

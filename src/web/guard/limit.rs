@@ -1,4 +1,4 @@
-//! `rate_limit`: a bucket that all requests share, as in the exporter-toolkit.
+//! `rate_limit`: a token bucket that all requests share, as in the exporter-toolkit.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -7,20 +7,20 @@ use std::{
 
 use crate::config::WebRateLimit;
 
-/// The bucket.
+/// The token bucket.
 pub(super) struct Limit {
     rate: WebRateLimit,
     left: Mutex<Left>,
 }
 
 struct Left {
-    /// Requests that may come now.
+    /// The number of requests that may pass now.
     requests: f64,
     at: Instant,
 }
 
 impl Limit {
-    /// A full one.
+    /// A full bucket.
     pub(super) fn new(rate: WebRateLimit, now: Instant) -> Limit {
         let left = Left {
             requests: f64::from(rate.burst),

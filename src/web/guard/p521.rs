@@ -1,5 +1,5 @@
-//! The group P-521 for key exchange, which the library's own cryptography does not have, and web
-//! configurations may ask for.
+//! The group P-521 for key exchange. Web configurations may ask for it, and the TLS library's own
+//! cryptography lacks it.
 
 use p521::{
     EncodedPoint, PublicKey,
@@ -35,7 +35,7 @@ struct Exchange {
 
 impl ActiveKeyExchange for Exchange {
     fn complete(self: Box<Self>, peer: &[u8]) -> Result<SharedSecret, Error> {
-        // TLS knows uncompressed points alone; whether it is on the curve is checked by reading it.
+        // TLS uses only uncompressed points; parsing checks that the point is on the curve.
         let uncompressed = peer.first() == Some(&4);
         let peer = PublicKey::from_sec1_bytes(peer);
         match peer {

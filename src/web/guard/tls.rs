@@ -1,4 +1,4 @@
-//! TLS of the endpoints: certificate, versions, cipher suites, groups, and who may connect.
+//! TLS of the endpoints: certificate, versions, cipher suites, groups, and client authentication.
 
 mod clients;
 
@@ -36,12 +36,12 @@ pub(super) fn certificates(pem: &Pem) -> Result<Vec<CertificateDer<'static>>, St
     let read: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes(pem)?).collect();
     match read {
         Ok(found) if !found.is_empty() => Ok(found),
-        Ok(_) => Err(format!("{} has no certificate", name(pem))),
+        Ok(_) => Err(format!("{} contains no certificate", name(pem))),
         Err(error) => Err(format!("{}: {error}", name(pem))),
     }
 }
 
-/// What connections are encrypted with.
+/// The TLS configuration of the server.
 ///
 /// # Errors
 ///
@@ -74,12 +74,12 @@ pub(super) fn server(tls: &WebTls, http2: bool) -> Result<ServerConfig, String> 
     Ok(config)
 }
 
-/// What is spoken, of what the library can.
+/// The library's cipher suites and groups, restricted to the configured ones.
 fn provider(tls: &WebTls) -> Result<CryptoProvider, String> {
     let mut provider = ring::default_provider();
     let name = |suite: &SupportedCipherSuite| format!("{:?}", suite.suite());
     let is_chosen = |suite: &SupportedCipherSuite| match suite {
-        // Those of TLS 1.3 cannot be chosen, as with Go.
+        // The suites of TLS 1.3 cannot be chosen, as in Go.
         SupportedCipherSuite::Tls13(_) => true,
         SupportedCipherSuite::Tls12(_) => tls.cipher_suites.iter().any(|own| **own == *name(suite)),
     };
@@ -95,7 +95,7 @@ fn provider(tls: &WebTls) -> Result<CryptoProvider, String> {
         let suites = unspoken.join(", ");
         tracing::warn!(
             suites,
-            "cipher suites with CBC are not spoken here; the others are"
+            "cipher suites with CBC are not supported; the others are used"
         );
     }
     if !tls.cipher_suites.is_empty() {
@@ -104,7 +104,7 @@ fn provider(tls: &WebTls) -> Result<CryptoProvider, String> {
         if !tls.tls13 && !provider.cipher_suites.iter().any(is_tls12) {
             let all = all.join(", ");
             return Err(format!(
-                "cipher_suites: none of them is spoken here; there are {all}"
+                "cipher_suites: none of them is supported; supported are {all}"
             ));
         }
     }
@@ -116,7 +116,7 @@ fn provider(tls: &WebTls) -> Result<CryptoProvider, String> {
                 "CurveP256" => ring::kx_group::SECP256R1,
                 "CurveP384" => ring::kx_group::SECP384R1,
                 "CurveP521" => &P521,
-                other => return Err(format!("curve_preferences: {other} is not spoken here")),
+                other => return Err(format!("curve_preferences: {other} is not supported")),
             });
         }
         provider.kx_groups = chosen;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{model::Age, providers::Vendor};
 
-/// How an account is, the worst first.
+/// The health of an account, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Health {
     Down,
@@ -34,7 +34,7 @@ impl Health {
         self <= Health::Attention
     }
 
-    /// The class that gives it its colour and its sign.
+    /// The CSS class for its colour and symbol.
     pub(super) fn class(self) -> &'static str {
         match self {
             Health::Down | Health::Failing | Health::Low => "bad",
@@ -60,7 +60,7 @@ impl fmt::Display for Health {
     }
 }
 
-/// How a share of the usual looks.
+/// The CSS class for a share of the usual rate.
 pub(super) fn level(share: f64, is_low: bool) -> &'static str {
     match share {
         _ if is_low => "bad",
@@ -70,28 +70,28 @@ pub(super) fn level(share: f64, is_low: bool) -> &'static str {
     }
 }
 
-/// A vendor channel, or a channel that is not broken down.
+/// A row for a vendor channel, or for a channel without a breakdown.
 pub(super) struct ChannelRow {
     pub(super) name: String,
     pub(super) platform: String,
     pub(super) sent: String,
     pub(super) delivered: String,
-    /// Delivered of sent.
+    /// Delivered / sent.
     pub(super) rate: String,
-    /// At equal age now, and what is usual.
+    /// The current rate at equal age, and the usual one.
     pub(super) now: Option<NowCell>,
-    /// Why it has no deliveries, where it cannot have any.
+    /// Why it has no deliveries, if the vendor reports none for it.
     pub(super) without_receipts: Option<&'static str>,
 }
 
-/// A rate against its usual.
+/// A rate compared with the usual rate.
 #[derive(Clone)]
 pub(super) struct NowCell {
     pub(super) rate: String,
-    /// `None`: nothing is known to compare with.
+    /// The share of the usual rate; `None` if no usual rate is known.
     pub(super) share: Option<String>,
     pub(super) level: &'static str,
-    /// The range that is usual.
+    /// The usual range.
     pub(super) usual: String,
     pub(super) sent: String,
     pub(super) delivered: String,
@@ -143,15 +143,15 @@ pub(super) struct AccountRow {
     /// The same in Unix time, to sort by.
     pub(super) last_success_at: i64,
     pub(super) tracked: String,
-    /// What the rate is made of.
+    /// What the rate is calculated from.
     pub(super) rate_of: String,
     pub(super) rate_notes: Vec<String>,
     pub(super) now: Option<NowCell>,
-    /// The rate is as old as the last answer: the vendor gives none.
+    /// The vendor does not answer, so the rate is as old as its last answer.
     pub(super) is_stale: bool,
     pub(super) rate_now: Option<f64>,
     pub(super) share: Option<f64>,
-    /// Why there is no usual, or over how many days it was seen.
+    /// The number of days that the usual rate is based on, or why there is none.
     pub(super) usual_of: String,
     /// The period of the rate.
     pub(super) window: &'static str,
@@ -159,21 +159,21 @@ pub(super) struct AccountRow {
     pub(super) sent_word: &'static str,
     pub(super) sent: String,
     pub(super) sent_number: f64,
-    /// Since when it is counted, if that is less than a day.
+    /// When counting began, if that is less than a day ago.
     pub(super) sent_since: Option<Stamp>,
     pub(super) delivered: String,
     /// The period of the sums.
     pub(super) period: String,
     pub(super) channels: Vec<ChannelRow>,
-    /// The channels say more than the account.
+    /// Whether the channels show more than the account's total.
     pub(super) is_broken_down: bool,
     pub(super) messages: Vec<MessageRow>,
-    /// What a search looks at.
+    /// The texts that a search matches.
     pub(super) searched: Vec<String>,
     pub(super) has_section: bool,
 }
 
-/// What is usual, in words.
+/// What the usual rate is based on, in words.
 fn usual_of(measured: Option<&Measured>, has_rate: bool) -> String {
     match measured.and_then(|measured| measured.usual) {
         Some(usual) if usual.days > 0 => format!(
@@ -181,8 +181,10 @@ fn usual_of(measured: Option<&Measured>, has_rate: bool) -> String {
             usual.days,
             if usual.days == 1 { "" } else { "s" }
         ),
-        Some(_) => "usual: the earlier hours; days are not known yet".to_owned(),
-        None if has_rate => "no usual yet: that takes some hours, better a day".to_owned(),
+        Some(_) => "usual: based on earlier hours; no full day is known yet".to_owned(),
+        None if has_rate => {
+            "no usual rate yet: it needs some hours of data, or better a day".to_owned()
+        }
         None => String::new(),
     }
 }
@@ -205,10 +207,10 @@ fn health(
         _ if is_failing => Health::Failing,
         _ if is_low => Health::Low,
         _ if has_reason || !observed.pending.is_empty() => Health::Attention,
-        // The first pass may take long: an answer is an answer.
+        // The first pass may take long; one good answer is enough.
         Some(true) => Health::Fine,
         None if note.good_at.is_some() => Health::Fine,
-        // A daily vendor is asked in the morning.
+        // A vendor that publishes once a day is queried in the morning.
         None if note.opened
             && note
                 .next
@@ -223,13 +225,13 @@ fn health(
 /// What an account does next, in words.
 fn next(note: &AccountStatus, health: Health, now: Timestamp) -> String {
     if health == Health::Elsewhere {
-        return "waits for the lease, which another replica holds".to_owned();
+        return "waiting for the lease, which another replica holds".to_owned();
     }
     match note.next.map(|next| next.as_second() - now.as_second()) {
-        _ if !note.opened => "opens its ledger".to_owned(),
-        None => "waits for messages to ask for".to_owned(),
+        _ if !note.opened => "opening its ledger".to_owned(),
+        None => "waiting for messages to query".to_owned(),
         Some(wait) if wait > 0 => format!("next query in {}", length(wait)),
-        Some(_) => "waits for the vendor's answers".to_owned(),
+        Some(_) => "waiting for the vendor's answers".to_owned(),
     }
 }
 
@@ -265,7 +267,7 @@ impl AccountRow {
             ),
             (Basis::Counted, None) => (
                 "Delivered of reported".to_owned(),
-                "This vendor reports messages when it is done with them: sent means reported on."
+                "This vendor reports on a message once its outcome is final, so messages reported on stand in for sent."
                     .to_owned(),
             ),
             (Basis::Counted, Some(age)) => (
@@ -273,8 +275,8 @@ impl AccountRow {
                 match age {
                     Age::First => "No first publication of a message has been seen yet.".to_owned(),
                     Age::Seconds(age) => format!(
-                        "No message has reached the age of {} yet: messages are still under way, and the \
-                         rate rises.",
+                        "No message has reached the age of {} yet. Messages are still being delivered, and the \
+                         rate still rises.",
                         length(i64::from(age))
                     ),
                 },
@@ -310,7 +312,7 @@ impl AccountRow {
             .collect();
         if !silent.is_empty() {
             rate_notes.push(format!(
-                "Includes {}, whose deliveries nobody reports: in truth more arrive.",
+                "Includes {}, whose deliveries are not reported, so the real rate is higher.",
                 silent.join(", ")
             ));
         }

@@ -1,6 +1,6 @@
-//! Which alerts of `dashboards/alerts` the exporter's own numbers call for. It cannot ask Prometheus:
-//! it judges the same conditions on its own series, since it started. A test compares this table
-//! with the rules.
+//! Evaluates conditions of the alerts in `dashboards/alerts`. The exporter cannot query Prometheus, so it
+//! evaluates the same conditions on its own series, since it started. A test compares this table with the
+//! rules.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
@@ -11,15 +11,16 @@ const MINUTE: i64 = 60;
 /// The longest range of a condition.
 const LONGEST: i64 = 6 * 3600;
 
-/// An alert whose condition the exporter can judge.
+/// An alert whose condition the exporter can evaluate.
 #[derive(Debug, PartialEq)]
 pub(super) struct Rule {
     pub(super) name: &'static str,
-    /// It pages; otherwise it warns.
+    /// Whether its severity is `page`; otherwise it is a warning.
     pub(super) pages: bool,
-    /// How long the condition has to hold, in seconds.
+    /// How long the condition must hold before the alert fires, in seconds.
     pub(super) wait: i64,
-    /// What of the rule's expression is judged here: a change there has to be made here too.
+    /// The part of the rule's expression that is evaluated here. A test compares it with the rule, so that
+    /// both change together.
     expression: &'static str,
 }
 
@@ -121,32 +122,32 @@ static RELOAD_FAILED: Rule = rule(
 #[derive(Clone, Debug)]
 pub(super) struct Pending {
     pub(super) rule: &'static Rule,
-    /// The part that it is about: a data set, a source; empty: all of it.
+    /// The affected part, such as a data set or a source; empty for the whole account.
     pub(super) about: String,
     /// Since when the condition holds, in Unix time.
     pub(super) since: i64,
 }
 
 impl Pending {
-    /// When it fires, if the condition holds until then.
+    /// When it fires if the condition holds until then, in Unix time.
     pub(super) fn fires_at(&self) -> i64 {
         self.since + self.rule.wait
     }
 }
 
-/// The account, empty for the process; the alert; what it is about.
+/// The account (empty for the process), the alert, and the affected part.
 type Key = (String, &'static str, String);
 
-/// Watches the conditions over time.
+/// Tracks the conditions over time.
 #[derive(Default)]
 pub(super) struct Watch {
-    /// Values of counters and of `delivery_up`, where they changed.
+    /// The history of counters and of `delivery_up`: an entry for each change.
     values: HashMap<Key, VecDeque<(i64, f64)>>,
     pending: BTreeMap<Key, Pending>,
 }
 
 impl Watch {
-    /// Judges all conditions.
+    /// Evaluates all conditions.
     pub(super) fn observe(&mut self, facts: &Facts, now: i64) {
         let mut holds = Vec::new();
         for (name, account) in &facts.accounts {
@@ -173,7 +174,7 @@ impl Watch {
             .retain(|(name, ..), _| name.is_empty() || accounts.contains_key(name));
     }
 
-    /// The alerts of an account, empty for the process, that are pending or firing: pages first.
+    /// The alerts of an account (empty for the process) that are pending or firing, pages first.
     pub(super) fn pending(&self, account: &str) -> Vec<Pending> {
         let own = self.pending.iter().filter(|((of, ..), _)| of == account);
         let mut pending: Vec<_> = own.map(|(_, pending)| pending.clone()).collect();
@@ -181,13 +182,13 @@ impl Watch {
         pending
     }
 
-    /// Notes a value, and gives how it was over the last `range` seconds: its increase, and its mean.
+    /// Records a value, and returns its increase and its mean over the last `range` seconds.
     fn over(&mut self, key: Key, value: f64, now: i64, range: i64) -> (f64, f64) {
         let values = self.values.entry(key).or_default();
         if values.back().is_none_or(|(_, last)| *last != value) {
             values.push_back((now, value));
         }
-        // The last one before the range says what the value was at its beginning.
+        // The last entry before the range gives the value at its start.
         while values.len() > 1 && values.get(1).is_some_and(|(at, _)| *at <= now - range) {
             values.pop_front();
         }
@@ -256,7 +257,7 @@ impl Watch {
         }
         for (reason, dropped) in &account.dropped {
             let key = key(&SERIES_DROPPED, reason);
-            // The first one is counted too: the series comes with it.
+            // The first failure counts too: the series appears with it.
             self.values
                 .entry(key.clone())
                 .or_insert_with(|| VecDeque::from([(now, 0.0)]));
@@ -307,7 +308,7 @@ impl Watch {
     }
 }
 
-/// A data set with its application, where that has a name.
+/// A data set, with the name of its application if there is one.
 fn part((dataset, application): &(String, String)) -> String {
     if application.is_empty() {
         dataset.clone()

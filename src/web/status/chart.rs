@@ -1,4 +1,4 @@
-//! The course of a rate over 24 hours, with what is usual as a band.
+//! A chart of a rate over up to 24 hours, with the usual range as a band.
 
 use std::fmt::Write;
 
@@ -9,36 +9,36 @@ use super::{
 
 const WIDTH: f64 = 960.0;
 const HEIGHT: f64 = 120.0;
-/// Above and below the highest and the lowest value.
+/// The margin above the highest and below the lowest value.
 const MARGIN: f64 = 6.0;
-/// The scale spans at least so much: small changes look small.
+/// The minimum span of the scale, so that small changes look small.
 const MIN_SPAN: f64 = 0.1;
 
 /// A chart as the page draws it.
 pub(super) struct Chart {
-    /// The pieces of the line, as points of SVG; apart where too little was sent.
+    /// The parts of the line as SVG points, with gaps where too little was sent.
     pub(super) lines: Vec<String>,
-    /// The pieces of the band.
+    /// The parts of the band.
     pub(super) bands: Vec<String>,
     /// The newest rate.
     pub(super) dot: (String, String),
-    /// The ends of the scale.
+    /// The labels at the ends of the scale.
     pub(super) top: String,
     pub(super) bottom: String,
-    /// How much time it spans.
+    /// The time span, in words.
     pub(super) span: String,
-    /// How long ago the lines of the grid are, the oldest first.
+    /// The ages of the grid lines, the oldest first.
     pub(super) hours: [String; 4],
-    /// The same in words, for who does not see it.
+    /// The chart in words, for screen readers.
     pub(super) words: String,
 }
 
-/// The shortest time that a chart spans, and the others: a young history is not lost in an empty
-/// day. In hours.
+/// The possible time spans of a chart, in hours: a short history would be hard to see on a scale of a whole
+/// day.
 const SPANS: [usize; 4] = [2, 6, 12, 24];
 
-/// The chart of an account that has been observed for so many seconds; `None`: there is too little
-/// to see.
+/// The chart of an account that has been observed for `observed_for` seconds; `None` if there is too little
+/// to show.
 pub(super) fn chart(rates: &AccountRates, what: &str, observed_for: i64) -> Option<Chart> {
     let hours = usize::try_from(observed_for / 3600 + 1).unwrap_or(1);
     let span = SPANS.into_iter().find(|span| *span >= hours).unwrap_or(24);
@@ -121,7 +121,7 @@ pub(super) fn chart(rates: &AccountRates, what: &str, observed_for: i64) -> Opti
     })
 }
 
-/// How long ago a line of the grid is, of so many minutes.
+/// The age of a grid line, given in minutes, in words.
 fn ago(minutes: usize) -> String {
     if minutes >= 120 || minutes == 60 {
         format!("{} h", minutes / 60)
@@ -130,7 +130,7 @@ fn ago(minutes: usize) -> String {
     }
 }
 
-/// Points as SVG has them.
+/// Points in the form of SVG.
 fn join<'p>(points: impl Iterator<Item = &'p (String, String)>) -> String {
     let mut text = String::new();
     for (x, y) in points {

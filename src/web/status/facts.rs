@@ -1,4 +1,4 @@
-//! What the exporter's own series say about each account, and its newest messages.
+//! Reads the state of each account, and its newest messages, from the exporter's own series.
 
 use std::collections::BTreeMap;
 
@@ -10,40 +10,40 @@ use crate::{
     series::{Labels, Table, Value, Visitor},
 };
 
-/// The most messages of an account on the page.
+/// The maximum number of messages per account on the page.
 const NEWEST_MESSAGES: usize = 10;
 
 /// A data set, and its application.
 pub(super) type DatasetKey = (String, String);
 
-/// What the series say about one account.
+/// The state of one account according to its series.
 #[derive(Clone, Debug, Default)]
 pub(super) struct AccountFacts {
     pub(super) up: Option<bool>,
-    /// `false`: another replica holds the account.
+    /// Whether this replica holds the account's lease.
     pub(super) held: Option<bool>,
-    /// The newest success of any data set, in Unix time; 0: there was none.
+    /// The latest success of any data set, in Unix time; 0 if there was none.
     pub(super) last_success: f64,
     pub(super) tracked: f64,
     pub(super) success: BTreeMap<DatasetKey, bool>,
     /// When the oldest unanswered query was due.
     pub(super) due: BTreeMap<DatasetKey, f64>,
-    /// Failures because of credentials.
+    /// The number of queries that failed because of the credentials.
     pub(super) refused: BTreeMap<DatasetKey, f64>,
     pub(super) rate_limited: BTreeMap<String, f64>,
     pub(super) discovery: BTreeMap<String, bool>,
     pub(super) quarantined: f64,
-    /// By reason.
+    /// Dropped series, by reason.
     pub(super) dropped: BTreeMap<String, f64>,
-    /// Ages of messages at which no answer came in time.
+    /// The number of message ages at which no answer came in time.
     pub(super) late: f64,
 }
 
-/// What the series say.
+/// The state of all accounts and of the process.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
     pub(super) accounts: BTreeMap<String, AccountFacts>,
-    /// Of the process itself, by family.
+    /// The values of the process's own families.
     pub(super) process: BTreeMap<FamilyId, f64>,
     pub(super) family: Option<FamilyId>,
 }
@@ -72,7 +72,7 @@ const OF_PROCESS: [FamilyId; 6] = [
 ];
 
 impl Facts {
-    /// What they say at `now`.
+    /// Reads the state at `now`.
     pub(super) fn read(table: &Table, now: Timestamp) -> Facts {
         let mut facts = Facts::default();
         table.visit(now, &mut facts);
@@ -97,7 +97,7 @@ impl Visitor for Facts {
         };
         let Some(family) = self.family else { return };
         if OF_PROCESS.contains(&family) {
-            // Points that were taken are no trouble.
+            // Accepted points are not a problem.
             if family != catalog::OTLP_POINTS || label("outcome") != "accepted" {
                 *self.process.entry(family).or_default() += number;
             }
@@ -160,8 +160,8 @@ pub(super) struct NewestMessage {
     pub(super) delivered: Option<f64>,
 }
 
-/// The newest messages of the accounts, in the order of the configuration. Only the first pieces of
-/// an account are walked, however many messages it has.
+/// The newest messages of the accounts, in the order of the configuration. Reads only the first segments of
+/// an account, however many messages it has.
 pub(super) fn newest_messages(
     table: &Table,
     now: Timestamp,

@@ -1,9 +1,9 @@
-//! What was sent and delivered in the last eight days, by account and vendor channel: the status
-//! page draws its rates, and what is usual, from it.
+//! What was sent and delivered in the last eight days, by account and vendor channel. The status page
+//! computes its rates and the usual rates from it.
 //!
-//! Counters become increases here, in buckets of a quarter of an hour. A counter that is met for the
-//! first time counts from zero if it was created after the history began; otherwise what it has is
-//! older, and only what comes on top counts.
+//! Counters are converted to increases in buckets of a quarter of an hour. A counter that is observed for the
+//! first time counts from zero if it was created after the history began. Otherwise its value is older than
+//! the history, and only later increases count.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -19,16 +19,16 @@ use crate::{
 
 /// The length of a bucket, in seconds.
 pub(super) const BUCKET_SECONDS: i64 = 900;
-/// Buckets of a day.
+/// The number of buckets in a day.
 pub(super) const DAY_BUCKETS: usize = 96;
-/// So many buckets are kept: a week of what is usual, and the day that is compared with it.
+/// The number of buckets to keep: a week for the usual rates, and the day that is compared with it.
 pub(super) const KEPT_BUCKETS: usize = 8 * DAY_BUCKETS;
-/// The most parts of all accounts together: 15 MB of memory at the worst.
+/// The maximum number of parts over all accounts, which take up to 15 MB of memory.
 const MAX_PARTS: usize = 1000;
-/// The most counters whose last values are kept.
+/// The maximum number of counters whose last values are kept.
 const MAX_COUNTERS: usize = 50_000;
 
-/// The number of the bucket that a time is in.
+/// The number of the bucket that contains a time.
 pub(super) fn bucket_of(at: Timestamp) -> u32 {
     u32::try_from(at.as_second() / BUCKET_SECONDS).unwrap_or(0)
 }
@@ -38,16 +38,16 @@ pub(super) fn bucket_of(at: Timestamp) -> u32 {
 pub(super) struct Counts {
     pub(super) sent: u32,
     pub(super) delivered: u32,
-    /// Of messages that reached the age at which they are compared.
+    /// Sends of messages that reached the age at which they are compared.
     pub(super) cohort_sent: u32,
     pub(super) cohort_delivered: u32,
 }
 
-/// Which part of an account's traffic.
+/// A part of an account's traffic.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(super) struct PartKey {
     pub(super) channel: String,
-    /// Empty: the whole of the channel.
+    /// Empty for the whole channel.
     pub(super) vendor_channel: String,
     pub(super) platform: String,
 }
@@ -57,9 +57,9 @@ pub(super) struct PartKey {
 pub(super) struct AccountHistory {
     /// When its counters were first observed, in Unix time.
     pub(super) since: i64,
-    /// The last success of any data set, over restarts, in Unix time; 0: none is known.
+    /// The latest success of any data set, including before restarts, in Unix time; 0 if none is known.
     pub(super) last_success: i64,
-    /// By part: buckets that are not empty, oldest first.
+    /// The non-empty buckets of each part, oldest first.
     pub(super) parts: BTreeMap<PartKey, Vec<(u32, Counts)>>,
 }
 
@@ -69,15 +69,15 @@ pub(super) struct History {
     /// When the first observation was made, in Unix time.
     pub(super) since: i64,
     pub(super) accounts: BTreeMap<String, AccountHistory>,
-    /// The last values of counters, by a digest of their names and labels.
+    /// The last values of counters, by a digest of name and labels.
     pub(super) last: HashMap<u64, u64>,
 }
 
-/// At which age the messages of each account are compared; `None`: they have no cohorts.
+/// The age at which the messages of each account are compared; `None` if the account has no cohorts.
 pub(super) type Ages = HashMap<String, Option<String>>;
 
 impl History {
-    /// Adds what has come since the last observation.
+    /// Adds the increases since the last observation.
     pub(super) fn observe(&mut self, table: &Table, ages: &Ages, now: Timestamp) {
         if self.since == 0 {
             self.since = now.as_second();
@@ -99,7 +99,7 @@ impl History {
         self.prune(ages, bucket_of(now));
     }
 
-    /// Drops what is too old, and what lies in the future because the clock was set back.
+    /// Drops buckets that are too old, or that lie in the future because the clock was set back.
     fn prune(&mut self, ages: &Ages, bucket: u32) {
         let oldest = bucket.saturating_sub(u32::try_from(KEPT_BUCKETS).unwrap_or(u32::MAX) - 1);
         for account in self.accounts.values_mut() {
@@ -113,7 +113,7 @@ impl History {
     }
 }
 
-/// One look at all counters.
+/// One observation of all counters.
 struct Observation<'h> {
     history: &'h mut History,
     ages: &'h Ages,
@@ -130,7 +130,7 @@ struct Counted {
     is_sent: bool,
 }
 
-/// What the history keeps of a family of counters; `None`: nothing.
+/// What the history keeps of a family of counters; `None` if nothing.
 fn counted(family: FamilyId) -> Option<Counted> {
     let totals = [catalog::TOTAL, catalog::TOTAL_BY_CHANNEL].map(|families| {
         let measures = [Measure::Sent, Measure::Delivered];
@@ -147,7 +147,7 @@ fn counted(family: FamilyId) -> Option<Counted> {
     })
 }
 
-/// Names a counter over restarts.
+/// Identifies a counter across restarts.
 fn digest(family: &str, labels: Labels<'_>) -> u64 {
     let mut digest = Sha256::new();
     digest.update(family.as_bytes());
@@ -202,7 +202,7 @@ impl Visitor for Observation<'_> {
         self.observed.insert(key, *count);
         let increase = match last {
             Some(last) if *count >= last => count - last,
-            // The counter was forgotten, and began again.
+            // The counter was dropped and started again from 0.
             Some(_) => *count,
             None if created_at.as_second() >= self.history.since => *count,
             None => 0,
@@ -216,7 +216,7 @@ impl Visitor for Observation<'_> {
             platform: label("platform").to_owned(),
         };
         let account = label("account");
-        // Counters that stand still make no bucket; but it is known since when they are observed.
+        // Counters without an increase create no bucket, but the start of their observation is recorded.
         if increase == 0 {
             self.history.account(account, now);
             return;
@@ -246,7 +246,7 @@ impl History {
         self.accounts.entry(name.to_owned()).or_default()
     }
 
-    /// The bucket of a part; `None`: there are too many parts.
+    /// The current bucket of a part; `None` if there are too many parts.
     fn counts(
         &mut self,
         account: &str,

@@ -1,10 +1,10 @@
-//! Channels by account, each against what is usual for it.
+//! A table of channels by account, each compared with its usual rate.
 
 use std::collections::BTreeMap;
 
 use super::account::{AccountRow, NowCell};
 
-/// The most channels; the ones with the least messages are left out.
+/// The maximum number of channels; those with the fewest messages are left out.
 const MAX_CHANNELS: usize = 30;
 
 /// The matrix.
@@ -12,7 +12,7 @@ pub(super) struct Matrix {
     /// The columns.
     pub(super) channels: Vec<String>,
     pub(super) rows: Vec<MatrixRow>,
-    /// Channels that had few messages in all accounts.
+    /// Channels with few messages in all accounts.
     pub(super) quiet: Vec<String>,
 }
 
@@ -23,29 +23,29 @@ pub(super) struct MatrixRow {
     pub(super) cells: Vec<Cell>,
 }
 
-/// What there is of a channel in an account.
+/// A channel of an account.
 pub(super) struct Cell {
     pub(super) channel: String,
     pub(super) kind: CellKind,
 }
 
-/// What a cell says.
+/// The content of a cell.
 pub(super) enum CellKind {
     /// The account has no such channel.
     Nothing,
-    /// The vendor gets no receipts there.
+    /// The vendor gets no delivery receipts for the channel.
     WithoutReceipts(&'static str),
-    /// Too little was sent lately.
+    /// Too few recent messages.
     Quiet,
     Now(NowCell),
 }
 
 impl Matrix {
-    /// Of these accounts; `None`: no channel has had messages.
+    /// The matrix of these accounts; `None` if no channel has had messages.
     pub(super) fn new(rows: &[AccountRow]) -> Option<Matrix> {
         let mut volumes: BTreeMap<&str, f64> = BTreeMap::new();
         for row in rows {
-            // Sorted by what was sent: the first ones weigh most.
+            // The channels are sorted by messages sent, so the first ones weigh most.
             for (place, channel) in row.channels.iter().enumerate() {
                 #[expect(clippy::cast_precision_loss, reason = "there are few channels")]
                 let weight = row.sent_number / (place + 1) as f64;

@@ -1,4 +1,4 @@
-//! The status page: what a person wants to know first, made from the same table as `/metrics`.
+//! The status page: what a person wants to know first, from the same series as `/metrics`.
 
 mod account;
 mod alerts;
@@ -34,50 +34,49 @@ use words::{Stamp, length, redact};
 use super::{AppState, html};
 use crate::{collector::Trouble, config::Account, model::Source};
 
-/// With more accounts than this, those that are well have no section of their own unless they are
-/// searched for.
+/// With more accounts than this, healthy ones get their own section only if they are searched for.
 const MAX_SECTIONS: usize = 24;
-/// How often a page without a script loads itself again, if the reader wants it to.
+/// How often a page without script reloads, if the reader wants it to, in seconds.
 const REFRESH_SECONDS: u32 = 30;
 
-/// What the series do not say.
+/// State of the exporter that its series do not contain.
 pub struct ExporterStatus {
-    /// Of each account, in the order of the configuration.
+    /// The state of each account, in the order of the configuration.
     pub accounts: Vec<AccountStatus>,
     /// This replica's name.
     pub replica: Arc<str>,
-    /// The configuration that runs.
+    /// The current configuration.
     pub configuration: ConfigurationStatus,
 }
 
-/// What the series do not say of the configuration.
+/// State of the configuration that the series do not contain.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigurationStatus {
-    /// When it was taken.
+    /// When it was loaded.
     pub loaded_at: Timestamp,
-    /// When a newer one was refused since, and every problem in it.
+    /// The last failed reload since then, and the problems of the refused configuration.
     pub refused: Option<(Timestamp, String)>,
-    /// What is odd in it, and no error.
+    /// Warnings about it.
     pub warnings: Vec<String>,
 }
 
-/// What the series do not say of an account.
+/// State of an account that its series do not contain.
 pub struct AccountStatus {
     /// The account.
     pub account: Arc<Account>,
-    /// Its counters are shown.
+    /// Whether its ledger is open and its counters are exposed.
     pub opened: bool,
-    /// It has had its first answer, good or bad, or has nothing due.
+    /// Whether it has had its first answer, good or bad, or has nothing due.
     pub ready: bool,
-    /// When the vendor last gave a good answer.
+    /// When the vendor last answered successfully.
     pub good_at: Option<Timestamp>,
-    /// When something is asked for next.
+    /// When the next query is due.
     pub next: Option<Timestamp>,
-    /// The last failure that is not over, in words, without a secret.
+    /// The last unresolved failure, in words and without secrets.
     pub last_error: Option<String>,
-    /// What fails now.
+    /// The current failures.
     pub troubles: Vec<Trouble>,
-    /// Sources of messages that cannot be read, with what is wrong.
+    /// Sources of messages that cannot be read, with the errors.
     pub broken_sources: Vec<(Source, String)>,
 }
 
@@ -88,7 +87,7 @@ struct PendingRow {
     about: String,
     since: Stamp,
     fires_at: Stamp,
-    /// It has held for long enough.
+    /// Whether it has held for long enough to fire.
     fires: bool,
     wait: String,
 }
@@ -121,19 +120,19 @@ struct Page<'a> {
     now: Stamp,
     telemetry_path: &'a str,
     query: &'a Query,
-    /// The address of the same page that loads itself again, or no longer does.
+    /// The address of the same page with automatic reloading switched on or off.
     toggle_refresh: String,
-    /// Accounts that are shown.
+    /// The accounts to show.
     accounts: Vec<AccountRow>,
-    /// How many there are.
+    /// The number of all accounts.
     all: usize,
-    /// How many of all are in trouble.
+    /// The number of accounts in trouble.
     troubled: usize,
-    /// All of those in trouble, with the reason.
+    /// All accounts in trouble, with the reason.
     verdicts: Vec<(String, String)>,
-    /// How many are well and compared with what is usual.
+    /// The number of healthy accounts whose usual rate is known.
     compared: usize,
-    /// Those of which nothing can be said: they start, or another replica has them.
+    /// Accounts in an unknown state: they are starting, or another replica holds them.
     unknown: Vec<String>,
     matrix: Option<Matrix>,
     config_file: Option<&'a str>,
@@ -156,7 +155,7 @@ impl Page<'_> {
         self.query.in_order(order)
     }
 
-    /// For `aria-sort`: whether a column is the one that is sorted by.
+    /// For `aria-sort`: whether the page is sorted by this column.
     fn is_sorted(&self, key: &str) -> bool {
         self.query
             .orders()

@@ -1,5 +1,5 @@
-//! What the status page remembers between two visits: the history of rates, and since when the
-//! conditions of alerts hold.
+//! What the status page remembers between visits: the history of rates, and since when alert conditions have
+//! held.
 
 use std::{
     path::Path,
@@ -19,14 +19,14 @@ use super::{
 };
 use crate::{config::Account, ledger::Windows, model::Age, series::Table};
 
-/// How often everything is observed, whether somebody looks or not.
+/// How often everything is observed, even if nobody visits the page.
 pub(in crate::web) const OBSERVE_EVERY: Duration = Duration::from_secs(20);
-/// A visit within so many seconds of the last observation is shown what was observed then.
+/// A visit within this number of seconds after an observation shows that observation.
 const FRESH_SECONDS: i64 = 2;
-/// The history is written to the disk after so many observations: once a minute.
+/// The number of observations between two writes of the history to disk: about a minute.
 const SAVE_AFTER: u32 = 3;
-/// Messages are compared at this age, in seconds, or the next lower one: soon enough to see an
-/// outage begin.
+/// Messages are compared at this age in seconds, or at the next lower configured age: early enough to see the
+/// start of an outage.
 const AGE_SECONDS: u32 = 900;
 
 /// The status page's memory.
@@ -46,14 +46,14 @@ struct State {
 /// What was observed of one account.
 pub(super) struct Observed {
     pub(super) rates: AccountRates,
-    /// Since when its counters are observed, in Unix time.
+    /// When its counters were first observed, in Unix time.
     pub(super) since: i64,
-    /// Over restarts, in Unix time; 0: never.
+    /// The last success, including before restarts, in Unix time; 0 if there was none.
     pub(super) last_success: i64,
     pub(super) pending: Vec<Pending>,
 }
 
-/// At which age the messages of an account are compared; `None`: it has no cohorts.
+/// The age at which the messages of an account are compared; `None` if it has no cohorts.
 pub(super) fn age(account: &Account) -> Option<Age> {
     let mut ages: Vec<Age> = Windows::from(account).ages().to_vec();
     if ages.contains(&Age::First) {
@@ -68,7 +68,7 @@ pub(super) fn age(account: &Account) -> Option<Age> {
 }
 
 impl Monitor {
-    /// With what the directory has of an earlier process.
+    /// Opens the monitor with the history that an earlier process has left in the directory.
     pub fn open(directory: &Path) -> Monitor {
         let file = HistoryFile::new(directory);
         let state = State {
@@ -88,7 +88,7 @@ impl Monitor {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Observes all accounts, unless that was done a moment ago.
+    /// Observes all accounts, unless the last observation is recent.
     pub(super) fn observe(
         &self,
         table: &Table,
@@ -115,7 +115,7 @@ impl Monitor {
         state.facts.clone()
     }
 
-    /// The same at regular times; the history is kept on the disk now and then.
+    /// Observes all accounts at regular intervals, and saves the history from time to time.
     pub(in crate::web) fn tick(&self, table: &Table, accounts: &[AccountStatus], now: Timestamp) {
         self.observe(table, accounts, now);
         let unsaved = {
@@ -128,7 +128,7 @@ impl Monitor {
         }
     }
 
-    /// Keeps the history on the disk.
+    /// Saves the history to disk.
     pub fn save(&self) {
         let history = {
             let mut state = self.lock();
@@ -138,7 +138,7 @@ impl Monitor {
         self.file.save(&history);
     }
 
-    /// What is pending of the process itself.
+    /// The pending alerts about the process itself.
     pub(super) fn process_pending(&self) -> Vec<Pending> {
         self.lock().watch.pending("")
     }

@@ -1,11 +1,11 @@
-//! What the reader asks for: a search, a filter, an order. All of it stands in the address, so that
-//! it works without a script and can be sent to somebody else.
+//! The reader's search, filter and sort order. They are part of the address, so that they work without a
+//! script and can be shared as a link.
 
 use std::fmt::Write;
 
 use serde::Deserialize;
 
-/// The longest search that is taken.
+/// The maximum length of a search, in characters.
 const MAX_SEARCH_CHARS: usize = 100;
 
 /// The order of the accounts.
@@ -19,7 +19,7 @@ pub(super) enum Order {
     Rate,
     /// The most messages first.
     Sent,
-    /// The longest without a success first.
+    /// The longest time without a success first.
     Success,
 }
 
@@ -38,7 +38,7 @@ impl Order {
     }
 }
 
-/// The parameters, as they come: whatever is wrong with them stands for the default.
+/// The raw parameters; invalid ones are replaced by the default.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(in crate::web) struct Parameters {
@@ -50,23 +50,23 @@ pub(in crate::web) struct Parameters {
     turn: String,
 }
 
-/// Whether it can be an account's name.
+/// Whether a text can be an account's name.
 fn is_name(text: &str) -> bool {
     let is_of_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
     !text.is_empty() && text.len() <= 200 && text.bytes().all(is_of_name)
 }
 
-/// What is asked for.
+/// The parsed parameters.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Query {
     pub(super) search: String,
     pub(super) only_trouble: bool,
     pub(super) order: Order,
-    /// Seconds between two loads of a page that has no script.
+    /// Seconds between two reloads of the page without a script.
     pub(super) refresh: Option<u32>,
-    /// Where the reader of such a page is: the account whose section was gone to.
+    /// The reader's position on such a page: the account whose section was opened.
     at: String,
-    /// Two addresses that take turns, for the reason at [`Query::next_load`].
+    /// Distinguishes two alternating addresses; see [`Query::next_load`].
     turn: bool,
 }
 
@@ -95,14 +95,13 @@ impl From<Parameters> for Query {
 }
 
 impl Query {
-    /// Whether one of the texts has what is searched for.
+    /// Whether one of the texts contains the search.
     pub(super) fn matches<'t>(&self, mut texts: impl Iterator<Item = &'t str>) -> bool {
         let wanted = self.search.to_lowercase();
         wanted.is_empty() || texts.any(|text| text.to_lowercase().contains(&wanted))
     }
 
-    /// Where a link to an account's section leads. A page that loads itself again has to know where
-    /// its reader is.
+    /// The link to an account's section. A page that reloads needs to know the reader's position.
     pub(super) fn section(&self, account: &str) -> String {
         if self.refresh.is_none() {
             return format!("#account-{account}");
@@ -113,9 +112,9 @@ impl Query {
         )
     }
 
-    /// What `http-equiv="refresh"` says: after how long, and where to go. Without an address a browser
-    /// loads the page again and stays at its place; but where the address has a fragment, it only
-    /// scrolls there. So then another address is gone to, which differs by its turn.
+    /// The value of `http-equiv="refresh"`: the delay and the address. Without an address, a browser reloads
+    /// the page and keeps its position; but if the current address has a fragment, the browser only scrolls
+    /// there. In that case the value names another address, which differs in `turn`.
     pub(super) fn next_load(&self) -> Option<String> {
         let seconds = self.refresh?;
         if self.at.is_empty() {
@@ -133,7 +132,7 @@ impl Query {
         self.with(order, self.refresh)
     }
 
-    /// The address of the same page that loads itself again, or not.
+    /// The address of the same page with this reload interval, or without reloading.
     pub(super) fn refreshing(&self, refresh: Option<u32>) -> String {
         self.with(self.order, refresh)
     }
@@ -170,7 +169,7 @@ impl Query {
         address
     }
 
-    /// The choices of orders: value, words, and whether it is chosen.
+    /// The available orders: value, label, and whether it is selected.
     pub(super) fn orders(&self) -> [(&'static str, &'static str, bool); 5] {
         Order::ALL.map(|(order, key, words)| (key, words, order == self.order))
     }

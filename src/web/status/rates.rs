@@ -1,29 +1,30 @@
-//! Delivery rates out of the history, and what is usual: at the same time of day on the days before,
-//! part by part, so that another mix of channels does not look like trouble.
+//! Computes delivery rates and usual rates from the history. The usual rate is the rate at the same time of
+//! day on earlier days, computed for each part, so that a different mix of channels does not look like a
+//! problem.
 
 use super::history::{AccountHistory, Counts, DAY_BUCKETS, KEPT_BUCKETS, PartKey};
 
-/// A rate pools buckets until it has so many messages, within its longest window.
+/// A rate pools buckets until it has this number of messages, up to its longest window.
 const ENOUGH_SENT: f64 = 300.0;
-/// With fewer, there is no rate.
+/// With fewer messages there is no rate.
 const MIN_SENT: f64 = 30.0;
-/// What is usual needs so many hours of the past.
+/// The usual rate needs at least this number of past hours.
 const MIN_PAST: usize = 5;
-/// Without a day before, the hours that are older than this stand in for it.
+/// If there is no earlier day, hours that are older than this are used instead.
 const YOUNG_GAP: usize = 12;
-/// The band is at least so wide on each side.
+/// The minimum width of the band on each side.
 const MIN_HALF_WIDTH: f64 = 0.005;
 
-/// What a rate is made of.
+/// What a rate is calculated from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Basis {
     /// Messages of equal age.
     Cohorts,
-    /// All that was counted, messages that are still being delivered included.
+    /// All counted messages, including those that are still being delivered.
     Counted,
 }
 
-/// Over how many buckets a rate is taken.
+/// The number of buckets that a rate covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Window {
     shortest: usize,
@@ -36,44 +37,44 @@ impl Window {
         shortest: 2,
         longest: 4,
     };
-    /// A day, where the vendor publishes once a day.
+    /// A day, for vendors that publish once a day.
     pub(super) const DAY: Window = Window {
         shortest: DAY_BUCKETS,
         longest: DAY_BUCKETS,
     };
 
-    /// The shortest length, in buckets, over which enough was sent; else the longest.
+    /// The shortest length in buckets over which enough was sent, or else the longest.
     fn length(self, sent_over: impl Fn(usize) -> f64) -> usize {
         (self.shortest..=self.longest)
             .find(|length| sent_over(*length) >= ENOUGH_SENT)
             .unwrap_or(self.longest)
     }
 
-    /// How people call it.
+    /// Its name for people.
     pub(super) fn name(self) -> &'static str {
         if self == Window::DAY { "day" } else { "hour" }
     }
 }
 
-/// What is usual at a moment.
+/// The usual rate at one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Usual {
     pub(super) low: f64,
     pub(super) middle: f64,
     pub(super) high: f64,
-    /// On so many days before; 0: earlier hours of the same day stand in.
+    /// The number of earlier days that it is based on; 0 if it is based on earlier hours of the same day.
     pub(super) days: usize,
 }
 
-/// A rate at a moment.
+/// A rate at one time.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Measured {
     pub(super) sent: f64,
     pub(super) delivered: f64,
     pub(super) usual: Option<Usual>,
-    /// How many deliveries are usual for what was sent, by part.
+    /// The usual number of deliveries for what was sent, summed over the parts.
     pub(super) expected: Option<f64>,
-    /// Delivered as a share of that.
+    /// Deliveries as a share of `expected`.
     pub(super) share: Option<f64>,
 }
 
@@ -82,7 +83,7 @@ impl Measured {
         self.delivered / self.sent
     }
 
-    /// How many deliveries are missing.
+    /// The number of missing deliveries.
     pub(super) fn missing(&self) -> f64 {
         match (self.expected, self.share) {
             (Some(expected), Some(share)) => (expected * (1.0 - share)).max(0.0),
@@ -99,13 +100,13 @@ pub(super) struct Pair {
 }
 
 impl Pair {
-    /// Of enough messages.
+    /// Delivered / sent; `None` for too few messages.
     fn rate(self) -> Option<f64> {
         (self.sent >= MIN_SENT).then(|| self.delivered / self.sent)
     }
 }
 
-/// A part's buckets, as running sums: the sum over any window is a difference.
+/// A part's buckets as running sums, so that the sum over any window is a difference.
 struct Sums(Vec<Pair>);
 
 impl Sums {
@@ -139,7 +140,7 @@ impl Sums {
         }
     }
 
-    /// The shortest window up to `index` that has enough.
+    /// The shortest window up to `index` with enough messages.
     fn window(&self, index: usize, window: Window) -> usize {
         window.length(|length| self.over(index, length).sent)
     }
@@ -148,7 +149,7 @@ impl Sums {
         self.over(index, self.window(index, window)).rate()
     }
 
-    /// What was usual before the bucket at `index`.
+    /// The usual rate for the bucket at `index`.
     fn usual(&self, index: usize, window: Window) -> Option<Usual> {
         let is_daily = window == Window::DAY;
         let (mut rates, mut days) = (Vec::new(), 0);
@@ -192,12 +193,12 @@ impl Sums {
     }
 }
 
-/// A vendor channel, or a whole channel where there is no breakdown.
+/// A vendor channel, or a whole channel if there is no breakdown.
 pub(super) struct PartRates {
     pub(super) key: PartKey,
-    /// Of the last 24 hours.
+    /// All counts of the last 24 hours.
     pub(super) counted: Pair,
-    /// Of the last 24 hours, of what the rate is made of.
+    /// The counts of the last 24 hours that the rate is calculated from.
     pub(super) rated: Pair,
     pub(super) now: Option<Measured>,
 }
@@ -206,7 +207,7 @@ pub(super) struct PartRates {
 pub(super) struct AccountRates {
     pub(super) basis: Basis,
     pub(super) window: Window,
-    /// As of the last buckets.
+    /// The rate over the last buckets.
     pub(super) now: Option<Measured>,
     /// A point for each bucket of the last 24 hours, oldest first.
     pub(super) rates: Vec<Option<f64>>,
@@ -236,7 +237,7 @@ impl AccountRates {
                 (key, Sums::new(buckets, newest, basis), day)
             })
             .collect();
-        // A channel's total stands for it where nothing of it is broken down.
+        // A channel without a breakdown is represented by its total.
         let broken_down: Vec<&str> = all
             .iter()
             .filter(|(key, sums, _)| {
@@ -308,7 +309,7 @@ impl AccountRates {
     }
 }
 
-/// The rate of a sum, against the usual rates of its parts.
+/// The rate of a sum, compared with the usual rates of its parts.
 fn measured(sum: Pair, parts: impl Iterator<Item = (Pair, Option<Usual>)>) -> Option<Measured> {
     if sum.sent < MIN_SENT {
         return None;
@@ -325,7 +326,7 @@ fn measured(sum: Pair, parts: impl Iterator<Item = (Pair, Option<Usual>)>) -> Op
             days = days.min(usual.days);
         }
     }
-    // Of a sum that is mostly new, nobody knows what is usual.
+    // If a sum consists mostly of new parts, its usual rate is unknown.
     let is_known = sent >= 0.8 * sum.sent;
     let share = (is_known && middle >= MIN_SENT).then(|| delivered / middle);
     Some(Measured {

@@ -1,4 +1,4 @@
-//! Why an account is in trouble: what fails, what is low, and which alert that calls for.
+//! Why an account is in trouble: what fails, which rates are low, and the alert that belongs to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,28 +15,29 @@ use super::{
 };
 use crate::{config::Account, providers::Vendor};
 
-/// An account below this share of its usual, with so many deliveries missing, is in trouble:
-/// `DeliveryRateDropped` begins there.
+/// An account is in trouble below this share of its usual rate, if at least this number of deliveries is
+/// missing. The thresholds are those of `DeliveryRateDropped`.
 const LOW_ACCOUNT: (f64, f64) = (0.85, 50.0);
-/// The same for a vendor channel: `DeliveryVendorChannelDropped`.
+/// The same for a vendor channel, as in `DeliveryVendorChannelDropped`.
 const LOW_CHANNEL: (f64, f64) = (0.7, 30.0);
 
 /// One reason.
 pub(super) struct Reason {
     /// What is wrong.
     pub(super) why: String,
-    /// Which data sets, or other parts; empty: all of it.
+    /// The affected data sets or other parts; empty for the whole account.
     pub(super) about: String,
-    /// In the vendor's words, or the system's.
+    /// The error texts of the vendor or of the operating system.
     pub(super) details: Vec<String>,
     pub(super) what_to_do: String,
     pub(super) runbook: &'static str,
     pub(super) since: Option<Stamp>,
-    /// What Prometheus judges on a longer past than the exporter has.
+    /// The alert that evaluates the same condition in Prometheus, over a longer history than the exporter
+    /// has.
     pub(super) judged_by: Option<&'static str>,
 }
 
-/// Whether a rate is so far below what is usual that it is trouble.
+/// Whether a rate is below both thresholds.
 fn is_low(measured: &Measured, (share, missing): (f64, f64)) -> bool {
     let below_band = measured
         .usual
@@ -44,7 +45,7 @@ fn is_low(measured: &Measured, (share, missing): (f64, f64)) -> bool {
     below_band && measured.share.is_some_and(|own| own < share) && measured.missing() >= missing
 }
 
-/// Whether an account as a whole is low.
+/// Whether the rate of the whole account is low.
 pub(super) fn is_low_account(rates: &AccountRates) -> bool {
     rates
         .now
@@ -59,7 +60,7 @@ pub(super) fn is_low_channel(part: &PartRates) -> bool {
         .is_some_and(|now| is_low(now, LOW_CHANNEL))
 }
 
-/// Whether a channel has no receipts: then 0 % says nothing.
+/// The reason why a channel has no receipts, if it has none: a rate of 0 % then means nothing.
 pub(super) fn without_receipts(vendor: &Vendor, part: &PartRates) -> Option<&'static str> {
     let note = receipts(vendor, &part.key.platform, &part.key.vendor_channel)?;
     let has_had = part
@@ -75,10 +76,10 @@ pub(super) fn without_receipts(vendor: &Vendor, part: &PartRates) -> Option<&'st
     (has_none && !has_had).then_some(note)
 }
 
-/// The vendor channels that are low, each with the vendors where they are.
+/// The vendor channels that are low, with the vendors at which they are low.
 pub(super) type LowChannels = BTreeMap<String, BTreeSet<&'static Vendor>>;
 
-/// Which vendor channels are low anywhere.
+/// The vendor channels that are low in any account.
 pub(super) fn low_channels(notes: &[AccountStatus], observed: &[Observed]) -> LowChannels {
     let mut low = LowChannels::new();
     for (note, observed) in notes.iter().zip(observed) {
@@ -105,13 +106,13 @@ pub(super) fn reasons(
     let mut reasons = failures(note, now);
     for (source, problem) in &note.broken_sources {
         reasons.push(Reason {
-            why: "New messages of this account are not found: a list of messages cannot be read."
+            why: "New messages of this account are not discovered: a list of messages cannot be read."
                 .to_owned(),
             about: source.as_str().to_owned(),
             details: vec![redact(problem)],
             what_to_do:
                 "Check that the file or address under messages exists and that the exporter may \
-                         read it. Messages that are known go on."
+                         read it. Messages that are already known are still collected."
                     .to_owned(),
             runbook: "DeliveryDiscoveryFailing",
             since: None,
@@ -125,7 +126,7 @@ pub(super) fn reasons(
         .pending
         .iter()
         .filter(|own| !explained.contains(own.rule.name))
-        // An account that fails has old data too: that is no reason of its own.
+        // A failing account also has old data, which is not a separate reason.
         .filter(|own| !is_failing || !FOLLOWS_FAILURE.contains(&own.rule.name))
         .filter_map(|own| of_alert(own, now))
         .collect();
@@ -133,7 +134,7 @@ pub(super) fn reasons(
     reasons
 }
 
-/// Alerts that any failure brings with it.
+/// Alerts that follow from any failure.
 const FOLLOWS_FAILURE: [&str; 4] = [
     "DeliveryAccountFailing",
     "DeliveryDataOld",
@@ -141,7 +142,7 @@ const FOLLOWS_FAILURE: [&str; 4] = [
     "DeliveryCohortsMissed",
 ];
 
-/// What fails, by its class.
+/// The failures of an account, grouped by kind.
 fn failures(note: &AccountStatus, now: Timestamp) -> Vec<Reason> {
     let mut by_kind: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for trouble in &note.troubles {
@@ -207,7 +208,7 @@ fn low_since(rates: &AccountRates, now: Timestamp) -> Option<Stamp> {
     Some(Stamp::of_unix(bucket * BUCKET_SECONDS, now))
 }
 
-/// What is delivered less than usual.
+/// The reason for a low delivery rate, if it is low.
 fn low(
     account: &Account,
     observed: &Observed,
@@ -264,8 +265,8 @@ fn low(
             _ => None,
         };
         format!(
-            "Fewer messages arrive than usual: {} of what is usual at this time of day. About {} \
-             deliveries of the last {period} are missing{}.",
+            "Fewer messages are delivered than usual: {} of the usual rate at this time of day. About {} \
+             deliveries are missing in the last {period}{}.",
             whole_percent(share),
             count(missing),
             because.unwrap_or_default()
@@ -280,7 +281,7 @@ fn low(
     let (what_to_do, runbook) = if elsewhere {
         (
             format!(
-                "{list} is low at other vendors too, so the fault is in that channel itself. Look at its \
+                "{list} is low at other vendors too, so the channel itself is failing. Look at its \
                  status page; move urgent messages to another channel."
             ),
             "DeliveryVendorChannelOutage",
@@ -291,7 +292,7 @@ fn low(
                 "Only {list} is low. Check what this application uses for it at {vendor}: certificate or \
                  key, service account, quota. Then look at the channel's own status page.{}",
                 if needs_callback {
-                    " Its receipts come through a callback: see whether that still works."
+                    " Its receipts arrive through a callback: check whether it still works."
                 } else {
                     ""
                 }
@@ -301,7 +302,7 @@ fn low(
     } else {
         (
             format!(
-                "Look at {vendor}'s status page first; then at what was sent: a newest release, a new \
+                "Look at {vendor}'s status page first, then at what was sent: a new app release, a new \
                  audience, one large campaign."
             ),
             "DeliveryRateDropped",
@@ -318,41 +319,41 @@ fn low(
     })
 }
 
-/// What an alert means that nothing else explains.
+/// The reason for a pending alert that no other reason explains.
 fn of_alert(pending: &Pending, now: Timestamp) -> Option<Reason> {
     let (why, what_to_do) = match pending.rule.name {
         "DeliveryAccountFailing" => (
-            "Most passes of the last half hour brought no good answer.",
-            "If answers are good again, wait: the average recovers. Otherwise follow the runbook.",
+            "Most passes of the last half hour got no successful answer.",
+            "If queries succeed again, wait until the average recovers. Otherwise follow the runbook.",
         ),
         "DeliveryCredentialsRefused" => (
             "The vendor has refused the credentials several times.",
             "Check the key and its rights in the vendor's console.",
         ),
         "DeliveryRateLimited" => (
-            "The vendor refuses some requests because there are too many. They are tried again.",
-            "Lower rate_limit or raise interval of this account; give the exporter a key of its own.",
+            "The vendor refuses some requests because there are too many. The exporter retries them.",
+            "Lower rate_limit or raise interval for this account, and give the exporter its own key.",
         ),
         "DeliveryDataOld" => (
             "Some queries have been overdue for more than 15 minutes.",
-            "The account may have more messages than its rate_limit lets it ask for: raise rate_limit if \
+            "The account may have more messages than its rate_limit allows it to query: raise rate_limit if \
              the vendor allows it, or lower messages.max_age.",
         ),
         "DeliveryDiscoveryFailing" => (
-            "New messages are not found: a list of messages cannot be read.",
-            "Look at the source that is named here; known messages go on.",
+            "New messages are not discovered: a list of messages cannot be read.",
+            "Check the source that is named here. Messages that are already known are still collected.",
         ),
         "DeliveryReportsQuarantined" => (
-            "Some delivery reports could not be read. They are kept in the quarantine.",
-            "After an update of the exporter, `delivery-exporter replay` counts them.",
+            "Some delivery reports could not be parsed. They are kept in quarantine.",
+            "Update the exporter, then run `delivery-exporter replay` to count them.",
         ),
         "DeliverySeriesDropped" => (
-            "Series are left out because a limit is reached. Totals stay right.",
+            "Some series are left out because a limit is reached. Totals stay correct.",
             "Raise the limit in the configuration, or track fewer messages or campaigns.",
         ),
         "DeliveryCohortsMissed" => (
-            "Messages were not asked for at the ages at which they are compared.",
-            "Requests are limited or late: raise rate_limit, or look for a time when the exporter was \
+            "Some messages were not queried at the age at which they are compared.",
+            "Requests are rate-limited or late: raise rate_limit, or check whether the exporter was \
              down.",
         ),
         _ => return None,

@@ -1,11 +1,11 @@
-//! Why an account is in trouble, in plain words, and what to do about it.
+//! Explains why an account is in trouble, and what to do about it.
 
 use crate::{
     config::Account,
     providers::{FailureKind, Vendor},
 };
 
-/// What is wrong, and what helps.
+/// What is wrong, and how to fix it.
 pub(super) struct Remedy {
     pub(super) why: String,
     pub(super) what_to_do: String,
@@ -13,7 +13,7 @@ pub(super) struct Remedy {
     pub(super) runbook: &'static str,
 }
 
-/// Which keys of the configuration the vendor knows the account by, and where they are read from.
+/// The configuration keys of the account's credentials, and where their values are read from.
 fn credentials(account: &Account) -> String {
     let keys = account.credentials.form_secrets();
     let keys = keys.map(|(key, source)| match &source.file {
@@ -42,7 +42,7 @@ pub(super) fn remedy(account: &Account, kind: FailureKind) -> Remedy {
             "DeliveryCredentialsRefused",
         ),
         FailureKind::Forbidden => (
-            format!("{vendor} knows the key, but the key may not read this data set."),
+            format!("{vendor} accepts the key, but the key has no permission to read this data set."),
             format!(
                 "Give the key the right to read it in {vendor}'s console, and this machine's address \
                  if the key is bound to addresses; or take the data set out of this account's collect."
@@ -50,15 +50,15 @@ pub(super) fn remedy(account: &Account, kind: FailureKind) -> Remedy {
             "DeliveryCredentialsRefused",
         ),
         FailureKind::NotFound => (
-            format!("{vendor} does not know what it is asked for."),
-            "Compare the id of the application and base_url in the configuration with the vendor's console."
+            format!("{vendor} does not know the requested data (not found)."),
+            "Compare the application's id and base_url in the configuration with the vendor's console."
                 .to_owned(),
             "DeliveryAccountFailing",
         ),
         FailureKind::RateLimited => (
             format!("{vendor} refuses requests because there are too many."),
             format!(
-                "Lower rate_limit.requests_per_second (now {}) or raise interval of this account. If \
+                "Lower rate_limit.requests_per_second (now {}) or raise interval for this account. If \
                  another program uses the same key, give the exporter its own.",
                 account.rate_limit.requests_per_second
             ),
@@ -67,14 +67,14 @@ pub(super) fn remedy(account: &Account, kind: FailureKind) -> Remedy {
         FailureKind::Timeout => (
             format!("{vendor} does not answer within {} s.", account.timeout.as_secs()),
             format!(
-                "See whether {host} answers from this machine (curl) and what {vendor}'s status page \
-                 says. If it is only slow, raise timeout."
+                "Check whether {host} can be reached from this machine (curl) and what {vendor}'s status page \
+                 says. If the vendor is only slow, raise timeout."
             ),
             "DeliveryAccountFailing",
         ),
         FailureKind::Dns => (
             format!("The name {host} does not resolve."),
-            "Check base_url for a typing error, and the name server of this machine or container."
+            "Check base_url for a typo, and the DNS settings of this machine or container."
                 .to_owned(),
             "DeliveryAccountFailing",
         ),
@@ -87,50 +87,50 @@ pub(super) fn remedy(account: &Account, kind: FailureKind) -> Remedy {
         ),
         FailureKind::Tls => (
             format!("The certificate of {host} is not trusted."),
-            "If a proxy intercepts TLS, name its authority in tls.ca_file. Otherwise check base_url and \
+            "If a proxy intercepts TLS, name its certificate authority in tls.ca_file. Otherwise check base_url and \
              the clock of this machine."
                 .to_owned(),
             "DeliveryAccountFailing",
         ),
         FailureKind::Body => (
-            format!("Answers of {vendor} break off in the middle."),
-            "Check a proxy or firewall in between. If it stays, raise timeout, or report it to the \
+            format!("Answers from {vendor} are cut off."),
+            "Check any proxy or firewall in between. If the problem persists, raise timeout, or report it to the \
              vendor."
                 .to_owned(),
             "DeliveryAccountFailing",
         ),
         FailureKind::Request => (
-            format!("A request to {vendor} cannot be built of what the configuration says."),
-            "Look at the log for what is wrong, and check base_url and the ids of applications."
+            format!("No valid request to {vendor} can be built from the configuration."),
+            "Look in the log for the problem, and check base_url and the ids of applications."
                 .to_owned(),
             "DeliveryAccountFailing",
         ),
         FailureKind::TooLarge => (
-            format!("An answer of {vendor} is larger than limits.max_response_bytes."),
+            format!("An answer from {vendor} is larger than limits.max_response_bytes."),
             "Raise limits.max_response_bytes.".to_owned(),
             "DeliveryAccountFailing",
         ),
         FailureKind::Redirect => (
             format!("{host} redirects to another address, and redirects are not followed."),
-            "Write the final address to base_url. A login page of a proxy redirects too.".to_owned(),
+            "Set base_url to the final address. A proxy's login page also redirects.".to_owned(),
             "DeliveryAccountFailing",
         ),
         FailureKind::Decode => (
-            format!("The exporter does not understand an answer of {vendor}."),
-            "Check that base_url leads to the vendor's API and not to a web page. If it does, the \
+            format!("The exporter cannot parse an answer from {vendor}."),
+            "Check that base_url points to the vendor's API and not to a web page. If it does, the \
              vendor has changed its API: look for a newer version of the exporter."
                 .to_owned(),
             "DeliveryAccountFailing",
         ),
         FailureKind::Vendor => (
-            format!("{vendor} answers with an error of its own."),
-            format!("Read the vendor's words; look at {vendor}'s status page, and write to its support."),
+            format!("{vendor} answers with its own error."),
+            format!("Read the vendor's error text, look at {vendor}'s status page, and contact its support."),
             "DeliveryAccountFailing",
         ),
         FailureKind::Store => (
             "The exporter cannot write to its ledger or its spool.".to_owned(),
-            "Check the disk of store.spool and the database of store.url: space, rights, reachability. \
-             Reports that a vendor hands out once are not fetched meanwhile, so none is lost."
+            "Check the disk of store.spool and the database of store.url: free space, permissions, connectivity. \
+             Meanwhile the exporter does not fetch reports that a vendor delivers only once, so none are lost."
                 .to_owned(),
             "DeliveryLedgerDown",
         ),
@@ -142,7 +142,7 @@ pub(super) fn remedy(account: &Account, kind: FailureKind) -> Remedy {
     }
 }
 
-/// Why a vendor channel without deliveries may be well; `None`: it should have some.
+/// Why a vendor channel can have no reported deliveries although it works; `None` if it must have some.
 pub(super) fn receipts(
     vendor: &Vendor,
     platform: &str,

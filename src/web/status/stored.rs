@@ -1,5 +1,5 @@
-//! The history's file: beside the spool, replaced as a whole, so that it is either the old one or
-//! the new one after a crash.
+//! The history's file, next to the spool. It is replaced atomically, so that after a crash it is either the
+//! old or the new one.
 
 use std::{
     fs::{self, File},
@@ -11,15 +11,15 @@ use std::{
 use super::{history::History, rates::AccountRates};
 use crate::files::{private, put_in_place, remove_if_there};
 
-/// The file's name in the directory of the spool. An account's directory cannot be called so: its
-/// name has no dot.
+/// The file's name in the spool's directory. It cannot collide with an account's directory, whose name has no
+/// dot.
 const FILE_NAME: &str = "status.history";
-/// What the file begins with: what it is, and the version of its form.
+/// The start of the file: its type and the version of its format.
 const MAGIC: [u8; 8] = *b"DELVHIS\x01";
-/// A larger file is none of ours.
+/// The maximum size of the file, in bytes; a larger file was not written by the exporter.
 const MAX_BYTES: u64 = 64 << 20;
 
-/// Where the history is kept.
+/// The history's file on disk.
 pub(super) struct HistoryFile {
     path: PathBuf,
     failing: AtomicBool,
@@ -33,8 +33,8 @@ impl HistoryFile {
         }
     }
 
-    /// What was kept; nothing, if there is no file. One that cannot be read is set aside: it costs
-    /// the page its past, and nothing else.
+    /// Loads the saved history, which is empty if there is no file. A file that cannot be read is set aside;
+    /// only the page's history is lost.
     pub(super) fn load(&self) -> History {
         let bytes = match read(&self.path) {
             Ok(bytes) => bytes,
@@ -59,17 +59,17 @@ impl HistoryFile {
 
     fn warn(&self, problem: &str) {
         let path = self.path.display();
-        tracing::warn!(%path, problem, "the status page's history cannot be read; it begins anew");
+        tracing::warn!(%path, problem, "the status page's history cannot be read; starting with an empty history");
     }
 
-    /// Keeps the history; a failure is logged once.
+    /// Saves the history; a failure is logged once.
     pub(super) fn save(&self, history: &History) {
         match self.try_save(history) {
             Ok(()) => self.failing.store(false, Ordering::Relaxed),
             Err(error) => {
                 if !self.failing.swap(true, Ordering::Relaxed) {
                     let path = self.path.display();
-                    tracing::warn!(%path, %error, "the status page's history cannot be kept over a restart");
+                    tracing::warn!(%path, %error, "the status page's history cannot be saved, and would be lost at a restart");
                 }
             }
         }
@@ -78,7 +78,7 @@ impl HistoryFile {
     fn try_save(&self, history: &History) -> io::Result<()> {
         let bytes = encode(history).map_err(io::Error::other)?;
         let part = self.path.with_extension("history.new");
-        // One that a crash has left may have other rights.
+        // A file left over from a crash may have other permissions.
         remove_if_there(&part)?;
         let mut file = private().create_new(true).open(&part)?;
         file.write_all(&bytes)?;
@@ -112,10 +112,10 @@ fn decode(bytes: &[u8]) -> Result<History, &'static str> {
         return Err("it is cut off");
     };
     if head[..7] != MAGIC[..7] {
-        return Err("it is another program's");
+        return Err("another program wrote it");
     }
     if head != MAGIC {
-        return Err("it is of another version");
+        return Err("it has another format version");
     }
     let Some((sum, body)) = rest.split_at_checked(4) else {
         return Err("it is cut off");
@@ -126,12 +126,12 @@ fn decode(bytes: &[u8]) -> Result<History, &'static str> {
     postcard::from_bytes(body).map_err(|_| "it is damaged")
 }
 
-/// Reads what a file may hold after its check sum, and makes rates of it: the way in for fuzzing.
-/// Whether it can be read.
+/// Parses the part of a file after its checksum, and computes rates from it; the entry point for fuzzing.
+/// Returns whether the file can be read.
 ///
 /// # Panics
 ///
-/// It is another history when it is kept and read again.
+/// If the history changes when it is saved and read again.
 pub fn read_history(body: &[u8]) -> bool {
     let sum = crc32fast::hash(body).to_le_bytes();
     let Ok(history) = decode(&[&MAGIC[..], &sum[..], body].concat()) else {
@@ -140,7 +140,7 @@ pub fn read_history(body: &[u8]) -> bool {
     let again = encode(&history).map(|bytes| decode(&bytes));
     assert!(
         again.is_ok_and(|again| again.as_ref() == Ok(&history)),
-        "a history is another one when read again"
+        "a history changes when it is saved and read again"
     );
     for account in history.accounts.values() {
         let newest = account.parts.values().flatten().map(|(bucket, _)| *bucket);

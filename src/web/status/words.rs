@@ -1,16 +1,16 @@
-//! How numbers, times and texts are written for people.
+//! Formats numbers, times and texts for people.
 
 use jiff::Timestamp;
 
 use crate::redact;
 
-/// A moment: the page's script writes it in the reader's own time zone, and leaves UTC as the title.
+/// A time. The page's script shows it in the reader's time zone, and keeps UTC in the title.
 pub(super) struct Stamp {
-    /// For programs.
+    /// The machine-readable form (ISO 8601).
     pub(super) iso: String,
-    /// In full.
+    /// The full date and time in UTC.
     pub(super) utc: String,
-    /// What stands on the page without a script.
+    /// The text of the page without a script.
     pub(super) text: String,
 }
 
@@ -29,13 +29,13 @@ impl Stamp {
         }
     }
 
-    /// Of a Unix time in seconds.
+    /// The stamp of a Unix time in seconds.
     pub(super) fn of_unix(at: i64, now: Timestamp) -> Stamp {
         Stamp::new(Timestamp::from_second(at).unwrap_or_default(), now)
     }
 }
 
-/// A length of time as people say it: the two largest units.
+/// A duration in its two largest units.
 pub(super) fn length(seconds: i64) -> String {
     let units = [("d", 86_400), ("h", 3600), ("min", 60), ("s", 1)];
     let mut left = seconds.max(0);
@@ -54,7 +54,7 @@ pub(super) fn length(seconds: i64) -> String {
     }
 }
 
-/// The same in one unit, for narrow places.
+/// A duration in one unit, for narrow columns.
 pub(super) fn short_length(seconds: i64) -> String {
     let seconds = seconds.max(0);
     match seconds {
@@ -65,13 +65,13 @@ pub(super) fn short_length(seconds: i64) -> String {
     }
 }
 
-/// A number with its thousands apart.
+/// A number with thousands separators.
 pub(super) fn count(count: f64) -> String {
     let digits = format!("{count:.0}");
     let mut text = String::with_capacity(digits.len() * 2);
     for (place, digit) in digits.chars().enumerate() {
         if place > 0 && (digits.len() - place) % 3 == 0 {
-            // A narrow space that does not break.
+            // A narrow no-break space.
             text.push('\u{202f}');
         }
         text.push(digit);
@@ -89,7 +89,7 @@ pub(super) fn whole_percent(ratio: f64) -> String {
     format!("{:.0}\u{202f}%", 100.0 * ratio)
 }
 
-/// A text without anything that looks like somebody's address: a vendor's error may quote one.
+/// A text without anything that looks like a person's address, because a vendor's error may quote one.
 pub(super) fn redact(text: &str) -> String {
     redact::without_addresses(&redact::masked(text)).into_owned()
 }

@@ -114,7 +114,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- $isUrlOfPostgres := or (hasPrefix "postgres://" $url) (hasPrefix "postgresql://" $url) }}
 {{- if eq .Values.store.type "sqlite" }}
 {{- if gt (int .Values.replicaCount) 1 }}
-{{- fail (printf "\n\nreplicaCount is %d, but the ledger is an SQLite file, which belongs to one replica: each would count everything once more. Set store.type=postgresql, with the database's URL in a Secret (store.postgresql.existingSecret) or in config.store.url; or replicaCount=1." (int .Values.replicaCount)) }}
+{{- fail (printf "\n\nreplicaCount is %d, but the ledger is an SQLite file, which belongs to a single replica: every replica would count everything again. Set store.type=postgresql, with the database's URL in a Secret (store.postgresql.existingSecret) or in config.store.url; or replicaCount=1." (int .Values.replicaCount)) }}
 {{- end }}
 {{- if $isUrlOfPostgres }}
 {{- fail "\n\nconfig.store.url names a PostgreSQL database, but store.type is sqlite. Set store.type=postgresql." }}
@@ -124,15 +124,15 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- fail "\n\nstore.postgresql.existingSecret cannot be put into a configuration that comes from configExistingSecretName. Name the database there, as store.url or store.url_file, and leave store.postgresql.existingSecret empty." }}
 {{- end }}
 {{- if or $url $store.url_file }}
-{{- fail "\n\nThe database has two names: store.postgresql.existingSecret, and config.store.url or url_file. Leave one of them out." }}
+{{- fail "\n\nThe database is configured twice: in store.postgresql.existingSecret, and in config.store.url or url_file. Remove one of them." }}
 {{- end }}
 {{- else if not (or .Values.configExistingSecretName $isUrlOfPostgres $store.url_file (contains "${" $url)) }}
 {{- fail "\n\nstore.type is postgresql, but no database is named. Set store.postgresql.existingSecret to a Secret with its URL, or config.store.url." }}
 {{- end }}
 {{- if and .Values.persistence.existingClaim (gt (int .Values.replicaCount) 1) }}
-{{- fail "\n\npersistence.existingClaim is the volume of one replica; the others would share its spool. Leave it out, so that each gets its own." }}
+{{- fail "\n\npersistence.existingClaim is a single volume, and several replicas would share its spool. Remove it, so that each replica gets its own volume." }}
 {{- end }}
 {{- if and .Values.prometheusRule.enabled .Values.serviceMonitor.enabled (not (contains "delivery" (include "delivery-exporter.name" .))) }}
-{{- fail "\n\nAlert rules look for \"delivery\" in the name of the job, which is nameOverride. Put it in there." }}
+{{- fail "\n\nThe alert rules need \"delivery\" in the name of the job, which is nameOverride. Change nameOverride accordingly." }}
 {{- end }}
 {{- end }}

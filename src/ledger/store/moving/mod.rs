@@ -1,4 +1,4 @@
-//! A ledger that moves from one store to the other: row by row, all or nothing.
+//! Moves a ledger from one store to another, row by row, and either completely or not at all.
 
 mod postgres;
 mod sqlite;
@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use super::StoreError;
 use crate::{ledger::amount::Amount, store_url::StoreUrl};
 
-/// So many rows are held in memory at a time.
+/// The maximum number of rows in memory.
 const CHUNK_ROWS: usize = 2000;
 
-/// How much was moved.
+/// The numbers of moved rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     /// Rows, by table.
@@ -34,12 +34,12 @@ enum Kind {
     Bytes,
 }
 
-/// A table that both stores have, with the same columns in the same order.
+/// A table that exists in both stores, with the same columns in the same order.
 #[derive(Clone, Debug)]
 struct Table {
     name: String,
     columns: Vec<(&'static str, Kind)>,
-    /// So many of the first columns are the primary key.
+    /// The number of leading columns that form the primary key.
     key: usize,
 }
 
@@ -65,7 +65,7 @@ impl Table {
     }
 }
 
-/// Every table but those of single parts of the memory of reports.
+/// All tables except those for single partitions of deduplication data.
 fn tables() -> Vec<Table> {
     use Kind::{Bytes, Number, Text};
     let account = ("account", Text);
@@ -134,7 +134,7 @@ fn tables() -> Vec<Table> {
     ]
 }
 
-/// The table of one part of the memory of reports.
+/// The table of one partition of deduplication data.
 fn part(id: i64) -> Table {
     table(
         &format!("seen_{id}"),
@@ -143,11 +143,11 @@ fn part(id: i64) -> Table {
     )
 }
 
-/// What a replica has counted for the holder of an account, and what is not in the account's counters yet:
+/// What replicas have counted for the holder of an account, and what is not yet in the account's counters:
 /// account, key, amount.
 type Inbox = Vec<(String, String, Amount)>;
 
-/// Where rows come from.
+/// The source of rows.
 enum Source {
     Sqlite(sqlite::Source),
     Postgres(Box<postgres::Source>),
@@ -181,7 +181,7 @@ impl Source {
     }
 }
 
-/// Where rows go.
+/// The target of rows.
 enum Target {
     Sqlite(sqlite::Target),
     Postgres(Box<postgres::Target>),
@@ -202,7 +202,7 @@ impl Target {
         }
     }
 
-    /// Adds what no holder has taken over yet to its counters: it is released as the rest.
+    /// Adds what no holder has taken over yet to the counters, so that it is released like the rest.
     async fn add(&mut self, inbox: Inbox) -> Result<(), StoreError> {
         match self {
             Target::Sqlite(own) => own.add(inbox),
@@ -218,8 +218,8 @@ impl Target {
     }
 }
 
-/// Moves a ledger from one store to an empty other one, and says after each step how many rows were moved. The
-/// target has all of it or nothing; the source stays as it is. The spool is not part of it.
+/// Moves a ledger to another, empty store, and reports the number of moved rows after each step. The target
+/// receives everything or nothing; the source is not changed. The spool is not part of the ledger.
 ///
 /// # Errors
 ///

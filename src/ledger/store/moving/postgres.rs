@@ -15,7 +15,7 @@ use crate::ledger::{
 
 /// How long the database may take to connect.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Tables that a ledger that was never used has no row in.
+/// Tables that are empty in an unused ledger.
 const USED: [&str; 7] = [
     "births",
     "counters",
@@ -26,7 +26,7 @@ const USED: [&str; 7] = [
     "inbox",
 ];
 
-/// A connection in a transaction, in which the ledger is this process's alone.
+/// A connection with a transaction that has exclusive use of the ledger.
 struct Session {
     store: Postgres,
     client: Client,
@@ -43,7 +43,7 @@ impl Session {
             .await?;
         if holders > 0 {
             return Err(session.store.problem(
-                "an exporter holds accounts in it; stop all replicas, and wait until their leases are over",
+                "an exporter holds accounts in it; stop all replicas, and wait until their leases have expired",
             ));
         }
         Ok(session)
@@ -61,7 +61,7 @@ impl Session {
     }
 }
 
-/// A ledger that is read.
+/// The source ledger.
 pub(super) struct Source(Session);
 
 impl Source {
@@ -136,7 +136,7 @@ fn values(row: &Row, table: &Table) -> Vec<Value> {
         .collect()
 }
 
-/// A ledger that is filled.
+/// The target ledger.
 pub(super) struct Target(Session);
 
 impl Target {
@@ -146,11 +146,11 @@ impl Target {
             let rows = format!("SELECT count(*) FROM delivery_exporter.{table}");
             if session.one(&rows).await? > 0 {
                 return Err(session.store.problem(
-                    "it has a ledger already; name an empty database, or drop the schema delivery_exporter",
+                    "it already contains a ledger; use an empty database, or drop the schema delivery_exporter",
                 ));
             }
         }
-        // An exporter that was started over an empty ledger has made a part for what is to come.
+        // An exporter that was started with an empty ledger has created a partition.
         let parts = session
             .client
             .query("SELECT id FROM delivery_exporter.parts", &[])
@@ -201,7 +201,7 @@ impl Target {
     }
 
     pub(super) async fn finish(self) -> Result<(), StoreError> {
-        // The next registration comes after those that were moved.
+        // The next registration must get a higher number than the moved ones.
         self.0
             .run(
                 "SELECT setval('delivery_exporter.registrations',

@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-/// A ledger that is read, and that nobody writes to meanwhile.
+/// The source ledger, locked against writes.
 pub(super) struct Source {
     connection: Connection,
     path: PathBuf,
@@ -29,12 +29,12 @@ pub(super) struct Source {
 impl Source {
     pub(super) fn open(path: &Path) -> Result<Source, StoreError> {
         if !is_ledger(path)? {
-            return Err(refuse(path, "is not there"));
+            return Err(refuse(path, "does not exist"));
         }
         let lock =
             lock_file(path).map_err(|_| refuse(path, "an exporter uses it; stop it first"))?;
         let connection = Connection::open(path).map_err(failed(path))?;
-        // All of it as it is at one moment; nobody else writes, as the lock is held.
+        // A consistent snapshot; the lock excludes other writers.
         connection.execute_batch("BEGIN").map_err(failed(path))?;
         Ok(Source {
             connection,
@@ -101,7 +101,7 @@ impl ToSql for Value {
     }
 }
 
-/// A ledger that is made: it has its name once it is whole.
+/// The target ledger, which is renamed to its final name once it is complete.
 pub(super) struct Target {
     connection: Connection,
     path: PathBuf,
@@ -111,7 +111,7 @@ pub(super) struct Target {
 impl Target {
     pub(super) fn open(path: &Path) -> Result<Target, StoreError> {
         if path.exists() {
-            return Err(refuse(path, "is there already; name a new file"));
+            return Err(refuse(path, "already exists; name a new file"));
         }
         if let Some(directory) = path.parent().filter(|own| !own.as_os_str().is_empty()) {
             create_private_directory(directory)

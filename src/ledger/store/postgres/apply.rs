@@ -1,4 +1,4 @@
-//! What a batch writes, as statements over columns.
+//! Writes a write set with statements over columns.
 
 use tokio_postgres::{Transaction, types::ToSql};
 
@@ -9,7 +9,7 @@ use super::{
     text,
 };
 
-/// Executes a statement on columns of rows; without rows, nothing.
+/// Executes a statement on columns of rows; does nothing without rows.
 async fn each<const N: usize>(
     transaction: &Transaction<'_>,
     rows: usize,
@@ -22,7 +22,7 @@ async fn each<const N: usize>(
     Ok(())
 }
 
-/// Writes a batch.
+/// Writes a write set.
 pub(super) async fn apply(
     transaction: &Transaction<'_>,
     ask: &ReadSet,

@@ -1,4 +1,4 @@
-//! Connections: how they are made, which one is free, and what becomes of one that fails.
+//! Connections: opening them, choosing a free one, and replacing failed ones.
 
 use std::{
     sync::{Arc, RwLock},
@@ -13,14 +13,14 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::{Postgres, StoreError};
 use crate::{redact::shown, tls};
 
-/// Connections for transactions; renewals have one of their own.
+/// The number of connections for transactions; renewals have a separate one.
 const CONNECTIONS: usize = 4;
 
-/// What helps where the server's certificate is refused.
-const TLS_ADVICE: &str = "; the certificate has to be for the URL's host, and of an authority that this machine knows \
+/// Advice for a refused server certificate.
+const TLS_ADVICE: &str = "; the certificate must match the URL's host, and its authority must be trusted by this machine \
     (SSL_CERT_FILE names others); sslmode=disable does without TLS";
 
-/// Whether an error is one of TLS, or an I/O error because of one.
+/// Whether an error is a TLS error, or an I/O error caused by one.
 fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     let inner = error
         .downcast_ref::<std::io::Error>()
@@ -28,7 +28,7 @@ fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
     error.is::<rustls::Error>() || inner.is_some_and(|own| own.is::<rustls::Error>())
 }
 
-/// Why work on a connection ended.
+/// Why an operation on a connection failed.
 pub(super) enum Trouble {
     Fenced,
     /// A row that this version cannot read.
@@ -43,7 +43,7 @@ impl From<tokio_postgres::Error> for Trouble {
 }
 
 impl Postgres {
-    /// Looks at the database, and makes the tables if they are not there.
+    /// Checks the database, and creates the tables if they do not exist.
     ///
     /// # Errors
     ///
@@ -56,7 +56,7 @@ impl Postgres {
         let refuse = |problem: String| StoreError::Failed(problem);
         let mut config: Config = url
             .parse()
-            .map_err(|error| refuse(format!("the URL is no PostgreSQL URL: {error}")))?;
+            .map_err(|error| refuse(format!("not a PostgreSQL URL: {error}")))?;
         // The system counts keepalives in whole seconds.
         let tick = (lease / 3).max(Duration::from_secs(1));
         config
@@ -72,7 +72,7 @@ impl Postgres {
         });
         let encrypted = match config.get_ssl_mode() {
             SslMode::Disable => false,
-            // As it is by default: over loopback nobody listens.
+            // The default mode: loopback connections cannot be intercepted.
             SslMode::Prefer => !local,
             _ => true,
         };
@@ -128,7 +128,7 @@ impl Postgres {
                 let (mut source, mut is_tls) = (std::error::Error::source(error), false);
                 while let Some(cause) = source {
                     let cause_text = cause.to_string();
-                    // An I/O error says what its cause says.
+                    // The text of an I/O error already contains that of its cause.
                     if !text.ends_with(&cause_text) {
                         text.push_str(&format!(": {cause_text}"));
                     }
@@ -144,12 +144,12 @@ impl Postgres {
         StoreError::Failed(format!("{}: {detail}", self.place))
     }
 
-    /// Something that is wrong with the database.
+    /// An error of the database.
     pub(in crate::ledger::store) fn problem(&self, text: &str) -> StoreError {
         StoreError::Failed(format!("{}: {text}", self.place))
     }
 
-    /// A connection of one's own.
+    /// Opens a separate connection.
     pub(in crate::ledger::store) async fn client(&self) -> Result<Client, StoreError> {
         let connected = tokio::time::timeout(self.lease, self.connect()).await;
         connected
@@ -174,8 +174,8 @@ impl Postgres {
                 client
             }
         };
-        // A replica that hangs inside a transaction must not hold the account's row for longer
-        // than its lease.
+        // A replica that hangs inside a transaction must not lock the account's row for longer than its
+        // lease.
         let limit = (self.lease / 3).as_millis();
         client
             .batch_execute(&format!(
@@ -189,7 +189,7 @@ impl Postgres {
         Ok(client)
     }
 
-    /// The connection, made anew if it has ended.
+    /// The connection, reopened if it was closed.
     pub(super) async fn ready<'c>(
         &self,
         slot: &'c mut MutexGuard<'_, Option<Client>>,
@@ -200,7 +200,7 @@ impl Postgres {
         slot.as_mut().ok_or_else(|| self.late())
     }
 
-    /// A connection that nobody uses, else the first that becomes free.
+    /// An unused connection, or else the first one that becomes free.
     pub(super) async fn connection(&self) -> MutexGuard<'_, Option<Client>> {
         for slot in &self.connections {
             if let Ok(free) = slot.try_lock() {
@@ -211,7 +211,7 @@ impl Postgres {
         futures_util::future::select_all(waiting).await.0
     }
 
-    /// Runs `work` on a connection; one that failed or hung is thrown away.
+    /// Runs `work` on a connection, and discards a connection that failed or hung.
     pub(super) async fn on<T>(
         &self,
         mut slot: MutexGuard<'_, Option<Client>>,

@@ -1,4 +1,4 @@
-//! Who holds which account: leases, renewals and takeovers.
+//! Leases of accounts: renewals and takeovers.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -6,7 +6,7 @@ use tokio_postgres::{Client, Transaction};
 
 use super::{Postgres, Renewal, connection::Trouble};
 
-/// A replica that nobody has seen for so long is forgotten.
+/// The number of days after which an unseen replica is deleted.
 const REPLICA_DAYS: i32 = 30;
 
 impl Postgres {
@@ -75,7 +75,7 @@ impl Postgres {
         })
     }
 
-    /// Takes an account whose lease is over, or that never had one.
+    /// Acquires an account whose lease has expired or that never had one.
     pub(super) async fn take(
         &self,
         client: &mut Client,
@@ -83,7 +83,7 @@ impl Postgres {
     ) -> Result<Option<i64>, Trouble> {
         let lease = self.lease.as_secs_f64();
         let transaction = client.transaction().await?;
-        // The one before may be in the middle of a transaction: it ends, or is ended, first.
+        // The previous holder may be in the middle of a transaction, which must end, or be terminated, first.
         let epoch: i64 = transaction
             .query_one(
                 "INSERT INTO delivery_exporter.accounts VALUES ($1, 1)
@@ -105,7 +105,7 @@ impl Postgres {
             )
             .await?;
         if taken == 0 {
-            // Somebody was faster.
+            // Another process was faster.
             transaction.rollback().await?;
             return Ok(None);
         }
@@ -114,7 +114,7 @@ impl Postgres {
     }
 }
 
-/// Who has not been seen for long starts at 0 when it comes back.
+/// Deletes replicas that have not been seen for long. If such a replica comes back, its series start at 0.
 pub(super) async fn forget_replicas(
     transaction: &Transaction<'_>,
 ) -> Result<(), tokio_postgres::Error> {

@@ -1,9 +1,8 @@
 //! The shared store: PostgreSQL, for several replicas.
 //!
-//! Each transaction about an account first locks the account's row and compares its epoch, which
-//! whoever takes the account over has raised: a replica that was paused past its lease changes
-//! nothing when it wakes up. Renewing a lease touches another row, so that it never waits for a
-//! long transaction.
+//! Each transaction on an account first locks the account's row and compares its epoch, which every takeover
+//! increments. So a replica that was paused for longer than its lease changes nothing when it resumes.
+//! Renewing a lease updates another row, so that it never waits for a long transaction.
 
 mod apply;
 mod connection;
@@ -31,17 +30,17 @@ use connection::Trouble;
 use leases::forget_replicas;
 pub(in crate::ledger::store) use schema::part_table;
 
-/// The lock of registrations, in the database's space of advisory locks.
+/// The advisory lock for registrations.
 const REGISTRATION_LOCK: i64 = 0x4445_4C56_0003;
 
 /// The store.
 pub struct Postgres {
     config: Config,
     tls: Option<MakeRustlsConnect>,
-    /// Without a password.
+    /// The name of the database in error texts, without the password.
     place: String,
     lease: Duration,
-    /// This process: a lease belongs to it, not to a replica's name.
+    /// The id of this process: a lease belongs to a process, not to a replica's name.
     process: String,
     replica: Arc<str>,
     connections: Vec<Mutex<Option<Client>>>,
@@ -50,7 +49,7 @@ pub struct Postgres {
     filters: RwLock<HashMap<i64, Arc<Filter>>>,
 }
 
-/// A text that the database takes.
+/// A text without characters that the database refuses.
 pub(in crate::ledger::store) fn text(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }
@@ -71,7 +70,7 @@ impl Postgres {
             .await?;
         let epoch: Option<i64> = row.map(|row| row.get(0));
         if epoch.is_none() {
-            // Its row is locked by having been made.
+            // Inserting the row also locks it.
             transaction
                 .execute(
                     "INSERT INTO delivery_exporter.accounts VALUES ($1, 0) ON CONFLICT DO NOTHING",
@@ -133,10 +132,10 @@ impl Postgres {
 }
 
 fn amount(text: &str) -> Result<Amount, Trouble> {
-    Amount::parse(text).ok_or_else(|| Trouble::Row(format!("{text:?} is no amount")))
+    Amount::parse(text).ok_or_else(|| Trouble::Row(format!("{text:?} is not an amount")))
 }
 
-/// As [`super::Store`] says of each.
+/// The methods are documented at [`super::Store`].
 impl Postgres {
     pub(in crate::ledger) fn renew(
         &self,
@@ -159,7 +158,7 @@ impl Postgres {
     ) -> BoxFuture<'_, Result<Option<i64>, StoreError>> {
         let account = text(account);
         async move {
-            // Not the connection of the renewals: this may wait for another replica's transaction.
+            // Not the connection for renewals, because this may wait for another replica's transaction.
             let slot = self.connection().await;
             let work = async |client: &mut Client| self.take(client, &account).await;
             self.on(slot, self.lease, work).await
@@ -189,7 +188,7 @@ impl Postgres {
         async move {
             let slot = self.renewals.lock().await;
             let work = async |client: &mut Client| {
-                // The replica is known for 30 days; the process is not alive.
+                // The replica stays known for 30 days, but the process no longer counts as alive.
                 let statement = "UPDATE delivery_exporter.processes
                      SET seen_at = least(seen_at, clock_timestamp() - make_interval(secs => $2))
                      WHERE process = $1";
@@ -212,7 +211,7 @@ impl Postgres {
             let slot = self.connection().await;
             let work = async |client: &mut Client| {
                 let mut found = AccountRows::default();
-                // A transaction whose caller has gone may still be on its way: it has the row.
+                // The transaction of a cancelled caller may still be running, and then it has locked the row.
                 let transaction = client.transaction().await?;
                 transaction
                     .execute(
@@ -357,7 +356,7 @@ impl Postgres {
             let times: Vec<i64> = rows.iter().map(|row| row.sent_at).collect();
             let work = async |client: &mut Client| {
                 let transaction = client.transaction().await?;
-                // Whoever reads by sequence must not see a later number before an earlier one.
+                // Readers by sequence must never see a later number before an earlier one.
                 transaction
                     .execute("SELECT pg_advisory_xact_lock($1)", &[&REGISTRATION_LOCK])
                     .await?;

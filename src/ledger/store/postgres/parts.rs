@@ -1,5 +1,5 @@
-//! Digests and what is remembered under them, in tables by age. A closed part never changes, and has
-//! a filter that says what it cannot hold.
+//! Deduplication data by digest, in tables partitioned by age. A closed partition never changes, and has a
+//! filter that excludes most digests that it does not contain.
 
 use std::sync::{Arc, PoisonError};
 
@@ -11,7 +11,8 @@ use super::{
 };
 use crate::providers::Digest;
 
-/// Whoever opens, closes or drops a part holds it; who reads or writes one shares it.
+/// The advisory lock for partitions: exclusive for opening, closing and dropping, shared for reading and
+/// writing.
 const PARTS_LOCK: i64 = 0x4445_4C56_0002;
 
 impl Postgres {
@@ -20,14 +21,14 @@ impl Postgres {
         filters.get(&id).cloned()
     }
 
-    /// What there is under digests, and the part that is written to.
+    /// Reads the data of digests, and the open partition.
     pub(super) async fn recall(
         &self,
         transaction: &Transaction<'_>,
         digests: &[Digest],
         told: &mut ReadRows,
     ) -> Result<(), Trouble> {
-        // A part is closed, or dropped, by nobody else meanwhile.
+        // No other process can close or drop a partition during this transaction.
         transaction
             .execute("SELECT pg_advisory_xact_lock_shared($1)", &[&PARTS_LOCK])
             .await?;
@@ -84,7 +85,7 @@ impl Postgres {
     }
 }
 
-/// Keeps memories in the open part.
+/// Stores data in the open partition.
 pub(super) async fn remember(
     transaction: &Transaction<'_>,
     batch: &WriteSet,
@@ -101,7 +102,7 @@ pub(super) async fn remember(
     let id = match open {
         Some(row) => {
             let id: i64 = row.get(0);
-            // Seldom: everyone who remembers something writes this row.
+            // At most once a minute, because every transaction would otherwise write this row.
             if batch.now - row.get::<_, i64>(1) > 60_000 {
                 transaction
                     .execute(
@@ -112,7 +113,11 @@ pub(super) async fn remember(
             }
             id
         }
-        None => return Err(Trouble::Row("no part of the memory is open".into())),
+        None => {
+            return Err(Trouble::Row(
+                "no partition of the deduplication data is open".into(),
+            ));
+        }
     };
     let mut sorted: Vec<_> = batch.memories.iter().collect();
     sorted.sort_unstable_by_key(|(digest, _)| *digest);
@@ -130,14 +135,14 @@ pub(super) async fn remember(
     Ok(())
 }
 
-/// Sees to it that a part is open that is neither full nor old, and drops those that are older
-/// than `before`.
+/// Ensures that the open partition is neither full nor old, and drops partitions that are older than
+/// `before`.
 pub(super) async fn maintain(
     transaction: &Transaction<'_>,
     before: i64,
     now: i64,
 ) -> Result<(), Trouble> {
-    // Nobody remembers anything meanwhile.
+    // No other transaction can store data at the same time.
     transaction
         .execute("SELECT pg_advisory_xact_lock($1)", &[&PARTS_LOCK])
         .await?;

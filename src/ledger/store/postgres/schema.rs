@@ -1,4 +1,4 @@
-//! The tables, and how they are made.
+//! The tables, and their creation.
 
 use tokio_postgres::Client;
 
@@ -6,7 +6,7 @@ use super::{Postgres, StoreError};
 
 /// The version of the tables.
 const SCHEMA: i32 = 1;
-/// The lock of those who make the tables, in the database's space of advisory locks.
+/// The advisory lock for creating the tables.
 const MIGRATION_LOCK: i64 = 0x4445_4C56_0001;
 
 const TABLES: &str = "
@@ -86,7 +86,7 @@ impl Postgres {
                 .get(0);
             if version > SCHEMA {
                 return Err(StoreError::Failed(format!(
-                    "{}: the tables were made by a later version of delivery-exporter (version {version}, this one knows {SCHEMA}); use that version or a later one",
+                    "{}: the tables were created by a later version of delivery-exporter (version {version}, this one knows {SCHEMA}); use that version or a later one",
                     self.place
                 )));
             }
@@ -94,7 +94,7 @@ impl Postgres {
         }
         if there.get(1) {
             return Err(StoreError::Failed(format!(
-                "{}: the schema delivery_exporter is somebody else's: it has no table meta; use another database",
+                "{}: the schema delivery_exporter belongs to another program (it has no table meta); use another database",
                 self.place
             )));
         }
@@ -111,7 +111,7 @@ impl Postgres {
     }
 }
 
-/// What makes the table of one part of the memory of reports.
+/// The statement that creates the table of one partition.
 pub(in crate::ledger::store) fn part_table(name: &str) -> String {
     format!(
         "CREATE TABLE delivery_exporter.{name} (digest BYTEA PRIMARY KEY, memory BYTEA NOT NULL)"

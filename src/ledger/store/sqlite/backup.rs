@@ -1,4 +1,4 @@
-//! A copy of the file, while an exporter writes to it.
+//! Copies the file while an exporter may write to it.
 
 use std::{
     fs::{self, File},
@@ -12,30 +12,29 @@ use rusqlite::{Connection, OpenFlags};
 use super::{StoreError, failed, file, refuse};
 use crate::files::{private, put_in_place, remove_if_there, with_suffix};
 
-/// What a ledger that is being written is called besides its name.
+/// The suffix of an unfinished ledger's file name.
 pub(in crate::ledger::store) const UNFINISHED: &str = ".unfinished";
-/// How long a lock of the file is waited for.
+/// How long to wait for a lock of the file.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Copies the ledger at `from` to the new file `to`, as it is at one moment, and returns the copy's size in
-/// bytes. An exporter may write to `from` meanwhile; the copy has all of each transaction or nothing. It has
-/// its name only once it is complete and on disk.
+/// Writes a consistent copy of the ledger at `from` to the new file `to`, and returns the copy's size in
+/// bytes. An exporter may write to `from` at the same time; the copy contains each transaction completely or
+/// not at all. The copy gets its final name only once it is complete and on disk.
 ///
 /// # Errors
 ///
-/// There is no ledger at `from`, there is a file at `to`, or one of them cannot be read or written.
+/// There is no ledger at `from`, `to` already exists, or one of them cannot be read or written.
 pub(in crate::ledger) fn backup(from: &Path, to: &Path) -> Result<u64, StoreError> {
     if !file::check(from)? {
-        return Err(refuse(from, "is not there; store.url names the ledger"));
+        return Err(refuse(from, "does not exist; store.url names the ledger"));
     }
     let disk = |error: std::io::Error| refuse(to, &error.to_string());
-    // The name is taken first, so that two backups do not write to one file.
+    // The name is reserved first, so that two backups do not write to the same file.
     if let Err(error) = private().create_new(true).open(to) {
         return Err(match error.kind() {
-            std::io::ErrorKind::AlreadyExists => refuse(
-                to,
-                "is there already; name a new file, or move that one away",
-            ),
+            std::io::ErrorKind::AlreadyExists => {
+                refuse(to, "already exists; name a new file, or move that one away")
+            }
             _ => disk(error),
         });
     }
@@ -43,7 +42,7 @@ pub(in crate::ledger) fn backup(from: &Path, to: &Path) -> Result<u64, StoreErro
     let copied = copy(from, to, &unfinished);
     if copied.is_err() {
         for path in [&unfinished, to] {
-            // What is wrong is told already.
+            // The original error is already reported.
             let _ = fs::remove_file(path);
         }
     }
@@ -55,12 +54,12 @@ fn copy(from: &Path, to: &Path, unfinished: &Path) -> Result<u64, StoreError> {
     remove_if_there(unfinished).map_err(disk)?;
     let text = unfinished
         .to_str()
-        .ok_or_else(|| refuse(to, "is no name in UTF-8"))?;
+        .ok_or_else(|| refuse(to, "the file name is not valid UTF-8"))?;
     let read = || {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let connection = Connection::open_with_flags(from, flags)?;
         connection.busy_timeout(PATIENCE)?;
-        // One read transaction: page by page, a busy writer would make the copy begin again and again.
+        // A single read transaction: copying page by page would start over whenever a busy writer commits.
         connection.execute("VACUUM INTO ?1", [text])?;
         connection.close().map_err(|(_, error)| error)
     };

@@ -1,4 +1,4 @@
-//! The file: whether it is a ledger, how a new one is made, and who has it.
+//! The ledger's file: checking it, creating it, and locking it.
 
 use std::{
     fs::{self, File, TryLockError},
@@ -16,19 +16,19 @@ use super::{
 };
 use crate::files::{put_in_place, remove_if_there, with_suffix};
 
-/// How long the lock of the file is waited for.
+/// How long to wait for the lock of the file.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Looks at the file's header, without SQLite: whether there is one.
+/// Checks the file's header without SQLite, and returns whether the file exists.
 pub(in crate::ledger::store) fn check(path: &Path) -> Result<bool, StoreError> {
-    // Opening a pipe would wait for somebody to write.
+    // Opening a pipe would block until another process writes to it.
     if let Ok(metadata) = fs::metadata(path)
         && !metadata.is_file()
     {
         let what = if metadata.is_dir() {
             "a directory"
         } else {
-            "no regular file"
+            "not a regular file"
         };
         let text = format!("is {what}; store.url names the ledger's file");
         return Err(refuse(path, &text));
@@ -42,7 +42,7 @@ pub(in crate::ledger::store) fn check(path: &Path) -> Result<bool, StoreError> {
     let read = file.by_ref().take(100).read_to_end(&mut header);
     read.map_err(|error| refuse(path, &format!("{error}; store.url names the ledger's file")))?;
     if header.is_empty() {
-        let text = "is empty: it was cut off (was the disk full?), or was made by hand; restore it from a backup, or remove it to begin a new ledger, with counters from 0";
+        let text = "is empty: it was truncated (was the disk full?) or created by hand; restore it from a backup, or remove it to start a new ledger with counters at 0";
         return Err(refuse(path, text));
     }
     let number = |at: usize| {
@@ -54,17 +54,17 @@ pub(in crate::ledger::store) fn check(path: &Path) -> Result<bool, StoreError> {
     if !header.starts_with(b"SQLite format 3\0") {
         return Err(refuse(
             path,
-            "is no SQLite database; it is damaged, or store.url names the wrong file",
+            "is not an SQLite database; it is damaged, or store.url names the wrong file",
         ));
     }
     if header.len() < 100 {
-        let text = "is damaged (it ends in its header); restore it from a backup, or move it away to begin a new ledger";
+        let text = "is damaged (it ends within its header); restore it from a backup, or move it away to start a new ledger";
         return Err(refuse(path, text));
     }
     if number(68) != APPLICATION_ID {
         return Err(refuse(
             path,
-            "is another program's database; store.url has to name a file of its own",
+            "is the database of another program; store.url must name a separate file",
         ));
     }
     match number(60) {
@@ -93,8 +93,8 @@ pub(in crate::ledger::store) fn check(path: &Path) -> Result<bool, StoreError> {
     Ok(true)
 }
 
-/// Makes a new ledger. It has its name only once it is whole and on disk: an empty file of that name
-/// is then always one that has lost what was in it.
+/// Creates a new ledger. It gets its final name only once it is complete and on disk, so that an empty file
+/// of that name has always lost its contents.
 pub(in crate::ledger::store) fn create(path: &Path) -> Result<(), StoreError> {
     let path = &target(path);
     let new = &with_suffix(path, ".new");
@@ -106,7 +106,7 @@ pub(in crate::ledger::store) fn create(path: &Path) -> Result<(), StoreError> {
             ),
         )
     };
-    // What an earlier start left half-made.
+    // Removes an unfinished file of an earlier start.
     remove_if_there(new).map_err(disk)?;
     let make = || {
         let connection = Connection::open(new)?;
@@ -117,15 +117,15 @@ pub(in crate::ledger::store) fn create(path: &Path) -> Result<(), StoreError> {
         connection.close().map_err(|(_, error)| error)
     };
     make().map_err(failed(path))?;
-    // What is counted is nobody else's business; what SQLite puts beside the file gets the same rights.
+    // Only the owner may read the ledger; SQLite gives its auxiliary files the same permissions.
     fs::set_permissions(new, fs::Permissions::from_mode(0o600)).map_err(disk)?;
     put_in_place(new, path).map_err(disk)
 }
 
-/// Where a symbolic link leads, also one to a file that is not there yet.
+/// Resolves symbolic links, including those to a file that does not exist yet.
 fn target(path: &Path) -> PathBuf {
     let mut path = path.to_owned();
-    // The system follows no more of them either.
+    // The operating system has the same limit.
     for _ in 0..40 {
         let Ok(next) = fs::read_link(&path) else {
             break;
@@ -135,11 +135,11 @@ fn target(path: &Path) -> PathBuf {
     path
 }
 
-/// Locks the file itself, under whatever name it was opened: links lead to the same one.
+/// Locks the file itself, so that different names (links) of the file share one lock.
 pub(in crate::ledger::store) fn lock(path: &Path) -> Result<File, StoreError> {
     let file = File::options().read(true).write(true).open(path);
     let file = file.map_err(|error| refuse(path, &error.to_string()))?;
-    // One that this process has just left is closed a moment later.
+    // A ledger that this process has just closed may be unlocked a moment later.
     let patience = Instant::now() + PATIENCE;
     loop {
         match file.try_lock() {
@@ -150,7 +150,7 @@ pub(in crate::ledger::store) fn lock(path: &Path) -> Result<File, StoreError> {
             Err(TryLockError::WouldBlock) => {
                 return Err(refuse(
                     path,
-                    "another delivery-exporter has this store, under another name (a link to it); stop it first, and give each its own store.url",
+                    "another delivery-exporter uses this store under another name (a link to it); stop it first, and give each its own store.url",
                 ));
             }
             Err(TryLockError::Error(error)) => return Err(refuse(path, &error.to_string())),

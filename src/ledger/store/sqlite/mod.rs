@@ -1,6 +1,6 @@
-//! The embedded store: one SQLite file, one thread that owns it.
+//! The embedded store: an SQLite file, which one thread owns.
 //!
-//! Transactions that wait together share one commit, and so one sync of the disk.
+//! Waiting transactions share one commit, and so one sync to disk.
 
 mod backup;
 mod file;
@@ -36,7 +36,7 @@ use schema::examine;
 pub(in crate::ledger::store) use schema::part_table;
 use writer::{Job, Writer};
 
-/// How long another program's lock is waited for.
+/// How long to wait for another program's lock.
 const BUSY: Duration = Duration::from_secs(2);
 
 /// The store.
@@ -56,7 +56,7 @@ pub(in crate::ledger::store) fn failed(path: &Path) -> impl Fn(rusqlite::Error) 
                 "; another program holds it: end that program's transaction"
             }
             Some(rusqlite::ErrorCode::DatabaseCorrupt | rusqlite::ErrorCode::NotADatabase) => {
-                "; it is damaged: restore it from a backup, or move it away to begin a new ledger"
+                "; it is damaged: restore it from a backup, or move it away to start a new ledger"
             }
             _ => "",
         };
@@ -69,12 +69,12 @@ pub(in crate::ledger::store) fn refuse(path: &Path, text: &str) -> StoreError {
 }
 
 impl Sqlite {
-    /// Opens the file, and makes it if there is none.
+    /// Opens the file, and creates it if it does not exist.
     ///
     /// # Errors
     ///
-    /// It is damaged, another program's, of a later version, or cannot be written to; then it is
-    /// left as it is.
+    /// The file is damaged, belongs to another program or a later version, or cannot be written to; then it
+    /// is not changed.
     pub(in crate::ledger) fn open(path: &Path) -> Result<Sqlite, StoreError> {
         let exists = file::check(path)?;
         if let Some(directory) = path.parent().filter(|own| !own.as_os_str().is_empty()) {
@@ -101,11 +101,11 @@ impl Sqlite {
         Sqlite::start(path, connection, parts, Some(lock))
     }
 
-    /// Opens the file to read it, while another process may write to it; `None`: there is none.
+    /// Opens the file for reading while another process may write to it; `None` if it does not exist.
     ///
     /// # Errors
     ///
-    /// It is another program's, of a later version, or cannot be read.
+    /// The file belongs to another program or a later version, or cannot be read.
     pub(in crate::ledger) fn open_to_read(path: &Path) -> Result<Option<Sqlite>, StoreError> {
         if !file::check(path)? {
             return Ok(None);
@@ -114,7 +114,7 @@ impl Sqlite {
         Sqlite::start(path, connection, Vec::new(), None).map(Some)
     }
 
-    /// Gives the connection to a thread of its own.
+    /// Moves the connection to its own thread.
     fn start(
         path: &Path,
         connection: Connection,
@@ -144,7 +144,7 @@ impl Sqlite {
     ) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let job = Job::Run(Box::new(move |memory| {
-            // Whoever asked may have gone.
+            // The caller may have been cancelled.
             let _ = reply.send(work(memory));
         }));
         self.send(job)?;
@@ -161,33 +161,34 @@ impl Sqlite {
     fn gone(&self) -> StoreError {
         refuse(
             &self.path,
-            "the thread that writes it has ended; restart the exporter",
+            "its writer thread has ended; restart the exporter",
         )
     }
 }
 
-/// A connection that writes nothing.
+/// A read-only connection.
 fn read_only(path: &Path) -> Result<Connection, StoreError> {
     let failed = failed(path);
-    // Each is used by one thread: a lock for every column that is read is half of reading a ledger.
+    // Each connection is used by one thread, so SQLite's mutex is unnecessary; locking it for every column
+    // takes half of the time of reading a ledger.
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(&failed)?;
     connection.busy_timeout(BUSY).map_err(&failed)?;
     Ok(connection)
 }
 
-/// As [`super::Store`] says of each.
+/// The methods are documented at [`super::Store`].
 impl Sqlite {
     pub(in crate::ledger) async fn account(
         &self,
         account: &Arc<str>,
         replica: &Arc<str>,
     ) -> Result<AccountRows, StoreError> {
-        // What is on its way to the file is there after this, also that of a caller that has gone.
+        // Waits for all queued writes, including those of cancelled callers.
         self.run(|_| Ok(())).await?;
         let (account, replica) = (account.clone(), replica.clone());
         let path = self.path.clone();
-        // Over a connection of its own: the accounts of a process that starts are read side by side.
+        // On a separate connection, so that a starting process reads its accounts in parallel.
         let read = on_disk(move || {
             let mut connection = read_only(&path)?;
             let transaction = connection.transaction().map_err(failed(&path))?;
@@ -207,7 +208,7 @@ impl Sqlite {
         answer.await.unwrap_or_else(|_| Err(self.gone()))
     }
 
-    /// Gives a transaction to the thread, which finishes it.
+    /// Sends a transaction to the writer thread, which finishes it.
     pub(in crate::ledger) fn enqueue(
         &self,
         transaction: Box<dyn Transaction>,
@@ -258,7 +259,7 @@ impl Sqlite {
             registered: rows,
             ..WriteSet::default()
         };
-        // As a transaction, it shares its commit with others that wait.
+        // Runs as a transaction, to share its commit with other waiting ones.
         self.transact(ReadSet::default(), move |_| (writes, ()))
             .await
     }

@@ -1,5 +1,5 @@
-//! Digests and what is remembered under them, in tables by age. A closed part never changes, and has
-//! a filter that says what it cannot hold.
+//! Deduplication data by digest, in tables partitioned by age. A closed partition never changes, and has a
+//! filter that excludes most digests that it does not contain.
 
 use std::collections::HashSet;
 
@@ -11,18 +11,18 @@ use super::{
 };
 use crate::providers::Digest;
 
-/// One table of digests.
+/// One partition.
 pub(super) struct Part {
     pub(super) id: i64,
     opened_at: i64,
     pub(super) touched_at: i64,
-    /// The first bytes of the digests in the open one: most that is looked for is in no part.
+    /// The first bytes of the digests in the open partition, because most lookups find nothing.
     open: HashSet<u64>,
-    /// Of a closed one.
+    /// The filter of a closed partition.
     filter: Option<Filter>,
 }
 
-/// The parts of a file, oldest first; the last one is open.
+/// Loads the partitions of a file, oldest first; the last one is open.
 pub(super) fn load(connection: &Connection) -> rusqlite::Result<Vec<Part>> {
     let mut parts = Vec::new();
     {
@@ -53,14 +53,14 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Vec<Part>> {
     Ok(parts)
 }
 
-/// A digest is uniform in every byte: the first eight tell nearly all of them apart.
+/// A digest is uniformly distributed, so its first eight bytes distinguish nearly all digests.
 fn first_bytes(digest: &[u8]) -> Option<u64> {
     digest
         .first_chunk::<8>()
         .map(|own| u64::from_le_bytes(*own))
 }
 
-/// What is remembered under a digest: the newest part that has it.
+/// The data of a digest, from the newest partition that contains it.
 pub(super) fn recall(
     transaction: &Transaction<'_>,
     parts: &[Part],
@@ -88,7 +88,7 @@ pub(super) fn recall(
     Ok(None)
 }
 
-/// Keeps memories in the open part; in the order of their digests, which spares the cache.
+/// Stores data in the open partition, sorted by digest for better use of the cache.
 pub(super) fn remember(
     transaction: &Transaction<'_>,
     parts: &mut Vec<Part>,
@@ -142,7 +142,7 @@ pub(super) fn remember(
     Ok(())
 }
 
-/// Nothing more is written to the part: it gets its filter.
+/// Closes the partition, and builds its filter.
 fn close(transaction: &Transaction<'_>, part: &mut Part) -> rusqlite::Result<()> {
     let mut digests: Vec<Vec<u8>> = Vec::new();
     {

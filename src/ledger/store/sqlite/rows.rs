@@ -45,7 +45,7 @@ pub(super) fn apply(
     for (application, dataset, at) in &batch.births {
         transaction
             .prepare_cached(
-                // One that is later, or of a clock that was not set, was wrong.
+                // A stored time that is later, or from an unset clock, was wrong.
                 "INSERT INTO births VALUES (?1, ?2, ?3, ?4)
                  ON CONFLICT (account, application, dataset) DO UPDATE SET at = excluded.at
                  WHERE at > excluded.at OR at < 1577836800000",
@@ -125,7 +125,7 @@ pub(super) fn apply(
 
 pub(super) fn amount(text: &str, column: usize) -> rusqlite::Result<Amount> {
     Amount::parse(text).ok_or_else(|| {
-        let problem = format!("{text:?} is no amount");
+        let problem = format!("{text:?} is not an amount");
         rusqlite::Error::FromSqlConversionFailure(
             column,
             rusqlite::types::Type::Text,

@@ -1,15 +1,15 @@
-//! The tables, and whether they are whole.
+//! The tables, and the check for damage.
 
 use std::{path::Path, thread};
 
 use super::{StoreError, failed, read_only, refuse};
 
-/// Says in the file's header that it is a ledger: "DELV".
+/// Marks the file as a ledger in its header: "DELV".
 pub(super) const APPLICATION_ID: i32 = 0x4445_4C56;
 /// The version of the tables.
 pub(super) const SCHEMA: i32 = 1;
 
-/// What makes the tables of a new ledger.
+/// The statements that create the tables of a new ledger.
 pub(super) const TABLES: &str = "
 CREATE TABLE births (
     account TEXT NOT NULL, application TEXT NOT NULL, dataset TEXT NOT NULL, at INTEGER NOT NULL,
@@ -50,8 +50,8 @@ CREATE TABLE parts (
 );
 ";
 
-/// The tables in which damage is looked for: two halves of about the same length, which two threads
-/// read. Not the memory of reports: it is large, and a damaged part shows itself when it is read.
+/// The tables to check for damage, in two groups of about the same size for two threads. The deduplication
+/// data is not included: it is large, and damage shows when a partition is read.
 const EXAMINED: [&[&str]; 2] = [
     &["counters"],
     &[
@@ -65,13 +65,13 @@ const EXAMINED: [&[&str]; 2] = [
     ],
 ];
 
-/// Looks for damage without writing.
+/// Checks for damage without writing.
 pub(super) fn examine(path: &Path) -> Result<(), StoreError> {
     let halves = EXAMINED.map(|tables| move || examine_tables(path, tables));
     let [first, second] = thread::scope(|scope| {
         halves.map(|half| scope.spawn(half)).map(|half| {
             half.join()
-                .unwrap_or_else(|_| Err(refuse(path, "cannot be examined")))
+                .unwrap_or_else(|_| Err(refuse(path, "cannot be checked for damage")))
         })
     });
     first.and(second)
@@ -88,7 +88,7 @@ fn examine_tables(path: &Path, tables: &[&str]) -> Result<(), StoreError> {
             .map_err(&failed)?;
         if found != "ok" {
             let text = format!(
-                "is damaged ({}); restore it from a backup, or move it away to begin a new ledger",
+                "is damaged ({}); restore it from a backup, or move it away to start a new ledger",
                 found.lines().next().unwrap_or_default()
             );
             return Err(refuse(path, &text));
@@ -97,7 +97,7 @@ fn examine_tables(path: &Path, tables: &[&str]) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What makes the table of one part of the memory of reports.
+/// The statement that creates the table of one partition.
 pub(in crate::ledger::store) fn part_table(name: &str) -> String {
     format!("CREATE TABLE {name} (digest BLOB PRIMARY KEY, memory BLOB NOT NULL) WITHOUT ROWID")
 }

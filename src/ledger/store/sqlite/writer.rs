@@ -1,4 +1,4 @@
-//! The thread that owns the connection, and what it does.
+//! The thread that owns the connection, and its jobs.
 
 use std::{fs::File, path::PathBuf, sync::mpsc};
 
@@ -10,29 +10,29 @@ use super::{
     rows::{apply, tell},
 };
 
-/// So many transactions share a commit at most.
+/// The maximum number of transactions that share a commit.
 const SHARED: usize = 64;
 
-/// What the thread does.
+/// A job of the thread.
 pub(super) enum Job {
     Transact(Box<dyn Transaction>),
-    /// Anything else, by itself.
+    /// Any other work, executed on its own.
     Run(Box<dyn FnOnce(&mut Writer) + Send>),
 }
 
-/// The connection, and what is known of the parts of the memory.
+/// The connection, and the state of the partitions.
 pub(super) struct Writer {
     pub(super) connection: Connection,
     pub(super) path: PathBuf,
     /// Oldest first; the last one is open.
     pub(super) parts: Vec<Part>,
-    /// Held until the connection is closed, which stands above: closing any file of a database takes
-    /// the connection's own locks away.
+    /// Must be dropped after the connection, which is declared above: closing any file descriptor of the
+    /// database releases the connection's own locks.
     pub(super) _lock: Option<File>,
 }
 
 impl Writer {
-    /// Works until nobody can send a job any more.
+    /// Works until all senders are dropped.
     pub(super) fn work(mut self, queue: &mpsc::Receiver<Job>) {
         while let Ok(first) = queue.recv() {
             let mut next = Some(first);
@@ -61,7 +61,7 @@ impl Writer {
     fn commit(&mut self, mut group: Vec<Box<dyn Transaction>>) {
         let outcome = self.try_commit(&mut group).map_err(failed(&self.path));
         if outcome.is_err() {
-            // What is known of the parts may be what was not committed.
+            // The state of the partitions may include uncommitted changes.
             if let Ok(parts) = parts::load(&self.connection) {
                 self.parts = parts;
             }

@@ -50,10 +50,7 @@ fn push(json: &str) -> Counts {
 
 #[test]
 fn the_vendors_example_is_read_whole() {
-    let json = r#"{"RequestId": "CF195C34", "PushStats": {"PushStat": [{"MessageId": "510427",
-            "DeletedCount": 10, "OpenedCount": 30, "SmsReceiveSuccessCount": 0, "SmsSkipCount": 0,
-            "SmsReceiveFailedCount": 0, "SmsFailedCount": 0, "ReceivedCount": 60, "SentCount": 100,
-            "SmsSentCount": 0, "AcceptCount": 120}]}}"#;
+    let json = include_str!("../fixtures/messages-example.json");
     let snapshot = read(json).unwrap().unwrap();
     assert_eq!(
         snapshot.totals[0].counts,

@@ -5,7 +5,9 @@ use super::*;
 fn read(json: &str) -> (Result<Option<Snapshot>, String>, Vec<String>) {
     let mut fields = Vec::new();
     let mut note = |field: &str| fields.push(field.to_owned());
-    let snapshot = snapshot(json, Arc::from("1"), Timestamp::UNIX_EPOCH, &mut note);
+    let message = WholeMessage::read(json);
+    let snapshot = message
+        .and_then(|message| snapshot(&message, Arc::from("1"), Timestamp::UNIX_EPOCH, &mut note));
     (snapshot, fields)
 }
 
@@ -20,14 +22,9 @@ fn every_declared_field_is_read_as_its_measure() {
 
 #[test]
 fn every_level_is_read_in_both_spellings_and_never_added_up() {
-    let json = r#"{"plan_id": "spring-sale", "pushContent": {"secret": "text"},
-            "targets": 11, "sent": 11, "delivered": 10, "impressions": 8, "clicks": 2,
-            "sub": {"notification": {"target": 1600, "sent": 1440, "delivered": 1280, "impressions": 1120, "click": 0,
-                "sub_android": {"engageLab_android": {"targets": 100, "sent": 90, "delivered": 80, "impressions": 70, "clicks": 0}},
-                "sub_hmos": {"engageLab_hmos": {"targets": 20, "sent": 20}},
-                "sub_fuchsia": {"New": {"sent": "7", "delivered": null}}},
-              "message": {}, "voip": {"targets": 41, "target_converted": 3}}}"#;
-    let (snapshot, fields) = read(json);
+    let answer = include_str!("../fixtures/messages-every-level.json");
+    let answer: Object<'_> = serde_json::from_str(answer).unwrap();
+    let (snapshot, fields) = read(answer["1613113584"].get());
     let snapshot = snapshot.unwrap().unwrap();
     assert_eq!(snapshot.campaign.as_deref(), Some("spring-sale"));
     assert_eq!(
@@ -204,14 +201,10 @@ fn a_message_of_which_nothing_is_known_is_no_message() {
 #[test]
 fn an_answer_has_a_shape() {
     let shape = |json: &str| {
-        let answer: Object<'_> = serde_json::from_str(json).unwrap();
-        has_shape(&answer, ["1613113584", "x"].iter())
+        let batch = Batch::parse(json.as_bytes()).unwrap();
+        batch.has_shape(["1613113584"].into_iter())
     };
-    for good in [
-        "{}",
-        r#"{"x": {}, "status": "ok"}"#,
-        r#"{"1613113584": {}, "7": {}}"#,
-    ] {
+    for good in ["{}", r#"{"1613113584": {}, "7": {}}"#] {
         assert!(shape(good), "{good}");
     }
     for bad in [
@@ -258,4 +251,59 @@ fn a_message_type_is_one_in_every_spelling() {
         fields,
         ["sub.notification", "sub.notification.sub_ios.apns"]
     );
+}
+
+/// What each message of an answer is, and what is not known, read at once and part by part.
+#[test]
+fn an_answer_that_is_read_at_once_says_what_its_parts_say() {
+    let good = r#""7": {"sent": 5, "sub": {"voip": {"sent": 3, "x": 1}}}"#;
+    for (rest, is_at_once) in [
+        (r#""8": {"sent": 1, "sent": 2}, "8": {"sent": 3}"#, true),
+        (r#""8": null, "9": {"sub": []}"#, true),
+        (r#""status": "ok", "made 2026": {"sent": [1, {}]}"#, true),
+        (
+            r#""8": {"pushContent": "\u0041"}, "9": {"plan_id": {}, "sent": -1}"#,
+            true,
+        ),
+        (r#""8": [], "9": {"sent": 3}"#, false),
+        (r#""8": "x", "9": 7"#, false),
+        (r#""8": {"sent": 1e999}, "9": {"sent": 3}"#, false),
+        (r#""8": {"\ud800": 1}, "9": {"sent": 3}"#, false),
+    ] {
+        let json = format!("{{{good}, {rest}}}");
+        assert_eq!(
+            serde_json::from_str::<Batch<'_>>(&json).is_ok(),
+            is_at_once,
+            "{json}"
+        );
+        let parts: Object<'_> = serde_json::from_str(&json).unwrap();
+        let mut batch = Batch::parse(json.as_bytes()).unwrap();
+        for id in ["7", "8", "9"] {
+            let mut fields = Vec::new();
+            let mut note = |field: &str| fields.push(field.to_owned());
+            let id: Arc<str> = Arc::from(id);
+            let whole = batch.take(&id, Timestamp::UNIX_EPOCH, &mut note);
+            let part = parts.get(&*id).map(|raw| {
+                let (snapshot, fields) = read(raw.get());
+                let own = |snapshot| Snapshot {
+                    asked: id.clone(),
+                    id: id.clone(),
+                    ..snapshot
+                };
+                (snapshot.map(|snapshot| snapshot.map(own)), fields)
+            });
+            assert_eq!(whole.map(|whole| (whole, fields)), part, "{id} {json}");
+            assert!(
+                batch
+                    .take(&id, Timestamp::UNIX_EPOCH, &mut |_| {})
+                    .is_none()
+            );
+        }
+        let others = parts.keys().filter(|name| !is_id(name));
+        assert!(batch.others.keys().eq(others), "{json}");
+    }
+    for none in ["", "[]", "null", "7", "{\"7\": }", "{} x"] {
+        assert!(Batch::parse(none.as_bytes()).is_err(), "{none}");
+    }
+    assert!(Batch::parse(b"{\"7\": {\"pushContent\": \"\xff\"}}").is_err());
 }

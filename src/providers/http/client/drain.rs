@@ -8,7 +8,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use super::{Attempts, Broken, Http, HttpAnswer, Next, Outcome, Request, Verdict, store_failure};
+use super::{
+    Http, HttpAnswer, Request, Verdict,
+    attempts::{Attempts, Next, Outcome},
+    broken::{Broken, store_failure},
+};
 use crate::{
     model::Dataset,
     providers::{

@@ -4,7 +4,7 @@ use std::{io, sync::Arc};
 
 use futures_util::future::BoxFuture;
 
-use super::{Broken, Http, Request};
+use super::{Http, Request, broken::Broken};
 use crate::providers::{Failure, FailureKind, RequestCode};
 
 /// Answers a request in memory. An error is a connection that breaks before the answer begins; the

@@ -1,10 +1,12 @@
 //! Bounces and the log, round by round.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Mutex, time::Duration};
 
 use super::*;
-use crate::model::EventKind;
-use crate::providers::pushwoosh::vendor;
+use crate::{
+    model::EventKind,
+    providers::{HistoryQuery, HistoryRecord, Scope},
+};
 
 /// A bounce per hour of November 2026.
 fn bounces() -> Vec<Value> {
@@ -16,8 +18,9 @@ fn bounces() -> Vec<Value> {
 }
 
 fn between(rows: &[Value], field: &str, from: &Value, to: &Value) -> Vec<Value> {
-    let time =
-        |value: &Value| -> Timestamp { super::identity::instant(value.as_str().unwrap()).unwrap() };
+    let time = |value: &Value| -> Timestamp {
+        crate::providers::json::time(value.as_str().unwrap()).unwrap()
+    };
     let within = |row: &&Value| time(&row[field]) > time(from) && time(&row[field]) < time(to);
     rows.iter().filter(within).cloned().collect()
 }
@@ -161,14 +164,15 @@ async fn a_broken_row_costs_no_other_and_is_a_failure() {
     assert_eq!(round.distinct(), 15 + 24 + 1);
     // Reading them again would not help.
     assert_eq!(cursor, "2026-11-26T08:30:00Z".parse().ok());
-    assert!(bench.notes.unknown.lock().unwrap().contains("e-mail"));
+    assert!(bench.unknown().contains("e-mail"));
 }
 
 /// An event per minute, told in pages of 5 along tokens.
-fn log_script(until: &'static str) -> impl Fn(&str, &Value) -> Scripted {
+fn log_script(until: &'static str) -> impl Fn(&str, &Value) -> Said {
     let end: Timestamp = until.parse().unwrap();
     move |_, request| {
-        let time = |name: &str| super::identity::instant(request[name].as_str().unwrap()).unwrap();
+        let time =
+            |name: &str| crate::providers::json::time(request[name].as_str().unwrap()).unwrap();
         let (from, to) = (
             time("date_from").as_second(),
             time("date_to").min(end).as_second(),
@@ -344,7 +348,7 @@ async fn a_broken_event_costs_no_other() {
         "2 of the events of the log cannot be read"
     );
     assert_eq!(cursor, "2026-11-26T08:00:00Z".parse().ok());
-    assert!(bench.notes.unknown.lock().unwrap().contains("next"));
+    assert!(bench.unknown().contains("next"));
 }
 
 #[tokio::test]

@@ -93,14 +93,7 @@ async fn a_message_without_conversions_is_not_yet_and_a_refused_one_is_its_own()
     let (observed, result) = bench.named(vendor::INTERVALS, &["A"]).await;
     result.unwrap();
     assert!(matches!(&observed[0], Observation::Figures { figures, .. } if figures.len() == 1));
-    assert!(
-        bench
-            .notes
-            .unknown
-            .lock()
-            .unwrap()
-            .contains("conversion.events.new")
-    );
+    assert!(bench.unknown().contains("conversion.events.new"));
 }
 
 #[tokio::test]

@@ -1,8 +1,7 @@
 //! The list of messages, and messages by name.
 
 use super::*;
-use crate::providers::Refusal;
-use crate::providers::pushwoosh::vendor;
+use crate::providers::{Refusal, Scope};
 
 #[tokio::test]
 async fn the_list_finds_every_message_whatever_the_order_and_the_length_of_pages() {
@@ -131,7 +130,7 @@ async fn a_row_without_a_name_costs_no_other_and_is_a_failure() {
         Some(Observation::MessageFailed { .. })
     ));
     assert_eq!(result.unwrap_err().kind, FailureKind::Decode);
-    assert!(bench.notes.unknown.lock().unwrap().contains("took"));
+    assert!(bench.unknown().contains("took"));
 }
 
 #[tokio::test]

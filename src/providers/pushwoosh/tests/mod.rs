@@ -4,98 +4,62 @@ mod events;
 mod figures;
 mod messages;
 
-use std::{collections::BTreeSet, path::Path, sync::PoisonError, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use axum::{Router, extract::Request as AxumRequest, response::IntoResponse};
 use delivery_clock::{Clock, ManualClock};
-use serde_json::json;
+use jiff::Timestamp;
+use serde_json::{Value, json};
 
-use super::*;
+use super::vendor;
 use crate::{
-    config::{self, Config},
-    model::{Application, Event, Message},
-    providers::{Observation, Observer, RequestCode},
+    model::{Application, Dataset, Event, Message},
+    providers::{
+        Failure, FailureKind, ListQuery, MessagesQuery, Observation, Provider, WholeQuery,
+        scripted::{Received, Scripted, reply},
+    },
 };
 
-/// Fields that were not known, and how often requests were tried again.
-#[derive(Default)]
-struct Notes {
-    unknown: Mutex<BTreeSet<String>>,
-}
-
-impl Observer for Notes {
-    fn request(&self, _: Dataset, _: RequestCode) {}
-    fn retry(&self, _: Dataset) {}
-    fn rate_limited(&self, _: Dataset) {}
-    fn unknown_field(&self, _: Dataset, field: &str) {
-        self.unknown.lock().unwrap().insert(field.to_owned());
-    }
-}
-
-type Requests = Arc<Mutex<Vec<Value>>>;
-
 struct Bench {
-    provider: Pushwoosh,
-    notes: Arc<Notes>,
-    /// The bodies of all requests.
-    requests: Requests,
+    provider: Arc<dyn Provider>,
+    vendor: Scripted,
     hand: ManualClock,
     application: Application,
 }
 
 /// The status of an answer, and its body.
-type Scripted = (u16, Value);
+type Said = (u16, Value);
+
+fn body_of(request: &Received) -> Value {
+    serde_json::from_slice(&request.body).unwrap()
+}
 
 impl Bench {
     /// A provider whose vendor answers as `script` says, which knows the last part of the path and
     /// the request's body.
     async fn new(
         now: &str,
-        script: impl Fn(&str, &Value) -> Scripted + Send + Sync + 'static,
+        script: impl Fn(&str, &Value) -> Said + Send + Sync + 'static,
     ) -> Bench {
-        let (requests, script) = (Requests::default(), Arc::new(script));
-        let seen = requests.clone();
-        let answer = move |request: AxumRequest| {
-            let (seen, script) = (seen.clone(), script.clone());
-            async move {
-                let path = request.uri().path().to_owned();
-                let body = axum::body::to_bytes(request.into_body(), 1 << 20)
-                    .await
-                    .unwrap();
-                let body: Value = serde_json::from_slice(&body).unwrap();
-                let last = path.rsplit('/').next().unwrap_or_default();
-                let (status, answer) = script(last, &body);
-                seen.lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(body);
-                let status = http::StatusCode::from_u16(status).unwrap();
-                (
-                    status,
-                    [("content-type", "application/json")],
-                    answer.to_string(),
-                )
-                    .into_response()
-            }
+        let answer = move |request: &Received| {
+            let last = request.target.rsplit('/').next().unwrap_or_default();
+            let (status, answer) = script(last, &body_of(request));
+            reply(status, &answer.to_string()).header("content-type", "application/json")
         };
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let router = Router::new().fallback(answer);
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        let text = format!(
-            "providers: [{{name: a, type: pushwoosh, base_url: 'http://{address}', credentials: {{api_token: t}},
-              rate_limit: {{requests_per_second: 1000000, burst: 100000}}, applications: [{{id: app}}], messages: {{static: ['A']}}}}]"
-        );
-        let config: Config = config::parse(Path::new("config.yaml"), &text, &|_| None).unwrap();
+        let entry = json!({"type": "pushwoosh", "credentials": {"api_token": "t"},
+            "applications": [{"id": "app"}], "messages": {"static": ["A"]}});
         let (clock, hand) = Clock::manual(now.parse().unwrap());
-        let notes = Arc::new(Notes::default());
-        let http = Http::new(&config.accounts[0], clock, notes.clone()).unwrap();
+        let vendor = Scripted::start_with(entry, clock, answer).await;
         Bench {
-            provider: Pushwoosh::new(http, &(&config.accounts[0]).into()),
-            notes,
-            requests,
+            provider: vendor.provider.clone(),
             hand,
-            application: config.accounts[0].applications[0].clone(),
+            application: vendor.application(),
+            vendor,
         }
+    }
+
+    /// The fields that were not known.
+    fn unknown(&self) -> BTreeSet<String> {
+        self.vendor.unknown().into_iter().collect()
     }
 
     async fn list(&self, since: &str) -> (Vec<Observation>, Result<(), Failure>) {
@@ -177,8 +141,10 @@ impl Bench {
         panic!("the round does not end");
     }
 
+    /// The bodies of the requests since this was last asked.
     fn requests(&self) -> Vec<Value> {
-        std::mem::take(&mut self.requests.lock().unwrap())
+        let received = std::mem::take(&mut *self.vendor.received.lock().unwrap());
+        received.iter().map(body_of).collect()
     }
 }
 
@@ -228,6 +194,19 @@ fn listed(observed: &[Observation]) -> Vec<&str> {
         _ => None,
     });
     listed.collect()
+}
+
+#[tokio::test]
+async fn the_token_is_sent_with_each_request_and_what_is_asked_for_is_json() {
+    let bench = Bench::new("2026-11-26T08:00:00Z", |_, _| (200, json!({"items": []}))).await;
+    bench.list("2026-11-20T00:00:00Z").await.1.unwrap();
+    let received = bench.vendor.received.lock().unwrap();
+    for request in received.iter() {
+        assert_eq!(request.method, http::Method::POST);
+        assert_eq!(request.headers["authorization"], "Api t");
+        assert_eq!(request.headers["content-type"], "application/json");
+    }
+    assert!(!received.is_empty());
 }
 
 #[tokio::test]

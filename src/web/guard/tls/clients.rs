@@ -21,7 +21,7 @@ use x509_cert::{
 use super::certificates;
 use crate::config::{ClientAuth, WebTls};
 
-/// What looks at the certificates of clients; `None`: no client is asked for one.
+/// The verifier of client certificates; `None` if clients are not asked for one.
 pub(super) fn verifier(
     tls: &WebTls,
     provider: &Arc<CryptoProvider>,
@@ -41,7 +41,7 @@ pub(super) fn verifier(
     };
     let trusted = match authorities {
         Some(authorities) => authorities,
-        // As in Go: without an authority of one's own, those of the system are asked.
+        // As in Go: without a configured authority, the system's authorities are used.
         None if verifies => rustls_native_certs::load_native_certs().certs,
         None => Vec::new(),
     };
@@ -63,7 +63,7 @@ pub(super) fn verifier(
     };
     Ok(Some(Arc::new(Clients {
         provider: provider.clone(),
-        // Whoever may connect by name has to have one.
+        // A client that must match an allowed name needs a certificate.
         mandatory: mandatory || tls.allowed_sans.is_some(),
         verifies,
         chains,
@@ -73,14 +73,14 @@ pub(super) fn verifier(
     })))
 }
 
-/// Looks at a client's certificate; that the client has its key is seen to by the handshake.
+/// Verifies a client's certificate. The handshake verifies that the client has the key.
 #[derive(Debug)]
 struct Clients {
     provider: Arc<CryptoProvider>,
     mandatory: bool,
-    /// Whether a certificate has to be signed by one that is trusted.
+    /// Whether a certificate must be signed by a trusted authority.
     verifies: bool,
-    /// What verifies that; `None`: nobody is trusted.
+    /// The verifier of the chain; `None` if no authority is trusted.
     chains: Option<Arc<dyn ClientCertVerifier>>,
     trusted: Vec<CertificateDer<'static>>,
     hints: Vec<DistinguishedName>,
@@ -88,8 +88,8 @@ struct Clients {
 }
 
 impl Clients {
-    /// A certificate that is trusted itself needs nobody to sign it, as in Go: the client's own,
-    /// self-signed, is then the whole of `client_ca_file`.
+    /// A certificate that is itself listed as trusted needs no other signature, as in Go: `client_ca_file`
+    /// can then consist of the client's self-signed certificate.
     fn is_trusted_itself(&self, own: &CertificateDer<'_>, now: UnixTime) -> bool {
         self.trusted.iter().any(|trusted| trusted == own)
             && Certificate::from_der(own).is_ok_and(|certificate| {
@@ -161,8 +161,8 @@ impl ClientCertVerifier for Clients {
     }
 }
 
-/// The names of a certificate as `client_allowed_sans` writes them: of hosts, mailboxes, addresses
-/// and URIs. `None`: it cannot be read.
+/// The names of a certificate in the form of `client_allowed_sans`: hosts, mailboxes, IP addresses and URIs.
+/// `None` if the certificate cannot be parsed.
 fn subject_alternative_names(certificate: &CertificateDer<'_>) -> Option<Vec<String>> {
     let certificate = Certificate::from_der(certificate).ok()?;
     let Some((_, names)) = certificate.tbs_certificate.get::<SubjectAltName>().ok()? else {

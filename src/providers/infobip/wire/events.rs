@@ -5,11 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{errors::object, reports::Spelled};
+use super::{reports::Spelled, status::StatusFields};
 use crate::{
     model::{BounceKind, Event, EventKind, Measure},
     providers::{
         digest::digest,
+        infobip::errors::object,
         json::{Text, time},
     },
 };
@@ -38,7 +39,7 @@ pub(super) enum DecodedEvent {
 pub(super) fn read(account: &str, raw: &RawValue, whole: Option<&[u8]>) -> Option<DecodedEvent> {
     let wire = object::<Wire<'_>>(Some(raw))?;
     let kind = wire.notification_type.get()?.trim().to_ascii_uppercase();
-    if kind.is_empty() || object::<super::status::StatusFields>(wire.status).is_some() {
+    if kind.is_empty() || object::<StatusFields>(wire.status).is_some() {
         return None;
     }
     let measure = match kind.as_str() {

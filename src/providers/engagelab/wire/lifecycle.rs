@@ -4,15 +4,15 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
-use super::wire::has_shape;
+use super::has_shape;
 use crate::{
     model::{AppMetric, AppMetricKind},
-    providers::json::{Object, Text, problem},
+    providers::json::{Object, Text},
     secret::Secret,
 };
 
 /// The vendor takes 1000 ids; a URL of so many is more than many servers take.
-pub(super) const DEVICES: usize = 200;
+pub(in crate::providers::engagelab) const DEVICES: usize = 200;
 /// The status of a device that the vendor answers with an error text.
 const ERROR: &str = "error";
 /// The status of a device that the answer leaves out.
@@ -20,19 +20,18 @@ const UNKNOWN: &str = "unknown";
 
 /// How many devices are in each status.
 #[derive(Default)]
-pub(super) struct Tally(BTreeMap<Arc<str>, u64>);
+pub(in crate::providers::engagelab) struct Tally(BTreeMap<Arc<str>, u64>);
 
 impl Tally {
     /// Counts the devices that were asked for; others in the answer are none of ours. An answer
     /// with others alone is about something else.
-    pub(super) fn take(
+    pub(in crate::providers::engagelab) fn take(
         &mut self,
-        body: &[u8],
+        answer: &Object<'_>,
         asked: &[Secret],
         unknown: &mut dyn FnMut(&str),
     ) -> Result<(), String> {
-        let answer: Object<'_> = serde_json::from_slice(body).map_err(|error| problem(&error))?;
-        if !has_shape(&answer, asked.iter().map(Secret::expose)) {
+        if !has_shape(answer, asked.iter().map(Secret::expose)) {
             return Err("no device that was asked for is in the answer".to_owned());
         }
         for device in asked {
@@ -45,7 +44,14 @@ impl Tally {
         Ok(())
     }
 
-    pub(super) fn figures(self, message_id: &Arc<str>) -> Vec<AppMetric> {
+    /// Adds what was counted of other devices.
+    pub(in crate::providers::engagelab) fn add(&mut self, other: Tally) {
+        for (status, count) in other.0 {
+            *self.0.entry(status).or_default() += count;
+        }
+    }
+
+    pub(in crate::providers::engagelab) fn figures(self, message_id: &Arc<str>) -> Vec<AppMetric> {
         let figure = |(status, count): (Arc<str>, u64)| {
             #[expect(clippy::cast_precision_loss, reason = "devices are few")]
             let value = count as f64;
@@ -83,13 +89,13 @@ fn status(raw: &RawValue, unknown: &mut dyn FnMut(&str)) -> Arc<str> {
 mod tests {
     use super::*;
 
+    fn answer(body: &str) -> Object<'_> {
+        serde_json::from_str(body).unwrap()
+    }
+
     #[test]
     fn devices_are_counted_by_status_and_strangers_are_left_out() {
-        let body = br#"{
-            "1507bfd3a7c568d4761": {"status": "plan"},
-            "1618cfd3a7c568d4761": {"error_message": "The `registration_id` does not belong to the appkey"},
-            "17259fd3a7c568d4371": {"status": "Impression", "error_code": 1},
-            "17259fd3a7c568d4xxx": {"error_message": "regid illegal"}}"#;
+        let body = include_str!("../fixtures/lifecycle-example.json");
         let devices = [
             "1507bfd3a7c568d4761",
             "1618cfd3a7c568d4761",
@@ -98,7 +104,7 @@ mod tests {
         ];
         let mut tally = Tally::default();
         let devices = devices.map(Secret::new);
-        tally.take(body, &devices, &mut |_| {}).unwrap();
+        tally.take(&answer(body), &devices, &mut |_| {}).unwrap();
         let found: Vec<_> = tally
             .0
             .iter()
@@ -115,23 +121,27 @@ mod tests {
         let devices = ["1507bfd3a7c568d4761", "1618cfd3a7c568d4761"].map(Secret::new);
         let mut fields = Vec::new();
         let mut tally = Tally::default();
-        let body = br#"{"1507bfd3a7c568d4761": "sent", "1618cfd3a7c568d4761": {"status": "sent"}}"#;
+        let body = r#"{"1507bfd3a7c568d4761": "sent", "1618cfd3a7c568d4761": {"status": "sent"}}"#;
         let mut note = |field: &str| fields.push(field.to_owned());
-        tally.take(body, &devices, &mut note).unwrap();
+        tally.take(&answer(body), &devices, &mut note).unwrap();
         let found: Vec<_> = tally.0.into_iter().collect();
         assert_eq!(found, [(Arc::from("sent"), 1), (Arc::from("unknown"), 1)]);
         assert_eq!(fields, ["*"]);
         for body in [
             r#"{"data": {}}"#,
-            "[]",
+            r#"{"17259fd3a7c568d4xxx": []}"#,
             r#"{"17259fd3a7c568d4xxx": {"status": "sent"}}"#,
         ] {
             let mut tally = Tally::default();
             assert!(
-                tally.take(body.as_bytes(), &devices, &mut |_| {}).is_err(),
+                tally.take(&answer(body), &devices, &mut |_| {}).is_err(),
                 "{body}"
             );
         }
-        assert!(Tally::default().take(b"{}", &devices, &mut |_| {}).is_ok());
+        assert!(
+            Tally::default()
+                .take(&answer("{}"), &devices, &mut |_| {})
+                .is_ok()
+        );
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
+use delivery_clock::later;
 use jiff::{SignedDuration, Timestamp};
 use serde::{
     Deserialize, Deserializer,
@@ -9,10 +10,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::{
-    later,
-    platform::{self, Kind},
-};
+use super::platform::{self, Kind};
 use crate::{
     model::{BounceKind, Counts, ErrorReason, Measure, Row, Totals},
     providers::{
@@ -26,7 +24,7 @@ use crate::{
 const HOUR: SignedDuration = SignedDuration::from_hours(1);
 /// Rows of numbers: a list as documented, one row without a list around it, or rows by platform.
 #[derive(Debug, Default)]
-pub(super) struct Rows(pub(super) Vec<Metrics>);
+pub(in crate::providers::pushwoosh) struct Rows(pub(in crate::providers::pushwoosh) Vec<Metrics>);
 
 impl<'de> Deserialize<'de> for Rows {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Rows, D::Error> {
@@ -88,7 +86,7 @@ fn rows_of_object(fields: &Object<'_>) -> Result<Vec<Metrics>, String> {
 /// A row of numbers: of a platform under `push_info`, of all under `email_info`.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct Metrics {
+pub(in crate::providers::pushwoosh) struct Metrics {
     /// Only of rows of hours.
     timestamp: Text,
     platform: Text,
@@ -165,7 +163,7 @@ impl Metrics {
 }
 
 /// What came to a message's numbers, hour by hour. The hour is named by its beginning.
-pub(super) fn hours(
+pub(in crate::providers::pushwoosh) fn hours(
     rows: &[&RawValue],
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Vec<HistoryIncrease>, String> {
@@ -191,7 +189,7 @@ pub(super) fn hours(
 
 /// Rows of numbers by channel, and the rows of push by platform. Where there are rows of e-mail, they
 /// alone are its numbers.
-pub(super) fn sums<'m>(
+pub(in crate::providers::pushwoosh) fn sums<'m>(
     push: impl Iterator<Item = &'m Metrics>,
     email: impl Iterator<Item = &'m Metrics>,
 ) -> Result<(Vec<Totals>, Vec<Row>), String> {
@@ -256,7 +254,7 @@ mod tests {
 
     #[test]
     fn every_declared_field_is_read_as_its_measure() {
-        let channels = super::super::vendor::VENDOR.channels.iter();
+        let channels = crate::providers::pushwoosh::vendor::VENDOR.channels.iter();
         for field in channels.flat_map(|channel| channel.fields) {
             let json = format!(r#"{{"{}": "7"}}"#, field.name);
             let row: Metrics = serde_json::from_str(&json).unwrap();

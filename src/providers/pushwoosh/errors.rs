@@ -1,24 +1,21 @@
-//! The outermost object of an answer: whether it is an error, in whatever shape, whether it has the
-//! documented shape, and the raw rows in it.
+//! The vendor's errors: recognised in any of their shapes, also under HTTP 200, and judged by their
+//! gRPC code before the status.
+
+use std::sync::Arc;
 
 use serde_json::value::RawValue;
 
-use super::Endpoint;
-use crate::providers::{
-    decode::decode,
-    json::{Count, Object, Text},
+use super::wire::answer::{Answer, text};
+use crate::{
+    providers::{
+        Failure, FailureKind, Scope,
+        http::{HttpAnswer, Verdict},
+        json::Object,
+        verdict::{by_status, said},
+    },
+    redact::shown,
 };
 
-/// Fields of errors. They are known in every answer.
-const ERROR_FIELDS: [&str; 7] = [
-    "error",
-    "code",
-    "message",
-    "details",
-    "status_code",
-    "status_message",
-    "response",
-];
 /// Fields that hold an error's text, the most telling first.
 const TEXTS: [&str; 7] = [
     "message",
@@ -71,111 +68,14 @@ pub(super) struct VendorError {
     pub(super) text: String,
 }
 
-/// An answer's fields.
-#[derive(Debug)]
-pub(super) struct Answer<'a>(Object<'a>);
-
-fn text(raw: &RawValue) -> Option<String> {
-    let text: Text = serde_json::from_str(raw.get()).unwrap_or_default();
-    text.get()
-        .map(str::trim)
-        .filter(|text| !text.is_empty())
-        .map(str::to_owned)
-}
-
-fn object(raw: &RawValue) -> Option<Object<'_>> {
-    serde_json::from_str(raw.get()).ok()
-}
-
-fn is_empty(raw: &RawValue) -> bool {
-    // A list can be megabytes long.
-    if raw.get().len() > 64 {
-        return false;
-    }
-    let mut compact: String = raw.get().split_whitespace().collect();
-    compact.make_ascii_lowercase();
-    matches!(
-        compact.as_str(),
-        "null" | "false" | "\"\"" | "0" | "{}" | "[]"
-    )
-}
-
-fn is_good(code: &str) -> bool {
-    matches!(
-        code.to_ascii_lowercase().as_str(),
-        "0" | "200" | "ok" | "success"
-    )
-}
-
-impl<'a> Answer<'a> {
-    pub(super) fn parse(body: &'a [u8]) -> Result<Answer<'a>, String> {
-        if body.trim_ascii_start().first() != Some(&b'{') {
-            return Err("the answer is no JSON object".to_owned());
-        }
-        decode(body, &mut |_| {}).map(Answer)
-    }
-
-    /// The error that the answer is; some come with HTTP 200. An answer with rows is none for the
-    /// sake of a code or a text beside them, and one with its documented fields none for a text.
-    pub(super) fn error(&self, endpoint: &Endpoint) -> Option<VendorError> {
-        let documented = endpoint
-            .fields
-            .iter()
-            .any(|name| self.0.contains_key(*name));
-        let rows = endpoint.fields.iter().any(|name| {
-            let value = self.0.get(*name);
-            value.is_some_and(|raw| raw.get().starts_with(['[', '{']) && !is_empty(raw))
-        });
-        find_error(&self.0, documented, rows, 2)
-    }
-
-    /// What keeps the answer from being one of the endpoint's. An object without any field is one
-    /// whose fields are all empty: protobuf leaves those out.
-    pub(super) fn check(&self, endpoint: &Endpoint) -> Result<(), String> {
-        let documented = endpoint
-            .fields
-            .iter()
-            .any(|name| self.0.contains_key(*name));
-        if documented || self.0.is_empty() {
-            Ok(())
-        } else {
-            Err("the answer has none of its documented fields".to_owned())
-        }
-    }
-
-    /// Notes the fields that are not documented.
-    pub(super) fn note_unknown(&self, endpoint: &Endpoint, unknown: &mut dyn FnMut(&str)) {
-        for name in self.0.keys() {
-            if !endpoint.fields.contains(&&**name) && !ERROR_FIELDS.contains(&&**name) {
-                unknown(name);
-            }
-        }
-    }
-
-    /// A field, unless it is missing or `null`.
-    pub(super) fn field(&self, name: &str) -> Option<&'a RawValue> {
-        self.0.get(name).copied().filter(|raw| raw.get() != "null")
-    }
-
-    /// The raw elements of a list.
-    pub(super) fn list(&self, name: &str) -> Result<Vec<&'a RawValue>, String> {
-        let Some(raw) = self.field(name) else {
-            return Ok(Vec::new());
-        };
-        serde_json::from_str(raw.get()).map_err(|_| format!("{name} is no list"))
-    }
-
-    /// How many rows there are on all pages; `None`: the answer does not say, or nothing that is a
-    /// number of rows.
-    pub(super) fn total(&self) -> Option<u64> {
-        let count: Count = serde_json::from_str(self.field("total")?.get()).ok()?;
-        count.get("total").ok().flatten()
-    }
-
-    /// The token of the next page, if there is one.
-    pub(super) fn next_token(&self) -> Option<String> {
-        self.field("pagination_token").and_then(text)
-    }
+/// The error that the answer is; some come with HTTP 200. An answer with rows is none for the
+/// sake of a code or a text beside them, and one with its documented fields none for a text.
+pub(super) fn find(answer: &Answer<'_>, documented: &[&str]) -> Option<VendorError> {
+    let rows = documented.iter().any(|name| {
+        let value = answer.fields().get(*name);
+        value.is_some_and(|raw| raw.get().starts_with(['[', '{']) && !is_empty(raw))
+    });
+    find_error(answer.fields(), answer.has_any(documented), rows, 2)
 }
 
 /// The error that an object is; `documented` and `rows` say what else it has.
@@ -252,18 +152,133 @@ fn find_error(
     Some(error)
 }
 
+fn object(raw: &RawValue) -> Option<Object<'_>> {
+    serde_json::from_str(raw.get()).ok()
+}
+
+fn is_empty(raw: &RawValue) -> bool {
+    // A list can be megabytes long.
+    if raw.get().len() > 64 {
+        return false;
+    }
+    let mut compact: String = raw.get().split_whitespace().collect();
+    compact.make_ascii_lowercase();
+    matches!(
+        compact.as_str(),
+        "null" | "false" | "\"\"" | "0" | "{}" | "[]"
+    )
+}
+
+fn is_good(code: &str) -> bool {
+    matches!(
+        code.to_ascii_lowercase().as_str(),
+        "0" | "200" | "ok" | "success"
+    )
+}
+
+/// The verdict on an error in any of the vendor's shapes: by its gRPC code, and without one by
+/// the HTTP status; with 200 and no code by its text, for it is an error all the same.
+pub(super) fn judge<T>(response: &HttpAnswer, error: &VendorError) -> Verdict<T> {
+    let code = error.code.as_deref();
+    let text = shown(&error.text);
+    let status = response.status.as_u16();
+    let failure = |kind, scope, advice| Failure {
+        kind,
+        scope,
+        status: Some(status),
+        code: code.map(Arc::from),
+        text: said(status, code, &text).into(),
+        advice,
+    };
+    let plain = |kind| failure(kind, Scope::Query, None);
+    let number = match code.and_then(code_number) {
+        None if response.status.is_success() => number_of_text(&text),
+        number => number,
+    };
+    match number {
+        Some(16 | 401) => Verdict::Fail(failure(
+            FailureKind::Unauthorized,
+            Scope::Account,
+            Some("check api_token; it has to be a server token"),
+        )),
+        Some(7 | 403) => Verdict::Fail(failure(
+            FailureKind::Forbidden,
+            Scope::Application,
+            Some("the token lacks a permission or this application, or the plan this endpoint"),
+        )),
+        Some(5 | 404) => Verdict::Fail(plain(FailureKind::NotFound)),
+        Some(8 | 429) => Verdict::Retry(plain(FailureKind::RateLimited), None),
+        Some(1 | 2 | 4 | 13 | 14 | 15 | 500..=599) => {
+            Verdict::Retry(plain(FailureKind::Vendor), None)
+        }
+        Some(3 | 9 | 11 | 12 | 400) => {
+            Verdict::Fail(failure(FailureKind::Vendor, Scope::Application, None))
+        }
+        _ if response.status.is_success() => Verdict::Fail(plain(FailureKind::Vendor)),
+        _ => by_status(response, code, &text),
+    }
+}
+
+/// The gRPC code of an error that comes with HTTP 200 and a text alone, as far as the text has a
+/// sign of it. None of them makes less of the failure than it is.
+fn number_of_text(text: &str) -> Option<u32> {
+    let text = text.to_lowercase();
+    let signs: [(u32, &[&str]); 3] = [
+        (
+            8,
+            &[
+                "too many requests",
+                "rate limit",
+                "resource exhausted",
+                "throttl",
+            ],
+        ),
+        (
+            16,
+            &[
+                "unauthorized",
+                "unauthenticated",
+                "auth token",
+                "access token",
+            ],
+        ),
+        (
+            7,
+            &["forbidden", "permission", "access denied", "restriction"],
+        ),
+    ];
+    let mut signs = signs.iter();
+    let found = signs.find(|(_, signs)| signs.iter().any(|sign| text.contains(sign)));
+    found.map(|(number, _)| *number)
+}
+
+/// Whether the vendor refuses what was asked for, and would take the same request about another
+/// message.
+pub(super) fn is_refusal(failure: &Failure) -> bool {
+    let number = failure.code.as_deref().and_then(code_number);
+    let by_code = matches!(number, Some(3 | 5 | 9 | 11 | 400 | 404));
+    let by_status = number.is_none() && matches!(failure.status, Some(400 | 404 | 410 | 422));
+    matches!(failure.kind, FailureKind::NotFound | FailureKind::Vendor) && (by_code || by_status)
+}
+
+/// Why a message is refused: the vendor's code, or else what the status says.
+pub(super) fn refusal_reason(failure: &Failure) -> Arc<str> {
+    match (&failure.code, failure.status) {
+        (Some(code), _) => code.clone(),
+        (None, Some(status)) if failure.kind != FailureKind::NotFound => {
+            Arc::from(format!("http_{status}"))
+        }
+        _ => Arc::from("not_found"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIST: Endpoint = Endpoint {
-        path: "/",
-        word: "Api",
-        fields: &["total", "items"],
-    };
-
     fn error(json: &str) -> Option<VendorError> {
-        Answer::parse(json.as_bytes()).unwrap().error(&LIST)
+        let answer = Answer::parse(json.as_bytes()).unwrap();
+        find(&answer, &["total", "items"])
     }
 
     #[test]
@@ -357,54 +372,5 @@ mod tests {
         }
         assert_eq!(code_number("resource_exhausted"), Some(8));
         assert_eq!(code_number("x"), None);
-    }
-
-    #[test]
-    fn an_answer_has_the_documented_shape() {
-        let check = |json: &str| {
-            let answer = Answer::parse(json.as_bytes())?;
-            answer.check(&LIST)?;
-            answer.list("items").map(|rows| rows.len())
-        };
-        assert_eq!(check("{}"), Ok(0));
-        assert_eq!(check(r#" {"total": 0}"#), Ok(0));
-        assert_eq!(check(r#"{"items": null}"#), Ok(0));
-        assert_eq!(check(r#"{"items": [1, {}]}"#), Ok(2));
-        for json in [
-            "null",
-            "[]",
-            "",
-            "<html>",
-            r#"{"rows": []}"#,
-            r#"{"items": {}}"#,
-            r#"{"items": 5}"#,
-        ] {
-            assert!(check(json).is_err(), "{json}");
-        }
-        let json = r#"{"items": [], "took": 5, "message": "x"}"#;
-        let mut unknown = Vec::new();
-        let answer = Answer::parse(json.as_bytes()).unwrap();
-        answer.note_unknown(&LIST, &mut |name| unknown.push(name.to_owned()));
-        assert_eq!(unknown, ["took"]);
-    }
-
-    #[test]
-    fn total_is_read_in_every_form() {
-        for (json, total) in [
-            (r#"{"total": 25}"#, Some(25)),
-            (r#"{"total": "25"}"#, Some(25)),
-            (r#"{"total": 25.0}"#, Some(25)),
-            (r#"{"total": null}"#, None),
-            (r#"{"total": -1}"#, None),
-            (r#"{"total": "many"}"#, None),
-            (r#"{"total": {}}"#, None),
-            ("{}", None),
-        ] {
-            assert_eq!(
-                Answer::parse(json.as_bytes()).unwrap().total(),
-                total,
-                "{json}"
-            );
-        }
     }
 }

@@ -2,6 +2,10 @@
 
 use super::*;
 
+fn answer(body: &[u8]) -> Object<'_> {
+    serde_json::from_slice(body).unwrap()
+}
+
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }
@@ -43,7 +47,7 @@ fn the_days_of_a_time_are_those_before_it_that_are_over_and_kept() {
     );
     assert_eq!(query("2026-01-01T00:00:00Z", "2026-09-01T00:00:00Z"), None);
     let body = br#"{"items":[{"time":"2026-11-24","ios":{"new":4}},{"time":"2026-11-20"}]}"#;
-    let days = super::days(body, &mut |_| {}).unwrap();
+    let days = super::days(&answer(body), &mut |_| {}).unwrap();
     let sizes: Vec<_> = days
         .iter()
         .map(|(day, figures)| (day.to_string(), figures.len()))
@@ -53,7 +57,7 @@ fn the_days_of_a_time_are_those_before_it_that_are_over_and_kept() {
         ("2026-11-24T00:00:00Z".to_owned(), 1),
     ];
     assert_eq!(sizes, expected);
-    assert!(super::days(br#"{"items":[{"time":"2026-11"}]}"#, &mut |_| {}).is_err());
+    assert!(super::days(&answer(br#"{"items":[{"time":"2026-11"}]}"#), &mut |_| {}).is_err());
 }
 
 #[test]
@@ -64,7 +68,7 @@ fn items_are_sparse_and_the_current_one_is_left_out() {
             {"time":"2026-11-23","android":{"new":1}}]}"#;
     let mut unknown = Vec::new();
     let now = at("2026-11-26T10:30:00Z");
-    let figures = figures(body, Unit::Day, now, &mut |field| {
+    let figures = figures(&answer(body), Unit::Day, now, &mut |field| {
         unknown.push(field.to_owned())
     });
     let (ios, harmonyos): (Arc<str>, Arc<str>) = (Arc::from("ios"), Arc::from("harmonyos"));
@@ -101,19 +105,21 @@ fn items_are_sparse_and_the_current_one_is_left_out() {
     assert_eq!(found, expected);
     assert_eq!(unknown, ["items.ios.odd"]);
     for none in [&br#"{"TimeUnit":"HOUR"}"#[..], br#"{"items":[]}"#] {
-        let none = super::figures(none, Unit::Hour, now, &mut |_| {}).unwrap();
+        let none = super::figures(&answer(none), Unit::Hour, now, &mut |_| {}).unwrap();
         assert!(none.is_empty());
     }
     let bad = br#"{"items":[{"time":"2026-11-24","ios":{"new":-1}}]}"#;
-    assert!(super::figures(bad, Unit::Day, now, &mut |_| {}).is_err());
+    assert!(super::figures(&answer(bad), Unit::Day, now, &mut |_| {}).is_err());
 }
 
 /// The newest complete day's new Android users, and the fields that are not known.
 fn newest(body: &str) -> (Result<Vec<f64>, String>, Vec<String>) {
     let mut unknown = Vec::new();
     let now = at("2026-11-26T10:30:00Z");
-    let figures = figures(body.as_bytes(), Unit::Day, now, &mut |field| {
-        unknown.push(field.to_owned());
+    let answer = serde_json::from_str(body).map_err(|error| problem(&error));
+    let figures = answer.and_then(|answer| {
+        let note = &mut |field: &str| unknown.push(field.to_owned());
+        figures(&answer, Unit::Day, now, note)
     });
     let values = figures.map(|figures| figures.iter().map(|own| own.value).collect());
     (values, unknown)

@@ -7,12 +7,12 @@ use std::collections::BTreeSet;
 use serde_json::value::RawValue;
 
 use super::{
-    errors::{self, VendorError},
     events::{self, DecodedEvent},
     reports,
 };
 use crate::providers::{
     Damage, Failure, FailureKind, Pushed,
+    infobip::errors::{self, VendorError},
     json::Object,
     salvage::{self, Items},
 };
@@ -30,7 +30,11 @@ const MAX_UNKNOWN_FIELDS: usize = 100;
 const OK: u16 = 200;
 
 /// Reads a body. `unknown` is told once of every field that this version does not know.
-pub(super) fn read(account: &str, body: &[u8], unknown: &mut dyn FnMut(&str)) -> Pushed {
+pub(in crate::providers::infobip) fn read(
+    account: &str,
+    body: &[u8],
+    unknown: &mut dyn FnMut(&str),
+) -> Pushed {
     let mut fields = BTreeSet::new();
     let mut note = |field: &str| {
         if fields.len() < MAX_UNKNOWN_FIELDS && !fields.contains(field) {

@@ -13,6 +13,7 @@ use crate::providers::{
     Report,
     decode::decode,
     digest::digest,
+    infobip::errors,
     json::{Count, Skipped, Text, time},
 };
 
@@ -108,8 +109,8 @@ struct Marks<'a> {
 /// Whether an object looks like a report wherever it stands: it says of which message, and has a
 /// status with something in it.
 pub(super) fn is_report(object: &RawValue) -> bool {
-    let marks = super::errors::object::<Marks<'_>>(Some(object)).unwrap_or_default();
-    let status = super::errors::object::<StatusFields>(marks.status);
+    let marks = errors::object::<Marks<'_>>(Some(object)).unwrap_or_default();
+    let status = errors::object::<StatusFields>(marks.status);
     (marks.message_id.get().is_some() || marks.to.get().is_some())
         && status.is_some_and(|fields| Status::of(&fields).is_there())
 }

@@ -9,7 +9,7 @@ use jiff::{
 };
 use serde_json::value::RawValue;
 
-use super::wire::{field_name, platform_name};
+use super::{field_name, platform_name};
 use crate::{
     model::{AppMetric, AppMetricKind},
     providers::json::{Count, Object, Text, problem},
@@ -20,17 +20,17 @@ const DAYS_KEPT: i64 = 59;
 
 /// A length of time by which users are counted, and the label `time_unit`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(in crate::providers::engagelab) enum Unit {
     Hour,
     Day,
     Month,
 }
 
 impl Unit {
-    pub(super) const ALL: [Unit; 3] = [Unit::Hour, Unit::Day, Unit::Month];
+    pub(in crate::providers::engagelab) const ALL: [Unit; 3] = [Unit::Hour, Unit::Day, Unit::Month];
 
     /// The label `time_unit`.
-    pub(super) fn label(self) -> &'static str {
+    pub(in crate::providers::engagelab) fn label(self) -> &'static str {
         match self {
             Unit::Hour => "hour",
             Unit::Day => "day",
@@ -120,7 +120,7 @@ impl Unit {
 
     /// The query for the newest complete period and some before it, as items are sparse. `None`:
     /// the first hour of a day, before which the vendor tells no hours.
-    pub(super) fn query(self, now: Timestamp) -> Option<String> {
+    pub(in crate::providers::engagelab) fn query(self, now: Timestamp) -> Option<String> {
         let now = Offset::UTC.to_datetime(now);
         let word = self.word();
         let (start, duration) = match self {
@@ -139,7 +139,7 @@ impl Unit {
 
     /// Whether the vendor's "invalid parameter" is an answer: it may see another day than we do, and
     /// does not say whether it knows months.
-    pub(super) fn may_be_refused(self) -> bool {
+    pub(in crate::providers::engagelab) fn may_be_refused(self) -> bool {
         self != Unit::Day
     }
 }
@@ -150,7 +150,11 @@ fn back(from: DateTime, days: i64) -> Option<DateTime> {
 
 /// The query for the complete days whose numbers were the newest from a time to another; `None`:
 /// there are none that the vendor still tells.
-pub(super) fn days_query(from: Timestamp, to: Timestamp, now: Timestamp) -> Option<String> {
+pub(in crate::providers::engagelab) fn days_query(
+    from: Timestamp,
+    to: Timestamp,
+    now: Timestamp,
+) -> Option<String> {
     let day = |at: Timestamp| Offset::UTC.to_datetime(at).date();
     let yesterday = |date: jiff::civil::Date| date.yesterday().ok();
     let oldest = back(Offset::UTC.to_datetime(now), DAYS_KEPT)?.date();
@@ -161,12 +165,12 @@ pub(super) fn days_query(from: Timestamp, to: Timestamp, now: Timestamp) -> Opti
 }
 
 /// The days of an answer: each with its figures, in order.
-pub(super) fn days(
-    body: &[u8],
+pub(in crate::providers::engagelab) fn days(
+    answer: &Object<'_>,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Vec<(Timestamp, Vec<AppMetric>)>, String> {
     let mut days = BTreeMap::new();
-    for (time, item) in items(body, Unit::Day, unknown)? {
+    for (time, item) in items(answer, Unit::Day, unknown)? {
         let begin = Offset::UTC.to_timestamp(time);
         let begin = begin.map_err(|_| "items.time is no day".to_owned())?;
         days.insert(begin, figures_of(&item, Unit::Day, unknown)?);
@@ -175,15 +179,15 @@ pub(super) fn days(
 }
 
 /// The figures of the newest complete period in an answer.
-pub(super) fn figures(
-    body: &[u8],
+pub(in crate::providers::engagelab) fn figures(
+    answer: &Object<'_>,
     unit: Unit,
     now: Timestamp,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Vec<AppMetric>, String> {
     let current = unit.begin(Offset::UTC.to_datetime(now));
     // The current period still grows.
-    let complete = items(body, unit, unknown)?
+    let complete = items(answer, unit, unknown)?
         .into_iter()
         .filter(|(time, _)| Some(*time) < current);
     let newest = complete.max_by_key(|(time, _)| *time);
@@ -196,14 +200,13 @@ pub(super) fn figures(
 /// The items of an answer, each with the begin of its period. They are a list, or one item alone,
 /// or an object by period.
 fn items<'a>(
-    body: &'a [u8],
+    answer: &Object<'a>,
     unit: Unit,
     unknown: &mut dyn FnMut(&str),
 ) -> Result<Vec<(DateTime, Object<'a>)>, String> {
-    let answer: Object<'_> = serde_json::from_slice(body).map_err(|error| problem(&error))?;
     let echo = ["time_unit", "TimeUnit"];
     for name in echo {
-        if !is_unit(&answer, name, unit) {
+        if !is_unit(answer, name, unit) {
             return Err(format!("{name} is not the one that was asked for"));
         }
     }

@@ -32,12 +32,12 @@ pub struct Cli {
 }
 
 /// A subcommand.
-#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Subcommand)]
 pub enum Command {
     /// Poll all vendors, and serve and push the metrics (the default).
     Serve,
-    /// Check the configuration and the files it names, without a network call.
-    Check,
+    /// Check the configuration and the files it names, without a network call; with --online, the accounts too.
+    Check(Check),
     /// Query every vendor once, and print the metrics as OpenMetrics text. Exits with 2 if an account failed.
     Collect,
     /// Start simulators of all vendors on loopback, and an exporter that collects from them.
@@ -57,6 +57,25 @@ pub enum Command {
     Man,
     /// Print the completions of a shell.
     Completions(Completions),
+}
+
+/// What is checked besides the files.
+#[derive(Args, Clone, Debug, Default, PartialEq)]
+pub struct Check {
+    /// Ask every vendor harmless questions too: whether it can be reached, whether the credentials are good, the
+    /// applications exist and the rights suffice, and whether the clocks agree. Exits 1 if something is wrong.
+    #[arg(long)]
+    pub online: bool,
+    /// How many messages each application sends a day, for the forecast of requests. Without it: 10 where a list or a
+    /// program names messages, else only those that the configuration and its files name.
+    #[arg(long, value_name = "N", value_parser = messages_per_day)]
+    pub messages_per_day: Option<f64>,
+}
+
+fn messages_per_day(text: &str) -> Result<f64, String> {
+    let number = text.parse::<f64>().ok();
+    let number = number.filter(|own| (0.0..=1e7).contains(own));
+    number.ok_or_else(|| "write a number from 0 to 10000000".to_owned())
 }
 
 /// Where a copy of the ledger goes.
@@ -338,7 +357,7 @@ mod tests {
             ["check", "--config.file=a.yaml", "--log.format", "json"],
         ] {
             let cli = parse(&arguments);
-            assert_eq!(cli.command, Some(Command::Check));
+            assert_eq!(cli.command, Some(Command::Check(Check::default())));
             assert_eq!(cli.flags.config_file, PathBuf::from("a.yaml"));
             assert_eq!(cli.flags.log_format, LogFormat::Json);
         }

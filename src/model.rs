@@ -8,7 +8,8 @@ use std::{fmt, sync::Arc};
 use jiff::Timestamp;
 
 pub use dataset::{
-    Channel, DailyPublication, Dataset, DatasetSpec, Field, HistoryMethod, QueryMethod, field,
+    Channel, DailyPublication, Dataset, DatasetSpec, Field, HistoryMethod, QueryCost, QueryMethod,
+    RequestLimit, field,
 };
 
 /// An application of an account: the vendor's id for it, and the label `application`.

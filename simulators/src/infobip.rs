@@ -129,6 +129,7 @@ impl Infobip {
         let router = Router::new()
             .route("/push/1/statistics", get(statistics))
             .route("/email/1/reports", get(mail::reports))
+            .route("/email/1/logs", get(mail::logs))
             .fallback(unknown)
             .layer(middleware::from_fn_with_state(self.clone(), authorized))
             .with_state(self.clone());

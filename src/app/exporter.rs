@@ -187,7 +187,7 @@ impl Exporter {
             configuration: std::sync::Mutex::new(ConfigurationStatus {
                 loaded_at: clock.now(),
                 refused: None,
-                warnings: config.warnings.clone(),
+                warnings: config.warnings.iter().map(ToString::to_string).collect(),
             }),
             table,
             exposition,
@@ -395,7 +395,7 @@ impl Exporter {
         *self.configuration() = ConfigurationStatus {
             loaded_at: self.clock.now(),
             refused: None,
-            warnings: config.warnings.clone(),
+            warnings: config.warnings.iter().map(ToString::to_string).collect(),
         };
         Ok(())
     }

@@ -3,6 +3,7 @@
 mod backend;
 mod backfill;
 mod backup;
+mod check;
 mod collect;
 mod demo;
 mod exporter;
@@ -25,10 +26,7 @@ pub use substitutes::Substitutes;
 use crate::{
     cli::{Cli, Command, Flags},
     config::{self, Config, ConfigErrors},
-    discovery,
-    redact::masked,
     telemetry,
-    web::guard::Guard,
 };
 
 /// Everything went well.
@@ -42,7 +40,7 @@ const EXIT_STATUS: [(u8, &str); 3] = [
     (OK, "Success; for serve and demo: stopped by a signal."),
     (
         FAILED,
-        "Nothing was done, or the process had to end: an invalid configuration, an address in use, a ledger that cannot be opened; for health: the exporter is not healthy.",
+        "Nothing was done, or the process had to end: an invalid configuration, an address in use, a ledger that cannot be opened; for check: something is wrong, with --online at a vendor too; for health: the exporter is not healthy.",
     ),
     (
         PARTLY,
@@ -75,7 +73,7 @@ pub fn main(cli: &Cli) -> ExitCode {
 async fn run(cli: &Cli) -> u8 {
     match cli.command.as_ref().unwrap_or(&Command::Serve) {
         Command::Serve => serve::run(cli).await,
-        Command::Check => check(cli),
+        Command::Check(wanted) => check::run(cli, wanted).await,
         Command::Collect => collect::run(cli).await,
         Command::Demo(wanted) => demo::run(cli, wanted).await,
         Command::Replay => replay::run(cli).await,
@@ -127,31 +125,6 @@ fn prepared(cli: &Cli) -> Option<Config> {
         Err(errors) => {
             eprintln!("{errors}");
             None
-        }
-    }
-}
-
-fn check(cli: &Cli) -> u8 {
-    let web = cli.flags.web_config_file.as_deref().map(Guard::read);
-    if let Some(Err(problems)) = &web {
-        eprintln!("{}", masked(problems));
-    }
-    match ConfigSource::of(&cli.flags).load() {
-        Ok(config) => {
-            let problems: Vec<_> = config.accounts.iter().flat_map(discovery::check).collect();
-            if !problems.is_empty() {
-                eprintln!("{}", masked(&problems.join("\n")));
-                return FAILED;
-            }
-            if matches!(web, Some(Err(_))) {
-                return FAILED;
-            }
-            print!("{}", config::summary(&config));
-            OK
-        }
-        Err(errors) => {
-            eprintln!("{errors}");
-            FAILED
         }
     }
 }

@@ -14,7 +14,7 @@ use tokio::{
 use super::{ConfigSource, Exporter, FAILED, OK, supervisor};
 use crate::{
     cli::Cli,
-    config::Config,
+    config::{Config, Problem},
     telemetry,
     web::{
         self, AppState, Monitor, ReloadRequest,
@@ -84,8 +84,9 @@ pub(super) async fn serve(
             return FAILED;
         }
     };
-    for warning in &config.warnings {
-        tracing::warn!(warning, "the configuration is questionable");
+    warn(&config.warnings);
+    for warning in guard.warnings() {
+        tracing::warn!(%warning, "the web configuration is questionable");
     }
     let mut listeners = Vec::new();
     for address in &cli.flags.listen_addresses {
@@ -110,6 +111,13 @@ pub(super) async fn serve(
             tracing::error!(%error, "signals cannot be handled");
             FAILED
         }
+    }
+}
+
+/// Logs what is odd in a configuration, a line each.
+fn warn(warnings: &[Problem]) {
+    for warning in warnings {
+        tracing::warn!(%warning, "the configuration is odd");
     }
 }
 
@@ -249,10 +257,13 @@ async fn reload_from(source: Option<&ConfigSource>, exporter: &Exporter) -> Resu
     let loaded = tokio::task::spawn_blocking(move || source.load()).await;
     let loaded = loaded.map_err(|error| format!("the configuration cannot be read: {error}"))?;
     let outcome = match loaded {
-        Ok(config) => exporter
-            .reload(&config)
-            .await
-            .map_err(|error| error.to_string()),
+        Ok(config) => {
+            let reloaded = exporter.reload(&config).await;
+            if reloaded.is_ok() {
+                warn(&config.warnings);
+            }
+            reloaded.map_err(|error| error.to_string())
+        }
         Err(errors) => Err(errors.to_string()),
     };
     match &outcome {

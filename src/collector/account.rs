@@ -12,6 +12,8 @@ mod refusals;
 mod renames;
 mod steps;
 
+pub(super) use pass::LIST_OVERLAP;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{Arc, Mutex, PoisonError},

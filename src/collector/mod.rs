@@ -11,6 +11,7 @@ mod bench;
 mod clocks;
 #[cfg(test)]
 mod days;
+mod forecast;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::{sync::watch, task::JoinHandle};
 
 pub use account::{CollectorDeps, CollectorStatus, Progress, Trouble};
+pub use forecast::{DatasetForecast, ExpectedMessages, Forecast, forecast};
 pub use recorder::{DatasetOutcome, PassOutcome, Recorder};
 
 use account::Collector;

@@ -7,7 +7,7 @@ use reqwest::Url;
 use super::{
     duration,
     messages::{messages, per_message},
-    read::{Context, Map, web_url},
+    read::{Context, Map, choices, web_url},
     schema::{self, Section},
     tls::tls,
     tree::{Node, Tree},
@@ -204,8 +204,8 @@ pub(super) fn read(
         && account.messages.http.is_empty()
         && !account.messages.list
     {
-        let warning = format!("{}: {} has no messages to watch", map.place, account.name);
-        context.warnings.borrow_mut().push(warning);
+        let warning = format!("{} has no messages to watch", account.name);
+        context.warn(&map.place, warning);
     }
     Some(account)
 }
@@ -269,6 +269,14 @@ fn base_url(context: &Context, map: &Map<'_>, vendor: &Vendor) -> Option<Url> {
     let Some(node) = map.get("base_url") else {
         return match vendor.base_url {
             BaseUrl::Default(url) => Url::parse(url).ok(),
+            BaseUrl::Shared { url, own } => {
+                let place = map.get("type").map_or(&map.place, |node| &node.place);
+                context.warn(
+                    place,
+                    format!("base_url is missing: {url} is used, but {own}"),
+                );
+                Url::parse(url).ok()
+            }
             BaseUrl::Required(hint) => {
                 map.missing("base_url", &format!(": {hint}"));
                 None
@@ -333,10 +341,8 @@ fn dataset(
 ) -> Option<Dataset> {
     let known = vendor.dataset(name);
     if known.is_none() {
-        let text = format!(
-            "{vendor} has no data set {name}; there is: {}",
-            datasets(vendor)
-        );
+        let names: Vec<_> = vendor.datasets.iter().map(|own| own.as_str()).collect();
+        let text = format!("{vendor} has no data set {name}; {}", choices(&names, name));
         context.error(place, text);
     }
     known

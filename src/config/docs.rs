@@ -16,7 +16,11 @@ pub fn reference(vendors: Vendors) -> String {
         Durations are `30s`, `5m`, `1h30m`, `7d`. `${NAME}` in any value is replaced from the environment (a\n\
         variable that is not set is an error), `$$` is a dollar. Every secret `x` can be given as `x_file` instead, a\n\
         path that is read again at every reload. Relative paths are relative to the configuration file. Unknown keys,\n\
-        duplicates and bad values are errors; `delivery-exporter check` shows all of them at once.\n",
+        duplicates and bad values are errors; `delivery-exporter check` shows all of them at once.\n\n\
+        `check`, a start and a reload warn of a file with a secret (`x_file`, `headers_file`, a `key_file`) that others can\n\
+        read: every user of the machine, or the group of a file that the exporter's own user owns. Root's files with mode\n\
+        0640 and the group of the service are as they should be. Files of a Kubernetes volume and below `/run/secrets` are\n\
+        not judged: they are mounted into one container, with modes that its engine chooses.\n",
     );
     for section in Section::ALL {
         let rows = schema::keys(vendors, section);

@@ -10,7 +10,8 @@ use std::{
 
 use super::{
     account, duration,
-    errors::{ConfigError, ConfigErrors, Position},
+    errors::{ConfigErrors, Position, Problem},
+    excerpt::Rules,
     otlp,
     read::{Context, Map},
     schema::{self, Section},
@@ -33,19 +34,26 @@ pub fn load(
     path: &Path,
     environment: &dyn Fn(&str) -> Option<String>,
 ) -> Result<Config, ConfigErrors> {
-    let text = files::read_text(path, files::MAX_CONFIG)
-        .map_err(|error| unreadable(path, &error.to_string()))?;
+    let text = files::read_text(path, files::MAX_CONFIG).map_err(|error| {
+        unreadable(
+            path,
+            &error.to_string(),
+            "name another file with --config.file",
+        )
+    })?;
     parse(path, &text, environment)
 }
 
-fn unreadable(path: &Path, problem: &str) -> ConfigErrors {
+/// The problem of a file that cannot be read; `help` can be empty.
+pub fn unreadable(path: &Path, problem: &str, help: &str) -> ConfigErrors {
     let place = Position {
         file: path.into(),
         line: 1,
         column: 1,
     };
-    let text = format!("cannot be read: {problem}; name another file with --config.file");
-    ConfigErrors(vec![ConfigError { place, text }])
+    let problem = Problem::new(place, format!("cannot be read: {problem}"));
+    let help = help.to_owned();
+    ConfigErrors(vec![Problem { help, ..problem }])
 }
 
 /// Reads a configuration's text as if it stood in the file `path`.
@@ -81,24 +89,21 @@ pub fn parse_with(
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
     let context = Context::new(vendors, directory, errors);
     let config = root.map(|root| whole(&context, &root, environment));
-    let mut errors = context.errors.into_inner();
     let mut index = 0;
-    errors.retain(|error| {
+    context.errors.borrow_mut().retain(|error| {
         index += 1;
         index <= of_tree || !broken.contains(&error.place)
     });
+    if let Some(config) = config
+        .as_ref()
+        .filter(|_| context.errors.borrow().is_empty())
+    {
+        secrets::register_all(config, environment);
+    }
+    let (errors, warnings) = context.into_problems(path, text, Rules::Configuration(vendors));
     match config {
-        Some(mut config) if errors.is_empty() => {
-            config.warnings = context.warnings.into_inner();
-            secrets::register_all(&config, environment);
-            Ok(config)
-        }
-        _ => {
-            errors.sort();
-            // What stands once in provider_defaults is read once for each provider.
-            errors.dedup();
-            Err(ConfigErrors(errors))
-        }
+        Some(config) if errors.is_empty() => Ok(Config { warnings, ..config }),
+        _ => Err(ConfigErrors(errors)),
     }
 }
 
@@ -176,10 +181,10 @@ fn whole(context: &Context, root: &Node, environment: &Environment<'_>) -> Confi
         }
     }
     if entries.is_empty() && context.errors.borrow().is_empty() {
-        context
-            .warnings
-            .borrow_mut()
-            .push("there are no providers: nothing will be collected".into());
+        context.warn(
+            &root.place,
+            "there are no providers: nothing will be collected",
+        );
     }
     let data = data_directory(environment);
     let label_names: BTreeSet<_> = accounts
@@ -244,7 +249,7 @@ fn store_url(context: &Context, map: &Map<'_>, data: Option<&Path>) -> StoreUrl 
                 former.display(),
                 data.display()
             );
-            context.warnings.borrow_mut().push(text);
+            context.warn(&map.place, text);
         }
         return StoreUrl::Sqlite(ledger);
     };
@@ -346,6 +351,7 @@ fn provider_files(
             Some(environment),
             &mut context.errors.borrow_mut(),
         );
+        context.sources.borrow_mut().push((file, text));
         if let Some(root) = root {
             if matches!(root.value, Tree::Map(_)) {
                 context.error(
@@ -358,8 +364,7 @@ fn provider_files(
         }
     }
     if !found {
-        let warning = format!("{place}: no file fits the pattern {pattern}");
-        context.warnings.borrow_mut().push(warning);
+        context.warn(place, format!("no file fits the pattern {pattern}"));
     }
 }
 
@@ -407,9 +412,6 @@ pub fn summary(config: &Config) -> String {
             "otlp: {protocol}, every {}",
             duration::show(otlp.interval)
         ));
-    }
-    for warning in &config.warnings {
-        lines.push(format!("warning: {warning}"));
     }
     lines.push(format!(
         "the configuration is good: {} accounts\n",

@@ -7,7 +7,8 @@ use std::{
 
 use super::{
     errors::ConfigErrors,
-    read::{Context, Map},
+    excerpt::Rules,
+    read::{Context, Map, choices},
     schema::Section,
     tree::{self, Node, Tree},
     types::{HttpList, MessageEntry, Messages, PerMessage},
@@ -117,11 +118,10 @@ pub fn message_list(
             entries.extend(message(&context, item, applications));
         }
     }
-    let mut errors = context.errors.into_inner();
+    let (errors, _) = context.into_problems(place, text, Rules::Configuration(&[]));
     if errors.is_empty() {
         return Ok(entries);
     }
-    errors.sort();
     Err(ConfigErrors(errors))
 }
 
@@ -160,6 +160,7 @@ fn message(context: &Context, item: &Node, applications: &[Application]) -> Opti
         map.missing("id", " in a message");
     }
     let id = map.text("id");
+    let place = |name: &str| map.get(name).map_or(&map.place, |node| &node.place);
     let application = match map.text("application") {
         None => {
             several(&item.place);
@@ -171,16 +172,12 @@ fn message(context: &Context, item: &Node, applications: &[Application]) -> Opti
                 .position(|own| own.name == name || own.id == name);
             if found.is_none() {
                 let names: Vec<_> = applications.iter().map(|own| own.name.as_ref()).collect();
-                let text = format!(
-                    "there is no application {name}; there are: {}",
-                    names.join(", ")
-                );
-                context.error(&map.place, text);
+                let text = format!("there is no application {name}; {}", choices(&names, &name));
+                context.error(place("application"), text);
             }
             found?
         }
     };
-    let place = |name: &str| map.get(name).map_or(&map.place, |node| &node.place);
     let campaign = map.text("campaign");
     let is_long = campaign.is_some();
     let campaign = short(context, "campaign", campaign, place("campaign"));

@@ -181,7 +181,10 @@ fn headers(context: &Context, map: &Map<'_>, variables: &Variables<'_>) -> Vec<(
                         headers_in(&text)
                             .map_err(|line| format!("line {line} is not of the form Name: value"))
                     }) {
-                    Ok(found) => headers = found,
+                    Ok(found) => {
+                        context.warn_if_readable("headers_file", &node.place, &path);
+                        headers = found;
+                    }
                     Err(problem) => {
                         let text = format!("headers_file: {}: {problem}", path.display());
                         context.error(&node.place, text);
@@ -258,8 +261,12 @@ fn connection(context: &Context, map: &Map<'_>, variables: &Variables<'_>) -> Tl
     let file = |name: &str| {
         let (variable, value) = variables.get("METRICS", name)?;
         let path = PathBuf::from(value);
-        if let Err(problem) = readable(&path) {
-            variables.refuse(&variable, &format!("cannot be read: {problem}"));
+        match readable(&path) {
+            Err(problem) => variables.refuse(&variable, &format!("cannot be read: {problem}")),
+            Ok(()) if name == "CLIENT_KEY" => {
+                context.warn_if_readable(&variable, &map.place, &path);
+            }
+            Ok(()) => {}
         }
         Some(path)
     };

@@ -14,7 +14,9 @@ use reqwest::Url;
 
 use super::{
     duration,
-    errors::{ConfigError, MAX_ERRORS, Position},
+    errors::{MAX_ERRORS, Position, Problem},
+    excerpt::{self, Rules},
+    permissions,
     schema::{self, Holds, Section},
     tree::{Node, Tree},
 };
@@ -29,18 +31,22 @@ pub(super) struct Context {
     /// The vendors that a provider can be of.
     pub(super) vendors: Vendors,
     pub(super) directory: PathBuf,
-    pub(super) errors: RefCell<Vec<ConfigError>>,
-    pub(super) warnings: RefCell<Vec<String>>,
+    pub(super) errors: RefCell<Vec<Problem>>,
+    /// What is odd and no error.
+    pub(super) warnings: RefCell<Vec<Problem>>,
+    /// The texts of the files that were read besides the first.
+    pub(super) sources: RefCell<Vec<(Arc<Path>, String)>>,
 }
 
 impl Context {
     /// Problems are added to `errors`.
-    pub(super) fn new(vendors: Vendors, directory: PathBuf, errors: Vec<ConfigError>) -> Context {
+    pub(super) fn new(vendors: Vendors, directory: PathBuf, errors: Vec<Problem>) -> Context {
         Context {
             vendors,
             directory,
             errors: RefCell::new(errors),
             warnings: RefCell::default(),
+            sources: RefCell::default(),
         }
     }
 
@@ -49,16 +55,51 @@ impl Context {
         if self.is_full() {
             return;
         }
-        let error = ConfigError {
-            place: place.clone(),
-            text: text.into(),
-        };
-        self.errors.borrow_mut().push(error);
+        let problem = Problem::new(place.clone(), text);
+        self.errors.borrow_mut().push(problem);
     }
 
     /// Whether there are so many problems that no more are told.
     pub(super) fn is_full(&self) -> bool {
         self.errors.borrow().len() > MAX_ERRORS
+    }
+
+    /// Notes what is odd and no error, once.
+    pub(super) fn warn(&self, place: &Position, text: impl Into<String>) {
+        let warning = Problem::new(place.clone(), text);
+        let mut warnings = self.warnings.borrow_mut();
+        // What stands once in provider_defaults is read once for each provider.
+        if !warnings.contains(&warning) {
+            warnings.push(warning);
+        }
+    }
+
+    /// Notes that others can read a file with a secret, which the key `name` names.
+    pub(super) fn warn_if_readable(&self, name: &str, place: &Position, path: &Path) {
+        if let Some(problem) = permissions::problem(path) {
+            self.warn(place, format!("{name}: {problem}"));
+        }
+    }
+
+    /// The errors and the warnings, each with its line of the file; `text` is that of the first file.
+    pub(super) fn into_problems(
+        self,
+        file: &Path,
+        text: &str,
+        rules: Rules,
+    ) -> (Vec<Problem>, Vec<Problem>) {
+        let mut errors = self.errors.into_inner();
+        errors.sort();
+        // What stands once in provider_defaults is read once for each provider.
+        errors.dedup();
+        let mut warnings = self.warnings.into_inner();
+        let others = self.sources.into_inner();
+        let others = others.iter().map(|(file, text)| (&**file, text.as_str()));
+        for (file, text) in std::iter::once((file, text)).chain(others) {
+            excerpt::attach(&mut errors, file, text, rules);
+            excerpt::attach(&mut warnings, file, text, rules);
+        }
+        (errors, warnings)
     }
 
     /// A path of the file, as seen from the process.
@@ -177,6 +218,13 @@ impl<'c> Map<'c> {
     /// The value under a name that need not be in the table: a secret's file.
     pub(super) fn node_of(&self, name: &str) -> Option<&'c Node> {
         self.node.and_then(|node| node.get(name))
+    }
+
+    /// Where the value of a key (or its file) stands; else where the mapping does.
+    pub(super) fn place_of(&self, name: &str) -> &Position {
+        let node = self.node_of(name);
+        let node = node.or_else(|| self.node_of(&format!("{name}_file")));
+        node.map_or(&self.place, |node| &node.place)
     }
 
     /// Whether the key (or its file) is there.
@@ -302,13 +350,27 @@ impl<'c> Map<'c> {
         }
     }
 
+    /// A value that is one of some names.
+    fn choice<T>(
+        &self,
+        name: &str,
+        names: &[&str],
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<T> {
+        let written = match self.get(name).map(|node| &node.value) {
+            Some(Tree::Scalar { text, .. }) => text.as_str(),
+            _ => "",
+        };
+        let want = format!("value of {name}; {}", choices(names, written));
+        self.value(name, &want, parse)
+    }
+
     /// One of the words of the table, by its place there.
     pub(super) fn word(&self, name: &str) -> Option<&'static str> {
         let Some(Holds::Word(words)) = self.key(name).map(|key| key.holds) else {
             return None;
         };
-        let want = format!("value of {name}; there are {}", words.join(", "));
-        self.value(name, &want, |text| {
+        self.choice(name, words, |text| {
             words.iter().find(|word| **word == text).copied()
         })
     }
@@ -317,8 +379,7 @@ impl<'c> Map<'c> {
     pub(super) fn vendor(&self, name: &str) -> Option<&'static Vendor> {
         let vendors = self.context.vendors;
         let names: Vec<_> = vendors.iter().map(|vendor| vendor.name).collect();
-        let want = format!("value of {name}; there are {}", names.join(", "));
-        self.value(name, &want, |text| {
+        self.choice(name, &names, |text| {
             vendors.iter().find(|vendor| vendor.name == text).copied()
         })
     }
@@ -362,10 +423,14 @@ impl<'c> Map<'c> {
             (None, Some(node)) => {
                 let path = self.context.path(self.context.text(&by_file, node)?);
                 match secret_in(&path) {
-                    Ok(value) => Some(SecretSource {
-                        value,
-                        file: Some(path),
-                    }),
+                    Ok(value) => {
+                        let context = self.context;
+                        context.warn_if_readable(&by_file, &node.place, &path);
+                        Some(SecretSource {
+                            value,
+                            file: Some(path),
+                        })
+                    }
                     Err(problem) => {
                         let text = format!("{by_file}: {}: {problem}", path.display());
                         self.context.error(&node.place, text);
@@ -443,13 +508,8 @@ fn unknown(vendors: Vendors, section: Section, name: &str) -> Option<String> {
     }
     let keys = schema::keys(vendors, section);
     let mut names: Vec<_> = keys.iter().map(|key| key.name).collect();
-    let nearest = names
-        .iter()
-        .map(|known| (distance(known, name), *known))
-        .min()
-        .filter(|(distance, known)| *distance <= 1 + known.len() / 4);
-    Some(match nearest {
-        Some((_, nearest)) => format!("unknown key {name}; did you mean {nearest}?"),
+    Some(match nearest(&names, name) {
+        Some(nearest) => format!("unknown key {name}; did you mean {nearest}?"),
         None => {
             names.sort_unstable();
             format!(
@@ -459,6 +519,25 @@ fn unknown(vendors: Vendors, section: Section, name: &str) -> Option<String> {
             )
         }
     })
+}
+
+/// The name that was probably meant; `None`: none of them is near.
+fn nearest<'n>(names: &[&'n str], written: &str) -> Option<&'n str> {
+    let all = names.iter().map(|known| (distance(known, written), *known));
+    let (distance, nearest) = all.min()?;
+    (distance <= (1 + nearest.len() / 4).min(3)).then_some(nearest)
+}
+
+/// What helps where a name is none of some: the nearest of them first, then all.
+pub(super) fn choices(names: &[&str], written: &str) -> String {
+    let all = names.join(", ");
+    match (names, nearest(names, written)) {
+        ([], _) => "there is none".to_owned(),
+        ([_], Some(nearest)) => format!("did you mean {nearest}?"),
+        (_, Some(nearest)) => format!("did you mean {nearest}? There are {all}"),
+        ([only], None) => format!("there is only {only}"),
+        (_, None) => format!("there are {all}"),
+    }
 }
 
 /// How many letters have to be changed, added or taken away to get from one word to the other.

@@ -1,4 +1,5 @@
 mod hostile;
+mod report;
 
 use std::{collections::HashMap, fs, path::Path};
 
@@ -151,6 +152,48 @@ fn secrets_come_from_files_without_their_line_end_and_are_never_shown() {
 }
 
 #[test]
+fn a_secret_that_others_can_read_is_warned_of_once_without_its_content() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, content: &str, mode| {
+        use std::os::unix::fs::PermissionsExt;
+        let path = directory.path().join(name);
+        fs::write(&path, content).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    write("key", "s3cr3t", 0o644);
+    write("headers", "X-Key: s3cr3t", 0o644);
+    write("token", "s3cr3t", 0o600);
+    let text = "server: {api_token_file: token}
+otlp: {headers_file: headers}
+provider_defaults: {credentials: {api_key_file: key}, base_url: 'https://x.example'}
+providers: [{name: a, type: infobip_email}, {name: b, type: infobip_email}]
+";
+    let path = directory.path().join("config.yaml");
+    fs::write(&path, text).unwrap();
+    let config = load(&path, &|_| None).unwrap();
+    let warnings: Vec<_> = config.warnings.iter().map(ToString::to_string).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    for (place, name) in [
+        ("2:22: headers_file", "headers"),
+        ("3:49: api_key_file", "key"),
+    ] {
+        let file = directory.path().join(name);
+        let file = file.display();
+        let expected = format!(
+            "{}:{place}: {file} can be read by every user of this machine (mode 0644); run: chmod 600 {file}",
+            path.display()
+        );
+        assert!(warnings.contains(&expected), "{expected}\n{warnings:?}");
+    }
+    let reports = config.warnings.iter().map(|own| own.report("warning"));
+    let told = reports.collect::<String>() + &summary(&config);
+    assert!(
+        told.contains("help: run: chmod 600") && !told.contains("s3cr3t"),
+        "{told}"
+    );
+}
+
+#[test]
 fn more_providers_come_from_other_files_with_errors_of_their_own() {
     let directory = tempfile::tempdir().unwrap();
     fs::create_dir(directory.path().join("providers.d")).unwrap();
@@ -174,7 +217,7 @@ fn more_providers_come_from_other_files_with_errors_of_their_own() {
         .collect();
     assert_eq!(names, ["mail", "other"]);
     assert!(
-        config.warnings[0].contains("none/*"),
+        config.warnings[0].text.contains("none/*"),
         "{:?}",
         config.warnings
     );

@@ -20,16 +20,19 @@ pub(super) fn tls(context: &Context, map: &Map<'_>) -> Tls {
         ("key_file", &tls.key_file),
     ];
     for (name, path) in files {
-        if let (Some(path), Some(node)) = (path, section.get(name))
-            && let Err(problem) = readable(path)
-        {
-            context.error(&node.place, format!("{name}: {problem}"));
+        let (Some(path), Some(node)) = (path, section.get(name)) else {
+            continue;
+        };
+        match readable(path) {
+            Err(problem) => context.error(&node.place, format!("{name}: {problem}")),
+            Ok(()) if name == "key_file" => context.warn_if_readable(name, &node.place, path),
+            Ok(()) => {}
         }
     }
     if tls.cert_file.is_some() != tls.key_file.is_some() {
         context.error(
             &section.place,
-            "cert_file and key_file belong together; one is missing",
+            "cert_file and key_file belong together: one is missing",
         );
     }
     tls

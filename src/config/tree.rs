@@ -8,7 +8,7 @@ use std::{borrow::Cow, collections::HashMap, path::Path, sync::Arc};
 
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle};
 
-use super::errors::{ConfigError, MAX_ERRORS, Position};
+use super::errors::{MAX_ERRORS, Position, Problem};
 use crate::redact;
 
 /// How deep mappings and lists may be nested. The schema needs six levels.
@@ -49,7 +49,7 @@ pub(super) fn parse(
     file: &Arc<Path>,
     text: &str,
     environment: Option<&Environment<'_>>,
-    errors: &mut Vec<ConfigError>,
+    errors: &mut Vec<Problem>,
 ) -> Option<Node> {
     let mut builder = Builder {
         file,
@@ -70,7 +70,7 @@ pub(super) fn parse(
 struct Builder<'a, 'e> {
     file: &'a Arc<Path>,
     environment: Option<&'a Environment<'e>>,
-    errors: &'a mut Vec<ConfigError>,
+    errors: &'a mut Vec<Problem>,
 }
 
 /// A list or mapping that is not finished yet.
@@ -98,10 +98,7 @@ impl Builder<'_, '_> {
     }
 
     fn error(&mut self, place: Position, text: impl Into<String>) {
-        self.errors.push(ConfigError {
-            place,
-            text: text.into(),
-        });
+        self.errors.push(Problem::new(place, text));
     }
 
     fn document(&mut self, text: &str, begin: Position) -> Option<Node> {
@@ -191,7 +188,7 @@ impl Builder<'_, '_> {
                         if let Some(first) = lines.get(&key) {
                             let text =
                                 format!("{key} is there twice; the first one is in line {first}");
-                            self.errors.push(ConfigError { place, text });
+                            self.errors.push(Problem::new(place, text));
                         } else {
                             lines.insert(key.clone(), place.line);
                             entries.push((key, place, node));
@@ -201,10 +198,7 @@ impl Builder<'_, '_> {
                         Tree::Scalar { written, .. } => *key = Some((written, node.place)),
                         _ => {
                             let text = "a key has to be a word".to_owned();
-                            self.errors.push(ConfigError {
-                                place: node.place.clone(),
-                                text,
-                            });
+                            self.errors.push(Problem::new(node.place.clone(), text));
                             *key = Some((String::new(), node.place));
                         }
                     },

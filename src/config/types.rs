@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use jiff::Timestamp;
 use reqwest::Url;
 
-use super::errors::Position;
+use super::errors::{Position, Problem};
 pub use crate::providers::{
     Credentials, VendorKeys,
     http::{RateLimit, Tls},
@@ -45,7 +45,7 @@ pub struct Config {
     /// The accounts, in the order of the file.
     pub accounts: Vec<Account>,
     /// What is odd and no error.
-    pub warnings: Vec<String>,
+    pub warnings: Vec<Problem>,
 }
 
 /// `limits`.

@@ -40,7 +40,7 @@ pub(super) fn credentials(
     for name in section.key_names() {
         if section.has(name) && !own().any(|key| key.name == name) {
             let text = format!("{vendor} has no credential {name}; it takes {}", wanted());
-            context.error(&section.place, text);
+            context.error(section.place_of(name), text);
             return None;
         }
     }

@@ -32,6 +32,16 @@ pub(super) fn keys(vendors: Vendors, section: Section) -> Vec<Key> {
     keys
 }
 
+/// Whether a vendor's own key of this name holds secrets.
+pub(super) fn holds_secrets(vendors: Vendors, name: &str) -> bool {
+    let sections = [Section::Provider, Section::Credentials];
+    let mut all = vendors
+        .iter()
+        .flat_map(|vendor| sections.map(|section| declared(vendor, section)))
+        .flatten();
+    all.any(|own| own.name == name && matches!(own.kind, KeyKind::Secret | KeyKind::Secrets { .. }))
+}
+
 /// What a vendor declares in a section.
 fn declared(vendor: &'static Vendor, section: Section) -> Vec<&'static ConfigKey> {
     match section {
@@ -137,7 +147,7 @@ fn own_texts(vendors: Vendors, key: &Key) -> String {
 fn base_urls(vendors: Vendors) -> String {
     let mut defaults = Vec::new();
     for vendor in vendors {
-        if let BaseUrl::Default(url) = vendor.base_url {
+        if let Some(url) = vendor.base_url.default() {
             let url = format!("`{url}`");
             if !defaults.contains(&url) {
                 defaults.push(url);

@@ -11,7 +11,8 @@ use std::{
 };
 
 use super::{
-    errors::{ConfigError, ConfigErrors, Position},
+    errors::{ConfigErrors, Position, Problem},
+    excerpt::Rules,
     read::Context,
     tree::{self, Node, Tree},
 };
@@ -31,6 +32,8 @@ pub struct WebConfig {
     pub users: BTreeMap<Arc<str>, Arc<str>>,
     /// How often all clients together may ask; none: as often as they like.
     pub rate_limit: Option<WebRateLimit>,
+    /// What is odd and no error.
+    pub warnings: Vec<Problem>,
 }
 
 /// `rate_limit`.
@@ -107,9 +110,13 @@ const HEADERS: [(&str, &[&str]); 5] = [
 pub fn web(path: &Path) -> Result<WebConfig, ConfigErrors> {
     let file: Arc<Path> = path.into();
     let mut errors = Vec::new();
+    let mut text = String::new();
     let root = match files::read_text(path, files::MAX_WEB_CONFIG) {
         // A bcrypt hash is full of dollars: nothing is taken from the environment.
-        Ok(text) => tree::parse(&file, &text, None, &mut errors),
+        Ok(read) => {
+            text = read;
+            tree::parse(&file, &text, None, &mut errors)
+        }
         Err(error) => {
             let place = Position {
                 file: file.clone(),
@@ -117,18 +124,28 @@ pub fn web(path: &Path) -> Result<WebConfig, ConfigErrors> {
                 column: 1,
             };
             let text = format!("--web.config.file cannot be read: {error}");
-            errors.push(ConfigError { place, text });
+            errors.push(Problem::new(place, text));
             None
         }
     };
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
     let context = Context::new(&[], directory, errors);
-    let config = root.map_or_else(WebConfig::default, |root| read(&context, &root));
-    let mut errors = context.errors.into_inner();
+    let config = root.map_or_else(WebConfig::default, |root| {
+        let config = read(&context, &root);
+        if let Some(tls) = &config.tls
+            && let Pem::File(path) = &tls.key
+        {
+            let section = root.get("tls_server_config");
+            let node = section.and_then(|section| section.get("key_file"));
+            let place = node.map_or(&root.place, |node| &node.place);
+            context.warn_if_readable("key_file", place, path);
+        }
+        config
+    });
+    let (errors, warnings) = context.into_problems(path, &text, Rules::Web);
     if errors.is_empty() {
-        return Ok(config);
+        return Ok(WebConfig { warnings, ..config });
     }
-    errors.sort();
     Err(ConfigErrors(errors))
 }
 

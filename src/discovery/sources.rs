@@ -13,7 +13,7 @@ use delivery_clock::Clock;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    config::{self, Account, HttpList, MessageEntry},
+    config::{self, Account, ConfigErrors, HttpList, MessageEntry, Problem},
     files,
     model::{Application, Source},
     redact::shown_lines,
@@ -94,19 +94,18 @@ impl Sources {
     }
 }
 
-/// The problems of an account's files, one text each, without using their contents.
-pub fn check(account: &Account) -> Vec<String> {
-    let mut files = Files::new(
-        account.messages.files.clone(),
-        account.applications.as_slice().into(),
-    );
-    match files.read(true) {
-        Some(Update {
-            problem: Some(problems),
-            ..
-        }) => problems.lines().map(str::to_owned).collect(),
-        _ => Vec::new(),
+/// What is in the files that an account names, and what is wrong with them, without watching them.
+pub fn check(account: &Account) -> (Vec<MessageEntry>, Vec<Problem>) {
+    let applications: Arc<[Application]> = account.applications.as_slice().into();
+    let files = Files::new(account.messages.files.clone(), applications);
+    let (mut entries, mut problems) = (Vec::new(), Vec::new());
+    for path in files.paths() {
+        match read_file(&path, &files.applications) {
+            Ok(more) => entries.extend(more),
+            Err(errors) => problems.extend(errors.0),
+        }
     }
+    (entries, problems)
 }
 
 /// The files of an account.
@@ -191,7 +190,7 @@ impl Files {
             changed = true;
             match read_file(&path, &self.applications) {
                 Ok(more) => entries.extend(more),
-                Err(problem) => problems.push(problem),
+                Err(problem) => problems.push(problem.to_string()),
             }
             seen.insert(
                 path,
@@ -218,10 +217,10 @@ impl Files {
     }
 }
 
-fn read_file(path: &Path, applications: &[Application]) -> Result<Vec<MessageEntry>, String> {
+fn read_file(path: &Path, applications: &[Application]) -> Result<Vec<MessageEntry>, ConfigErrors> {
     let text = files::read_text(path, MAX_BYTES as u64)
-        .map_err(|error| format!("{}: {error}", path.display()))?;
-    config::message_list(path, &text, applications).map_err(|errors| errors.to_string())
+        .map_err(|error| config::unreadable(path, &error.to_string(), ""))?;
+    config::message_list(path, &text, applications)
 }
 
 async fn watch(mut files: Files, clock: Clock, updates: mpsc::Sender<Update>) {

@@ -48,6 +48,28 @@ pub struct DatasetSpec {
     pub history: Option<HistoryMethod>,
     /// A configuration key without which it cannot be collected, and what the key holds.
     pub needs_key: Option<(&'static str, &'static str)>,
+    /// The requests of one query that is not by message, for the forecast of `check`.
+    pub requests: QueryCost,
+    /// The most requests a second that the vendor takes, and of whom; `None`: it does not say.
+    pub limit: Option<RequestLimit>,
+}
+
+/// What one query of a whole application costs.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct QueryCost {
+    /// The requests of a query in which there is something new.
+    pub each_query: f64,
+    /// So many messages are one of them; `None`: they do not depend on messages.
+    pub messages_per_request: Option<usize>,
+}
+
+/// A limit that the vendor has for all its customers.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RequestLimit {
+    /// Requests a second.
+    pub per_second: f64,
+    /// What is counted together: `an AppKey, all its requests`.
+    pub counted: &'static str,
 }
 
 impl DatasetSpec {
@@ -64,6 +86,11 @@ impl DatasetSpec {
             webhook_path: None,
             history: None,
             needs_key: None,
+            requests: QueryCost {
+                each_query: 1.0,
+                messages_per_request: None,
+            },
+            limit: None,
         }
     }
 }

@@ -109,11 +109,7 @@ mod tests {
     use std::collections::HashSet;
 
     use super::*;
-    use crate::{
-        golden::assert_part_current,
-        model::Measure,
-        providers::{VENDORS, vendor::BaseUrl},
-    };
+    use crate::{golden::assert_part_current, model::Measure, providers::VENDORS};
 
     #[test]
     fn the_tables_of_vendors_are_current() {
@@ -126,7 +122,7 @@ mod tests {
         let mut names = HashSet::new();
         for vendor in VENDORS {
             assert!(names.insert(vendor.name), "{vendor} is there twice");
-            if let BaseUrl::Default(url) = vendor.base_url {
+            if let Some(url) = vendor.base_url.default() {
                 assert!(url.starts_with("https://"), "{vendor}");
             }
             assert!(!vendor.credentials.is_empty(), "{vendor}");

@@ -10,6 +10,7 @@ mod alibaba_push;
 #[cfg(test)]
 mod apart;
 mod bisect;
+mod checkup;
 mod decode;
 pub(crate) mod digest;
 mod door;
@@ -43,6 +44,7 @@ use futures_util::future::BoxFuture;
 use jiff::Timestamp;
 
 use crate::model::{Dataset, Message};
+pub use checkup::{CheckAnswer, CheckOutcome, Checkup, CheckupQuery, Explained};
 pub use door::{Answer, DrainQuery, HistoryQuery, ListQuery, Listing, MessagesQuery, WholeQuery};
 pub use failure::{Failure, FailureKind, Observer, RequestCode, Scope};
 pub use history::{HistoryIncrease, HistoryRecord};
@@ -52,7 +54,7 @@ pub use observation::{Observation, Refusal};
 pub use options::{Credentials, ProviderOptions, VendorKeys};
 pub use report::{Damage, Digest, Outcome, Pushed, Report, ReportsRead};
 pub use spool::{Spool, SpoolError, SpoolWriter, SpooledBody};
-pub use vendor::{ProviderParts, Vendor};
+pub use vendor::{ListCost, ProviderParts, Vendor};
 
 /// Every vendor, in the order of the documentation. A new one is one line here.
 pub static VENDORS: Vendors = &[
@@ -127,6 +129,16 @@ pub trait Provider: Send + Sync {
     fn history<'a>(&'a self, query: HistoryQuery<'a>) -> BoxFuture<'a, Answer<HistoryRecord>> {
         let _ = query;
         Box::pin(ready(Answer::unsupported()))
+    }
+
+    /// Asks harmless questions, for `check --online`: whether the credentials are good, whether the applications
+    /// exist, and whether the account may read what is collected. Nothing that the vendor hands out once is asked
+    /// for.
+    fn check_up<'a>(&'a self, query: CheckupQuery<'a>) -> BoxFuture<'a, Checkup> {
+        let _ = query;
+        let mut checkup = Checkup::default();
+        checkup.unclear("the account", "this version knows no harmless question", "");
+        Box::pin(ready(checkup))
     }
 
     /// What is in a body that the vendor pushed, or handed out once: every whole report and event,

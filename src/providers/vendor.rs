@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, fmt, hash, sync::Arc, time::Duration};
 
 use super::{Provider, ProviderOptions, http::Http};
-use crate::model::{Channel, DailyPublication, Dataset, Measure, QueryMethod};
+use crate::model::{Channel, DailyPublication, Dataset, Measure, QueryMethod, RequestLimit};
 
 /// One vendor API: a `type` of the configuration, a value of the label `provider`.
 ///
@@ -48,6 +48,8 @@ pub struct Vendor {
     pub publication: Publication,
     /// Whether it can list the messages that were sent.
     pub can_list: bool,
+    /// What its list costs, for the forecast of `check`; `None`: it has none.
+    pub list_cost: Option<ListCost>,
     /// What other families are made of in the vendor's answers: the family (or a group of
     /// families, see [`super::help`]) and the vendor's words.
     pub family_fields: &'static [(&'static str, &'static str)],
@@ -57,6 +59,19 @@ pub struct Vendor {
     pub remedies: Remedies,
     /// Makes the provider of an account.
     pub build: fn(ProviderParts) -> Arc<dyn Provider>,
+}
+
+/// How a vendor's list of messages is read.
+#[derive(Clone, Copy, Debug)]
+pub struct ListCost {
+    /// The rows of a page.
+    pub per_page: u32,
+    /// The longest time that one request may ask for.
+    pub window: Duration,
+    /// Each request asks for so much more before its time.
+    pub margin: Duration,
+    /// The most requests a second that the vendor takes; `None`: it does not say.
+    pub limit: Option<RequestLimit>,
 }
 
 /// When a message is forgotten at most vendors.
@@ -75,6 +90,13 @@ pub struct ProviderParts {
 pub enum BaseUrl {
     /// At this address unless the configuration says otherwise.
     Default(&'static str),
+    /// The same, but each customer has an address of its own, which is better: without one there is a warning.
+    Shared {
+        /// The address that all customers share.
+        url: &'static str,
+        /// Where a customer finds its own, with an example.
+        own: &'static str,
+    },
     /// Elsewhere for each customer: the configuration has to say. The text says why, with an
     /// example.
     Required(&'static str),
@@ -184,6 +206,16 @@ pub struct NoReceipts {
     pub vendor_channels: &'static [&'static str],
     /// Why, and what would change it.
     pub why: &'static str,
+}
+
+impl BaseUrl {
+    /// The address that is taken where the configuration has none.
+    pub fn default(self) -> Option<&'static str> {
+        match self {
+            BaseUrl::Default(url) | BaseUrl::Shared { url, .. } => Some(url),
+            BaseUrl::Required(_) => None,
+        }
+    }
 }
 
 impl Vendor {

@@ -30,7 +30,7 @@ use rustls::ServerConfig;
 
 use super::{peer::Peer, tokens};
 use crate::{
-    config::{self, Pem, WebConfig, WebRateLimit},
+    config::{self, Pem, Problem, WebConfig, WebRateLimit},
     redact,
 };
 use limit::Limit;
@@ -55,6 +55,8 @@ pub struct Rules {
     users: Users,
     limit: Option<(WebRateLimit, Arc<Limit>)>,
     files: Vec<PathBuf>,
+    /// What is odd in the file and no error.
+    warnings: Vec<Problem>,
 }
 
 /// When the files were last checked, and their state then.
@@ -82,6 +84,11 @@ impl Guard {
         let at = Some(Instant::now());
         *guard.looked.lock().unwrap_or_else(PoisonError::into_inner) = Looked { at, files };
         Ok(guard)
+    }
+
+    /// What is odd in the file and no error, as it was read last.
+    pub fn warnings(&self) -> Vec<Problem> {
+        self.now.load().warnings.clone()
     }
 
     fn new(path: Option<PathBuf>, rules: Rules) -> Guard {
@@ -251,6 +258,7 @@ impl Rules {
             headers,
             users,
             rate_limit,
+            warnings,
             ..
         } = config;
         redact::register(users.values().map(AsRef::as_ref));
@@ -264,6 +272,7 @@ impl Rules {
             users: Users::new(users.into_iter().collect()),
             limit: rate_limit.map(|limit| (limit, Arc::new(Limit::new(limit, Instant::now())))),
             files,
+            warnings,
         })
     }
 

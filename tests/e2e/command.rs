@@ -45,14 +45,15 @@ fn check_says_what_is_wrong_without_a_network_call() {
     .unwrap();
     let (status, _, said) = run(&["check", "--config.file=bad.yaml"], directory.path());
     assert_eq!(status, Some(1));
-    let lines: Vec<_> = said.lines().collect();
-    assert!(
-        lines.len() >= 4 && lines.iter().all(|line| line.starts_with("bad.yaml:")),
-        "{said}"
-    );
+    let example = "error: unknown key typ\n --> bad.yaml:3:4\n  |\n3 | - {typ: ***}\n  |    ^^^\n  = help: did you mean type?\n";
+    assert!(said.contains(example), "{said}");
+    let problems = said.matches("\n --> bad.yaml:").count();
+    let end = format!("the configuration is not good: {problems} errors\n");
+    assert!(problems >= 4 && said.ends_with(&end), "{said}");
     let (status, _, said) = run(&["check", "--config.file", "none.yaml"], directory.path());
     assert_eq!(status, Some(1));
-    assert!(said.contains("none.yaml:1:1: cannot be read"), "{said}");
+    assert!(said.starts_with("error: cannot be read: "), "{said}");
+    assert!(said.contains(" --> none.yaml:1:1\n"), "{said}");
     assert!(
         !directory.path().join("data").exists(),
         "check writes nothing"

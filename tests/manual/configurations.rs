@@ -1,6 +1,6 @@
 //! The configurations that the manual shows: each passes `check`.
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use super::{files, read, relative, root};
 
@@ -37,7 +37,10 @@ fn check(configuration: &str) -> (bool, String) {
         } else {
             "a-secret"
         };
-        fs::write(secrets.join(&rest[..end]), text).unwrap();
+        let file = secrets.join(&rest[..end]);
+        fs::write(&file, text).unwrap();
+        // Others must not read it: `check` would warn.
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     }
     let mut text = configuration.to_owned();
     if !text.contains("providers:") {

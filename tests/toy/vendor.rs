@@ -71,6 +71,7 @@ pub static TOY: Vendor = Vendor {
     }],
     publication: Publication::Continuous,
     can_list: true,
+    list_cost: None,
     family_fields: &[("delivery_app_users_active", "active")],
     measure_notes: &[],
     remedies: Remedies::NONE,

@@ -15,6 +15,14 @@ use crate::{
     traffic::Campaign,
 };
 
+/// The applications of the account.
+pub(super) fn applications(app_keys: &[String]) -> Value {
+    let of =
+        |key: &String| json!({"AppKey": key.parse::<u64>().unwrap_or_default(), "AppName": "shop"});
+    let all: Vec<Value> = app_keys.iter().map(of).collect();
+    json!({"RequestId": "8906582E-6722-409A-A6C4-0E7863B733A5", "SummaryAppInfos": {"SummaryAppInfo": all}})
+}
+
 /// The period that a request names.
 fn period(signed: &Signed) -> Result<(Timestamp, Timestamp), Refused> {
     let time = |name: &str| {

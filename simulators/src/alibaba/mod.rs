@@ -33,6 +33,8 @@ use crate::{
 use publication::Published;
 pub use verify::{Refused, Signed};
 
+/// The action that lists the applications, and needs none.
+const APPLICATIONS: &str = "ListSummaryApps";
 /// How far the clocks may be apart.
 const MAX_SKEW: SignedDuration = SignedDuration::from_mins(15);
 
@@ -284,6 +286,7 @@ async fn call(State(own): State<Alibaba>, request: Request) -> Response {
         "QueryPushStatByMsg" => statistics(&own, &options, &signed, now, call),
         "QueryPushRecords" => lists::records(&own, &signed, now, call),
         "QueryPushStatByApp" => lists::days(&own, &signed, now, call),
+        APPLICATIONS => Ok(lists::applications(&options.app_keys)),
         _ => Err(Refused::new(
             404,
             "InvalidApi.NotFound",
@@ -332,6 +335,7 @@ fn admit(own: &Alibaba, options: &Options, signed: &Signed, now: Timestamp) -> R
             "InvalidSecurityToken.MismatchWithAccessKey",
             "Specified SecurityToken mismatch with the AccessKey.",
         )),
+        _ if signed.action == APPLICATIONS => Ok(()),
         _ => {
             let Some(key) = signed.parameter("AppKey") else {
                 return Err(Refused::new(

@@ -90,6 +90,25 @@ pub(super) async fn reports(State(own): State<Infobip>, request: Request) -> Res
     answer(200, &json!({"results": results}))
 }
 
+/// The log of messages: what was reported lately, any number of times.
+pub(super) async fn logs(State(own): State<Infobip>, request: Request) -> Response {
+    let options = lock(&own.0.options).clone();
+    let parameters = parameters(request.uri().query().unwrap_or_default());
+    let limit = parameters.iter().find(|(name, _)| name == "limit");
+    let Some(limit @ 1..=1000) = limit.map_or(Some(50), |(_, limit)| limit.parse::<usize>().ok())
+    else {
+        let invalid = Some(("limit", "must be less than or equal to 1000"));
+        return error(&options, 400, "BAD_REQUEST", "Bad Request", invalid);
+    };
+    let now = own.mail_clock();
+    let mut mail = lock(&own.0.mail);
+    mail.go_on(now, options.email_every, &own.0.incidents);
+    let waiting = mail.queue.iter().rev().map(|(_, report)| report);
+    let all = waiting.chain(mail.handed.iter().rev());
+    let results: Vec<&Value> = all.take(limit).collect();
+    answer(200, &json!({"results": results}))
+}
+
 impl Mail {
     /// A queue with the reports of e-mails that are sent from `begin` on.
     pub(super) fn new(seed: u64, begin: Timestamp) -> Mail {

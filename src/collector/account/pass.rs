@@ -33,7 +33,7 @@ const SHOW_EVERY: Duration = Duration::from_secs(1);
 const MEET: usize = 1000;
 /// How far a list of new messages overlaps the previous one: clocks differ, and a vendor may list a message
 /// some time after it was sent.
-const LIST_OVERLAP: Duration = Duration::from_secs(3600);
+pub(in super::super) const LIST_OVERLAP: Duration = Duration::from_secs(3600);
 /// How long a once-only answer in flight may take to arrive when the exporter stops.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 

@@ -1,6 +1,7 @@
 //! Alibaba Cloud EMAS Mobile Push, API version 2016-08-01: `QueryPushStatByMsg` for the numbers of
 //! one message, `QueryPushRecords` for the list.
 
+mod checkup;
 mod errors;
 mod list;
 mod sign;
@@ -22,8 +23,8 @@ use jiff::{SignedDuration, Timestamp};
 use rand::RngExt;
 
 use super::{
-    Answer, Failure, HistoryQuery, HistoryRecord, ListQuery, Listing, MessagesQuery, Observation,
-    Provider, ProviderOptions, Refusal,
+    Answer, Checkup, CheckupQuery, Failure, HistoryQuery, HistoryRecord, ListQuery, Listing,
+    MessagesQuery, Observation, Provider, ProviderOptions, Refusal,
     encode::query,
     http::{Http, HttpAnswer, Request, Verdict},
     json::{Object, problem},
@@ -322,6 +323,10 @@ impl Provider for AlibabaPush {
             listing.into_answer(result)
         }
         .boxed()
+    }
+
+    fn check_up<'a>(&'a self, query: CheckupQuery<'a>) -> BoxFuture<'a, Checkup> {
+        self.questions(query).boxed()
     }
 
     fn history<'a>(&'a self, query: HistoryQuery<'a>) -> BoxFuture<'a, Answer<HistoryRecord>> {

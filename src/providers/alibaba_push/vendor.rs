@@ -8,11 +8,11 @@ use super::AlibabaPush;
 use crate::{
     model::{
         Channel, DailyPublication, Dataset, DatasetSpec, ErrorReason, Field, HistoryMethod,
-        Measure, QueryMethod, field,
+        Measure, QueryMethod, RequestLimit, field,
     },
     providers::vendor::{
-        Applications, BaseUrl, ConfigKey, DEFAULT_MAX_AGE, IdCheck, KeyKind, Publication, Remedies,
-        Vendor,
+        Applications, BaseUrl, ConfigKey, DEFAULT_MAX_AGE, IdCheck, KeyKind, ListCost, Publication,
+        Remedies, Vendor,
     },
 };
 
@@ -23,8 +23,15 @@ pub(super) const MESSAGES: Dataset = Dataset::new(&DatasetSpec {
     history: Some(HistoryMethod::Whole {
         reach: Duration::ZERO,
     }),
+    limit: Some(RequestLimit {
+        per_second: 50.0,
+        counted: COUNTED,
+    }),
     ..DatasetSpec::new("messages", QueryMethod::Messages { batch: 1 })
 });
+
+/// What the vendor counts together.
+const COUNTED: &str = "the Alibaba Cloud account, all its applications and keys";
 
 /// The numbers of one message or day: of pushes.
 pub(super) const PUSH: &[Field] = &[
@@ -101,6 +108,15 @@ pub(crate) static VENDOR: Vendor = Vendor {
     ],
     publication: Publication::Daily(BEIJING),
     can_list: true,
+    list_cost: Some(ListCost {
+        per_page: 100,
+        window: Duration::from_secs(30 * 86_400),
+        margin: Duration::from_secs(15 * 60),
+        limit: Some(RequestLimit {
+            per_second: 10.0,
+            counted: COUNTED,
+        }),
+    }),
     family_fields: &[],
     measure_notes: &[],
     remedies: Remedies {

@@ -1,6 +1,7 @@
 //! EngageLab AppPush, statistics API v4: messages (`GET /v4/status/detail`, up to 100 ids a request),
 //! users, and the lifecycle of messages on test devices.
 
+mod checkup;
 mod errors;
 #[cfg(test)]
 mod tests;
@@ -20,8 +21,8 @@ use wire::{
 };
 
 use super::{
-    Answer, Failure, HistoryQuery, HistoryRecord, MessagesQuery, Observation, Provider,
-    ProviderOptions, Refusal, Scope, WholeQuery,
+    Answer, Checkup, CheckupQuery, Failure, HistoryQuery, HistoryRecord, MessagesQuery,
+    Observation, Provider, ProviderOptions, Refusal, Scope, WholeQuery,
     bisect::Halves,
     encode::percent_encode,
     http::{Http, HttpAnswer, Request, Verdict},
@@ -467,6 +468,10 @@ impl Provider for Engagelab {
             Answer::new(observations, result)
         }
         .boxed()
+    }
+
+    fn check_up<'a>(&'a self, query: CheckupQuery<'a>) -> BoxFuture<'a, Checkup> {
+        self.questions(query).boxed()
     }
 
     fn history<'a>(&'a self, query: HistoryQuery<'a>) -> BoxFuture<'a, Answer<HistoryRecord>> {

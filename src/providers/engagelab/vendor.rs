@@ -7,7 +7,7 @@ use crate::{
     model::{
         Channel, Dataset, DatasetSpec, HistoryMethod,
         Measure::{Delivered, Displayed, Opened, Sent, Targeted},
-        QueryMethod, field,
+        QueryCost, QueryMethod, RequestLimit, field,
     },
     providers::vendor::{
         Applications, BaseUrl, ConfigKey, KeyKind, NoReceipts, Publication, Remedies, Vendor,
@@ -17,7 +17,14 @@ use crate::{
 /// The numbers of single messages.
 pub(super) const MESSAGES: Dataset = Dataset::new(&DatasetSpec {
     has_snapshots: true,
+    limit: LIMIT,
     ..DatasetSpec::new("messages", QueryMethod::Messages { batch: BATCH })
+});
+
+/// The vendor's limit.
+const LIMIT: Option<RequestLimit> = Some(RequestLimit {
+    per_second: 500.0,
+    counted: "the AppKey, with all that the application sends",
 });
 
 /// Users of an application.
@@ -26,6 +33,12 @@ pub(super) const USERS: Dataset = Dataset::new(&DatasetSpec {
     history: Some(HistoryMethod::Whole {
         reach: Duration::ZERO,
     }),
+    // Hours, days and months.
+    requests: QueryCost {
+        each_query: 3.0,
+        messages_per_request: None,
+    },
+    limit: LIMIT,
     ..DatasetSpec::new("users", QueryMethod::Whole)
 });
 
@@ -34,6 +47,7 @@ pub(super) const LIFECYCLE: Dataset = Dataset::new(&DatasetSpec {
     is_default: false,
     interval: Some(Duration::from_secs(5 * 60)),
     needs_key: Some((CANARIES, "the registration ids of test devices")),
+    limit: LIMIT,
     ..DatasetSpec::new("lifecycle", QueryMethod::Messages { batch: 1 })
 });
 
@@ -81,6 +95,7 @@ pub(crate) static VENDOR: Vendor = Vendor {
     }],
     publication: Publication::Continuous,
     can_list: false,
+    list_cost: None,
     family_fields: &[
         ("breakdown", "leaves under sub"),
         ("types", "objects under sub"),

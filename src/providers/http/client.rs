@@ -1,12 +1,15 @@
 //! The client: requests to one account's vendor, one attempt after another.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use delivery_clock::Clock;
 use futures_util::StreamExt;
 use http::{HeaderMap, header};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tracing::Instrument;
 
 use super::{HttpAnswer, HttpOptions, Request, Verdict, limiter::Limiter};
@@ -45,6 +48,8 @@ pub struct Http {
     observer: Arc<dyn Observer>,
     /// Whoever answers in place of the network.
     answers: Option<Answers>,
+    /// By how much this clock was ahead of the vendor's at its last answer.
+    clock_ahead: Mutex<Option<SignedDuration>>,
 }
 
 /// A client that cannot be made: a certificate or proxy that cannot be used.
@@ -104,6 +109,7 @@ impl Http {
             clock,
             observer,
             answers: None,
+            clock_ahead: Mutex::default(),
         })
     }
 
@@ -116,6 +122,15 @@ impl Http {
     /// The time that requests are made at.
     pub fn clock(&self) -> &Clock {
         &self.clock
+    }
+
+    /// By how much this machine's clock was ahead of the `Date` of the vendor's last answer, which is a whole
+    /// second; `None`: no answer had one.
+    pub fn clock_ahead(&self) -> Option<SignedDuration> {
+        *self
+            .clock_ahead
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The longest body that is taken, in bytes.
@@ -218,6 +233,14 @@ impl Http {
     async fn read(&self, response: reqwest::Response) -> Result<HttpAnswer, Broken> {
         let status = response.status();
         let headers = response.headers().clone();
+        if let Some(theirs) = date(&headers) {
+            let ahead = self.clock.now().duration_since(theirs);
+            let mut own = self
+                .clock_ahead
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *own = Some(ahead);
+        }
         if response
             .content_length()
             .is_some_and(|length| length > self.max_bytes)
@@ -302,4 +325,10 @@ fn without_byte_order_mark(body: Bytes) -> Bytes {
         Some(_) => body.slice(3..),
         None => body,
     }
+}
+
+/// `Date`: the vendor's clock.
+fn date(headers: &HeaderMap) -> Option<Timestamp> {
+    let value = headers.get(header::DATE)?.to_str().ok()?;
+    Some(jiff::fmt::rfc2822::parse(value).ok()?.timestamp())
 }

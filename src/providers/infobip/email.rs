@@ -8,7 +8,8 @@ use super::{Access, vendor::REPORTS, wire::body};
 use crate::{
     blocking::{LARGE_ANSWER, run_blocking_if_large},
     providers::{
-        Answer, DrainQuery, Failure, FailureKind, Observation, Provider, ProviderOptions, Pushed,
+        Answer, Checkup, CheckupQuery, DrainQuery, Failure, FailureKind, Observation, Provider,
+        ProviderOptions, Pushed,
         http::{Http, HttpAnswer, is_packed, unpacked},
     },
 };
@@ -18,8 +19,8 @@ const PATH: &str = "/email/1/reports?limit=1000";
 
 /// Infobip's e-mail reports of one account.
 pub(crate) struct InfobipEmail {
-    http: Http,
-    access: Access,
+    pub(super) http: Http,
+    pub(super) access: Access,
     account: Arc<str>,
 }
 
@@ -99,6 +100,10 @@ impl Provider for InfobipEmail {
             Answer::new(observations, result)
         }
         .boxed()
+    }
+
+    fn check_up<'a>(&'a self, query: CheckupQuery<'a>) -> BoxFuture<'a, Checkup> {
+        self.questions(query).boxed()
     }
 
     fn read_pushed(&self, body: &[u8]) -> Pushed {

@@ -1,6 +1,7 @@
 //! Infobip: what its push statistics and its e-mail reports have in common, authentication and
 //! errors.
 
+mod checkup;
 mod email;
 mod errors;
 mod push;

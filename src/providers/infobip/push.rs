@@ -10,7 +10,8 @@ use super::{
 use crate::{
     model::{Message, Snapshot},
     providers::{
-        Answer, Failure, MessagesQuery, Observation, Provider, ProviderOptions, Refusal,
+        Answer, Checkup, CheckupQuery, Failure, MessagesQuery, Observation, Provider,
+        ProviderOptions, Refusal,
         encode::percent_encode,
         http::{Http, HttpAnswer, Verdict},
         json::RawFields,
@@ -21,8 +22,8 @@ use futures_util::{FutureExt, future::BoxFuture};
 
 /// Infobip's push statistics of one account.
 pub(crate) struct InfobipPush {
-    http: Http,
-    access: Access,
+    pub(super) http: Http,
+    pub(super) access: Access,
 }
 
 impl InfobipPush {
@@ -33,7 +34,7 @@ impl InfobipPush {
         }
     }
 
-    async fn statistics(
+    pub(super) async fn statistics(
         &self,
         query: &MessagesQuery<'_>,
         message: &Message,
@@ -154,5 +155,9 @@ impl Provider for InfobipPush {
             Answer::one_by_one(query.messages, |message| self.statistics(&query, message)).await
         }
         .boxed()
+    }
+
+    fn check_up<'a>(&'a self, query: CheckupQuery<'a>) -> BoxFuture<'a, Checkup> {
+        self.questions(query).boxed()
     }
 }

@@ -8,7 +8,7 @@ use crate::{
         Channel, Dataset, DatasetSpec,
         ErrorReason::{Cloud, Dropped, Expired, Other, Registration, Rejected, Suppressed, System},
         Measure::{Bounces, Complaints, Delivered, Displayed, Errors, Sent, Unsubscribed},
-        QueryMethod, field,
+        QueryCost, QueryMethod, field,
     },
     providers::vendor::{
         Applications, BaseUrl, ConfigKey, DEFAULT_MAX_AGE, Publication, Remedies, Vendor,
@@ -24,10 +24,18 @@ pub(super) const STATISTICS: Dataset = Dataset::new(&DatasetSpec {
 /// E-mail delivery reports, handed out once.
 pub(super) const REPORTS: Dataset = Dataset::new(&DatasetSpec {
     webhook_path: Some("/webhooks/infobip/email"),
+    // One with reports, and the empty one behind it.
+    requests: QueryCost {
+        each_query: 2.0,
+        messages_per_request: None,
+    },
     ..DatasetSpec::new("reports", QueryMethod::Drain)
 });
 
-const BASE_URL: BaseUrl = BaseUrl::Default("https://api.infobip.com");
+const BASE_URL: BaseUrl = BaseUrl::Shared {
+    url: "https://api.infobip.com",
+    own: "each account has a base URL of its own, which Infobip's console shows when one is logged in; write base_url: https://xxxxx.api.infobip.com",
+};
 
 const CREDENTIALS: &[&[ConfigKey]] = &[
     &[
@@ -74,6 +82,7 @@ pub(crate) static PUSH: Vendor = Vendor {
     }],
     publication: Publication::Continuous,
     can_list: false,
+    list_cost: None,
     family_fields: &[(
         "delivery_message_reported_delivery_ratio",
         "delivery.rate / 100",
@@ -120,6 +129,7 @@ pub(crate) static EMAIL: Vendor = Vendor {
     }],
     publication: Publication::Continuous,
     can_list: false,
+    list_cost: None,
     family_fields: &[
         ("delivery_reports_total", "status, error"),
         ("delivery_report_latency_seconds", "doneAt - sentAt"),

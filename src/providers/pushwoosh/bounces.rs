@@ -32,7 +32,7 @@ use crate::{
     },
 };
 
-const BOUNCED_EMAILS: Endpoint = Endpoint {
+pub(super) const BOUNCED_EMAILS: Endpoint = Endpoint {
     path: "/api/v2/statistics/emails/bouncedEmails",
     word: "Api",
     fields: &["total", "bounced_emails"],

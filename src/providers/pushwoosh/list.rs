@@ -235,7 +235,7 @@ impl Pushwoosh {
     }
 
     /// A request that names no message: if it is refused too, then not for a message's sake.
-    async fn probe(
+    pub(super) async fn probe(
         &self,
         dataset: Dataset,
         application: &Application,

@@ -23,7 +23,7 @@ use crate::{
     providers::{Failure, FailureKind, HistoryQuery, Observation, WholeQuery, decode::decode},
 };
 
-const MESSAGE_LOG: Endpoint = Endpoint {
+pub(super) const MESSAGE_LOG: Endpoint = Endpoint {
     path: "/api/v2/statistics/getMessageLog",
     word: "Key",
     fields: &["pagination_token", "data"],

@@ -2,6 +2,7 @@
 //! events, links in e-mails, bounced e-mails.
 
 mod bounces;
+mod checkup;
 mod conversions;
 mod errors;
 mod links;
@@ -26,8 +27,8 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    Answer, Failure, HistoryQuery, HistoryRecord, ListQuery, Listing, MessagesQuery, Provider,
-    ProviderOptions, WholeQuery,
+    Answer, Checkup, CheckupQuery, Failure, HistoryQuery, HistoryRecord, ListQuery, Listing,
+    MessagesQuery, Provider, ProviderOptions, WholeQuery,
     http::{Http, HttpAnswer, Request, Verdict},
     secrets::Secrets,
     verdict::{by_status, undecodable},
@@ -173,6 +174,10 @@ impl Provider for Pushwoosh {
             Answer::new(observations, result)
         }
         .boxed()
+    }
+
+    fn check_up<'a>(&'a self, query: CheckupQuery<'a>) -> BoxFuture<'a, Checkup> {
+        self.questions(query).boxed()
     }
 
     fn history<'a>(&'a self, query: HistoryQuery<'a>) -> BoxFuture<'a, Answer<HistoryRecord>> {

@@ -15,11 +15,11 @@ use crate::{
             Bounces, Complaints, Confirmed, Delivered, Errors, InboxOpened, Opened, Sent,
             Unshowable, Unsubscribed,
         },
-        QueryMethod, field,
+        QueryCost, QueryMethod, field,
     },
     providers::vendor::{
-        Applications, BaseUrl, ConfigKey, DEFAULT_MAX_AGE, KeyKind, NoReceipts, Publication,
-        Remedies, Vendor,
+        Applications, BaseUrl, ConfigKey, DEFAULT_MAX_AGE, KeyKind, ListCost, NoReceipts,
+        Publication, Remedies, Vendor,
     },
 };
 
@@ -44,6 +44,11 @@ pub(super) const BOUNCES: Dataset = Dataset::new(&DatasetSpec {
     history: Some(HistoryMethod::Whole {
         reach: BOUNCES_REACH.unsigned_abs(),
     }),
+    // Four days of the round, each with the page behind its last one; half of it while nothing bounces.
+    requests: QueryCost {
+        each_query: 8.0,
+        messages_per_request: None,
+    },
     ..DatasetSpec::new("bounces", QueryMethod::Whole)
 });
 
@@ -61,6 +66,10 @@ pub(super) const LOG: Dataset = Dataset::new(&DatasetSpec {
     history: Some(HistoryMethod::Whole {
         reach: LOG_OVERLAP.unsigned_abs(),
     }),
+    requests: QueryCost {
+        each_query: 2.0,
+        messages_per_request: None,
+    },
     ..DatasetSpec::new("log", QueryMethod::Whole)
 });
 
@@ -69,6 +78,10 @@ pub(super) const LINKS: Dataset = Dataset::new(&DatasetSpec {
     is_default: false,
     interval: Some(Duration::from_secs(60 * MINUTE)),
     needs_listed_messages: Some("which messages are e-mails"),
+    requests: QueryCost {
+        each_query: 1.0,
+        messages_per_request: Some(BATCH),
+    },
     ..DatasetSpec::new("links", QueryMethod::Whole)
 });
 
@@ -77,6 +90,10 @@ pub(super) const LINK_DEVICES: Dataset = Dataset::new(&DatasetSpec {
     is_default: false,
     interval: Some(Duration::from_secs(360 * MINUTE)),
     needs_listed_messages: Some("which messages are e-mails"),
+    requests: QueryCost {
+        each_query: 2.0,
+        messages_per_request: Some(BATCH),
+    },
     ..DatasetSpec::new("link_devices", QueryMethod::Whole)
 });
 
@@ -139,6 +156,13 @@ pub(crate) static VENDOR: Vendor = Vendor {
     ],
     publication: Publication::Continuous,
     can_list: true,
+    list_cost: Some(ListCost {
+        per_page: 1000,
+        window: Duration::from_secs(28 * 86_400),
+        // Whole days, and one more on either side.
+        margin: Duration::from_secs(35 * 3600),
+        limit: None,
+    }),
     family_fields: &[
         ("breakdown", "metrics rows"),
         ("delivery_conversion_hits", "conversion"),

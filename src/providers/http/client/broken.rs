@@ -118,17 +118,18 @@ pub(crate) fn chain(error: &reqwest::Error) -> String {
 fn has_source<E: Error + 'static>(error: &reqwest::Error) -> bool {
     let mut source = error.source();
     while let Some(cause) = source {
-        if cause.is::<E>() {
-            return true;
-        }
-        // An I/O error shows its inner error's cause, not the inner error.
-        let inner = cause
-            .downcast_ref::<std::io::Error>()
-            .and_then(std::io::Error::get_ref);
-        if inner.is_some_and(|inner| inner.is::<E>()) {
+        if is_or_wraps::<E>(cause) {
             return true;
         }
         source = cause.source();
     }
     false
+}
+
+/// An I/O error shows its inner error's cause, not the inner error, which can be an I/O error again.
+fn is_or_wraps<E: Error + 'static>(error: &(dyn Error + 'static)) -> bool {
+    let inner = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(std::io::Error::get_ref);
+    error.is::<E>() || inner.is_some_and(|inner| is_or_wraps::<E>(inner))
 }

@@ -170,7 +170,9 @@ impl<'a> Week<'a> {
             dataset,
             interval,
             list: account.vendor.list_cost.filter(|_| has_list),
-            now,
+            // The week goes on in whole seconds: within a fraction of one, a message that waits for an hour of
+            // the day would be due again at once, without end.
+            now: Timestamp::from_second(now.as_second()).unwrap_or(now),
             batch,
             window: (batch > 1).then_some(schedule::BatchWindow {
                 origin: at(0),
@@ -453,7 +455,8 @@ impl<'a> Week<'a> {
         };
         let first = self
             .first_numbers(own.sent)
-            .map_or(next, |first| at(first).max(next));
+            .map_or(next, |first| at(first).max(next))
+            .max(at(now + 1));
         queue.answered(job, first, early);
         if self.account.daily.is_none()
             && let Some(age) = own.ages.first()

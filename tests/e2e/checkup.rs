@@ -280,7 +280,7 @@ fn cases(world: &World) -> Vec<Case> {
             &[
                 "refuses AppKey and Master Secret",
                 "Service Endpoint",
-                "Frankfurt https://pushapi-defra.engagelab.com",
+                "Frankfurt: https://pushapi-defra.engagelab.com",
             ],
         ),
         faulty(

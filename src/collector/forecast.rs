@@ -88,6 +88,21 @@ pub fn forecast(
         .list
         .then(|| account.collect.iter().max_by_key(|own| own.has_snapshots()))
         .flatten();
+    // Applications of which the same is expected cost the same.
+    let mut alike: Vec<(&ExpectedMessages, f64)> = Vec::new();
+    for expected in expected {
+        let same = |own: &&mut (&ExpectedMessages, f64)| {
+            own.0.named.is_empty() && own.0.each_day.total_cmp(&expected.each_day).is_eq()
+        };
+        match alike
+            .iter_mut()
+            .find(same)
+            .filter(|_| expected.named.is_empty())
+        {
+            Some((_, count)) => *count += 1.0,
+            None => alike.push((expected, 1.0)),
+        }
+    }
     for dataset in &account.collect {
         let mut own = DatasetForecast {
             dataset: *dataset,
@@ -95,12 +110,12 @@ pub fn forecast(
             for_lists: 0.0,
             of_message: None,
         };
-        for expected in expected {
+        for (expected, count) in &alike {
             let list = Some(dataset) == list_of;
             let week = Week::new(account, provider, *dataset, list, now);
-            let counted = week.run(expected, &mut passes);
-            own.each_day += counted.requests / 7.0;
-            own.for_lists += counted.lists / 7.0;
+            let counted = week.run(expected, *count, &mut passes);
+            own.each_day += count * counted.requests / 7.0;
+            own.for_lists += count * counted.lists / 7.0;
         }
         if matches!(dataset.method, QueryMethod::Messages { .. }) {
             let week = Week::new(account, provider, *dataset, false, now);
@@ -181,12 +196,18 @@ impl<'a> Week<'a> {
         }
     }
 
-    /// The requests of the week, which are added to those of each pass too.
-    fn run(&self, expected: &ExpectedMessages, passes: &mut BTreeMap<i64, f64>) -> Counted {
+    /// The requests of the week of one application. For so many applications, they are added to those of each
+    /// pass too.
+    fn run(
+        &self,
+        expected: &ExpectedMessages,
+        applications: f64,
+        passes: &mut BTreeMap<i64, f64>,
+    ) -> Counted {
         let mut counted = Counted::default();
         let pass = seconds(self.account.interval).max(1);
         let mut add = |second: i64, requests: f64| {
-            *passes.entry(second / pass).or_default() += requests;
+            *passes.entry(second / pass).or_default() += applications * requests;
         };
         match self.dataset.method {
             QueryMethod::Messages { .. } => self.messages(expected, WEEK, &mut counted, &mut add),
@@ -279,6 +300,9 @@ impl<'a> Week<'a> {
                 let jobs = queue.take(at(now), batch);
                 let Some(first) = jobs.first() else { break };
                 steps += 1;
+                if steps > 2 * MAX_STEPS {
+                    break;
+                }
                 if *first == QueuedQuery::List {
                     let requests = self.listed(
                         &mut queue,

@@ -121,7 +121,7 @@ fn a_ledger_that_a_new_data_directory_leaves_behind_is_told_of() {
         &[("STATE_DIRECTORY", "/var/lib/nowhere")],
     );
     assert_eq!(said.status.code(), Some(0));
-    let said = text(&said.stdout);
+    let said = text(&said.stderr);
     assert!(
         said.contains("data/delivery.db") && said.contains("not used"),
         "{said}"

@@ -305,7 +305,10 @@ fn check_and_start_refuse_a_bad_web_configuration() {
             ];
             let (status, printed, said) = run(&flags, directory);
             assert_eq!(status, Some(1), "{told}");
-            assert!((printed + &said).contains(told), "{told}: {said}");
+            let all = printed + &said;
+            // The place and the problem: `check` shows the line between them.
+            let (place, what) = told.split_once(": ").unwrap_or(("", told));
+            assert!(all.contains(place) && all.contains(what), "{told}: {all}");
         }
     }
     fs::write(directory.join("web.yml"), TLS).unwrap();

@@ -43,6 +43,9 @@ pub(super) fn budget(
     now: Timestamp,
 ) -> Budget {
     let mut budget = Budget::default();
+    if config.accounts.is_empty() {
+        return budget;
+    }
     let title = "requests a day, averaged over the coming week:\n";
     budget.page.push_str(title);
     let mut known: HashMap<String, Forecast> = HashMap::new();

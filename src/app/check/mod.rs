@@ -98,7 +98,9 @@ pub(super) async fn run(cli: &Cli, wanted: &cli::Check) -> u8 {
         wanted.messages_per_day,
         Timestamp::now(),
     );
-    print!("\n{}", masked(&budget.page));
+    if !budget.page.is_empty() {
+        print!("\n{}", masked(&budget.page));
+    }
     budget.warnings.iter().for_each(|own| findings.warning(own));
     budget.errors.iter().for_each(|own| findings.error(own));
     if wanted.online {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     catalog::{self, FamilyId, Label, label::CAMPAIGN},
     collector::{PassOutcome, Recorder},
-    ledger::{LabelLimiter, LedgerDelta, ShownCounter},
+    ledger::{LabelLimiter, LedgerDelta, OTHER, ShownCounter},
     model::{AppMetric, Application, Dataset, Message, Snapshot, Source},
     providers::{Failure, Observer, RequestCode},
 };
@@ -50,9 +50,24 @@ impl Observer for AccountSeries {
     }
 
     fn unknown_field(&self, dataset: Dataset, field: &str) {
+        let field = if names_a_person(field) { OTHER } else { field };
         self.count(catalog::UNKNOWN_FIELDS, &[dataset.as_str(), field]);
     }
 }
+
+/// Whether the name of a field may be an address, a telephone number or a device: a vendor can answer with an
+/// object whose names are recipients, and none of them may become a label.
+fn names_a_person(field: &str) -> bool {
+    let mut digits = 0;
+    let many_digits = field.bytes().any(|byte| {
+        digits = if byte.is_ascii_digit() { digits + 1 } else { 0 };
+        digits >= MANY_DIGITS
+    });
+    many_digits || field.contains('@') || field.to_ascii_lowercase().contains("%40")
+}
+
+/// Fewer digits in a row than any telephone number has.
+const MANY_DIGITS: u32 = 6;
 
 impl Recorder for AccountSeries {
     fn snapshot(

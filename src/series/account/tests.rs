@@ -245,6 +245,28 @@ const NAMED: &[&str] = &[
 ];
 
 #[test]
+fn unknown_fields_name_no_people() {
+    use crate::providers::Observer;
+    let bench = Bench::new();
+    let messages = crate::providers::dataset("messages").unwrap();
+    for field in [
+        "ann@example.com",
+        "to.ann%40example.com",
+        "+4917612345678",
+        "status.newField2",
+    ] {
+        bench.series.unknown_field(messages, field);
+    }
+    let numbers = bench.numbers("delivery_exporter_unknown_fields_total");
+    let text = format!("{numbers:?}");
+    assert!(
+        text.contains("status.newField2") && text.contains("other"),
+        "{text}"
+    );
+    assert!(!text.contains("ann") && !text.contains("4917"), "{text}");
+}
+
+#[test]
 fn every_stored_counter_is_shown_under_its_name_and_labels() {
     let bench = Bench::new();
     let named = STORED.iter().map(|text| {

@@ -300,9 +300,6 @@ impl<'a> Week<'a> {
                 let jobs = queue.take(at(now), batch);
                 let Some(first) = jobs.first() else { break };
                 steps += 1;
-                if steps > 2 * MAX_STEPS {
-                    break;
-                }
                 if *first == QueuedQuery::List {
                     let requests = self.listed(
                         &mut queue,
@@ -480,6 +477,7 @@ impl<'a> Week<'a> {
         let first = self
             .first_numbers(own.sent)
             .map_or(next, |first| at(first).max(next))
+            // Never at once: all that is due in a second is worked off, and then time goes on.
             .max(at(now + 1));
         queue.answered(job, first, early);
         if self.account.daily.is_none()

@@ -27,6 +27,18 @@ enum At {
     Alibaba = 3,
 }
 
+impl At {
+    /// Of a type of account.
+    fn of(kind: &str) -> At {
+        match kind {
+            "infobip_push" | "infobip_email" => At::Infobip,
+            "engagelab" => At::Engagelab,
+            "pushwoosh" => At::Pushwoosh,
+            _ => At::Alibaba,
+        }
+    }
+}
+
 /// An account, and what goes wrong with it.
 struct Case {
     name: &'static str,
@@ -106,33 +118,17 @@ fn cases(world: &World) -> Vec<Case> {
         .iter()
         .map(|server| server.base_url())
         .collect();
-    let case = |name, kind: &str, others: Value| {
-        let at = match kind {
-            "infobip_push" | "infobip_email" => At::Infobip,
-            "engagelab" => At::Engagelab,
-            "pushwoosh" => At::Pushwoosh,
-            _ => At::Alibaba,
-        };
-        Case {
-            name,
-            account: account(kind, &urls[at as usize], others),
-            fault: None,
-            says: &[],
-        }
+    let case = |name, kind: &str, others: Value| Case {
+        name,
+        account: account(kind, &urls[At::of(kind) as usize], others),
+        fault: None,
+        says: &[],
     };
     let says = |case: Case, says: &'static [&'static str]| Case { says, ..case };
-    let faulty = |name, kind: &str, path: &'static str, fault: Fault, told| {
-        let at = match kind {
-            "infobip_push" | "infobip_email" => At::Infobip,
-            "engagelab" => At::Engagelab,
-            "pushwoosh" => At::Pushwoosh,
-            _ => At::Alibaba,
-        };
-        Case {
-            fault: Some((at, path, fault)),
-            says: told,
-            ..case(name, kind, json!({}))
-        }
+    let faulty = |name, kind: &str, path: &'static str, fault: Fault, told| Case {
+        fault: Some((At::of(kind), path, fault)),
+        says: told,
+        ..case(name, kind, json!({}))
     };
     let infobip = |status, id: &str, text: &str| {
         let exception = json!({"messageId": id, "text": text});

@@ -306,6 +306,9 @@ fn check_and_start_refuse_a_bad_web_configuration() {
             let (status, printed, said) = run(&flags, directory);
             assert_eq!(status, Some(1), "{told}");
             let all = printed + &said;
+            if command == "serve" {
+                assert!(all.contains(told), "{told}: {all}");
+            }
             // The place and the problem: `check` shows the line between them.
             let (place, what) = told.split_once(": ").unwrap_or(("", told));
             assert!(all.contains(place) && all.contains(what), "{told}: {all}");

@@ -197,7 +197,6 @@ impl Collector {
         first: Moment,
     ) -> Collector {
         let account = parts.account.clone();
-        parts.ledger.close(false);
         let opened_at = parts.clock.monotonic();
         let (origin, settled) = (parts.clock.origin(), SettledTime::new(&parts.clock));
         let mut collector = Collector {

@@ -15,8 +15,8 @@ use crate::{
     ledger::{AccountLedger, Amount, Ledger, Purpose},
     model::{Measure, Message, QueryMethod},
     providers::{
-        Answer, Failure, FailureKind, ListQuery, Listing, MessagesQuery, Observation, Provider,
-        Refusal, Scope, WholeQuery,
+        Answer, DrainQuery, Failure, FailureKind, ListQuery, Listing, MessagesQuery, Observation,
+        Provider, Refusal, Scope, WholeQuery,
     },
 };
 
@@ -55,6 +55,8 @@ pub(super) struct Paced {
     pub(super) queries: Mutex<Vec<(Timestamp, String)>>,
     /// The `since` of each list, less its `oldest`.
     pub(super) lists: Mutex<Vec<SignedDuration>>,
+    /// Data sets without snapshots are handed out once.
+    pub(super) drained: bool,
     /// How often a log goes on before it is read to its end.
     pub(super) slices: Mutex<u32>,
 }
@@ -76,6 +78,7 @@ impl Paced {
             answers_as_other: false,
             queries: Mutex::default(),
             lists: Mutex::default(),
+            drained: false,
             slices: Mutex::new(0),
         }
     }
@@ -192,6 +195,16 @@ impl Provider for Paced {
         .boxed()
     }
 
+    fn drain<'a>(&'a self, _query: DrainQuery<'a>) -> BoxFuture<'a, Answer> {
+        async move {
+            self.begin("drain".into());
+            self.clock.sleep(self.query_takes).await;
+            self.begin("drained".into());
+            Answer::new(Vec::new(), Ok(()))
+        }
+        .boxed()
+    }
+
     fn whole<'a>(&'a self, query: WholeQuery<'a>) -> BoxFuture<'a, Answer> {
         async move {
             self.begin(query.dataset.to_string());
@@ -271,6 +284,15 @@ impl Bench {
         let batch = if vendor.named_apart { 1 } else { 2 };
         for dataset in account.collect.iter_mut().filter(|own| own.has_snapshots()) {
             *dataset = queried_by(*dataset, QueryMethod::Messages { batch });
+        }
+        if vendor.drained {
+            for dataset in account
+                .collect
+                .iter_mut()
+                .filter(|own| !own.has_snapshots())
+            {
+                *dataset = queried_by(*dataset, QueryMethod::Drain);
+            }
         }
         let account = Arc::new(account);
         let own = ledger.account((&config, account.as_ref())).unwrap();

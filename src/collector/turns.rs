@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 
 use super::{
@@ -291,4 +292,30 @@ async fn a_message_that_is_listed_and_refused_by_name_is_rejected_once_and_spoil
     assert!(passes.clone().all(|line| line.contains("up true")));
     assert!(passes.clone().all(|line| line.ends_with("[true]")));
     handle.stop().await;
+}
+
+/// The time of a pass may be over at the moment at which the collector is stopped.
+#[tokio::test]
+async fn what_is_handed_out_once_is_waited_for_when_the_pass_is_over_as_the_collector_stops() {
+    for past in [0, 9, 10, 11, 30] {
+        let more = "interval: 10s, dataset_intervals: {bounces: 10s}, messages: {list: false}";
+        let mut bench = Bench::new("bounces", more, |vendor| {
+            vendor.drained = true;
+            vendor.query_takes = Duration::from_secs(60);
+        })
+        .await;
+        let handle = bench.start();
+        bench.seconds(11).await;
+        assert_eq!(bench.vendor.names(), ["drain"]);
+        let is_closed = || bench.ledger.spool().closed().now_or_never().is_some();
+        assert!(!is_closed());
+        let mut stopping = std::pin::pin!(handle.stop());
+        assert!(stopping.as_mut().now_or_never().is_none());
+        bench.hand.advance(Duration::from_secs(past));
+        settle().await;
+        assert!(is_closed(), "nothing more is asked for");
+        bench.hand.advance(Duration::from_secs(60));
+        stopping.await;
+        assert_eq!(bench.vendor.names(), ["drained"], "{past} s later");
+    }
 }

@@ -16,8 +16,9 @@ use std::{
 };
 
 use delivery_clock::{Clock, Moment};
+use futures_util::{FutureExt, future::BoxFuture};
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::{
     LedgerDelta, StoreObserver,
@@ -33,7 +34,7 @@ use super::{
 };
 use crate::{
     model::{Application, Channel, Dataset, Message, Snapshot},
-    providers::{Spool, SpooledBody},
+    providers::{Spool, SpoolError, SpoolWriter, SpooledBody},
 };
 
 /// How an account is currently counted.
@@ -98,6 +99,8 @@ pub struct AccountLedger {
     trust: Arc<ClockTrust>,
     store: Store,
     spool: AccountSpool,
+    /// Whether the account is closed for new queries.
+    closed: watch::Sender<bool>,
     notes: Arc<dyn StoreObserver>,
     names: Arc<LabelLimiter>,
     lease: Lease,
@@ -135,6 +138,7 @@ impl AccountLedger {
             trust,
             store,
             spool,
+            closed: watch::Sender::new(false),
             notes,
             names,
             lease,
@@ -165,14 +169,14 @@ impl AccountLedger {
             .clone()
     }
 
-    /// The account's spool.
+    /// Where bodies go that the vendor hands out once.
     pub fn spool(&self) -> &dyn Spool {
-        &self.spool
+        self
     }
 
     /// Closes or opens the account for new queries; answers that are already arriving are still accepted.
     pub fn close(&self, closed: bool) {
-        self.spool.close(closed);
+        self.closed.send_replace(closed);
     }
 
     /// Reports the size of the account's spool.
@@ -278,6 +282,25 @@ impl AccountLedger {
         let mut totals: Vec<_> = totals.collect();
         totals.sort_by(|(left, ..), (right, ..)| left.stored_order(right));
         Ok(totals)
+    }
+}
+
+impl Spool for AccountLedger {
+    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn SpoolWriter>, SpoolError>> {
+        self.spool.begin()
+    }
+
+    fn closed(&self) -> BoxFuture<'_, ()> {
+        async move {
+            let mut closed = self.closed.subscribe();
+            tokio::select! {
+                // The ledger owns the sender, so it outlives the wait.
+                _ = closed.wait_for(|closed| *closed) => {}
+                // By the time: a process that was stopped for a while sees it before it asks for anything.
+                () = self.lease.released() => {}
+            }
+        }
+        .boxed()
     }
 }
 

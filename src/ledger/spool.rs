@@ -17,12 +17,11 @@ use std::{
 
 use futures_util::{FutureExt, future::BoxFuture};
 use rustix::fs::FallocateFlags;
-use tokio::sync::watch;
 
 use crate::{
     blocking,
     files::{create_private_directory, private, sync_directory},
-    providers::{Spool, SpoolError, SpoolWriter, SpooledBody},
+    providers::{SpoolError, SpoolWriter, SpooledBody},
 };
 
 /// The extension of a body's file name.
@@ -35,8 +34,6 @@ const RESERVED: u64 = 8 << 20;
 
 /// The spool of one account.
 pub(super) struct AccountSpool {
-    /// Whether the account is closed for new queries.
-    closed: watch::Sender<bool>,
     directory: PathBuf,
     next: AtomicU64,
     notes: Arc<dyn super::StoreObserver>,
@@ -61,7 +58,6 @@ impl AccountSpool {
             sync_directory(path).map_err(at(path))?;
         }
         let spool = AccountSpool {
-            closed: watch::Sender::new(false),
             directory,
             next: AtomicU64::new(0),
             notes,
@@ -73,11 +69,6 @@ impl AccountSpool {
             .next
             .store(last.max(quarantined).saturating_add(1), Ordering::Relaxed);
         Ok(spool)
-    }
-
-    /// Closes or opens the account for new queries.
-    pub(super) fn close(&self, closed: bool) {
-        self.closed.send_replace(closed);
     }
 
     fn numbers(&self) -> Result<Vec<u64>, SpoolError> {
@@ -271,17 +262,9 @@ async fn on_disk<T: Send + 'static>(
         .unwrap_or_else(|error| Err(SpoolError(error.to_string())))
 }
 
-impl Spool for AccountSpool {
-    fn closed(&self) -> BoxFuture<'_, ()> {
-        async move {
-            let mut closed = self.closed.subscribe();
-            // The spool owns the sender, so it outlives the wait.
-            let _ = closed.wait_for(|closed| *closed).await;
-        }
-        .boxed()
-    }
-
-    fn begin(&self) -> BoxFuture<'_, Result<Box<dyn SpoolWriter>, SpoolError>> {
+impl AccountSpool {
+    /// A new body, on disk from its first byte.
+    pub(super) fn begin(&self) -> BoxFuture<'_, Result<Box<dyn SpoolWriter>, SpoolError>> {
         async move {
             let number = self.next.fetch_add(1, Ordering::Relaxed);
             let body = SpooledBody(file_name(number).into());

@@ -28,6 +28,8 @@ impl Collector {
                 () = self.acquired() => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
+            let ledger = self.parts.ledger.clone();
+            ledger.close(false);
             let (halt, mut halted) = watch::channel(false);
             let (lease, mut outer) = (self.parts.lease.clone(), stop.clone());
             let ended = async move {
@@ -41,6 +43,7 @@ impl Collector {
                 tokio::select! {
                     () = &mut work => {}
                     () = ended => {
+                        ledger.close(true);
                         halt.send_replace(true);
                         work.await;
                     }
@@ -189,7 +192,8 @@ impl Collector {
                 () = clock.sleep_until(look_at) => continue,
                 update = sources.next() => Woken::Named(update),
                 () = ledger.registration() => Woken::Registered,
-                _ = stop.wait_for(|stop| *stop) => return,
+                // What is handed out once may still arrive: the pass waits for it.
+                _ = stop.wait_for(|stop| *stop) => Woken::Due,
             };
             match woken {
                 Woken::Due => {}

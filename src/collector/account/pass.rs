@@ -34,7 +34,8 @@ const MEET: usize = 1000;
 /// How far a list of new messages overlaps the previous one: clocks differ, and a vendor may list a message
 /// some time after it was sent.
 pub(in super::super) const LIST_OVERLAP: Duration = Duration::from_secs(3600);
-/// How long a once-only answer in flight may take to arrive when the exporter stops.
+/// How long a once-only answer in flight may take to arrive when the exporter stops. When only the lease has
+/// ended, it may take as long as any answer.
 const DRAIN_GRACE: Duration = Duration::from_secs(5);
 
 /// Why a waiting pass continues.
@@ -87,12 +88,18 @@ impl Collector {
             unshown: false,
         };
         self.follow_wall_clock();
-        self.forget_old().await;
+        if !*stop.borrow() {
+            self.forget_old().await;
+        }
         loop {
-            let stopping = *stop.borrow();
+            // Before anything else: the caller drops the flights of a collector that stops.
+            if *stop.borrow() {
+                self.drain_in_flight(flights, &mut pass).await;
+                break;
+            }
             let over = pass.ends.is_some_and(|ends| clock.monotonic() >= ends);
             self.load_messages(flights);
-            while !stopping && !over && self.in_flight < self.parts.account.max_concurrency {
+            while !over && self.in_flight < self.parts.account.max_concurrency {
                 let Some(flight) = self.start_next_query(&pass) else {
                     break;
                 };
@@ -100,10 +107,6 @@ impl Collector {
                 flights.push(flight);
             }
             if flights.is_empty() || over {
-                break;
-            }
-            if stopping {
-                self.drain_in_flight(flights, &mut pass).await;
                 break;
             }
             let wake = self.next_wake(&pass);
@@ -149,14 +152,19 @@ impl Collector {
         due.into_iter().chain(others).min()
     }
 
-    /// When the exporter stops, once-only answers may still arrive; everything else is queried again after
-    /// the next start.
+    /// When the exporter stops or the lease has ended, once-only answers may still arrive; everything else is
+    /// queried again later.
     async fn drain_in_flight(&mut self, flights: &mut InFlight, pass: &mut Pass) {
         let drains = self
             .queues
             .values()
             .any(|queue| queue.is_in_flight(&QueuedQuery::Drain));
-        let grace = if drains { DRAIN_GRACE } else { Duration::ZERO };
+        let grace = match drains {
+            false => Duration::ZERO,
+            true if self.parts.lease.runs() => DRAIN_GRACE,
+            // Another replica holds the account by now, and waits for nothing.
+            true => self.parts.account.timeout.max(DRAIN_GRACE),
+        };
         let all = async {
             while let Some(event) = flights.next().await {
                 self.handle_event(event, pass, flights);

@@ -2,7 +2,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
@@ -79,16 +82,26 @@ impl Observer for Notes {
 }
 
 #[derive(Default)]
-struct MemorySpool(Arc<Mutex<Vec<Vec<u8>>>>);
+struct MemorySpool {
+    bodies: Arc<Mutex<Vec<Vec<u8>>>>,
+    begun: AtomicU32,
+    /// It is closed once so many bodies were begun, if that is not 0.
+    closes_after: u32,
+}
 
 struct MemoryWriter(Arc<Mutex<Vec<Vec<u8>>>>, Vec<u8>);
 
 impl Spool for MemorySpool {
     fn begin(&self) -> BoxFuture<'_, Result<Box<dyn SpoolWriter>, SpoolError>> {
-        let writer: Box<dyn SpoolWriter> = Box::new(MemoryWriter(self.0.clone(), Vec::new()));
+        self.begun.fetch_add(1, Ordering::SeqCst);
+        let writer: Box<dyn SpoolWriter> = Box::new(MemoryWriter(self.bodies.clone(), Vec::new()));
         std::future::ready(Ok(writer)).boxed()
     }
     fn closed(&self) -> BoxFuture<'_, ()> {
+        let begun = self.begun.load(Ordering::SeqCst);
+        if (1..=begun).contains(&self.closes_after) {
+            return std::future::ready(()).boxed();
+        }
         std::future::pending().boxed()
     }
 }
@@ -283,8 +296,47 @@ async fn drain(account: &Account) -> (Outcome, usize) {
         ..
     } = provider.drain(query).await;
     let noted = std::mem::take(&mut *notes.0.lock().unwrap());
-    let bodies = spool.0.lock().unwrap().len();
+    let bodies = spool.bodies.lock().unwrap().len();
     ((seen, result, noted), bodies)
+}
+
+/// Whoever asks after the lease has ended may not be there when the answer arrives.
+#[tokio::test]
+async fn nothing_more_is_asked_of_a_queue_once_the_spool_is_closed() {
+    // Closed as the first request, and as the second one, is about to be made.
+    for (closes_after, codes) in [
+        (1, &[][..]),
+        (2, &["500", "retry"]),
+        (0, &["500", "retry", "200"]),
+    ] {
+        let replies = vec![(500, JSON, "{}".into()), (200, JSON, REPORTS.into())];
+        let base = serve(replies).await;
+        let notes = Arc::new(Notes::default());
+        let account = account("infobip_email", "api_key: k", &base);
+        let provider = build(&account, Clock::system(), notes.clone()).unwrap();
+        let spool = MemorySpool {
+            closes_after,
+            ..MemorySpool::default()
+        };
+        let query = DrainQuery {
+            dataset: vendor::REPORTS,
+            spool: &spool,
+            patience: Duration::from_secs(20),
+        };
+        let answer = provider.drain(query).await;
+        let noted = notes.0.lock().unwrap().clone();
+        let asked: Vec<&str> = noted
+            .iter()
+            .map(String::as_str)
+            .filter(|note| !note.starts_with("field"))
+            .collect();
+        assert_eq!(asked, codes, "closed after {closes_after}");
+        assert!(answer.result.is_err());
+        assert_eq!(
+            spool.bodies.lock().unwrap().len(),
+            usize::from(closes_after == 0)
+        );
+    }
 }
 
 const REPORTS: &str =

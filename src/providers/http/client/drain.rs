@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -68,8 +68,9 @@ impl Http {
         let mut lost = None;
         loop {
             tokio::select! {
-                () = self.limiter.take() => {}
+                biased;
                 () = spool.closed() => return Err(stopping()),
+                () = self.limiter.take() => {}
             }
             // Before anything is asked for, there is a place for it.
             let mut writer = spool
@@ -82,6 +83,11 @@ impl Http {
                 header::ACCEPT_ENCODING,
                 HeaderValue::from_static("identity"),
             );
+            // An answer that nobody waits for would be lost.
+            if spool.closed().now_or_never().is_some() {
+                writer.discard().await;
+                return Err(stopping());
+            }
             let span = self.span(dataset, &request);
             let attempt = async {
                 let _waits = self.clock.waits_outside();
@@ -159,8 +165,9 @@ impl Http {
                 });
             }
             let next = tokio::select! {
-                next = attempts.next(outcome, &refresh) => next,
+                biased;
                 () = spool.closed() => return Err(stopping()),
+                next = attempts.next(outcome, &refresh) => next,
             };
             match next {
                 // `judge` took an error for a good answer: there is nothing to be had.

@@ -60,7 +60,7 @@ async fn drained_from(base: &str) -> (Vec<Observation>, Result<(), Failure>, Vec
         patience: Duration::from_secs(20),
     };
     let answer = provider.drain(query).await;
-    let bodies = spool.0.lock().unwrap().clone();
+    let bodies = spool.bodies.lock().unwrap().clone();
     (answer.observations, answer.result, bodies)
 }
 
